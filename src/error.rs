@@ -1,0 +1,199 @@
+//! Failures as a person meets them: what was being done, how to mend it, and the exit code of the documented table.
+
+use std::fmt;
+
+/// The result type of everything in osimg that can fail.
+pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
+
+/// The exit codes of the `osimg` program; they are part of its interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Everything asked for was done.
+    Done = 0,
+    /// A failure that osimg has no better name for.
+    Unexpected = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The recipe or its settings are wrong.
+    Recipe = 3,
+    /// The host lacks something: a program, a privilege, a kernel feature.
+    Host = 4,
+    /// A repository or the network failed.
+    Repository = 5,
+    /// A signature, key or checksum is not what was agreed.
+    Trust = 6,
+    /// The transaction failed: dependencies, a scriptlet, or the verdict afterwards.
+    Transaction = 7,
+    /// No space left, or another input/output failure.
+    Space = 8,
+    /// A registry or Ironic failed.
+    Registry = 9,
+    /// `verify`, `diff` or `doctor` found something.
+    Findings = 10,
+    /// Another build holds the lock.
+    Locked = 11,
+    /// A time limit passed.
+    TimedOut = 124,
+    /// Interrupted by SIGHUP.
+    HungUp = 129,
+    /// Interrupted by SIGINT.
+    Interrupted = 130,
+    /// Ended by SIGTERM.
+    Terminated = 143,
+}
+
+/// A failure with an exit code and hints, optionally around the error that caused it.
+#[derive(Debug)]
+pub struct Failure {
+    code: ExitCode,
+    message: String,
+    hints: Vec<String>,
+    source: Option<anyhow::Error>,
+}
+
+impl Failure {
+    /// A failure of the given kind; `message` is a lower-case fragment without a final period.
+    pub fn new(code: ExitCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hints: Vec::new(), source: None }
+    }
+
+    /// Adds a line that tells how to mend it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Keeps the error that caused this one.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<anyhow::Error>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|e| &**e as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// Attaches an exit code and hints to any fallible result.
+pub trait ResultExt<T> {
+    /// Wraps the error as a [`Failure`] of `code` that says `message`.
+    ///
+    /// # Errors
+    /// Returns the wrapped error when `self` is one.
+    fn or_fail(self, code: ExitCode, message: impl Into<String>) -> Result<T>;
+
+    /// As [`ResultExt::or_fail`], with a hint.
+    ///
+    /// # Errors
+    /// Returns the wrapped error when `self` is one.
+    fn or_fail_hint(self, code: ExitCode, message: impl Into<String>, hint: impl Into<String>) -> Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> ResultExt<T> for std::result::Result<T, E> {
+    fn or_fail(self, code: ExitCode, message: impl Into<String>) -> Result<T> {
+        self.map_err(|e| Failure::new(code, message).because(e).into())
+    }
+
+    fn or_fail_hint(self, code: ExitCode, message: impl Into<String>, hint: impl Into<String>) -> Result<T> {
+        self.map_err(|e| Failure::new(code, message).hint(hint).because(e).into())
+    }
+}
+
+/// The exit code that an error asks for: the outermost [`Failure`]'s, else what the system said.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let mut system = None;
+    for cause in error.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.code;
+        }
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            system = Some(from_io(io));
+        }
+        if let Some(errno) = cause.downcast_ref::<nix::errno::Errno>() {
+            system = Some(from_io(&std::io::Error::from(*errno)));
+        }
+    }
+    system.unwrap_or(ExitCode::Unexpected)
+}
+
+fn from_io(error: &std::io::Error) -> ExitCode {
+    use std::io::ErrorKind as K;
+    match error.kind() {
+        K::PermissionDenied => ExitCode::Host,
+        _ => ExitCode::Space,
+    }
+}
+
+/// Everything a person is told: the chain of causes, then the hints on lines of their own.
+#[must_use]
+pub fn render(error: &anyhow::Error) -> String {
+    let mut text = String::from("error: ");
+    let mut hints: Vec<String> = Vec::new();
+    let mut last = String::new();
+    for cause in error.chain() {
+        let message = cause.to_string();
+        // A wrapper that repeats its cause adds nothing for a person.
+        if !last.ends_with(&message) || message.is_empty() {
+            if !last.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&message);
+            last = message;
+        }
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            hints.extend(failure.hints.iter().cloned());
+        }
+        if let Some(io) = cause.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::StorageFull
+        {
+            hints.push("free some space there, or name another place (--workdir, --cache, --output)".into());
+        }
+    }
+    for hint in hints {
+        text.push_str("\nhint: ");
+        text.push_str(&hint);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn the_outermost_failure_decides_the_exit_code() {
+        let inner: Result<()> = Err(std::io::Error::from_raw_os_error(28).into());
+        let outer = inner.or_fail(ExitCode::Registry, "publishing x").context("building").unwrap_err();
+        assert_eq!(exit_code(&outer), ExitCode::Registry);
+    }
+
+    #[test]
+    fn a_bare_system_error_maps_to_its_kind() {
+        let full: anyhow::Error = std::io::Error::from_raw_os_error(28).into();
+        assert_eq!(exit_code(&full), ExitCode::Space);
+        let denied: anyhow::Error = std::io::Error::from_raw_os_error(13).into();
+        assert_eq!(exit_code(&denied), ExitCode::Host);
+        assert_eq!(exit_code(&anyhow::anyhow!("odd")), ExitCode::Unexpected);
+    }
+
+    #[test]
+    fn hints_stand_on_their_own_lines_after_the_chain() {
+        let error =
+            anyhow::Error::from(Failure::new(ExitCode::Host, "starting dnf").hint("install dnf").because(anyhow::anyhow!("not found")))
+                .context("building an image");
+        assert_eq!(render(&error), "error: building an image: starting dnf: not found\nhint: install dnf");
+    }
+}

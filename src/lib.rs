@@ -1,0 +1,17 @@
+//! osimg builds OS tarballs for bare metal from a recipe in `dnf shell`'s language.
+//!
+//! The way through the house; the modules stand in this order:
+//!
+//! | step | module | what it does |
+//! |---|---|---|
+//! | 1 | [`recipe`] | reads `baremetal.yum` and the settings beside it |
+//! | 2 | [`sandbox`] | contains the install root and everything that runs over it |
+//! | 3 | [`packages`] | a package manager fills the install root; the verdict says whether it did |
+//! | 4 | [`finish`] | makes the tree a clone: machine-id, leftovers, labels, certificates |
+//! | 5 | [`archive`] | labels, tars and packs the tree, the same bytes every time |
+//! | 6 | [`registry`] | publishes the artifact |
+//!
+//! Steps never call each other sideways; [`build`] alone knows the order.
+
+pub mod error;
+pub mod report;

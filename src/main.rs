@@ -1,0 +1,3 @@
+//! The `osimg` program: parse, run, exit code.
+
+fn main() {}
