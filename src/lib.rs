@@ -13,5 +13,8 @@
 //!
 //! Steps never call each other sideways; [`build`] alone knows the order.
 
+pub mod cli;
 pub mod error;
+pub mod process;
 pub mod report;
+pub mod sandbox;

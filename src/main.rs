@@ -1,3 +1,5 @@
 //! The `osimg` program: parse, run, exit code.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    osimg::cli::main()
+}

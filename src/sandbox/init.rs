@@ -1,0 +1,140 @@
+//! Second stage of a run: pid 1 of the build. It makes the sandbox, runs the command, reaps, and ends with the supervisor.
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::io::{Read, stdin};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+
+use super::plan::{Plan, Terminal};
+use super::status::{PLAN_LIMIT, Status};
+use crate::error::Result;
+
+/// Runs pid 1 to the end; its own exit code means nothing, the status line does.
+///
+/// # Errors
+/// Never for what the supervisor can be told over the socket.
+pub fn main() -> Result<i32> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("binding pid 1 to its parent")?;
+    if std::process::id() != 1 {
+        anyhow::bail!("this verb is for osimg's own use inside the sandbox");
+    }
+    let status = match start() {
+        Ok((child, children)) => {
+            tell(&Status::Started)?;
+            reap(child, &children)?
+        }
+        Err(error) => Status::Failed { doing: error.to_string(), cause: error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ") },
+    };
+    tell(&status)?;
+    Ok(0)
+}
+
+/// Makes the sandbox and starts the command in it.
+fn start() -> Result<(Pid, UnixStream)> {
+    let plan = receive()?;
+    super::mounts::apply(&plan)?;
+    nix::unistd::sethostname(&plan.hostname).context("setting the sandbox's host name")?;
+    let (children, wake) = UnixStream::pair().context("making the wake-up pipe")?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, wake).context("watching for ended processes")?;
+    super::confine::apply()?;
+    let program = plan.command.argv.first().context("starting a command without a name")?;
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
+    let mut command = std::process::Command::new(program);
+    command.args(plan.command.argv.iter().skip(1)).env_clear().envs(plan.command.env.iter().map(|(k, v)| (k, v)));
+    command.stdin(match plan.terminal {
+        Terminal::None => Stdio::null(),
+        Terminal::Shared => {
+            Stdio::from(std::fs::OpenOptions::new().read(true).write(true).open("/proc/self/fd/2").context("opening the terminal")?)
+        }
+    });
+    let child = command.spawn().with_context(|| format!("starting {program}"))?;
+    Ok((Pid::from_raw(i32::try_from(child.id()).context("reading a process id")?), children))
+}
+
+fn receive() -> Result<Plan> {
+    let mut size = [0u8; 4];
+    stdin().read_exact(&mut size).context("receiving the sandbox's plan")?;
+    let size = u32::from_be_bytes(size) as usize;
+    if size > PLAN_LIMIT {
+        anyhow::bail!("receiving the sandbox's plan: {size} bytes are too many");
+    }
+    let mut bytes = vec![0; size];
+    stdin().read_exact(&mut bytes).context("receiving the sandbox's plan")?;
+    serde_json::from_slice(&bytes).context("reading the sandbox's plan")
+}
+
+/// One line to the supervisor, over the socket that is our standard input.
+fn tell(status: &Status) -> Result<()> {
+    let mut line = serde_json::to_vec(status)?;
+    line.push(b'\n');
+    let mut rest = line.as_slice();
+    while !rest.is_empty() {
+        match nix::unistd::write(stdin().as_fd(), rest) {
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("reporting to osimg"),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the command, reaping whatever else ends; leaves at once when the supervisor is gone.
+fn reap(child: Pid, children: &UnixStream) -> Result<Status> {
+    children.set_nonblocking(true).context("preparing the wake-up pipe")?;
+    loop {
+        while let Some((pid, code, signal)) = ended()? {
+            if pid == child {
+                return Ok(Status::Exited { code, signal, strays: strays() });
+            }
+        }
+        let own = stdin();
+        let mut watched = [PollFd::new(own.as_fd(), PollFlags::POLLIN), PollFd::new(children.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut watched, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("waiting in pid 1"),
+        }
+        // The supervisor sends nothing after the plan: anything readable is its end.
+        if watched[0].any().unwrap_or(false) {
+            anyhow::bail!("osimg is gone");
+        }
+        let mut drained = [0u8; 64];
+        while matches!((&*children).read(&mut drained), Ok(n) if n > 0) {}
+    }
+}
+
+/// One ended child with its exit status or signal; `None` when none waits.
+fn ended() -> Result<Option<(Pid, Option<i32>, Option<i32>)>> {
+    loop {
+        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => return Ok(Some((pid, Some(code), None))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => return Ok(Some((pid, None, Some(signal as i32)))),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("reaping"),
+        }
+    }
+}
+
+/// The names of the processes that still run beside us.
+fn strays() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| *pid > 1)
+        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok())
+        // `pid (name) state …`; a zombie holds nothing.
+        .filter_map(|stat| {
+            let (head, tail) = stat.rsplit_once(')')?;
+            (!tail.trim_start().starts_with('Z')).then(|| head.split_once('(').map_or("?", |(_, name)| name).to_owned())
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}

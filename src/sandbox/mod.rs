@@ -1,0 +1,35 @@
+//! The chroot manager: the one place that mounts, makes namespaces and changes the root.
+//!
+//! A run is a re-execution of ourselves in two stages, so that no `unsafe` is needed between fork and exec:
+//!
+//! 1. `osimg` (the supervisor, [`Sandbox::run`]) starts `osimg sandbox-namespaces`, which unshares mount, pid, ipc, uts,
+//!    cgroup and, while packages are installed, network namespaces ([`namespaces`]), and starts
+//! 2. `osimg sandbox-init`, the pid 1 of the build ([`init`]): it mounts the plan over a tmpfs ([`mounts`]), pivots into it,
+//!    gives up all but nine capabilities and the dangerous system calls ([`confine`]), runs the command and reaps.
+//!
+//! All mounts live in the namespace of these two; both die with the supervisor, whatever kills it, and with pid 1 the
+//! kernel ends every process of the build. There is nothing to clean up, so nothing can be forgotten.
+
+mod confine;
+mod init;
+mod mounts;
+mod namespaces;
+mod plan;
+mod remove;
+mod root;
+mod run;
+mod status;
+mod workspace;
+
+pub use init::main as init_main;
+pub use namespaces::main as namespaces_main;
+pub use plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, OWN, Plan, Terminal, View, tools};
+pub use remove::{mount_below, remove_tree};
+pub use root::{InstallRoot, Kind};
+pub use run::{Limits, Outcome, Sandbox, Stream};
+pub use workspace::{Backing, enter_private_mounts, mount_memory, unmount_memory};
+
+/// The hidden verb of the first stage.
+pub const NAMESPACES_VERB: &str = "sandbox-namespaces";
+/// The hidden verb of the second stage.
+pub const INIT_VERB: &str = "sandbox-init";

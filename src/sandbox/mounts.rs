@@ -1,0 +1,238 @@
+//! Carrying out a plan's mounts inside the private namespace, and the pivot into them.
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::mount::{MntFlags, MsFlags};
+use nix::sys::stat::{Mode, fstat, major, minor};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Plan, View};
+use super::root::InstallRoot;
+use crate::error::Result;
+
+/// The device nodes of a private /dev with their numbers; see the kernel's devices.txt.
+const NODES: [(&str, u64, u64); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// Files of /proc through which uid 0 could act on the host without any capability; hidden.
+const PROC_HIDDEN: [&str; 6] = ["kcore", "keys", "timer_list", "sysrq-trigger", "latency_stats", "kmsg"];
+/// Folders of /proc with knobs of the host; read-only.
+const PROC_READ_ONLY: [&str; 7] = ["sys", "irq", "bus", "fs", "acpi", "scsi", "mtrr"];
+
+/// Mounts everything the plan says and makes it the root.
+pub(super) fn apply(plan: &Plan) -> Result<()> {
+    let new = &plan.scratch;
+    match plan.view {
+        View::Tools => {
+            tmpfs(new, 0o755)?;
+            let root = new.join(BUILD_ROOT.trim_start_matches('/'));
+            folder(&root)?;
+            bind_root(&plan.root, &root)?;
+            api_file_systems(&root, plan.devices)?;
+            // The host's programs need them too; they are the sandbox's own, not the host's.
+            for (name, _) in API_FILE_SYSTEMS {
+                let at = new.join(name);
+                folder(&at)?;
+                rbind(&root.join(name), &at)?;
+            }
+            for mount in &plan.mounts {
+                place(new, mount).with_context(|| format!("preparing the sandbox: {mount:?}"))?;
+            }
+            mount(None, new, None, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None)
+                .context("making the sandbox's own root read-only")?;
+        }
+        View::Image => {
+            bind_root(&plan.root, new)?;
+            api_file_systems(new, plan.devices)?;
+        }
+    }
+    pivot(new)
+}
+
+/// The install root, without device nodes that would work.
+fn bind_root(source: &Path, target: &Path) -> Result<()> {
+    bind(source, target).with_context(|| format!("binding install root {}", source.display()))?;
+    mount(None, target, None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NODEV, None).context("forbidding devices in the install root")
+}
+
+/// proc, sys, dev and run over the install root's own folders.
+fn api_file_systems(root: &Path, devices: Devices) -> Result<()> {
+    let install_root = InstallRoot::open(root)?;
+    let mut at = Vec::new();
+    for (name, mode) in API_FILE_SYSTEMS {
+        // Checked before anything is mounted: a package may have left a link to the host in its place.
+        at.push(install_root.folder(Path::new(name), mode)?);
+    }
+    let [proc, sys, dev, run] = at.as_slice() else { anyhow::bail!("four API file systems are expected") };
+    mount_on(proc, Some("proc"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None).context("mounting proc")?;
+    mask_proc(&root.join("proc"))?;
+    mount_on(sys, Some("sysfs"), MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None).context("mounting sys")?;
+    mount_on(run, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755")).context("mounting run")?;
+    match devices {
+        Devices::Private => private_dev(dev, &root.join("dev")),
+        Devices::Host => rbind_on(Path::new("/dev"), dev).context("binding the host's /dev"),
+    }
+}
+
+fn private_dev(at: &OwnedFd, path: &Path) -> Result<()> {
+    // Our own nodes are bound from the host's: mknod is not to be had in a user namespace.
+    let mut nodes = Vec::new();
+    for (name, dev_major, dev_minor) in NODES {
+        let source = Path::new("/dev").join(name);
+        let fd = nix::fcntl::open(&source, OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())
+            .with_context(|| format!("opening {}", source.display()))?;
+        let device = fstat(&fd).with_context(|| format!("looking at {}", source.display()))?.st_rdev;
+        if (major(device), minor(device)) != (dev_major, dev_minor) {
+            anyhow::bail!("{} of the host is not the device {dev_major}:{dev_minor}", source.display());
+        }
+        nodes.push((name, fd));
+    }
+    mount_on(at, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, Some("mode=0755,size=64m")).context("mounting dev")?;
+    for (name, fd) in nodes {
+        let target = path.join(name);
+        std::fs::write(&target, "").with_context(|| format!("creating {}", target.display()))?;
+        bind_device(&descriptor(&fd), &target)?;
+    }
+    for (name, points_to) in
+        [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")]
+    {
+        std::os::unix::fs::symlink(points_to, path.join(name)).with_context(|| format!("linking {name} in dev"))?;
+    }
+    for name in ["pts", "shm"] {
+        folder(&path.join(name))?;
+    }
+    mount(Some("devpts"), &path.join("pts"), Some("devpts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, Some("newinstance,ptmxmode=0666,mode=0620,gid=5"))
+        .context("mounting dev/pts")?;
+    mount(Some("tmpfs"), &path.join("shm"), Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777")).context("mounting dev/shm")
+}
+
+/// Binds a device node of the host: it works for reading and writing, but its mode and owner, which are the host's, cannot
+/// be changed through a read-only mount.
+fn bind_device(source: &Path, target: &Path) -> Result<()> {
+    bind(source, target).with_context(|| format!("binding {}", target.display()))?;
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(None, target, None, flags, None).with_context(|| format!("protecting {}", target.display()))
+}
+
+fn mask_proc(proc: &Path) -> Result<()> {
+    for name in PROC_HIDDEN {
+        let target = proc.join(name);
+        if target.exists() {
+            bind_device(Path::new("/dev/null"), &target)?;
+        }
+    }
+    for name in PROC_READ_ONLY {
+        let target = proc.join(name);
+        if target.exists() {
+            bind(&target, &target).with_context(|| format!("protecting {}", target.display()))?;
+            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(None, &target, None, flags, None).with_context(|| format!("protecting {}", target.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// One entry of the plan over the sandbox's own tmpfs, in which every name is ours.
+fn place(new: &Path, what: &Mount) -> Result<()> {
+    let inside = |target: &Path| new.join(target.strip_prefix("/").unwrap_or(target));
+    match what {
+        Mount::Bind { source, target, access } => {
+            let target = inside(target);
+            parents(&target)?;
+            if source.is_dir() {
+                folder(&target)?;
+            } else {
+                std::fs::write(&target, "").with_context(|| format!("creating {}", target.display()))?;
+            }
+            bind(source, &target)?;
+            if *access == Access::ReadOnly {
+                let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+                mount(None, &target, None, flags, None).context("making it read-only")?;
+            }
+            Ok(())
+        }
+        Mount::Tmpfs { target, mode } => {
+            let target = inside(target);
+            parents(&target)?;
+            folder(&target)?;
+            tmpfs(&target, *mode)
+        }
+        Mount::Link { target, points_to } => {
+            let target = inside(target);
+            parents(&target)?;
+            std::os::unix::fs::symlink(points_to, &target).context("linking")
+        }
+        Mount::File { target, content } => {
+            let target = inside(target);
+            parents(&target)?;
+            std::fs::write(&target, content).context("writing")
+        }
+        Mount::Folder { target } => {
+            parents(&inside(target))?;
+            folder(&inside(target))
+        }
+    }
+}
+
+/// Makes `new` the root and lets go of the host's; see pivot_root(2) on `pivot_root(".", ".")`.
+fn pivot(new: &Path) -> Result<()> {
+    std::env::set_current_dir(new).context("entering the sandbox's root")?;
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
+    {
+        nix::unistd::pivot_root(".", ".").context("pivoting into the sandbox's root")?;
+        nix::mount::umount2(".", MntFlags::MNT_DETACH).context("letting go of the host's root")?;
+    }
+    std::env::set_current_dir("/").context("entering the sandbox's root")
+}
+
+fn mount(source: Option<&str>, target: &Path, kind: Option<&str>, flags: MsFlags, data: Option<&str>) -> Result<(), Errno> {
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
+    nix::mount::mount(source, target, kind, flags, data)
+}
+
+/// Mounts on an open folder: its name cannot be swapped meanwhile.
+fn mount_on(at: &OwnedFd, kind: Option<&str>, flags: MsFlags, data: Option<&str>) -> Result<(), Errno> {
+    mount(kind, &descriptor(at), kind, flags, data)
+}
+
+fn bind(source: &Path, target: &Path) -> Result<(), Errno> {
+    bind_with(source, target, MsFlags::MS_BIND)
+}
+
+fn rbind(source: &Path, target: &Path) -> Result<()> {
+    bind_with(source, target, MsFlags::MS_BIND | MsFlags::MS_REC).with_context(|| format!("binding {}", target.display()))
+}
+
+fn rbind_on(source: &Path, at: &OwnedFd) -> Result<(), Errno> {
+    bind_with(source, &descriptor(at), MsFlags::MS_BIND | MsFlags::MS_REC)
+}
+
+fn bind_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), Errno> {
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
+    nix::mount::mount(Some(source), target, None::<&str>, flags, None::<&str>)
+}
+
+fn tmpfs(target: &Path, mode: u32) -> Result<()> {
+    mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(&format!("mode={mode:04o}")))
+        .with_context(|| format!("mounting a tmpfs on {}", target.display()))
+}
+
+fn descriptor(fd: &impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
+}
+
+fn folder(path: &Path) -> Result<()> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).with_context(|| format!("creating {}", path.display())),
+        _ => Ok(()),
+    }
+}
+
+fn parents(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) => std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,61 @@
+//! First stage of a run: leave the host's namespaces, then start pid 1 in the new ones.
+
+use anyhow::Context;
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
+use nix::sys::signal::Signal;
+use std::process::{ExitStatus, Stdio};
+
+use super::plan::{Network, Terminal};
+use crate::error::Result;
+
+/// Runs the first stage; returns the exit code of pid 1.
+///
+/// # Errors
+/// When the process is not what the supervisor started, or a namespace cannot be made.
+pub fn main(network: Network, terminal: Terminal, parent: i32) -> Result<i32> {
+    // From now on the kernel ends us with the supervisor; before now only its pid can tell.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("binding the sandbox to osimg's life")?;
+    if nix::unistd::getppid().as_raw() != parent {
+        anyhow::bail!("starting the sandbox: osimg is gone");
+    }
+    close_inherited()?;
+    if terminal == Terminal::None {
+        // A session of its own: the terminal's signals and TIOCSTI cannot reach across.
+        nix::unistd::setsid().context("starting a session")?;
+    }
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWCGROUP;
+    if network == Network::None {
+        flags |= CloneFlags::CLONE_NEWNET;
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
+    {
+        nix::sched::unshare(flags).context("leaving the host's namespaces")?;
+        // Without this, mounts made here would appear on hosts whose / is shared, as systemd makes it.
+        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).context("making mounts private")?;
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
+    let mut pid1 = std::process::Command::new("/proc/self/exe")
+        .arg(super::INIT_VERB)
+        .env_clear()
+        .stdin(Stdio::inherit())
+        .spawn()
+        .context("starting pid 1 of the sandbox")?;
+    let status: ExitStatus = pid1.wait().context("waiting for pid 1 of the sandbox")?;
+    Ok(status.code().unwrap_or(1))
+}
+
+/// Closes whatever the caller of osimg left open: a descriptor of a host folder would be a way out of the sandbox.
+fn close_inherited() -> Result<()> {
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
+        .context("reading /proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|fd| *fd > 2)
+        .collect();
+    for fd in open {
+        // The folder's own descriptor is in the list and closed already.
+        let _ = nix::unistd::close(fd);
+    }
+    Ok(())
+}

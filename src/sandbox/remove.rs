@@ -1,0 +1,146 @@
+//! Removing trees: by descriptors, no link followed and no mount crossed, so that the host can never be emptied.
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::root::{is, list, open_folder};
+use crate::error::{ExitCode, Failure, Result};
+
+/// Removes the folder `path` with all it holds.
+///
+/// A mount found below stops it before that mount's content is touched: a builder that removes through a live bind mount
+/// empties the host.
+///
+/// # Errors
+/// Names what could not be removed.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    if let Some(mount) = mount_below(path)? {
+        return Err(Failure::new(ExitCode::Unexpected, format!("removing {}: {} is still mounted", path.display(), mount.display()))
+            .hint(format!("unmount it first: umount {}", mount.display()))
+            .into());
+    }
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().with_context(|| format!("removing {}: it names no folder", path.display()))?;
+    let fd = match nix::fcntl::open(parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("opening {}", parent.display())),
+    };
+    remove_at(&fd, Path::new(name)).with_context(|| format!("removing {}", path.display()))?;
+    Ok(())
+}
+
+/// Removes `name` in the open folder `at`, whatever it is. True when something was there.
+pub(super) fn remove_at(at: &OwnedFd, name: &Path) -> Result<bool> {
+    match unlinkat(at, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) => return Ok(true),
+        Err(Errno::ENOENT) => return Ok(false),
+        // Linux says EISDIR for a folder, POSIX EPERM.
+        Err(Errno::EISDIR | Errno::EPERM) => {}
+        Err(error) => return Err(error).with_context(|| format!("removing {}", name.display())),
+    }
+    // A stack of our own: trees deeper than the thread's stack or the descriptor limit must go too.
+    let mut stack: Vec<OsString> = Vec::new();
+    let top = open_below(at, name)?;
+    let mut levels: Vec<(OwnedFd, Vec<OsString>)> = vec![(top.try_clone().context("duplicating a descriptor")?, list(top)?)];
+    while let Some((folder, names)) = levels.last_mut() {
+        let Some(child) = names.pop() else {
+            levels.pop();
+            if let (Some((parent, _)), Some(done)) = (levels.last(), stack.pop()) {
+                unlinkat(parent, done.as_os_str(), UnlinkatFlags::RemoveDir).with_context(|| format!("removing {}", done.display()))?;
+            }
+            continue;
+        };
+        let stat = match fstatat(&*folder, child.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::ENOENT) => continue,
+            Err(error) => return Err(error).with_context(|| format!("looking at {}", child.display())),
+        };
+        if is(stat.st_mode, SFlag::S_IFDIR) {
+            let below = open_below(folder, Path::new(&child))?;
+            let names = list(below.try_clone().context("duplicating a descriptor")?)?;
+            stack.push(child);
+            levels.push((below, names));
+            if levels.len() > 4096 {
+                return Err(anyhow::anyhow!("folders are nested more than 4096 deep below {}", name.display()));
+            }
+        } else {
+            unlinkat(&*folder, child.as_os_str(), UnlinkatFlags::NoRemoveDir).with_context(|| format!("removing {}", child.display()))?;
+        }
+    }
+    unlinkat(at, name, UnlinkatFlags::RemoveDir).with_context(|| format!("removing {}", name.display()))?;
+    Ok(true)
+}
+
+fn open_below(at: &impl AsFd, name: &Path) -> Result<OwnedFd> {
+    open_folder(at, name).map_err(|error| match error {
+        Errno::EXDEV => anyhow::anyhow!("{} is a mount: it is left alone", name.display()),
+        other => anyhow::Error::from(other).context(format!("opening {}", name.display())),
+    })
+}
+
+/// The first mount at or below `path` in this process's namespace.
+///
+/// # Errors
+/// When /proc/self/mountinfo cannot be read.
+pub fn mount_below(path: &Path) -> Result<Option<PathBuf>> {
+    let Ok(path) = path.canonicalize() else { return Ok(None) };
+    let table = std::fs::read("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
+    Ok(mount_points(&table).into_iter().find(|mount| mount.starts_with(&path)))
+}
+
+/// The mount points of a mountinfo table, unescaped; see proc(5).
+fn mount_points(table: &[u8]) -> Vec<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let unescape = |field: &[u8]| {
+        let mut out = Vec::with_capacity(field.len());
+        let mut rest = field;
+        while let Some((&byte, tail)) = rest.split_first() {
+            let octal = (byte == b'\\').then(|| tail.get(..3)).flatten().and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
+            match octal {
+                Some(value) => {
+                    out.push(value);
+                    rest = &tail[3..];
+                }
+                None => {
+                    out.push(byte);
+                    rest = tail;
+                }
+            }
+        }
+        PathBuf::from(OsString::from_vec(out))
+    };
+    table.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4)).map(unescape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_removed_and_their_targets_stay() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let victim = dir.path().join("victim");
+        std::fs::create_dir(&victim).expect("victim");
+        std::fs::write(victim.join("file"), "precious").expect("file");
+        let tree = dir.path().join("tree");
+        std::fs::create_dir_all(tree.join("a/b/c")).expect("tree");
+        std::os::unix::fs::symlink(&victim, tree.join("a/link")).expect("link");
+        remove_tree(&tree).expect("removed");
+        assert!(!tree.exists());
+        assert_eq!(std::fs::read_to_string(victim.join("file")).expect("victim"), "precious");
+        remove_tree(&tree).expect("a missing tree is no error");
+    }
+
+    #[test]
+    fn mount_points_with_spaces_are_unescaped() {
+        let table = b"36 35 98:0 /mnt1 /mnt/with\\040space rw - ext3 /dev/root rw\n";
+        assert_eq!(mount_points(table), [PathBuf::from("/mnt/with space")]);
+    }
+}

@@ -1,0 +1,332 @@
+//! The install root: a folder in which no path is ever opened by string from outside.
+//!
+//! Packages decide what stands in the root, so any name in it may be a link to the host. Everything here resolves
+//! names with openat2(2) inside the root's descriptor, and replaces files by rename, never through them.
+
+use anyhow::Context;
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, fchown, symlinkat, unlinkat};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crate::error::{ExitCode, Failure, Result};
+
+/// An install root that is open.
+#[derive(Debug)]
+pub struct InstallRoot {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+/// What stands at a path, links not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// A device, fifo or socket.
+    Other,
+}
+
+impl InstallRoot {
+    /// Opens the folder `path` as an install root.
+    ///
+    /// # Errors
+    /// When it is no folder or cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let fd = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .with_context(|| format!("opening install root {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), fd })
+    }
+
+    /// Where it is on the host.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens `path` as if the root were `/`: links are followed, but never out of it. Only regular files are opened.
+    ///
+    /// # Errors
+    /// As open(2); `ENOENT` for a link whose target the root does not have.
+    pub fn open_file(&self, path: &Path) -> Result<File, Errno> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let fd = openat2(self.fd.as_fd(), relative(path), how)?;
+        // A fifo or a device must not hang or trick a reader.
+        if !is(fstat(&fd)?.st_mode, SFlag::S_IFREG) { Err(Errno::EINVAL) } else { Ok(File::from(fd)) }
+    }
+
+    /// Reads a regular file of at most `limit` bytes; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When it is no regular file, larger than `limit`, or unreadable.
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+        let shown = || format!("reading {} in the image", path.display());
+        let file = match self.open_file(path) {
+            Ok(file) => file,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            Err(error) => return Err(error).with_context(shown),
+        };
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes).with_context(shown)?;
+        if bytes.len() as u64 > limit {
+            return Err(Failure::new(ExitCode::Transaction, format!("{} in the image is larger than {limit} bytes", path.display())).into());
+        }
+        Ok(Some(bytes))
+    }
+
+    /// What stands at `path`, the last component not followed; `None` when nothing does.
+    ///
+    /// # Errors
+    /// When the path leads through something that is no folder of the root.
+    pub fn kind(&self, path: &Path) -> Result<Option<Kind>> {
+        let Some((folder, name)) = self.parent(path)? else { return Ok(None) };
+        match fstatat(&folder, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(kind_of(stat.st_mode))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("looking at {} in the image", path.display())),
+        }
+    }
+
+    /// What the link at `path` says; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`InstallRoot::kind`].
+    pub fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
+        let Some((folder, name)) = self.parent(path)? else { return Ok(None) };
+        Ok(readlinkat(&folder, name.as_os_str()).ok().map(PathBuf::from))
+    }
+
+    /// Opens the folder `path`, creating what is missing with `mode`; a link anywhere on the way is refused.
+    ///
+    /// # Errors
+    /// Names the path when something other than a folder stands there, as a hostile package would leave it.
+    pub fn folder(&self, path: &Path, mode: u32) -> Result<OwnedFd> {
+        let mut at = self.fd.try_clone().context("duplicating a descriptor")?;
+        for part in relative(path).components() {
+            let name = part.as_os_str();
+            if name == "." {
+                continue;
+            }
+            at = match open_folder(&at, Path::new(name)) {
+                Ok(fd) => fd,
+                Err(Errno::ENOENT) => {
+                    mkdirat(&at, name, Mode::from_bits_truncate(mode)).with_context(|| format!("creating {} in the image", path.display()))?;
+                    let fd = open_folder(&at, Path::new(name)).with_context(|| format!("opening {} in the image", path.display()))?;
+                    // mkdir is subject to the umask.
+                    fchmod(&fd, Mode::from_bits_truncate(mode)).with_context(|| format!("setting the mode of {} in the image", path.display()))?;
+                    fd
+                }
+                Err(error) => {
+                    return Err(Failure::new(
+                        ExitCode::Transaction,
+                        format!("{} in the image is not a plain folder: a package put something else in its place", path.display()),
+                    )
+                    .because(error)
+                    .into());
+                }
+            };
+        }
+        Ok(at)
+    }
+
+    /// Puts a new regular file at `path` in place of whatever name is there; a link there is replaced, not followed.
+    ///
+    /// # Errors
+    /// When the folder is missing or is no plain folder, or on input/output errors.
+    pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<()> {
+        let shown = || format!("writing {} in the image", path.display());
+        let Some((folder, name)) = self.parent(path)? else {
+            return Err(Failure::new(ExitCode::Transaction, format!("the image has no folder for {}", path.display())).into());
+        };
+        let temporary = format!(".osimg-{}", std::process::id());
+        let how = OpenHow::new()
+            .flags(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC)
+            .mode(Mode::from_bits_truncate(mode))
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let fd = openat2(folder.as_fd(), temporary.as_str(), how).with_context(shown)?;
+        let mut file = File::from(fd);
+        let written = file
+            .write_all(content)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| fchmod(&file, Mode::from_bits_truncate(mode)).map_err(Into::into))
+            .and_then(|()| fchown(&file, Some(0.into()), Some(0.into())).map_err(Into::into))
+            .and_then(|()| renameat(&folder, temporary.as_str(), &folder, name.as_os_str()).map_err(Into::into));
+        if let Err(error) = written {
+            // The first error is the one to tell; the temporary goes with the root anyway.
+            let _ = unlinkat(&folder, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+            return Err(error).with_context(shown);
+        }
+        Ok(())
+    }
+
+    /// Puts a symbolic link at `path`, in place of whatever name is there.
+    ///
+    /// # Errors
+    /// As [`InstallRoot::write`].
+    pub fn link(&self, path: &Path, points_to: &Path) -> Result<()> {
+        let shown = || format!("linking {} in the image", path.display());
+        let Some((folder, name)) = self.parent(path)? else {
+            return Err(Failure::new(ExitCode::Transaction, format!("the image has no folder for {}", path.display())).into());
+        };
+        let temporary = format!(".osimg-{}", std::process::id());
+        symlinkat(points_to, &folder, temporary.as_str()).with_context(shown)?;
+        renameat(&folder, temporary.as_str(), &folder, name.as_os_str()).with_context(shown)
+    }
+
+    /// Removes what stands at `path`, a folder with all it holds; mounts are never crossed. True when something was there.
+    ///
+    /// # Errors
+    /// When something below cannot be removed, or a mount is in the way.
+    pub fn remove(&self, path: &Path) -> Result<bool> {
+        let Some((folder, name)) = self.parent(path)? else { return Ok(false) };
+        super::remove::remove_at(&folder, &name).with_context(|| format!("removing {} in the image", path.display()))
+    }
+
+    /// The names in the folder `path`, sorted; empty when there is no such plain folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn names(&self, path: &Path) -> Result<Vec<std::ffi::OsString>> {
+        let folder = match open_folder(&self.fd, relative(path)) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(|| format!("reading folder {} in the image", path.display())),
+        };
+        list(folder).with_context(|| format!("reading folder {} in the image", path.display()))
+    }
+
+    /// The folder that holds `path`, followed inside the root as the image itself would, and the last name.
+    fn parent(&self, path: &Path) -> Result<Option<(OwnedFd, PathBuf)>> {
+        let path = relative(path);
+        let Some(name) = path.file_name() else {
+            return Err(anyhow::anyhow!("{} names no file", path.display()));
+        };
+        let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        match openat2(self.fd.as_fd(), above, how) {
+            Ok(fd) => Ok(Some((fd, name.into()))),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("opening folder {} in the image", above.display())),
+        }
+    }
+}
+
+/// Opens a folder below `at`; no link and no mount is crossed.
+pub(super) fn open_folder(at: &impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV);
+    openat2(at.as_fd(), path, how)
+}
+
+/// The names in an open folder, sorted bytewise.
+pub(super) fn list(folder: OwnedFd) -> Result<Vec<std::ffi::OsString>, Errno> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(folder)?.iter() {
+        let name = std::ffi::OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+pub(super) fn is(mode: u32, kind: SFlag) -> bool {
+    mode & SFlag::S_IFMT.bits() == kind.bits()
+}
+
+fn kind_of(mode: u32) -> Kind {
+    if is(mode, SFlag::S_IFREG) {
+        Kind::File
+    } else if is(mode, SFlag::S_IFDIR) {
+        Kind::Folder
+    } else if is(mode, SFlag::S_IFLNK) {
+        Kind::Link
+    } else {
+        Kind::Other
+    }
+}
+
+fn relative(path: &Path) -> &Path {
+    let path = path.strip_prefix("/").unwrap_or(path);
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A root with every hostile shape that a package can give `etc/machine-id`, and the host file they aim at.
+    fn hostile() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "precious").expect("victim");
+        let root = dir.path().join("root");
+        std::fs::create_dir_all(root.join("etc")).expect("etc");
+        symlink(&victim, root.join("etc/absolute")).expect("absolute");
+        symlink("../../victim", root.join("etc/relative")).expect("relative");
+        symlink("/proc/self/root/etc/passwd", root.join("etc/magic")).expect("magic");
+        symlink(dir.path(), root.join("linked")).expect("linked");
+        (dir, victim)
+    }
+
+    #[test]
+    fn writing_replaces_a_hostile_link_and_leaves_its_target_alone() {
+        let (dir, victim) = hostile();
+        let root = InstallRoot::open(&dir.path().join("root")).expect("root");
+        for name in ["etc/absolute", "etc/relative", "etc/magic", "etc/plain"] {
+            root.write(Path::new(name), b"", 0o444).expect(name);
+            assert_eq!(root.kind(Path::new(name)).expect("kind"), Some(Kind::File), "{name}");
+        }
+        assert_eq!(std::fs::read_to_string(&victim).expect("victim"), "precious");
+        assert!(root.write(Path::new("linked/victim"), b"", 0o444).is_err());
+        assert_eq!(std::fs::read_to_string(&victim).expect("victim"), "precious");
+    }
+
+    #[test]
+    fn reading_never_leaves_the_root_and_never_hangs_on_a_fifo() {
+        let (dir, _victim) = hostile();
+        let path = dir.path().join("root");
+        nix::unistd::mkfifo(&path.join("etc/fifo"), Mode::S_IRWXU).expect("fifo");
+        let root = InstallRoot::open(&path).expect("root");
+        for name in ["etc/absolute", "etc/relative", "etc/missing"] {
+            assert_eq!(root.read(Path::new(name), 100).expect(name), None, "{name}");
+        }
+        assert!(root.read(Path::new("etc/fifo"), 100).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_is_a_link_is_refused_by_name() {
+        let (dir, _victim) = hostile();
+        let root = InstallRoot::open(&dir.path().join("root")).expect("root");
+        let error = root.folder(Path::new("linked/x"), 0o755).expect_err("a link");
+        assert!(error.to_string().contains("linked/x"), "{error}");
+        root.folder(Path::new("/var/cache/deep"), 0o755).expect("created");
+        assert_eq!(root.kind(Path::new("var/cache/deep")).expect("kind"), Some(Kind::Folder));
+    }
+
+    #[test]
+    fn a_file_larger_than_its_limit_is_an_error() {
+        let (dir, _victim) = hostile();
+        let root = InstallRoot::open(&dir.path().join("root")).expect("root");
+        root.write(Path::new("etc/big"), &[b'x'; 64], 0o644).expect("write");
+        assert!(root.read(Path::new("etc/big"), 10).is_err());
+        assert_eq!(root.read(Path::new("etc/big"), 64).expect("read").map(|b| b.len()), Some(64));
+    }
+}

@@ -1,0 +1,288 @@
+//! The supervisor's side of a run: start the stages, read what the command says, keep the time limits, learn how it ended.
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use super::plan::{Network, Plan, Terminal};
+use super::status::{PLAN_LIMIT, Status};
+use crate::error::{ExitCode, Failure, Result};
+use crate::process;
+
+/// Which stream of the command a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// How long a run may take; in monotonic time, so that neither a clock change nor a stopped machine counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// From start to end.
+    pub total: Option<Duration>,
+    /// Between two lines of output.
+    pub idle: Option<Duration>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The command's exit status, when it exited.
+    pub code: Option<i32>,
+    /// The signal that ended it, when one did.
+    pub signal: Option<i32>,
+    /// Names of processes that it left behind; the sandbox ended them.
+    pub strays: Vec<String>,
+}
+
+impl Outcome {
+    /// Whether the command exited with 0.
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// `exit status 1` or `signal 9`, for messages.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match (self.code, self.signal) {
+            (Some(code), _) => format!("exit status {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "no exit status".into(),
+        }
+    }
+}
+
+/// The longest line that is passed on; the rest of it is dropped, so that no program can fill our memory.
+const LINE_LIMIT: usize = 64 << 10;
+
+/// Runs commands by plan, one at a time.
+#[derive(Debug, Default)]
+pub struct Sandbox;
+
+impl Sandbox {
+    /// Runs the plan's command to its end and passes on every line that it prints.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made ([`ExitCode::Host`]), a limit passes ([`ExitCode::TimedOut`]), a signal asked us to
+    /// stop, or `on_line` fails; everything in the sandbox has ended then. A command that fails is no error here.
+    pub fn run(plan: &Plan, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
+        let (socket, theirs) = UnixStream::pair().context("making the sandbox's socket")?;
+        let piped = || if plan.terminal == Terminal::None { Stdio::piped() } else { Stdio::inherit() };
+        #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
+        let child = std::process::Command::new("/proc/self/exe")
+            .arg(super::NAMESPACES_VERB)
+            .arg(match plan.network {
+                Network::Host => "host",
+                Network::None => "none",
+            })
+            .arg(match plan.terminal {
+                Terminal::None => "none",
+                Terminal::Shared => "shared",
+            })
+            .arg(std::process::id().to_string())
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(piped())
+            .stderr(piped())
+            .spawn()
+            .context("starting the sandbox")?;
+        let mut stages = Stages { child, ended: false };
+        send(&socket, plan)?;
+        let outcome = watch(&mut stages, &socket, limits, on_line);
+        stages.end();
+        outcome
+    }
+}
+
+/// The running stages; dropping them ends everything in the sandbox.
+struct Stages {
+    child: Child,
+    ended: bool,
+}
+
+impl Stages {
+    fn end(&mut self) {
+        if !self.ended {
+            // The first stage's death ends pid 1, and that every process of the build.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            self.ended = true;
+        }
+    }
+}
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn send(mut socket: &UnixStream, plan: &Plan) -> Result<()> {
+    let bytes = serde_json::to_vec(plan).context("writing the sandbox's plan")?;
+    if bytes.len() > PLAN_LIMIT {
+        anyhow::bail!("writing the sandbox's plan: {} bytes are too many", bytes.len());
+    }
+    let size = u32::try_from(bytes.len()).context("writing the sandbox's plan")?;
+    // A stage that died already shows itself as an ended socket later, with its own message on stderr.
+    let _ = socket.write_all(&size.to_be_bytes()).and_then(|()| socket.write_all(&bytes));
+    Ok(())
+}
+
+/// A stream that is being cut into lines.
+struct Lines {
+    source: Option<OwnedFd>,
+    stream: Stream,
+    partial: Vec<u8>,
+    overlong: bool,
+}
+
+impl Lines {
+    fn new(source: Option<OwnedFd>, stream: Stream) -> Result<Self> {
+        if let Some(fd) = &source {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("preparing a pipe")?;
+        }
+        Ok(Self { source, stream, partial: Vec::new(), overlong: false })
+    }
+
+    /// Reads what is there; closes itself at the end of the stream.
+    fn drain(&mut self, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<bool> {
+        let mut buffer = [0u8; 16 << 10];
+        let mut any = false;
+        // Bounded, so that a flood on one stream cannot keep the time limits from being looked at.
+        for _ in 0..64 {
+            let Some(fd) = &self.source else { break };
+            match nix::unistd::read(fd, &mut buffer) {
+                Ok(0) => {
+                    self.source = None;
+                    if !self.partial.is_empty() {
+                        self.emit(on_line)?;
+                    }
+                }
+                Ok(count) => {
+                    any = true;
+                    for piece in buffer.get(..count).unwrap_or_default().split_inclusive(|b| *b == b'\n' || *b == b'\r') {
+                        self.take(piece, on_line)?;
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => break,
+                Err(error) => return Err(error).context("reading what the sandbox prints"),
+            }
+        }
+        Ok(any)
+    }
+
+    fn take(&mut self, piece: &[u8], on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<()> {
+        let (text, complete) = match piece.split_last() {
+            Some((b'\n' | b'\r', text)) => (text, true),
+            _ => (piece, false),
+        };
+        let room = LINE_LIMIT.saturating_sub(self.partial.len());
+        self.overlong |= text.len() > room;
+        self.partial.extend_from_slice(text.get(..room.min(text.len())).unwrap_or_default());
+        if complete && (!self.partial.is_empty() || self.overlong) { self.emit(on_line) } else { Ok(()) }
+    }
+
+    fn emit(&mut self, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<()> {
+        let line = String::from_utf8_lossy(&self.partial).into_owned();
+        self.partial.clear();
+        self.overlong = false;
+        on_line(self.stream, &line)
+    }
+}
+
+fn watch(stages: &mut Stages, socket: &UnixStream, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
+    socket.set_nonblocking(true).context("preparing the sandbox's socket")?;
+    let mut out = Lines::new(stages.child.stdout.take().map(OwnedFd::from), Stream::Out)?;
+    let mut err = Lines::new(stages.child.stderr.take().map(OwnedFd::from), Stream::Err)?;
+    let mut told = Vec::new();
+    let mut last_words = process::Tail::new(4096);
+    let (began, mut heard) = (Instant::now(), Instant::now());
+    loop {
+        if let Some(code) = process::stop_requested() {
+            return Err(process::stopped(code).into());
+        }
+        check_limits(limits, began, heard)?;
+        {
+            let mut watched = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+            watched.extend([&out, &err].iter().filter_map(|l| l.source.as_ref()).map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+            match poll(&mut watched, PollTimeout::from(500u16)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error).context("watching the sandbox"),
+            }
+        }
+        let mut keep = |stream: Stream, line: &str| {
+            if stream == Stream::Err {
+                last_words.push(line);
+            }
+            on_line(stream, line)
+        };
+        if out.drain(&mut keep)? | err.drain(&mut keep)? {
+            heard = Instant::now();
+        }
+        // The socket ends when the last process of the sandbox that holds it has ended.
+        if read_status(socket, &mut told)? && out.source.is_none() && err.source.is_none() {
+            return conclude(&told, &last_words);
+        }
+    }
+}
+
+fn check_limits(limits: Limits, began: Instant, heard: Instant) -> Result<()> {
+    let passed = |what: &str, limit: Duration| {
+        Failure::new(ExitCode::TimedOut, format!("{what} of {} s passed: everything in the sandbox was ended", limit.as_secs()))
+            .hint("raise it with --timeout, or timeout in the settings")
+    };
+    match limits {
+        Limits { total: Some(limit), .. } if began.elapsed() > limit => Err(passed("the time limit", limit).into()),
+        Limits { idle: Some(limit), .. } if heard.elapsed() > limit => Err(passed("the limit on silence", limit).into()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads what pid 1 said; true at the end of the socket.
+fn read_status(mut socket: &UnixStream, told: &mut Vec<u8>) -> Result<bool> {
+    let mut buffer = [0u8; 4096];
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) => return Ok(true),
+            Ok(count) => told.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(false),
+            // A stage that was killed with the plan half read.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(true),
+            Err(error) => return Err(error).context("listening to the sandbox"),
+        }
+    }
+}
+
+fn conclude(told: &[u8], last_words: &process::Tail) -> Result<Outcome> {
+    let mut outcome = None;
+    for line in told.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        match serde_json::from_slice(line).context("reading what pid 1 of the sandbox said")? {
+            Status::Started => {}
+            Status::Exited { code, signal, strays } => outcome = Some(Outcome { code, signal, strays }),
+            Status::Failed { doing, cause } => {
+                return Err(Failure::new(ExitCode::Host, format!("making the sandbox: {doing}: {cause}"))
+                    .hint("run `osimg doctor` to see what this host allows")
+                    .into());
+            }
+        }
+    }
+    outcome.ok_or_else(|| {
+        let said = last_words.last(5);
+        let tail = if said.trim().is_empty() { String::new() } else { format!(": {said}") };
+        Failure::new(ExitCode::Unexpected, format!("the sandbox ended before its command did{tail}"))
+            .hint("something killed it: look for the kernel's out-of-memory killer, or try again")
+            .into()
+    })
+}
