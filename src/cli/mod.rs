@@ -16,6 +16,6 @@ pub fn main() -> ExitCode {
     let scratch = std::path::PathBuf::from(&args[2]);
     let net = if args[3] == "host" { Network::Host } else { Network::None };
     let plan = Plan { root, scratch, view: View::Tools, network: net, devices: Devices::Private, terminal: Terminal::None, hostname: "osimg".into(),
-        mounts: tools(std::path::Path::new("/"), net), command: crate::process::CommandLine::new(args[4..].to_vec()).env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin") };
+        mounts: { let mut m = tools(std::path::Path::new("/"), net); for (a,b,w) in [("/tmp/req.json","/osimg/request.json",false),("/work/main/src/packages/dnf4.py","/osimg/dnf4.py",false),("/tmp/sb/cache","/osimg/cache",true),("/var/tmp/realos/RPM-GPG-KEY-realos","/osimg/keys/0.asc",false),("/var/tmp/realos","/var/tmp/realos",false)] { m.push(Mount::Bind{source:a.into(),target:b.into(),access: if w {Access::ReadWrite} else {Access::ReadOnly}}) } m }, command: crate::process::CommandLine::new(args[4..].to_vec()).env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin") };
     match Sandbox::run(&plan, Limits::default(), &mut |s, l| { println!("{s:?} {l}"); Ok(()) }) { Ok(o) => { println!("{o:?}"); ExitCode::SUCCESS } Err(e) => { eprintln!("{}", crate::error::render(&e)); ExitCode::FAILURE } }
 }

@@ -1,0 +1,365 @@
+# Drives dnf 4 through its Python API for osimg: one transaction, described by /osimg/request.json, in one of two phases.
+# Every answer is one JSON object a line on standard output; whatever else is printed goes to standard error.
+# Why the API and not the command: its exit status and its errors are truthful, and its callbacks give real progress.
+import json
+import os
+import sys
+
+EVENTS = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="surrogateescape")
+os.dup2(2, 1)  # a library that prints must not be taken for an answer
+
+
+def tell(event, **fields):
+    EVENTS.write(json.dumps(dict(event=event, **fields)) + "\n")
+
+
+def fail(kind, message, **fields):
+    tell("error", kind=kind, message=str(message), **fields)
+    EVENTS.flush()
+    os._exit(3)  # not sys.exit: objects of a half-made transaction crash in their destructors
+
+
+try:
+    import dnf
+    import dnf.callback
+    import dnf.conf
+    import dnf.const
+    import dnf.exceptions
+    import dnf.repo
+    import dnf.subject
+    import dnf.transaction
+    import dnf.yum.misc
+    import hawkey
+    import libdnf.transaction
+    import rpm
+except ImportError as error:
+    fail("host", error)
+
+
+def nevra(package):
+    return "%s-%s:%s-%s.%s" % (package.name, package.epoch, package.version, package.release, package.arch)
+
+
+class Download(dnf.callback.DownloadProgress):
+    """Bytes of all files together, and each file as it ends."""
+
+    def __init__(self):
+        self.files = self.size = self.ended = self.failed = 0
+        self.parts = {}
+
+    def start(self, total_files, total_size, total_drpms=0):
+        self.files, self.size, self.ended, self.parts = total_files, total_size, 0, {}
+
+    def progress(self, payload, done):
+        self.parts[str(payload)] = done
+        tell("download", done=sum(self.parts.values()), total=self.size, item=str(payload))
+
+    def end(self, payload, status, msg):
+        if status == dnf.callback.STATUS_OK or status == dnf.callback.STATUS_ALREADY_EXISTS:
+            self.parts[str(payload)] = payload.download_size
+        if status == dnf.callback.STATUS_MIRROR:
+            tell("retry", item=str(payload), message=str(msg or ""))
+            return
+        self.ended += 1
+        if status == dnf.callback.STATUS_FAILED:
+            tell("retry", item=str(payload), message=str(msg or "failed"))
+        tell("download", done=sum(self.parts.values()), total=self.size, item=str(payload), files=self.ended, of=self.files)
+
+
+class Transaction(dnf.callback.TransactionProgress):
+    """Packages as they are unpacked, scriptlets as they run, and what they say."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = None
+
+    def progress(self, package, action, ti_done, ti_total, ts_done, ts_total):
+        if action == dnf.transaction.PKG_SCRIPTLET:
+            tell("scriptlet", package=str(package))
+        elif action == dnf.transaction.TRANS_POST:
+            tell("posttrans")
+        elif package and action != dnf.transaction.PKG_VERIFY and self.last != (str(package), action):
+            self.last = (str(package), action)
+            tell("package", package=str(package), index=ts_done, total=ts_total)
+
+    def scriptout(self, msgs):
+        text = msgs.decode("utf-8", "replace") if isinstance(msgs, bytes) else msgs or ""
+        for line in text.splitlines():
+            tell("output", line=line[:4000])
+
+    def error(self, message):
+        tell("scriptlet-failed", message=str(message))
+
+    def verify_tsi_package(self, pkg, count, total):
+        pass
+
+
+def make_base(request):
+    # A Conf of our own: the default one would ask the host's rpmdb for its release.
+    conf = dnf.conf.Conf()
+    conf.installroot = request["installroot"]
+    conf.cachedir = request["cachedir"]
+    conf.persistdir = request["scratch"] + "/persist"
+    conf.logdir = request["scratch"] + "/log"
+    os.makedirs(conf.persistdir, exist_ok=True)
+    os.makedirs(conf.logdir, exist_ok=True)
+    conf.plugins = False
+    conf.reposdir = []
+    conf.varsdir = []
+    conf.assumeyes = True
+    conf.best = True
+    conf.strict = True
+    conf.keepcache = True
+    conf.skip_if_unavailable = False
+    conf.check_config_file_age = False
+    conf.install_weak_deps = request["install_weak_deps"]
+    # rpm itself refuses what is not signed by an imported key (%_pkgverify_level), in one process and for local files too;
+    # dnf would start a program for each package to the same end.
+    conf.gpgcheck = False
+    conf.localpkg_gpgcheck = False
+    conf.max_parallel_downloads = 20
+    conf.max_downloads_per_mirror = 20
+    conf.retries = 10
+    conf.timeout = 30
+    conf.minrate = 1000
+    conf.tsflags = request["tsflags"]
+    conf.excludepkgs = request["exclude"]
+    if request.get("arch"):
+        conf.substitutions["arch"] = request["arch"]
+        conf.substitutions["basearch"] = dnf.rpm.basearch(request["arch"])
+        conf.arch, conf.basearch = request["arch"], conf.substitutions["basearch"]
+    conf.substitutions["releasever"] = request.get("releasever") or ""
+    for name, value in request.get("vars", {}).items():
+        conf.substitutions[name] = value
+    if request["offline"]:
+        conf.cacheonly = True
+        conf.metadata_expire = -1
+    return dnf.Base(conf)
+
+
+def configure(base, request):
+    """The recipe's own `config` lines."""
+    for key, value in request["transaction"]["config"]:
+        repo, _, option = key.rpartition(".")
+        try:
+            for target in base.repos.get_matching(repo) if repo else [base.conf]:
+                setattr(target, option, value)
+        except Exception as error:
+            fail("spec", "config %s %s: %s" % (key, value, error), line=request["transaction"]["line"])
+
+
+def add_repositories(base, request):
+    if request["host_repositories"]:
+        conf = base.conf
+        keep = {k: getattr(conf, k) for k in ("installroot", "cachedir", "persistdir", "logdir", "gpgcheck", "skip_if_unavailable", "best",
+                                               "install_weak_deps", "tsflags", "excludepkgs", "keepcache", "plugins")}
+        if os.path.exists("/etc/dnf/dnf.conf"):
+            conf.read("/etc/dnf/dnf.conf")
+        for key, value in keep.items():
+            setattr(conf, key, value)
+        conf.reposdir = [d for d in ("/etc/yum.repos.d", "/etc/distro.repos.d") if os.path.isdir(d)]
+        conf.varsdir = [d for d in ("/etc/dnf/vars", "/etc/yum/vars") if os.path.isdir(d)]
+        conf.substitutions.update_from_etc("/", varsdir=conf.varsdir)
+        if request.get("releasever"):
+            conf.substitutions["releasever"] = request["releasever"]
+        base.read_all_repos()
+    for wanted in request["repositories"]:
+        repo = dnf.repo.Repo(wanted["id"], base.conf)
+        for key, value in wanted.items():
+            if key not in ("id", "signed_metadata") and value not in (None, [], ""):
+                setattr(repo, key, value)
+        repo.repo_gpgcheck = wanted.get("signed_metadata", False)
+        repo.gpgkey = ["file://" + key for key in request["keys"]] if repo.repo_gpgcheck else []
+        base.repos.add(repo)
+    for change in request["transaction"]["repos"]:
+        matched = base.repos.get_matching(change["glob"])
+        if not matched:
+            fail("spec", "no repository matches '%s'" % change["glob"], line=change["line"])
+        for repo in matched:
+            (repo.enable if change["action"] == "enable" else repo.disable)()
+    for repo in base.repos.iter_enabled():
+        repo.skip_if_unavailable = False
+        repo.gpgcheck = False
+        if request["offline"]:
+            repo._repo.setSyncStrategy(dnf.repo.SYNC_ONLY_CACHE)
+    if not list(base.repos.iter_enabled()):
+        fail("settings", "no repository is enabled")
+
+
+def load(base, request):
+    try:
+        base.fill_sack(load_system_repo=True, load_available_repos=True)
+        base.read_comps(arch_filter=True)
+    except dnf.exceptions.RepoError as error:
+        fail("repository", error)
+    except dnf.exceptions.Error as error:
+        fail("repository", error)
+
+
+def mark_group(base, wanted, kinds):
+    """Installs the one group or environment that the name means, by dnf's rule: exact id or name first, then glob."""
+    name, line = wanted["name"], wanted["line"]
+    comps = base.comps
+    found = list(comps.environments_by_pattern(name)) + ([] if wanted["scope"] == "environment" else list(comps.groups_by_pattern(name)))
+    exact = [group for group in found if name in (group.id, group.name)]
+    if exact:
+        found = exact
+    if not found:
+        known = sorted({"%s (%s)" % (g.name, g.id) for g in list(comps.environments) + list(comps.groups)})
+        fail("spec", "no group or environment is called '%s'" % name, line=line, known=known[:40])
+    if len(found) > 1:
+        fail("spec", "'%s' names several groups: %s" % (name, ", ".join(sorted("%s (%s)" % (g.name, g.id) for g in found))), line=line)
+    group = found[0]
+    types = list(kinds) + (["optional"] if wanted["with_optional"] and "optional" not in kinds else [])
+    is_environment = hasattr(group, "mandatory_groups")
+    if is_environment:
+        base.environment_install(group.id, types, strict=True)
+        need = [package.name for inside in group.mandatory_groups for package in inside.mandatory_packages]
+    else:
+        base.group_install(group.id, types, strict=True)
+        need = [package.name for package in group.mandatory_packages]
+    return dict(name=name, id=group.id, kind="environment" if is_environment else "group", line=line, mandatory=sorted(set(need)))
+
+
+def mark(base, request):
+    """Marks what the transaction asks for; says of every spec which packages it can mean."""
+    wanted = request["transaction"]
+    kinds = list(base.conf.group_package_types)
+    groups = [mark_group(base, group, kinds) for group in wanted["groups"]]
+    missing = []
+    for spec in wanted["install"]:
+        try:
+            if not base.install(spec["text"], strict=True) and not list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed()):
+                missing.append(spec)
+        except dnf.exceptions.MarkingError:
+            missing.append(spec)
+        except dnf.exceptions.Error as error:
+            fail("spec", error, line=spec["line"])
+    for swap in wanted["swap"]:
+        wanted["remove"].append(swap["remove"])
+        try:
+            base.install(swap["install"]["text"])
+        except dnf.exceptions.MarkingError:
+            missing.append(swap["install"])
+    jobs = [(base.remove, spec) for spec in wanted["remove"]] + [(base.downgrade, spec) for spec in wanted["downgrade"]]
+    jobs += [(base.reinstall, spec) for spec in wanted["reinstall"]]
+    for upgrade in wanted["upgrade"]:
+        jobs += [(base.upgrade, spec) for spec in upgrade["specs"]]
+        if not upgrade["specs"]:
+            base.upgrade_all()
+    if wanted["distro_sync"] is not None:
+        jobs += [(base.distro_sync, spec) for spec in wanted["distro_sync"]]
+        if not wanted["distro_sync"]:
+            base.distro_sync()
+    if wanted["autoremove"] is not None:
+        base.autoremove(pkg_specs=[spec["text"] for spec in wanted["autoremove"]])
+    for job, spec in jobs:
+        try:
+            job(spec["text"])
+        except dnf.exceptions.MarkingError:
+            missing.append(spec)
+        except dnf.exceptions.Error as error:
+            fail("spec", error, line=spec["line"])
+    if missing:
+        names = {}
+        for spec in missing:
+            near = sorted(p.name for p in base.sack.query().available().filter(name__glob="*%s*" % spec["text"].strip("*")))[:5]
+            names[spec["text"]] = near
+        tell("error", kind="missing", message="", specs=missing, near=names)
+        EVENTS.flush()
+        os._exit(3)
+    return groups
+
+
+def resolve(base):
+    try:
+        base.resolve(allow_erasing=True)
+    except dnf.exceptions.DepsolveError as error:
+        fail("dependency", error)
+    except dnf.exceptions.Error as error:
+        fail("dependency", error)
+
+
+def describe(base, request, groups):
+    incoming, outgoing = [], []
+    install_set = set(base.transaction.install_set) if base.transaction else set()
+    reasons = {item.pkg: item.reason for item in base.transaction or ()}
+    for package in sorted(install_set, key=nevra):
+        kind, digest = package.chksum if package.chksum else (None, b"")
+        incoming.append(dict(
+            nevra=nevra(package), name=package.name, epoch=package.epoch, version=package.version, release=package.release,
+            arch=package.arch, repo=package.reponame, location=package.location, size=package.downloadsize, installed=package.installsize,
+            built=package.buildtime, checksum="%s:%s" % (hash_name(kind), digest.hex()) if kind else None,
+            reason=libdnf.transaction.TransactionItemReasonToString(reasons.get(package, libdnf.transaction.TransactionItemReason_UNKNOWN))))
+    for package in sorted(set(base.transaction.remove_set) if base.transaction else (), key=nevra):
+        outgoing.append(nevra(package))
+    here = {nevra(p) for p in install_set}
+    here |= {nevra(p) for p in base.sack.query().installed()}
+    here -= set(outgoing)
+    specs = []
+    for spec in request["transaction"]["install"]:
+        query = dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
+        specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({nevra(p) for p in query} & here)))
+    repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision()) for repo in base.repos.iter_enabled()]
+    tell("plan", install=incoming, remove=outgoing, specs=specs, groups=groups, repositories=repositories)
+
+
+def hash_name(kind):
+    return {hawkey.CHKSUM_MD5: "md5", hawkey.CHKSUM_SHA1: "sha1", hawkey.CHKSUM_SHA256: "sha256", hawkey.CHKSUM_SHA384: "sha384",
+            hawkey.CHKSUM_SHA512: "sha512"}.get(kind, "unknown")
+
+
+def import_keys(base, request):
+    """Puts the pinned keys, and no other, into the rpmdb of the image before anything is installed."""
+    for path in request["keys"]:
+        with open(path, "rb") as file:
+            code = base._ts.pgpImportPubkey(dnf.yum.misc.procgpgkey(file.read()))
+        if code != 0:
+            fail("trust", "rpm could not import the key %s (code %d)" % (os.path.basename(path), code))
+
+
+def main():
+    with open("/osimg/request.json", encoding="utf-8") as file:
+        request = json.load(file)
+    base = make_base(request)
+    add_repositories(base, request)
+    configure(base, request)
+    tell("loading", repositories=[r.id for r in base.repos.iter_enabled()])
+    load(base, request)
+    groups = mark(base, request)
+    resolve(base)
+    describe(base, request, groups)
+    if request["phase"] == "resolve":
+        return
+    try:
+        base.download_packages(list(base.transaction.install_set if base.transaction else ()), Download())
+    except dnf.exceptions.DownloadError as error:
+        fail("download", error)
+    except dnf.exceptions.Error as error:
+        fail("download", error)
+    if request["phase"] == "download":
+        return
+    import_keys(base, request)
+    try:
+        base.do_transaction(Transaction())
+    except dnf.exceptions.TransactionCheckError as error:
+        fail("transaction", error)
+    except dnf.exceptions.Error as error:
+        fail("transaction", error)
+    failed = [str(i) for i in base.transaction or () if i.state == libdnf.transaction.TransactionItemState_ERROR]
+    if failed:
+        fail("transaction", "packages failed to install: %s" % ", ".join(failed))
+
+
+try:
+    main()
+except SystemExit:
+    raise
+except BaseException as error:  # told as an answer: a traceback alone would be lost among rpm's warnings
+    import traceback
+
+    traceback.print_exc()
+    fail("unexpected", "%s: %s" % (type(error).__name__, error))
+tell("done")
+EVENTS.flush()
+os._exit(0)

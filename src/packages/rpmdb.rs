@@ -1,0 +1,76 @@
+//! What is really installed: the rpmdb of the image, asked through rpm inside the sandbox.
+
+use serde::Serialize;
+
+use crate::error::{ExitCode, Failure, Result};
+
+/// A package that the rpmdb says is installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InstalledPackage {
+    /// `name-epoch:version-release.arch`, the epoch written out.
+    pub nevra: String,
+    /// Name.
+    pub name: String,
+    /// Bytes of its files.
+    pub size: u64,
+    /// Key id of its signature, in hex, when it has one.
+    pub key_id: Option<String>,
+    /// Its licence.
+    pub license: String,
+    /// The source package it was built from.
+    pub source: String,
+}
+
+/// What rpm is asked for each package; one line each, fields apart by tabs.
+pub(super) const QUERY: &str = "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%{ARCH}\\t%{LONGSIZE}\\t\
+%|DSAHEADER?{%{DSAHEADER:pgpsig}}:{%|RSAHEADER?{%{RSAHEADER:pgpsig}}:{%|SIGGPG?{%{SIGGPG:pgpsig}}:{%|SIGPGP?{%{SIGPGP:pgpsig}}:{none}|}|}|}|\\t\
+%{LICENSE}\\t%{SOURCERPM}\\n";
+
+/// Reads rpm's answer; keys, which rpm keeps as pseudo-packages, come second as their key ids.
+///
+/// # Errors
+/// When a line is not of the form asked for.
+pub(super) fn parse(lines: &[String]) -> Result<(Vec<InstalledPackage>, Vec<String>)> {
+    let (mut packages, mut keys) = (Vec::new(), Vec::new());
+    for line in lines {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [name, epoch, version, release, arch, size, signature, license, source] = fields.as_slice() else {
+            return Err(Failure::new(ExitCode::Transaction, format!("reading the image's rpmdb: rpm said {line:?}")).into());
+        };
+        if *name == "gpg-pubkey" {
+            keys.push((*version).to_owned());
+            continue;
+        }
+        // `RSA/SHA256, Sun Nov 22 13:30:00 2026, Key ID 0123456789abcdef`
+        let key_id = signature.rsplit_once("Key ID ").map(|(_, id)| id.trim().to_owned());
+        packages.push(InstalledPackage {
+            nevra: format!("{name}-{epoch}:{version}-{release}.{arch}"),
+            name: (*name).to_owned(),
+            size: size.parse().unwrap_or(0),
+            key_id,
+            license: (*license).to_owned(),
+            source: (*source).to_owned(),
+        });
+    }
+    packages.sort_by(|a, b| a.nevra.cmp(&b.nevra));
+    Ok((packages, keys))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_and_keys_are_told_apart() {
+        let lines = [
+            "gpg-pubkey\t0\td4c2a1f0\t65b1c0de\t(none)\t0\tnone\tpubkey\t(none)".to_owned(),
+            "bash\t0\t5.2\t1\tx86_64\t7\tRSA/SHA256, Sun Nov 22 13:30:00 2026, Key ID 0123456789abcdef\tGPL\tbash-5.2-1.src.rpm".to_owned(),
+        ];
+        let (packages, keys) = parse(&lines).expect("parsed");
+        assert_eq!(keys, ["d4c2a1f0"]);
+        assert_eq!(packages.len(), 1);
+        assert_eq!(packages[0].nevra, "bash-0:5.2-1.x86_64");
+        assert_eq!(packages[0].key_id.as_deref(), Some("0123456789abcdef"));
+        assert!(parse(&["nonsense".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,270 @@
+//! The verdict on a finished transaction: the rpmdb, the scriptlets and the groups decide, never an exit status.
+
+use std::collections::BTreeSet;
+
+use super::events::TransactionPlan;
+use super::keys::PinnedKey;
+use super::rpmdb::InstalledPackage;
+use crate::error::{ExitCode, Failure, Result};
+use crate::sandbox::{InstallRoot, Kind};
+
+/// What is known after the last transaction.
+#[derive(Debug)]
+pub(super) struct Evidence<'a> {
+    /// What each transaction meant to do, in order.
+    pub plans: &'a [TransactionPlan],
+    /// What the rpmdb holds.
+    pub installed: &'a [InstalledPackage],
+    /// Key ids (last eight digits) in the rpmdb.
+    pub keys_found: &'a [String],
+    /// The keys that may be there; `None` when the host's repositories name them.
+    pub keys_pinned: Option<&'a [PinnedKey]>,
+    /// What was said of failed scriptlets, with the package's name.
+    pub failed_scriptlets: &'a [FailedScriptlet],
+    /// Packages whose scriptlets may fail, by the settings.
+    pub allowed_failures: &'a [String],
+    /// Where the rpmdb was put, and where the image's own rpm looks for it.
+    pub dbpath: &'a str,
+    /// As above; `None` when the image has no rpm.
+    pub dbpath_of_target: Option<&'a str>,
+    /// Whether packages must be signed by a pinned key.
+    pub strict: bool,
+}
+
+/// A scriptlet that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FailedScriptlet {
+    /// The package's name, as far as the package manager says it.
+    pub package: String,
+    /// What it says.
+    pub message: String,
+    /// The last lines that it printed.
+    pub output: String,
+}
+
+impl FailedScriptlet {
+    /// From the sentence of dnf and rpm: `Error in POSTIN scriptlet in rpm package NAME`.
+    pub fn new(message: &str, output: String) -> Self {
+        let package = message.rsplit_once("package ").map_or("", |(_, name)| name.trim());
+        Self { package: package.to_owned(), message: message.to_owned(), output }
+    }
+}
+
+/// Says everything that is wrong, at once.
+///
+/// # Errors
+/// One failure that lists every finding.
+pub(super) fn judge(evidence: &Evidence<'_>, root: &InstallRoot) -> Result<()> {
+    let mut findings = Vec::new();
+    packages(evidence, &mut findings);
+    scriptlets(evidence, &mut findings);
+    keys(evidence, &mut findings);
+    tree(evidence, root, &mut findings)?;
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let list = findings.iter().map(|f| format!("\n  - {f}")).collect::<String>();
+    let mut failure = Failure::new(ExitCode::Transaction, format!("the package manager ended without an error, but the image is not what the recipe asks for:{list}"));
+    if !evidence.failed_scriptlets.is_empty() {
+        failure = failure.hint("a scriptlet that may fail is named in the settings: [packages] allow_failed_scriptlets = [\"name\"]");
+    }
+    Err(failure.into())
+}
+
+fn packages(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
+    let mut expected: BTreeSet<&str> = BTreeSet::new();
+    for plan in evidence.plans {
+        for gone in &plan.remove {
+            expected.remove(gone.as_str());
+        }
+        expected.extend(plan.install.iter().map(|p| p.nevra.as_str()));
+    }
+    let installed: BTreeSet<&str> = evidence.installed.iter().map(|p| p.nevra.as_str()).collect();
+    if installed.is_empty() {
+        findings.push("no package is installed".to_owned());
+    }
+    findings.extend(expected.difference(&installed).map(|nevra| format!("{nevra} was planned and is not installed")));
+    findings.extend(installed.difference(&expected).map(|nevra| format!("{nevra} is installed and was not planned")));
+    let names: BTreeSet<&str> = evidence.installed.iter().map(|p| p.name.as_str()).collect();
+    for plan in evidence.plans {
+        for spec in &plan.specs {
+            if !spec.packages.iter().any(|nevra| installed.contains(nevra.as_str())) && !removed_later(evidence.plans, &spec.packages) {
+                findings.push(format!("line {}: nothing installed satisfies '{}'", spec.line, spec.text));
+            }
+        }
+        for group in &plan.groups {
+            let missing: Vec<&str> = group.mandatory.iter().map(String::as_str).filter(|name| !names.contains(name)).collect();
+            if !missing.is_empty() && !missing.iter().all(|name| removed_by_name(evidence.plans, name)) {
+                findings.push(format!("line {}: {} '{}' lacks its mandatory {}", group.line, group.kind, group.name, missing.join(", ")));
+            }
+        }
+    }
+}
+
+/// Whether a later transaction of the recipe took all of them out again.
+fn removed_later(plans: &[TransactionPlan], nevras: &[String]) -> bool {
+    !nevras.is_empty() && nevras.iter().all(|nevra| plans.iter().any(|plan| plan.remove.contains(nevra)))
+}
+
+fn removed_by_name(plans: &[TransactionPlan], name: &str) -> bool {
+    plans.iter().any(|plan| plan.remove.iter().any(|nevra| nevra.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))))
+}
+
+fn scriptlets(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
+    for failed in evidence.failed_scriptlets {
+        if evidence.allowed_failures.contains(&failed.package) {
+            continue;
+        }
+        let output = if failed.output.trim().is_empty() { String::new() } else { format!("\n      {}", failed.output.replace('\n', "\n      ")) };
+        findings.push(format!("{}{output}", failed.message));
+    }
+}
+
+fn keys(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
+    let Some(pinned) = evidence.keys_pinned else { return };
+    for found in evidence.keys_found {
+        // rpm 4 names a key by its last eight digits, rpm 6 by the whole fingerprint.
+        let known = pinned.iter().any(|key| key.fingerprint.to_ascii_lowercase().ends_with(&found.to_ascii_lowercase()));
+        if !known {
+            findings.push(format!("the rpmdb trusts the key {found}, which the settings do not pin"));
+        }
+    }
+    if evidence.strict {
+        for package in evidence.installed {
+            let signer = package.key_id.as_deref().and_then(|id| super::keys::signer(pinned, id));
+            if signer.is_none() {
+                let by = package.key_id.as_deref().map_or("by nobody".to_owned(), |id| format!("by the key {id}"));
+                findings.push(format!("{} is signed {by}, not by a pinned key", package.nevra));
+            }
+        }
+    }
+}
+
+fn tree(evidence: &Evidence<'_>, root: &InstallRoot, findings: &mut Vec<String>) -> Result<()> {
+    if let Some(target) = evidence.dbpath_of_target
+        && target != evidence.dbpath
+        && !same_folder(root, target, evidence.dbpath)?
+    {
+        findings.push(format!(
+            "the rpmdb is in {}, but the image's rpm looks in {target}: set dbpath = \"{target}\" under [packages]",
+            evidence.dbpath
+        ));
+    }
+    if root.kind("root/.rpmdb".as_ref())?.is_some() {
+        findings.push("a stray rpmdb is in /root/.rpmdb".to_owned());
+    }
+    if root.kind("dev/null".as_ref())? == Some(Kind::File) {
+        findings.push("/dev/null is a regular file".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether one of the two is a link to the other inside the image, as EL and Fedora keep the old place alive.
+fn same_folder(root: &InstallRoot, a: &str, b: &str) -> Result<bool> {
+    let leads = |from: &str, to: &str| -> Result<bool> {
+        Ok(root.read_link(from.as_ref())?.is_some_and(|says| {
+            let joined = if says.is_absolute() { says } else { std::path::Path::new(from).parent().unwrap_or("/".as_ref()).join(says) };
+            normal(&joined) == normal(to.as_ref())
+        }))
+    };
+    Ok(leads(a, b)? || leads(b, a)?)
+}
+
+/// A path without `.` and `..`, by its text alone.
+fn normal(path: &std::path::Path) -> std::path::PathBuf {
+    let mut out = std::path::PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::Normal(name) => out.push(name),
+            std::path::Component::ParentDir => {
+                out.pop();
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packages::events::{GroupMatch, PlannedPackage, SpecMatch};
+
+    fn planned(nevra: &str) -> PlannedPackage {
+        PlannedPackage {
+            nevra: nevra.into(),
+            name: nevra.split('-').next().unwrap_or_default().into(),
+            arch: "noarch".into(),
+            version: "1".into(),
+            release: "1".into(),
+            repo: "r".into(),
+            location: "l".into(),
+            size: 1,
+            installed: 1,
+            built: 0,
+            checksum: None,
+            reason: "user".into(),
+        }
+    }
+
+    fn installed(nevra: &str) -> InstalledPackage {
+        InstalledPackage {
+            nevra: nevra.into(),
+            name: nevra.split('-').next().unwrap_or_default().into(),
+            size: 1,
+            key_id: Some("AAAABBBBCCCCDDDD".into()),
+            license: String::new(),
+            source: String::new(),
+        }
+    }
+
+    fn verdict(plan: TransactionPlan, installed: &[InstalledPackage], failed: &[FailedScriptlet], allowed: &[String]) -> Result<(), String> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let root = InstallRoot::open(dir.path()).expect("root");
+        let evidence = Evidence {
+            plans: &[plan],
+            installed,
+            keys_found: &[],
+            keys_pinned: None,
+            failed_scriptlets: failed,
+            allowed_failures: allowed,
+            dbpath: "/var/lib/rpm",
+            dbpath_of_target: None,
+            strict: true,
+        };
+        judge(&evidence, &root).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_image_that_is_as_planned_passes() {
+        let plan = TransactionPlan { install: vec![planned("a-0:1-1.noarch")], ..Default::default() };
+        assert_eq!(verdict(plan, &[installed("a-0:1-1.noarch")], &[], &[]), Ok(()));
+    }
+
+    #[test]
+    fn everything_wrong_is_listed_at_once() {
+        let plan = TransactionPlan {
+            install: vec![planned("a-0:1-1.noarch"), planned("b-0:1-1.noarch")],
+            specs: vec![SpecMatch { text: "b".into(), line: 7, packages: vec!["b-0:1-1.noarch".into()] }],
+            groups: vec![GroupMatch { name: "Core".into(), id: "core".into(), kind: "group".into(), line: 2, mandatory: vec!["zz".into()] }],
+            ..Default::default()
+        };
+        let failed = FailedScriptlet::new("Error in POSTIN scriptlet in rpm package a", "boom".into());
+        let text = verdict(plan, &[installed("a-0:1-1.noarch"), installed("c-0:1-1.noarch")], &[failed], &[]).expect_err("findings");
+        for part in ["b-0:1-1.noarch was planned", "c-0:1-1.noarch is installed", "line 7", "lacks its mandatory zz", "POSTIN scriptlet", "boom"] {
+            assert!(text.contains(part), "{part} is missing in: {text}");
+        }
+    }
+
+    #[test]
+    fn a_scriptlet_that_may_fail_is_no_finding() {
+        let plan = TransactionPlan { install: vec![planned("a-0:1-1.noarch")], ..Default::default() };
+        let failed = FailedScriptlet::new("Error in POSTIN scriptlet in rpm package a", String::new());
+        assert_eq!(verdict(plan, &[installed("a-0:1-1.noarch")], &[failed], &["a".into()]), Ok(()));
+    }
+
+    #[test]
+    fn an_empty_image_is_never_right() {
+        assert!(verdict(TransactionPlan::default(), &[], &[], &[]).is_err());
+    }
+}

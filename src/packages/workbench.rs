@@ -1,0 +1,180 @@
+//! What every package manager shares: the sandbox it works in, rpm's macros, and the questions to the image's rpmdb.
+
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+
+use super::rpmdb::{self, InstalledPackage};
+use super::{Job, keys};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::process::{CommandLine, Tail};
+use crate::recipe::Verify;
+use crate::sandbox::{Access, BUILD_ROOT, Devices, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, Terminal, View, tools};
+
+/// Where the package cache is inside the sandbox.
+pub(super) const CACHE: &str = "/osimg/cache";
+/// The name that scriptlets see as the host's.
+const HOSTNAME: &str = "localhost";
+
+/// Makes the folders that must stand, with the modes they have in the image, before rpm unpacks anything.
+pub(super) fn prepare(root: &InstallRoot, dbpath: &str) -> Result<()> {
+    for (name, mode) in crate::sandbox::API_FILE_SYSTEMS {
+        root.folder(Path::new(name), mode)?;
+    }
+    // rpm's lock is taken there before any package could bring the folder.
+    root.folder(Path::new(dbpath), 0o755)?;
+    Ok(())
+}
+
+/// The sandbox of one phase around `command`.
+pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: CommandLine) -> Plan {
+    let mut mounts = tools(Path::new("/"), network);
+    mounts.push(Mount::File { target: "/etc/rpm/macros".into(), content: macros(job) });
+    mounts.extend(local_repositories(job));
+    mounts.extend(extra);
+    Plan {
+        root: job.root.to_owned(),
+        scratch: job.scratch.to_owned(),
+        view: View::Tools,
+        network,
+        devices: job.devices,
+        terminal: Terminal::None,
+        hostname: HOSTNAME.into(),
+        mounts,
+        command: environment(command, job.source_date_epoch, network),
+    }
+}
+
+/// rpm's macros for a build: the target's database, no leaks of the host's, and signatures that rpm itself insists on.
+fn macros(job: &Job<'_>) -> String {
+    let level = match job.settings.verify {
+        Verify::Strict if !job.settings.repositories.is_empty() || !job.keys.is_empty() => "all",
+        Verify::Strict | Verify::DigestOnly => "digest",
+    };
+    let languages = if job.settings.languages.is_empty() { "all".to_owned() } else { job.settings.languages.join(":") };
+    let mut text = format!(
+        "%_dbpath {}\n%_db_backend sqlite\n%_keyring rpmdb\n%_pkgverify_level {level}\n%_pkgverify_flags 0x0\n\
+         %_netsharedpath /proc:/sys:/dev:/run\n%_excludedocs 0\n%_install_langs {languages}\n%_tmppath /var/tmp\n%_minimize_writes 0\n",
+        job.dbpath
+    );
+    // The host's rpm plugins would speak to the host's systemd, audit and SELinux.
+    for plugin in ["audit", "dbus_announce", "fapolicyd", "fsverity", "ima", "prioreset", "selinux", "syslog", "systemd_inhibit"] {
+        text.push_str(&format!("%__transaction_{plugin} %{{nil}}\n"));
+    }
+    text
+}
+
+/// The whole environment of a command in the sandbox.
+pub(super) fn environment(command: CommandLine, source_date_epoch: Option<i64>, network: Network) -> CommandLine {
+    let mut command = command
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/root")
+        .env("LC_ALL", "C.UTF-8")
+        .env("TZ", "UTC")
+        .env("container", "osimg")
+        .env("SYSTEMD_OFFLINE", "1")
+        .env("SYSTEMD_IN_CHROOT", "1")
+        .env("DRACUT_NO_XATTR", "1");
+    if let Some(seconds) = source_date_epoch {
+        command = command.env("SOURCE_DATE_EPOCH", seconds.to_string());
+    }
+    if network == Network::Host {
+        for name in ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "all_proxy"] {
+            if let Ok(value) = std::env::var(name) {
+                command = command.env(name, value);
+            }
+        }
+    }
+    command
+}
+
+/// Repositories that are folders of this host are seen under their own path.
+fn local_repositories(job: &Job<'_>) -> Vec<Mount> {
+    let mut folders: Vec<PathBuf> = job
+        .settings
+        .repositories
+        .iter()
+        .flat_map(|repository| &repository.baseurl)
+        .filter_map(|url| url.strip_prefix("file://"))
+        .map(PathBuf::from)
+        .filter(|folder| folder.is_dir() && !folder.starts_with("/usr") && !folder.starts_with("/proc") && !folder.starts_with("/sys"))
+        .collect();
+    folders.sort();
+    folders.dedup();
+    folders.into_iter().map(|folder| Mount::Bind { source: folder.clone(), target: folder, access: Access::ReadOnly }).collect()
+}
+
+/// Every key as a file of the sandbox; returns the mounts and the paths.
+pub(super) fn key_files(job: &Job<'_>) -> (Vec<Mount>, Vec<String>) {
+    let path = |index: usize| format!("{OWN}/keys/{index}.asc");
+    let mounts = job.keys.iter().enumerate().map(|(i, key)| Mount::File { target: path(i).into(), content: key.armored.clone() }).collect();
+    (mounts, (0..job.keys.len()).map(path).collect())
+}
+
+/// Runs a short command and returns the lines of its standard output.
+fn ask(plan: &Plan, doing: &str) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let mut said = Tail::new(4096);
+    let outcome = Sandbox::run(plan, Limits { total: Some(std::time::Duration::from_secs(300)), idle: None }, &mut |stream, line| {
+        match stream {
+            Stream::Out => lines.push(line.to_owned()),
+            Stream::Err => said.push(line),
+        }
+        Ok(())
+    })?;
+    if !outcome.success() {
+        return Err(Failure::new(ExitCode::Transaction, format!("{doing}: `{}` ended with {}: {}", plan.command.quoted(), outcome.describe(), said.last(5))).into());
+    }
+    Ok(lines)
+}
+
+/// What the image's rpmdb holds: packages, and key ids.
+pub(super) fn installed(job: &Job<'_>) -> Result<(Vec<InstalledPackage>, Vec<String>)> {
+    let rpm = super::need("rpm", "read the image's rpmdb", "rpm")?;
+    let command = CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", job.dbpath, "-qa", "--qf", rpmdb::QUERY]);
+    // Debian's rpm warns away who uses it on a Debian; the image is none.
+    let plan = plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));
+    rpmdb::parse(&ask(&plan, "reading the image's rpmdb")?)
+}
+
+/// Where the image's own rpm looks for its database; `None` when the image has no rpm.
+pub(super) fn dbpath_of_target(job: &Job<'_>, root: &InstallRoot) -> Result<Option<String>> {
+    if root.kind(Path::new("usr/bin/rpm"))? != Some(Kind::File) {
+        return Ok(None);
+    }
+    let command = environment(CommandLine::new(["/usr/bin/rpm", "--eval", "%{_dbpath}"]), job.source_date_epoch, Network::None);
+    let mut plan = plan(job, Network::None, Vec::new(), command);
+    plan.view = View::Image;
+    plan.mounts.clear();
+    Ok(ask(&plan, "asking the image's rpm for its database")?.last().map(|line| line.trim().to_owned()).filter(|path| path.starts_with('/')))
+}
+
+/// Fetches a key inside the sandbox, by Python's client with the host's authorities.
+pub(super) fn fetch(url: &str, scratch: &Path, root: &Path) -> Result<String> {
+    if let Some(path) = url.strip_prefix("file://") {
+        return keys::read_file(Path::new(path));
+    }
+    let python = super::need("python3", "fetch a key", "python3")?;
+    let command = CommandLine::new([&python.to_string_lossy(), "-I", "-c", keys::fetch_script(), url]);
+    let plan = Plan {
+        root: root.to_owned(),
+        scratch: scratch.to_owned(),
+        view: View::Tools,
+        network: Network::Host,
+        devices: Devices::Private,
+        terminal: Terminal::None,
+        hostname: HOSTNAME.into(),
+        mounts: tools(Path::new("/"), Network::Host),
+        command: environment(command, None, Network::Host),
+    };
+    let lines = ask(&plan, "fetching a key").or_fail_hint(
+        ExitCode::Repository,
+        format!("fetching the key {url}"),
+        "save it as a file and name that: [[packages.key]] file = \"…\"",
+    )?;
+    Ok(lines.join("\n") + "\n")
+}
+
+/// Reads a small file of the host that is passed into the sandbox.
+pub(super) fn host_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
