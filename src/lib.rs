@@ -13,5 +13,6 @@
 //!
 //! Steps never call each other sideways; [`build`] alone knows the order.
 
+pub mod archive;
 pub mod error;
 pub mod report;
