@@ -13,6 +13,7 @@
 //!
 //! Steps never call each other sideways; [`build`] alone knows the order.
 
+pub mod archive;
 pub mod cli;
 pub mod error;
 pub mod process;

@@ -1,0 +1,213 @@
+//! xz: one stream of many blocks whose headers tell their sizes, so that `xz -d -T0` unpacks it on all cores.
+//!
+//! liblzma packs each block as a stream of its own; those are taken apart and joined here,
+//! by the format's definition (<https://tukaani.org/xz/xz-file-format.txt>; numbers in brackets are its sections).
+
+use super::compress::Buffer;
+use super::pool::Stopped;
+use super::sink::has;
+use crate::error::Result;
+use anyhow::{Context, anyhow};
+use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
+
+/// Bytes of the archive in one block: twice the default preset's dictionary, so that nearly nothing is lost at its start.
+pub(super) const BLOCK: usize = 16 << 20;
+
+/// What begins every stream: magic bytes, flags (CRC64) and their CRC32 (2.1.1).
+const STREAM_HEADER: [u8; 12] = [0xFD, b'7', b'z', b'X', b'Z', 0, 0, 4, 0xE6, 0xD6, 0xB4, 0x46];
+/// The length of a stream's footer (2.1.2) and of a CRC64.
+const FOOTER: usize = 12;
+const CHECK: usize = 8;
+/// The longest block header that its one-byte size can tell (3.1.1).
+const LONGEST_HEADER: usize = 1024;
+
+/// How much is packed between two looks at whether to stop.
+const STRIDE: usize = 1 << 18;
+
+pub(super) struct Encoder {
+    filters: Filters,
+    alone: Buffer,
+}
+
+impl Encoder {
+    pub(super) fn new(level: u32) -> Result<Self> {
+        let mut options = LzmaOptions::new_preset(level).with_context(|| format!("setting xz preset {level}"))?;
+        if level >= 7 {
+            // Their dictionaries are larger than a block and would take memory for nothing.
+            options.dict_size(BLOCK as u32);
+        }
+        let mut filters = Filters::new();
+        filters.lzma2(&options);
+        Ok(Self { filters, alone: Buffer::default() })
+    }
+
+    /// Packs a block and returns its unpadded size (4.3).
+    pub(super) fn encode(&mut self, block: &[u8], packed: &mut Buffer, stopped: &dyn Fn() -> bool) -> Result<u64> {
+        let mut stream = Stream::new_stream_encoder(&self.filters, Check::Crc64).context("starting an xz encoder")?;
+        self.alone.clear();
+        self.alone.reserve(block.len() + block.len() / 1024 + 4096);
+        loop {
+            if stopped() {
+                return Err(Stopped.into());
+            }
+            let (read, written) = (usize::try_from(stream.total_in())?, stream.total_out());
+            let rest = block.get(read..).unwrap_or_default();
+            let (part, action) = match rest.get(..STRIDE) {
+                Some(part) if part.len() < rest.len() => (part, Action::Run),
+                _ => (rest, Action::Finish),
+            };
+            self.alone.reserve(1 << 12);
+            let status = stream.process(part, self.alone.room(), action).context("compressing an xz block")?;
+            self.alone.advance(usize::try_from(stream.total_out() - written)?);
+            if status == Status::StreamEnd {
+                break;
+            }
+        }
+        take_apart(self.alone.filled(), block.len() as u64, packed)
+            .ok_or_else(|| anyhow!("taking an xz stream apart: liblzma wrote an unexpected form"))
+    }
+}
+
+/// Takes the only block out of a stream and gives it a header with its sizes; returns its unpadded size.
+fn take_apart(stream: &[u8], plain: u64, packed: &mut Buffer) -> Option<u64> {
+    let footer = stream.get(stream.len().checked_sub(FOOTER)?..)?;
+    let index_size = (u32::from_le_bytes(footer.get(4..8)?.try_into().ok()?) as usize + 1) * 4;
+    let index_start = stream.len().checked_sub(FOOTER + index_size)?;
+    let index = stream.get(index_start..)?;
+    // Index indicator 0, one record: unpadded size, uncompressed size (4).
+    let (&[0, 1], records) = index.split_first_chunk::<2>()? else { return None };
+    let (unpadded, records) = read_number(records)?;
+    let (uncompressed, _) = read_number(records)?;
+    let block = stream.get(STREAM_HEADER.len()..index_start)?;
+    let old_header = (usize::from(*block.first()?) + 1) * 4;
+    // Flags 0: one filter, no sizes; then LZMA2 (0x21), one byte of properties.
+    if !stream.starts_with(&STREAM_HEADER) || uncompressed != plain || block.get(1..4)? != [0, 0x21, 1] {
+        return None;
+    }
+    let filter = block.get(2..5)?;
+    let compressed = unpadded.checked_sub((old_header + CHECK) as u64)?;
+
+    let mut header = vec![0, 0xC0];
+    write_number(&mut header, compressed);
+    write_number(&mut header, plain);
+    header.extend_from_slice(filter);
+    seal_header(&mut header, 0)?;
+    packed.extend(&header);
+    packed.extend(block.get(old_header..)?);
+    Some(compressed + (header.len() + CHECK) as u64)
+}
+
+/// Pads a block header's fields to a multiple of four bytes and `words` more, and adds its size and CRC32 (3.1).
+fn seal_header(header: &mut Vec<u8>, words: usize) -> Option<()> {
+    let padded = header.len().next_multiple_of(4) + 4 * words;
+    header.resize(padded, 0);
+    *header.first_mut()? = u8::try_from(padded / 4).ok()?;
+    header.extend(libdeflater::crc32(header).to_le_bytes());
+    Some(())
+}
+
+/// The blocks of a stream so far, from which its end is made.
+#[derive(Default)]
+pub(super) struct Index {
+    /// Unpadded and uncompressed sizes.
+    records: Vec<(u64, u64)>,
+}
+
+impl Index {
+    pub(super) fn opening() -> &'static [u8] {
+        &STREAM_HEADER
+    }
+
+    pub(super) fn add(&mut self, unpadded: u64, plain: u64) {
+        self.records.push((unpadded, plain));
+    }
+
+    /// The index and the footer (4 and 2.1.2).
+    pub(super) fn closing(&self) -> Result<Vec<u8>> {
+        let mut end = vec![0];
+        write_number(&mut end, self.records.len() as u64);
+        for (unpadded, plain) in &self.records {
+            write_number(&mut end, *unpadded);
+            write_number(&mut end, *plain);
+        }
+        end.resize(end.len().next_multiple_of(4), 0);
+        end.extend(libdeflater::crc32(&end).to_le_bytes());
+        let backward_size = u32::try_from(end.len() / 4 - 1).context("ending an xz stream: too many blocks")?;
+        let [_, _, _, _, _, _, flags @ .., _, _, _, _] = STREAM_HEADER;
+        let mut fields = backward_size.to_le_bytes().to_vec();
+        fields.extend(flags);
+        end.extend(libdeflater::crc32(&fields).to_le_bytes());
+        end.extend(fields);
+        end.extend(*b"YZ");
+        Ok(end)
+    }
+
+    /// Pads the first block's header until bytes 510 and 511 are not `avoided`.
+    ///
+    /// `start` is the stream so far, and all of its blocks when it is shorter than that.
+    pub(super) fn shift(&mut self, start: &mut Vec<u8>, avoided: [u8; 2]) -> Result<()> {
+        let plain_start = start.clone();
+        let mut words = 0;
+        // At the latest the padding's own zeros reach those bytes.
+        while self.reaches(start, avoided)? && words < LONGEST_HEADER / 4 {
+            words += 1;
+            *start =
+                pad_first_header(&plain_start, words).ok_or_else(|| anyhow!("padding an xz block header: it has an unexpected form"))?;
+            if let Some((unpadded, _)) = self.records.first_mut() {
+                *unpadded += 4;
+            }
+        }
+        Ok(())
+    }
+
+    fn reaches(&self, start: &[u8], avoided: [u8; 2]) -> Result<bool> {
+        // Of a tiny file it may be the index that reaches there.
+        Ok(if start.len() < 512 { has(&[start, &self.closing()?].concat(), avoided) } else { has(start, avoided) })
+    }
+}
+
+/// The beginning of a stream with `words` times four bytes more of padding in its first block's header.
+fn pad_first_header(start: &[u8], words: usize) -> Option<Vec<u8>> {
+    let (stream_header, block) = start.split_at_checked(STREAM_HEADER.len())?;
+    let size = (usize::from(*block.first()?) + 1) * 4;
+    let mut header = block.get(..size - 4)?.to_vec();
+    seal_header(&mut header, words)?;
+    Some([stream_header, &header, block.get(size..)?].concat())
+}
+
+/// Reads a variable-length number (1.2) and returns it with what follows.
+fn read_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0;
+    for (place, byte) in bytes.iter().enumerate().take(9) {
+        number |= u64::from(byte & 0x7F) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some((number, bytes.get(place + 1..)?));
+        }
+    }
+    None
+}
+
+/// Writes a variable-length number (1.2).
+fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push((number & 0x7F) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_they_are_written() {
+        for number in [0, 1, 127, 128, 16_383, 16_384, 1 << 24, u64::MAX >> 1] {
+            let mut bytes = Vec::new();
+            write_number(&mut bytes, number);
+            bytes.push(7);
+            assert_eq!(read_number(&bytes), Some((number, &[7][..])));
+        }
+        assert_eq!(read_number(&[0x80]), None);
+    }
+}
