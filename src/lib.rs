@@ -16,6 +16,7 @@
 pub mod archive;
 pub mod cli;
 pub mod error;
+pub mod finish;
 pub mod process;
 pub mod report;
 pub mod sandbox;

@@ -1,0 +1,132 @@
+//! Finds the spec that decides a path: the last literal that equals it, else the last regex that matches it.
+
+use std::collections::HashMap;
+
+use super::contexts::FileKind;
+use super::matcher::Matcher;
+
+/// What a spec gives: the number of a context, or `None` for `<<none>>`.
+pub(super) type Verdict = Option<u32>;
+
+#[derive(Debug)]
+struct Literal {
+    kind: FileKind,
+    verdict: Verdict,
+}
+
+#[derive(Debug)]
+struct Spec {
+    /// The place among all specs; the greatest wins.
+    order: usize,
+    kind: FileKind,
+    verdict: Verdict,
+    matcher: Matcher,
+}
+
+/// The regex specs whose fixed beginning is the same.
+#[derive(Debug)]
+struct Node {
+    prefix: Box<[u8]>,
+    /// The node with the longest prefix that begins this one's.
+    parent: Option<usize>,
+    /// The last in order comes first.
+    specs: Vec<Spec>,
+}
+
+/// All specs of a policy, arranged for lookups.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    literals: HashMap<Box<[u8]>, Vec<Literal>>,
+    /// Sorted by prefix.
+    nodes: Vec<Node>,
+}
+
+/// Collects specs in the order of the input.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    literals: HashMap<Box<[u8]>, Vec<Literal>>,
+    specs: Vec<Spec>,
+}
+
+impl Builder {
+    /// Adds the next spec.
+    ///
+    /// # Errors
+    /// Names the construct of the regex that is wrong, or that Rust's `regex` has no equal of.
+    pub(super) fn add(&mut self, regex: &str, kind: FileKind, verdict: Verdict) -> Result<(), String> {
+        if let Some(path) = literal(regex) {
+            self.literals.entry(path.into()).or_default().push(Literal { kind, verdict });
+        } else {
+            self.specs.push(Spec { order: self.specs.len(), kind, verdict, matcher: Matcher::new(regex)? });
+        }
+        Ok(())
+    }
+
+    /// Arranges what was added.
+    pub(super) fn finish(self) -> Index {
+        let mut specs = self.specs;
+        specs.sort_by(|a, b| a.matcher.prefix().cmp(b.matcher.prefix()).then(b.order.cmp(&a.order)));
+        let mut nodes: Vec<Node> = Vec::new();
+        for spec in specs {
+            match nodes.last_mut() {
+                Some(last) if *last.prefix == *spec.matcher.prefix() => last.specs.push(spec),
+                _ => {
+                    let prefix: Box<[u8]> = spec.matcher.prefix().into();
+                    let parent = last_beginning(&nodes, nodes.len().checked_sub(1), &prefix);
+                    nodes.push(Node { prefix, parent, specs: vec![spec] });
+                }
+            }
+        }
+        Index { literals: self.literals, nodes }
+    }
+}
+
+impl Index {
+    /// The verdict of the spec that decides `path`, if any speaks of it.
+    pub(super) fn lookup(&self, path: &[u8], file: FileKind) -> Option<Verdict> {
+        let literal = self.literals.get(path).and_then(|all| all.iter().rfind(|literal| literal.kind.fits(file)));
+        if let Some(literal) = literal {
+            return Some(literal.verdict);
+        }
+        let mut best: Option<&Spec> = None;
+        let after = self.nodes.partition_point(|node| *node.prefix <= *path);
+        let mut at = last_beginning(&self.nodes, after.checked_sub(1), path);
+        while let Some(node) = at.and_then(|at| self.nodes.get(at)) {
+            let later = node.specs.iter().take_while(|spec| best.is_none_or(|best| best.order < spec.order));
+            best = later.filter(|spec| spec.kind.fits(file)).find(|spec| spec.matcher.matches(path)).or(best);
+            at = node.parent;
+        }
+        best.map(|spec| spec.verdict)
+    }
+}
+
+/// The longest prefix that begins `path`, on the way from a node to its parents.
+///
+/// From the last node that sorts at or before `path` this finds the longest of all: whatever sorts between a prefix of `path`
+/// and `path` begins with that prefix too, so the prefix is among its parents.
+fn last_beginning(nodes: &[Node], from: Option<usize>, path: &[u8]) -> Option<usize> {
+    let mut at = from;
+    while let Some((number, node)) = at.and_then(|at| Some((at, nodes.get(at)?))) {
+        if path.starts_with(&node.prefix) {
+            return Some(number);
+        }
+        at = node.parent;
+    }
+    None
+}
+
+/// The only path that a spec speaks of, if its regex has no meta characters.
+///
+/// Escaped letters and digits mean something in a regex, so they make no literal.
+fn literal(regex: &str) -> Option<Vec<u8>> {
+    let mut path = Vec::with_capacity(regex.len());
+    let mut bytes = regex.bytes();
+    while let Some(byte) = bytes.next() {
+        path.push(match byte {
+            b'.' | b'^' | b'$' | b'?' | b'*' | b'+' | b'|' | b'[' | b'(' | b'{' | b')' => return None,
+            b'\\' => bytes.next().filter(|escaped| !escaped.is_ascii_alphanumeric())?,
+            _ => byte,
+        });
+    }
+    Some(path)
+}

@@ -1,0 +1,188 @@
+//! Tests one path against one spec, as cheaply as the spec's regex allows.
+//!
+//! Most regexes of a policy are a fixed beginning with a simple ending, such as `/usr/lib(/.*)?`; these need no regex engine.
+//! The others are compiled when a path first comes to them: of thousands, an image's paths ask for some hundreds.
+
+use std::sync::OnceLock;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::byteset::ByteSet;
+use super::pattern::{Atom, Item, Pattern, Repeat, write_alternatives, write_sequence};
+
+/// The largest compiled regex; only counted quantifiers can come near it, a pattern's text being limited.
+const COMPILED_LIMIT: usize = 64 << 20;
+
+/// What decides whether a path matches a regex spec.
+#[derive(Debug)]
+pub(super) struct Matcher {
+    /// Every path that matches begins with this.
+    prefix: Box<[u8]>,
+    tail: Tail,
+}
+
+/// What may follow the prefix.
+#[derive(Debug)]
+enum Tail {
+    /// `.*` or `.+`: at least so many bytes.
+    Anything { at_least: usize },
+    /// `[^/]*` or `[^/]+`: at least so many bytes, none of them a slash.
+    Name { at_least: usize },
+    /// `(/.*)?`: the directory itself and all below it.
+    Subtree,
+    /// Whatever the regex says of the bytes after the prefix.
+    Rest(Lazy),
+    /// Whatever the regex says of the whole path.
+    Whole(Lazy),
+}
+
+#[derive(Debug)]
+struct Lazy {
+    /// Every path that matches has these bytes where the regex looks; a look for them is cheaper than the regex.
+    needle: Box<[u8]>,
+    text: Box<str>,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl Matcher {
+    /// Prepares the regex of a spec.
+    ///
+    /// # Errors
+    /// Names the construct that is wrong, or that Rust's `regex` has no equal of.
+    pub(super) fn new(text: &str) -> Result<Self, String> {
+        let pattern = Pattern::parse(text)?;
+        let matcher = Self::of(text, &pattern);
+        if pattern.is_counted
+            && let Tail::Rest(lazy) | Tail::Whole(lazy) = &matcher.tail
+            && lazy.regex().is_none()
+        {
+            return Err("counted quantifiers that multiply to too large a regex".into());
+        }
+        Ok(matcher)
+    }
+
+    fn of(text: &str, pattern: &Pattern) -> Self {
+        if let [items] = &pattern.alternatives[..]
+            && pattern.is_plain
+        {
+            let prefix: Vec<u8> = items.iter().map_while(fixed_byte).collect();
+            // libselinux compares the first component of path and spec before the regex: `/usr/?` never matches `/usr`.
+            if stem(text).is_none_or(|stem| prefix.starts_with(stem)) {
+                let tail = Tail::of(items.get(prefix.len()..).unwrap_or_default());
+                return Self { prefix: prefix.into(), tail };
+            }
+        }
+        let mut whole = String::from("^");
+        write_alternatives(&mut whole, &pattern.alternatives);
+        Self { prefix: stem(text).unwrap_or_default().into(), tail: Tail::Whole(Lazy::new(whole, Box::default())) }
+    }
+
+    /// The bytes that every matching path begins with.
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// Whether `path`, which begins with the prefix, matches.
+    pub(super) fn matches(&self, path: &[u8]) -> bool {
+        let rest = path.get(self.prefix.len()..).unwrap_or_default();
+        match &self.tail {
+            Tail::Anything { at_least } => rest.len() >= *at_least,
+            Tail::Name { at_least } => rest.len() >= *at_least && !rest.contains(&b'/'),
+            Tail::Subtree => matches!(rest, [] | [b'/', ..] | [b'\n']),
+            Tail::Rest(lazy) => lazy.matches(rest),
+            Tail::Whole(lazy) => lazy.matches(path),
+        }
+    }
+}
+
+impl Tail {
+    fn of(items: &[Item]) -> Self {
+        let bytes_repeated = |item: &Item, set: ByteSet| {
+            let is_open = matches!(item.repeat, Repeat { min: 0 | 1, max: None });
+            (is_open && item.atom == Atom::Byte(Box::new(set))).then_some(usize::from(item.repeat.min == 1))
+        };
+        if let [item] = items {
+            if let Some(at_least) = bytes_repeated(item, ByteSet::all()) {
+                return Self::Anything { at_least };
+            }
+            if let Some(at_least) = bytes_repeated(item, ByteSet::without(b'/')) {
+                return Self::Name { at_least };
+            }
+            if let Atom::Group(alternatives) = &item.atom
+                && item.repeat == Repeat::OPTIONAL
+                && let [inner] = &alternatives[..]
+                && let [slash, any] = &inner[..]
+                && fixed_byte(slash) == Some(b'/')
+                && bytes_repeated(any, ByteSet::all()) == Some(0)
+            {
+                return Self::Subtree;
+            }
+        }
+        let mut rest = String::from("^");
+        write_sequence(&mut rest, items);
+        Self::Rest(Lazy::new(rest, needle(items)))
+    }
+}
+
+impl Lazy {
+    fn new(mut text: String, needle: Box<[u8]>) -> Self {
+        // PCRE2's `$` also stands before a newline that ends the path.
+        text.push_str(r"\n?\z");
+        Self { needle, text: text.into(), compiled: OnceLock::new() }
+    }
+
+    fn regex(&self) -> Option<&Regex> {
+        self.compiled
+            .get_or_init(|| {
+                RegexBuilder::new(&self.text)
+                    .unicode(false)
+                    .dot_matches_new_line(true)
+                    .size_limit(COMPILED_LIMIT)
+                    .dfa_size_limit(256 << 10)
+                    .build()
+                    .ok()
+            })
+            .as_ref()
+    }
+
+    fn matches(&self, text: &[u8]) -> bool {
+        contains(text, &self.needle) && self.regex().is_some_and(|regex| regex.is_match(text))
+    }
+}
+
+fn fixed_byte(item: &Item) -> Option<u8> {
+    match &item.atom {
+        Atom::Byte(set) if item.repeat == Repeat::ONCE => set.only(),
+        Atom::Byte(_) | Atom::Group(_) | Atom::Zero(_) => None,
+    }
+}
+
+/// The longest run of fixed bytes.
+fn needle(items: &[Item]) -> Box<[u8]> {
+    items
+        .split(|item| fixed_byte(item).is_none())
+        .max_by_key(|run| run.len())
+        .map(|run| run.iter().filter_map(fixed_byte).collect())
+        .unwrap_or_default()
+}
+
+fn contains(text: &[u8], needle: &[u8]) -> bool {
+    let Some((&first, more)) = needle.split_first() else { return true };
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|&byte| byte == first) {
+        rest = rest.get(at + 1..).unwrap_or_default();
+        if rest.starts_with(more) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The first component of a spec with the slash that ends it, if it is fixed text: what libselinux calls the stem.
+fn stem(text: &str) -> Option<&[u8]> {
+    let bytes = text.as_bytes();
+    let end = bytes.iter().skip(1).position(|&byte| byte == b'/')? + 1;
+    // A backslash is no meta character there, but makes a stem that no path has; newer versions removed that fault.
+    let is_fixed = !bytes.iter().take(end).any(|byte| br".^$?*+|[({\".contains(byte));
+    bytes.get(..=end).filter(|_| is_fixed)
+}

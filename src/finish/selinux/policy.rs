@@ -1,0 +1,180 @@
+//! Finds the policy of an image tree, or of the host, and reads its files; nothing in a tree can lead the reading out of it.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
+
+use super::contexts::{Source, Sources};
+use crate::error::{ExitCode, Failure, Result};
+
+/// Where an image says which policy it uses.
+const CONFIG: &str = "etc/selinux/config";
+
+/// The policy when the configuration names none, as in libselinux.
+const DEFAULT_TYPE: &str = "targeted";
+
+/// The largest file that is read; the texts of real policies have half a megabyte.
+const SIZE_LIMIT: u64 = 64 << 20;
+
+/// How the image is told to use its policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Enforcement {
+    Enforcing,
+    Permissive,
+    Disabled,
+}
+
+/// What `etc/selinux/config` says.
+#[derive(Debug, PartialEq, Eq)]
+struct Config {
+    enforcement: Enforcement,
+    policy: String,
+}
+
+impl Config {
+    /// Parses `etc/selinux/config` by the rules of `selinux_config(5)` and libselinux.
+    fn parse(text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text);
+        let mut enforcement = None;
+        let mut policy = DEFAULT_TYPE.to_owned();
+        for line in text.lines().map(str::trim) {
+            if let Some(value) = value_of(line, "SELINUXTYPE=") {
+                policy = value.to_owned();
+            } else if let Some(value) = value_of(line, "SELINUX=") {
+                let starts = |word: &str| value_of(value, word).is_some();
+                let said = if starts("enforcing") {
+                    Some(Enforcement::Enforcing)
+                } else if starts("permissive") {
+                    Some(Enforcement::Permissive)
+                } else if starts("disabled") {
+                    Some(Enforcement::Disabled)
+                } else {
+                    None
+                };
+                enforcement = enforcement.or(said);
+            }
+        }
+        Self { enforcement: enforcement.unwrap_or(Enforcement::Disabled), policy }
+    }
+}
+
+fn value_of<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.get(..key.len()).filter(|start| start.eq_ignore_ascii_case(key))?;
+    line.get(key.len()..).map(str::trim)
+}
+
+/// The texts of the policy that the image whose root is `tree` uses; `None` if it has none.
+///
+/// # Errors
+/// Fails if a file cannot be read, if only its compiled form is there, or if the image is to enforce a policy that it has not.
+pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = open(tree, flags, Mode::empty()).with_context(|| format!("opening the tree {}", tree.display()))?;
+    let read = |path: &Path| read_inside(&root, tree, path);
+
+    let Some(config) = read(Path::new(CONFIG))? else { return Ok(None) };
+    let config = Config::parse(&config.text);
+    if config.policy.is_empty() || config.policy.contains(['/', '\0']) || config.policy.starts_with('.') {
+        return Err(Failure::new(
+            ExitCode::Unexpected,
+            format!("reading {}: SELINUXTYPE={:?} is no policy's name", tree.join(CONFIG).display(), config.policy),
+        )
+        .into());
+    }
+    let base = Path::new("etc/selinux").join(&config.policy).join("contexts/files/file_contexts");
+    let sources = read_all(&base, read)?;
+    if sources.is_none() && config.enforcement == Enforcement::Enforcing {
+        return Err(Failure::new(
+            ExitCode::Unexpected,
+            format!("looking for the SELinux policy {:?} of {}: no {}", config.policy, tree.display(), base.display()),
+        )
+        .hint("an image that is to enforce a policy does not boot without it: install the policy's package")
+        .hint("or set SELINUX=disabled in the image's etc/selinux/config, or pack with --selinux none")
+        .into());
+    }
+    Ok(sources)
+}
+
+/// The texts of a policy of the host: `file` and the siblings beside it.
+///
+/// # Errors
+/// Fails if `file` is not there, if only its compiled form is, or if a file cannot be read.
+pub(super) fn sources_beside(file: &Path) -> Result<Sources> {
+    read_all(file, read_outside)?
+        .ok_or_else(|| Failure::new(ExitCode::Unexpected, format!("reading SELinux file contexts {}: no such file", file.display())).into())
+}
+
+fn read_all(base: &Path, read: impl Fn(&Path) -> Result<Option<Source>>) -> Result<Option<Sources>> {
+    let text_of = |suffix: &str| {
+        let path = with_suffix(base, suffix);
+        let source = read(&path)?;
+        let compiled = with_suffix(&path, ".bin");
+        let is_compiled = |source: &Source| source.text.starts_with(&0xf97c_ff8a_u32.to_ne_bytes());
+        if source.as_ref().is_some_and(is_compiled) || (source.is_none() && read(&compiled)?.is_some()) {
+            return Err(Failure::new(
+                ExitCode::Unexpected,
+                format!("reading SELinux file contexts {}: only the compiled form is there", path.display()),
+            )
+            .hint("the compiled form belongs to one version of PCRE2; install the policy's text form beside it")
+            .into());
+        }
+        anyhow::Ok(source)
+    };
+    let Some(source) = text_of("")? else { return Ok(None) };
+    Ok(Some(Sources {
+        base: source,
+        homedirs: text_of(".homedirs")?,
+        local: text_of(".local")?,
+        subs: read(&with_suffix(base, ".subs"))?,
+        subs_dist: read(&with_suffix(base, ".subs_dist"))?,
+    }))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Reads a file of the tree; `None` if it is not there.
+fn read_inside(root: &OwnedFd, tree: &Path, path: &Path) -> Result<Option<Source>> {
+    let name = tree.join(path);
+    // Without O_NONBLOCK a fifo in the file's place would hang the build.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY;
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    match openat2(root, path, how) {
+        Ok(file) => read_regular(File::from(file), name).map(Some),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("opening {}", name.display())),
+    }
+}
+
+/// Reads a file of the host; `None` if it is not there.
+fn read_outside(path: &Path) -> Result<Option<Source>> {
+    match OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
+        Ok(file) => read_regular(file, path.to_owned()).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("opening {}", path.display())),
+    }
+}
+
+fn read_regular(file: File, name: PathBuf) -> Result<Source> {
+    let metadata = file.metadata().with_context(|| format!("examining {}", name.display()))?;
+    let refused = |what: &str| Failure::new(ExitCode::Unexpected, format!("reading {}: {what}", name.display()));
+    if !metadata.is_file() {
+        return Err(refused("not a regular file").into());
+    }
+    let mut text = Vec::new();
+    file.take(SIZE_LIMIT + 1).read_to_end(&mut text).with_context(|| format!("reading {}", name.display()))?;
+    if text.len() as u64 > SIZE_LIMIT {
+        return Err(refused(&format!("larger than {} MiB", SIZE_LIMIT >> 20)).into());
+    }
+    Ok(Source { name, text })
+}

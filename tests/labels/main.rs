@@ -1,0 +1,400 @@
+//! Labels against the judges that a running system would ask: `matchpathcon` and `setfiles` of libselinux.
+
+mod strings;
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use osimg::finish::selinux::{FileContexts, Lookup, Source, Sources};
+use strings::{Dice, changed, matching};
+
+/// `matchpathcon -m` and the type bits it stands for; without it, of a path that is not there, no type is known.
+const KINDS: [(Option<&str>, u32); 8] = [
+    (None, 0),
+    (Some("f"), 0o100_644),
+    (Some("d"), 0o040_755),
+    (Some("l"), 0o120_777),
+    (Some("c"), 0o020_600),
+    (Some("b"), 0o060_600),
+    (Some("s"), 0o140_755),
+    (Some("p"), 0o010_644),
+];
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selinux/file_contexts")
+}
+
+/// The `file_contexts` of a whole distribution, where there is one to test with.
+fn real_policy() -> Option<PathBuf> {
+    match std::env::var_os("OSIMG_TEST_FILE_CONTEXTS") {
+        Some(file) => Some(file.into()),
+        None => Some(PathBuf::from("/var/cache/osimg-tests/file_contexts")).filter(|file| file.exists()),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the judges are run by the test itself")]
+fn run(tool: &str, args: &[&OsStr]) -> Option<Output> {
+    match Command::new(tool).args(args).output() {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("starting {tool}: {error}"),
+    }
+}
+
+fn skip(why: &str) {
+    assert!(std::env::var_os("OSIMG_REQUIRE_PRIVILEGED").is_none_or(|value| value != "1"), "must not be skipped here: {why}");
+    eprintln!("SKIPPED: {why}");
+}
+
+fn ours<'a>(policy: &'a FileContexts, path: &[u8], mode: u32) -> &'a [u8] {
+    match policy.lookup(path, mode) {
+        Lookup::Context(context) => context,
+        Lookup::Excluded | Lookup::NoMatch => b"<<none>>",
+    }
+}
+
+/// What `matchpathcon` says of the paths, if it is installed.
+fn theirs(file: &Path, kind: Option<&str>, paths: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    let mut answers = Vec::new();
+    for some in paths.chunks(2_000) {
+        let mut args: Vec<&OsStr> = ["-n", "-N", "-f"].map(OsStr::new).to_vec();
+        args.push(file.as_os_str());
+        args.extend(kind.iter().flat_map(|kind| ["-m", kind]).map(OsStr::new));
+        args.push(OsStr::new("--"));
+        args.extend(some.iter().map(|path| OsStr::from_bytes(path)));
+        let output = run("matchpathcon", &args)?;
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        answers.extend(output.stdout.split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec));
+        assert_eq!(answers.len() % 2_000, some.len() % 2_000, "matchpathcon answered otherwise than it was asked: {complaint}");
+    }
+    Some(answers)
+}
+
+/// Compares all paths, and says how many differ and the first of them.
+fn compare(policy: &FileContexts, file: &Path, kind: (Option<&str>, u32), paths: &[Vec<u8>]) -> Option<usize> {
+    let answers = theirs(file, kind.0, paths)?;
+    let differences: Vec<String> = paths
+        .iter()
+        .zip(&answers)
+        .filter(|(path, answer)| ours(policy, path, kind.1) != answer.as_slice())
+        .map(|(path, answer)| {
+            let [path, ours, theirs] =
+                [path.as_slice(), ours(policy, path, kind.1), answer].map(|text| String::from_utf8_lossy(text).into_owned());
+            format!("{path:?}: ours {ours}, matchpathcon's {theirs}")
+        })
+        .collect();
+    assert!(
+        differences.is_empty(),
+        "{} of {} differ for {kind:?}:\n{}",
+        differences.len(),
+        paths.len(),
+        differences[..differences.len().min(20)].join("\n")
+    );
+    Some(paths.len())
+}
+
+fn regexes(file: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for suffix in ["", ".homedirs", ".local"] {
+        let text = fs::read_to_string(format!("{}{suffix}", file.display())).unwrap_or_default();
+        all.extend(
+            text.lines()
+                .map(str::trim)
+                .filter(|line| line.starts_with(['/', '^']))
+                .filter_map(|line| Some(line.split_whitespace().next()?.to_owned())),
+        );
+    }
+    all
+}
+
+fn made_from(file: &Path, each: usize) -> Vec<Vec<u8>> {
+    let mut dice = Dice::new(2026);
+    let mut paths = BTreeSet::new();
+    for regex in regexes(file) {
+        for turn in 0..each {
+            let path = matching(&regex, &mut dice);
+            paths.insert(if turn % 3 == 2 { changed(path, &mut dice) } else { path });
+        }
+    }
+    // Asked without a type, matchpathcon looks at the host; a path that is there would be asked for with its own.
+    paths.into_iter().filter(|path| path.starts_with(b"/") && fs::symlink_metadata(OsStr::from_bytes(path)).is_err()).collect()
+}
+
+#[test]
+fn paths_made_from_every_spec_get_matchpathcons_labels() {
+    let policy = FileContexts::load(&fixture()).unwrap();
+    let paths = made_from(&fixture(), 24);
+    let mut compared = 0;
+    for kind in KINDS {
+        match compare(&policy, &fixture(), kind, &paths) {
+            Some(number) => compared += number,
+            None => return skip("matchpathcon is not installed (selinux-utils)"),
+        }
+    }
+    eprintln!("{compared} lookups compared");
+    assert!(compared > 8_000, "too few paths: {compared}");
+}
+
+#[test]
+fn every_spec_of_the_fixture_is_decisive_for_some_path() {
+    let policy = FileContexts::load(&fixture()).unwrap();
+    let mut paths = made_from(&fixture(), 60);
+    paths.extend(regexes(&fixture()).iter().map(|regex| matching(regex, &mut Dice::new(1))));
+    let seen: HashSet<String> =
+        paths.iter().flat_map(|path| KINDS.map(|kind| String::from_utf8_lossy(ours(&policy, path, kind.1)).into_owned())).collect();
+    for suffix in ["", ".homedirs", ".local"] {
+        let text = fs::read_to_string(format!("{}{suffix}", fixture().display())).unwrap();
+        for context in text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_whitespace().last()) {
+            assert_eq!(seen.contains(context), !context.contains(":shadowed_t:"), "{context}");
+        }
+    }
+}
+
+#[test]
+fn a_distributions_policy_gives_matchpathcons_labels() {
+    let Some(file) = real_policy() else {
+        eprintln!("SKIPPED: no distribution's policy; name one in OSIMG_TEST_FILE_CONTEXTS");
+        return;
+    };
+    let policy = FileContexts::load(&file).unwrap();
+    assert!(policy.specs() > 1_000, "{} has only {} specs", file.display(), policy.specs());
+    let made = made_from(&file, 1);
+    for kind in &KINDS[..3] {
+        if compare(&policy, &file, *kind, &made).is_none() {
+            return skip("matchpathcon is not installed (selinux-utils)");
+        }
+    }
+    // Of the host's own files every so many, with the types that they have.
+    let mut files: [Vec<Vec<u8>>; KINDS.len()] = Default::default();
+    for top in ["/etc", "/usr/bin", "/usr/lib", "/usr/share", "/var", "/dev"] {
+        for entry in walkdir::WalkDir::new(top).sort_by_file_name().into_iter().filter_map(Result::ok).step_by(41).take(800) {
+            let path = entry.path().as_os_str().as_bytes().to_vec();
+            let (Ok(metadata), false) = (entry.metadata(), path.contains(&b'\n')) else { continue };
+            if let Some(list) = KINDS.iter().position(|(_, mode)| mode & 0o170_000 == metadata.mode() & 0o170_000) {
+                files[list].push(path);
+            }
+        }
+    }
+    let compared: usize = KINDS.iter().zip(&files).skip(1).filter_map(|(kind, paths)| compare(&policy, &file, *kind, paths)).sum();
+    eprintln!("{} made and {compared} real paths compared", made.len() * 3);
+    assert!(compared > 1_000, "too few real paths: {compared}");
+}
+
+/// A small tree in which every kind of file that needs no privilege lies where some spec speaks of it.
+fn plant(root: &Path) {
+    for dir in [
+        "usr/bin",
+        "usr/lib/man/bin",
+        "usr/lib64",
+        "etc/local",
+        "etc/init.d",
+        "var/lib/a/data",
+        "var/log",
+        "home/u/.ssh",
+        "home/u/www",
+        "run",
+        "mnt/a",
+        "srv",
+        "opt",
+        "lib64",
+        "export/home/v",
+    ] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    for file in [
+        "usr/bin/java",
+        "usr/bin/java-gui",
+        "usr/bin/javac",
+        "usr/bin/xinetd",
+        "usr/lib64/libx.so.1.2",
+        "usr/lib/x.cgi",
+        "etc/passwd",
+        "etc/passwd-",
+        "etc/keep.out",
+        "etc/local/override",
+        "etc/odd+name.d[x]",
+        "var/log/x.gz",
+        "var/log/sp ace",
+        "home/u/.ssh/id",
+        "home/u/www/i",
+        "run/crond.pid",
+        "mnt/a/b",
+        "opt/leftmost",
+        "lib64/liby.so",
+        "export/home/v/f",
+        "aquota.user",
+        "rootfile",
+    ] {
+        fs::write(root.join(file), "x").unwrap();
+    }
+    fs::write(root.join(OsStr::from_bytes(b"etc/byte\xff")), "x").unwrap();
+    symlink("java", root.join("usr/bin/java-link")).unwrap();
+    symlink("libx.so.1.2", root.join("usr/lib64/libx.so")).unwrap();
+    symlink("x.gz", root.join("var/log/link.gz")).unwrap();
+    nix::unistd::mkfifo(&root.join("run/a.fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(root.join("run/a.sock")).unwrap());
+}
+
+#[test]
+fn a_tree_gets_the_labels_that_setfiles_would_set() {
+    let tree = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(tree.path()).unwrap();
+    plant(&root);
+    let policy_file = fixture();
+    let mut args: Vec<&OsStr> = ["-n", "-v", "-F", "-r"].map(OsStr::new).to_vec();
+    args.extend([root.as_os_str(), policy_file.as_os_str(), root.as_os_str()]);
+    let Some(output) = run("setfiles", &args) else { return skip("setfiles is not installed (policycoreutils)") };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let policy = FileContexts::load(&policy_file).unwrap();
+    let mut expected = BTreeSet::new();
+    for entry in walkdir::WalkDir::new(&root) {
+        let entry = entry.unwrap();
+        let inside = Path::new("/").join(entry.path().strip_prefix(&root).unwrap());
+        let metadata = entry.metadata().unwrap();
+        if let Lookup::Context(context) = policy.lookup(inside.as_os_str().as_bytes(), metadata.mode()) {
+            let path = entry.path().as_os_str().as_bytes();
+            expected.insert([path, b" to ", context].concat());
+        }
+    }
+    let told: BTreeSet<Vec<u8>> = output
+        .stdout
+        .split(|&b| b == b'\n')
+        .filter_map(|line| {
+            let line = line.strip_prefix(b"Would relabel ")?;
+            let from = line.windows(6).rposition(|w| w == b" from ")?;
+            let to = line.windows(4).rposition(|w| w == b" to ")?;
+            Some([&line[..from], &line[to..]].concat())
+        })
+        .collect();
+    assert!(told.len() > 40, "setfiles spoke of {} files only", told.len());
+    let shown = |set: &BTreeSet<Vec<u8>>| set.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>();
+    assert_eq!(shown(&expected), shown(&told));
+}
+
+/// An image tree with a configuration and, under the policy's folder, the given files.
+fn image(config: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
+    let tree = tempfile::tempdir().unwrap();
+    let folder = tree.path().join("etc/selinux/targeted/contexts/files");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(tree.path().join("etc/selinux/config"), config).unwrap();
+    for (name, text) in files {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    tree
+}
+
+const CONFIG: &str = "# comment\nSELINUX=enforcing\nSELINUXTYPE=targeted \n";
+
+#[test]
+fn an_images_own_policy_is_found_with_all_its_siblings() {
+    let tree = image(
+        CONFIG,
+        &[
+            ("file_contexts", "/.* s:o:default_t:s0\n"),
+            ("file_contexts.homedirs", "/home/.* s:o:home_t:s0\n"),
+            ("file_contexts.local", "/home/l.* s:o:local_t:s0\n"),
+            ("file_contexts.subs", "/h /home\n"),
+            ("file_contexts.subs_dist", "/users /home\n"),
+        ],
+    );
+    let policy = FileContexts::load_from_tree(tree.path()).unwrap().unwrap();
+    assert_eq!(policy.specs(), 3);
+    for (path, context) in [("/x", "default_t"), ("/home/u", "home_t"), ("/h/u", "home_t"), ("/users/l", "local_t")] {
+        assert_eq!(ours(&policy, path.as_bytes(), 0), format!("s:o:{context}:s0").as_bytes(), "{path}");
+    }
+}
+
+#[test]
+fn an_image_without_a_policy_has_none_unless_it_must_enforce_one() {
+    let bare = tempfile::tempdir().unwrap();
+    assert!(FileContexts::load_from_tree(bare.path()).unwrap().is_none());
+    assert!(FileContexts::load_from_tree(image("SELINUX=disabled\n", &[]).path()).unwrap().is_none());
+    assert!(FileContexts::load_from_tree(image("SELINUX=permissive\n", &[]).path()).unwrap().is_none());
+    let refusal = FileContexts::load_from_tree(image(CONFIG, &[]).path()).unwrap_err();
+    assert!(osimg::error::render(&refusal).contains("does not boot without it"), "{refusal:#}");
+    assert!(FileContexts::load_from_tree(Path::new("/nonexistent")).is_err());
+}
+
+#[test]
+fn a_policy_that_has_only_its_compiled_form_is_named_as_such() {
+    for name in ["file_contexts.bin", "file_contexts"] {
+        let tree = image(CONFIG, &[]);
+        let file = tree.path().join("etc/selinux/targeted/contexts/files").join(name);
+        fs::write(&file, [&0xf97c_ff8a_u32.to_ne_bytes()[..], b"\x05"].concat()).unwrap();
+        let refusal = FileContexts::load_from_tree(tree.path()).unwrap_err().to_string();
+        assert!(refusal.contains("only the compiled form"), "{refusal}");
+    }
+}
+
+#[test]
+fn no_link_leads_the_reading_out_of_the_tree() {
+    let outside = image(CONFIG, &[("file_contexts", "/.* s:o:outside_t:s0\n")]);
+    // An absolute link, and one with many `..`: both end inside the tree, where nothing is.
+    for target in [
+        outside.path().join("etc/selinux"),
+        PathBuf::from(format!("../../../../../../../../../..{}/etc/selinux", outside.path().display())),
+    ] {
+        let tree = tempfile::tempdir().unwrap();
+        fs::create_dir(tree.path().join("etc")).unwrap();
+        symlink(&target, tree.path().join("etc/selinux")).unwrap();
+        assert!(FileContexts::load_from_tree(tree.path()).unwrap().is_none());
+    }
+    let tree = image(CONFIG, &[]);
+    symlink(
+        outside.path().join("etc/selinux/targeted/contexts/files/file_contexts"),
+        tree.path().join("etc/selinux/targeted/contexts/files/file_contexts"),
+    )
+    .unwrap();
+    assert!(FileContexts::load_from_tree(tree.path()).is_err());
+    let refusal = FileContexts::load_from_tree(image("SELINUXTYPE=../../x\n", &[]).path()).unwrap_err().to_string();
+    assert!(refusal.contains("is no policy's name"), "{refusal}");
+}
+
+#[test]
+fn what_is_no_plain_file_of_sane_size_is_refused_at_once() {
+    let tree = image(CONFIG, &[]);
+    let file = tree.path().join("etc/selinux/targeted/contexts/files/file_contexts");
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let refusal = FileContexts::load_from_tree(tree.path()).unwrap_err().to_string();
+    assert!(refusal.contains("not a regular file"), "{refusal}");
+    let refusal = FileContexts::load(&file).unwrap_err().to_string();
+    assert!(refusal.contains("not a regular file"), "{refusal}");
+    fs::remove_file(&file).unwrap();
+    fs::File::create(&file).unwrap().set_len(65 << 20).unwrap();
+    let refusal = FileContexts::load_from_tree(tree.path()).unwrap_err().to_string();
+    assert!(refusal.contains("larger than 64 MiB"), "{refusal}");
+}
+
+#[test]
+fn a_regex_that_rust_lacks_is_named_with_file_line_and_construct() {
+    let mut sources = Sources::of(Source::new("fc", "/.* s:o:a_t:s0\n"));
+    sources.local = Some(Source::new("fc.local", "# c\n/x(?!y) s:o:b_t:s0\n"));
+    let refusal = FileContexts::parse(&sources).unwrap_err().to_string();
+    assert!(refusal.contains("fc.local:2: negative lookahead"), "{refusal}");
+    sources.local = Some(Source::new("fc.local", "/((a{999}){999}){999} s:o:b_t:s0\n"));
+    let refusal = FileContexts::parse(&sources).unwrap_err().to_string();
+    assert!(refusal.contains("fc.local:1: counted quantifiers"), "{refusal}");
+}
+
+#[test]
+fn lookups_may_come_from_many_threads() {
+    let policy = FileContexts::load(&fixture()).unwrap();
+    let paths = made_from(&fixture(), 6);
+    let alone: Vec<Lookup<'_>> = paths.iter().map(|path| policy.lookup(path, 0o100_644)).collect();
+    let fresh = FileContexts::load(&fixture()).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for (path, alone) in paths.iter().zip(&alone) {
+                    assert_eq!(fresh.lookup(path, 0o100_644), *alone);
+                }
+            });
+        }
+    });
+}
