@@ -14,4 +14,5 @@
 //! Steps never call each other sideways; [`build`] alone knows the order.
 
 pub mod error;
+pub mod recipe;
 pub mod report;
