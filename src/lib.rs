@@ -18,5 +18,6 @@ pub mod cli;
 pub mod error;
 pub mod finish;
 pub mod process;
+pub mod recipe;
 pub mod report;
 pub mod sandbox;

@@ -1,0 +1,332 @@
+//! What is wrong with a recipe or its settings, shown as compilers show it: place, line, underline, hints.
+
+use crate::error::{ExitCode, Failure};
+use serde::Serialize;
+use std::fmt;
+use unicode_width::UnicodeWidthChar;
+
+/// A recipe with this many errors has told enough; the rest is only counted.
+const SHOWN_ERRORS: usize = 50;
+/// How many characters of a long line are shown before and after the place of an error.
+const SHOWN_BEFORE: usize = 80;
+const SHOWN_AFTER: usize = 100;
+
+/// A place in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// The first byte, from 0.
+    pub start: usize,
+    /// The byte after the last.
+    pub end: usize,
+}
+
+/// One error with the place it stands at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Where it is.
+    pub span: Span,
+    /// What is wrong: a lower-case fragment without a final period.
+    pub message: String,
+    /// How to mend it, each for a line of its own.
+    pub hints: Vec<String>,
+}
+
+impl SyntaxError {
+    /// An error at a place.
+    pub fn new(span: Span, message: impl Into<String>) -> Self {
+        Self { span, message: message.into(), hints: Vec::new() }
+    }
+
+    /// Adds a way to mend it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+/// All the errors of one file, ready to be shown: `Display` is the whole text for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyntaxErrors {
+    file: String,
+    errors: Vec<(SyntaxError, Excerpt)>,
+    omitted: usize,
+}
+
+impl SyntaxErrors {
+    /// The errors in the order of their places, without those beyond the first fifty.
+    pub fn iter(&self) -> impl Iterator<Item = &SyntaxError> {
+        self.errors.iter().map(|(error, _)| error)
+    }
+
+    /// How many errors there are, those that are not shown included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.errors.len() + self.omitted
+    }
+}
+
+impl fmt::Display for SyntaxErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (error, excerpt)) in self.errors.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}:{}:{}: {}", self.file, error.span.line, error.span.column, error.message)?;
+            write!(f, "\n  {}\n  {}", excerpt.line, excerpt.underline)?;
+            for hint in &error.hints {
+                write!(f, "\nhint: {hint}")?;
+            }
+        }
+        if self.omitted > 0 {
+            write!(f, "\n{}: and {} more errors", self.file, self.omitted)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SyntaxErrors {}
+
+impl From<SyntaxErrors> for Failure {
+    fn from(errors: SyntaxErrors) -> Self {
+        Self::new(ExitCode::Recipe, errors.to_string())
+    }
+}
+
+/// Gathers the errors of one file, so that a person sees all of them at once.
+#[derive(Debug)]
+pub(super) struct Collector<'a> {
+    file: &'a str,
+    source: &'a str,
+    errors: Vec<SyntaxError>,
+    omitted: usize,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(file: &'a str, source: &'a str) -> Self {
+        Self { file, source, errors: Vec::new(), omitted: 0 }
+    }
+
+    pub(super) fn push(&mut self, error: SyntaxError) {
+        if self.errors.len() < SHOWN_ERRORS {
+            self.errors.push(error);
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    /// Whether further errors would only be counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors.len() >= SHOWN_ERRORS
+    }
+
+    /// The span of the word at a line and column; quotes are not looked at, it is for an underline.
+    pub(super) fn word_at(&self, line: usize, column: usize) -> Span {
+        let mut offset = 0;
+        let mut text = "";
+        for (index, candidate) in self.source.split_inclusive('\n').enumerate() {
+            if index + 1 == line {
+                text = candidate.trim_end_matches(['\n', '\r']);
+                break;
+            }
+            offset += candidate.len();
+        }
+        if let Some(rest) = text.strip_prefix('\u{feff}') {
+            offset += text.len() - rest.len();
+            text = rest;
+        }
+        let start = text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+        let len = text.get(start..).map_or(0, |rest| rest.find([' ', '\t']).unwrap_or(rest.len()));
+        Span { line, column, start: offset + start, end: offset + start + len }
+    }
+
+    /// The errors, when there are any.
+    pub(super) fn finish<T>(self, value: T) -> Result<T, SyntaxErrors> {
+        if self.errors.is_empty() {
+            return Ok(value);
+        }
+        let mut errors: Vec<_> = self
+            .errors
+            .into_iter()
+            .map(|error| {
+                let excerpt = Excerpt::new(self.source, error.span);
+                (error, excerpt)
+            })
+            .collect();
+        errors.sort_by_key(|(error, _)| (error.span.line, error.span.column));
+        Err(SyntaxErrors { file: printable(self.file), errors, omitted: self.omitted })
+    }
+}
+
+/// The line of an error as a terminal shows it, and the underline that fits it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Excerpt {
+    line: String,
+    underline: String,
+}
+
+impl Excerpt {
+    fn new(source: &str, span: Span) -> Self {
+        let (before, after) = source.split_at_checked(span.start).unwrap_or((source, ""));
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let before = before.get(line_start..).unwrap_or_default();
+        let after = after.split('\n').next().unwrap_or_default().trim_end_matches('\r');
+        // Cut long lines to a window, or a one-megabyte line would be the message.
+        let cut = before.char_indices().rev().nth(SHOWN_BEFORE).map_or(0, |(at, c)| at + c.len_utf8());
+        let mut line = if cut > 0 { String::from("...") } else { String::new() };
+        let mut width = line.len();
+        for c in before.get(cut..).unwrap_or_default().chars() {
+            width += push_shown(&mut line, c, width);
+        }
+        let mut underline = " ".repeat(width);
+        let marked = span.end.saturating_sub(span.start);
+        let mut marks = 0;
+        for (index, (at, c)) in after.char_indices().enumerate() {
+            if index == SHOWN_AFTER {
+                line.push_str("...");
+                break;
+            }
+            let shown = push_shown(&mut line, c, width);
+            width += shown;
+            if at < marked {
+                marks += shown;
+            }
+        }
+        underline.push_str(&"^".repeat(marks.max(1)));
+        Self { line, underline }
+    }
+}
+
+/// Appends a character as a terminal can show it and returns how many columns that takes.
+fn push_shown(line: &mut String, c: char, column: usize) -> usize {
+    if c == '\t' {
+        let width = 8 - column % 8;
+        line.push_str(&" ".repeat(width));
+        return width;
+    }
+    if hidden(c) {
+        let text = c.escape_unicode().to_string();
+        line.push_str(&text);
+        return text.len();
+    }
+    line.push(c);
+    c.width().unwrap_or(1)
+}
+
+/// Whether a character would not be seen, or would change how a terminal shows others.
+pub(super) fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+        || (c.is_whitespace() && c != ' ')
+}
+
+/// A text of someone else's as it may be shown on a terminal: hidden characters escaped.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        if hidden(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// A text in backticks for a message, shortened when it is long.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_BEFORE) {
+        Some((at, _)) => format!("`{}...`", printable(text.get(..at).unwrap_or_default())),
+        None => format!("`{}`", printable(text)),
+    }
+}
+
+/// How grave a remark is that stops nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// Probably not what was meant.
+    Warning,
+}
+
+/// A remark on a line of a recipe that stops nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// The line, from 1.
+    pub line: usize,
+    /// How grave it is.
+    pub severity: Severity,
+    /// What to know: a lower-case fragment without a final period.
+    pub text: String,
+}
+
+impl Diagnostic {
+    pub(super) fn note(line: usize, text: impl Into<String>) -> Self {
+        Self { line, severity: Severity::Note, text: text.into() }
+    }
+
+    pub(super) fn warning(line: usize, text: impl Into<String>) -> Self {
+        Self { line, severity: Severity::Warning, text: text.into() }
+    }
+}
+
+/// The span of a byte range; for places that a parser gives in bytes only.
+pub(super) fn span_of(source: &str, range: std::ops::Range<usize>) -> Span {
+    let before = source.get(..range.start).unwrap_or(source);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    // A span of several lines is underlined on its first.
+    let len = source.get(range.clone()).map_or(0, |s| s.split('\n').next().unwrap_or_default().len());
+    Span { line, column, start: before.len(), end: before.len() + len }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(source: &str, start: usize, end: usize) -> String {
+        let mut errors = Collector::new("a.yum", source);
+        errors.push(SyntaxError::new(span_of(source, start..end), "odd").hint("mend it"));
+        errors.finish(()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_tab_and_a_wide_character_keep_the_underline_below_its_word() {
+        assert_eq!(shown("a\n\tx \u{6f22} bad", 9, 12), "a.yum:2:6: odd\n          x \u{6f22} bad\n               ^^^\nhint: mend it");
+    }
+
+    #[test]
+    fn hidden_characters_reach_no_terminal() {
+        let text = shown("\u{1b}[31m\u{202e} bad", 9, 12);
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
+        assert!(text.contains("\\u{1b}[31m\\u{202e} bad"), "{text}");
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_error_only() {
+        let source = format!("{} bad {}", "x".repeat(100_000), "y".repeat(100_000));
+        let text = shown(&source, 100_001, 100_004);
+        assert!(text.len() < 700, "{}", text.len());
+        let mut lines = text.lines().skip(1);
+        let (line, mark) = (lines.next().unwrap(), lines.next().unwrap());
+        assert_eq!(line.find("bad"), mark.find('^'));
+    }
+
+    #[test]
+    fn errors_beyond_the_fiftieth_are_counted() {
+        let mut errors = Collector::new("a.yum", "x");
+        for _ in 0..60 {
+            errors.push(SyntaxError::new(Span { line: 1, column: 1, start: 0, end: 1 }, "odd"));
+        }
+        let errors = errors.finish(()).unwrap_err();
+        assert_eq!(errors.count(), 60);
+        assert!(errors.to_string().ends_with("a.yum: and 10 more errors"));
+    }
+}

@@ -1,0 +1,462 @@
+//! The recipe's language: every rule, every command and alias, and what a person is told about mistakes.
+
+use osimg::recipe::{GroupAction, Script, Severity, StatementKind};
+use proptest::prelude::*;
+use std::time::{Duration, Instant};
+
+fn parse(text: &str) -> Script {
+    Script::parse(text, "r.yum").unwrap_or_else(|errors| panic!("{text:?}\n{errors}"))
+}
+
+fn canonical(text: &str) -> String {
+    parse(text).to_string()
+}
+
+/// The whole text of the errors that a wrong recipe gets.
+fn errors(text: &str) -> String {
+    match Script::parse(text, "r.yum") {
+        Ok(script) => panic!("{text:?} was taken: {script}"),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+#[test]
+fn the_recipe_of_ironics_documentation_is_read() {
+    let script = parse("group install 'Minimal Install'\ninstall cloud-init\nts run\n");
+    let kinds: Vec<&StatementKind> = script.statements.iter().map(|s| &s.kind).collect();
+    assert!(
+        matches!(kinds[0], StatementKind::Group { action: GroupAction::Install, with_optional: false, groups } if groups[0].text == "Minimal Install")
+    );
+    assert!(
+        matches!(kinds[1], StatementKind::Install { specs } if specs[0].text == "cloud-init" && specs[0].line == 2 && specs[0].column == 9)
+    );
+    assert_eq!(kinds[2], &StatementKind::Run);
+    assert_eq!(script.diagnostics(), []);
+}
+
+#[test]
+fn every_lexical_rule_that_accepts_is_kept() {
+    let table = [
+        ("empty file", "", ""),
+        ("no line end at the end", "install a", "install a\n"),
+        ("empty lines", "\n\ninstall a\n\n", "install a\n"),
+        ("lines of blanks", "  \t\ninstall a\n   ", "install a\n"),
+        ("leading blanks", "   install a\n\tts run", "install a\nts run\n"),
+        ("a comment", "# it's a `comment\ninstall a", "install a\n"),
+        ("an indented comment", "  # x\n\t# 'y\ninstall a", "install a\n"),
+        ("a comment without a blank", "#install b\ninstall a", "install a\n"),
+        ("carriage returns before line feeds", "install a\r\n\r\n# x\r\nts run\r\n", "install a\nts run\n"),
+        ("single quotes", "group install 'A B'", "group install 'A B'\n"),
+        ("double quotes", "group install \"A B\"", "group install 'A B'\n"),
+        ("a backslash before a blank", "group install A\\ B", "group install 'A B'\n"),
+        ("a quoted hash", "group install '#1'", "group install '#1'\n"),
+        ("a hash inside a word", "install a#b", "install 'a#b'\n"),
+        ("names outside of ASCII", "group install Büro", "group install Büro\n"),
+        ("conditions in quotes", "install 'a >= 1.2' '(b if c)'", "install 'a >= 1.2' '(b if c)'\n"),
+        ("quoted dollars are meant", "install '/usr/lib/A$B.class'", "install '/usr/lib/A$B.class'\n"),
+    ];
+    for (name, text, expected) in table {
+        assert_eq!(canonical(text), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_stripped_with_a_warning() {
+    let script = parse("\u{feff}install a\n");
+    assert_eq!(script.to_string(), "install a\n");
+    assert_eq!(script.statements[0].span.column, 1);
+    assert!(matches!(script.diagnostics(), [d] if d.severity == Severity::Warning && d.line == 1));
+}
+
+/// What the first error of a recipe must say, and a hint that must come with it.
+#[test]
+fn everything_that_dnf_would_swallow_is_an_error_with_its_place_and_its_cure() {
+    let table = [
+        ("install hello # and cloud-init", "1:15: a comment after a command", "`install hello`"),
+        ("ts run # go", "1:8: a comment after a command", "`ts run`"),
+        ("ts run #go", "1:8: a comment after a command", "`ts run`"),
+        ("install 'hello", "1:9: a quote that is never closed", "close it on the same line"),
+        ("install \"hello\\", "1:9: a quote that is never closed", "close it"),
+        ("install hello \\\ninstall b", "1:15: a backslash at the end of a line", "`install hello`"),
+        ("install a; ts run", "1:9: `a;` contains `;`", "every command on a line of its own"),
+        ("install a && ts run", "1:11: `&&` contains `&`", "every command on a line of its own"),
+        ("install $PACKAGES", "1:9: `$PACKAGES` contains `$`", "not expanded"),
+        ("install `cat list`", "1:9: ``cat` contains ```", "not expanded"),
+        ("install ~/a.rpm", "1:9: `~` is not expanded", "whole path"),
+        ("install a > log", "1:11: `>` contains `>`", "quotes"),
+        ("install kernel-{core,modules}", "1:9: `kernel-{core,modules}` contains `{`", "every name on its own"),
+        ("install a, b", "1:9: `a,` begins or ends in a comma", "separated by blanks"),
+        ("INSTALL hello", "1:1: unknown command `INSTALL`", "`install hello`"),
+        ("TS RUN", "1:1: unknown command `TS`", "`ts run`"),
+        ("Ts Run", "1:1: unknown command `Ts`", "`ts run`"),
+        ("ts RUN", "1:4: unknown word `RUN` after `ts`", "`ts run`"),
+        ("isntall hello", "1:1: unknown command `isntall`", "did you mean `install hello`?"),
+        ("ins hello", "1:1: unknown command `ins`", "`in"),
+        ("cloud-init", "1:1: unknown command `cloud-init`", "`install cloud-init`"),
+        ("@core", "1:1: a name, `@core`, where a command belongs", "`install @core`"),
+        ("EOF", "1:1: unknown command `EOF`", "a line begins with a command"),
+        ("dnf -y install hello", "1:1: `dnf` begins a line", "`install hello`"),
+        ("sudo dnf install hello", "1:1: `sudo` begins a line", "`install hello`"),
+        ("%packages", "1:1: `%packages` is kickstart's language", "one command a line"),
+        ("install -cloud-init", "1:9: `-cloud-init` looks like kickstart's way", "`config exclude cloud-init`"),
+        ("install --nogpgcheck hello", "1:9: an option, `--nogpgcheck`", "[[packages.key]]"),
+        ("install -x y", "1:9: an option, `-x`", "`config exclude NAME`"),
+        ("install --setopt=best=0 a", "1:9: an option, `--setopt=best=0`", "`config KEY VALUE`"),
+        ("install --enablerepo=x a", "1:9: an option, `--enablerepo=x`", "`repo enable ID`"),
+        ("install --installroot=/x a", "1:9: an option, `--installroot=/x`", "owns the install root"),
+        ("install -y a", "1:9: an option, `-y`", "never asks"),
+        ("-y install a", "1:1: an option, `-y`, where a command belongs", "never asks"),
+        ("install", "1:1: `install` names nothing", "`install NAME`"),
+        ("install ''", "1:9: an empty name", "remove the quotes"),
+        ("install *", "1:9: `*` names no package", "no image"),
+        ("install foo = 1.2", "1:13: `=` names no package", "one word"),
+        ("install 'Minimal Install'", "1:9: `Minimal Install` is no package name", "`group install 'Minimal Install'`"),
+        ("group install @core", "1:15: a group is named without `@` here", "`install @core`"),
+        ("group 'Minimal Install'", "1:7: unknown word `Minimal Install` after `group`", "`group install 'Minimal Install'`"),
+        ("group install", "1:1: no group is named", "group install"),
+        ("group remove --with-optional a", "1:14: `--with-optional` belongs to `group install`", "leave it out"),
+        ("swap a", "1:1: `swap` takes two names and got 1", "`swap OLD NEW`"),
+        ("swap a b c", "1:1: `swap` takes two names and got 3", "`swap OLD NEW`"),
+        ("ts rum", "1:4: unknown word `rum` after `ts`", "did you mean `ts run`?"),
+        ("ts run now", "1:8: `now` after `ts run`", "alone on its line"),
+        ("exit 3", "1:6: `3` after `exit`", "alone on its line"),
+        ("repo enable", "1:6: no repository is named", "`repo enable ID`"),
+        ("repo enable a,b", "1:13: `a,b` is no repository id", "separate ids by blanks"),
+        ("config exclude a b", "1:18: `config` takes one value", "`config exclude a,b`"),
+        ("config exclude=a", "1:8: an equals sign", "`config exclude a`"),
+        ("config installroot /x", "1:8: a recipe cannot set `installroot`", "owns the install root"),
+        ("config reposdir /x", "1:8: a recipe cannot set `reposdir`", "osimg decides"),
+        ("config gpgcheck 0", "1:17: `gpgcheck` cannot be turned off", "[[packages.key]]"),
+        ("config updates.gpgcheck 0", "1:25: `gpgcheck` cannot be turned off", "[[packages.key]]"),
+        ("config install_weak_deps maybe", "1:26: `install_weak_deps` takes a yes or no", "`config install_weak_deps 1`"),
+        ("config nonsense 1", "1:8: unknown configuration key `nonsense`", "a recipe can set"),
+        ("config best", "1:8: `best` is given no value", "`config KEY VALUE`"),
+        ("shell", "1:1: a shell inside a recipe", "leave it out"),
+        ("sh", "1:1: a shell inside a recipe", "leave it out"),
+        ("makecache", "1:1: `makecache` in a recipe", "leave it out"),
+        ("clean all", "1:1: `clean` in a recipe", "leave it out"),
+        ("copr enable a/b", "1:1: `copr` has no place in a recipe", "[[packages.repository]]"),
+        ("history undo last", "1:9: `history undo` in a recipe", "remove the line"),
+        ("module enable", "1:8: no module is named", "`module enable NAME:STREAM`"),
+        ("mark install", "1:6: no package is named", "`mark install NAME`"),
+        ("install a\0b", "1:10: a NUL byte", "UTF-8"),
+        ("# a\0b", "1:4: a NUL byte", "UTF-8"),
+        ("install a\rinstall b", "1:10: a carriage return inside a line", "line feed"),
+        ("install\u{a0}a", "1:8: the character U+00A0 looks like a blank", "plain space"),
+        ("install a\u{200b}b", "1:10: the invisible character U+200B", "remove it"),
+    ];
+    for (text, message, hint) in table {
+        let told = errors(text);
+        assert!(told.starts_with(&format!("r.yum:{message}")), "{text:?} was told\n{told}");
+        let hints: Vec<&str> = told.lines().filter(|line| line.starts_with("hint: ")).collect();
+        assert!(hints.iter().any(|line| line.contains(hint)), "{text:?} was told\n{told}");
+    }
+}
+
+#[test]
+fn every_command_and_alias_of_dnf_and_yum_is_known() {
+    let table: &[(&str, &[&str], &str)] = &[
+        ("install a", &["install", "in", "localinstall", "install-n", "install-na", "install-nevra"], "a"),
+        ("remove a", &["remove", "erase", "rm", "remove-n", "remove-na", "remove-nevra", "erase-n", "erase-na", "erase-nevra"], "a"),
+        ("upgrade a", &["upgrade", "update", "up", "upgrade-to", "update-to", "localupdate"], "a"),
+        ("upgrade", &["upgrade", "update", "up"], ""),
+        ("upgrade-minimal", &["upgrade-minimal", "update-minimal", "up-min"], ""),
+        ("upgrade-minimal --security a", &["upgrade-minimal", "update-minimal", "up-min"], "a --security"),
+        ("downgrade a", &["downgrade", "dg"], "a"),
+        ("reinstall a", &["reinstall", "rei"], "a"),
+        ("autoremove", &["autoremove"], ""),
+        ("distro-sync", &["distro-sync", "distrosync", "distribution-synchronization", "dsync", "distupgrade"], ""),
+        ("swap a @b", &["swap"], "a @b"),
+        ("group install a", &["group install", "groups install", "grp install", "groupinstall", "groupupdate"], "a"),
+        ("group install --with-optional a", &["group install", "groupinstall"], "a --with-optional"),
+        ("group remove a", &["group remove", "group erase", "groups remove", "grp erase", "groupremove", "grouperase"], "a"),
+        ("group upgrade a", &["group upgrade", "group update", "grp update"], "a"),
+        ("group mark install a", &["group mark install", "groups mark-install"], "a"),
+        ("group mark remove a", &["group mark remove", "grp mark-remove"], "a"),
+        ("module enable a:1", &["module enable"], "a:1"),
+        ("module disable a", &["module disable"], "a"),
+        ("module reset a", &["module reset"], "a"),
+        ("module install a:1/minimal", &["module install"], "a:1/minimal"),
+        ("module remove a", &["module remove"], "a"),
+        ("module update a", &["module update"], "a"),
+        ("module switch-to a:2", &["module switch-to"], "a:2"),
+        ("mark install a", &["mark install"], "a"),
+        ("mark remove a", &["mark remove"], "a"),
+        ("mark group a", &["mark group"], "a"),
+        ("ts run", &["ts run", "transaction run", "run"], ""),
+        ("ts reset", &["ts reset", "transaction reset"], ""),
+        ("ts solve", &["ts solve", "transaction solve", "resolvedep"], ""),
+        ("ts list", &["ts", "transaction", "ts list", "transaction list"], ""),
+        ("repo enable a*", &["repo enable", "repository enable"], "a*"),
+        ("repo disable a b", &["repo disable", "repository disable"], "a b"),
+        ("config exclude a,b", &["config"], "exclude a,b"),
+        ("config u.exclude a", &["config"], "u.exclude a"),
+        ("exit", &["exit", "quit"], ""),
+    ];
+    for (expected, heads, tail) in table {
+        for head in *heads {
+            assert_eq!(canonical(&format!("{head} {tail}")), format!("{expected}\n"), "{head} {tail}");
+        }
+    }
+}
+
+#[test]
+fn queries_are_taken_with_a_note_and_do_nothing() {
+    let plain = "list ls info if search se provides whatprovides wp prov repolist repoinfo repoquery rq check check-update deplist \
+                 updateinfo history hist help alias grouplist groupinfo";
+    let mut queries: Vec<String> = plain.split_whitespace().map(|name| format!("{name} --installed x")).collect();
+    let longer = [
+        "group",
+        "group list",
+        "groups info x",
+        "grp summary",
+        "module list --all",
+        "module info x",
+        "module provides x",
+        "module repoquery x",
+        "repo",
+        "repo list",
+        "repository list all",
+    ];
+    queries.extend(longer.map(str::to_owned));
+    for query in queries {
+        let script = parse(&query);
+        let [statement] = script.statements.as_slice() else { panic!("{query}") };
+        assert!(matches!(statement.kind, StatementKind::Query { .. }), "{query}");
+        assert!(matches!(script.diagnostics(), [d] if d.severity == Severity::Note), "{query}");
+        assert_eq!(parse(&script.to_string()).to_string(), script.to_string());
+    }
+}
+
+#[test]
+fn all_the_errors_of_a_recipe_are_told_at_once_in_the_order_of_their_places() {
+    let told = errors("install -a --b c,\nisntall x\nconfig installroot /\n");
+    let places: Vec<&str> =
+        told.lines().filter_map(|line| line.strip_prefix("r.yum:")).map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(places, ["1:9", "1:12", "1:16", "2:1", "3:8"]);
+}
+
+#[test]
+fn errors_are_shown_with_their_line_an_underline_and_a_cure() {
+    let told = errors("# base\ninstall cloud-init, kernel\n");
+    let expected = [
+        "r.yum:2:9: `cloud-init,` begins or ends in a comma",
+        "  install cloud-init, kernel",
+        "          ^^^^^^^^^^^",
+        "hint: names are separated by blanks",
+        "hint: write `cloud-init`",
+    ];
+    assert_eq!(told, expected.join("\n"));
+
+    let told = errors("\tinstall gr\u{fc}n \u{6f22} # and more\nTS RUN\n");
+    let expected = [
+        "r.yum:1:17: a comment after a command; dnf would take its words for names",
+        "          install gr\u{fc}n \u{6f22} # and more",
+        "                          ^^^^^^^^^^",
+        "hint: put the comment on a line of its own and write `install gr\u{fc}n \u{6f22}`",
+        "r.yum:2:1: unknown command `TS`",
+        "  TS RUN",
+        "  ^^",
+        "hint: commands are lower case",
+        "hint: write `ts run`",
+    ];
+    assert_eq!(told, expected.join("\n"));
+
+    let told = errors("group install \"Minimal Install\ninstall a\r\n");
+    let expected = [
+        "r.yum:1:15: a quote that is never closed",
+        "  group install \"Minimal Install",
+        "                ^",
+        "hint: close it on the same line; for a quote as such write a backslash before it",
+    ];
+    assert_eq!(told, expected.join("\n"));
+}
+
+#[test]
+fn capitalised_words_after_group_install_raise_a_warning() {
+    let script = parse("group install Minimal Install\n");
+    assert!(matches!(script.diagnostics(), [d] if d.severity == Severity::Warning && d.text.contains("`group install 'Minimal Install'`")));
+    assert_eq!(parse("group install core base\n").diagnostics(), []);
+}
+
+/// Scripts of the kinds that the package manager's own test suite runs, with the demo names of this project.
+#[test]
+fn the_kinds_of_script_that_dnfs_own_tests_run_are_read() {
+    let scripts = [
+        "repo enable updates\ninstall hello\nrun",
+        "install hello world\nrun\nexit",
+        "install hello\nrun\nexit",
+        "install no-such-package\nrun\nexit",
+        "install hello\ninstall ./local/world-1-1.noarch.rpm\nrun\nexit",
+        "remove hello\nrun\nexit",
+        "remove no-such-package\nrun\nexit",
+        "install hello\nrun\ninstall world\nremove hello\nrun\nexit",
+        "install hello hello-extra other\nrun\nremove hello-extra\ninstall other-extra\nrun\nexit",
+        "group install Demo-Group\nrun\nexit",
+        "group install Demo-Group\nrun\nrepo enable updates third-updates\ngroup upgrade Demo-Group\nrun\nexit",
+        "group install Demo-Group\nrun\nrepo enable updates third-updates\ngroup update Demo-Group\nrun\nexit",
+        "group install Demo-Group\nrun\ngroup remove Demo-Group\nrun\nexit",
+        "group install NoSuchGroup\nrun\nexit",
+        "group remove NoSuchGroup\nrun\nexit",
+        "install hello-devel hello\nrun\nswap hello\\* other\\*\nrun\ninstall hello-devel\nrun\nexit",
+        "groupinstall demo-set\nrun\ninstall hello-devel\nrun\nswap @demo-set @other-set\nrun",
+        "repo enable updates\nupgrade hello\nrun\nexit",
+        "repo enable updates\nupdate hello\nrun\nexit",
+        "upgrade-minimal --bugfix hello\nrun\nexit",
+        "upgrade-minimal --security hello\nrun\nexit",
+        "upgrade-minimal --bugfix other\nrun\nexit",
+        "upgrade-minimal --security other\nrun\nexit",
+        "upgrade-minimal --bugfix non-existent\nrun\nexit",
+        "upgrade-minimal --security non-existent\nrun\nexit",
+        "downgrade hello\nrun\nexit",
+        "downgrade hello world\nrun\nexit",
+        "downgrade hello\nrun\ndowngrade hello\nrun\nexit",
+        "downgrade non-existent\nrun\nexit",
+        "reinstall hello\nrun\nexit",
+        "reinstall hello world\nrun\nexit",
+        "reinstall non-existent\nrun\nexit",
+        "repo disable base\nreinstall hello\nrun\nexit",
+        "distro-sync hello\nrun\nexit",
+        "distro-sync hello world\nrun\nexit",
+        "distro-sync\nrun\nexit",
+        "distro-sync non-existent\nrun\nexit",
+        "repo enable base*\nrepolist\nexit",
+        "repo disable base-updates\nrepolist\nexit",
+        "repo disable base-updates*\nrepo enable base-updates\nrepolist\nexit",
+        "repo enable NoSuchRepo\nexit",
+        "repo disable NoSuchRepo\nexit",
+        "help\nexit",
+        "install @^demo-environment\nrun\nexit",
+    ];
+    for text in scripts {
+        let script = parse(text);
+        assert_eq!(script.statements.len(), text.lines().count(), "{text}");
+    }
+}
+
+#[test]
+fn a_line_of_a_megabyte_and_a_file_of_many_errors_are_read_in_no_time() {
+    // Unoptimized code on a busy machine is given more time; quadratic code would take minutes.
+    let limit = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
+    let words = format!("install {}", "name ".repeat(200_000));
+    let options = format!("install {}", "--x ".repeat(250_000));
+    let quote = format!("install '{}", "x".repeat(1_000_000));
+    let typos = "nonsense-word\n".repeat(80_000);
+    let hashes = format!("{}#", "a ".repeat(500_000));
+    let one = "x".repeat(1_000_000);
+    for text in [words, options, quote, typos, hashes, one] {
+        let began = Instant::now();
+        let told = Script::parse(&text, "r.yum").err().map_or(0, |errors| errors.to_string().len());
+        assert!(began.elapsed() < limit, "{} took {:?}", &text[..20], began.elapsed());
+        assert!(told < 100_000, "{told} bytes of message");
+    }
+}
+
+/// A line built from the language's own pieces, so that much of it is good.
+fn line() -> impl Strategy<Value = String> {
+    let head = prop::sample::select(vec![
+        "install",
+        "remove",
+        "upgrade",
+        "upgrade-minimal --security",
+        "group install",
+        "group mark remove",
+        "groupinstall --with-optional",
+        "module enable",
+        "mark install",
+        "swap",
+        "ts run",
+        "run",
+        "ts reset",
+        "repo enable",
+        "config exclude",
+        "config updates.exclude",
+        "config best",
+        "distro-sync",
+        "list",
+        "exit",
+        "#",
+        "",
+        "dg",
+        "rei",
+        "autoremove",
+    ]);
+    let word = prop_oneof![
+        "[a-z][a-z0-9+._-]{0,8}",
+        "@\\^?[a-z]{1,6}",
+        "'[ -&(-~\u{e4}]{0,8}'",
+        "\"[a-z $;#]{0,6}\"",
+        "[!-~]{1,6}",
+        Just("1".to_owned()),
+        Just("a\\ b".to_owned()),
+    ];
+    (head, prop::collection::vec(word, 0..4)).prop_map(|(head, words)| format!("{head} {}", words.join(" ")))
+}
+
+/// The kinds of a script's statements with every place forgotten, for comparing texts that differ in layout only.
+fn kinds(script: &Script) -> Vec<StatementKind> {
+    let mut kinds: Vec<StatementKind> = script.statements.iter().map(|s| s.kind.clone()).collect();
+    for kind in &mut kinds {
+        let specs: Vec<&mut osimg::recipe::Spec> = match kind {
+            StatementKind::Install { specs }
+            | StatementKind::Remove { specs }
+            | StatementKind::Upgrade { specs, .. }
+            | StatementKind::Downgrade { specs }
+            | StatementKind::Reinstall { specs }
+            | StatementKind::DistroSync { specs }
+            | StatementKind::Autoremove { specs }
+            | StatementKind::Module { specs, .. }
+            | StatementKind::Mark { specs, .. }
+            | StatementKind::Group { groups: specs, .. }
+            | StatementKind::Repo { globs: specs, .. } => specs.iter_mut().collect(),
+            StatementKind::Swap { remove, install } => vec![remove, install],
+            _ => Vec::new(),
+        };
+        for spec in specs {
+            (spec.line, spec.column) = (0, 0);
+        }
+    }
+    kinds
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_canonical_text_is_parsed_to_an_equal_script(lines in prop::collection::vec(line(), 1..6)) {
+        // Lines that are wrong alone are left out, or hardly any whole text would be good.
+        let good: Vec<String> = lines.into_iter().filter(|line| Script::parse(line, "r.yum").is_ok()).collect();
+        let script = parse(&good.join("\n"));
+        let text = script.to_string();
+        let again = Script::parse(&text, "r.yum").map_err(|errors| TestCaseError::fail(format!("{text:?}\n{errors}")))?;
+        prop_assert_eq!(kinds(&again), kinds(&script));
+        prop_assert_eq!(again.to_string(), text);
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "\\PC{0,60}|(?s:.{0,60})") {
+        if let Ok(script) = Script::parse(&text, "r.yum") {
+            let _ = script.lower().map_err(|error| osimg::error::render(&error));
+        }
+    }
+
+    #[test]
+    fn no_recipe_makes_the_lowering_panic(lines in prop::collection::vec(line(), 0..12)) {
+        let good: Vec<String> = lines.into_iter().filter(|line| Script::parse(line, "r.yum").is_ok()).collect();
+        if let Ok(lowered) = parse(&good.join("\n")).lower() {
+            prop_assert!(lowered.transactions.iter().any(osimg::recipe::Transaction::installs));
+        }
+    }
+
+    #[test]
+    fn errors_point_into_the_text(text in "([a-z'\"\\\\ \t;#-]|\u{e4}|\n){0,80}") {
+        if let Err(errors) = Script::parse(&text, "r.yum") {
+            for error in errors.iter() {
+                prop_assert!(error.span.start < error.span.end && error.span.end <= text.len(), "{:?}", error);
+                prop_assert!(text.is_char_boundary(error.span.start) && text.is_char_boundary(error.span.end));
+                let line = text.split('\n').nth(error.span.line - 1).unwrap();
+                prop_assert!(error.span.column <= line.chars().count());
+            }
+        }
+    }
+}
