@@ -1,3 +1,8 @@
-//! Step 4: makes the filled install root a clone; one small file (or folder) a change.
+//! Step 4: makes the filled install root a clone that any node may start from; one small file (or folder) a change.
 
+pub mod certificates;
+pub mod files;
+pub mod initramfs;
+pub mod leftovers;
+pub mod machine_id;
 pub mod selinux;

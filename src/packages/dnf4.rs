@@ -9,7 +9,7 @@ use super::workbench::{self, CACHE};
 use super::{Failed, Job, PackageManager};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::{CommandLine, Tail};
-use crate::recipe::{Transaction, Verify};
+use crate::recipe::{RepositorySource, Transaction, Verify};
 use crate::report::{Step, Unit};
 use crate::sandbox::{Access, BUILD_ROOT, Mount, Network, OWN, Plan, Sandbox, Stream};
 
@@ -132,7 +132,7 @@ impl PackageManager for Dnf4 {
 
     fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
         refuse(job, transaction)?;
-        let remote = job.settings.repositories.iter().any(|r| r.baseurl.is_empty() || r.baseurl.iter().any(|url| !url.starts_with("file://")));
+        let remote = job.settings.repositories.is_empty() || job.settings.repositories.iter().any(|r| is_remote(&r.source));
         let mut attempt = 1;
         loop {
             match self.run(job, Phase::Download, transaction, step) {
@@ -160,6 +160,14 @@ impl PackageManager for Dnf4 {
 
     fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {
         self.sandbox(job, Phase::Install, None)
+    }
+}
+
+/// Whether trying again may help: a folder does not come back by itself.
+fn is_remote(source: &RepositorySource) -> bool {
+    match source {
+        RepositorySource::Baseurl(urls) => urls.iter().any(|url| !url.starts_with("file://")),
+        RepositorySource::Metalink(_) | RepositorySource::Mirrorlist(_) => true,
     }
 }
 
@@ -206,9 +214,9 @@ fn repositories(job: &Job<'_>) -> Result<(Vec<Value>, Vec<Mount>)> {
         values.push(json!({
             "id": repository.id,
             "name": repository.name.as_deref().unwrap_or(&repository.id),
-            "baseurl": repository.baseurl,
-            "metalink": repository.metalink,
-            "mirrorlist": repository.mirrorlist,
+            "baseurl": match &repository.source { RepositorySource::Baseurl(urls) => urls.clone(), _ => Vec::new() },
+            "metalink": match &repository.source { RepositorySource::Metalink(url) => Some(url), _ => None },
+            "mirrorlist": match &repository.source { RepositorySource::Mirrorlist(url) => Some(url), _ => None },
             "priority": repository.priority,
             "cost": repository.cost,
             "module_hotfixes": repository.module_hotfixes,

@@ -24,7 +24,7 @@ pub use rpmdb::InstalledPackage;
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
-use crate::recipe::{Manager, Packages, Transaction, Verify};
+use crate::recipe::{ManagerChoice, KeySource, PackageSettings, Transaction, Verify};
 use crate::report::{Report, Step};
 use crate::sandbox::{Devices, InstallRoot, Limits, Plan};
 use verdict::{Evidence, FailedScriptlet};
@@ -41,7 +41,7 @@ pub struct Job<'a> {
     /// The package cache's folder.
     pub cache: &'a Path,
     /// The settings of `[packages]`.
-    pub settings: &'a Packages,
+    pub settings: &'a PackageSettings,
     /// The pinned keys.
     pub keys: &'a [PinnedKey],
     /// Which /dev scriptlets see.
@@ -107,10 +107,10 @@ pub struct Filled {
 ///
 /// # Errors
 /// [`ExitCode::Host`] with the command that installs one.
-pub fn open(manager: Manager) -> Result<Box<dyn PackageManager>> {
+pub fn open(manager: ManagerChoice) -> Result<Box<dyn PackageManager>> {
     match manager {
-        Manager::Auto | Manager::Dnf4 => Ok(Box::new(dnf4::Dnf4::find()?)),
-        Manager::Dnf5 | Manager::Yum | Manager::Microdnf => Err(Failure::new(ExitCode::Host, format!("{manager} is not driven yet: osimg drives dnf 4"))
+        ManagerChoice::Auto | ManagerChoice::Dnf4 => Ok(Box::new(dnf4::Dnf4::find()?)),
+        ManagerChoice::Dnf5 | ManagerChoice::Yum | ManagerChoice::Microdnf => Err(Failure::new(ExitCode::Host, format!("{manager:?} is not driven yet: osimg drives dnf 4"))
             .hint("set manager = \"auto\" under [packages], and install dnf 4 (on Fedora the package python3-dnf)")
             .into()),
     }
@@ -166,16 +166,15 @@ pub fn fill(manager: &dyn PackageManager, job: &mut Job<'_>, transactions: &[Tra
 ///
 /// # Errors
 /// [`ExitCode::Trust`] for a key that is not what was agreed, [`ExitCode::Repository`] for one that cannot be fetched.
-pub fn pinned_keys(settings: &Packages, scratch: &Path, root: &Path) -> Result<Vec<PinnedKey>> {
+pub fn pinned_keys(settings: &PackageSettings, scratch: &Path, root: &Path) -> Result<Vec<PinnedKey>> {
     let now = std::time::SystemTime::now();
     settings
         .keys
         .iter()
         .map(|key| {
-            let (origin, armored) = match (&key.file, &key.url) {
-                (Some(file), _) => (file.display().to_string(), keys::read_file(file)?),
-                (None, Some(url)) => (url.clone(), workbench::fetch(url, scratch, root)?),
-                (None, None) => return Err(Failure::new(ExitCode::Recipe, "a [[packages.key]] names neither file nor url").into()),
+            let (origin, armored) = match &key.source {
+                KeySource::File(file) => (file.display().to_string(), keys::read_file(file)?),
+                KeySource::Url(url) => (url.clone(), workbench::fetch(url, scratch, root)?),
             };
             keys::pin(&origin, &armored, &key.fingerprint, now)
         })

@@ -7,7 +7,7 @@ use super::rpmdb::{self, InstalledPackage};
 use super::{Job, keys};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::process::{CommandLine, Tail};
-use crate::recipe::Verify;
+use crate::recipe::{RepositorySource, Verify};
 use crate::sandbox::{Access, BUILD_ROOT, Devices, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, Terminal, View, tools};
 
 /// Where the package cache is inside the sandbox.
@@ -50,7 +50,7 @@ fn macros(job: &Job<'_>) -> String {
         Verify::Strict if !job.settings.repositories.is_empty() || !job.keys.is_empty() => "all",
         Verify::Strict | Verify::DigestOnly => "digest",
     };
-    let languages = if job.settings.languages.is_empty() { "all".to_owned() } else { job.settings.languages.join(":") };
+    let languages = job.settings.languages.as_ref().map_or_else(|| "all".to_owned(), |languages| languages.join(":"));
     let mut text = format!(
         "%_dbpath {}\n%_db_backend sqlite\n%_keyring rpmdb\n%_pkgverify_level {level}\n%_pkgverify_flags 0x0\n\
          %_netsharedpath /proc:/sys:/dev:/run\n%_excludedocs 0\n%_install_langs {languages}\n%_tmppath /var/tmp\n%_minimize_writes 0\n",
@@ -93,7 +93,11 @@ fn local_repositories(job: &Job<'_>) -> Vec<Mount> {
         .settings
         .repositories
         .iter()
-        .flat_map(|repository| &repository.baseurl)
+        .filter_map(|repository| match &repository.source {
+            RepositorySource::Baseurl(urls) => Some(urls),
+            RepositorySource::Metalink(_) | RepositorySource::Mirrorlist(_) => None,
+        })
+        .flatten()
         .filter_map(|url| url.strip_prefix("file://"))
         .map(PathBuf::from)
         .filter(|folder| folder.is_dir() && !folder.starts_with("/usr") && !folder.starts_with("/proc") && !folder.starts_with("/sys"))

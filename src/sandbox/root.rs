@@ -170,6 +170,33 @@ impl InstallRoot {
         Ok(())
     }
 
+    /// Gives `path` to `USER` or `USER:GROUP`, by the image's own passwd and group; the name itself, if it is a link.
+    ///
+    /// # Errors
+    /// When the image knows no such user or group.
+    pub fn give(&self, path: &Path, owner: &str) -> Result<()> {
+        let (user, group) = owner.split_once(':').unwrap_or((owner, owner));
+        let (uid, own_gid) = self.lookup("etc/passwd", user)?;
+        let gid = if owner.contains(':') { self.lookup("etc/group", group)?.0 } else { own_gid };
+        let Some((folder, name)) = self.parent(path)? else {
+            return Err(anyhow::anyhow!("the image has no folder for {}", path.display()));
+        };
+        let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
+        nix::unistd::fchownat(&folder, name.as_os_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+            .with_context(|| format!("giving {} in the image to {owner}", path.display()))
+    }
+
+    /// The id (third field) of `name` in a passwd-like file, and the field after it as a number.
+    fn lookup(&self, file: &str, name: &str) -> Result<(u32, u32)> {
+        let text = self.read(Path::new(file), 16 << 20)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let found = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name)).and_then(|fields| {
+            let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u32>().ok());
+            Some((number(2)?, number(3).unwrap_or(0)))
+        });
+        found.ok_or_else(|| Failure::new(ExitCode::Recipe, format!("the image's {file} has no '{name}'")).hint("a package of the recipe must bring it").into())
+    }
+
     /// Puts a symbolic link at `path`, in place of whatever name is there.
     ///
     /// # Errors

@@ -1,0 +1,152 @@
+//! The artifact: the tarballs of a build and the manifest, which says what they are and what went into them.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::archive::Format;
+
+/// The manifest's format version; raised whenever a field changes its meaning.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// What is known of an artifact, as `NAME-VERSION.json` beside the tarballs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Manifest {
+    /// [`MANIFEST_VERSION`].
+    pub manifest_version: u32,
+    /// The image's name.
+    pub name: String,
+    /// The image's version.
+    pub version: String,
+    /// The image's architecture, as rpm names it.
+    pub arch: String,
+    /// Seconds since 1970 that the image's files are dated by.
+    pub source_date_epoch: i64,
+    /// What made it.
+    pub builder: Builder,
+    /// The recipe.
+    pub recipe: Input,
+    /// The settings, as they were understood.
+    pub settings: serde_json::Value,
+    /// `ID`, `VERSION_ID` and the rest of the image's os-release.
+    pub os_release: BTreeMap<String, String>,
+    /// Kernel versions in the image.
+    pub kernels: Vec<String>,
+    /// The tarballs.
+    pub tarballs: Vec<Tarball>,
+    /// How they were written: a promise that the same tree gives the same bytes.
+    pub archive: Archive,
+    /// The repositories as they were.
+    pub repositories: Vec<crate::packages::RepositoryState>,
+    /// The keys that were imported.
+    pub keys: Vec<crate::packages::PinnedKey>,
+    /// The packages.
+    pub packages: Vec<Package>,
+    /// What finishing removed.
+    pub removed: Vec<String>,
+    /// What the person was warned of.
+    pub warnings: Vec<String>,
+    /// When it was built and how long each step took; the one part that differs between two equal builds.
+    pub build: Build,
+}
+
+/// The tools behind an artifact.
+#[derive(Debug, Clone, Serialize)]
+pub struct Builder {
+    /// osimg's version.
+    pub osimg: String,
+    /// The package manager's name and version.
+    pub package_manager: String,
+}
+
+/// A file that went in.
+#[derive(Debug, Clone, Serialize)]
+pub struct Input {
+    /// Its name, without folders.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// Its digest, in hex.
+    pub sha256: String,
+}
+
+/// One tarball.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Tarball {
+    /// Its file name, without folders.
+    pub file: String,
+    /// Its format.
+    pub format: Format,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its digest, in hex.
+    pub sha256: String,
+    /// Its digest, in hex.
+    pub sha512: String,
+}
+
+/// How the tarballs were written.
+#[derive(Debug, Clone, Serialize)]
+pub struct Archive {
+    /// Members.
+    pub entries: u64,
+    /// Bytes of the uncompressed tar.
+    pub bytes: u64,
+    /// The compression level asked for.
+    pub level: crate::archive::Level,
+    /// Members with an SELinux label.
+    pub labels: u64,
+    /// Where the labels come from.
+    pub selinux: String,
+}
+
+/// A package of the image.
+#[derive(Debug, Clone, Serialize)]
+pub struct Package {
+    /// `name-epoch:version-release.arch`.
+    pub nevra: String,
+    /// `algorithm:hex` of its file, from the repository's metadata.
+    pub checksum: Option<String>,
+    /// The repository it came from.
+    pub repository: Option<String>,
+    /// Its place below the repository's base.
+    pub location: Option<String>,
+    /// Fingerprint of the pinned key that signed it, else the key id that its signature names.
+    pub signer: Option<String>,
+    /// Bytes when installed.
+    pub size: u64,
+    /// Why it is there: asked for, a group's, or a dependency.
+    pub reason: Option<String>,
+    /// Its licence.
+    pub license: String,
+    /// The source package it was built from.
+    pub source: String,
+}
+
+/// The circumstances of a build.
+#[derive(Debug, Clone, Serialize)]
+pub struct Build {
+    /// Start, in seconds since 1970.
+    pub started: u64,
+    /// Seconds of each step.
+    pub steps: Vec<crate::report::Timing>,
+    /// Where the install root was.
+    pub workdir: crate::sandbox::Backing,
+}
+
+/// What a build gives to the person or to the next program.
+#[derive(Debug, Clone, Serialize)]
+pub struct Artifact {
+    /// Paths of the tarballs, the one asked for first.
+    pub tarballs: Vec<PathBuf>,
+    /// The manifest's path.
+    pub manifest: PathBuf,
+    /// Number of packages.
+    pub packages: usize,
+    /// The tarballs' sizes and digests, in the same order.
+    pub digests: Vec<Tarball>,
+    /// Seconds of each step.
+    pub steps: Vec<crate::report::Timing>,
+    /// What the person was warned of.
+    pub warnings: Vec<String>,
+}

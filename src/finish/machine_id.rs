@@ -1,0 +1,49 @@
+//! The machine id: every node must make its own, so the image has none.
+//!
+//! See <https://www.freedesktop.org/software/systemd/man/latest/machine-id.html>.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::recipe::MachineId;
+use crate::sandbox::{InstallRoot, Kind};
+
+/// Brings `/etc/machine-id` into the wanted state, without following what a package may have put in its place.
+///
+/// # Errors
+/// When the file cannot be replaced.
+pub fn apply(root: &InstallRoot, machine_id: MachineId) -> Result<()> {
+    let content: &[u8] = match machine_id {
+        MachineId::Empty => b"",
+        MachineId::Uninitialized => b"uninitialized\n",
+        MachineId::Preserve => return Ok(()),
+    };
+    if root.kind(Path::new("etc"))? == Some(Kind::Folder) {
+        root.write(Path::new("etc/machine-id"), content, 0o444)?;
+    }
+    // D-Bus keeps a copy of its own where the distribution does not link it.
+    if root.kind(Path::new("var/lib/dbus/machine-id"))? == Some(Kind::File) {
+        root.remove(Path::new("var/lib/dbus/machine-id"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_the_host_is_replaced_and_the_host_file_stays() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "0123").expect("victim");
+        std::fs::create_dir_all(dir.path().join("root/etc")).expect("etc");
+        std::os::unix::fs::symlink(&victim, dir.path().join("root/etc/machine-id")).expect("link");
+        let root = InstallRoot::open(&dir.path().join("root")).expect("root");
+        apply(&root, MachineId::Empty).expect("applied");
+        assert_eq!(std::fs::read_to_string(&victim).expect("victim"), "0123");
+        assert_eq!(std::fs::read_to_string(dir.path().join("root/etc/machine-id")).expect("new"), "");
+        apply(&root, MachineId::Uninitialized).expect("applied");
+        assert_eq!(std::fs::read_to_string(dir.path().join("root/etc/machine-id")).expect("new"), "uninitialized\n");
+    }
+}

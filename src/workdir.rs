@@ -1,0 +1,194 @@
+//! The folder in which one build works, and its end: removed, or kept where the person asked for it.
+
+use anyhow::Context;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+use crate::error::{ExitCode, Failure, Result};
+use crate::sandbox::{Backing, mount_memory, remove_tree, unmount_memory};
+
+/// What becomes of the workdir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// It is removed, whatever happens.
+    Never,
+    /// It stays when the build fails, for `osimg shell`.
+    OnFailure,
+    /// It stays.
+    Always,
+}
+
+/// Where the workdir is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In memory when the image fits twice, else below /var/tmp.
+    Auto,
+    /// Below this folder.
+    Under(PathBuf),
+}
+
+/// Memory that must stay free for everything else on the machine.
+const SPARE_MEMORY: u64 = 2 << 30;
+/// The least that a tmpfs is worth mounting for.
+const LEAST_MEMORY: u64 = 1 << 30;
+
+/// A build's workdir: `root/` is the install root, `scratch/` what sandboxes mount over.
+#[derive(Debug)]
+pub struct Workdir {
+    path: PathBuf,
+    backing: Backing,
+    keep: Keep,
+    done: bool,
+}
+
+impl Workdir {
+    /// Makes a workdir. With [`Place::Auto`], and nothing to be kept, the root is a tmpfs; the caller must have entered a
+    /// mount namespace of its own ([`crate::sandbox::enter_private_mounts`]).
+    ///
+    /// # Errors
+    /// When the folder is missing or not writable.
+    pub fn create(place: &Place, keep: Keep) -> Result<Self> {
+        let base = match place {
+            Place::Auto => Path::new("/var/tmp"),
+            Place::Under(folder) => folder,
+        };
+        if !base.is_dir() {
+            return Err(Failure::new(ExitCode::Usage, format!("the workdir's folder {} does not exist", base.display())).hint(format!("make it: mkdir -p {}", base.display())).into());
+        }
+        let path = tempfile::Builder::new()
+            .prefix("osimg-")
+            .tempdir_in(base)
+            .with_context(|| format!("making a workdir below {}", base.display()))?
+            .keep();
+        let mut workdir = Self { path, backing: Backing::Disk, keep, done: false };
+        for name in ["root", "scratch"] {
+            std::fs::create_dir(workdir.path.join(name)).with_context(|| format!("making {name} in {}", workdir.path.display()))?;
+        }
+        let memory = available_memory().saturating_sub(SPARE_MEMORY) / 2;
+        if *place == Place::Auto && keep == Keep::Never && memory >= LEAST_MEMORY {
+            mount_memory(&workdir.root(), memory)?;
+            workdir.backing = Backing::Memory;
+        }
+        Ok(workdir)
+    }
+
+    /// The install root.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.path.join("root")
+    }
+
+    /// The empty folder that sandboxes mount over.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.path.join("scratch")
+    }
+
+    /// The workdir itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the root is on disk or in memory.
+    #[must_use]
+    pub fn backing(&self) -> Backing {
+        self.backing
+    }
+
+    /// Makes sure that `bytes` fit: a root in memory that is too small is taken to disk, which is possible while it is empty.
+    ///
+    /// # Errors
+    /// [`ExitCode::Space`] with the figures when they fit nowhere.
+    pub fn reserve(&mut self, bytes: u64) -> Result<()> {
+        if self.backing == Backing::Memory && free_space(&self.root())? < bytes {
+            unmount_memory(&self.root())?;
+            self.backing = Backing::Disk;
+        }
+        let free = free_space(&self.root())?;
+        if free < bytes {
+            let say = crate::report::bytes;
+            return Err(Failure::new(ExitCode::Space, format!("the image needs {} in {}, which has {} free", say(bytes), self.path.display(), say(free)))
+                .hint("name a larger place: --workdir DIR")
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Ends the workdir's life; says where it is when it stays.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn finish(mut self, failed: bool) -> Result<Option<PathBuf>> {
+        self.done = true;
+        if self.keep == Keep::Always || (self.keep == Keep::OnFailure && failed) {
+            return Ok(Some(self.path.clone()));
+        }
+        self.remove()?;
+        Ok(None)
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        if self.backing == Backing::Memory {
+            unmount_memory(&self.root())?;
+            self.backing = Backing::Disk;
+        }
+        remove_tree(&self.path)
+    }
+}
+
+impl Drop for Workdir {
+    fn drop(&mut self) {
+        if !self.done && self.keep == Keep::Never {
+            // The error on the way out is the one to tell; what stays here is named by `osimg doctor`.
+            let _ = self.remove();
+        }
+    }
+}
+
+/// Free bytes where `path` is.
+///
+/// # Errors
+/// When the file system does not answer.
+pub fn free_space(path: &Path) -> Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("asking for the free space of {}", path.display()))?;
+    Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
+}
+
+/// Bytes that can be used without swapping; 0 when the kernel does not say.
+fn available_memory() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workdir_that_is_not_kept_leaves_nothing() {
+        let base = tempfile::tempdir().expect("a temporary folder");
+        let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
+        std::fs::create_dir_all(workdir.root().join("a/b")).expect("content");
+        assert_eq!(workdir.finish(true).expect("finished"), None);
+        assert_eq!(std::fs::read_dir(base.path()).expect("base").count(), 0);
+    }
+
+    #[test]
+    fn a_failed_workdir_is_kept_when_asked() {
+        let base = tempfile::tempdir().expect("a temporary folder");
+        let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::OnFailure).expect("workdir");
+        let kept = workdir.finish(true).expect("finished").expect("kept");
+        assert!(kept.join("root").is_dir());
+    }
+
+    #[test]
+    fn what_fits_nowhere_is_refused_with_figures() {
+        let base = tempfile::tempdir().expect("a temporary folder");
+        let mut workdir = Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
+        let error = workdir.reserve(u64::MAX).expect_err("too much");
+        assert_eq!(crate::error::exit_code(&error), ExitCode::Space);
+    }
+}
