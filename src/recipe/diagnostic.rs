@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::fmt;
 use unicode_width::UnicodeWidthChar;
 
-/// A recipe with this many errors has told enough; the rest is only counted.
+/// A recipe with this many errors has told enough; it is read no further.
 const SHOWN_ERRORS: usize = 50;
 /// How many characters of a long line are shown before and after the place of an error.
 const SHOWN_BEFORE: usize = 80;
@@ -54,19 +54,13 @@ impl SyntaxError {
 pub struct SyntaxErrors {
     file: String,
     errors: Vec<(SyntaxError, Excerpt)>,
-    omitted: usize,
+    more: bool,
 }
 
 impl SyntaxErrors {
-    /// The errors in the order of their places, without those beyond the first fifty.
+    /// The errors in the order of their places; at most fifty.
     pub fn iter(&self) -> impl Iterator<Item = &SyntaxError> {
         self.errors.iter().map(|(error, _)| error)
-    }
-
-    /// How many errors there are, those that are not shown included.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.errors.len() + self.omitted
     }
 }
 
@@ -82,8 +76,8 @@ impl fmt::Display for SyntaxErrors {
                 write!(f, "\nhint: {hint}")?;
             }
         }
-        if self.omitted > 0 {
-            write!(f, "\n{}: and {} more errors", self.file, self.omitted)?;
+        if self.more {
+            write!(f, "\n{}: stopped after {} errors", self.file, self.errors.len())?;
         }
         Ok(())
     }
@@ -103,23 +97,28 @@ pub(super) struct Collector<'a> {
     file: &'a str,
     source: &'a str,
     errors: Vec<SyntaxError>,
-    omitted: usize,
+    more: bool,
 }
 
 impl<'a> Collector<'a> {
     pub(super) fn new(file: &'a str, source: &'a str) -> Self {
-        Self { file, source, errors: Vec::new(), omitted: 0 }
+        Self { file, source, errors: Vec::new(), more: false }
     }
 
     pub(super) fn push(&mut self, error: SyntaxError) {
         if self.errors.len() < SHOWN_ERRORS {
             self.errors.push(error);
         } else {
-            self.omitted += 1;
+            self.more = true;
         }
     }
 
-    /// Whether further errors would only be counted.
+    /// Remembers that there may be more errors than those gathered.
+    pub(super) fn stop(&mut self) {
+        self.more = true;
+    }
+
+    /// Whether further errors would not be shown.
     pub(super) fn is_full(&self) -> bool {
         self.errors.len() >= SHOWN_ERRORS
     }
@@ -158,7 +157,7 @@ impl<'a> Collector<'a> {
             })
             .collect();
         errors.sort_by_key(|(error, _)| (error.span.line, error.span.column));
-        Err(SyntaxErrors { file: printable(self.file), errors, omitted: self.omitted })
+        Err(SyntaxErrors { file: printable(self.file), errors, more: self.more })
     }
 }
 
@@ -320,13 +319,13 @@ mod tests {
     }
 
     #[test]
-    fn errors_beyond_the_fiftieth_are_counted() {
+    fn errors_beyond_the_fiftieth_are_not_shown() {
         let mut errors = Collector::new("a.yum", "x");
         for _ in 0..60 {
             errors.push(SyntaxError::new(Span { line: 1, column: 1, start: 0, end: 1 }, "odd"));
         }
         let errors = errors.finish(()).unwrap_err();
-        assert_eq!(errors.count(), 60);
-        assert!(errors.to_string().ends_with("a.yum: and 10 more errors"));
+        assert_eq!(errors.iter().count(), 50);
+        assert!(errors.to_string().ends_with("a.yum: stopped after 50 errors"));
     }
 }

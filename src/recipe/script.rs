@@ -64,6 +64,11 @@ pub(super) struct Parser<'a> {
 
 impl Parser<'_> {
     fn statement(&mut self, line: &Line<'_>) -> Option<StatementKind> {
+        // Advice costs time, and nobody reads the thousandth piece of it.
+        if self.errors.is_full() {
+            self.errors.stop();
+            return None;
+        }
         let words = self.without_comment(line)?;
         let (first, rest) = words.split_first()?;
         let Some(command) = commands::find(&first.text) else {
