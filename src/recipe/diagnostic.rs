@@ -93,7 +93,7 @@ impl From<SyntaxErrors> for Failure {
 
 /// Gathers the errors of one file, so that a person sees all of them at once.
 #[derive(Debug)]
-pub(super) struct Collector<'a> {
+pub(in crate::recipe) struct Collector<'a> {
     file: &'a str,
     source: &'a str,
     errors: Vec<SyntaxError>,
@@ -101,11 +101,11 @@ pub(super) struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(file: &'a str, source: &'a str) -> Self {
+    pub(in crate::recipe) fn new(file: &'a str, source: &'a str) -> Self {
         Self { file, source, errors: Vec::new(), more: false }
     }
 
-    pub(super) fn push(&mut self, error: SyntaxError) {
+    pub(in crate::recipe) fn push(&mut self, error: SyntaxError) {
         if self.errors.len() < SHOWN_ERRORS {
             self.errors.push(error);
         } else {
@@ -114,17 +114,22 @@ impl<'a> Collector<'a> {
     }
 
     /// Remembers that there may be more errors than those gathered.
-    pub(super) fn stop(&mut self) {
+    pub(in crate::recipe) fn stop(&mut self) {
         self.more = true;
     }
 
+    /// Whether nothing is wrong so far.
+    pub(in crate::recipe) fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
     /// Whether further errors would not be shown.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::recipe) fn is_full(&self) -> bool {
         self.errors.len() >= SHOWN_ERRORS
     }
 
     /// The span of the word at a line and column; quotes are not looked at, it is for an underline.
-    pub(super) fn word_at(&self, line: usize, column: usize) -> Span {
+    pub(in crate::recipe) fn word_at(&self, line: usize, column: usize) -> Span {
         let mut offset = 0;
         let mut text = "";
         for (index, candidate) in self.source.split_inclusive('\n').enumerate() {
@@ -144,7 +149,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The errors, when there are any.
-    pub(super) fn finish<T>(self, value: T) -> Result<T, SyntaxErrors> {
+    pub(in crate::recipe) fn finish<T>(self, value: T) -> Result<T, SyntaxErrors> {
         if self.errors.is_empty() {
             return Ok(value);
         }
@@ -217,14 +222,14 @@ fn push_shown(line: &mut String, c: char, column: usize) -> usize {
 }
 
 /// Whether a character would not be seen, or would change how a terminal shows others.
-pub(super) fn hidden(c: char) -> bool {
+pub(in crate::recipe) fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
         || (c.is_whitespace() && c != ' ')
 }
 
 /// A text of someone else's as it may be shown on a terminal: hidden characters escaped.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::recipe) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars() {
         if hidden(c) {
@@ -237,7 +242,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// A text in backticks for a message, shortened when it is long.
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::recipe) fn quoted(text: &str) -> String {
     match text.char_indices().nth(SHOWN_BEFORE) {
         Some((at, _)) => format!("`{}...`", printable(text.get(..at).unwrap_or_default())),
         None => format!("`{}`", printable(text)),
@@ -266,17 +271,17 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(super) fn note(line: usize, text: impl Into<String>) -> Self {
+    pub(in crate::recipe) fn note(line: usize, text: impl Into<String>) -> Self {
         Self { line, severity: Severity::Note, text: text.into() }
     }
 
-    pub(super) fn warning(line: usize, text: impl Into<String>) -> Self {
+    pub(in crate::recipe) fn warning(line: usize, text: impl Into<String>) -> Self {
         Self { line, severity: Severity::Warning, text: text.into() }
     }
 }
 
 /// The span of a byte range; for places that a parser gives in bytes only.
-pub(super) fn span_of(source: &str, range: std::ops::Range<usize>) -> Span {
+pub(in crate::recipe) fn span_of(source: &str, range: std::ops::Range<usize>) -> Span {
     let before = source.get(..range.start).unwrap_or(source);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let line = before.matches('\n').count() + 1;
