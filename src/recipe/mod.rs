@@ -59,7 +59,7 @@ impl Recipe {
             Some(given) => load_settings(given)?,
             // `symlink_metadata`, so that a dangling link is an error and not a build with other settings than meant.
             None if beside != path && std::fs::symlink_metadata(&beside).is_ok() => load_settings(&beside)?,
-            None => default_settings()?,
+            None => Settings::default(),
         };
         Ok(Self { path: path.to_owned(), script, settings })
     }
@@ -79,11 +79,6 @@ fn load_settings(path: &Path) -> Result<Settings> {
         .map_err(|error| Failure::new(ExitCode::Recipe, format!("finding the folder of {shown}")).because(error))?;
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     Ok(Settings::parse(&text, &shown, folder).map_err(Failure::from)?)
-}
-
-/// The settings of an empty file, so that the defaults are written down once.
-fn default_settings() -> Result<Settings> {
-    Ok(Settings::parse("", "settings", Path::new("/")).map_err(Failure::from)?)
 }
 
 /// Reads a text file that a person wrote; `what` it is goes into the messages.

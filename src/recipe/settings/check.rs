@@ -124,7 +124,7 @@ impl Check<'_> {
             }
         }
         if formats.is_empty() {
-            formats.push("tgz".to_owned());
+            formats = ImageSettings::default().formats;
         }
         let level = raw.level.map_or(Level::Default, |level| self.level(&level));
         ImageSettings { name, version, formats, level, properties: raw.properties, source_date_epoch: raw.source_date_epoch }

@@ -39,7 +39,7 @@ impl Settings {
 }
 
 /// `[image]`
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ImageSettings {
     /// The image's name; the recipe's stem when it is not set.
     pub name: Option<String>,
@@ -53,6 +53,19 @@ pub struct ImageSettings {
     pub properties: BTreeMap<String, String>,
     /// The latest time that a file in the tarball may carry, in seconds since 1970.
     pub source_date_epoch: Option<u64>,
+}
+
+impl Default for ImageSettings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            version: None,
+            formats: vec!["tgz".to_owned()],
+            level: Level::Default,
+            properties: BTreeMap::new(),
+            source_date_epoch: None,
+        }
+    }
 }
 
 /// How hard to compress.
