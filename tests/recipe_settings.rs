@@ -4,6 +4,7 @@ use osimg::error::{ExitCode, exit_code, render};
 use osimg::recipe::{
     Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, SelinuxChoice, Settings, Verify, Visibility,
 };
+use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -238,4 +239,17 @@ fn what_is_no_recipe_is_refused_by_name_and_never_waited_for() {
     }
     let device = Recipe::load(Path::new("/dev/null"), None).unwrap_err();
     assert!(render(&device).contains("it is a device, not a file"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_settings_make_the_reader_panic(cut in 0..FULL.len(), noise in "\\PC{0,6}|[\\n\"\\[\\]={}0-9-]{0,6}") {
+        // Noise in the midst of good settings reaches further than noise alone.
+        let text = format!("{}{noise}{}", FULL.get(..cut).unwrap_or_default(), FULL.get(cut..).unwrap_or_default());
+        if let Err(errors) = Settings::parse(&text, "s.toml", Path::new("/")) {
+            prop_assert!(errors.to_string().starts_with("s.toml:"));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! [`Recipe::load`] reads both. [`Script::parse`] reads the language, strictly; [`Script::lower`] makes [`Transaction`]s of it, and
 //! refuses what dnf's shell would lose in silence. [`Settings::parse`] reads the settings.
 
+mod advice;
 mod arguments;
 mod commands;
 mod config_keys;

@@ -1,16 +1,17 @@
 //! From the settings file as written to the settings as meant: values checked, paths absolute, all errors with their places.
 
-use super::raw::{self, Raw, Text, Texts};
-use super::values::{self, absolute, checked_fingerprint, checked_repository_id, checked_url, parse_duration};
+use super::fields::Check;
+use super::raw::{self, Raw, Text};
+use super::values::{absolute, checked_fingerprint, checked_repository_id, parse_duration};
 use super::{
     DeploySettings, FinishFile, FinishSettings, ImageSettings, Key, KeySource, Level, PackageSettings, RegistrySettings, Repository,
     RepositorySource, SelinuxChoice, Settings,
 };
-use crate::recipe::diagnostic::{Collector, SyntaxError, SyntaxErrors, quoted, span_of};
+use crate::recipe::diagnostic::{Collector, SyntaxErrors, quoted};
 use crate::recipe::suggest;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -38,21 +39,7 @@ pub(super) fn settings(text: &str, file: &str, folder: &Path) -> Result<Settings
     check.errors.finish(Settings::default())
 }
 
-struct Check<'a> {
-    errors: Collector<'a>,
-    source: &'a str,
-    folder: &'a Path,
-}
-
 impl Check<'_> {
-    fn fail(&mut self, range: Range<usize>, message: impl Into<String>, hint: &str) {
-        if self.errors.is_full() {
-            return self.errors.stop();
-        }
-        let error = SyntaxError::new(span_of(self.source, range), message);
-        self.errors.push(if hint.is_empty() { error } else { error.hint(hint) });
-    }
-
     /// An error of the TOML reader, with a hint where its message allows one.
     fn toml(&mut self, error: &toml::de::Error) {
         let message = error.message().lines().next().unwrap_or_default();
@@ -73,6 +60,9 @@ impl Check<'_> {
         let Some((_, keys)) = raw::KEYS.iter().find(|(known, _)| *known == path) else { return };
         for (key, value) in table {
             let name: &str = key.get_ref();
+            if !keys.contains(&name) && self.errors.is_full() {
+                return self.errors.stop();
+            }
             if !keys.contains(&name) {
                 let place = if path.is_empty() { "in the settings".to_owned() } else { format!("in [{path}]") };
                 let elsewhere = raw::KEYS.iter().find(|(other, keys)| *other != path && keys.contains(&name)).map(|(other, _)| *other);
@@ -367,113 +357,6 @@ impl Check<'_> {
             tree: self.reference(raw.tree, "tree"),
             kickstart: self.reference(raw.kickstart, "kickstart"),
         }
-    }
-
-    /// A text that must not be empty, nor hold control characters.
-    fn plain(&mut self, text: Text, key: &str) -> Option<String> {
-        self.matching(text, key, "text of one line", |c| !c.is_control())
-    }
-
-    /// A text that becomes part of a file name.
-    fn file_name(&mut self, text: Text, key: &str) -> Option<String> {
-        let span = text.as_ref().map(Spanned::span);
-        let text = self.matching(text, key, "text without blanks and slashes", |c| !c.is_control() && !c.is_whitespace() && c != '/')?;
-        if text.starts_with(['.', '-']) {
-            self.fail(span.unwrap_or_default(), format!("`{key}` becomes part of a file name and cannot begin with a dot or dash"), "");
-            return None;
-        }
-        Some(text)
-    }
-
-    fn matching(&mut self, text: Text, key: &str, made_of: &str, good: impl Fn(char) -> bool) -> Option<String> {
-        let text = text?;
-        if text.get_ref().is_empty() || !text.get_ref().chars().all(good) {
-            self.fail(text.span(), format!("{} cannot be the `{key}`", quoted(text.get_ref())), &format!("`{key}` is made of {made_of}"));
-            return None;
-        }
-        Some(text.into_inner())
-    }
-
-    /// A list of names or globs; each ends up as one word of a command line.
-    fn names(&mut self, texts: Texts) -> Vec<String> {
-        let mut names = Vec::new();
-        for text in texts.into_iter().flatten() {
-            let name = text.get_ref();
-            if name.is_empty() || name.starts_with('-') || name.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',') {
-                self.fail(text.span(), format!("{} is no name", quoted(name)), "write every name as a string of its own");
-            } else {
-                names.push(text.into_inner());
-            }
-        }
-        names
-    }
-
-    fn number(&mut self, number: Option<Spanned<i64>>, key: &str, least: u32, most: u32) -> Option<u32> {
-        let number = number?;
-        match u32::try_from(*number.get_ref()) {
-            Ok(value) if (least..=most).contains(&value) => Some(value),
-            _ => {
-                self.fail(number.span(), format!("`{key}` is a number from {least} to {most}"), "");
-                None
-            }
-        }
-    }
-
-    /// A path on the build host, made absolute.
-    fn path(&mut self, text: Text) -> Option<PathBuf> {
-        let text = text?;
-        if text.get_ref().is_empty() || text.get_ref().contains('\0') || text.get_ref().contains("://") {
-            let hint = if text.get_ref().contains("://") { "a path is wanted here, not a URL" } else { "" };
-            self.fail(text.span(), format!("{} is no path", quoted(text.get_ref())), hint);
-            return None;
-        }
-        let path = absolute(text.get_ref(), self.folder);
-        if path.to_str().is_none() {
-            self.fail(text.span(), "the folder of the settings file has a name that is not UTF-8", "write an absolute path");
-            return None;
-        }
-        Some(path)
-    }
-
-    /// An absolute path inside the image, without `..`.
-    fn image_path(&mut self, text: Text, key: &str) -> Option<String> {
-        let text = text?;
-        let path = text.get_ref();
-        if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') || path.split('/').any(|part| part == "..") {
-            self.fail(
-                text.span(),
-                format!("`{key}` is an absolute path inside the image, without `..` and without a slash at its end"),
-                "",
-            );
-            return None;
-        }
-        Some(text.into_inner())
-    }
-
-    fn url(&mut self, text: Text) -> Option<String> {
-        let text = text?;
-        match checked_url(text.get_ref(), self.folder) {
-            Ok(url) => Some(url),
-            Err(message) => {
-                self.fail(text.span(), message, "");
-                None
-            }
-        }
-    }
-
-    /// A URL, an image reference, or a path when it begins with `./` or `../`.
-    fn reference(&mut self, text: Text, key: &str) -> Option<String> {
-        let text = text?;
-        if text.get_ref().starts_with("./") || text.get_ref().starts_with("../") {
-            return self.path(Some(text)).and_then(|path| path.to_str().map(str::to_owned));
-        }
-        if text.get_ref().contains("://")
-            && let Err(message) = values::checked_url(text.get_ref(), self.folder)
-        {
-            self.fail(text.span(), message, "");
-            return None;
-        }
-        self.plain(Some(text), key)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The settings of a recipe: what stands in the `.toml` beside it, checked and with its paths made absolute.
 
 mod check;
+mod fields;
 mod raw;
 mod values;
 
