@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::fmt;
 use unicode_width::UnicodeWidthChar;
 
-/// A recipe with this many errors has told enough; the rest is only counted.
+/// A recipe with this many errors has told enough; it is read no further.
 const SHOWN_ERRORS: usize = 50;
 /// How many characters of a long line are shown before and after the place of an error.
 const SHOWN_BEFORE: usize = 80;
@@ -54,19 +54,13 @@ impl SyntaxError {
 pub struct SyntaxErrors {
     file: String,
     errors: Vec<(SyntaxError, Excerpt)>,
-    omitted: usize,
+    more: bool,
 }
 
 impl SyntaxErrors {
-    /// The errors in the order of their places, without those beyond the first fifty.
+    /// The errors in the order of their places; at most fifty.
     pub fn iter(&self) -> impl Iterator<Item = &SyntaxError> {
         self.errors.iter().map(|(error, _)| error)
-    }
-
-    /// How many errors there are, those that are not shown included.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.errors.len() + self.omitted
     }
 }
 
@@ -82,8 +76,8 @@ impl fmt::Display for SyntaxErrors {
                 write!(f, "\nhint: {hint}")?;
             }
         }
-        if self.omitted > 0 {
-            write!(f, "\n{}: and {} more errors", self.file, self.omitted)?;
+        if self.more {
+            write!(f, "\n{}: stopped after {} errors", self.file, self.errors.len())?;
         }
         Ok(())
     }
@@ -99,33 +93,43 @@ impl From<SyntaxErrors> for Failure {
 
 /// Gathers the errors of one file, so that a person sees all of them at once.
 #[derive(Debug)]
-pub(super) struct Collector<'a> {
+pub(in crate::recipe) struct Collector<'a> {
     file: &'a str,
     source: &'a str,
     errors: Vec<SyntaxError>,
-    omitted: usize,
+    more: bool,
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(file: &'a str, source: &'a str) -> Self {
-        Self { file, source, errors: Vec::new(), omitted: 0 }
+    pub(in crate::recipe) fn new(file: &'a str, source: &'a str) -> Self {
+        Self { file, source, errors: Vec::new(), more: false }
     }
 
-    pub(super) fn push(&mut self, error: SyntaxError) {
+    pub(in crate::recipe) fn push(&mut self, error: SyntaxError) {
         if self.errors.len() < SHOWN_ERRORS {
             self.errors.push(error);
         } else {
-            self.omitted += 1;
+            self.more = true;
         }
     }
 
-    /// Whether further errors would only be counted.
-    pub(super) fn is_full(&self) -> bool {
+    /// Remembers that there may be more errors than those gathered.
+    pub(in crate::recipe) fn stop(&mut self) {
+        self.more = true;
+    }
+
+    /// Whether nothing is wrong so far.
+    pub(in crate::recipe) fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// Whether further errors would not be shown.
+    pub(in crate::recipe) fn is_full(&self) -> bool {
         self.errors.len() >= SHOWN_ERRORS
     }
 
     /// The span of the word at a line and column; quotes are not looked at, it is for an underline.
-    pub(super) fn word_at(&self, line: usize, column: usize) -> Span {
+    pub(in crate::recipe) fn word_at(&self, line: usize, column: usize) -> Span {
         let mut offset = 0;
         let mut text = "";
         for (index, candidate) in self.source.split_inclusive('\n').enumerate() {
@@ -145,7 +149,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The errors, when there are any.
-    pub(super) fn finish<T>(self, value: T) -> Result<T, SyntaxErrors> {
+    pub(in crate::recipe) fn finish<T>(self, value: T) -> Result<T, SyntaxErrors> {
         if self.errors.is_empty() {
             return Ok(value);
         }
@@ -158,7 +162,7 @@ impl<'a> Collector<'a> {
             })
             .collect();
         errors.sort_by_key(|(error, _)| (error.span.line, error.span.column));
-        Err(SyntaxErrors { file: printable(self.file), errors, omitted: self.omitted })
+        Err(SyntaxErrors { file: printable(self.file), errors, more: self.more })
     }
 }
 
@@ -218,14 +222,14 @@ fn push_shown(line: &mut String, c: char, column: usize) -> usize {
 }
 
 /// Whether a character would not be seen, or would change how a terminal shows others.
-pub(super) fn hidden(c: char) -> bool {
+pub(in crate::recipe) fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
         || (c.is_whitespace() && c != ' ')
 }
 
 /// A text of someone else's as it may be shown on a terminal: hidden characters escaped.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::recipe) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars() {
         if hidden(c) {
@@ -238,7 +242,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// A text in backticks for a message, shortened when it is long.
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::recipe) fn quoted(text: &str) -> String {
     match text.char_indices().nth(SHOWN_BEFORE) {
         Some((at, _)) => format!("`{}...`", printable(text.get(..at).unwrap_or_default())),
         None => format!("`{}`", printable(text)),
@@ -267,17 +271,17 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(super) fn note(line: usize, text: impl Into<String>) -> Self {
+    pub(in crate::recipe) fn note(line: usize, text: impl Into<String>) -> Self {
         Self { line, severity: Severity::Note, text: text.into() }
     }
 
-    pub(super) fn warning(line: usize, text: impl Into<String>) -> Self {
+    pub(in crate::recipe) fn warning(line: usize, text: impl Into<String>) -> Self {
         Self { line, severity: Severity::Warning, text: text.into() }
     }
 }
 
 /// The span of a byte range; for places that a parser gives in bytes only.
-pub(super) fn span_of(source: &str, range: std::ops::Range<usize>) -> Span {
+pub(in crate::recipe) fn span_of(source: &str, range: std::ops::Range<usize>) -> Span {
     let before = source.get(..range.start).unwrap_or(source);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let line = before.matches('\n').count() + 1;
@@ -320,13 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn errors_beyond_the_fiftieth_are_counted() {
+    fn errors_beyond_the_fiftieth_are_not_shown() {
         let mut errors = Collector::new("a.yum", "x");
         for _ in 0..60 {
             errors.push(SyntaxError::new(Span { line: 1, column: 1, start: 0, end: 1 }, "odd"));
         }
         let errors = errors.finish(()).unwrap_err();
-        assert_eq!(errors.count(), 60);
-        assert!(errors.to_string().ends_with("a.yum: and 10 more errors"));
+        assert_eq!(errors.iter().count(), 50);
+        assert!(errors.to_string().ends_with("a.yum: stopped after 50 errors"));
     }
 }

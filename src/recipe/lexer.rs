@@ -93,10 +93,8 @@ fn split_line(text: &str, line: usize, offset: usize) -> Result<Vec<Word>, Synta
     let mut state = State::Between;
     // The place of the quote or backslash that must be closed.
     let mut open = Span::default();
-    let mut column = 0;
-    for (byte, c) in text.char_indices() {
-        column += 1;
-        let here = Span { line, column, start: offset + byte, end: offset + byte + c.len_utf8() };
+    for (index, (byte, c)) in text.char_indices().enumerate() {
+        let here = Span { line, column: index + 1, start: offset + byte, end: offset + byte + c.len_utf8() };
         check_char(c, here, state)?;
         state = match (state, c) {
             (State::Between | State::Word, ' ' | '\t') => {

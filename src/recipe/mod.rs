@@ -1,7 +1,9 @@
 //! Step 1: the recipe, a script in `dnf shell`'s language (`NAME.yum`), with its settings (`NAME.toml`) beside it.
 //!
-//! [`Script::parse`] reads the language, [`Script::lower`] makes transactions of it.
+//! [`Recipe::load`] reads both. [`Script::parse`] reads the language, strictly; [`Script::lower`] makes [`Transaction`]s of it, and
+//! refuses what dnf's shell would lose in silence. [`Settings::parse`] reads the settings.
 
+mod advice;
 mod arguments;
 mod commands;
 mod config_keys;
@@ -9,6 +11,7 @@ mod diagnostic;
 mod lexer;
 mod lower;
 mod script;
+mod settings;
 mod statement;
 mod suggest;
 mod transaction;
@@ -16,5 +19,124 @@ mod transaction;
 pub use diagnostic::{Diagnostic, Severity, Span, SyntaxError, SyntaxErrors};
 pub use lower::Lowered;
 pub use script::Script;
+pub use settings::{
+    DeploySettings, DurationError, FinishFile, FinishSettings, ImageSettings, Initramfs, Key, KeySource, Level, MachineId, ManagerChoice,
+    PackageSettings, RegistrySettings, Repository, RepositorySource, SelinuxChoice, Settings, Verify, Visibility, checked_fingerprint,
+    checked_repository_id, checked_url, parse_duration,
+};
 pub use statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, Statement, StatementKind};
 pub use transaction::{GroupChange, GroupScope, GroupSpec, Mark, ModuleChange, RepoChange, Swap, Transaction, Upgrade};
+
+use crate::error::{ExitCode, Failure, Result};
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// No recipe or settings file that a person wrote comes near this size, in bytes.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// A recipe with its settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// The recipe's file.
+    pub path: PathBuf,
+    /// What it says.
+    pub script: Script,
+    /// The settings beside it, or the defaults.
+    pub settings: Settings,
+}
+
+impl Recipe {
+    /// Reads a recipe, and its settings from `settings_path`, or from the `.toml` of the same stem if there is one.
+    ///
+    /// # Errors
+    /// Fails with [`ExitCode::Recipe`] when a file cannot be read, is no text, or says something wrong.
+    pub fn load(path: &Path, settings_path: Option<&Path>) -> Result<Self> {
+        let text = read_text(path, "recipe")?;
+        let script = Script::parse(&text, &path.display().to_string()).map_err(Failure::from)?;
+        let beside = path.with_extension("toml");
+        let settings = match settings_path {
+            Some(given) => load_settings(given)?,
+            // `symlink_metadata`, so that a dangling link is an error and not a build with other settings than meant.
+            None if beside != path && std::fs::symlink_metadata(&beside).is_ok() => load_settings(&beside)?,
+            None => Settings::default(),
+        };
+        Ok(Self { path: path.to_owned(), script, settings })
+    }
+
+    /// The image's name: as the settings say, or else the recipe's stem.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let stem = || self.path.file_stem().map_or_else(|| "image".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        self.settings.image.name.clone().unwrap_or_else(stem)
+    }
+}
+
+fn load_settings(path: &Path) -> Result<Settings> {
+    let text = read_text(path, "settings")?;
+    let shown = path.display().to_string();
+    let absolute = std::path::absolute(path)
+        .map_err(|error| Failure::new(ExitCode::Recipe, format!("finding the folder of {shown}")).because(error))?;
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    Ok(Settings::parse(&text, &shown, folder).map_err(Failure::from)?)
+}
+
+/// Reads a text file that a person wrote; `what` it is goes into the messages.
+fn read_text(path: &Path, what: &str) -> Result<String> {
+    let shown = path.display();
+    let fail = |message: String| Failure::new(ExitCode::Recipe, message);
+    // Without the flag, opening a FIFO would wait for a writer that may never come.
+    let opened = OpenOptions::new().read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let dangling = std::fs::symlink_metadata(path).is_ok();
+            let failure =
+                fail(format!("reading {what} {shown}: {}", if dangling { "the link leads nowhere" } else { "there is no such file" }));
+            return Err(failure.into());
+        }
+        Err(error) => return Err(fail(format!("reading {what} {shown}")).because(error).into()),
+    };
+    check_type(&file, path, what)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| fail(format!("reading {what} {shown}")).because(error))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(fail(format!("reading {what} {shown}: it is larger than 16 MiB")).hint(format!("is this a {what}?")).into());
+    }
+    String::from_utf8(bytes).map_err(|error| not_text(error.as_bytes(), error.utf8_error().valid_up_to(), path, what).into())
+}
+
+fn check_type(file: &File, path: &Path, what: &str) -> Result<()> {
+    let shown = path.display();
+    let metadata = file.metadata().map_err(|error| Failure::new(ExitCode::Recipe, format!("looking at {what} {shown}")).because(error))?;
+    let kind = metadata.file_type();
+    let found = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    let failure = Failure::new(ExitCode::Recipe, format!("reading {what} {shown}: it is {found}, not a file"));
+    Err(failure.hint(format!("name the {what} file itself")).into())
+}
+
+/// A file that is no text: where it stops being one, and what it may be.
+fn not_text(bytes: &[u8], valid: usize, path: &Path, what: &str) -> Failure {
+    let before = bytes.get(..valid).unwrap_or_default();
+    let shown = path.display();
+    if bytes.contains(&0) {
+        return Failure::new(ExitCode::Recipe, format!("reading {what} {shown}: it is a binary file, not text"))
+            .hint(format!("is this a {what}?"));
+    }
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count() + 1;
+    Failure::new(ExitCode::Recipe, format!("{shown}:{line}:{column}: the {what} is not UTF-8"))
+        .hint("convert it, such as with `iconv -f latin1 -t utf-8`")
+}

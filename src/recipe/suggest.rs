@@ -4,7 +4,7 @@
 const LONGEST: usize = 40;
 
 /// The known word that `word` is most likely a misspelling of.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(in crate::recipe) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > LONGEST * 4 || word.chars().count() > LONGEST {
         return None;
     }

@@ -1,0 +1,370 @@
+//! From the settings file as written to the settings as meant: values checked, paths absolute, all errors with their places.
+
+use super::fields::Check;
+use super::raw::{self, Raw, Text};
+use super::values::{absolute, checked_fingerprint, checked_repository_id, parse_duration};
+use super::{
+    DeploySettings, FinishFile, FinishSettings, ImageSettings, Key, KeySource, Level, PackageSettings, RegistrySettings, Repository,
+    RepositorySource, SelinuxChoice, Settings,
+};
+use crate::recipe::diagnostic::{Collector, SyntaxErrors, quoted};
+use crate::recipe::suggest;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The suffixes of tarballs that can be written.
+const FORMATS: &[&str] = &["tgz", "tar.gz", "tbz", "tar.bz2", "txz", "tar.xz", "tar"];
+
+pub(super) fn settings(text: &str, file: &str, folder: &Path) -> Result<Settings, SyntaxErrors> {
+    let mut check = Check { errors: Collector::new(file, text), source: text, folder };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        errors.iter().for_each(|error| check.toml(error));
+        return check.errors.finish(Settings::default());
+    }
+    check.unknown_keys(table.get_ref(), "");
+    // A type error beside an unknown key is told next time; the type's own message would only repeat the key.
+    if check.errors.is_empty() {
+        match toml::from_str::<Raw>(text) {
+            Ok(raw) => {
+                let settings = check.all(raw);
+                return check.errors.finish(settings);
+            }
+            Err(error) => check.toml(&error),
+        }
+    }
+    check.errors.finish(Settings::default())
+}
+
+impl Check<'_> {
+    /// An error of the TOML reader, with a hint where its message allows one.
+    fn toml(&mut self, error: &toml::de::Error) {
+        let message = error.message().lines().next().unwrap_or_default();
+        let hint = if message.contains("expected a string") && (message.contains("integer") || message.contains("float")) {
+            "put the value in quotes".to_owned()
+        } else if let Some((_, list)) = message.split_once("expected one of ") {
+            let wrong = message.split('`').nth(1).unwrap_or_default();
+            let known = list.split('`').skip(1).step_by(2);
+            suggest::nearest(wrong, known).map(|near| format!("did you mean `{near}`?")).unwrap_or_default()
+        } else {
+            String::new()
+        };
+        self.fail(error.span().unwrap_or(0..0), message.to_owned(), &hint);
+    }
+
+    fn unknown_keys(&mut self, table: &DeTable<'_>, path: &str) {
+        // Tables of a person's own words, such as `[image.properties]`, are not listed.
+        let Some((_, keys)) = raw::KEYS.iter().find(|(known, _)| *known == path) else { return };
+        for (key, value) in table {
+            let name: &str = key.get_ref();
+            if !keys.contains(&name) && self.errors.is_full() {
+                return self.errors.stop();
+            }
+            if !keys.contains(&name) {
+                let place = if path.is_empty() { "in the settings".to_owned() } else { format!("in [{path}]") };
+                let elsewhere = raw::KEYS.iter().find(|(other, keys)| *other != path && keys.contains(&name)).map(|(other, _)| *other);
+                let hint = match (suggest::nearest(name, keys.iter().copied()), elsewhere) {
+                    (_, Some(other)) if !other.is_empty() => format!("it belongs to [{other}]"),
+                    (Some(near), _) => format!("did you mean `{near}`?"),
+                    _ if matches!(name, "password" | "gpgkey" | "gpgcheck") => own_hint(name).to_owned(),
+                    _ => format!("known are {}", keys.join(", ")),
+                };
+                self.fail(key.span(), format!("unknown key {} {place}", quoted(name)), &hint);
+                continue;
+            }
+            let inner = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            match value.get_ref() {
+                DeValue::Table(table) => self.unknown_keys(table, &inner),
+                DeValue::Array(items) => {
+                    for item in items.iter() {
+                        if let DeValue::Table(table) = item.get_ref() {
+                            self.unknown_keys(table, &inner);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn all(&mut self, raw: Raw) -> Settings {
+        Settings {
+            image: self.image(raw.image),
+            packages: self.packages(raw.packages),
+            finish: self.finish(raw.finish),
+            deploy: self.deploy(raw.deploy),
+            registry: RegistrySettings { url: self.plain(raw.registry.url, "url"), visibility: raw.registry.visibility },
+        }
+    }
+
+    fn image(&mut self, raw: raw::Image) -> ImageSettings {
+        let name = self.file_name(raw.name, "name");
+        let version = self.file_name(raw.version, "version");
+        let mut formats = Vec::new();
+        for format in raw.formats.into_iter().flatten() {
+            let text = format.get_ref().trim_start_matches('.');
+            if FORMATS.contains(&text) {
+                formats.push(text.to_owned());
+            } else {
+                let hint = format!("known are {}", FORMATS.join(", "));
+                self.fail(format.span(), format!("unknown format {}", quoted(format.get_ref())), &hint);
+            }
+        }
+        if formats.is_empty() {
+            formats = ImageSettings::default().formats;
+        }
+        let level = raw.level.map_or(Level::Default, |level| self.level(&level));
+        ImageSettings { name, version, formats, level, properties: raw.properties, source_date_epoch: raw.source_date_epoch }
+    }
+
+    fn level(&mut self, value: &Spanned<toml::Value>) -> Level {
+        match value.get_ref() {
+            toml::Value::String(word) if word == "fast" => Level::Fast,
+            toml::Value::String(word) if word == "default" => Level::Default,
+            toml::Value::String(word) if word == "best" => Level::Best,
+            toml::Value::Integer(number @ 0..=12) => u32::try_from(*number).map_or(Level::Default, Level::Number),
+            _ => {
+                self.fail(value.span(), "`level` is `\"fast\"`, `\"default\"`, `\"best\"` or a number from 0 to 12", "");
+                Level::Default
+            }
+        }
+    }
+
+    fn packages(&mut self, raw: raw::Packages) -> PackageSettings {
+        let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let releasever = self.matching(raw.releasever, "releasever", "letters, digits and `._-`", word);
+        let arch = self.matching(raw.arch, "arch", "letters, digits and `_`", |c| c.is_ascii_alphanumeric() || c == '_');
+        let languages = raw.languages.map(|languages| self.names(Some(languages)));
+        let exclude = self.names(raw.exclude);
+        let allow_failed_scriptlets = self.names(raw.allow_failed_scriptlets);
+        let dbpath = self.image_path(raw.dbpath, "dbpath");
+        for name in raw.vars.keys() {
+            if name.get_ref().is_empty() || !name.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                self.fail(name.span(), format!("{} is no variable's name", quoted(name.get_ref())), "use letters, digits and `_`");
+            }
+        }
+        let vars = raw.vars.into_iter().map(|(name, value)| (name.into_inner(), value)).collect();
+        let timeout = raw.timeout.and_then(|text| match parse_duration(text.get_ref()) {
+            Ok(duration) => Some(duration),
+            Err(error) => {
+                self.fail(text.span(), format!("{} is no duration", quoted(text.get_ref())), &error.to_string());
+                None
+            }
+        });
+        let mut ids = BTreeSet::new();
+        let mut repositories = Vec::new();
+        for entry in raw.repository {
+            let span = entry.span();
+            if let Some(repository) = self.repository(entry.into_inner(), span.clone()) {
+                if !ids.insert(repository.id.clone()) {
+                    self.fail(span, format!("two repositories have the id {}", quoted(&repository.id)), "give every one its own");
+                }
+                repositories.push(repository);
+            }
+        }
+        let keys = raw.key.into_iter().filter_map(|entry| self.key(entry)).collect();
+        PackageSettings {
+            manager: raw.manager,
+            releasever,
+            arch,
+            install_weak_deps: raw.install_weak_deps,
+            docs: raw.docs,
+            languages,
+            exclude,
+            bootstrap: raw.bootstrap,
+            verify: raw.verify,
+            allow_failed_scriptlets,
+            dbpath,
+            vars,
+            timeout,
+            repositories,
+            keys,
+        }
+    }
+
+    fn repository(&mut self, raw: raw::Repository, span: Range<usize>) -> Option<Repository> {
+        let id = match &raw.id {
+            Some(id) => match checked_repository_id(id.get_ref()) {
+                Ok(checked) => Some(checked.to_owned()),
+                Err(message) => {
+                    self.fail(id.span(), message, "");
+                    None
+                }
+            },
+            None => {
+                self.fail(span.clone(), "a repository without an `id`", "write `id = \"baseos\"`, say");
+                None
+            }
+        };
+        let source = self.repository_source(raw.baseurl, raw.metalink, raw.mirrorlist, span);
+        let mut repository = Repository::new(id?, source?);
+        repository.name = self.plain(raw.name, "name");
+        repository.enabled = raw.enabled.unwrap_or(true);
+        repository.priority = self.number(raw.priority, "priority", 1, 99);
+        repository.cost = self.number(raw.cost, "cost", 0, 1_000_000);
+        repository.signed_metadata = raw.signed_metadata.unwrap_or(false);
+        repository.module_hotfixes = raw.module_hotfixes.unwrap_or(false);
+        repository.exclude = self.names(raw.exclude);
+        repository.include = self.names(raw.include);
+        repository.ca = self.path(raw.ca);
+        if let (Some(key), None) = (&raw.client_key, &raw.client_cert) {
+            self.fail(key.span(), "`client_key` without `client_cert`", "name the certificate too");
+        }
+        repository.client_cert = self.path(raw.client_cert);
+        repository.client_key = self.path(raw.client_key);
+        repository.proxy = self.url(raw.proxy);
+        if let (Some(file), None) = (&raw.password_file, &raw.username) {
+            self.fail(file.span(), "`password_file` without `username`", "name the user too");
+        }
+        repository.username = self.plain(raw.username, "username");
+        repository.password_file = self.path(raw.password_file);
+        Some(repository)
+    }
+
+    fn repository_source(
+        &mut self,
+        baseurl: Option<Spanned<toml::Value>>,
+        metalink: Text,
+        mirrorlist: Text,
+        span: Range<usize>,
+    ) -> Option<RepositorySource> {
+        match (baseurl, metalink, mirrorlist) {
+            (Some(baseurl), None, None) => {
+                let span = baseurl.span();
+                let texts: Option<Vec<String>> = match baseurl.into_inner() {
+                    toml::Value::String(text) => Some(vec![text]),
+                    toml::Value::Array(items) => items.into_iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+                    _ => None,
+                };
+                let Some(texts) = texts.filter(|texts| !texts.is_empty()) else {
+                    self.fail(span, "`baseurl` is a URL or a list of URLs", "");
+                    return None;
+                };
+                let urls = texts.into_iter().filter_map(|text| self.url(Some(Spanned::new(span.clone(), text)))).collect();
+                Some(RepositorySource::Baseurl(urls))
+            }
+            (None, Some(metalink), None) => self.url(Some(metalink)).map(RepositorySource::Metalink),
+            (None, None, Some(mirrorlist)) => self.url(Some(mirrorlist)).map(RepositorySource::Mirrorlist),
+            (None, None, None) => {
+                self.fail(span, "a repository without a place", "give it one of `baseurl`, `metalink` and `mirrorlist`");
+                None
+            }
+            _ => {
+                self.fail(span, "a repository with more than one of `baseurl`, `metalink` and `mirrorlist`", "keep one of them");
+                None
+            }
+        }
+    }
+
+    fn key(&mut self, entry: Spanned<raw::Key>) -> Option<Key> {
+        let span = entry.span();
+        let raw = entry.into_inner();
+        let source = match (raw.file, raw.url) {
+            (Some(file), None) => self.path(Some(file)).map(KeySource::File),
+            (None, Some(url)) => self.url(Some(url)).map(KeySource::Url),
+            (Some(_), Some(_)) => {
+                self.fail(span.clone(), "a key with both `file` and `url`", "keep one of them");
+                None
+            }
+            (None, None) => {
+                self.fail(span.clone(), "a key without a place", "give it `file` or `url`");
+                None
+            }
+        };
+        let Some(fingerprint) = raw.fingerprint else {
+            self.fail(
+                span,
+                "a key without a `fingerprint`",
+                "`gpg --show-keys FILE` prints it; compare it with what the distribution publishes",
+            );
+            return None;
+        };
+        match checked_fingerprint(fingerprint.get_ref()) {
+            Ok(checked) => source.map(|source| Key { source, fingerprint: checked }),
+            Err(message) => {
+                self.fail(fingerprint.span(), message, "`gpg --show-keys FILE` prints the full one");
+                None
+            }
+        }
+    }
+
+    fn finish(&mut self, raw: raw::Finish) -> FinishSettings {
+        let certificates = raw.certificates.into_iter().flatten().filter_map(|path| self.path(Some(path))).collect();
+        let hostname = raw.hostname.and_then(|name| {
+            let labels = |text: &str| {
+                text.split('.').all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-'))
+            };
+            let text = name.get_ref();
+            // The kernel's limit is 64 bytes.
+            if text.len() <= 64 && labels(text) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.') {
+                return Some(text.clone());
+            }
+            self.fail(name.span(), format!("{} is no host name", quoted(text)), "use up to 64 letters, digits, `-` and `.`");
+            None
+        });
+        let selinux = raw.selinux.map_or(SelinuxChoice::Auto, |choice| self.selinux(&choice));
+        let files = raw.files.into_iter().filter_map(|file| self.file(file)).collect();
+        FinishSettings { machine_id: raw.machine_id, certificates, hostname, files, selinux, initramfs: raw.initramfs }
+    }
+
+    fn selinux(&mut self, choice: &Spanned<String>) -> SelinuxChoice {
+        match choice.get_ref().as_str() {
+            "auto" => SelinuxChoice::Auto,
+            "from-tree" => SelinuxChoice::FromTree,
+            "none" => SelinuxChoice::None,
+            text => match text.strip_prefix("policy=").filter(|path| !path.is_empty()) {
+                Some(path) => SelinuxChoice::Policy(absolute(path, self.folder)),
+                None => {
+                    self.fail(choice.span(), "`selinux` is `\"auto\"`, `\"from-tree\"`, `\"none\"` or `\"policy=FILE_CONTEXTS\"`", "");
+                    SelinuxChoice::Auto
+                }
+            },
+        }
+    }
+
+    fn file(&mut self, entry: Spanned<raw::File>) -> Option<FinishFile> {
+        let span = entry.span();
+        let raw = entry.into_inner();
+        let mode = raw.mode.and_then(|mode| match u32::from_str_radix(mode.get_ref(), 8) {
+            Ok(bits) if bits <= 0o7777 && !mode.get_ref().starts_with('+') => Some(bits),
+            _ => {
+                self.fail(
+                    mode.span(),
+                    format!("{} is no mode", quoted(mode.get_ref())),
+                    "write it in octal and in quotes, such as \"0644\"",
+                );
+                None
+            }
+        });
+        let owner = self.matching(raw.owner, "owner", "`USER` or `USER:GROUP`", |c| c.is_ascii_alphanumeric() || "_.-:$".contains(c));
+        let source = self.path(raw.source);
+        let path = self.image_path(raw.path, "path");
+        let (Some(source), Some(path)) = (source, path) else {
+            self.fail(span, "a file needs a `source` on the build host and an absolute `path` in the image", "");
+            return None;
+        };
+        Some(FinishFile { source, path, mode, owner })
+    }
+
+    fn deploy(&mut self, raw: raw::Deploy) -> DeploySettings {
+        DeploySettings {
+            kernel: self.reference(raw.kernel, "kernel"),
+            ramdisk: self.reference(raw.ramdisk, "ramdisk"),
+            stage2: self.reference(raw.stage2, "stage2"),
+            tree: self.reference(raw.tree, "tree"),
+            kickstart: self.reference(raw.kickstart, "kickstart"),
+        }
+    }
+}
+
+/// Hints for keys that people know from elsewhere.
+fn own_hint(key: &str) -> &'static str {
+    match key {
+        "password" => "put the password into a file and name it as `password_file`",
+        "gpgkey" => "declare the key under [[packages.key]], with its fingerprint",
+        _ => "packages are always checked; `verify = \"digest-only\"` under [packages] gives signatures up",
+    }
+}

@@ -1,0 +1,132 @@
+//! Single fields of the settings file: what a text, list, number, path or URL must look like, with its place when it does not.
+
+use super::raw::{Text, Texts};
+use super::values::{absolute, checked_url};
+use crate::recipe::diagnostic::{Collector, SyntaxError, quoted, span_of};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// What the values of one settings file are checked with.
+pub(super) struct Check<'a> {
+    pub errors: Collector<'a>,
+    pub source: &'a str,
+    pub folder: &'a Path,
+}
+
+impl Check<'_> {
+    pub fn fail(&mut self, range: Range<usize>, message: impl Into<String>, hint: &str) {
+        if self.errors.is_full() {
+            return self.errors.stop();
+        }
+        let error = SyntaxError::new(span_of(self.source, range), message);
+        self.errors.push(if hint.is_empty() { error } else { error.hint(hint) });
+    }
+
+    /// A text that must not be empty, nor hold control characters.
+    pub fn plain(&mut self, text: Text, key: &str) -> Option<String> {
+        self.matching(text, key, "text of one line", |c| !c.is_control())
+    }
+
+    /// A text that becomes part of a file name.
+    pub fn file_name(&mut self, text: Text, key: &str) -> Option<String> {
+        let span = text.as_ref().map(Spanned::span);
+        let text = self.matching(text, key, "text without blanks and slashes", |c| !c.is_control() && !c.is_whitespace() && c != '/')?;
+        if text.starts_with(['.', '-']) {
+            self.fail(span.unwrap_or_default(), format!("`{key}` becomes part of a file name and cannot begin with a dot or dash"), "");
+            return None;
+        }
+        Some(text)
+    }
+
+    pub fn matching(&mut self, text: Text, key: &str, made_of: &str, good: impl Fn(char) -> bool) -> Option<String> {
+        let text = text?;
+        if text.get_ref().is_empty() || !text.get_ref().chars().all(good) {
+            self.fail(text.span(), format!("{} cannot be the `{key}`", quoted(text.get_ref())), &format!("`{key}` is made of {made_of}"));
+            return None;
+        }
+        Some(text.into_inner())
+    }
+
+    /// A list of names or globs; each ends up as one word of a command line.
+    pub fn names(&mut self, texts: Texts) -> Vec<String> {
+        let mut names = Vec::new();
+        for text in texts.into_iter().flatten() {
+            let name = text.get_ref();
+            if name.is_empty() || name.starts_with('-') || name.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',') {
+                self.fail(text.span(), format!("{} is no name", quoted(name)), "write every name as a string of its own");
+            } else {
+                names.push(text.into_inner());
+            }
+        }
+        names
+    }
+
+    pub fn number(&mut self, number: Option<Spanned<i64>>, key: &str, least: u32, most: u32) -> Option<u32> {
+        let number = number?;
+        match u32::try_from(*number.get_ref()) {
+            Ok(value) if (least..=most).contains(&value) => Some(value),
+            _ => {
+                self.fail(number.span(), format!("`{key}` is a number from {least} to {most}"), "");
+                None
+            }
+        }
+    }
+
+    /// A path on the build host, made absolute.
+    pub fn path(&mut self, text: Text) -> Option<PathBuf> {
+        let text = text?;
+        if text.get_ref().is_empty() || text.get_ref().contains('\0') || text.get_ref().contains("://") {
+            let hint = if text.get_ref().contains("://") { "a path is wanted here, not a URL" } else { "" };
+            self.fail(text.span(), format!("{} is no path", quoted(text.get_ref())), hint);
+            return None;
+        }
+        let path = absolute(text.get_ref(), self.folder);
+        if path.to_str().is_none() {
+            self.fail(text.span(), "the folder of the settings file has a name that is not UTF-8", "write an absolute path");
+            return None;
+        }
+        Some(path)
+    }
+
+    /// An absolute path inside the image, without `..`.
+    pub fn image_path(&mut self, text: Text, key: &str) -> Option<String> {
+        let text = text?;
+        let path = text.get_ref();
+        if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') || path.split('/').any(|part| part == "..") {
+            self.fail(
+                text.span(),
+                format!("`{key}` is an absolute path inside the image, without `..` and without a slash at its end"),
+                "",
+            );
+            return None;
+        }
+        Some(text.into_inner())
+    }
+
+    pub fn url(&mut self, text: Text) -> Option<String> {
+        let text = text?;
+        match checked_url(text.get_ref(), self.folder) {
+            Ok(url) => Some(url),
+            Err(message) => {
+                self.fail(text.span(), message, "");
+                None
+            }
+        }
+    }
+
+    /// A URL, an image reference, or a path when it begins with `./` or `../`.
+    pub fn reference(&mut self, text: Text, key: &str) -> Option<String> {
+        let text = text?;
+        if text.get_ref().starts_with("./") || text.get_ref().starts_with("../") {
+            return self.path(Some(text)).and_then(|path| path.to_str().map(str::to_owned));
+        }
+        if text.get_ref().contains("://")
+            && let Err(message) = checked_url(text.get_ref(), self.folder)
+        {
+            self.fail(text.span(), message, "");
+            return None;
+        }
+        self.plain(Some(text), key)
+    }
+}

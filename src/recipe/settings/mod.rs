@@ -1,0 +1,385 @@
+//! The settings of a recipe: what stands in the `.toml` beside it, checked and with its paths made absolute.
+
+mod check;
+mod fields;
+mod raw;
+mod values;
+
+pub use values::{DurationError, checked_fingerprint, checked_repository_id, checked_url, parse_duration};
+
+use super::diagnostic::SyntaxErrors;
+use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// All the settings; the default is what holds without a settings file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Settings {
+    /// The artifact.
+    pub image: ImageSettings,
+    /// Where packages come from and how they are installed.
+    pub packages: PackageSettings,
+    /// What is done to the tree after the packages.
+    pub finish: FinishSettings,
+    /// What a deployment needs beside the tarball.
+    pub deploy: DeploySettings,
+    /// Where the image is published.
+    pub registry: RegistrySettings,
+}
+
+impl Settings {
+    /// Parses the text of a settings file; `file` is its name in messages, and relative paths begin at `folder`.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the text, each with its line and column.
+    pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Self, SyntaxErrors> {
+        check::settings(text, file, folder)
+    }
+}
+
+/// `[image]`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ImageSettings {
+    /// The image's name; the recipe's stem when it is not set.
+    pub name: Option<String>,
+    /// The image's version.
+    pub version: Option<String>,
+    /// The tarballs to write, as file name suffixes; `tgz` when none is named.
+    pub formats: Vec<String>,
+    /// How hard to compress.
+    pub level: Level,
+    /// Properties of the published image.
+    pub properties: BTreeMap<String, String>,
+    /// The latest time that a file in the tarball may carry, in seconds since 1970.
+    pub source_date_epoch: Option<u64>,
+}
+
+impl Default for ImageSettings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            version: None,
+            formats: vec!["tgz".to_owned()],
+            level: Level::Default,
+            properties: BTreeMap::new(),
+            source_date_epoch: None,
+        }
+    }
+}
+
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// The quickest that is worth it.
+    Fast,
+    /// What the format's own tool does.
+    #[default]
+    Default,
+    /// The smallest.
+    Best,
+    /// The format's own number, from 0 to 12.
+    Number(u32),
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fast => f.write_str("fast"),
+            Self::Default => f.write_str("default"),
+            Self::Best => f.write_str("best"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+impl Serialize for Level {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// `[packages]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct PackageSettings {
+    /// Which package manager to use.
+    pub manager: ManagerChoice,
+    /// What `$releasever` stands for.
+    pub releasever: Option<String>,
+    /// The architecture, when it is not the host's.
+    pub arch: Option<String>,
+    /// Whether to install what packages recommend; the package manager's own default when it is not set.
+    pub install_weak_deps: Option<bool>,
+    /// Whether to install documentation.
+    pub docs: Option<bool>,
+    /// The languages to install; all of them when it is not set.
+    pub languages: Option<Vec<String>>,
+    /// Packages that must not come in; names and globs.
+    pub exclude: Vec<String>,
+    /// Whether to install with the image's own package manager, from a root made for that.
+    pub bootstrap: Option<bool>,
+    /// What every package is checked for.
+    pub verify: Verify,
+    /// Packages whose scriptlets may fail.
+    pub allow_failed_scriptlets: Vec<String>,
+    /// Where the image keeps its package database.
+    pub dbpath: Option<String>,
+    /// Variables of the repositories' URLs.
+    pub vars: BTreeMap<String, String>,
+    /// How long the packages may take, in seconds.
+    #[serde(serialize_with = "seconds")]
+    pub timeout: Option<Duration>,
+    /// The repositories; the host's own when there is none.
+    pub repositories: Vec<Repository>,
+    /// The keys that packages may be signed with.
+    pub keys: Vec<Key>,
+}
+
+fn seconds<S: Serializer>(timeout: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    timeout.map(|timeout| timeout.as_secs()).serialize(serializer)
+}
+
+/// Which package manager to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagerChoice {
+    /// The first that can do the work.
+    #[default]
+    Auto,
+    /// dnf 4.
+    Dnf4,
+    /// dnf 5.
+    Dnf5,
+    /// yum 3.
+    Yum,
+    /// microdnf.
+    Microdnf,
+}
+
+/// What every package is checked for before it is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verify {
+    /// A signature by a declared key, and digests.
+    #[default]
+    Strict,
+    /// Digests alone.
+    DigestOnly,
+}
+
+/// `[[packages.repository]]`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Repository {
+    /// Its id.
+    pub id: String,
+    /// Its name for people.
+    pub name: Option<String>,
+    /// Where it is.
+    pub source: RepositorySource,
+    /// Whether it is used; a recipe's `repo` lines can say otherwise.
+    pub enabled: bool,
+    /// Lower is taken first.
+    pub priority: Option<u32>,
+    /// Lower is taken first among equals.
+    pub cost: Option<u32>,
+    /// Whether the metadata must be signed too.
+    pub signed_metadata: bool,
+    /// Whether its packages override modules.
+    pub module_hotfixes: bool,
+    /// Packages it must not bring in.
+    pub exclude: Vec<String>,
+    /// The only packages it may bring in, when there are any.
+    pub include: Vec<String>,
+    /// Certificates that its server's is checked against.
+    pub ca: Option<PathBuf>,
+    /// The certificate shown to the server.
+    pub client_cert: Option<PathBuf>,
+    /// The key of that certificate.
+    pub client_key: Option<PathBuf>,
+    /// The URL of a proxy.
+    pub proxy: Option<String>,
+    /// Who to log in as.
+    pub username: Option<String>,
+    /// The file that holds the password.
+    pub password_file: Option<PathBuf>,
+}
+
+impl Repository {
+    /// A repository with the defaults of the settings file; the id and source are taken as they are.
+    #[must_use]
+    pub fn new(id: impl Into<String>, source: RepositorySource) -> Self {
+        Self {
+            id: id.into(),
+            name: None,
+            source,
+            enabled: true,
+            priority: None,
+            cost: None,
+            signed_metadata: false,
+            module_hotfixes: false,
+            exclude: Vec::new(),
+            include: Vec::new(),
+            ca: None,
+            client_cert: None,
+            client_key: None,
+            proxy: None,
+            username: None,
+            password_file: None,
+        }
+    }
+}
+
+/// Where a repository is. dnf's variables such as `$releasever` may stand in the URLs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepositorySource {
+    /// At one of these URLs.
+    Baseurl(Vec<String>),
+    /// Where the metalink behind this URL says.
+    Metalink(String),
+    /// Where the list behind this URL says.
+    Mirrorlist(String),
+}
+
+/// `[[packages.key]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Key {
+    /// Where it is.
+    pub source: KeySource,
+    /// Its full fingerprint: 40 or 64 upper-case hexadecimal digits.
+    pub fingerprint: String,
+}
+
+/// Where a key is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeySource {
+    /// In a file of the build host.
+    File(PathBuf),
+    /// Behind a URL.
+    Url(String),
+}
+
+/// `[finish]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct FinishSettings {
+    /// What becomes of `/etc/machine-id`.
+    pub machine_id: MachineId,
+    /// Authorities that the image trusts: PEM files.
+    pub certificates: Vec<PathBuf>,
+    /// The image's host name.
+    pub hostname: Option<String>,
+    /// Files to put into the image.
+    pub files: Vec<FinishFile>,
+    /// Where SELinux labels come from.
+    pub selinux: SelinuxChoice,
+    /// How an initramfs that is made during the build is compressed.
+    pub initramfs: Initramfs,
+}
+
+/// What becomes of `/etc/machine-id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MachineId {
+    /// It is emptied: every machine makes its own at its first boot.
+    #[default]
+    Empty,
+    /// It says `uninitialized`: so too, and systemd treats that boot as the first.
+    Uninitialized,
+    /// It stays.
+    Preserve,
+}
+
+/// How an initramfs that is made during the build is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Initramfs {
+    /// Quickly.
+    #[default]
+    Fast,
+    /// As the packages say.
+    AsPackaged,
+}
+
+/// A file to put into the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FinishFile {
+    /// The file on the build host.
+    pub source: PathBuf,
+    /// The absolute path in the image.
+    pub path: String,
+    /// The permission bits; the source's when it is not set.
+    pub mode: Option<u32>,
+    /// `USER` or `USER:GROUP` of the image; root when it is not set.
+    pub owner: Option<String>,
+}
+
+/// Where SELinux labels come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SelinuxChoice {
+    /// The image's own policy, when it has one.
+    #[default]
+    Auto,
+    /// The labels that the tree carries.
+    FromTree,
+    /// No labels.
+    None,
+    /// A `file_contexts` file of the build host.
+    Policy(PathBuf),
+}
+
+impl fmt::Display for SelinuxChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::FromTree => f.write_str("from-tree"),
+            Self::None => f.write_str("none"),
+            Self::Policy(path) => write!(f, "policy={}", path.display()),
+        }
+    }
+}
+
+impl Serialize for SelinuxChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// `[deploy]`: paths, URLs or image references.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct DeploySettings {
+    /// The installer's kernel.
+    pub kernel: Option<String>,
+    /// The installer's initramfs.
+    pub ramdisk: Option<String>,
+    /// The installer's second stage.
+    pub stage2: Option<String>,
+    /// The URL of an install tree that has all three.
+    pub tree: Option<String>,
+    /// The kickstart template.
+    pub kickstart: Option<String>,
+}
+
+/// `[registry]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct RegistrySettings {
+    /// Such as `dir:PATH`, `glance:CLOUD` or `oci:REFERENCE`.
+    pub url: Option<String>,
+    /// Who may see the image.
+    pub visibility: Option<Visibility>,
+}
+
+/// Who may see a published image, in Glance's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    /// Everybody.
+    Public,
+    /// Its owner.
+    Private,
+    /// Its owner, and the members that it is shared with.
+    Shared,
+    /// Everybody, though nobody finds it in a list.
+    Community,
+}

@@ -1,0 +1,173 @@
+//! The settings file as it is written: which keys there are, and of what type.
+
+use super::{Initramfs, MachineId, ManagerChoice, Verify, Visibility};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use toml::Spanned;
+
+/// The keys of every table, for finding unknown ones and suggesting what was meant. The types below refuse them too.
+pub(super) const KEYS: &[(&str, &[&str])] = &[
+    ("", &["image", "packages", "finish", "deploy", "registry"]),
+    ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch"]),
+    (
+        "packages",
+        &[
+            "manager",
+            "releasever",
+            "arch",
+            "install_weak_deps",
+            "docs",
+            "languages",
+            "exclude",
+            "bootstrap",
+            "verify",
+            "allow_failed_scriptlets",
+            "dbpath",
+            "vars",
+            "timeout",
+            "repository",
+            "key",
+        ],
+    ),
+    (
+        "packages.repository",
+        &[
+            "id",
+            "name",
+            "baseurl",
+            "metalink",
+            "mirrorlist",
+            "enabled",
+            "priority",
+            "cost",
+            "signed_metadata",
+            "module_hotfixes",
+            "exclude",
+            "include",
+            "ca",
+            "client_cert",
+            "client_key",
+            "proxy",
+            "username",
+            "password_file",
+        ],
+    ),
+    ("packages.key", &["file", "url", "fingerprint"]),
+    ("finish", &["machine_id", "certificates", "hostname", "files", "selinux", "initramfs"]),
+    ("finish.files", &["source", "path", "mode", "owner"]),
+    ("deploy", &["kernel", "ramdisk", "stage2", "tree", "kickstart"]),
+    ("registry", &["url", "visibility"]),
+];
+
+pub(super) type Text = Option<Spanned<String>>;
+pub(super) type Texts = Option<Vec<Spanned<String>>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Raw {
+    pub image: Image,
+    pub packages: Packages,
+    pub finish: Finish,
+    pub deploy: Deploy,
+    pub registry: Registry,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Image {
+    pub name: Text,
+    pub version: Text,
+    pub formats: Texts,
+    pub level: Option<Spanned<toml::Value>>,
+    pub properties: BTreeMap<String, String>,
+    pub source_date_epoch: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Packages {
+    pub manager: ManagerChoice,
+    pub releasever: Text,
+    pub arch: Text,
+    pub install_weak_deps: Option<bool>,
+    pub docs: Option<bool>,
+    pub languages: Texts,
+    pub exclude: Texts,
+    pub bootstrap: Option<bool>,
+    pub verify: Verify,
+    pub allow_failed_scriptlets: Texts,
+    pub dbpath: Text,
+    pub vars: BTreeMap<Spanned<String>, String>,
+    pub timeout: Text,
+    pub repository: Vec<Spanned<Repository>>,
+    pub key: Vec<Spanned<Key>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Repository {
+    pub id: Text,
+    pub name: Text,
+    /// A text or a list of texts.
+    pub baseurl: Option<Spanned<toml::Value>>,
+    pub metalink: Text,
+    pub mirrorlist: Text,
+    pub enabled: Option<bool>,
+    pub priority: Option<Spanned<i64>>,
+    pub cost: Option<Spanned<i64>>,
+    pub signed_metadata: Option<bool>,
+    pub module_hotfixes: Option<bool>,
+    pub exclude: Texts,
+    pub include: Texts,
+    pub ca: Text,
+    pub client_cert: Text,
+    pub client_key: Text,
+    pub proxy: Text,
+    pub username: Text,
+    pub password_file: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Key {
+    pub file: Text,
+    pub url: Text,
+    pub fingerprint: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Finish {
+    pub machine_id: MachineId,
+    pub certificates: Texts,
+    pub hostname: Text,
+    pub files: Vec<Spanned<File>>,
+    pub selinux: Text,
+    pub initramfs: Initramfs,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub source: Text,
+    pub path: Text,
+    pub mode: Text,
+    pub owner: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Deploy {
+    pub kernel: Text,
+    pub ramdisk: Text,
+    pub stage2: Text,
+    pub tree: Text,
+    pub kickstart: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Registry {
+    pub url: Text,
+    pub visibility: Option<Visibility>,
+}

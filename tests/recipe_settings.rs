@@ -1,0 +1,255 @@
+//! The settings file: what every key means, and what a person is told about wrong ones.
+
+use osimg::error::{ExitCode, exit_code, render};
+use osimg::recipe::{
+    Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, SelinuxChoice, Settings, Verify, Visibility,
+};
+use proptest::prelude::*;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn parse(text: &str) -> Settings {
+    Settings::parse(text, "s.toml", Path::new("/srv/recipes")).unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+}
+
+fn errors(text: &str) -> String {
+    match Settings::parse(text, "s.toml", Path::new("/srv/recipes")) {
+        Ok(settings) => panic!("{text:?} was taken: {settings:?}"),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+const FULL: &str = r#"
+[image]
+name = "centos"
+version = "9.5"
+formats = ["tgz", "tar.xz"]
+level = "best"
+source_date_epoch = 1700000000
+properties = { os_distro = "centos", hw_firmware_type = "uefi" }
+
+[packages]
+manager = "dnf5"
+releasever = "9"
+arch = "x86_64"
+install_weak_deps = false
+docs = false
+languages = ["en", "de"]
+exclude = ["iwl*-firmware"]
+bootstrap = true
+verify = "digest-only"
+allow_failed_scriptlets = ["grub2-common"]
+dbpath = "/usr/lib/sysimage/rpm"
+timeout = "1h30m"
+vars = { stream = "9-stream" }
+
+[[packages.repository]]
+id = "baseos"
+name = "CentOS Stream"
+baseurl = ["https://mirror.example/$stream/", "repo"]
+enabled = false
+priority = 10
+cost = 500
+signed_metadata = true
+module_hotfixes = true
+exclude = ["a"]
+include = ["b"]
+ca = "ca.pem"
+client_cert = "c.pem"
+client_key = "k.pem"
+proxy = "http://proxy.example:3128"
+username = "u"
+password_file = "/etc/secret"
+
+[[packages.repository]]
+id = "extras"
+metalink = "https://mirror.example/metalink"
+
+[[packages.key]]
+file = "keys/centos.asc"
+fingerprint = "99db 70fa e1d7 ce22 7fb6 4882 05b5 55b3 8483 c65d"
+
+[finish]
+machine_id = "uninitialized"
+certificates = ["ca.pem"]
+hostname = "node.example"
+selinux = "policy=fc"
+initramfs = "as-packaged"
+[[finish.files]]
+source = "motd"
+path = "/etc/motd"
+mode = "0640"
+owner = "root:adm"
+
+[deploy]
+kernel = "./vmlinuz"
+tree = "https://mirror.example/tree"
+ramdisk = "3f2a"
+
+[registry]
+url = "glance:lab"
+visibility = "shared"
+"#;
+
+#[test]
+fn every_key_is_read_and_paths_begin_at_the_folder_of_the_file() {
+    let s = parse(FULL);
+    assert_eq!((s.image.name.as_deref(), s.image.version.as_deref()), (Some("centos"), Some("9.5")));
+    assert_eq!((s.image.formats.clone(), s.image.level), (vec!["tgz".to_owned(), "tar.xz".to_owned()], Level::Best));
+    assert_eq!((s.image.source_date_epoch, s.image.properties["os_distro"].as_str()), (Some(1_700_000_000), "centos"));
+    let p = &s.packages;
+    assert_eq!((p.manager, p.verify, p.timeout), (ManagerChoice::Dnf5, Verify::DigestOnly, Some(Duration::from_secs(5400))));
+    assert_eq!(
+        (p.releasever.as_deref(), p.arch.as_deref(), p.dbpath.as_deref()),
+        (Some("9"), Some("x86_64"), Some("/usr/lib/sysimage/rpm"))
+    );
+    assert_eq!((p.install_weak_deps, p.docs, p.bootstrap), (Some(false), Some(false), Some(true)));
+    assert_eq!((p.languages.as_deref(), p.vars["stream"].as_str()), (Some(&["en".to_owned(), "de".to_owned()][..]), "9-stream"));
+    let r = &p.repositories[0];
+    let urls = vec!["https://mirror.example/$stream/".to_owned(), "file:///srv/recipes/repo".to_owned()];
+    assert_eq!(r.source, RepositorySource::Baseurl(urls));
+    assert_eq!((r.enabled, r.priority, r.cost, r.signed_metadata, r.module_hotfixes), (false, Some(10), Some(500), true, true));
+    assert_eq!((r.ca.clone(), r.password_file.clone()), (Some(PathBuf::from("/srv/recipes/ca.pem")), Some(PathBuf::from("/etc/secret"))));
+    assert!(p.repositories[1].enabled);
+    assert_eq!(p.keys[0].source, KeySource::File("/srv/recipes/keys/centos.asc".into()));
+    assert_eq!(p.keys[0].fingerprint, "99DB70FAE1D7CE227FB6488205B555B38483C65D");
+    let f = &s.finish;
+    assert_eq!((f.machine_id, f.initramfs, f.hostname.as_deref()), (MachineId::Uninitialized, Initramfs::AsPackaged, Some("node.example")));
+    assert_eq!(f.selinux, SelinuxChoice::Policy("/srv/recipes/fc".into()));
+    assert_eq!((f.files[0].mode, f.files[0].owner.as_deref(), f.files[0].path.as_str()), (Some(0o640), Some("root:adm"), "/etc/motd"));
+    assert_eq!((s.deploy.kernel.as_deref(), s.deploy.ramdisk.as_deref()), (Some("/srv/recipes/vmlinuz"), Some("3f2a")));
+    assert_eq!((s.registry.url.as_deref(), s.registry.visibility), (Some("glance:lab"), Some(Visibility::Shared)));
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    assert_eq!(parse(""), Settings::default());
+    assert_eq!(Settings::default().image.formats, ["tgz"]);
+    assert_eq!(parse("[image]\nlevel = 6").image.level, Level::Number(6));
+}
+
+#[test]
+fn settings_are_written_as_json_for_the_manifest() {
+    let json = serde_json::to_value(parse(FULL)).unwrap();
+    assert_eq!(json["packages"]["timeout"], 5400);
+    assert_eq!(json["packages"]["repositories"][0]["source"]["baseurl"][1], "file:///srv/recipes/repo");
+    assert_eq!(json["finish"]["selinux"], "policy=/srv/recipes/fc");
+    assert_eq!((json["image"]["level"].as_str(), json["packages"]["verify"].as_str()), (Some("best"), Some("digest-only")));
+}
+
+#[test]
+fn wrong_settings_are_told_with_their_place_and_a_cure() {
+    let repo = |rest: &str| format!("[[packages.repository]]\nid = \"a\"\n{rest}\n");
+    let fingerprint = "0123456789012345678901234567890123456789";
+    let table: Vec<(String, &str, &str)> = vec![
+        ("[image]\nnam = \"x\"".into(), "2:1: unknown key `nam` in [image]", "did you mean `name`?"),
+        ("[packages]\nlevel = 1".into(), "2:1: unknown key `level` in [packages]", "it belongs to [image]"),
+        ("[imgae]".into(), "1:2: unknown key `imgae` in the settings", "did you mean `image`?"),
+        ("[image]\nname = ".into(), "2:", ""),
+        ("[packages]\nreleasever = 9".into(), "2:14: invalid type: integer", "put the value in quotes"),
+        ("[packages]\nmanager = \"dnf6\"".into(), "2:11: unknown variant `dnf6`", "did you mean `dnf"),
+        ("[packages]\nreleasever = \"9/../\"".into(), "2:14: `9/../` cannot be the `releasever`", "letters, digits"),
+        ("[packages]\ntimeout = \"30\"".into(), "2:11: `30` is no duration", "30m"),
+        ("[packages]\nexclude = [\"-x\"]".into(), "2:12: `-x` is no name", "string of its own"),
+        ("[packages]\ndbpath = \"var/lib/rpm\"".into(), "2:10: `dbpath` is an absolute path inside the image", ""),
+        ("[image]\nformats = [\"zip\"]".into(), "2:12: unknown format `zip`", "tar.xz"),
+        ("[image]\nlevel = 13".into(), "2:9: `level` is", ""),
+        ("[image]\nname = \"a/b\"".into(), "2:8: `a/b` cannot be the `name`", "slashes"),
+        ("[[packages.repository]]\nbaseurl = \"./x\"".into(), "1:1: a repository without an `id`", "baseos"),
+        ("[[packages.repository]]\nid = \"main\"\nbaseurl = \"./x\"".into(), "2:6: `main` cannot be a repository's id", ""),
+        (repo(""), "1:1: a repository without a place", "baseurl"),
+        (repo("baseurl = \"./a\"\nmetalink = \"https://a.example\""), "1:1: a repository with more than one", "keep one"),
+        (repo("baseurl = \"https://u:p@a.example/\""), "3:11: a password or user name in a URL", ""),
+        (repo("baseurl = \"./a\"\nproxy = \"http://u:p@a.example/\""), "4:9: a password or user name in a URL", ""),
+        (repo("baseurl = \"./a\"\npassword = \"x\""), "4:1: unknown key `password`", "password_file"),
+        (repo("baseurl = \"./a\"\ngpgkey = \"x\""), "4:1: unknown key `gpgkey`", "[[packages.key]]"),
+        (repo("baseurl = 1"), "3:11: `baseurl` is a URL or a list of URLs", ""),
+        (repo("baseurl = \"./a\"\npriority = 100"), "4:12: `priority` is a number from 1 to 99", ""),
+        (repo("baseurl = \"./a\"\nclient_key = \"k\""), "4:14: `client_key` without `client_cert`", "certificate"),
+        (format!("{0}{0}", repo("baseurl = \"./a\"")), "4:1: two repositories have the id `a`", "its own"),
+        ("[[packages.key]]\nfile = \"a\"".into(), "1:1: a key without a `fingerprint`", "gpg --show-keys"),
+        ("[[packages.key]]\nfile = \"a\"\nfingerprint = \"8483C65D\"".into(), "3:15: this is a key id", "full one"),
+        (format!("[[packages.key]]\nfingerprint = \"{fingerprint}\""), "1:1: a key without a place", "`file` or `url`"),
+        ("[finish]\nhostname = \"a_b\"".into(), "2:12: `a_b` is no host name", "64"),
+        ("[finish]\nselinux = \"on\"".into(), "2:11: `selinux` is", ""),
+        ("[[finish.files]]\nsource = \"a\"\npath = \"/../x\"".into(), "1:1: a file needs", ""),
+        ("[[finish.files]]\nsource = \"a\"\npath = \"/x\"\nmode = \"0999\"".into(), "4:8: `0999` is no mode", "octal"),
+    ];
+    for (text, message, hint) in table {
+        let told = errors(&text);
+        assert!(told.lines().any(|line| line.starts_with(&format!("s.toml:{message}"))), "{text}\nwas told\n{told}");
+        assert!(hint.is_empty() || told.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)), "{text}\nwas told\n{told}");
+    }
+}
+
+#[test]
+fn all_unknown_keys_and_all_wrong_values_are_told_at_once() {
+    assert_eq!(errors("[image]\na = 1\nb = 2\n[finish]\nc = 3").matches("unknown key").count(), 3);
+    assert_eq!(errors("[image]\nlevel = 13\n[packages]\ntimeout = \"x\"\narch = \"\"").matches("s.toml:").count(), 3);
+}
+
+#[test]
+fn a_wrong_setting_is_shown_in_its_line() {
+    let expected = ["s.toml:2:1: unknown key `nam` in [image]", "  nam = \"x\"", "  ^^^", "hint: did you mean `name`?"];
+    assert_eq!(errors("[image]\nnam = \"x\"\n"), expected.join("\n"));
+}
+
+#[test]
+fn a_recipe_is_loaded_with_the_settings_beside_it_or_with_those_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("base.yum");
+    std::fs::write(&recipe, "install a\n").unwrap();
+    let alone = Recipe::load(&recipe, None).unwrap();
+    assert_eq!((alone.settings.clone(), alone.name().as_str()), (Settings::default(), "base"));
+    std::fs::write(folder.path().join("base.toml"), "[finish]\ncertificates = [\"ca.pem\"]\n").unwrap();
+    let beside = Recipe::load(&recipe, None).unwrap();
+    assert_eq!(beside.settings.finish.certificates, [folder.path().join("ca.pem")]);
+    let other = folder.path().join("other.toml");
+    std::fs::write(&other, "[image]\nname = \"x\"\n").unwrap();
+    assert_eq!(Recipe::load(&recipe, Some(&other)).unwrap().name(), "x");
+    let missing = Recipe::load(&recipe, Some(Path::new("/nonexistent.toml"))).unwrap_err();
+    assert_eq!(render(&missing), "error: reading settings /nonexistent.toml: there is no such file");
+}
+
+#[test]
+fn what_is_no_recipe_is_refused_by_name_and_never_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("folder.yum")).unwrap();
+    std::fs::write(path("binary.yum"), b"\x7fELF\x02\x01\0\xff").unwrap();
+    std::fs::write(path("latin1.yum"), b"install a\n# gr\xfcn\n").unwrap();
+    std::fs::File::create(path("large.yum")).unwrap().set_len(16 * 1024 * 1024 + 1).unwrap();
+    std::os::unix::fs::symlink("nowhere", path("link.yum")).unwrap();
+    nix::unistd::mkfifo(&path("fifo.yum"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    std::fs::write(path("wrong.yum"), "isntall a\n").unwrap();
+    let table = [
+        ("folder.yum", "it is a folder, not a file"),
+        ("binary.yum", "it is a binary file, not text"),
+        ("latin1.yum", "latin1.yum:2:5: the recipe is not UTF-8"),
+        ("large.yum", "it is larger than 16 MiB"),
+        ("link.yum", "the link leads nowhere"),
+        ("fifo.yum", "it is a FIFO, not a file"),
+        ("none.yum", "there is no such file"),
+        ("wrong.yum", "wrong.yum:1:1: unknown command `isntall`"),
+    ];
+    for (name, message) in table {
+        let error = Recipe::load(&path(name), None).unwrap_err();
+        assert_eq!(exit_code(&error), ExitCode::Recipe, "{name}");
+        assert!(render(&error).contains(message), "{}", render(&error));
+    }
+    let device = Recipe::load(Path::new("/dev/null"), None).unwrap_err();
+    assert!(render(&device).contains("it is a device, not a file"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_settings_make_the_reader_panic(cut in 0..FULL.len(), noise in "\\PC{0,6}|[\\n\"\\[\\]={}0-9-]{0,6}") {
+        // Noise in the midst of good settings reaches further than noise alone.
+        let text = format!("{}{noise}{}", FULL.get(..cut).unwrap_or_default(), FULL.get(cut..).unwrap_or_default());
+        if let Err(errors) = Settings::parse(&text, "s.toml", Path::new("/")) {
+            prop_assert!(errors.to_string().starts_with("s.toml:"));
+        }
+    }
+}
