@@ -185,13 +185,13 @@ impl Packing<'_, '_, '_> {
         let size = u64::try_from(known.entry.stat.st_size).context("reading its size")?;
         if size < sparse::SHORTEST_HOLE {
             self.put(known, size, None)?;
-            self.copy(file, known, size)?;
+            self.copy(file, Extent { offset: 0, length: size })?;
         } else if size <= IN_MEMORY {
             let mut content = std::mem::take(&mut self.scratch);
             content.clear();
             let read = { file }.take(size).read_to_end(&mut content)?;
             if read as u64 != size {
-                return Err(changed(&known.entry.path));
+                return Err(changed());
             }
             match sparse::map_of_bytes(&content) {
                 None => {
@@ -209,15 +209,15 @@ impl Packing<'_, '_, '_> {
             self.scratch = content;
         } else {
             let map = sparse::map_of_file(file, size, &mut self.scratch, &|| stop(self.options));
-            match map.map_err(|error| if ended_early(&error) { changed(&known.entry.path) } else { error.context("looking for holes") })? {
+            match map.map_err(|error| if ended_early(&error) { changed() } else { error.context("looking for holes") })? {
                 None => {
                     self.put(known, size, None)?;
-                    self.copy(file, known, size)?;
+                    self.copy(file, Extent { offset: 0, length: size })?;
                 }
                 Some(extents) => {
                     self.put_map(known, &extents, size)?;
                     for extent in extents {
-                        self.copy_extent(file, known, extent)?;
+                        self.copy(file, extent)?;
                     }
                 }
             }
@@ -226,7 +226,7 @@ impl Packing<'_, '_, '_> {
         let after = fstat(file)?;
         let before = &known.entry.stat;
         if (after.st_size, after.st_mtime, after.st_mtime_nsec) != (before.st_size, before.st_mtime, before.st_mtime_nsec) {
-            return Err(changed(&known.entry.path));
+            return Err(changed());
         }
         Ok(())
     }
@@ -240,21 +240,13 @@ impl Packing<'_, '_, '_> {
         self.tape.align()
     }
 
-    /// Puts `size` bytes from where the file is read.
-    fn copy(&mut self, mut file: &File, known: &Known<'_>, size: u64) -> Result<()> {
-        self.copy_with(known, Extent { offset: 0, length: size }, |room, _| file.read(room))
-    }
-
-    fn copy_extent(&mut self, file: &File, known: &Known<'_>, extent: Extent) -> Result<()> {
-        self.copy_with(known, extent, |room, offset| file.read_at(room, offset))
-    }
-
-    fn copy_with(&mut self, known: &Known<'_>, extent: Extent, mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>) -> Result<()> {
+    /// Puts a part of the file. The place is given to every read, since looking for holes moves the file's own.
+    fn copy(&mut self, file: &File, extent: Extent) -> Result<()> {
         let Extent { mut offset, length } = extent;
         let end = offset + length;
         while offset < end {
-            match self.tape.pull(end - offset, |room| read(room, offset))? {
-                Ok(0) => return Err(changed(&known.entry.path)),
+            match self.tape.pull(end - offset, |room| file.read_at(room, offset))? {
+                Ok(0) => return Err(changed()),
                 Ok(count) => offset += count as u64,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("reading it"),

@@ -150,18 +150,18 @@ impl Walk {
                     let fd = openat2(&**above, level.name.as_c_str(), how(OFlag::O_RDONLY | OFlag::O_DIRECTORY))
                         .map_err(|e| anyhow::Error::from(e).context(told(&self.path)))?;
                     if identity(&fstat(&fd)?) != level.identity {
-                        return Err(changed(&self.path));
+                        return Err(changed_at(&self.path));
                     }
                     Rc::new(File::from(fd))
                 }
-                (None, None) => return Err(changed(&self.path)),
+                (None, None) => return Err(changed_at(&self.path)),
             };
             if depth >= keep_from {
                 level.directory = Some(directory.clone());
             }
             current = Some(directory);
         }
-        current.ok_or_else(|| changed(&self.path))
+        current.ok_or_else(|| changed_at(&self.path))
     }
 }
 
@@ -215,7 +215,7 @@ fn told(errno: Errno, path: &[u8]) -> anyhow::Error {
         Errno::EXDEV => Failure::new(ExitCode::Host, format!("packing {path_shown}: something is mounted there"))
             .hint("unmount it first: an image holds one tree, and what is mounted on it is not part of that")
             .into(),
-        Errno::ENOENT | Errno::ELOOP | Errno::ENXIO | Errno::ENOTDIR | Errno::ESTALE => changed(path),
+        Errno::ENOENT | Errno::ELOOP | Errno::ENXIO | Errno::ENOTDIR | Errno::ESTALE => changed_at(path),
         Errno::ENOSYS => Failure::new(ExitCode::Host, format!("opening {path_shown}: the kernel has no openat2"))
             .hint("it takes Linux 5.6 or later, and a container runtime that lets the call through")
             .into(),
@@ -223,9 +223,11 @@ fn told(errno: Errno, path: &[u8]) -> anyhow::Error {
     }
 }
 
-/// The error for a file that was replaced, or went away, under the walk.
-pub(super) fn changed(path: &[u8]) -> anyhow::Error {
-    Failure::new(ExitCode::Unexpected, format!("packing {}: it changed meanwhile", shown(path)))
-        .hint("nothing may write to the tree while it is packed")
-        .into()
+/// The error for a file that was replaced, went away, or was written to under the walk.
+pub(super) fn changed() -> anyhow::Error {
+    Failure::new(ExitCode::Unexpected, "it changed meanwhile").hint("nothing may write to the tree while it is packed").into()
+}
+
+fn changed_at(path: &[u8]) -> anyhow::Error {
+    changed().context(format!("packing {}", shown(path)))
 }
