@@ -121,8 +121,9 @@ fn made_from(file: &Path, each: usize) -> Vec<Vec<u8>> {
             paths.insert(if turn % 3 == 2 { changed(path, &mut dice) } else { path });
         }
     }
-    // Asked without a type, matchpathcon looks at the host; a path that is there would be asked for with its own.
-    paths.into_iter().filter(|path| path.starts_with(b"/") && fs::symlink_metadata(OsStr::from_bytes(path)).is_err()).collect()
+    // Asked without a type, matchpathcon cuts a last slash and looks at the host; a file that is there would tell its own type.
+    let is_there = |path: &[u8]| fs::symlink_metadata(OsStr::from_bytes(path.strip_suffix(b"/").unwrap_or(path))).is_ok();
+    paths.into_iter().filter(|path| path.starts_with(b"/") && !is_there(path)).collect()
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn paths_made_from_every_spec_get_matchpathcons_labels() {
         }
     }
     eprintln!("{compared} lookups compared");
-    assert!(compared > 8_000, "too few paths: {compared}");
+    assert!(compared > 5_000, "too few paths: {compared}");
 }
 
 #[test]

@@ -22,8 +22,10 @@ impl ByteSet {
 
     /// The byte, if the set has just one.
     pub(super) fn only(&self) -> Option<u8> {
-        let [(low, high)] = self.ranges()[..] else { return None };
-        (low == high).then_some(low)
+        let count: u32 = self.0.iter().map(|word| word.count_ones()).sum();
+        let place: u32 =
+            self.0.iter().zip([0, 64, 128, 192]).filter(|(word, _)| **word > 0).map(|(word, base)| base + word.trailing_zeros()).sum();
+        u8::try_from(place).ok().filter(|_| count == 1)
     }
 
     fn of_matching(test: impl Fn(u8) -> bool) -> Self {

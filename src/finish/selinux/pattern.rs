@@ -8,8 +8,8 @@ use super::byteset::{ByteSet, Piece};
 /// Longer patterns are refused by libselinux too (3.8 and newer).
 const MAX_LENGTH: usize = 4095;
 
-/// Groups within groups; PCRE2's own limit is 250.
-const MAX_DEPTH: usize = 200;
+/// Groups within groups. Rust's `regex` allows 250 levels, and one group with its quantifier and content may take four.
+const MAX_DEPTH: usize = 50;
 
 /// A sequence of items; alternatives are several of them.
 pub(super) type Sequence = Vec<Item>;
