@@ -78,6 +78,16 @@ impl Pattern {
     }
 }
 
+/// What a `(?` begins.
+enum Kind {
+    /// A group, captured or not.
+    Plain,
+    /// A group with a flag of its own, in Rust's spelling.
+    Flagged(&'static str),
+    /// No group but a flag for what follows.
+    Setting(&'static str),
+}
+
 struct Parser<'a> {
     rest: &'a [u8],
     depth: usize,
@@ -112,8 +122,13 @@ impl Parser<'_> {
 
     fn sequence(&mut self) -> Result<Sequence, String> {
         let mut items = Sequence::new();
-        while !matches!(self.rest.first(), None | Some(b'|' | b')')) {
-            let Some(atom) = self.atom()? else { continue };
+        loop {
+            self.skip_comments()?;
+            if matches!(self.rest.first(), None | Some(b'|' | b')')) {
+                return Ok(items);
+            }
+            let atom = self.atom()?;
+            self.skip_comments()?;
             let repeat = self.repeat()?;
             self.is_counted |= repeat.is_counted();
             if repeat != Repeat::ONCE && matches!(atom, Atom::Zero(_)) {
@@ -121,30 +136,35 @@ impl Parser<'_> {
             }
             items.push(Item { atom, repeat });
         }
-        Ok(items)
     }
 
-    /// The next atom; `None` for what says nothing, such as a comment.
-    fn atom(&mut self) -> Result<Option<Atom>, String> {
-        let Some(byte) = self.next() else { return Ok(None) };
+    fn skip_comments(&mut self) -> Result<(), String> {
+        while self.eat(b"(?#") {
+            while self.next().ok_or("a comment without its `)`")? != b')' {}
+        }
+        Ok(())
+    }
+
+    fn atom(&mut self) -> Result<Atom, String> {
+        let byte = self.next().ok_or("an end where more was to come")?;
         let set = match byte {
             b'(' => return self.group(),
-            b'^' => return Ok(Some(self.place("^"))),
-            b'$' => return Ok(Some(self.place("$"))),
+            b'^' => return Ok(self.place("^")),
+            b'$' => return Ok(self.place("$")),
             b'.' => ByteSet::all(),
             b'[' => self.class()?,
             b'\\' => match self.rest.first() {
-                Some(b'b') => return Ok(Some(self.escaped_place(r"\b"))),
-                Some(b'B') => return Ok(Some(self.escaped_place(r"\B"))),
-                Some(b'A') => return Ok(Some(self.escaped_place(r"\A"))),
-                Some(b'z' | b'Z') => return Ok(Some(self.escaped_place(r"\z"))),
+                Some(b'b') => return Ok(self.escaped_place(r"\b")),
+                Some(b'B') => return Ok(self.escaped_place(r"\B")),
+                Some(b'A') => return Ok(self.escaped_place(r"\A")),
+                Some(b'z' | b'Z') => return Ok(self.escaped_place(r"\z")),
                 _ => self.escape()?,
             },
             b'*' | b'+' | b'?' => return Err("a quantifier with nothing before it".into()),
             b'{' if counted(self.rest)?.is_some() => return Err("a quantifier with nothing before it".into()),
             _ => ByteSet::of(byte),
         };
-        Ok(Some(Atom::Byte(Box::new(set))))
+        Ok(Atom::Byte(Box::new(set)))
     }
 
     fn place(&mut self, rust: &'static str) -> Atom {
@@ -188,18 +208,15 @@ impl Parser<'_> {
         repeat
     }
 
-    fn group(&mut self) -> Result<Option<Atom>, String> {
+    fn group(&mut self) -> Result<Atom, String> {
         let mut flag = None;
         if self.eat(b"*") {
             return Err("a verb `(*...)`".into());
         } else if self.eat(b"?") {
-            if self.eat(b"#") {
-                while self.next().ok_or("a comment without its `)`")? != b')' {}
-                return Ok(None);
-            }
-            flag = self.group_kind()?;
-            if flag.is_some() && self.eat(b")") {
-                return Ok(flag.map(Atom::Zero));
+            match self.group_kind()? {
+                Kind::Plain => {}
+                Kind::Flagged(rust) => flag = Some(rust),
+                Kind::Setting(rust) => return Ok(Atom::Zero(rust)),
             }
         }
         self.depth += 1;
@@ -214,11 +231,11 @@ impl Parser<'_> {
         if let Some((flag, first)) = flag.zip(inner.first_mut()) {
             first.insert(0, Item { atom: Atom::Zero(flag), repeat: Repeat::ONCE });
         }
-        Ok(Some(Atom::Group(inner)))
+        Ok(Atom::Group(inner))
     }
 
-    /// What stands between `(?` and the group's content; the flag it sets, if it does.
-    fn group_kind(&mut self) -> Result<Option<&'static str>, String> {
+    /// What stands between `(?` and the group's content.
+    fn group_kind(&mut self) -> Result<Kind, String> {
         for (token, name) in [
             (&b"="[..], "lookahead `(?=...)`"),
             (b"!", "negative lookahead `(?!...)`"),
@@ -238,22 +255,21 @@ impl Parser<'_> {
         }
         // Without back-references, captures and branch resets are plain groups.
         if self.eat(b":") || self.eat(b"|") {
-            return Ok(None);
+            return Ok(Kind::Plain);
         }
         for (open, close) in [(&b"P<"[..], b'>'), (b"<", b'>'), (b"'", b'\'')] {
             if self.eat(open) {
                 while self.next().ok_or("a group name without its end")? != close {}
-                return Ok(None);
+                return Ok(Kind::Plain);
             }
         }
         self.is_plain = false;
-        for (token, rust) in [(&b"i"[..], "(?i)"), (b"-i", "(?-i)"), (b"s", "(?s)")] {
-            let before = self.rest;
-            if self.eat(token) {
-                if self.rest.first() == Some(&b')') || self.eat(b":") {
-                    return Ok(Some(rust));
-                }
-                self.rest = before;
+        for (setting, flagged, rust) in [(&b"i)"[..], &b"i:"[..], "(?i)"), (b"-i)", b"-i:", "(?-i)"), (b"s)", b"s:", "(?s)")] {
+            if self.eat(setting) {
+                return Ok(Kind::Setting(rust));
+            }
+            if self.eat(flagged) {
+                return Ok(Kind::Flagged(rust));
             }
         }
         let shown: String = self.rest.iter().take(8).map(|&byte| char::from(byte)).collect();
@@ -352,7 +368,8 @@ mod tests {
     fn what_both_dialects_know_is_written_in_rusts() {
         assert_eq!(rust(r"/a\.b(/.*)?"), r"/a\.b(?:/.*)?");
         assert_eq!(rust(r"/(?<n>x)(?#c)(?:y|)+?z{2}{"), r"/(?:x)(?:y|)+z{2,2}\{");
-        assert_eq!(rust("/(?i)a(?s:b)"), "/(?i)a(?:(?s)b)");
+        assert_eq!(rust("/(?i)a(?s:b)(?i:)+"), "/(?i)a(?:(?s)b)(?:(?i))+");
+        assert_eq!(rust("/a(?#c)*(?#)"), "/a*");
         assert_eq!(rust(r"^/x\b$\z"), r"^/x\b$\z");
         assert_eq!(rust(r"/\x41\x{2d}[^/]\<"), r"/A\-[^/]<");
     }
