@@ -11,6 +11,7 @@ mod byteset;
 mod contexts;
 mod index;
 mod matcher;
+mod parser;
 mod pattern;
 mod policy;
 
