@@ -1,5 +1,8 @@
 //! Labels against the judges that a running system would ask: `matchpathcon` and `setfiles` of libselinux.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod images;
 mod strings;
 
 use std::collections::{BTreeSet, HashSet};
@@ -121,8 +124,9 @@ fn made_from(file: &Path, each: usize) -> Vec<Vec<u8>> {
             paths.insert(if turn % 3 == 2 { changed(path, &mut dice) } else { path });
         }
     }
-    // Asked without a type, matchpathcon looks at the host; a path that is there would be asked for with its own.
-    paths.into_iter().filter(|path| path.starts_with(b"/") && fs::symlink_metadata(OsStr::from_bytes(path)).is_err()).collect()
+    // Asked without a type, matchpathcon cuts a last slash and looks at the host; a file that is there would tell its own type.
+    let is_there = |path: &[u8]| fs::symlink_metadata(OsStr::from_bytes(path.strip_suffix(b"/").unwrap_or(path))).is_ok();
+    paths.into_iter().filter(|path| path.starts_with(b"/") && !is_there(path)).collect()
 }
 
 #[test]
@@ -137,7 +141,7 @@ fn paths_made_from_every_spec_get_matchpathcons_labels() {
         }
     }
     eprintln!("{compared} lookups compared");
-    assert!(compared > 8_000, "too few paths: {compared}");
+    assert!(compared > 5_000, "too few paths: {compared}");
 }
 
 #[test]
@@ -275,100 +279,6 @@ fn a_tree_gets_the_labels_that_setfiles_would_set() {
     assert!(told.len() > 40, "setfiles spoke of {} files only", told.len());
     let shown = |set: &BTreeSet<Vec<u8>>| set.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>();
     assert_eq!(shown(&expected), shown(&told));
-}
-
-/// An image tree with a configuration and, under the policy's folder, the given files.
-fn image(config: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
-    let tree = tempfile::tempdir().unwrap();
-    let folder = tree.path().join("etc/selinux/targeted/contexts/files");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(tree.path().join("etc/selinux/config"), config).unwrap();
-    for (name, text) in files {
-        fs::write(folder.join(name), text).unwrap();
-    }
-    tree
-}
-
-const CONFIG: &str = "# comment\nSELINUX=enforcing\nSELINUXTYPE=targeted \n";
-
-#[test]
-fn an_images_own_policy_is_found_with_all_its_siblings() {
-    let tree = image(
-        CONFIG,
-        &[
-            ("file_contexts", "/.* s:o:default_t:s0\n"),
-            ("file_contexts.homedirs", "/home/.* s:o:home_t:s0\n"),
-            ("file_contexts.local", "/home/l.* s:o:local_t:s0\n"),
-            ("file_contexts.subs", "/h /home\n"),
-            ("file_contexts.subs_dist", "/users /home\n"),
-        ],
-    );
-    let policy = FileContexts::load_from_tree(tree.path()).unwrap().unwrap();
-    assert_eq!(policy.specs(), 3);
-    for (path, context) in [("/x", "default_t"), ("/home/u", "home_t"), ("/h/u", "home_t"), ("/users/l", "local_t")] {
-        assert_eq!(ours(&policy, path.as_bytes(), 0), format!("s:o:{context}:s0").as_bytes(), "{path}");
-    }
-}
-
-#[test]
-fn an_image_without_a_policy_has_none_unless_it_must_enforce_one() {
-    let bare = tempfile::tempdir().unwrap();
-    assert!(FileContexts::load_from_tree(bare.path()).unwrap().is_none());
-    assert!(FileContexts::load_from_tree(image("SELINUX=disabled\n", &[]).path()).unwrap().is_none());
-    assert!(FileContexts::load_from_tree(image("SELINUX=permissive\n", &[]).path()).unwrap().is_none());
-    let refusal = FileContexts::load_from_tree(image(CONFIG, &[]).path()).unwrap_err();
-    assert!(osimg::error::render(&refusal).contains("does not boot without it"), "{refusal:#}");
-    assert!(FileContexts::load_from_tree(Path::new("/nonexistent")).is_err());
-}
-
-#[test]
-fn a_policy_that_has_only_its_compiled_form_is_named_as_such() {
-    for name in ["file_contexts.bin", "file_contexts"] {
-        let tree = image(CONFIG, &[]);
-        let file = tree.path().join("etc/selinux/targeted/contexts/files").join(name);
-        fs::write(&file, [&0xf97c_ff8a_u32.to_ne_bytes()[..], b"\x05"].concat()).unwrap();
-        let refusal = FileContexts::load_from_tree(tree.path()).unwrap_err().to_string();
-        assert!(refusal.contains("only the compiled form"), "{refusal}");
-    }
-}
-
-#[test]
-fn no_link_leads_the_reading_out_of_the_tree() {
-    let outside = image(CONFIG, &[("file_contexts", "/.* s:o:outside_t:s0\n")]);
-    // An absolute link, and one with many `..`: both end inside the tree, where nothing is.
-    for target in [
-        outside.path().join("etc/selinux"),
-        PathBuf::from(format!("../../../../../../../../../..{}/etc/selinux", outside.path().display())),
-    ] {
-        let tree = tempfile::tempdir().unwrap();
-        fs::create_dir(tree.path().join("etc")).unwrap();
-        symlink(&target, tree.path().join("etc/selinux")).unwrap();
-        assert!(FileContexts::load_from_tree(tree.path()).unwrap().is_none());
-    }
-    let tree = image(CONFIG, &[]);
-    symlink(
-        outside.path().join("etc/selinux/targeted/contexts/files/file_contexts"),
-        tree.path().join("etc/selinux/targeted/contexts/files/file_contexts"),
-    )
-    .unwrap();
-    assert!(FileContexts::load_from_tree(tree.path()).is_err());
-    let refusal = FileContexts::load_from_tree(image("SELINUXTYPE=../../x\n", &[]).path()).unwrap_err().to_string();
-    assert!(refusal.contains("is no policy's name"), "{refusal}");
-}
-
-#[test]
-fn what_is_no_plain_file_of_sane_size_is_refused_at_once() {
-    let tree = image(CONFIG, &[]);
-    let file = tree.path().join("etc/selinux/targeted/contexts/files/file_contexts");
-    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let refusal = FileContexts::load_from_tree(tree.path()).unwrap_err().to_string();
-    assert!(refusal.contains("not a regular file"), "{refusal}");
-    let refusal = FileContexts::load(&file).unwrap_err().to_string();
-    assert!(refusal.contains("not a regular file"), "{refusal}");
-    fs::remove_file(&file).unwrap();
-    fs::File::create(&file).unwrap().set_len(65 << 20).unwrap();
-    let refusal = FileContexts::load_from_tree(tree.path()).unwrap_err().to_string();
-    assert!(refusal.contains("larger than 64 MiB"), "{refusal}");
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn class(rest: &mut &[u8], dice: &mut Dice) -> Vec<u8> {
         return dice.pick(&[b"A", b"7", b"_", b"Z"]).to_vec();
     }
     let is_inverted = rest.first() == Some(&b'^');
-    let body: &[u8] = if is_inverted { &rest[1..] } else { *rest };
+    let body: &[u8] = if is_inverted { &rest[1..] } else { rest };
     let mut end = 1;
     while body[end] != b']' || body[end - 1] == b'\\' {
         end += 1;

@@ -22,8 +22,10 @@ impl ByteSet {
 
     /// The byte, if the set has just one.
     pub(super) fn only(&self) -> Option<u8> {
-        let [(low, high)] = self.ranges()[..] else { return None };
-        (low == high).then_some(low)
+        let count: u32 = self.0.iter().map(|word| word.count_ones()).sum();
+        let place: u32 =
+            self.0.iter().zip([0, 64, 128, 192]).filter(|(word, _)| **word > 0).map(|(word, base)| base + word.trailing_zeros()).sum();
+        u8::try_from(place).ok().filter(|_| count == 1)
     }
 
     fn of_matching(test: impl Fn(u8) -> bool) -> Self {
@@ -119,7 +121,7 @@ pub(super) fn escape(rest: &mut &[u8]) -> Result<Piece, String> {
         b'H' => ByteSet::of_matching(|b| !is_horizontal(b)),
         b'v' => ByteSet::of_matching(is_vertical),
         b'V' => ByteSet::of_matching(|b| !is_vertical(b)),
-        b'N' if rest.first() != Some(&b'{') => ByteSet::without(b'\n'),
+        b'N' if !matches!(*rest, [b'{', next, ..] if !next.is_ascii_digit()) => ByteSet::without(b'\n'),
         b'a' => return Ok(Piece::One(0x07)),
         b'e' => return Ok(Piece::One(0x1b)),
         b'f' => return Ok(Piece::One(0x0c)),
@@ -160,6 +162,9 @@ fn hexadecimal(rest: &mut &[u8]) -> Result<u8, String> {
 /// # Errors
 /// Names a class that does not end, a range that is none, or an escape that stands for more than a set of bytes.
 pub(super) fn class(rest: &mut &[u8]) -> Result<ByteSet, String> {
+    if rest.first().is_some_and(|&kind| matches!(kind, b':' | b'.' | b'=') && posix_end(rest, kind).is_some()) {
+        return Err("a class name `[: :]` outside of a class".into());
+    }
     let is_inverted = rest.first() == Some(&b'^');
     if is_inverted {
         take(rest);
@@ -219,8 +224,16 @@ fn piece(rest: &mut &[u8]) -> Result<Piece, String> {
 
 /// Where the name that begins `[:` ends, if a `:]` follows before the class may end.
 fn posix_end(after: &[u8], kind: u8) -> Option<usize> {
-    let end = after.iter().skip(1).position(|&b| b == b']' || b == b'\\' || b == kind)? + 1;
-    (after.get(end..end + 2) == Some(&[kind, b']'][..])).then_some(end)
+    let mut at = 1;
+    loop {
+        match after.get(at..at + 2)? {
+            [b'\\', b']' | b'\\'] => at += 2,
+            [b'[', next] if *next == kind => return None,
+            [b']', _] => return None,
+            [end, b']'] if *end == kind => return Some(at),
+            _ => at += 1,
+        }
+    }
 }
 
 fn posix(name: &[u8]) -> Option<ByteSet> {
@@ -296,6 +309,7 @@ mod tests {
         assert!(written("z-a]").unwrap_err().contains("out of order"));
         assert!(written(r"a-\d]").unwrap_err().contains("ends with a set"));
         assert!(written(r"\d-a]").unwrap_err().contains("begins with a set"));
+        assert!(written(":alpha:]").unwrap_err().contains("outside of a class"));
         assert!(written("[:nope:]]").unwrap_err().contains("unknown class name"));
         assert!(written(r"\x{100}]").unwrap_err().contains("no byte"));
     }

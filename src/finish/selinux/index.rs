@@ -130,3 +130,35 @@ fn literal(regex: &str) -> Option<Vec<u8>> {
     }
     Some(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(regexes: &[&str]) -> Index {
+        let mut builder = Builder::default();
+        for (number, regex) in (0..).zip(regexes) {
+            builder.add(regex, FileKind::Any, Some(number)).unwrap();
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn the_last_matching_regex_wins_whatever_its_prefix() {
+        let index = index(&["/.*", "/usr/lib/.*", "/usr/.*x", "/usr/li.*", "/usrlocal.*"]);
+        let number = |path: &str| index.lookup(path.as_bytes(), FileKind::Any);
+        assert_eq!(number("/usr/lib/a"), Some(Some(3)));
+        assert_eq!(number("/usr/bin/x"), Some(Some(2)));
+        assert_eq!(number("/usr/bin/y"), Some(Some(0)));
+        assert_eq!(number("/usrlocal"), Some(Some(4)));
+        assert_eq!(number("no slash"), None);
+    }
+
+    #[test]
+    fn an_escaped_letter_makes_no_literal() {
+        assert_eq!(literal(r"/a\.b\+\-c"), Some(b"/a.b+-c".to_vec()));
+        assert_eq!(literal(r"/a\d"), None);
+        assert_eq!(index(&[r"/a\d"]).lookup(b"/a7", FileKind::Any), Some(Some(0)));
+        assert_eq!(literal("/a\\"), None);
+    }
+}

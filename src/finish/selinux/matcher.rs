@@ -186,3 +186,57 @@ fn stem(text: &str) -> Option<&[u8]> {
     let is_fixed = !bytes.iter().take(end).any(|byte| br".^$?*+|[({\".contains(byte));
     bytes.get(..=end).filter(|_| is_fixed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(regex: &str, path: &str) -> bool {
+        let matcher = Matcher::new(regex).unwrap();
+        path.as_bytes().starts_with(matcher.prefix()) && matcher.matches(path.as_bytes())
+    }
+
+    #[test]
+    fn simple_endings_need_no_regex_engine() {
+        assert!(matches!(Matcher::new("/a(/.*)?").unwrap().tail, Tail::Subtree));
+        assert!(matches!(Matcher::new("/a/.+").unwrap().tail, Tail::Anything { at_least: 1 }));
+        assert!(matches!(Matcher::new("/a/[^/]*").unwrap().tail, Tail::Name { at_least: 0 }));
+        for (regex, yes, no) in [
+            ("/a(/.*)?", ["/a", "/a/", "/a/b/c"], ["/ab", "/", "/b/a"]),
+            ("/a/.+", ["/a/b", "/a//", "/a/b/c"], ["/a/", "/a", "/a."]),
+            ("/a/[^/]*", ["/a/", "/a/b", "/a/.b"], ["/a/b/", "/a", "/a/b/c"]),
+            ("/a/[^/]+", ["/a/x", "/a/b", "/a/.b"], ["/a/b/", "/a/", "/a/b/c"]),
+        ] {
+            assert!(yes.iter().all(|path| matches(regex, path)), "{regex}");
+            assert!(!no.iter().any(|path| matches(regex, path)), "{regex}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_ends_before_what_a_quantifier_applies_to() {
+        assert_eq!(Matcher::new("/abc?d").unwrap().prefix(), b"/ab");
+        assert_eq!(Matcher::new(r"/a\+b.*").unwrap().prefix(), b"/a+b");
+        assert_eq!(Matcher::new("/a|/b").unwrap().prefix(), b"");
+        assert_eq!(Matcher::new("/usr/a|/b").unwrap().prefix(), b"/usr/");
+        assert_eq!(Matcher::new("/(?i)abc").unwrap().prefix(), b"");
+    }
+
+    #[test]
+    fn the_first_component_must_be_the_same_before_the_regex_is_asked() {
+        assert!(!matches("/srv/?", "/srv"));
+        assert!(matches("/srv/?x", "/srv/x"));
+        assert!(!matches("/srv/?x", "/srvx"));
+        assert!(matches("/srv/www/?", "/srv/www"));
+    }
+
+    #[test]
+    fn what_the_parser_accepts_without_counted_quantifiers_always_compiles() {
+        let deep = format!("/{}a{}", "(x|".repeat(50), ")*b".repeat(50));
+        for regex in
+            [format!("/{}", "[a-zA-Z0-9]?".repeat(300)), format!("/{}", ".*".repeat(2000)), format!("/{}", "(.|)+".repeat(800)), deep]
+        {
+            let (Tail::Rest(lazy) | Tail::Whole(lazy)) = Matcher::new(&regex).unwrap().tail else { panic!("{regex} needs no engine") };
+            assert!(lazy.regex().is_some(), "{regex}");
+        }
+    }
+}

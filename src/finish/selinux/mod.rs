@@ -11,6 +11,7 @@ mod byteset;
 mod contexts;
 mod index;
 mod matcher;
+mod parser;
 mod pattern;
 mod policy;
 
@@ -174,4 +175,25 @@ fn tidy(path: &[u8]) -> Cow<'_, [u8]> {
         }
     }
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_read_as_they_are_written() {
+        for text in ["auto", "from-tree", "none", "policy=/a b/file_contexts"] {
+            assert_eq!(text.parse::<Mode>().unwrap().to_string(), text);
+        }
+        assert!("policy=".parse::<Mode>().is_err());
+        assert!("Auto".parse::<Mode>().is_err());
+    }
+
+    #[test]
+    fn doubled_and_last_slashes_do_not_count() {
+        for (path, tidied) in [("/", "/"), ("//", "/"), ("///", "/"), ("/a//b///", "/a/b"), ("/a/", "/a"), ("/a", "/a"), ("", "")] {
+            assert_eq!(tidy(path.as_bytes()), tidied.as_bytes(), "{path}");
+        }
+    }
 }

@@ -1,15 +1,13 @@
-//! Reads the PCRE2 regex of a spec and says the same in the words of Rust's `regex`, or names what cannot be said.
+//! The PCRE2 regex of a spec as a tree, and the same in the words of Rust's `regex`.
 //!
 //! The two dialects agree on little more than the looks (`a*+`, `[a[b]`, `[a&&b]`, `\<` mean different things), so nothing is
 //! passed through: a pattern is parsed by PCRE2's rules (`pcre2pattern(3)`) and written anew, sets of bytes spelled out.
 
-use super::byteset::{ByteSet, Piece};
+use super::byteset::ByteSet;
+use super::parser::Parser;
 
 /// Longer patterns are refused by libselinux too (3.8 and newer).
 const MAX_LENGTH: usize = 4095;
-
-/// Groups within groups; PCRE2's own limit is 250.
-const MAX_DEPTH: usize = 200;
 
 /// A sequence of items; alternatives are several of them.
 pub(super) type Sequence = Vec<Item>;
@@ -35,7 +33,8 @@ impl Repeat {
     pub(super) const ANY: Self = Self { min: 0, max: None };
     pub(super) const SOME: Self = Self { min: 1, max: None };
 
-    fn is_counted(self) -> bool {
+    /// Whether it is a quantifier with numbers.
+    pub(super) fn is_counted(self) -> bool {
         !matches!(self, Self::ONCE | Self::OPTIONAL | Self::ANY | Self::SOME)
     }
 }
@@ -69,236 +68,8 @@ impl Pattern {
         if text.len() > MAX_LENGTH {
             return Err(format!("a regex of more than {MAX_LENGTH} bytes"));
         }
-        let mut parser = Parser { rest: text.as_bytes(), depth: 0, is_plain: true, is_counted: false };
-        let alternatives = parser.alternatives()?;
-        match parser.rest {
-            [] => Ok(Self { alternatives, is_plain: parser.is_plain, is_counted: parser.is_counted }),
-            _ => Err("a `)` without its `(`".into()),
-        }
+        Parser::new(text.as_bytes()).pattern()
     }
-}
-
-struct Parser<'a> {
-    rest: &'a [u8],
-    depth: usize,
-    is_plain: bool,
-    is_counted: bool,
-}
-
-impl Parser<'_> {
-    fn eat(&mut self, token: &[u8]) -> bool {
-        match self.rest.strip_prefix(token) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn next(&mut self) -> Option<u8> {
-        let (&byte, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(byte)
-    }
-
-    fn alternatives(&mut self) -> Result<Vec<Sequence>, String> {
-        let mut all = vec![self.sequence()?];
-        while self.eat(b"|") {
-            all.push(self.sequence()?);
-        }
-        Ok(all)
-    }
-
-    fn sequence(&mut self) -> Result<Sequence, String> {
-        let mut items = Sequence::new();
-        while !matches!(self.rest.first(), None | Some(b'|' | b')')) {
-            let Some(atom) = self.atom()? else { continue };
-            let repeat = self.repeat()?;
-            self.is_counted |= repeat.is_counted();
-            if repeat != Repeat::ONCE && matches!(atom, Atom::Zero(_)) {
-                return Err("a quantifier after an assertion or flag".into());
-            }
-            items.push(Item { atom, repeat });
-        }
-        Ok(items)
-    }
-
-    /// The next atom; `None` for what says nothing, such as a comment.
-    fn atom(&mut self) -> Result<Option<Atom>, String> {
-        let Some(byte) = self.next() else { return Ok(None) };
-        let set = match byte {
-            b'(' => return self.group(),
-            b'^' => return Ok(Some(self.place("^"))),
-            b'$' => return Ok(Some(self.place("$"))),
-            b'.' => ByteSet::all(),
-            b'[' => self.class()?,
-            b'\\' => match self.rest.first() {
-                Some(b'b') => return Ok(Some(self.escaped_place(r"\b"))),
-                Some(b'B') => return Ok(Some(self.escaped_place(r"\B"))),
-                Some(b'A') => return Ok(Some(self.escaped_place(r"\A"))),
-                Some(b'z' | b'Z') => return Ok(Some(self.escaped_place(r"\z"))),
-                _ => self.escape()?,
-            },
-            b'*' | b'+' | b'?' => return Err("a quantifier with nothing before it".into()),
-            b'{' if counted(self.rest)?.is_some() => return Err("a quantifier with nothing before it".into()),
-            _ => ByteSet::of(byte),
-        };
-        Ok(Some(Atom::Byte(Box::new(set))))
-    }
-
-    fn place(&mut self, rust: &'static str) -> Atom {
-        self.is_plain = false;
-        Atom::Zero(rust)
-    }
-
-    fn escaped_place(&mut self, rust: &'static str) -> Atom {
-        self.next();
-        self.place(rust)
-    }
-
-    fn repeat(&mut self) -> Result<Repeat, String> {
-        let Some(repeat) = self.quantifier()? else { return Ok(Repeat::ONCE) };
-        if self.eat(b"+") {
-            return Err("a possessive quantifier".into());
-        }
-        // Lazy or greedy is no matter when all that is asked is whether the whole path matches.
-        self.eat(b"?");
-        if self.quantifier()?.is_some() {
-            return Err("a quantifier after a quantifier".into());
-        }
-        Ok(repeat)
-    }
-
-    fn quantifier(&mut self) -> Result<Option<Repeat>, String> {
-        Ok(Some(match self.rest.first() {
-            Some(b'*') => self.taken(1, Repeat::ANY),
-            Some(b'+') => self.taken(1, Repeat::SOME),
-            Some(b'?') => self.taken(1, Repeat::OPTIONAL),
-            Some(b'{') => match counted(self.rest.get(1..).unwrap_or_default())? {
-                Some((length, repeat)) => self.taken(1 + length, repeat),
-                None => return Ok(None),
-            },
-            _ => return Ok(None),
-        }))
-    }
-
-    fn taken(&mut self, length: usize, repeat: Repeat) -> Repeat {
-        self.rest = self.rest.get(length..).unwrap_or_default();
-        repeat
-    }
-
-    fn group(&mut self) -> Result<Option<Atom>, String> {
-        let mut flag = None;
-        if self.eat(b"*") {
-            return Err("a verb `(*...)`".into());
-        } else if self.eat(b"?") {
-            if self.eat(b"#") {
-                while self.next().ok_or("a comment without its `)`")? != b')' {}
-                return Ok(None);
-            }
-            flag = self.group_kind()?;
-            if flag.is_some() && self.eat(b")") {
-                return Ok(flag.map(Atom::Zero));
-            }
-        }
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(format!("more than {MAX_DEPTH} groups within each other"));
-        }
-        let mut inner = self.alternatives()?;
-        self.depth -= 1;
-        if !self.eat(b")") {
-            return Err("a `(` without its `)`".into());
-        }
-        if let Some((flag, first)) = flag.zip(inner.first_mut()) {
-            first.insert(0, Item { atom: Atom::Zero(flag), repeat: Repeat::ONCE });
-        }
-        Ok(Some(Atom::Group(inner)))
-    }
-
-    /// What stands between `(?` and the group's content; the flag it sets, if it does.
-    fn group_kind(&mut self) -> Result<Option<&'static str>, String> {
-        for (token, name) in [
-            (&b"="[..], "lookahead `(?=...)`"),
-            (b"!", "negative lookahead `(?!...)`"),
-            (b"<=", "lookbehind `(?<=...)`"),
-            (b"<!", "negative lookbehind `(?<!...)`"),
-            (b">", "an atomic group `(?>...)`"),
-            (b"(", "a conditional group `(?(...)...)`"),
-            (b"R", "recursion `(?R)`"),
-            (b"&", "recursion `(?&...)`"),
-            (b"P>", "recursion `(?P>...)`"),
-            (b"P=", "a back-reference `(?P=...)`"),
-            (b"C", "a callout `(?C...)`"),
-        ] {
-            if self.eat(token) {
-                return Err(name.into());
-            }
-        }
-        // Without back-references, captures and branch resets are plain groups.
-        if self.eat(b":") || self.eat(b"|") {
-            return Ok(None);
-        }
-        for (open, close) in [(&b"P<"[..], b'>'), (b"<", b'>'), (b"'", b'\'')] {
-            if self.eat(open) {
-                while self.next().ok_or("a group name without its end")? != close {}
-                return Ok(None);
-            }
-        }
-        self.is_plain = false;
-        for (token, rust) in [(&b"i"[..], "(?i)"), (b"-i", "(?-i)"), (b"s", "(?s)")] {
-            let before = self.rest;
-            if self.eat(token) {
-                if self.rest.first() == Some(&b')') || self.eat(b":") {
-                    return Ok(Some(rust));
-                }
-                self.rest = before;
-            }
-        }
-        let shown: String = self.rest.iter().take(8).map(|&byte| char::from(byte)).collect();
-        Err(format!("the group or flags at `(?{shown}`"))
-    }
-
-    /// The set after a backslash outside a class.
-    fn escape(&mut self) -> Result<ByteSet, String> {
-        match super::byteset::escape(&mut self.rest)? {
-            Piece::One(byte) => Ok(ByteSet::of(byte)),
-            Piece::Set(set) => Ok(set),
-        }
-    }
-
-    fn class(&mut self) -> Result<ByteSet, String> {
-        super::byteset::class(&mut self.rest)
-    }
-}
-
-/// The counted quantifier whose text after `{` begins here, and how long it is with its `}`; else the brace means itself.
-fn counted(rest: &[u8]) -> Result<Option<(usize, Repeat)>, String> {
-    let Some(end) = rest.iter().position(|&byte| byte == b'}') else { return Ok(None) };
-    let inside = rest.get(..end).unwrap_or_default();
-    let number = |digits: &[u8]| -> Option<u32> {
-        let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-        std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
-    };
-    let mut parts = inside.splitn(2, |&byte| byte == b',');
-    let (low, high) = (parts.next().unwrap_or_default(), parts.next());
-    if low.is_empty() && high.and_then(number).is_some() {
-        return Err("`{,n}`, whose meaning depends on the version of PCRE2".into());
-    }
-    let Some(min) = number(low) else { return Ok(None) };
-    let max = match high {
-        None => Some(min),
-        Some([]) => None,
-        Some(digits) => match number(digits) {
-            Some(max) => Some(max),
-            None => return Ok(None),
-        },
-    };
-    if max.is_some_and(|max| max < min) || min > 65_535 || max.is_some_and(|max| max > 65_535) {
-        return Err("a quantifier whose numbers are out of order or too large".into());
-    }
-    Ok(Some((end + 1, Repeat { min, max })))
 }
 
 /// Writes alternatives in the syntax of Rust's `regex` with `unicode(false)` and `dot_matches_new_line(true)`.
@@ -352,7 +123,8 @@ mod tests {
     fn what_both_dialects_know_is_written_in_rusts() {
         assert_eq!(rust(r"/a\.b(/.*)?"), r"/a\.b(?:/.*)?");
         assert_eq!(rust(r"/(?<n>x)(?#c)(?:y|)+?z{2}{"), r"/(?:x)(?:y|)+z{2,2}\{");
-        assert_eq!(rust("/(?i)a(?s:b)"), "/(?i)a(?:(?s)b)");
+        assert_eq!(rust("/(?i)a(?s:b)(?i:)+"), "/(?i)a(?:(?s)b)(?:(?i))+");
+        assert_eq!(rust("/a(?#c)*(?#)"), "/a*");
         assert_eq!(rust(r"^/x\b$\z"), r"^/x\b$\z");
         assert_eq!(rust(r"/\x41\x{2d}[^/]\<"), r"/A\-[^/]<");
     }

@@ -1,4 +1,6 @@
 //! Finds the policy of an image tree, or of the host, and reads its files; nothing in a tree can lead the reading out of it.
+//!
+//! Only the text form is read. libselinux may prefer `.bin`, but that is the same text, compiled for one version of PCRE2.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -108,7 +110,7 @@ pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
 /// Fails if `file` is not there, if only its compiled form is, or if a file cannot be read.
 pub(super) fn sources_beside(file: &Path) -> Result<Sources> {
     read_all(file, read_outside)?
-        .ok_or_else(|| Failure::new(ExitCode::Unexpected, format!("reading SELinux file contexts {}: no such file", file.display())).into())
+        .ok_or_else(|| Failure::new(ExitCode::Usage, format!("reading SELinux file contexts {}: no such file", file.display())).into())
 }
 
 fn read_all(base: &Path, read: impl Fn(&Path) -> Result<Option<Source>>) -> Result<Option<Sources>> {
@@ -177,4 +179,28 @@ fn read_regular(file: File, name: PathBuf) -> Result<Source> {
         return Err(refused(&format!("larger than {} MiB", SIZE_LIMIT >> 20)).into());
     }
     Ok(Source { name, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> (Enforcement, String) {
+        let config = Config::parse(text.as_bytes());
+        (config.enforcement, config.policy)
+    }
+
+    #[test]
+    fn a_configuration_is_read_as_libselinux_reads_it() {
+        assert_eq!(config("#SELINUX=disabled\nSELINUX= Enforcing\nSELINUXTYPE=mls\t\r\n"), (Enforcement::Enforcing, "mls".into()));
+        assert_eq!(config("SELINUX=permissive\nSELINUX=enforcing"), (Enforcement::Permissive, "targeted".into()));
+        assert_eq!(config("SELINUX=nonsense\nSELINUX=disabled"), (Enforcement::Disabled, "targeted".into()));
+        assert_eq!(config("selinuxtype=a\nSELINUXTYPE=b\nSETLOCALDEFS=0"), (Enforcement::Disabled, "b".into()));
+    }
+
+    #[test]
+    fn a_missing_file_of_the_host_is_a_mistake_of_usage() {
+        let error = sources_beside(Path::new("/nonexistent/file_contexts")).unwrap_err();
+        assert_eq!(crate::error::exit_code(&error), ExitCode::Usage);
+    }
 }
