@@ -241,8 +241,10 @@ fn fill(
         reserved += plan.installed_size();
         // A tenth above what the packages say: the rpmdb, the initramfs and what scriptlets make.
         workdir.reserve(reserved + reserved / 10 + (64 << 20))?;
-        let staging = free_space(Path::new("/var/tmp")).unwrap_or(u64::MAX);
-        let _ = staging;
+        let cache = free_space(&options.cache)?;
+        if cache < (64 << 20) {
+            return Err(Failure::new(ExitCode::Space, format!("the package cache {} has only {} free", options.cache.display(), bytes(cache))).hint("name a larger place: --cache DIR").into());
+        }
         initramfs::prepare(&InstallRoot::open(&root)?, settings.finish.initramfs, contents(plan))
     })
 }
@@ -412,8 +414,8 @@ fn manifest(
         builder: artifact::Builder { osimg: env!("CARGO_PKG_VERSION").into(), package_manager: filled.manager.clone() },
         recipe: artifact::Input {
             name: recipe.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-            text: recipe.script.source.clone(),
-            sha256: hex(&Sha256::digest(recipe.script.source.as_bytes())),
+            text: recipe.script.source().to_owned(),
+            sha256: hex(&Sha256::digest(recipe.script.source().as_bytes())),
         },
         settings: json!(recipe.settings),
         os_release: os_release(root)?,

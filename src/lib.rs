@@ -13,11 +13,23 @@
 //!
 //! Steps never call each other sideways; [`build`] alone knows the order.
 
-pub mod archive;
 pub mod cli;
-pub mod error;
-pub mod finish;
-pub mod process;
+
+pub mod build;
+
 pub mod recipe;
-pub mod report;
 pub mod sandbox;
+
+pub mod packages;
+
+pub mod finish;
+
+pub mod archive;
+
+pub mod registry;
+
+pub mod artifact;
+pub mod error;
+pub mod process;
+pub mod report;
+pub mod workdir;

@@ -1,21 +1,136 @@
-//! The command line.
+//! The command line: one file a verb. Clap's types stay here and become validated options at the door.
+
+mod build;
+mod doctor;
+mod overrides;
+mod pack;
+mod plan;
+mod shell;
+
+use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
+
+use crate::error::{self, Result};
+use crate::process;
+use crate::report::{Color, Report, Verbosity};
+use crate::sandbox::{INIT_VERB, NAMESPACES_VERB, Network, Terminal, init_main, namespaces_main};
+
+/// Builds OS tarballs for bare metal.
+#[derive(Debug, Parser)]
+#[command(name = "osimg", version, about, max_term_width = 100, help_expected = true)]
+struct Cli {
+    #[command(flatten)]
+    talk: Talk,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How much is said, and in which form.
+#[derive(Debug, Args)]
+struct Talk {
+    /// Print a machine-readable result on stdout
+    #[arg(long, global = true)]
+    json: bool,
+    /// Show child commands, ready to paste, and what they print
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// When to use colours on stderr
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build a recipe into an OS tarball and publish it
+    Build(build::Build),
+    /// Show what a build would do; needs no root
+    Plan(plan::PlanArgs),
+    /// Write a tree that stands already as a tarball
+    Pack(pack::Pack),
+    /// Enter a kept install root in the same sandbox
+    Shell(shell::Shell),
+    /// Say what this host can and cannot do, and what mends it
+    Doctor(doctor::Doctor),
+}
+
 /// Runs the program.
+#[must_use]
 pub fn main() -> ExitCode {
-    use crate::sandbox::*;
-    let args: Vec<String> = std::env::args().collect();
-    if args.get(1).map(String::as_str) == Some(NAMESPACES_VERB) {
-        let n = if args[2] == "host" { Network::Host } else { Network::None };
-        let t = if args[3] == "shared" { Terminal::Shared } else { Terminal::None };
-        return match namespaces_main(n, t, args[4].parse().unwrap()) { Ok(c) => ExitCode::from(c as u8), Err(e) => { eprintln!("{e:#}"); ExitCode::FAILURE } };
+    if let Some(code) = sandbox_stage() {
+        return code;
     }
-    if args.get(1).map(String::as_str) == Some(INIT_VERB) {
-        return match init_main() { Ok(c) => ExitCode::from(c as u8), Err(e) => { eprintln!("{e:#}"); ExitCode::FAILURE } };
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not errors; where nobody reads them, nobody misses them.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(error::ExitCode::Usage as u8) } else { ExitCode::SUCCESS };
+        }
+    };
+    let verbosity = match (cli.talk.quiet, cli.talk.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (false, true) => Verbosity::Verbose,
+        (false, false) => Verbosity::Normal,
+    };
+    let report = Report::new(verbosity, cli.talk.color);
+    let result = process::catch_signals().and_then(|()| match &cli.verb {
+        Verb::Build(args) => args.run(&report, cli.talk.json),
+        Verb::Plan(args) => args.run(&report, cli.talk.json),
+        Verb::Pack(args) => args.run(&report, cli.talk.json),
+        Verb::Shell(args) => args.run(&report),
+        Verb::Doctor(args) => args.run(&report, cli.talk.json),
+    });
+    match result {
+        Ok(code) => ExitCode::from(code as u8),
+        Err(failure) => {
+            report.error(&error::render(&failure));
+            ExitCode::from(error::exit_code(&failure) as u8)
+        }
     }
-    let root = std::path::PathBuf::from(&args[1]);
-    let scratch = std::path::PathBuf::from(&args[2]);
-    let net = if args[3] == "host" { Network::Host } else { Network::None };
-    let plan = Plan { root, scratch, view: View::Tools, network: net, devices: Devices::Private, terminal: Terminal::None, hostname: "osimg".into(),
-        mounts: { let mut m = tools(std::path::Path::new("/"), net); for (a,b,w) in [("/tmp/req.json","/osimg/request.json",false),("/work/main/src/packages/dnf4.py","/osimg/dnf4.py",false),("/tmp/sb/cache","/osimg/cache",true),("/var/tmp/realos/RPM-GPG-KEY-realos","/osimg/keys/0.asc",false),("/var/tmp/realos","/var/tmp/realos",false)] { m.push(Mount::Bind{source:a.into(),target:b.into(),access: if w {Access::ReadWrite} else {Access::ReadOnly}}) } m }, command: crate::process::CommandLine::new(args[4..].to_vec()).env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin") };
-    match Sandbox::run(&plan, Limits::default(), &mut |s, l| { println!("{s:?} {l}"); Ok(()) }) { Ok(o) => { println!("{o:?}"); ExitCode::SUCCESS } Err(e) => { eprintln!("{}", crate::error::render(&e)); ExitCode::FAILURE } }
+}
+
+/// The two verbs by which osimg starts itself inside the sandbox; they are not for people and know no options.
+fn sandbox_stage() -> Option<ExitCode> {
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let result = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [_, NAMESPACES_VERB, network, terminal, parent] => {
+            let network = if *network == "host" { Network::Host } else { Network::None };
+            let terminal = if *terminal == "shared" { Terminal::Shared } else { Terminal::None };
+            parent.parse().map_err(anyhow::Error::from).and_then(|parent| namespaces_main(network, terminal, parent))
+        }
+        [_, INIT_VERB] => init_main(),
+        _ => return None,
+    };
+    Some(match result {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(failure) => {
+            eprintln!("osimg: {failure:#}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// Prints a result on stdout; a closed pipe is the reader's choice, anything else an error.
+fn print(text: &str) -> Result<()> {
+    use anyhow::Context;
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("writing to standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_its_help() {
+        Cli::command().debug_assert();
+    }
 }

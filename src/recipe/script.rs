@@ -22,6 +22,12 @@ pub struct Script {
 }
 
 impl Script {
+    /// The text that it was parsed from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Parses a recipe's text; `file` is its name in messages.
     ///
     /// # Errors

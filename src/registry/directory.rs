@@ -100,7 +100,7 @@ impl Directory {
         for (format, _) in &names.suffix {
             files.push((*format, Pending::create(&self.path, &names.tarball(*format))?));
         }
-        Ok(Staged { folder: self.path.clone(), names, files, lock })
+        Ok(Staged { folder: self.path.clone(), names, files, _lock: lock })
     }
 
     fn lock(&self, stem: &str) -> Result<Lock> {
@@ -219,7 +219,7 @@ pub struct Staged {
     folder: PathBuf,
     names: Names,
     files: Vec<(Format, Pending)>,
-    lock: Lock,
+    _lock: Lock,
 }
 
 /// Where an artifact's files are.
@@ -294,8 +294,23 @@ impl Staged {
             tarballs: tarballs.iter().map(|t| self.folder.join(&t.file)).collect(),
             manifest: manifest.target.clone(),
         };
-        drop(self.lock);
         Ok(published)
+    }
+
+    /// Makes the one tarball appear alone, without checksum files, links and manifest.
+    ///
+    /// # Errors
+    /// On any failure to write; a file of the same name that was there before is then still there.
+    pub fn place(mut self, tarballs: &[Tarball]) -> Result<PathBuf> {
+        for (_, file) in &mut self.files {
+            file.settle()?;
+        }
+        for (_, file) in &mut self.files {
+            file.appear()?;
+        }
+        sync_folder(&self.folder)?;
+        let tarball = tarballs.first().context("an archive without a tarball")?;
+        Ok(self.folder.join(&tarball.file))
     }
 
     fn links(&self, tarballs: &[Tarball]) -> Result<()> {

@@ -1,0 +1,82 @@
+//! `osimg build`: the recipe becomes a published tarball.
+
+use clap::Args;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use super::overrides::Overrides;
+use crate::build::{self, Options};
+use crate::error::{ExitCode, Failure, Result};
+use crate::registry::Address;
+use crate::report::Report;
+use crate::sandbox::Devices;
+use crate::workdir::{Keep, Place};
+
+#[derive(Debug, Args)]
+pub(super) struct Build {
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Write this file; its suffix chooses the format
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["registry", "formats"])]
+    output: Option<PathBuf>,
+    /// Where to publish [default: dir:out, or url under [registry] in the settings]
+    #[arg(long, value_name = "ADDRESS")]
+    registry: Option<Address>,
+    /// Worker threads [default: one a core]
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Folder of downloaded packages and metadata
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
+    cache: PathBuf,
+    /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
+    #[arg(long, value_name = "DIR", default_value = "auto")]
+    workdir: PathBuf,
+    /// Keep the workdir for `osimg shell`
+    #[arg(long, value_enum, default_value = "never", value_name = "WHEN")]
+    keep: Keep,
+    /// The /dev that scriptlets see
+    #[arg(long = "dev", value_enum, default_value = "private", value_name = "KIND")]
+    devices: Devices,
+}
+
+impl Build {
+    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let step = report.step("reading the recipe");
+        let decided = self.overrides.decide()?;
+        let lowered = decided.recipe.script.lower()?;
+        for diagnostic in &lowered.diagnostics {
+            super::plan::tell(report, &decided.recipe.path, diagnostic);
+        }
+        step.finish(&format!("{} in {}", super::plan::count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
+        let options = Options {
+            registry: self.registry(&decided.recipe.settings)?,
+            output: self.output.clone(),
+            formats: decided.formats,
+            level: decided.level,
+            jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            selinux: decided.selinux,
+            cache: self.cache.clone(),
+            workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
+            keep: self.keep,
+            devices: self.devices,
+            source_date_epoch: decided.source_date_epoch,
+        };
+        let artifact = build::build(&decided.recipe, &lowered.transactions, &options, report)?;
+        if json {
+            super::print(&serde_json::to_string_pretty(&artifact)?)?;
+        } else {
+            for path in &artifact.tarballs {
+                super::print(&path.display().to_string())?;
+            }
+        }
+        Ok(ExitCode::Done)
+    }
+
+    fn registry(&self, settings: &crate::recipe::Settings) -> Result<Address> {
+        match (&self.registry, &settings.registry.url) {
+            (Some(address), _) => Ok(address.clone()),
+            (None, Some(url)) => url.parse().map_err(|why: String| Failure::new(ExitCode::Recipe, format!("reading url under [registry]: {why}")).into()),
+            (None, None) => Ok(Address::Directory("out".into())),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `osimg doctor`: what this host can and cannot do, tried for real, and the command that mends it.
+
+use clap::Args;
+use serde::Serialize;
+use std::path::Path;
+
+use crate::build::image_plan;
+use crate::error::{ExitCode, Result};
+use crate::packages;
+use crate::process::{CommandLine, find_program};
+use crate::recipe::ManagerChoice;
+use crate::report::Report;
+use crate::sandbox::{Devices, Limits, Network, Sandbox, View, tools};
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {}
+
+/// One thing that was tried.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// What was tried.
+    check: String,
+    /// Whether it works.
+    works: bool,
+    /// What was found.
+    found: String,
+    /// The command that mends it.
+    cure: Option<String>,
+}
+
+impl Doctor {
+    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let findings = vec![root(), package_manager(), rpm(), sandbox(), space(Path::new("/var/tmp"), 3 << 30), memory()];
+        let healthy = findings.iter().all(|f| f.works);
+        if json {
+            super::print(&serde_json::to_string_pretty(&serde_json::json!({ "healthy": healthy, "findings": findings }))?)?;
+        } else {
+            for finding in &findings {
+                let mark = if finding.works { "ok     " } else { "MISSING" };
+                super::print(&format!("{mark} {}: {}", finding.check, finding.found))?;
+                if let Some(cure) = &finding.cure {
+                    super::print(&format!("        mend it: {cure}"))?;
+                }
+            }
+        }
+        if !healthy {
+            report.note("this host cannot build yet");
+        }
+        Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
+    }
+}
+
+fn finding(check: &str, works: bool, found: impl Into<String>, cure: &str) -> Finding {
+    Finding { check: check.into(), works, found: found.into(), cure: (!works).then(|| cure.to_owned()) }
+}
+
+fn root() -> Finding {
+    let root = nix::unistd::geteuid().is_root();
+    finding("privilege", root, if root { "running as root" } else { "not root" }, "run osimg with sudo")
+}
+
+fn package_manager() -> Finding {
+    match packages::open(ManagerChoice::Auto) {
+        Ok(manager) => finding("package manager", true, manager.description(), ""),
+        Err(error) => finding("package manager", false, error.to_string(), "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)"),
+    }
+}
+
+fn rpm() -> Finding {
+    match find_program("rpm") {
+        Some(path) => finding("rpm", true, path.display().to_string(), ""),
+        None => finding("rpm", false, "there is none", "apt-get install rpm   (or: dnf install rpm)"),
+    }
+}
+
+/// Makes a sandbox with everything a build uses and runs a program in it.
+fn sandbox() -> Finding {
+    let attempt = || -> Result<String> {
+        let dir = tempfile::tempdir_in("/var/tmp")?;
+        let (root, scratch) = (dir.path().join("root"), dir.path().join("scratch"));
+        std::fs::create_dir(&root)?;
+        std::fs::create_dir(&scratch)?;
+        let mut plan = image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
+        plan.view = View::Tools;
+        plan.mounts = tools(Path::new("/"), Network::None);
+        let outcome = Sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))?;
+        Ok(outcome.describe())
+    };
+    match attempt() {
+        Ok(status) => finding("sandbox", status == "exit status 0", format!("namespaces, mounts, pivot_root, capabilities, seccomp: {status}"), "look at the kernel's log"),
+        Err(error) => finding("sandbox", false, format!("{error:#}"), "run as root on a host (or in a container) that may mount: docker run --privileged, podman run --privileged"),
+    }
+}
+
+fn space(path: &Path, wanted: u64) -> Finding {
+    let say = crate::report::bytes;
+    match crate::workdir::free_space(path) {
+        Ok(free) => finding("space for the workdir", free >= wanted, format!("{} free in {}", say(free), path.display()), "name a larger place: --workdir DIR"),
+        Err(error) => finding("space for the workdir", false, format!("{error:#}"), "name another place: --workdir DIR"),
+    }
+}
+
+fn memory() -> Finding {
+    let kib = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| text.lines().find_map(|l| l.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()))
+        .unwrap_or(0);
+    finding("memory", kib > 512 << 10, format!("{} available", crate::report::bytes(kib << 10)), "free some memory: 512 MiB are needed")
+}

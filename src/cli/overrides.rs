@@ -1,0 +1,130 @@
+//! Options that build and plan share: what the person says over the settings.
+
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+use crate::archive::{Format, Level};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::recipe::{Key, KeySource, ManagerChoice, Recipe, Repository, RepositorySource, Settings, checked_fingerprint, checked_repository_id, checked_url, parse_duration};
+
+/// What the person says over the settings.
+#[derive(Debug, Args)]
+pub(super) struct Overrides {
+    /// The recipe: a .yum file in dnf shell's language
+    #[arg(value_name = "RECIPE")]
+    pub recipe: PathBuf,
+    /// Settings file, instead of the .toml beside the recipe
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Add a repository (can be repeated)
+    #[arg(long = "repo", value_name = "ID=URL")]
+    pub repositories: Vec<String>,
+    /// Pin a signing key (can be repeated)
+    #[arg(long = "key", value_name = "FILE=FINGERPRINT")]
+    pub keys: Vec<String>,
+    /// What $releasever stands for in repositories' URLs
+    #[arg(long, value_name = "VERSION")]
+    pub releasever: Option<String>,
+    /// The image's architecture
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Which package manager to use
+    #[arg(long, value_name = "NAME", value_parser = ["auto", "dnf4", "dnf5", "yum", "microdnf"])]
+    pub package_manager: Option<String>,
+    /// Format of the tarball: tgz, tbz, txz or tar (can be repeated: several from one pass)
+    #[arg(long = "format", value_name = "FORMAT")]
+    pub formats: Vec<Format>,
+    /// How hard to compress: fast, default, best, or the format's own number
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<Level>,
+    /// Where SELinux labels come from: auto, from-tree, none or policy=FILE_CONTEXTS
+    #[arg(long, value_name = "SOURCE")]
+    pub selinux: Option<crate::finish::selinux::Mode>,
+    /// The latest time a file may carry, in seconds since 1970
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", hide_env_values = true)]
+    pub source_date_epoch: Option<i64>,
+    /// Limit on each phase of a transaction, such as 30m
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+}
+
+/// A recipe with everything decided.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub recipe: Recipe,
+    pub formats: Vec<Format>,
+    pub level: Level,
+    pub selinux: crate::finish::selinux::Mode,
+    pub source_date_epoch: Option<i64>,
+}
+
+impl Overrides {
+    /// Reads the recipe and its settings and lays the options over them.
+    pub fn decide(&self) -> Result<Decided> {
+        let mut recipe = Recipe::load(&self.recipe, self.settings.as_deref())?;
+        self.repositories(&mut recipe.settings)?;
+        self.keys(&mut recipe.settings)?;
+        let packages = &mut recipe.settings.packages;
+        packages.releasever = self.releasever.clone().or(packages.releasever.take());
+        packages.arch = self.arch.clone().or(packages.arch.take());
+        if let Some(name) = &self.package_manager {
+            packages.manager = match name.as_str() {
+                "dnf4" => ManagerChoice::Dnf4,
+                "dnf5" => ManagerChoice::Dnf5,
+                "yum" => ManagerChoice::Yum,
+                "microdnf" => ManagerChoice::Microdnf,
+                _ => ManagerChoice::Auto,
+            };
+        }
+        if let Some(text) = &self.timeout {
+            packages.timeout = Some(parse_duration(text).or_fail(ExitCode::Usage, format!("reading --timeout {text}"))?);
+        }
+        let image = &recipe.settings.image;
+        let formats = match (self.formats.as_slice(), image.formats.as_slice()) {
+            ([], []) => vec![Format::Tgz],
+            ([], named) => named.iter().map(|text| text.parse()).collect::<Result<_, _>>().or_fail(ExitCode::Recipe, "reading formats under [image]")?,
+            (given, _) => given.to_vec(),
+        };
+        let level = match self.level {
+            Some(level) => level,
+            None => image.level.to_string().parse().or_fail(ExitCode::Recipe, "reading level under [image]")?,
+        };
+        let selinux = match &self.selinux {
+            Some(mode) => mode.clone(),
+            None => recipe.settings.finish.selinux.to_string().parse().or_fail(ExitCode::Recipe, "reading selinux under [finish]")?,
+        };
+        let source_date_epoch = self.source_date_epoch.or(image.source_date_epoch.and_then(|seconds| i64::try_from(seconds).ok()));
+        Ok(Decided { recipe, formats, level, selinux, source_date_epoch })
+    }
+
+    fn repositories(&self, settings: &mut Settings) -> Result<()> {
+        for text in &self.repositories {
+            let wrong = |why: String| Failure::new(ExitCode::Usage, format!("reading --repo {text}: {why}")).hint("write it as --repo ID=URL");
+            let (id, url) = text.split_once('=').ok_or_else(|| wrong("there is no '='".into()))?;
+            checked_repository_id(id).map_err(|error| wrong(error.to_string()))?;
+            let url = absolute_url(url)?;
+            checked_url(&url, Path::new(".")).map_err(|error| wrong(error.to_string()))?;
+            settings.packages.repositories.push(Repository::new(id, RepositorySource::Baseurl(vec![url])));
+        }
+        Ok(())
+    }
+
+    fn keys(&self, settings: &mut Settings) -> Result<()> {
+        for text in &self.keys {
+            let wrong = |why: String| Failure::new(ExitCode::Usage, format!("reading --key {text}: {why}")).hint("write it as --key FILE=FINGERPRINT; gpg --show-keys FILE prints the fingerprint");
+            let (file, fingerprint) = text.rsplit_once('=').ok_or_else(|| wrong("there is no '='".into()))?;
+            let fingerprint = checked_fingerprint(fingerprint).map_err(|error| wrong(error.to_string()))?;
+            settings.packages.keys.push(Key { source: KeySource::File(file.into()), fingerprint });
+        }
+        Ok(())
+    }
+}
+
+/// A folder as a URL; a URL as it is.
+fn absolute_url(text: &str) -> Result<String> {
+    if text.contains("://") {
+        return Ok(text.to_owned());
+    }
+    let folder = Path::new(text).canonicalize().or_fail(ExitCode::Usage, format!("looking for the repository's folder {text}"))?;
+    Ok(format!("file://{}", folder.display()))
+}
