@@ -92,7 +92,8 @@ fn everything_that_dnf_would_swallow_is_an_error_with_its_place_and_its_cure() {
         ("ins hello", "1:1: unknown command `ins`", "`in"),
         ("cloud-init", "1:1: unknown command `cloud-init`", "`install cloud-init`"),
         ("@core", "1:1: a name, `@core`, where a command belongs", "`install @core`"),
-        ("EOF", "1:1: unknown command `EOF`", "a line begins with a command"),
+        ("EOF", "1:1: unknown command `EOF`", "here-document"),
+        ("install a; b\n", "1:9: `a;` contains `;`", "`install a b`"),
         ("dnf -y install hello", "1:1: `dnf` begins a line", "`install hello`"),
         ("sudo dnf install hello", "1:1: `sudo` begins a line", "`install hello`"),
         ("%packages", "1:1: `%packages` is kickstart's language", "one command a line"),
@@ -228,10 +229,10 @@ fn queries_are_taken_with_a_note_and_do_nothing() {
 
 #[test]
 fn all_the_errors_of_a_recipe_are_told_at_once_in_the_order_of_their_places() {
-    let told = errors("install -a --b c,\nisntall x\nconfig installroot /\n");
+    let told = errors("install -a --b c,\nisntall -x\nconfig installroot /\n");
     let places: Vec<&str> =
         told.lines().filter_map(|line| line.strip_prefix("r.yum:")).map(|line| line.split(": ").next().unwrap()).collect();
-    assert_eq!(places, ["1:9", "1:12", "1:16", "2:1", "3:8"]);
+    assert_eq!(places, ["1:9", "1:12", "1:16", "2:1", "2:9", "3:8"]);
 }
 
 #[test]
@@ -242,7 +243,7 @@ fn errors_are_shown_with_their_line_an_underline_and_a_cure() {
         "  install cloud-init, kernel",
         "          ^^^^^^^^^^^",
         "hint: names are separated by blanks",
-        "hint: write `cloud-init`",
+        "hint: write `install cloud-init kernel`",
     ];
     assert_eq!(told, expected.join("\n"));
 

@@ -136,7 +136,7 @@ fn kinds(script: &Script) -> Vec<StatementKind> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_canonical_text_is_parsed_to_an_equal_script(lines in prop::collection::vec(line(), 1..6)) {

@@ -153,6 +153,7 @@ fn wrong_settings_are_told_with_their_place_and_a_cure() {
         ("[packages]\nexclude = [\"-x\"]".into(), "2:12: `-x` is no name", "string of its own"),
         ("[packages]\ndbpath = \"var/lib/rpm\"".into(), "2:10: `dbpath` is an absolute path inside the image", ""),
         ("[image]\nformats = [\"zip\"]".into(), "2:12: unknown format `zip`", "tar.xz"),
+        ("[image]\nformats = \"tgz\"".into(), "2:11: invalid type: string", "write a list"),
         ("[image]\nlevel = 13".into(), "2:9: `level` is", ""),
         ("[image]\nname = \"a/b\"".into(), "2:8: `a/b` cannot be the `name`", "slashes"),
         ("[[packages.repository]]\nbaseurl = \"./x\"".into(), "1:1: a repository without an `id`", "baseos"),

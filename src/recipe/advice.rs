@@ -53,6 +53,9 @@ pub(super) fn unknown_command(line: &Line<'_>, first: &Word, rest: &[Word]) -> S
             .hint(format!("write {}", quoted(&format!("install {}{tail}", lexer::quote(text)))));
     }
     let error = SyntaxError::new(first.span, format!("unknown command {}", quoted(text)));
+    if matches!(text, "EOF" | "EOT" | "END") && rest.is_empty() {
+        return error.hint("remove the line; it ends a here-document of a shell, not a recipe");
+    }
     let lower = text.to_lowercase();
     if commands::find(&lower).is_some() {
         let mut tail = tail;

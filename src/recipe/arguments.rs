@@ -93,7 +93,7 @@ fn check_shell(word: &Word) -> Result<(), SyntaxError> {
         let bare = text.trim_matches(',');
         let error =
             SyntaxError::new(word.span, format!("{} begins or ends in a comma", quoted(text))).hint("names are separated by blanks");
-        return Err(if bare.is_empty() { error } else { error.hint(format!("write {}", quoted(&quote(bare)))) });
+        return Err(if bare.is_empty() { error } else { error.replace(quote(bare)) });
     }
     if word.quoted {
         return Ok(());
@@ -110,7 +110,7 @@ fn check_shell(word: &Word) -> Result<(), SyntaxError> {
     Err(match c {
         ';' | '&' | '|' => {
             let error = error.hint("put every command on a line of its own");
-            if bare.is_empty() || bare == text { error } else { error.hint(format!("write {}", quoted(bare))) }
+            if bare.is_empty() || bare == text { error } else { error.replace(bare) }
         }
         '$' | '`' => error.hint("variables and commands are not expanded; write the name itself, or quote it if it is meant"),
         '{' | '}' => error.hint("braces are not expanded; write every name on its own"),

@@ -35,6 +35,13 @@ pub(super) enum Command {
     Refused(Refusal),
 }
 
+impl Command {
+    /// Whether package specs are all that follows.
+    pub(super) fn takes_specs(self) -> bool {
+        matches!(self, Self::Install | Self::Remove | Self::Downgrade | Self::Reinstall | Self::DistroSync | Self::Autoremove | Self::Swap)
+    }
+}
+
 /// Why a command of dnf has no place in a recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {

@@ -33,12 +33,21 @@ pub struct SyntaxError {
     pub message: String,
     /// How to mend it, each for a line of its own.
     pub hints: Vec<String>,
+    /// What to write in place of the span; the collector makes the corrected line of it.
+    replacement: Option<String>,
 }
 
 impl SyntaxError {
     /// An error at a place.
     pub fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), hints: Vec::new() }
+        Self { span, message: message.into(), hints: Vec::new(), replacement: None }
+    }
+
+    /// Has the line shown as it is with other words in this place.
+    #[must_use]
+    pub(in crate::recipe) fn replace(mut self, replacement: impl Into<String>) -> Self {
+        self.replacement = Some(replacement.into());
+        self
     }
 
     /// Adds a way to mend it.
@@ -105,8 +114,15 @@ impl<'a> Collector<'a> {
         Self { file, source, errors: Vec::new(), more: false }
     }
 
-    pub(in crate::recipe) fn push(&mut self, error: SyntaxError) {
+    pub(in crate::recipe) fn push(&mut self, mut error: SyntaxError) {
         if self.errors.len() < SHOWN_ERRORS {
+            if let Some(replacement) = error.replacement.take() {
+                let before = self.source.get(..error.span.start).unwrap_or_default();
+                let before = before.get(before.rfind('\n').map_or(0, |at| at + 1)..).unwrap_or_default();
+                let after = self.source.get(error.span.end..).unwrap_or_default().split('\n').next().unwrap_or_default();
+                let line = format!("{before}{replacement}{after}");
+                error.hints.push(format!("write {}", quoted(line.trim())));
+            }
             self.errors.push(error);
         } else {
             self.more = true;

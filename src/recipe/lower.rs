@@ -34,6 +34,7 @@ impl Script {
             context: Transaction::default(),
             pending: None,
             done: Vec::new(),
+            filled: false,
             left: Left::No,
         };
         for statement in &self.statements {
@@ -44,9 +45,9 @@ impl Script {
             lowering.diagnostics.push(Diagnostic::note(pending.last.line, text));
         }
         lowering.run();
-        let Lowering { errors, mut diagnostics, done, .. } = lowering;
+        let Lowering { errors, mut diagnostics, done, filled, .. } = lowering;
         errors.finish(()).map_err(Failure::from)?;
-        if !done.iter().any(Transaction::installs) {
+        if !filled {
             let failure =
                 Failure::new(ExitCode::Recipe, format!("{}: the recipe asks for nothing", super::diagnostic::printable(&self.file)));
             return Err(failure.hint("an image begins empty; write `group install 'Minimal Install'` or `install NAME`").into());
@@ -90,6 +91,8 @@ struct Lowering<'a> {
     context: Transaction,
     pending: Option<Pending>,
     done: Vec<Transaction>,
+    /// Whether a transaction that installs something has ended: the root is no longer empty.
+    filled: bool,
     left: Left,
 }
 
@@ -178,8 +181,9 @@ impl Lowering<'_> {
     }
 
     fn job(&mut self, span: Span, kind: &Kind) {
-        let empty = !self.done.iter().any(Transaction::installs);
-        if empty && let Some(error) = self.without_effect(span, kind) {
+        if !self.filled
+            && let Some(error) = self.without_effect(span, kind)
+        {
             self.errors.push(error);
         }
         let pending = self.pending.get_or_insert_with(|| Pending {
@@ -270,6 +274,7 @@ impl Lowering<'_> {
         let (mut files, names): (Vec<Spec>, Vec<Spec>) = (files, names);
         files.extend(names);
         transaction.install = files;
+        self.filled |= transaction.installs();
         self.done.push(transaction);
     }
 

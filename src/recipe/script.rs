@@ -11,7 +11,7 @@ use std::fmt;
 
 /// A recipe's statements, in order.
 ///
-/// `Display` writes them in canonical form, one a line, which is parsed to an equal script; comments are not kept.
+/// `Display` writes them in canonical form, one a line, which is parsed to the same statements in other places; comments are not kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
     /// The statements, in order.
@@ -80,6 +80,10 @@ impl Parser<'_> {
         let (first, rest) = words.split_first()?;
         let Some(command) = commands::find(&first.text) else {
             self.errors.push(unknown_command(line, first, rest));
+            // The names after a misspelt command are wrong or right all the same.
+            if let Some(meant) = commands::nearest(&first.text).and_then(commands::find).filter(|meant| meant.takes_specs()) {
+                self.specs(rest, meant);
+            }
             return None;
         };
         match command {

@@ -25,7 +25,7 @@ pub enum SpecKind {
     Package,
     /// A path inside the image that some package owns.
     Path,
-    /// A package file on the build host.
+    /// A package file on the build host; where a relative path begins is for the caller to say.
     File,
     /// The URL of a package file.
     Url,
@@ -289,7 +289,7 @@ impl StatementKind {
     }
 }
 
-/// The canonical line: one that is parsed to an equal statement.
+/// The canonical line: one that is parsed to the same statement, but for the places of its words.
 impl fmt::Display for StatementKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |f: &mut fmt::Formatter<'_>, head: &str, specs: &[Spec]| {

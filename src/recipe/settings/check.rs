@@ -45,6 +45,8 @@ impl Check<'_> {
         let message = error.message().lines().next().unwrap_or_default();
         let hint = if message.contains("expected a string") && (message.contains("integer") || message.contains("float")) {
             "put the value in quotes".to_owned()
+        } else if message.contains("expected a sequence") {
+            "write a list: the value between [ and ]".to_owned()
         } else if let Some((_, list)) = message.split_once("expected one of ") {
             let wrong = message.split('`').nth(1).unwrap_or_default();
             let known = list.split('`').skip(1).step_by(2);
