@@ -281,12 +281,12 @@ def resolve(base):
 
 
 def describe(base, request, groups):
-    incoming, outgoing = [], []
+    outgoing = []
     install_set = set(base.transaction.install_set) if base.transaction else set()
     reasons = {item.pkg: item.reason for item in base.transaction or ()}
     for package in sorted(install_set, key=nevra):
         kind, digest = package.chksum if package.chksum else (None, b"")
-        incoming.append(dict(
+        tell("planned", package=dict(
             nevra=nevra(package), name=package.name, epoch=package.epoch, version=package.version, release=package.release,
             arch=package.arch, repo=package.reponame, location=package.location, size=package.downloadsize, installed=package.installsize,
             built=package.buildtime, checksum="%s:%s" % (hash_name(kind), digest.hex()) if kind else None,
@@ -301,7 +301,7 @@ def describe(base, request, groups):
         query = dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
         specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({nevra(p) for p in query} & here)))
     repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision()) for repo in base.repos.iter_enabled()]
-    tell("plan", install=incoming, remove=outgoing, specs=specs, groups=groups, repositories=repositories)
+    tell("plan", remove=outgoing, specs=specs, groups=groups, repositories=repositories)
 
 
 def hash_name(kind):

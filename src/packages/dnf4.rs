@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-use super::events::{DriverError, ErrorKind, Event, TransactionPlan};
+use super::events::{DriverError, ErrorKind, Event, PlannedPackage, TransactionPlan};
 use super::verdict::FailedScriptlet;
 use super::workbench::{self, CACHE};
 use super::{Failed, Job, PackageManager};
@@ -97,7 +97,7 @@ impl Dnf4 {
     fn run(&self, job: &Job<'_>, phase: Phase, transaction: &Transaction, step: &Step<'_>) -> Result<(TransactionPlan, Vec<Failed>)> {
         let plan = self.sandbox(job, phase, Some(transaction))?;
         job.report.command(&plan.command.quoted());
-        let mut answers = Answers { step, plan: None, failed: Vec::new(), error: None, done: false, output: Tail::new(8 << 10), said: Tail::new(8 << 10), scriptlet: None };
+        let mut answers = Answers { step, planned: Vec::new(), plan: None, failed: Vec::new(), error: None, done: false, output: Tail::new(8 << 10), said: Tail::new(8 << 10), scriptlet: None };
         let outcome = Sandbox::run(&plan, job.limits(), &mut |stream, line| {
             match stream {
                 Stream::Out => answers.take(line),
@@ -243,6 +243,7 @@ fn repositories(job: &Job<'_>) -> Result<(Vec<Value>, Vec<Mount>)> {
 /// What the driver has answered so far.
 struct Answers<'a> {
     step: &'a Step<'a>,
+    planned: Vec<PlannedPackage>,
     plan: Option<TransactionPlan>,
     failed: Vec<Failed>,
     error: Option<DriverError>,
@@ -257,7 +258,8 @@ impl Answers<'_> {
         let report = self.step.report();
         match serde_json::from_str(line) {
             Ok(Event::Loading { repositories }) => self.step.item(&repositories.join(", ")),
-            Ok(Event::Plan(plan)) => self.plan = Some(*plan),
+            Ok(Event::Planned { package }) => self.planned.push(package),
+            Ok(Event::Plan(plan)) => self.plan = Some(TransactionPlan { install: std::mem::take(&mut self.planned), ..*plan }),
             Ok(Event::Download { done, total, item }) => {
                 self.step.progress(Unit::Bytes, done, total);
                 self.step.item(&item);
@@ -281,7 +283,7 @@ impl Answers<'_> {
             Ok(Event::Error(error)) => self.error = Some(error),
             Ok(Event::Done) => self.done = true,
             // A line that is no answer can only be noise of a library; what counts comes whole or not at all.
-            Err(_) => self.said.push(line),
+            Err(_) => self.said.push(&line.chars().take(500).collect::<String>()),
         }
     }
 }

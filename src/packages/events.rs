@@ -11,7 +11,12 @@ pub(super) enum Event {
         /// Their ids.
         repositories: Vec<String>,
     },
-    /// What the transaction will do.
+    /// One package that comes in.
+    Planned {
+        /// The package.
+        package: PlannedPackage,
+    },
+    /// What else the transaction will do; ends the plan.
     Plan(Box<TransactionPlan>),
     /// Bytes downloaded of all.
     Download {
@@ -119,7 +124,8 @@ pub struct AskedSpec {
 /// What a transaction will do, resolved by the package manager.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TransactionPlan {
-    /// Packages that come in.
+    /// Packages that come in; told one by one before the rest.
+    #[serde(default)]
     pub install: Vec<PlannedPackage>,
     /// NEVRAs that go out.
     pub remove: Vec<String>,

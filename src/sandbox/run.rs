@@ -63,7 +63,7 @@ impl Outcome {
 }
 
 /// The longest line that is passed on; the rest of it is dropped, so that no program can fill our memory.
-const LINE_LIMIT: usize = 64 << 10;
+const LINE_LIMIT: usize = 1 << 20;
 
 /// Runs commands by plan, one at a time.
 #[derive(Debug, Default)]
