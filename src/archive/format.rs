@@ -121,7 +121,7 @@ impl<'de> serde::Deserialize<'de> for Format {
 pub enum Level {
     /// The least CPU time.
     Fast,
-    /// No larger than the usual tool makes it at its own default.
+    /// Of an OS tree no larger than the usual tool makes it at its own default.
     #[default]
     Default,
     /// The smallest.
@@ -138,7 +138,7 @@ impl Level {
     pub fn number(self, format: Format) -> Result<u32> {
         let (range, fast, default, best) = match format {
             Format::Tar => return Ok(0),
-            Format::Tgz => (0..=12, 1, 6, 12),
+            Format::Tgz => (0..=12, 1, 5, 12),
             Format::Tbz => (1..=9, 1, 9, 9),
             Format::Txz => (0..=9, 0, 6, 9),
         };

@@ -2,7 +2,7 @@
 //!
 //! The way of a byte: [`walk`] finds the file, [`attributes`] and [`labels`] say what is known of it, [`pax`] writes its header,
 //! [`sparse`] finds its holes, [`pack`] puts all that on the [`tape`], which cuts it into blocks for each output;
-//! the [`pool`]'s threads pack the blocks ([`compress`]: [`gzip`], [`bzip2`], [`xz`]) and each [`sink`] joins, hashes and writes them.
+//! the [`pool`]'s threads pack the blocks ([`compress`]: [`gzip`], [`bzip2`], [`xz`]; [`probe`]) and each [`sink`] joins, hashes and writes them.
 //!
 //! What is promised: members start with `./`, depth first, sorted bytewise; numeric owners and ACLs; holes found by content;
 //! nothing in the bytes depends on the number of jobs, the file system, the umask, the locale or the time zone.
@@ -19,6 +19,7 @@ mod links;
 mod pack;
 mod pax;
 mod pool;
+mod probe;
 mod sink;
 mod sparse;
 mod tape;

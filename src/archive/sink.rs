@@ -108,3 +108,82 @@ impl Container {
 pub(super) fn has(start: &[u8], avoided: [u8; 2]) -> bool {
     start.get(SECTOR - 2..SECTOR) == Some(&avoided)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "the usual tools judge what is written")]
+
+    use super::*;
+    use crate::archive::tape::Tape;
+    use std::num::NonZeroUsize;
+    use std::process::{Command, Stdio};
+
+    fn packed(format: Format, avoided: [u8; 2], content: &[u8]) -> Vec<u8> {
+        let lane = Lane { format, level: 1 };
+        let pool = Pool::new(vec![lane], NonZeroUsize::MIN, &|| false);
+        let mut file = Vec::new();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| write_avoiding(avoided, &pool, 0, lane, Box::new(&mut file)));
+            scope.spawn(|| pool.pack());
+            let mut tape = Tape::new(&pool);
+            tape.put(content).unwrap();
+            tape.finish().unwrap();
+            writer.join().unwrap().unwrap();
+        });
+        file
+    }
+
+    fn unpacked(tool: &str, file: &[u8]) -> Vec<u8> {
+        let mut child = Command::new(tool).arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let output = std::thread::scope(|scope| {
+            scope.spawn(move || stdin.write_all(file).unwrap());
+            child.wait_with_output().unwrap()
+        });
+        assert!(output.status.success(), "{tool}");
+        output.stdout
+    }
+
+    fn noise(size: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let step = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        std::iter::repeat_with(step).take(size).collect()
+    }
+
+    /// Takes whatever two bytes a file has at the place for those to be avoided.
+    fn is_shifted(format: Format, tool: &str, content: &[u8]) -> bool {
+        let plain = packed(format, [0x55, 0xAA], content);
+        let Some(Ok(there)) = plain.get(510..512).map(<[u8; 2]>::try_from) else { return false };
+        let shifted = packed(format, there, content);
+        assert_ne!(shifted[510..512], there, "{format} of {} bytes", content.len());
+        assert!(shifted.len() > plain.len());
+        let padded = content.len() + 1024;
+        assert_eq!(unpacked(tool, &shifted), [content, &vec![0; padded.next_multiple_of(10_240) - content.len()]].concat());
+        true
+    }
+
+    #[test]
+    fn a_boot_signature_is_moved_away_whatever_the_format() {
+        for (format, tool) in [(Format::Tgz, "gzip"), (Format::Tbz, "bzip2"), (Format::Txz, "xz")] {
+            assert!(is_shifted(format, tool, &noise(5000)));
+            // A place in the second block: the first is all alike.
+            assert!(is_shifted(format, tool, &[vec![b'a'; 3 << 20], noise(5000)].concat()));
+        }
+    }
+
+    #[test]
+    fn a_boot_signature_is_moved_away_at_the_end_of_a_tiny_file() {
+        for (format, tool) in [(Format::Tgz, "gzip"), (Format::Tbz, "bzip2"), (Format::Txz, "xz")] {
+            let shifted = (200..520).step_by(8).filter(|size| is_shifted(format, tool, &noise(*size))).count();
+            assert!((5..40).contains(&shifted), "{format}: {shifted}");
+        }
+    }
+
+    #[test]
+    fn an_archive_that_is_not_compressed_is_left_alone() {
+        assert_eq!(packed(Format::Tar, [0, 0], &[0; 512]).len(), 10_240);
+    }
+}

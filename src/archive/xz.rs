@@ -5,6 +5,7 @@
 
 use super::compress::Buffer;
 use super::pool::Stopped;
+use super::probe::Probe;
 use super::sink::has;
 use crate::error::Result;
 use anyhow::{Context, anyhow};
@@ -25,25 +26,41 @@ const LONGEST_HEADER: usize = 1024;
 const STRIDE: usize = 1 << 18;
 
 pub(super) struct Encoder {
-    filters: Filters,
+    search: Filters,
+    /// For what does not compress; with the same dictionary, since it may still repeat.
+    fast: Filters,
+    probe: Probe,
     alone: Buffer,
 }
 
 impl Encoder {
     pub(super) fn new(level: u32) -> Result<Self> {
-        let mut options = LzmaOptions::new_preset(level).with_context(|| format!("setting xz preset {level}"))?;
-        if level >= 7 {
-            // Their dictionaries are larger than a block and would take memory for nothing.
-            options.dict_size(BLOCK as u32);
+        let preset = |level: u32| LzmaOptions::new_preset(level).with_context(|| format!("setting xz preset {level}"));
+        let (mut search, mut fast) = (preset(level)?, preset(0)?);
+        if level > 0 {
+            // The dictionaries of presets 0 to 9 (xz(1)); beyond a block they would take memory for nothing.
+            let dictionary: u32 = match level {
+                1 => 1 << 20,
+                2 => 2 << 20,
+                3 | 4 => 4 << 20,
+                5 | 6 => 8 << 20,
+                _ => BLOCK as u32,
+            };
+            search.dict_size(dictionary);
+            fast.dict_size(dictionary);
         }
-        let mut filters = Filters::new();
-        filters.lzma2(&options);
-        Ok(Self { filters, alone: Buffer::default() })
+        let filters = |options: &LzmaOptions| {
+            let mut filters = Filters::new();
+            filters.lzma2(options);
+            filters
+        };
+        Ok(Self { search: filters(&search), fast: filters(&fast), probe: Probe::new(64)?, alone: Buffer::default() })
     }
 
     /// Packs a block and returns its unpadded size (4.3).
     pub(super) fn encode(&mut self, block: &[u8], packed: &mut Buffer, stopped: &dyn Fn() -> bool) -> Result<u64> {
-        let mut stream = Stream::new_stream_encoder(&self.filters, Check::Crc64).context("starting an xz encoder")?;
+        let filters = if self.probe.is_incompressible(block) { &self.fast } else { &self.search };
+        let mut stream = Stream::new_stream_encoder(filters, Check::Crc64).context("starting an xz encoder")?;
         self.alone.clear();
         self.alone.reserve(block.len() + block.len() / 1024 + 4096);
         loop {

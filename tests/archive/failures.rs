@@ -1,0 +1,146 @@
+//! What goes wrong is told, with its place, and nothing hangs.
+
+use crate::support::{Packing, can_run, folder, inside, noise, shell};
+use osimg::archive::{Format, Output, write_tree};
+use osimg::error::{ExitCode, exit_code, render};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A tree with `mebibytes` of data that does not compress.
+fn noisy_tree(folder: &Path, mebibytes: usize) -> std::path::PathBuf {
+    let tree = inside(folder, "tree");
+    fs::write(tree.join("noise"), noise(1, mebibytes << 20, 8)).unwrap();
+    tree
+}
+
+fn pack_into(tree: &Path, format: Format, sink: impl Write + Send) -> anyhow::Error {
+    let outputs = vec![Output { format, sink: Box::new(sink) }];
+    write_tree(tree, outputs, &Packing::default().options(&|_| (), &|| false)).unwrap_err()
+}
+
+#[test]
+fn a_full_disk_is_told_as_such_for_every_format() {
+    let folder = folder();
+    let tree = noisy_tree(folder.path(), 17);
+    for format in Format::ALL {
+        let error = pack_into(&tree, format, File::options().write(true).open("/dev/full").unwrap());
+        let full = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        assert!(error.chain().any(|cause| full(cause) == Some(io::ErrorKind::StorageFull)), "{error:?}");
+        assert_eq!(exit_code(&error), ExitCode::Space);
+        assert!(render(&error).contains(&format!("writing the {format} archive")), "{}", render(&error));
+    }
+}
+
+/// Takes bytes until the disk is full, and then cannot even be flushed.
+struct Filling {
+    room: usize,
+}
+
+impl Write for Filling {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(self.room);
+        self.room -= count;
+        if count == 0 { Err(io::Error::from_raw_os_error(28)) } else { Ok(count) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.room == 0 { Err(io::Error::from_raw_os_error(28)) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn one_failing_output_ends_them_all() {
+    let folder = folder();
+    let tree = noisy_tree(folder.path(), 20);
+    for room in [0, 1, 600, 3 << 20] {
+        let mut outputs: Vec<Output<'_>> = Format::ALL.iter().map(|f| Output { format: *f, sink: Box::new(io::sink()) }).collect();
+        outputs[1].sink = Box::new(Filling { room });
+        let error = write_tree(&tree, outputs, &Packing::default().options(&|_| (), &|| false)).unwrap_err();
+        assert!(render(&error).contains("writing the tgz archive"), "{}", render(&error));
+    }
+}
+
+#[test]
+fn a_cancelled_packing_ends_as_interrupted() {
+    let folder = folder();
+    let tree = noisy_tree(folder.path(), 60);
+    for format in Format::ALL {
+        let cancelled = AtomicBool::new(false);
+        let outputs = vec![Output { format, sink: Box::new(io::sink()) }];
+        let progress = |progress: osimg::archive::Progress| {
+            if progress.bytes > 5 << 20 {
+                cancelled.store(true, Ordering::Relaxed);
+            }
+        };
+        let error = write_tree(&tree, outputs, &Packing::default().options(&progress, &|| cancelled.load(Ordering::Relaxed))).unwrap_err();
+        assert_eq!(exit_code(&error), ExitCode::Interrupted, "{}", render(&error));
+    }
+}
+
+#[test]
+fn a_file_that_grows_or_shrinks_meanwhile_is_named() {
+    let folder = folder();
+    let tree = noisy_tree(folder.path(), 8);
+    let file = tree.join("noise");
+    for size in [4 << 20, 9 << 20] {
+        let changes = AtomicU64::new(0);
+        let progress = |progress: osimg::archive::Progress| {
+            if progress.bytes > 2 << 20 && changes.fetch_add(1, Ordering::Relaxed) == 0 {
+                File::options().write(true).open(&file).unwrap().set_len(size).unwrap();
+            }
+        };
+        let outputs = vec![Output { format: Format::Tar, sink: Box::new(io::sink()) }];
+        let error = write_tree(&tree, outputs, &Packing::default().options(&progress, &|| false)).unwrap_err();
+        assert!(render(&error).contains("packing /noise: it changed meanwhile"), "{}", render(&error));
+    }
+}
+
+#[test]
+fn a_mount_inside_the_tree_is_named() {
+    if !can_run(&["unshare", "mount"]) {
+        return;
+    }
+    let folder = folder();
+    let tree = inside(folder.path(), "tree");
+    inside(&tree, "proc");
+    fs::write(tree.join("hosts"), "").unwrap();
+    for (what, place) in [("/proc", "proc"), ("/etc/hosts", "hosts")] {
+        let mounted = std::panic::catch_unwind(|| shell(&tree, &format!("mount --bind {what} {place}")));
+        if mounted.is_err() {
+            crate::support::skip("bind mounts cannot be made here");
+            return;
+        }
+        let error = std::panic::catch_unwind(|| pack_into(&tree, Format::Tar, io::sink()));
+        shell(&tree, &format!("umount {place}"));
+        let error = error.unwrap();
+        assert!(render(&error).contains(&format!("packing /{place}: something is mounted there")), "{}", render(&error));
+        assert_eq!(exit_code(&error), ExitCode::Host);
+    }
+}
+
+#[test]
+fn a_capability_of_a_container_is_refused_by_name() {
+    if !can_run(&["setfattr"]) {
+        return;
+    }
+    let folder = folder();
+    let tree = inside(folder.path(), "tree");
+    // Version 3, effective, CAP_NET_BIND_SERVICE, of the namespace whose root is uid 1000.
+    shell(&tree, "touch ping; setfattr -n security.capability -v 0x0100000300040000000000000000000000000000e8030000 ping");
+    let error = pack_into(&tree, Format::Tar, io::sink());
+    assert!(render(&error).contains("packing /ping") && render(&error).contains("uid 1000"), "{}", render(&error));
+}
+
+#[test]
+fn what_is_no_tree_is_refused() {
+    let folder = folder();
+    fs::write(folder.path().join("file"), "").unwrap();
+    for name in ["file", "missing"] {
+        let error = pack_into(&folder.path().join(name), Format::Tgz, io::sink());
+        assert!(render(&error).contains(name), "{}", render(&error));
+    }
+    let error = write_tree(folder.path(), Vec::new(), &Packing::default().options(&|_| (), &|| false)).unwrap_err();
+    assert_eq!(exit_code(&error), ExitCode::Usage);
+}

@@ -1,0 +1,7 @@
+//! The archiver judged from outside: by GNU tar as Anaconda calls it, bsdtar, Python's tarfile, gzip, bzip2, xz and file.
+
+mod failures;
+mod fidelity;
+mod form;
+mod reproducibility;
+mod support;

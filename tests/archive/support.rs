@@ -1,0 +1,137 @@
+//! What the archive tests share: trees to pack, tools to judge the tarballs, and skipping where either is missing.
+#![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
+
+use osimg::archive::{Format, Labels, Level, NoLabels, Options, Output, Summary, write_tree};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Prints why a test cannot run here; fails it where it has to.
+pub fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+    assert_ne!(std::env::var("OSIMG_REQUIRE_PRIVILEGED").as_deref(), Ok("1"), "a required test cannot run: {why}");
+}
+
+/// Whether the test may go on; says which of the tools, or root, is missing.
+pub fn can_run(tools: &[&str]) -> bool {
+    if !nix::unistd::geteuid().is_root() {
+        skip("it takes root");
+        return false;
+    }
+    for tool in tools {
+        if Command::new("sh").args(["-c", &format!("command -v {tool} >/dev/null")]).status().map_or(true, |s| !s.success()) {
+            skip(&format!("there is no {tool}"));
+            return false;
+        }
+    }
+    true
+}
+
+/// A folder that goes away at the end of the test.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("archive-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// Runs a program that has to succeed and returns its stdout.
+pub fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// A shell line that has to succeed, run in `folder`; returns its stdout.
+pub fn shell(folder: &Path, line: &str) -> Vec<u8> {
+    run(Command::new("sh").args(["-ec", line]).current_dir(folder))
+}
+
+/// A Python program that has to succeed; returns its stdout.
+pub fn python(program: &str, arguments: &[&Path]) -> String {
+    String::from_utf8(run(Command::new("python3").args(["-c", program]).args(arguments))).unwrap()
+}
+
+/// A tree of all hard cases.
+pub fn hard_tree(folder: &Path, more: &[&str]) -> PathBuf {
+    let tree = folder.join("hard");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hardtree.py");
+    run(Command::new("python3").arg(script).arg(&tree).args(more));
+    tree
+}
+
+/// How two trees differ, as `field path` with `?` for what is not ASCII.
+pub fn differences(a: &Path, b: &Path, ignore: &str) -> BTreeSet<String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/treediff.py");
+    let output = Command::new("python3").arg(script).args([a, b]).args(["--json", "--ignore", ignore]).output().unwrap();
+    assert_ne!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let found: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!("{} {}", found["field"].as_str().unwrap(), found["path"].as_str().unwrap())
+        })
+        .collect()
+}
+
+/// How a test packs; the rest is usual.
+pub struct Packing<'a> {
+    pub jobs: usize,
+    pub level: Level,
+    pub epoch: Option<i64>,
+    pub labels: &'a dyn Labels,
+}
+
+impl Default for Packing<'_> {
+    fn default() -> Self {
+        Self { jobs: 2, level: Level::Default, epoch: None, labels: &NoLabels }
+    }
+}
+
+impl Packing<'_> {
+    pub fn options<'a>(
+        &'a self,
+        progress: &'a (dyn Fn(osimg::archive::Progress) + Sync),
+        cancelled: &'a (dyn Fn() -> bool + Sync),
+    ) -> Options<'a> {
+        Options {
+            level: self.level,
+            jobs: NonZeroUsize::new(self.jobs).unwrap(),
+            source_date_epoch: self.epoch,
+            labels: self.labels,
+            progress,
+            cancelled,
+        }
+    }
+
+    /// Packs `tree` into `folder/NAME.FORMAT` for each of the formats.
+    pub fn pack(&self, tree: &Path, folder: &Path, name: &str, formats: &[Format]) -> Summary {
+        let outputs = formats
+            .iter()
+            .map(|format| Output { format: *format, sink: Box::new(File::create(folder.join(format!("{name}.{format}"))).unwrap()) })
+            .collect();
+        write_tree(tree, outputs, &self.options(&|_| (), &|| false)).unwrap_or_else(|e| panic!("{}", osimg::error::render(&e)))
+    }
+}
+
+/// The outputs' digests, one after the other.
+pub fn digests(summary: &Summary) -> Vec<String> {
+    summary.outputs.iter().map(|output| output.sha256.clone()).collect()
+}
+
+/// A new folder inside `folder`.
+pub fn inside(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    fs::create_dir(&path).unwrap();
+    path
+}
+
+/// Bytes without any order, each of so many bits: 8 do not compress, 4 compress to half.
+pub fn noise(seed: u32, size: usize, bits: u32) -> Vec<u8> {
+    let mut state = u64::from(seed);
+    let step = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> (64 - bits)) as u8
+    };
+    std::iter::repeat_with(step).take(size).collect()
+}
