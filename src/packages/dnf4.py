@@ -347,6 +347,8 @@ def main():
     except dnf.exceptions.Error as error:
         fail("transaction", error)
     failed = [str(i) for i in base.transaction or () if i.state == libdnf.transaction.TransactionItemState_ERROR]
+    # The rpmdb's write-ahead log is folded into it only when it is closed.
+    base.close()
     if failed:
         fail("transaction", "packages failed to install: %s" % ", ".join(failed))
 
