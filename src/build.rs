@@ -59,8 +59,9 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
     let started = SystemTime::now();
     be_root()?;
     let manager = packages::open(recipe.settings.packages.manager)?;
-    let staged = stage(recipe, options, started)?;
+    // Before any file is opened: a file of the host's namespace cannot be linked by its name in ours.
     crate::sandbox::enter_private_mounts()?;
+    let staged = stage(recipe, options, started)?;
     let mut workdir = Workdir::create(&options.workdir, options.keep)?;
     let result = run(recipe, transactions, options, report, manager.as_ref(), staged, &mut workdir, started);
     let kept = workdir.finish(result.is_err());
