@@ -6,10 +6,9 @@ use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, SFlag, fstat};
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -33,9 +32,13 @@ impl Entry {
     }
 }
 
-/// A path inside the tree, as a person is told it.
+/// A path inside the tree, as a person is told it: without control characters, which would reach the terminal.
 pub(super) fn shown(path: &[u8]) -> String {
-    format!("/{}", OsStr::from_bytes(path).display())
+    let mut text = String::from("/");
+    for character in String::from_utf8_lossy(path).chars() {
+        if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
+    }
+    text
 }
 
 #[derive(Debug)]

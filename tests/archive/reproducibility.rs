@@ -9,7 +9,7 @@ use std::process::Command;
 const EPOCH: i64 = 1_700_000_000;
 
 fn packing(jobs: usize) -> Packing<'static> {
-    Packing { jobs, level: Level::Fast, epoch: Some(EPOCH), labels: &FromTree, ..Packing::default() }
+    Packing { jobs, level: Level::Fast, epoch: Some(EPOCH), labels: &FromTree }
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn the_number_of_jobs_does_not_show() {
     let folder = folder();
     let tree = hard_tree(folder.path(), &["--no-big"]);
     // More than one block of every format.
-    std::fs::write(tree.join("noise"), noise(1, 10 << 20, 4)).unwrap();
+    std::fs::write(tree.join("noise"), noise(1, 14 << 20, 4)).unwrap();
     let first = digests(&packing(1).pack(&tree, folder.path(), "x", &Format::ALL));
     for jobs in [2, 3, 8] {
         assert_eq!(digests(&packing(jobs).pack(&tree, folder.path(), "x", &Format::ALL)), first, "{jobs} jobs");
