@@ -180,6 +180,8 @@ def add_repositories(base, request):
     for repo in base.repos.iter_enabled():
         repo.skip_if_unavailable = False
         repo.gpgcheck = False
+        # A build asks every repository whether its metadata is still the newest; the install phase takes what that gave.
+        repo.metadata_expire = -1 if request["offline"] else 0
         if request["offline"]:
             repo._repo.setSyncStrategy(dnf.repo.SYNC_ONLY_CACHE)
     if not list(base.repos.iter_enabled()):

@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh Debian 12 with Rust, git and make: `make image` and `make test`.
+.PHONY: image test check lint demo osimg deps-image deps-test bench clean
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+DEMO := .demo/repo
+OSIMG := target/release/osimg
+
+# A real image, from the recipe to a tarball under out/.
+image: osimg demo
+	$(SUDO) $(OSIMG) build baremetal.yum --settings $(DEMO)/osimg-demo.toml --registry dir:out
+
+# Every tier: unit, command line, archive, labels, and the privileged and end-to-end ones for real.
+test: deps-test demo
+	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" \
+		cargo test --release --all-targets --no-fail-fast -- --test-threads=2
+
+# What a change must pass before it is committed; needs no root.
+check: lint
+	cargo test --lib
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+# The demo distribution: Debian's packages as a signed RPM distribution, for machines without an RPM mirror.
+demo: deps-image
+	cargo build --release --bin osimg --example demo-distribution
+	target/release/examples/demo-distribution $(DEMO)
+
+osimg: deps-image
+	cargo build --release --bin osimg
+
+deps-image:
+	@tests/support/install-packages $(SUDO) -- python3-dnf rpm createrepo-c policycoreutils semodule-utils debian-archive-keyring
+
+deps-test: deps-image
+	@tests/support/install-packages $(SUDO) -- libarchive-tools attr acl libcap2-bin selinux-utils xfsprogs e2fsprogs \
+		xz-utils bzip2 file strace python3 gnupg openssl
+
+# osimg beside the shell pipeline of Ironic's documentation, alternating.
+bench: demo
+	$(SUDO) benches/build $(DEMO)
+
+clean:
+	rm -rf out .demo
+	cargo clean
