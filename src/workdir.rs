@@ -65,6 +65,8 @@ impl Workdir {
         for name in ["root", "scratch"] {
             std::fs::create_dir(workdir.path.join(name)).with_context(|| format!("making {name} in {}", workdir.path.display()))?;
         }
+        // The image's own root folder: whatever the caller's umask, everybody may look into it.
+        std::fs::set_permissions(workdir.root(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).context("setting the mode of the install root")?;
         let memory = available_memory().saturating_sub(SPARE_MEMORY) / 2;
         if *place == Place::Auto && keep == Keep::Never && memory >= LEAST_MEMORY {
             mount_memory(&workdir.root(), memory)?;
