@@ -54,7 +54,9 @@ impl Workdir {
             Place::Under(folder) => folder,
         };
         if !base.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("the workdir's folder {} does not exist", base.display())).hint(format!("make it: mkdir -p {}", base.display())).into());
+            return Err(Failure::new(ExitCode::Usage, format!("the workdir's folder {} does not exist", base.display()))
+                .hint(format!("make it: mkdir -p {}", base.display()))
+                .into());
         }
         let path = tempfile::Builder::new()
             .prefix("osimg-")
@@ -66,7 +68,8 @@ impl Workdir {
             std::fs::create_dir(workdir.path.join(name)).with_context(|| format!("making {name} in {}", workdir.path.display()))?;
         }
         // The image's own root folder: whatever the caller's umask, everybody may look into it.
-        std::fs::set_permissions(workdir.root(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).context("setting the mode of the install root")?;
+        std::fs::set_permissions(workdir.root(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .context("setting the mode of the install root")?;
         let memory = available_memory().saturating_sub(SPARE_MEMORY) / 2;
         if *place == Place::Auto && keep == Keep::Never && memory >= LEAST_MEMORY {
             mount_memory(&workdir.root(), memory)?;
@@ -111,9 +114,12 @@ impl Workdir {
         let free = free_space(&self.root())?;
         if free < bytes {
             let say = crate::report::bytes;
-            return Err(Failure::new(ExitCode::Space, format!("the image needs {} in {}, which has {} free", say(bytes), self.path.display(), say(free)))
-                .hint("name a larger place: --workdir DIR")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Space,
+                format!("the image needs {} in {}, which has {} free", say(bytes), self.path.display(), say(free)),
+            )
+            .hint("name a larger place: --workdir DIR")
+            .into());
         }
         Ok(())
     }
