@@ -18,8 +18,8 @@ use crate::process::{self, CommandLine};
 use crate::recipe::{Recipe, Transaction};
 use crate::registry::{Address, Directory, Names, Staged};
 use crate::report::{Report, Unit, bytes};
-use crate::sandbox::{Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
-use crate::workdir::{Keep, Place, Workdir, free_space};
+use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
+use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 
 /// The default limit on one phase of a transaction.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -105,7 +105,7 @@ fn run(
     let step = report.step("packing");
     let labels = labels(&options.selinux, &workdir.root(), report)?;
     let outputs = staged.sinks()?.into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
-    let expected = filled.plans.iter().map(TransactionPlan::installed_size).sum::<u64>();
+    let expected = expected_size(workdir, &filled);
     let summary = archive::write_tree(
         &workdir.root(),
         outputs,
@@ -141,6 +141,15 @@ fn run(
         steps: report.timings(),
         warnings: report.warnings(),
     })
+}
+
+/// About how large the tar will be, for the estimate: what a root in memory takes up, else what the packages say and a tenth.
+fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
+    let said = filled.plans.iter().map(TransactionPlan::installed_size).sum::<u64>();
+    match workdir.backing() {
+        Backing::Memory => used_space(&workdir.root()).unwrap_or(said),
+        Backing::Disk => said + said / 10,
+    }
 }
 
 /// Only root may build for now: owners, devices and mounts are the kernel's to give.

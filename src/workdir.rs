@@ -164,6 +164,15 @@ pub fn free_space(path: &Path) -> Result<u64> {
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
 }
 
+/// Used bytes of the file system that `path` is on.
+///
+/// # Errors
+/// When the file system does not answer.
+pub fn used_space(path: &Path) -> Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("asking for the used space of {}", path.display()))?;
+    Ok((stat.blocks() as u64).saturating_sub(stat.blocks_free() as u64) * stat.fragment_size() as u64)
+}
+
 /// Bytes that can be used without swapping; 0 when the kernel does not say.
 fn available_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
