@@ -60,7 +60,7 @@ impl Dnf4 {
         let (mut extra, key_paths) = workbench::key_files(job);
         extra.push(Mount::File { target: format!("{OWN}/dnf4.py").into(), content: DRIVER.to_owned() });
         extra.push(Mount::Bind { source: job.cache.to_owned(), target: CACHE.into(), access: Access::ReadWrite });
-        let (repositories, tls) = repositories(job)?;
+        let (repositories, tls) = repositories(job, phase)?;
         extra.extend(tls);
         let host_repositories = job.settings.repositories.is_empty();
         if host_repositories {
@@ -97,7 +97,17 @@ impl Dnf4 {
     fn run(&self, job: &Job<'_>, phase: Phase, transaction: &Transaction, step: &Step<'_>) -> Result<(TransactionPlan, Vec<Failed>)> {
         let plan = self.sandbox(job, phase, Some(transaction))?;
         job.report.command(&plan.command.quoted());
-        let mut answers = Answers { step, planned: Vec::new(), plan: None, failed: Vec::new(), error: None, done: false, output: Tail::new(8 << 10), said: Tail::new(8 << 10), scriptlet: None };
+        let mut answers = Answers {
+            step,
+            planned: Vec::new(),
+            plan: None,
+            failed: Vec::new(),
+            error: None,
+            done: false,
+            output: Tail::new(8 << 10),
+            said: Tail::new(8 << 10),
+            scriptlet: None,
+        };
         let outcome = Sandbox::run(&plan, job.limits(), &mut |stream, line| {
             match stream {
                 Stream::Out => answers.take(line),
@@ -120,7 +130,11 @@ impl Dnf4 {
         }
         match answers.plan {
             Some(plan) if answers.done && outcome.success() => Ok((plan, answers.failed)),
-            _ => Err(Failure::new(ExitCode::Transaction, format!("dnf ended with {} before its work was done:\n{}", outcome.describe(), answers.said.last(12))).into()),
+            _ => Err(Failure::new(
+                ExitCode::Transaction,
+                format!("dnf ended with {} before its work was done:\n{}", outcome.describe(), answers.said.last(12)),
+            )
+            .into()),
         }
     }
 }
@@ -151,9 +165,12 @@ impl PackageManager for Dnf4 {
     fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
         let (done, failed) = self.run(job, Phase::Install, transaction, step)?;
         if done.install != plan.install || done.remove != plan.remove {
-            return Err(Failure::new(ExitCode::Transaction, "the repositories changed between download and install: the transaction is no longer the same")
-                .hint("run the build again")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Transaction,
+                "the repositories changed between download and install: the transaction is no longer the same",
+            )
+            .hint("run the build again")
+            .into());
         }
         Ok(failed)
     }
@@ -194,23 +211,34 @@ fn refuse(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Failure::new(ExitCode::Recipe, format!("{}:{}: '{what}' is understood, but not carried out yet", job.recipe.display(), transaction.line))
-        .hint("an image that is built from nothing rarely needs it: install what it should hold")
-        .into())
+    Err(Failure::new(
+        ExitCode::Recipe,
+        format!("{}:{}: '{what}' is understood, but not carried out yet", job.recipe.display(), transaction.line),
+    )
+    .hint("an image that is built from nothing rarely needs it: install what it should hold")
+    .into())
 }
 
 /// The repositories of the settings as dnf's options, and the files of theirs that the sandbox must see.
-fn repositories(job: &Job<'_>) -> Result<(Vec<Value>, Vec<Mount>)> {
+///
+/// Secrets are passed to the download alone: scriptlets, which run while packages are installed, are the packages' own code.
+fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)> {
     let mut mounts = Vec::new();
     let mut place = |file: &Option<PathBuf>| -> Option<String> {
-        let source = file.clone()?;
+        let source = file.clone().filter(|_| phase == Phase::Download)?;
         let target = format!("{OWN}/tls/{}", mounts.len());
         mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
         Some(target)
     };
     let mut values = Vec::new();
     for repository in job.settings.repositories.iter().filter(|r| r.enabled) {
-        let password = repository.password_file.as_deref().map(workbench::host_text).transpose()?.map(|text| text.trim_end().to_owned());
+        let password = repository
+            .password_file
+            .as_deref()
+            .filter(|_| phase == Phase::Download)
+            .map(workbench::host_text)
+            .transpose()?
+            .map(|text| text.trim_end().to_owned());
         values.push(json!({
             "id": repository.id,
             "name": repository.name.as_deref().unwrap_or(&repository.id),
@@ -225,8 +253,8 @@ fn repositories(job: &Job<'_>) -> Result<(Vec<Value>, Vec<Mount>)> {
             "sslcacert": place(&repository.ca),
             "sslclientcert": place(&repository.client_cert),
             "sslclientkey": place(&repository.client_key),
-            "proxy": repository.proxy,
-            "username": repository.username,
+            "proxy": repository.proxy.as_ref().filter(|_| phase == Phase::Download),
+            "username": repository.username.as_ref().filter(|_| phase == Phase::Download),
             "password": password,
             "signed_metadata": repository.signed_metadata,
         }));
@@ -296,12 +324,12 @@ fn failure(job: &Job<'_>, error: &DriverError, output: &Tail, phase: Phase) -> F
     };
     let said = error.message.trim();
     match error.kind {
-        ErrorKind::Host => Failure::new(ExitCode::Host, format!("dnf's Python module cannot be loaded: {said}")).hint("install it: apt-get install python3-dnf"),
+        ErrorKind::Host => Failure::new(ExitCode::Host, format!("dnf's Python module cannot be loaded: {said}"))
+            .hint("install it: apt-get install python3-dnf"),
         ErrorKind::Settings => Failure::new(ExitCode::Recipe, said.to_owned())
             .hint("name repositories in the settings beside the recipe ([[packages.repository]]), or on the command line: --repo ID=URL"),
-        ErrorKind::Repository | ErrorKind::Download => {
-            Failure::new(ExitCode::Repository, said.to_owned()).hint("look at the repository's address and the network; --cache keeps what was downloaded")
-        }
+        ErrorKind::Repository | ErrorKind::Download => Failure::new(ExitCode::Repository, said.to_owned())
+            .hint("look at the repository's address and the network; --cache keeps what was downloaded"),
         ErrorKind::Spec => {
             let mut failure = Failure::new(ExitCode::Transaction, format!("{}{said}", place(error.line)));
             if !error.known.is_empty() {
@@ -312,10 +340,15 @@ fn failure(job: &Job<'_>, error: &DriverError, output: &Tail, phase: Phase) -> F
         ErrorKind::Missing => {
             let mut lines = Vec::new();
             for spec in &error.specs {
-                let near = error.near.get(&spec.text).filter(|near| !near.is_empty()).map_or_else(String::new, |near| format!(" (there is: {})", near.join(", ")));
+                let near = error
+                    .near
+                    .get(&spec.text)
+                    .filter(|near| !near.is_empty())
+                    .map_or_else(String::new, |near| format!(" (there is: {})", near.join(", ")));
                 lines.push(format!("{}no package matches '{}'{near}", place(Some(spec.line)), spec.text));
             }
-            Failure::new(ExitCode::Transaction, lines.join("\n")).hint("look at the spelling, and at the repositories that are enabled: osimg plan lists them")
+            Failure::new(ExitCode::Transaction, lines.join("\n"))
+                .hint("look at the spelling, and at the repositories that are enabled: osimg plan lists them")
         }
         ErrorKind::Dependency => Failure::new(ExitCode::Transaction, format!("dependencies cannot be satisfied: {said}")),
         ErrorKind::Trust => Failure::new(ExitCode::Trust, said.to_owned()),
@@ -324,7 +357,8 @@ fn failure(job: &Job<'_>, error: &DriverError, output: &Tail, phase: Phase) -> F
                 .hint("pin the repository's signing key with [[packages.key]]; a package that nobody signed cannot enter")
         }
         ErrorKind::Transaction if said.contains("more space") => {
-            Failure::new(ExitCode::Space, format!("the workdir is too small for the image: {said}")).hint("name a larger place: --workdir DIR")
+            Failure::new(ExitCode::Space, format!("the workdir is too small for the image: {said}"))
+                .hint("name a larger place: --workdir DIR")
         }
         ErrorKind::Transaction => {
             let tail = if output.is_empty() { String::new() } else { format!("\n{}", output.last(8)) };
@@ -366,7 +400,10 @@ mod tests {
         let file = dir.path().join("dnf4.py");
         std::fs::write(&file, DRIVER)?;
         #[expect(clippy::disallowed_methods, reason = "a test asks Python itself")]
-        let status = std::process::Command::new(python).args(["-I", "-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())"]).arg(&file).status()?;
+        let status = std::process::Command::new(python)
+            .args(["-I", "-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())"])
+            .arg(&file)
+            .status()?;
         assert!(status.success());
         Ok(())
     }
