@@ -163,7 +163,12 @@ fn a_package_manager_that_is_not_driven_is_refused_before_any_work() {
         return;
     }
     for manager in ["yum", "microdnf"] {
-        hello().build("install hello\nts run\n").args(&["--package-manager", manager]).fails(4).says(&["hint: "]).says_not(&["downloading"]);
+        hello()
+            .build("install hello\nts run\n")
+            .args(&["--package-manager", manager])
+            .fails(4)
+            .says(&["hint: "])
+            .says_not(&["downloading"]);
     }
 }
 

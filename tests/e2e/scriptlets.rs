@@ -22,7 +22,7 @@ fn scriptlets_see_a_clean_environment_and_no_network() {
     assert!(!environment.contains("secret") && !environment.contains("builder") && !environment.contains("Tokyo"), "{environment}");
     assert!(environment.contains("SOURCE_DATE_EPOCH=1700000000"), "{environment}");
     assert_eq!(stage.content("./usr/links").trim(), "lo");
-    assert_eq!(stage.content("./usr/routes").lines().count(), 1);
+    assert!(stage.content("./usr/routes").lines().count() <= 1, "no route but the headline");
     assert!(stage.content("./usr/id").starts_with("uid=0"));
 }
 
@@ -66,7 +66,8 @@ fn several_failing_scriptlets_are_all_told() {
         return;
     }
     let stage = Stage::new(|repo| {
-        repo.package(Package::named("odd").scriptlet(When::Post, "exit 1")).package(Package::named("strange").scriptlet(When::Post, "exit 1"))
+        repo.package(Package::named("odd").scriptlet(When::Post, "exit 1"))
+            .package(Package::named("strange").scriptlet(When::Post, "exit 1"))
     });
     stage.build("install odd strange\nts run\n").fails(7).says(&["package odd", "package strange"]);
 }

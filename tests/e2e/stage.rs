@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -131,7 +132,8 @@ impl Stage {
             if name == own || !name.bytes().all(|b| b.is_ascii_digit()) {
                 continue;
             }
-            let read = |file: &str| fs::read(entry.path().join(file)).map(|b| String::from_utf8_lossy(&b).replace('\0', " ")).unwrap_or_default();
+            let read =
+                |file: &str| fs::read(entry.path().join(file)).map(|b| String::from_utf8_lossy(&b).replace('\0', " ")).unwrap_or_default();
             let line = read("cmdline");
             if line.contains(&mark) || read("mountinfo").contains(&mark) {
                 found.push(format!("{name}: {line}"));
@@ -183,7 +185,10 @@ impl Stage {
         fs::create_dir(&target).unwrap();
         // https://github.com/rhinstaller/anaconda: _install_tar of payloads/payload/live_image/installation.py
         let mut tar = Command::new("tar");
-        tar.args(["--numeric-owner", "--selinux", "--acls", "--xattrs", "--xattrs-include", "*", "-xaf"]).arg(self.image()).arg("-C").arg(&target);
+        tar.args(["--numeric-owner", "--selinux", "--acls", "--xattrs", "--xattrs-include", "*", "-xaf"])
+            .arg(self.image())
+            .arg("-C")
+            .arg(&target);
         run(&mut tar);
         target
     }
@@ -236,7 +241,7 @@ impl<'a> Run<'a> {
     pub fn start(mut self) -> Started<'a> {
         let began = Instant::now();
         let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Started { stage: self.stage, child, began }
+        Started { stage: self.stage, child, began, heard: String::new() }
     }
 
     /// Runs it to its end.
@@ -271,6 +276,8 @@ pub struct Started<'a> {
     stage: &'a Stage,
     child: Child,
     began: Instant,
+    /// What was read from stderr already.
+    heard: String,
 }
 
 impl Started<'_> {
@@ -278,12 +285,27 @@ impl Started<'_> {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
+    /// Reads stderr until a line holds the text.
+    pub fn wait_for_line(&mut self, text: &str) {
+        let stderr = self.child.stderr.as_mut().unwrap();
+        let mut line = Vec::new();
+        while !String::from_utf8_lossy(&line).contains(text) {
+            let mut byte = [0];
+            assert_ne!(stderr.read(&mut byte).unwrap(), 0, "'{text}' was never said: {}", self.heard);
+            line.extend(byte);
+            if byte == *b"\n" {
+                self.heard.push_str(&String::from_utf8_lossy(&std::mem::take(&mut line)));
+            }
+        }
+        self.heard.push_str(&String::from_utf8_lossy(&line));
+    }
+
     pub fn wait(self) -> Done {
         let Output { status, stdout, stderr } = self.child.wait_with_output().unwrap();
         Done {
             code: status.code(),
             stdout: String::from_utf8(stdout).unwrap(),
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            stderr: self.heard + &String::from_utf8_lossy(&stderr),
             took: self.began.elapsed(),
         }
     }

@@ -57,7 +57,8 @@ fn a_repository_without_a_pinned_key_is_refused() {
         return;
     }
     let stage = hello(Signature::Ours);
-    let settings = stage.write("keyless.toml", format!("[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{}\"\n", stage.repo().display()));
+    let settings =
+        stage.write("keyless.toml", format!("[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{}\"\n", stage.repo().display()));
     fs::remove_file(stage.repo().join("settings.toml")).unwrap();
     stage.build(RECIPE).arg("--settings").arg(settings).fails(6).says(&["no key", "[[packages.key]]"]);
 }
@@ -154,7 +155,8 @@ fn digest_only_lets_a_foreign_package_in_and_the_manifest_says_who_signed_it() {
     stage.settings(|settings| settings.packages = "verify = \"digest-only\"".into());
     stage.build(RECIPE).succeeds();
     let manifest = stage.manifest();
-    let hello = manifest["packages"].as_array().unwrap().iter().find(|p| p["nevra"].as_str().unwrap().starts_with("hello-")).unwrap().clone();
+    let hello =
+        manifest["packages"].as_array().unwrap().iter().find(|p| p["nevra"].as_str().unwrap().starts_with("hello-")).unwrap().clone();
     let signer = hello["signer"].as_str().unwrap().to_ascii_uppercase();
     assert!(keys::foreign().fingerprint.ends_with(&signer) && signer.len() == 16, "{signer}");
 }

@@ -1,5 +1,4 @@
 //! A builder of tiny RPM repositories: packages made in this process, signed by a key of this run, indexed by createrepo_c.
-#![expect(clippy::disallowed_methods, reason = "tests run the independent tools")]
 
 use super::keys::{self, SigningKey};
 use rpm::{BuildConfig, CompressionWithLevel, Dependency, FileMode, FileOptions};
@@ -219,7 +218,9 @@ impl Entry {
 
 /// The bones of a system: folders, accounts, os-release.
 pub fn base() -> Package {
+    // The name by which the rpm crate asks for rpm's own Lua.
     let mut package = Package::named("base")
+        .provides("<lua>")
         .file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:998:997:app:/:/sbin/nologin\n", 0o644, "root:root")
         .file("/etc/group", "root:x:0:\napp:x:997:\n", 0o644, "root:root")
         .file("/etc/os-release", "ID=tiny\nVERSION_ID=\"1\"\nPRETTY_NAME=\"Tiny 1\"\n", 0o644, "root:root");
@@ -232,8 +233,11 @@ pub fn base() -> Package {
 /// A shell with the usual small tools: the host's static busybox.
 pub fn shell() -> Package {
     let busybox = fs::read("/usr/bin/busybox").expect("reading /usr/bin/busybox, of the package busybox-static");
-    let mut package = Package::named("shell").requires_first("base").file("/usr/bin/busybox", busybox, 0o755, "root:root");
-    for name in ["sh", "cat", "mkdir", "sleep", "echo", "touch", "rm", "ls", "dd", "env", "id", "setsid", "ln", "cp", "true", "false", "kill"] {
+    let mut package =
+        Package::named("shell").provides("/bin/sh").requires_first("base").file("/usr/bin/busybox", busybox, 0o755, "root:root");
+    for name in
+        ["sh", "cat", "mkdir", "sleep", "echo", "touch", "rm", "ls", "dd", "env", "id", "setsid", "ln", "cp", "true", "false", "kill"]
+    {
         package = package.link(&format!("/usr/bin/{name}"), "busybox");
     }
     package
@@ -300,7 +304,8 @@ impl Repo {
     fn comps(&self) -> String {
         let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<comps>\n");
         for Group { id, name, packages } in &self.groups {
-            let list: String = packages.iter().map(|(kind, package)| format!("<packagereq type=\"{kind}\">{package}</packagereq>")).collect();
+            let list: String =
+                packages.iter().map(|(kind, package)| format!("<packagereq type=\"{kind}\">{package}</packagereq>")).collect();
             text.push_str(&format!(
                 "<group><id>{id}</id><name>{name}</name><description>{name}</description><default>false</default>\
                  <uservisible>true</uservisible><packagelist>{list}</packagelist></group>\n"
