@@ -119,7 +119,7 @@ fn run(
         },
     );
     process::check_stop()?;
-    let summary = summary?;
+    let summary = summary.with_context(|| format!("making the artifact in {}", staged.folder().display()))?;
     for warning in &summary.warnings {
         report.warn(warning);
     }

@@ -328,8 +328,13 @@ fn failure(job: &Job<'_>, error: &DriverError, output: &Tail, phase: Phase) -> F
             .hint("install it: apt-get install python3-dnf"),
         ErrorKind::Settings => Failure::new(ExitCode::Recipe, said.to_owned())
             .hint("name repositories in the settings beside the recipe ([[packages.repository]]), or on the command line: --repo ID=URL"),
-        ErrorKind::Repository | ErrorKind::Download => Failure::new(ExitCode::Repository, said.to_owned())
-            .hint("look at the repository's address and the network; --cache keeps what was downloaded"),
+        // curl's CURLE_WRITE_ERROR: it is the cache that failed, not the network.
+        ErrorKind::Repository | ErrorKind::Download if said.contains("Curl error (23)") || said.contains("No space left") => {
+            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.display())).hint("name a larger place: --cache DIR")
+        }
+        ErrorKind::Repository | ErrorKind::Download => {
+            Failure::new(ExitCode::Repository, said.to_owned()).hint("look at the repository's address and the network; --cache keeps what was downloaded")
+        }
         ErrorKind::Spec => {
             let mut failure = Failure::new(ExitCode::Transaction, format!("{}{said}", place(error.line)));
             if !error.known.is_empty() {
