@@ -15,9 +15,13 @@ use crate::process;
 use crate::report::{Color, Report, Verbosity};
 use crate::sandbox::{INIT_VERB, NAMESPACES_VERB, Network, Terminal, init_main, namespaces_main};
 
+/// The table of `src/error.rs`, for the person.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 unexpected; 2 usage; 3 recipe or settings; 4 host; 5 repository or network; 6 trust; \
+7 transaction; 8 space or I/O; 9 registry; 10 findings; 11 locked; 124 time limit; 129, 130, 143 stopped";
+
 /// Builds OS tarballs for bare metal.
 #[derive(Debug, Parser)]
-#[command(name = "osimg", version, about, max_term_width = 100, help_expected = true)]
+#[command(name = "osimg", version, about, max_term_width = 100, help_expected = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     talk: Talk,
