@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use serde::Serialize;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Failure, Result};
@@ -65,7 +66,11 @@ impl Workdir {
             .keep();
         let mut workdir = Self { path, backing: Backing::Disk, keep, done: false };
         for name in ["root", "scratch"] {
-            std::fs::create_dir(workdir.path.join(name)).with_context(|| format!("making {name} in {}", workdir.path.display()))?;
+            let folder = workdir.path.join(name);
+            // The root's mode becomes that of the image's `/`: it must not be the caller's umask.
+            std::fs::create_dir(&folder)
+                .and_then(|()| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)))
+                .with_context(|| format!("making {name} in {}", workdir.path.display()))?;
         }
         // The image's own root folder: whatever the caller's umask, everybody may look into it.
         std::fs::set_permissions(workdir.root(), std::os::unix::fs::PermissionsExt::from_mode(0o755))

@@ -1,8 +1,10 @@
 //! The repository's own recipe on the demo distribution: hundreds of real packages with real scriptlets.
 
-use crate::stage::Stage;
+use crate::stage::{Stage, run};
 use crate::support::{require_root, skip};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The distribution's settings; `make test` makes it before.
 fn distribution() -> Option<PathBuf> {
@@ -33,4 +35,44 @@ fn the_documented_recipe_builds_and_its_image_is_said_to_have_no_kernel() {
     let names: Vec<&str> = manifest["packages"].as_array().unwrap().iter().map(|p| p["nevra"].as_str().unwrap()).collect();
     assert!(names.iter().any(|name| name.starts_with("cloud-init-")), "{names:?}");
     assert!(names.len() > 100, "{}", names.len());
+}
+
+/// What rpm may find changed in a fresh image: the account files, to which scriptlets add the users of services.
+const CHANGED: [&str; 4] = ["/etc/group", "/etc/gshadow", "/etc/passwd", "/etc/shadow"];
+
+/// Runs a command of the unpacked image in it, with a /proc of its own.
+fn inside(tree: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--net", "--fork"]).arg(format!("--mount-proc={}", tree.join("proc").display()));
+    let output = command.arg("chroot").arg(tree).args(words).env("LC_ALL", "C.UTF-8").output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole() {
+    let Some(settings) = distribution() else { return };
+    let stage = Stage::empty();
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("baremetal.yum");
+    stage.build_file(&recipe).arg("--settings").arg(settings).args(&["--level", "fast"]).succeeds();
+    let manifest = stage.manifest();
+    let kernels = manifest["kernels"].as_array().unwrap();
+    assert_eq!(kernels.len(), 1, "{kernels:?}");
+    let tree = stage.extract();
+    let kernel = kernels[0].as_str().unwrap();
+    for file in [format!("boot/vmlinuz-{kernel}"), format!("boot/initramfs-{kernel}.img")] {
+        assert!(tree.join(&file).metadata().is_ok_and(|m| m.len() > 1 << 20), "{file}");
+    }
+    // At the path where the image's own rpm looks, without being told.
+    let (code, listed) = inside(&tree, &["rpm", "-qa", "--qf", "%{name}-%{epochnum}:%{version}-%{release}.%{arch}\\n"]);
+    assert_eq!(code, Some(0), "{listed}");
+    let listed: BTreeSet<&str> = listed.lines().filter(|line| !line.starts_with("gpg-pubkey-")).collect();
+    let expected: BTreeSet<&str> = manifest["packages"].as_array().unwrap().iter().map(|p| p["nevra"].as_str().unwrap()).collect();
+    assert_eq!(listed, expected);
+    let (_, changes) = inside(&tree, &["rpm", "-Va"]);
+    let unexplained: Vec<&str> = changes.lines().filter(|line| !CHANGED.iter().any(|path| line.ends_with(&format!(" c {path}")))).collect();
+    assert!(unexplained.is_empty(), "{unexplained:#?}");
+    // The policy gives nearly every member a label; mount points such as /proc have none by its own word.
+    let count = |name: &str| manifest["archive"][name].as_u64().unwrap();
+    assert!(count("entries") - count("labels") < 20, "{} of {}", count("labels"), count("entries"));
+    run(Command::new("sha256sum").arg("-c").arg("image.tgz.sha256").current_dir(stage.out()));
 }
