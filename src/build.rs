@@ -72,7 +72,10 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
             }
             Ok(artifact)
         }
-        (Err(error), Ok(Some(path))) => Err(Failure::new(crate::error::exit_code(&error), "building the image").because(error).hint(format!("look around in it: osimg shell {}", path.display())).into()),
+        (Err(error), Ok(Some(path))) => Err(Failure::new(crate::error::exit_code(&error), "building the image")
+            .because(error)
+            .hint(format!("look around in it: osimg shell {}", path.display()))
+            .into()),
         (Err(error), _) => Err(error),
         (Ok(_), Err(error)) => Err(error.context("removing the workdir")),
     }
@@ -145,7 +148,9 @@ fn be_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::new(ExitCode::Host, "building an image takes root: files in it belong to many users").hint("run it with sudo; osimg plan needs no root").into())
+    Err(Failure::new(ExitCode::Host, "building an image takes root: files in it belong to many users")
+        .hint("run it with sudo; osimg plan needs no root")
+        .into())
 }
 
 /// The output, locked, before any work: a missing folder is found in the first second.
@@ -193,7 +198,13 @@ fn lock_cache(cache: &Path, report: &Report) -> Result<nix::fcntl::Flock<std::fs
     use nix::fcntl::{Flock, FlockArg};
     std::fs::create_dir_all(cache).with_context(|| format!("making the package cache {}", cache.display()))?;
     let path = cache.join(".lock");
-    let mut file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&path).with_context(|| format!("opening {}", path.display()))?;
+    let mut file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))?;
     let mut told = false;
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -244,7 +255,12 @@ fn fill(
         workdir.reserve(reserved + reserved / 10 + (64 << 20))?;
         let cache = free_space(&options.cache)?;
         if cache < (64 << 20) {
-            return Err(Failure::new(ExitCode::Space, format!("the package cache {} has only {} free", options.cache.display(), bytes(cache))).hint("name a larger place: --cache DIR").into());
+            return Err(Failure::new(
+                ExitCode::Space,
+                format!("the package cache {} has only {} free", options.cache.display(), bytes(cache)),
+            )
+            .hint("name a larger place: --cache DIR")
+            .into());
         }
         initramfs::prepare(&InstallRoot::open(&root)?, settings.finish.initramfs, contents(plan))
     })
@@ -257,7 +273,14 @@ fn contents(plan: &TransactionPlan) -> Contents<'_> {
 }
 
 /// Step 4: the tree becomes one that every node may start from; returns what was removed.
-fn finish(recipe: &Recipe, root: &InstallRoot, workdir: &Workdir, filled: &Filled, options: &Options, report: &Report) -> Result<Vec<String>> {
+fn finish(
+    recipe: &Recipe,
+    root: &InstallRoot,
+    workdir: &Workdir,
+    filled: &Filled,
+    options: &Options,
+    report: &Report,
+) -> Result<Vec<String>> {
     let step = report.step("finishing the tree");
     let settings = &recipe.settings.finish;
     files::apply(root, settings)?;
@@ -290,7 +313,11 @@ fn run_in_image(argv: &[&str], workdir: &Workdir, filled: &Filled, options: &Opt
         Ok(())
     })?;
     if !outcome.success() {
-        return Err(Failure::new(ExitCode::Transaction, format!("`{}` in the image ended with {}:\n{}", plan.command.quoted(), outcome.describe(), said.last(8))).into());
+        return Err(Failure::new(
+            ExitCode::Transaction,
+            format!("`{}` in the image ended with {}:\n{}", plan.command.quoted(), outcome.describe(), said.last(8)),
+        )
+        .into());
     }
     Ok(())
 }
@@ -391,7 +418,10 @@ fn manifest(
         .iter()
         .map(|package| {
             let plan = planned.get(package.nevra.as_str());
-            let signer = package.key_id.as_deref().map(|id| packages::keys::signer(keys, id).map_or_else(|| id.to_owned(), |key| key.fingerprint.clone()));
+            let signer = package
+                .key_id
+                .as_deref()
+                .map(|id| packages::keys::signer(keys, id).map_or_else(|| id.to_owned(), |key| key.fingerprint.clone()));
             artifact::Package {
                 nevra: package.nevra.clone(),
                 checksum: plan.and_then(|p| p.checksum.clone()),
@@ -422,7 +452,13 @@ fn manifest(
         os_release: os_release(root)?,
         kernels: kernels(root)?,
         tarballs: tarballs.to_vec(),
-        archive: artifact::Archive { entries: summary.entries, bytes: summary.bytes, level: options.level, labels: summary.labels, selinux: labels.description.clone() },
+        archive: artifact::Archive {
+            entries: summary.entries,
+            bytes: summary.bytes,
+            level: options.level,
+            labels: summary.labels,
+            selinux: labels.description.clone(),
+        },
         repositories: filled.plans.last().map(|plan| plan.repositories.clone()).unwrap_or_default(),
         keys: keys.to_vec(),
         packages,
@@ -453,7 +489,11 @@ fn os_release(root: &InstallRoot) -> Result<BTreeMap<String, String>> {
 /// Versions of the kernels that Anaconda would find: names `boot/vmlinuz-VERSION` without `-rescue-`.
 fn kernels(root: &InstallRoot) -> Result<Vec<String>> {
     let names = root.names(Path::new("boot"))?;
-    Ok(names.iter().filter_map(|n| n.to_str()?.strip_prefix("vmlinuz-").map(str::to_owned)).filter(|v| !v.contains("-rescue-") && !v.starts_with("0-rescue")).collect())
+    Ok(names
+        .iter()
+        .filter_map(|n| n.to_str()?.strip_prefix("vmlinuz-").map(str::to_owned))
+        .filter(|v| !v.contains("-rescue-") && !v.starts_with("0-rescue"))
+        .collect())
 }
 
 fn hex(bytes: &[u8]) -> String {

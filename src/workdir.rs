@@ -54,7 +54,9 @@ impl Workdir {
             Place::Under(folder) => folder,
         };
         if !base.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("the workdir's folder {} does not exist", base.display())).hint(format!("make it: mkdir -p {}", base.display())).into());
+            return Err(Failure::new(ExitCode::Usage, format!("the workdir's folder {} does not exist", base.display()))
+                .hint(format!("make it: mkdir -p {}", base.display()))
+                .into());
         }
         let path = tempfile::Builder::new()
             .prefix("osimg-")
@@ -109,9 +111,12 @@ impl Workdir {
         let free = free_space(&self.root())?;
         if free < bytes {
             let say = crate::report::bytes;
-            return Err(Failure::new(ExitCode::Space, format!("the image needs {} in {}, which has {} free", say(bytes), self.path.display(), say(free)))
-                .hint("name a larger place: --workdir DIR")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Space,
+                format!("the image needs {} in {}, which has {} free", say(bytes), self.path.display(), say(free)),
+            )
+            .hint("name a larger place: --workdir DIR")
+            .into());
         }
         Ok(())
     }
