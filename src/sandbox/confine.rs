@@ -132,6 +132,10 @@ fn filters() -> Result<Vec<BpfProgram>> {
     // Keys pressed for whoever owns the terminal (CVE-2017-5226). The kernel reads 32 bits of the number: so must we (CVE-2019-7303).
     rules.insert(c::SYS_ioctl, vec![equals(1, c::TIOCSTI)?, equals(1, c::TIOCLINUX)?]);
     rules.insert(c::SYS_socket, vec![equals(0, AF_VSOCK)?]);
+    if matches!(arch, TargetArch::x86_64) {
+        // `program` adds the bit; kernels before 5.4 answered to these numbers without it too.
+        rules.extend(X32_OWN.map(|call| (call, Vec::new())));
+    }
     // clone3 hides its flags behind a pointer: "not implemented" makes every C library fall back to clone.
     let absent: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::from([(number::CLONE3, Vec::new())]);
     [(rules, c::EPERM), (absent, c::ENOSYS)].into_iter().map(|(rules, errno)| program(rules, errno, arch)).collect()
@@ -148,8 +152,6 @@ fn program(mut rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32, arch: TargetA
     if matches!(arch, TargetArch::x86_64) {
         let twins: Vec<_> = rules.iter().map(|(call, rule)| (call | X32_BIT, rule.clone())).collect();
         rules.extend(twins);
-        // Without the bit too: kernels before 5.4 answered to these numbers in both forms.
-        rules.extend(X32_OWN.flat_map(|call| [call, call | X32_BIT]).map(|call| (call, Vec::new())));
     }
     let answer = SeccompAction::Errno(u32::try_from(errno).context("choosing the filter's answer")?);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch).context("building the system call filter")?;

@@ -135,6 +135,10 @@ struct Stages {
 }
 
 impl Stages {
+    fn first_has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().context("looking after the sandbox")?.is_some())
+    }
+
     fn end(&mut self) {
         if !self.ended {
             // The first stage's death ends pid 1, and that every process of the build.
@@ -237,6 +241,10 @@ fn watch(stages: &mut Stages, socket: &UnixStream, limits: Limits, on_line: &mut
             return Err(process::stopped(code).into());
         }
         check_limits(limits, began, heard)?;
+        if stages.first_has_ended()? {
+            // Killed before pid 1 had bound itself to it, or at the run's end: our half of the socket is what pid 1 watches too.
+            let _ = socket.shutdown(std::net::Shutdown::Write);
+        }
         {
             let mut watched = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
             watched.extend([&out, &err].iter().filter_map(|l| l.source.as_ref()).map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));

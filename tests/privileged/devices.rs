@@ -1,0 +1,148 @@
+//! /dev, /proc and /sys: what is there, what is hidden, and that the host's own stay as they are.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::support::*;
+use osimg::sandbox::Devices;
+
+#[test]
+fn dev_holds_exactly_the_named_nodes_and_they_work() {
+    if !require_root() {
+        return;
+    }
+    let workdir = Workdir::new();
+    let lines = workdir.probe(
+        r#"
+for name in sorted(os.listdir("/dev")):
+    s = os.lstat("/dev/" + name)
+    what = os.readlink("/dev/" + name) if stat.S_ISLNK(s.st_mode) else "%d:%d" % (os.major(s.st_rdev), os.minor(s.st_rdev)) if stat.S_ISCHR(s.st_mode) else "folder" if stat.S_ISDIR(s.st_mode) else "?"
+    print(name, what)
+open("/dev/null", "w").write("gone")
+print(open("/dev/zero", "rb").read(2) == b"\0\0", len(open("/dev/urandom", "rb").read(8)))
+print(attempt(lambda: os.write(os.open("/dev/full", os.O_WRONLY), b"x")), attempt(lambda: os.open("/dev/tty", os.O_RDWR)))
+master, slave = os.openpty()
+print(os.ttyname(slave), sorted(os.listdir("/dev/pts")))
+"#,
+    );
+    let expected = [
+        "fd /proc/self/fd",
+        "full 1:7",
+        "null 1:3",
+        "ptmx pts/ptmx",
+        "pts folder",
+        "random 1:8",
+        "shm folder",
+        "stderr /proc/self/fd/2",
+        "stdin /proc/self/fd/0",
+        "stdout /proc/self/fd/1",
+        "tty 5:0",
+        "urandom 1:9",
+        "zero 1:5",
+        "True 8",
+        "ENOSPC ENXIO",
+        "/dev/pts/0 ['0', 'ptmx']",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn modes_and_owners_of_the_host_s_devices_cannot_be_reached() {
+    if !require_root() {
+        return;
+    }
+    let state = || {
+        ["null", "zero", "tty"]
+            .map(|name| Path::new("/dev").join(name).metadata().map(|m| (m.mode(), m.uid(), m.ctime(), m.ctime_nsec())).expect(name))
+    };
+    let before = state();
+    let lines = Workdir::new().probe(
+        r#"
+for name in ("null", "zero", "tty"):
+    path = "/dev/" + name
+    print("chmod", attempt(lambda: os.chmod(path, 0)))
+    print("chown", attempt(lambda: os.chown(path, 1, 1)))
+    print("unlink", attempt(lambda: os.unlink(path)))
+    print("xattr", attempt(lambda: os.setxattr(path, "security.evil", b"1")))
+"#,
+    );
+    assert_all(&lines, &["EROFS", "EBUSY", "EPERM", "EOPNOTSUPP"], 12);
+    assert_eq!(before, state());
+}
+
+#[test]
+fn nothing_of_proc_and_sys_that_belongs_to_the_host_can_be_written() {
+    if !require_root() {
+        return;
+    }
+    let lines = Workdir::new().probe(
+        r#"
+hidden = ("kcore", "keys", "key-users", "timer_list", "sysrq-trigger", "kmsg", "kpagecount", "kpageflags", "kpagecgroup")
+for name in hidden:
+    if os.path.exists("/proc/" + name):
+        s = os.stat("/proc/" + name)
+        print("hidden", name, "EROFS" if stat.S_ISCHR(s.st_mode) and s.st_rdev == os.makedev(1, 3) else "REAL")
+for path in ("/proc/sys/kernel/sysrq", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/vm/drop_caches", "/proc/sys/net/ipv4/ip_forward",
+             "/proc/irq/default_smp_affinity", "/proc/mtrr", "/proc/dynamic_debug/control", "/proc/pressure/cpu", "/sys/power/state",
+             "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/module/printk/parameters/time", "/sys/kernel/uevent_helper", "/proc/sys/kernel/pid_max"):
+    if os.path.exists(path):
+        print(path, attempt(lambda: os.open(path, os.O_WRONLY)))
+        print(path, "chmod", attempt(lambda: os.chmod(path, 0o600)))
+# Everything else of /proc that is no process's: none may be writable.
+for top, folders, files in os.walk("/proc"):
+    if top == "/proc":
+        folders[:] = [f for f in folders if not f.isdigit() and f not in ("self", "thread-self")]
+    for name in files:
+        path = os.path.join(top, name)
+        s = os.lstat(path)
+        if stat.S_ISREG(s.st_mode) and s.st_mode & 0o222 and attempt(lambda: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))) == "DONE":
+            print(path, "WRITABLE")
+print("firmware", os.listdir("/sys/firmware"), "EROFS" if not os.path.exists("/sys/firmware") or not os.listdir("/sys/firmware") else "SEEN")
+"#,
+    );
+    assert_all(&lines, &["EROFS", "EACCES", "EPERM"], 15);
+}
+
+#[test]
+fn the_host_s_mounts_and_api_folders_are_the_same_before_and_after() {
+    if !require_root() {
+        return;
+    }
+    // Other tests make and remove their own things meanwhile, but none below these.
+    let state = || {
+        (
+            mount_table(),
+            ["/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/run"]
+                .map(|p| Path::new(p).metadata().map(|m| (m.mode(), m.uid(), m.dev())).ok()),
+            fingerprint(Path::new("/dev"), 1),
+        )
+    };
+    let before = state();
+    for devices in [Devices::Private, Devices::Host] {
+        let workdir = Workdir::new();
+        let mut plan = workdir.python("print(len(os.listdir('/dev')))");
+        plan.devices = devices;
+        let ended = run(&plan, seconds(60));
+        assert!(ended.outcome.expect("the sandbox stands").success(), "{:?}", ended.err);
+    }
+    let after = state();
+    assert_eq!(before.0, after.0);
+    assert_eq!(before.1, after.1);
+    assert_eq!(before.2, after.2);
+}
+
+#[test]
+fn the_host_s_devices_are_seen_when_asked_for() {
+    if !require_root() {
+        return;
+    }
+    let workdir = Workdir::new();
+    let mut plan = workdir.python("print(*sorted(os.listdir('/dev')), sep='\\n')");
+    plan.devices = Devices::Host;
+    let ended = run(&plan, seconds(60));
+    assert!(ended.outcome.expect("the sandbox stands").success());
+    let mut host: Vec<String> =
+        std::fs::read_dir("/dev").expect("dev").flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    host.sort();
+    assert_eq!(ended.out, host);
+}

@@ -1,0 +1,160 @@
+//! What a run inherits from its caller, which is nothing: environment, descriptors, limits, umask, folders; and the network it sees.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::support::*;
+use osimg::sandbox::{InstallRoot, Network, tools};
+
+#[test]
+fn the_environment_is_exactly_the_plan_s() {
+    if !require_root() {
+        return;
+    }
+    let workdir = Workdir::new();
+    // Cargo has set dozens for this test, a canary of ours among them.
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    let mut plan = workdir.python("print(sorted(os.environ.items()))\nprint(open('/proc/self/environ').read().replace('\\0', ';'))");
+    plan.command.env = vec![("ONLY".into(), "this = one".into())];
+    let ended = run(&plan, seconds(60));
+    assert!(ended.outcome.expect("the sandbox stands").success());
+    assert_eq!(ended.out[1], "ONLY=this = one;");
+}
+
+#[test]
+fn the_caller_s_environment_and_descriptors_do_not_arrive() {
+    if !require_root() {
+        return;
+    }
+    let workdir = Workdir::with_programs(&["env", "ls"]);
+    // Python passes on descriptors of the host's root folder, and a secret in the environment.
+    let wrapper = r#"
+import os, sys
+for number in range(3, 40):
+    os.dup2(os.open("/", os.O_RDONLY), number, inheritable=True)
+os.environ["OSIMG_CANARY"] = "secret"
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+    let command = "env; ls -l /proc/self/fd; cat_fds=$(ls /proc/1/fd 2>&1); echo \"$cat_fds\"";
+    let said = program("/usr/bin/python3")
+        .args(["-c", wrapper, OSIMG, "shell"])
+        .arg(workdir.path())
+        .args(["/bin/sh", "-c", command])
+        .output()
+        .expect("osimg");
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success(), "{text}{}", String::from_utf8_lossy(&said.stderr));
+    assert!(!text.contains("OSIMG_CANARY"), "{text}");
+    assert!(text.contains("HOME=/root"), "{text}");
+    let descriptors: Vec<&str> = text.lines().filter(|line| line.contains(" -> ")).collect();
+    // Three streams, and the one with which ls reads the folder.
+    assert_eq!(descriptors.len(), 4, "{text}");
+    assert!(!descriptors.iter().any(|line| line.ends_with("-> /")), "{text}");
+}
+
+#[test]
+fn without_a_network_there_is_one_link_and_it_is_the_loopback() {
+    if !require_root() {
+        return;
+    }
+    let lines = Workdir::new().probe(
+        r#"
+print(sorted(os.listdir("/sys/class/net")), [l.split(":")[0].strip() for l in open("/proc/net/dev") if ":" in l])
+for address in (("127.0.0.1", 80), ("192.0.2.1", 80)):
+    print(attempt(lambda: socket.create_connection(address, 1)))
+print(os.path.exists("/etc/resolv.conf"))
+"#,
+    );
+    assert_eq!(lines, ["['lo'] ['lo']", "ENETUNREACH", "ENETUNREACH", "False"]);
+}
+
+#[test]
+fn with_the_host_s_network_the_files_that_resolve_names_are_there() {
+    if !require_root() {
+        return;
+    }
+    // A server of the test's own: the loopback is the host's.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("address").port();
+    let workdir = Workdir::new();
+    let script = format!(
+        "for name in ('resolv.conf', 'hosts'): print(os.path.exists('/etc/' + name), attempt(lambda: os.open('/etc/' + name, os.O_WRONLY)))\nprint(socket.create_connection(('localhost', {port}), 5).recv(5))"
+    );
+    let mut plan = workdir.python(&script);
+    plan.network = Network::Host;
+    plan.mounts = tools(Path::new("/"), Network::Host);
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| server.accept().and_then(|(mut peer, _)| peer.write_all(b"hello")).expect("a visitor"));
+        let ended = run(&plan, seconds(30));
+        // Ends the server when nobody came.
+        let _ = std::net::TcpStream::connect(("127.0.0.1", port));
+        ended
+    });
+    assert!(ended.outcome.expect("the sandbox stands").success(), "{:?}", ended.err);
+    assert_eq!(ended.out, ["True EROFS", "True EROFS", "b'hello'"]);
+}
+
+/// Runs `osimg shell WORKDIR /bin/sh -c COMMAND` after Python has prepared the process.
+fn prepared(workdir: &Workdir, preparation: &str, command: &str) -> std::process::Output {
+    let wrapper = format!("import os, resource, sys\n{preparation}\nos.execv(sys.argv[1], sys.argv[1:])");
+    program("/usr/bin/python3")
+        .args(["-c", &wrapper, OSIMG, "shell"])
+        .arg(workdir.path())
+        .args(["/bin/sh", "-c", command])
+        .output()
+        .expect("osimg")
+}
+
+#[test]
+fn few_descriptors_a_lost_folder_closed_streams_and_limits_do_no_harm() {
+    if !require_root() {
+        return;
+    }
+    let cases = [
+        ("64 descriptors", "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"),
+        ("a folder that is gone", "import tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)"),
+        ("closed stdin", "os.close(0)"),
+        ("closed stdout", "os.close(1)"),
+        ("closed stderr", "os.close(2)"),
+        ("all closed", "os.closerange(0, 3)"),
+        ("ignored signals", "import signal\nfor n in (signal.SIGCHLD, signal.SIGPIPE): signal.signal(n, signal.SIG_IGN)"),
+        ("umask 077", "os.umask(0o077)"),
+    ];
+    for (name, preparation) in cases {
+        let workdir = Workdir::with_programs(&["sleep"]);
+        let said = prepared(&workdir, preparation, "echo made > /made; sleep 0 & wait; exit 0");
+        assert!(said.status.success(), "{name}: {} {}", said.status, String::from_utf8_lossy(&said.stderr));
+        assert_eq!(std::fs::read_to_string(workdir.root().join("made")).expect(name), "made\n", "{name}");
+    }
+}
+
+#[test]
+fn the_umask_of_the_caller_does_not_reach_the_image() {
+    if !require_root() {
+        return;
+    }
+    for umask in ["077", "000"] {
+        let workdir = Workdir::with_programs(&["mkdir"]);
+        let said = prepared(&workdir, &format!("os.umask(0o{umask})"), "umask; mkdir /folder; echo x > /file");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        assert_eq!(String::from_utf8_lossy(&said.stdout), "0022\n");
+        for (name, mode) in [("folder", 0o755), ("file", 0o644), ("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755)] {
+            let found = workdir.root().join(name).metadata().expect(name).permissions().mode() & 0o7777;
+            assert_eq!(found, mode, "{name} under umask {umask}: {found:o}");
+        }
+    }
+}
+
+#[test]
+fn files_written_into_the_root_have_the_mode_that_was_asked_for() {
+    if !require_root() {
+        return;
+    }
+    let workdir = Workdir::new();
+    let root = InstallRoot::open(&workdir.root()).expect("root");
+    for mode in [0o444, 0o600, 0o666, 0o777] {
+        root.write(Path::new("file"), b"x", mode).expect("written");
+        assert_eq!(workdir.root().join("file").metadata().expect("file").permissions().mode() & 0o7777, mode);
+    }
+}

@@ -1,0 +1,173 @@
+//! Removing trees and writing into roots while somebody swaps folders for links, and with mounts, depth and odd names below.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::support::*;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::mount::MsFlags;
+use osimg::sandbox::{InstallRoot, mount_below, remove_tree};
+
+/// A victim on the host, with files and folders by names that the attacked trees have too.
+fn victim(dir: &Path) -> PathBuf {
+    let victim = dir.join("victim");
+    for below in ["etc", "sub/etc"] {
+        fs::create_dir_all(victim.join(below)).expect("victim");
+        fs::write(victim.join(below).join("machine-id"), "precious").expect("victim");
+    }
+    victim
+}
+
+/// Swaps `path` (a folder) with a link to the victim until told to stop; how often.
+fn swap_until(stop: &AtomicBool, swaps: &AtomicU64, path: &Path, link: &Path) {
+    while !stop.load(Ordering::Relaxed) {
+        // One atomic exchange: there is never a moment in which neither is there.
+        if renameat2(AT_FDCWD, path, AT_FDCWD, link, RenameFlags::RENAME_EXCHANGE).is_ok() {
+            swaps.fetch_add(1, Ordering::Relaxed);
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Runs `work` over and over for a second and a half beside an attacker; (rounds, swaps).
+fn attacked(path: &Path, link: &Path, mut work: impl FnMut()) -> (u64, u64) {
+    let (stop, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut rounds = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| swap_until(&stop, &swaps, path, link));
+        let end = Instant::now() + Duration::from_millis(1500);
+        while Instant::now() < end {
+            work();
+            rounds += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    (rounds, swaps.into_inner())
+}
+
+#[test]
+fn removing_never_leaves_the_tree_while_folders_become_links() {
+    if !require_root() {
+        return;
+    }
+    let workdir = Workdir::new();
+    let victim = victim(workdir.path());
+    let before = fingerprint(&victim, 9);
+    let (tree, link) = (workdir.path().join("tree"), workdir.path().join("link"));
+    symlink(&victim, &link).expect("link");
+    let (rounds, swaps) = attacked(&tree.join("sub"), &link, || {
+        // Whichever of the two is there is filled again by name; the link's own target must not be.
+        let _ = fs::create_dir(&tree);
+        if fs::symlink_metadata(tree.join("sub")).is_err() {
+            let _ = fs::create_dir_all(tree.join("sub/etc"));
+        }
+        for number in 0..8 {
+            let _ = fs::create_dir(tree.join(format!("folder-{number}")));
+        }
+        // It may fail: what it must not do is to reach the victim.
+        let _ = remove_tree(&tree);
+        // What was spared on the other side is a folder still; the victim's of that name is not empty and stays.
+        let _ = fs::remove_dir(link.join("etc")).and_then(|()| fs::remove_dir(&link));
+        if fs::symlink_metadata(&link).is_err() {
+            let _ = symlink(&victim, &link);
+        }
+        assert_eq!(fs::read_to_string(victim.join("etc/machine-id")).expect("victim"), "precious");
+    });
+    assert!(rounds > 50 && swaps > 50, "{rounds} rounds against {swaps} swaps are no attack");
+    let mut after = fingerprint(&victim, 9);
+    after.retain(|path, _| before.contains_key(path));
+    assert_eq!(before, after);
+}
+
+#[test]
+fn writing_and_removing_in_a_root_never_leave_it_while_folders_become_links() {
+    if !require_root() {
+        return;
+    }
+    let workdir = Workdir::new();
+    let victim = victim(workdir.path());
+    let before = fingerprint(&victim, 9);
+    fs::create_dir_all(workdir.root().join("sub/etc")).expect("sub");
+    let link = workdir.path().join("link");
+    symlink(&victim, &link).expect("link");
+    let root = InstallRoot::open(&workdir.root()).expect("root");
+    let (mut written, mut refused) = (0u64, 0u64);
+    let (rounds, swaps) = attacked(&workdir.root().join("sub"), &link, || {
+        let results = [
+            root.write(Path::new("sub/etc/machine-id"), b"ours", 0o444).is_ok(),
+            root.link(Path::new("sub/etc/link"), Path::new("/nowhere")).is_ok(),
+            root.folder(Path::new("sub/etc/new"), 0o755).is_ok(),
+            root.remove(Path::new("sub/etc/new")).is_ok_and(|there| there),
+        ];
+        written += results.iter().filter(|done| **done).count() as u64;
+        refused += results.iter().filter(|done| !**done).count() as u64;
+        if let Ok(Some(bytes)) = root.read(Path::new("sub/etc/machine-id"), 100) {
+            assert_eq!(bytes, b"ours", "the host's file was read");
+        }
+    });
+    assert!(swaps > 10_000 && rounds > 1_000, "{rounds} rounds against {swaps} swaps are no attack");
+    assert!(written > 100 && refused > 100, "both sides were met: {written} written, {refused} refused");
+    assert_eq!(before, fingerprint(&victim, 9));
+}
+
+#[test]
+fn a_mount_below_stops_removal_and_its_content_stays() {
+    if !require_root() {
+        return;
+    }
+    in_mount_namespace(MsFlags::MS_PRIVATE, || {
+        for same_file_system in [true, false] {
+            let workdir = Workdir::new();
+            let victim = victim(workdir.path());
+            let at = workdir.path().join("tree/a/mount point\nwith a line");
+            fs::create_dir_all(&at).expect("tree");
+            fs::write(workdir.path().join("tree/a/file"), "x").expect("file");
+            let (source, kind, flags) = if same_file_system {
+                (victim.to_str().expect("path"), "none", MsFlags::MS_BIND)
+            } else {
+                ("tmpfs", "tmpfs", MsFlags::empty())
+            };
+            mount(source, &at, kind, flags);
+            fs::write(at.join("file"), "precious").expect("file");
+            let tree = workdir.path().join("tree");
+            assert_eq!(mount_below(&tree).expect("mounts"), Some(at.clone()));
+            let error = remove_tree(&tree).expect_err("a mount is below");
+            assert!(error.to_string().contains("is still mounted"), "{error:#}");
+            assert_eq!(fs::read_to_string(workdir.path().join("tree/a/file")).expect("untouched"), "x");
+            // The second fence, which needs no table: what opens folders does not cross mounts.
+            let root = InstallRoot::open(workdir.path()).expect("root");
+            let error = root.remove(Path::new("tree")).expect_err("a mount is below");
+            assert!(format!("{error:#}").contains("is a mount: it is left alone"), "{error:#}");
+            assert_eq!(fs::read_to_string(at.join("file")).expect("the mount's file"), "precious");
+            assert_eq!(fs::read_to_string(victim.join("etc/machine-id")).expect("victim"), "precious");
+            #[expect(clippy::disallowed_methods, reason = "the thread's own namespace")]
+            nix::mount::umount(&at).expect("unmounted");
+            remove_tree(&tree).expect("nothing is mounted any more");
+        }
+    });
+}
+
+#[test]
+fn deep_trees_and_odd_names_are_removed_whole() {
+    let dir = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).expect("tree");
+    // Deeper than the longest path, the usual limit on descriptors and the former limit of ours.
+    let script =
+        "import os, sys\nos.chdir(sys.argv[1])\nfor _ in range(5000):\n  os.mkdir('folder'); os.chdir('folder')\nopen('file', 'w').close()";
+    assert!(program("/usr/bin/python3").args(["-c", script]).arg(&tree).status().expect("python").success());
+    for name in ["new\nline", "\u{1b}[31m", "-rf", " ", "*", "\\", &"x".repeat(255)] {
+        fs::create_dir(tree.join(name)).expect(name);
+        fs::write(tree.join(name).join(name), "").expect(name);
+    }
+    use std::os::unix::ffi::OsStrExt;
+    fs::write(tree.join(std::ffi::OsStr::from_bytes(b"\xff\xfe")), "").expect("no text");
+    nix::unistd::mkfifo(&tree.join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("fifo");
+    fs::set_permissions(tree.join("new\nline"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).expect("mode");
+    remove_tree(&tree).expect("removed");
+    assert!(!tree.exists());
+}
