@@ -1,9 +1,12 @@
 //! The folder in which one build works, and its end: removed, or kept where the person asked for it.
 
 use anyhow::Context;
+use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::{Backing, mount_memory, remove_tree, unmount_memory};
@@ -34,6 +37,13 @@ const SPARE_MEMORY: u64 = 2 << 30;
 /// The least that a tmpfs is worth mounting for.
 const LEAST_MEMORY: u64 = 1 << 30;
 
+/// What workdirs' names begin with.
+const PREFIX: &str = "osimg-";
+/// Marks a workdir that the person asked to keep.
+const KEPT: &str = "kept";
+/// A workdir without a lock that is younger may be one whose build has not locked it yet.
+const SETTLED: Duration = Duration::from_secs(60);
+
 /// A build's workdir: `root/` is the install root, `scratch/` what sandboxes mount over.
 #[derive(Debug)]
 pub struct Workdir {
@@ -41,6 +51,8 @@ pub struct Workdir {
     backing: Backing,
     keep: Keep,
     done: bool,
+    /// Says to other builds that this workdir is in use; the kernel lets go of it when we end, however we end.
+    _lock: Flock<File>,
 }
 
 impl Workdir {
@@ -59,12 +71,14 @@ impl Workdir {
                 .hint(format!("make it: mkdir -p {}", base.display()))
                 .into());
         }
+        sweep(base);
         let path = tempfile::Builder::new()
-            .prefix("osimg-")
+            .prefix(PREFIX)
             .tempdir_in(base)
             .with_context(|| format!("making a workdir below {}", base.display()))?
             .keep();
-        let mut workdir = Self { path, backing: Backing::Disk, keep, done: false };
+        let lock = lock(&path)?.with_context(|| format!("locking {}: somebody else has it", path.display()))?;
+        let mut workdir = Self { path, backing: Backing::Disk, keep, done: false, _lock: lock };
         for name in ["root", "scratch"] {
             let folder = workdir.path.join(name);
             // The root's mode becomes that of the image's `/`: it must not be the caller's umask.
@@ -136,6 +150,7 @@ impl Workdir {
     pub fn finish(mut self, failed: bool) -> Result<Option<PathBuf>> {
         self.done = true;
         if self.keep == Keep::Always || (self.keep == Keep::OnFailure && failed) {
+            std::fs::write(self.path.join(KEPT), "").with_context(|| format!("keeping {}", self.path.display()))?;
             return Ok(Some(self.path.clone()));
         }
         self.remove()?;
@@ -156,6 +171,36 @@ impl Drop for Workdir {
         if !self.done && self.keep == Keep::Never {
             // The error on the way out is the one to tell; what stays here is named by `osimg doctor`.
             let _ = self.remove();
+        }
+    }
+}
+
+/// Locks a workdir; `None` when a build uses it.
+fn lock(path: &Path) -> Result<Option<Flock<File>>> {
+    let folder = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
+}
+
+/// Removes what killed builds left below `base`: workdirs that nobody uses and nobody asked to keep. What cannot be removed
+/// stays for another time; it is no reason not to build.
+fn sweep(base: &Path) {
+    for entry in std::fs::read_dir(base).into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX) && path.join("scratch").is_dir() && path.join("root").is_dir();
+        let settled = entry.metadata().is_ok_and(|m| {
+            use std::os::unix::fs::MetadataExt;
+            m.is_dir() && m.uid() == nix::unistd::geteuid().as_raw() && m.modified().ok().and_then(|t| t.elapsed().ok()).is_some_and(|age| age > SETTLED)
+        });
+        if ours
+            && settled
+            && !path.join(KEPT).exists()
+            && let Ok(Some(_lock)) = lock(&path)
+        {
+            let _ = remove_tree(&path);
         }
     }
 }
@@ -204,6 +249,27 @@ mod tests {
         let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::OnFailure).expect("workdir");
         let kept = workdir.finish(true).expect("finished").expect("kept");
         assert!(kept.join("root").is_dir());
+    }
+
+    #[test]
+    fn a_killed_build_s_workdir_goes_and_a_kept_or_used_one_stays() {
+        let base = tempfile::tempdir().expect("a temporary folder");
+        let place = Place::Under(base.path().into());
+        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+        for name in ["osimg-killed", "osimg-keepme"] {
+            std::fs::create_dir_all(base.path().join(name).join("root/etc")).expect("root");
+            std::fs::create_dir_all(base.path().join(name).join("scratch")).expect("scratch");
+        }
+        std::fs::write(base.path().join("osimg-keepme/kept"), "").expect("marker");
+        let used = Workdir::create(&place, Keep::Never).expect("workdir");
+        for path in [base.path().join("osimg-killed"), base.path().join("osimg-keepme"), used.path().to_owned()] {
+            File::open(&path).expect("folder").set_modified(old).expect("made old");
+        }
+        let next = Workdir::create(&place, Keep::Never).expect("workdir");
+        assert!(!base.path().join("osimg-killed").exists());
+        assert!(base.path().join("osimg-keepme").exists());
+        assert!(used.path().exists());
+        drop((used, next));
     }
 
     #[test]
