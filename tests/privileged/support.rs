@@ -157,7 +157,7 @@ pub fn mount_table() -> String {
     std::fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo")
 }
 
-/// Names, kinds, modes, owners and link texts below `folder`, to see whether anything was touched; contents by hash of size and time.
+/// Names, kinds, modes, owners, sizes and link texts below `folder`, to see whether anything was touched.
 pub fn fingerprint(folder: &Path, depth: usize) -> BTreeMap<PathBuf, String> {
     walkdir::WalkDir::new(folder)
         .max_depth(depth)
