@@ -189,13 +189,13 @@ def add_repositories(base, request):
 
 
 def load(base, request):
+    # What became of each address only the callbacks hear, in sets that dnf drops on failure; its error says merely that none was left.
+    heard = [repo._md_pload.mirror_failures for repo in base.repos.iter_enabled()]
     try:
         base.fill_sack(load_system_repo=True, load_available_repos=True)
         base.read_comps(arch_filter=True)
     except dnf.exceptions.Error as error:
-        # What became of each address is known to the callbacks alone; the error says only that none was left.
-        reasons = sorted({str(reason) for repo in base.repos.iter_enabled() for reason in repo._md_pload.mirror_failures})
-        fail("repository", "\n  - ".join([str(error)] + reasons))
+        fail("repository", "\n  - ".join([str(error)] + sorted(str(reason) for reasons in heard for reason in reasons)))
 
 
 def mark_group(base, wanted, kinds):
