@@ -21,6 +21,7 @@ mod pack;
 mod pax;
 mod pool;
 mod probe;
+pub mod read;
 mod sink;
 mod sparse;
 mod tape;
