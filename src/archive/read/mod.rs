@@ -30,7 +30,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// More members than any OS has, and as many hashes of names as are kept.
-const MOST_MEMBERS: usize = 20_000_000;
+const MOST_MEMBERS: usize = 1 << 22;
 /// How many irregularities are kept; all are counted.
 const SHOWN: usize = 100;
 /// The longest name in a member of its own; the kernel takes 4,096 bytes at once.

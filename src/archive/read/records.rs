@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 /// The longest extended header, and the most that global ones may come to: an attribute has up to 64 KiB, a file some of them.
 const LONGEST: u64 = 8 << 20;
+/// More records than a file has: each takes more memory than its bytes.
+const MOST_RECORDS: usize = 1 << 16;
 
 /// The value of each key, and in their order the pairs of sparse files in format 0.0, whose keys repeat.
 #[derive(Debug, Default)]
@@ -51,6 +53,7 @@ impl Records {
     fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Wrong> {
         let number = || decimal(value).ok_or_else(|| format!("{} is no number", String::from_utf8_lossy(key)));
         match key {
+            _ if self.values.len() >= MOST_RECORDS => return Err(format!("there are more than {MOST_RECORDS} records")),
             b"" => return Err("a record has no key".into()),
             b"GNU.sparse.offset" if self.offset.is_none() => self.offset = Some(number()?),
             b"GNU.sparse.numbytes" if self.offset.is_some() => self.pairs.extend(self.offset.take().zip(Some(number()?))),
