@@ -37,6 +37,8 @@ pub struct Options {
     pub level: Level,
     /// Worker threads.
     pub jobs: NonZeroUsize,
+    /// Bytes of memory that packing may take.
+    pub memory: Option<u64>,
     /// Where labels come from.
     pub selinux: selinux::Mode,
     /// The package cache.
@@ -112,6 +114,7 @@ fn run(
         &archive::Options {
             level: options.level,
             jobs: options.jobs,
+            memory: options.memory,
             source_date_epoch: Some(filled.source_date_epoch),
             labels: labels.as_labels(),
             progress: &|progress| step.progress(Unit::Bytes, progress.bytes, expected.max(progress.bytes)),

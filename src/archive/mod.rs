@@ -16,10 +16,12 @@ mod format;
 mod gzip;
 mod labels;
 mod links;
+mod memory;
 mod pack;
 mod pax;
 mod pool;
 mod probe;
+pub mod read;
 mod sink;
 mod sparse;
 mod tape;
@@ -28,6 +30,7 @@ mod xz;
 
 pub use format::{Format, Level};
 pub use labels::{FromTree, LabelSource, Labels, NoLabels};
+pub use memory::parse_size;
 
 use crate::error::{ExitCode, Failure, Result};
 use anyhow::Context;
@@ -58,6 +61,8 @@ pub struct Options<'a> {
     pub level: Level,
     /// Threads that compress, beside the one that walks and the one of each output that hashes and writes.
     pub jobs: NonZeroUsize,
+    /// Bytes of memory that packing may take: fewer jobs are started where that many do not fit. Without it a quarter of the machine's.
+    pub memory: Option<u64>,
     /// Seconds since the epoch: no member is told to be newer, and all times are whole seconds. Without it times are as on disk.
     pub source_date_epoch: Option<i64>,
     /// Where the SELinux labels come from.
@@ -70,10 +75,11 @@ pub struct Options<'a> {
 
 impl fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { level, jobs, source_date_epoch, .. } = self;
+        let Self { level, jobs, memory, source_date_epoch, .. } = self;
         f.debug_struct("Options")
             .field("level", level)
             .field("jobs", jobs)
+            .field("memory", memory)
             .field("source_date_epoch", source_date_epoch)
             .finish_non_exhaustive()
     }
@@ -132,7 +138,7 @@ fn lossy<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Er
 /// Packs the directory `tree` and everything in it into all of `outputs` at once.
 ///
 /// # Errors
-/// Fails when the tree cannot be read whole (a file that cannot be opened or changes meanwhile, a mount point inside),
+/// Fails when not even one job fits into the memory allowed, when the tree cannot be read whole (a file that cannot be opened or changes meanwhile, a mount point inside),
 /// when a sink does not take its bytes (the chain holds its `io::Error`), or when cancelled. What the sinks hold then is of no use.
 pub fn write_tree(tree: &Path, outputs: Vec<Output<'_>>, options: &Options<'_>) -> Result<Summary> {
     let packing = || format!("packing the tree {}", tree.display());
@@ -145,10 +151,11 @@ pub fn write_tree(tree: &Path, outputs: Vec<Output<'_>>, options: &Options<'_>) 
         .collect::<Result<Vec<_>>>()?
         .into_iter()
         .unzip();
-    let pool = Pool::new(lanes.clone(), options.jobs, options.cancelled);
+    let jobs = memory::jobs(&lanes, options.jobs, options.memory)?;
+    let pool = Pool::new(lanes.clone(), jobs, options.cancelled);
     let packed = std::thread::scope(|scope| {
         let _guard = StopOnPanic(&pool);
-        let written = run(scope, tree, &pool, lanes, sinks, options);
+        let written = run(scope, tree, &pool, jobs, lanes, sinks, options);
         if written.is_err() {
             // Whoever waits for blocks that will not come has to go home before the scope can end.
             pool.fail(Stopped.into());
@@ -170,6 +177,7 @@ fn run<'scope, 'env: 'scope>(
     scope: &'scope std::thread::Scope<'scope, 'env>,
     tree: &Path,
     pool: &'env Pool<'env>,
+    jobs: NonZeroUsize,
     lanes: Vec<Lane>,
     sinks: Vec<Box<dyn Write + Send + 'env>>,
     options: &Options<'_>,
@@ -189,7 +197,7 @@ fn run<'scope, 'env: 'scope>(
         );
     }
     if compresses {
-        for _ in 0..options.jobs.get() {
+        for _ in 0..jobs.get() {
             std::thread::Builder::new().name("compress".into()).spawn_scoped(scope, || pool.pack()).context("starting a thread")?;
         }
     }

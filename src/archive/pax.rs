@@ -8,16 +8,22 @@ use crate::error::Result;
 use anyhow::Context;
 use std::io::Write as _;
 
-/// The type flags of the ustar format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+/// What a member is: the types of the ustar format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A regular file.
     File,
     /// Another name of a member that came before.
     HardLink,
+    /// A symbolic link.
     Symlink,
+    /// A character device.
     Character,
+    /// A block device.
     Block,
+    /// A directory.
     Directory,
+    /// A named pipe.
     Fifo,
 }
 
@@ -37,9 +43,11 @@ impl Kind {
 
 /// A point in time: `nanoseconds`, below 10⁹, after `seconds` since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Time {
-    pub(super) seconds: i64,
-    pub(super) nanoseconds: u32,
+pub struct Time {
+    /// Whole seconds, rounded down.
+    pub seconds: i64,
+    /// What is added to them.
+    pub nanoseconds: u32,
 }
 
 /// All that a header says of a member.

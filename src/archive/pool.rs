@@ -69,16 +69,15 @@ struct Task {
     block: Buffer,
 }
 
+/// How many blocks of a lane may be under way.
+pub(super) fn lane_limit(format: Format, jobs: usize) -> usize {
+    // Blocks of xz are large; few of them have to keep every job busy.
+    if format == Format::Txz { jobs + 1 } else { 2 * jobs + 2 }
+}
+
 impl<'a> Pool<'a> {
     pub(super) fn new(lanes: Vec<Lane>, jobs: NonZeroUsize, cancelled: &'a (dyn Fn() -> bool + Sync)) -> Self {
-        let traffic = lanes
-            .iter()
-            .map(|lane| Traffic {
-                // Blocks of xz are large; few of them have to keep every job busy.
-                limit: if lane.format == Format::Txz { jobs.get() + 1 } else { 2 * jobs.get() + 2 },
-                ..Traffic::default()
-            })
-            .collect();
+        let traffic = lanes.iter().map(|lane| Traffic { limit: lane_limit(lane.format, jobs.get()), ..Traffic::default() }).collect();
         Self { lanes, cancelled, state: Mutex::new(State { lanes: traffic, ..State::default() }), changed: Condvar::new() }
     }
 

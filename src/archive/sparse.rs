@@ -17,9 +17,11 @@ const ZEROS: [u8; GRAIN as usize] = [0; GRAIN as usize];
 
 /// A stretch of data between holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Extent {
-    pub(super) offset: u64,
-    pub(super) length: u64,
+pub struct Extent {
+    /// Where it begins in the file, in bytes.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub length: u64,
 }
 
 /// Collects the stretches of data of a file that is looked through from its beginning.

@@ -25,6 +25,9 @@ pub(super) struct Build {
     /// Worker threads [default: one a core]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter of the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = crate::archive::parse_size)]
+    memory: Option<u64>,
     /// Folder of downloaded packages and metadata
     #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
     cache: PathBuf,
@@ -54,6 +57,7 @@ impl Build {
             formats: decided.formats,
             level: decided.level,
             jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            memory: self.memory,
             selinux: decided.selinux,
             cache: self.cache.clone(),
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },

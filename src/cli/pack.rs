@@ -27,6 +27,9 @@ pub(super) struct Pack {
     /// Worker threads [default: one a core]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter of the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = archive::parse_size)]
+    memory: Option<u64>,
     /// Where SELinux labels come from: auto, from-tree, none or policy=FILE_CONTEXTS
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     selinux: selinux::Mode,
@@ -58,6 +61,7 @@ impl Pack {
             &archive::Options {
                 level: self.level,
                 jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+                memory: self.memory,
                 source_date_epoch: self.source_date_epoch,
                 labels: labels.as_labels(),
                 progress: &|progress| step.progress(Unit::Bytes, progress.bytes, 0),

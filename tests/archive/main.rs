@@ -4,5 +4,7 @@
 mod failures;
 mod fidelity;
 mod form;
+mod read_foreign;
+mod read_hostile;
 mod reproducibility;
 mod support;

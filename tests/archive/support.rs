@@ -97,6 +97,7 @@ impl Packing<'_> {
         Options {
             level: self.level,
             jobs: NonZeroUsize::new(self.jobs).unwrap(),
+            memory: None,
             source_date_epoch: self.epoch,
             labels: self.labels,
             progress,

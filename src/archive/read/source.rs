@@ -1,0 +1,182 @@
+//! The bytes of an archive without its compression, counted, and what cannot be had of them told with its place.
+
+use super::header::BLOCK;
+use crate::archive::format::Format;
+use crate::error::{ExitCode, Failure, Result};
+use anyhow::Context;
+use bzip2::bufread::MultiBzDecoder;
+use flate2::bufread::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+use std::fmt;
+use std::io::{self, BufReader, Cursor, Read};
+
+/// Enough for every preset of xz: preset 9 takes 65 MiB to unpack.
+const XZ_MEMORY: u64 = 128 << 20;
+/// How much is read from a file at once.
+const BUFFER: usize = 1 << 17;
+const WINDOW: usize = 1 << 16;
+const XZ_MAGIC: &[u8] = &[0xFD, b'7', b'z', b'X', b'Z', 0];
+const ZSTD_MAGIC: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
+
+/// An archive that is cut off, was altered, or is of a form that is not understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// Where in the archive, in bytes before compression.
+    pub offset: u64,
+    /// What is wrong.
+    pub why: String,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reading the archive at byte {}: {}", self.offset, self.why)
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+pub(super) struct Source<'a> {
+    bytes: Box<dyn Read + 'a>,
+    format: Format,
+    offset: u64,
+    window: Vec<u8>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(mut file: impl Read + 'a) -> Result<Self> {
+        let mut magic = Vec::new();
+        file.by_ref().take(XZ_MAGIC.len() as u64).read_to_end(&mut magic).context("reading the tarball's first bytes")?;
+        let format = match magic.as_slice() {
+            [] => return Err(Damaged { offset: 0, why: "it is empty".into() }.into()),
+            [0x1F, 0x8B, ..] => Format::Tgz,
+            [b'B', b'Z', b'h', ..] => Format::Tbz,
+            XZ_MAGIC => Format::Txz,
+            other if other.starts_with(ZSTD_MAGIC) => {
+                return Err(Failure::new(ExitCode::Usage, "reading the tarball: it is compressed by zstd")
+                    .hint("Anaconda unpacks gzip, bzip2 and xz")
+                    .into());
+            }
+            _ => Format::Tar,
+        };
+        let file = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(file));
+        let bytes: Box<dyn Read + 'a> = match format {
+            Format::Tar => Box::new(file),
+            Format::Tgz => Box::new(MultiGzDecoder::new(file)),
+            Format::Tbz => Box::new(MultiBzDecoder::new(file)),
+            Format::Txz => {
+                let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).context("starting an xz decoder")?;
+                Box::new(XzDecoder::new_stream(file, stream))
+            }
+        };
+        Ok(Self { bytes: Box::new(BufReader::with_capacity(BUFFER, bytes)), format, offset: 0, window: vec![0; WINDOW] })
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(super) fn damaged(&self, why: &str) -> anyhow::Error {
+        self.damaged_at(why.to_owned())
+    }
+
+    pub(super) fn damaged_at(&self, why: String) -> anyhow::Error {
+        Damaged { offset: self.offset, why }.into()
+    }
+
+    /// The next block; none where the bytes end.
+    pub(super) fn block(&mut self) -> Result<Option<[u8; BLOCK]>> {
+        let mut block = [0; BLOCK];
+        match self.fill(&mut block)? {
+            0 => Ok(None),
+            BLOCK => Ok(Some(block)),
+            _ => Err(self.damaged("it is cut off inside a block")),
+        }
+    }
+
+    /// Fills all of `bytes`.
+    pub(super) fn exact(&mut self, bytes: &mut [u8]) -> Result<()> {
+        if self.fill(bytes)? == bytes.len() { Ok(()) } else { Err(self.damaged("it is cut off inside a member")) }
+    }
+
+    /// `size` bytes and what fills them up to whole blocks; takes memory only for bytes that are there.
+    pub(super) fn whole(&mut self, size: u64, most: u64, what: &str) -> Result<Vec<u8>> {
+        if size > most {
+            return Err(self.damaged_at(format!("{what} of {size} bytes is longer than {most} bytes")));
+        }
+        let padded = size.next_multiple_of(BLOCK as u64);
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < padded {
+            match self.block()? {
+                Some(block) => bytes.extend_from_slice(&block),
+                None => return Err(self.damaged_at(format!("it is cut off inside {what}"))),
+            }
+        }
+        bytes.truncate(usize::try_from(size)?);
+        Ok(bytes)
+    }
+
+    pub(super) fn skip(&mut self, mut count: u64) -> Result<()> {
+        let mut window = std::mem::take(&mut self.window);
+        while count > 0 {
+            let want = WINDOW.min(usize::try_from(count).unwrap_or(WINDOW));
+            self.exact(window.get_mut(..want).unwrap_or_default())?;
+            count -= want as u64;
+        }
+        self.window = window;
+        Ok(())
+    }
+
+    /// Reads to the end, by which the compression's last check sums are checked; the bytes have to be whole blocks.
+    pub(super) fn rest_is_other_than_zeros(&mut self, unit: usize) -> Result<bool> {
+        let mut window = std::mem::take(&mut self.window);
+        let mut other = false;
+        let mut count = 0;
+        loop {
+            let filled = self.fill(&mut window)?;
+            other |= window.get(..filled).unwrap_or_default().iter().any(|byte| *byte != 0);
+            count += filled;
+            if filled < window.len() {
+                break;
+            }
+            count %= unit;
+        }
+        if count % unit != 0 && !other {
+            return Err(self.damaged("it is cut off in the zeros behind its end"));
+        }
+        Ok(other)
+    }
+
+    /// Reads until `bytes` are full or there are no more.
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
+            match self.bytes.read(room) {
+                Ok(0) => break,
+                Ok(count) => {
+                    filled += count;
+                    self.offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.told(error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// What the system says is its own failure, what a decompressor says is the file's.
+    fn told(&self, error: io::Error) -> anyhow::Error {
+        let format = self.format;
+        if error.raw_os_error().is_some() || format == Format::Tar {
+            return anyhow::Error::from(error).context(format!("reading the archive at byte {}", self.offset));
+        }
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged_at(format!("the {format} file is cut off")),
+            _ => self.damaged_at(format!("the {format} file is damaged: {error}")),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The reader beside the file system: what GNU tar, bsdtar, Python and osimg wrote of a tree is read as the tree is.
+
+use crate::support::{Packing, can_run, folder, hard_tree, noise, shell};
+use osimg::archive::Format;
+use osimg::archive::read::{Entry, Kind, Part, Reader};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// What an archive and a tree have to agree about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    kind: Kind,
+    mode: u32,
+    owner: (u64, u64),
+    size: u64,
+    modified: (i64, u32),
+    link: Vec<u8>,
+    device: Option<(u64, u64)>,
+    digest: Vec<u8>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+pub fn digest_of(reader: &mut Reader<'_>) -> osimg::error::Result<Vec<u8>> {
+    let mut digest = Sha256::new();
+    let zeros = vec![0; 1 << 16];
+    reader.content(|part| {
+        match part {
+            Part::Data(bytes) => digest.update(bytes),
+            Part::Hole(mut count) => {
+                while count > 0 {
+                    let step = count.min(1 << 16);
+                    digest.update(&zeros[..usize::try_from(step)?]);
+                    count -= step;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(digest.finalize().to_vec())
+}
+
+fn plain(name: &[u8]) -> Vec<u8> {
+    let name = name.strip_prefix(b"./").unwrap_or(name);
+    name.strip_suffix(b"/").unwrap_or(name).to_vec()
+}
+
+/// Everything in an archive; a hard link has the facts of what it points to.
+pub fn facts_of_archive(mut reader: Reader<'_>) -> osimg::error::Result<(BTreeMap<Vec<u8>, Facts>, Vec<Entry>)> {
+    let (mut all, mut entries) = (BTreeMap::<Vec<u8>, Facts>::new(), Vec::new());
+    while let Some(entry) = reader.next()? {
+        let facts = if entry.kind == Kind::HardLink {
+            all.get(&plain(&entry.link)).cloned().ok_or_else(|| anyhow::anyhow!("a hard link to nothing"))?
+        } else {
+            Facts {
+                kind: entry.kind,
+                mode: entry.mode,
+                owner: (entry.uid, entry.gid),
+                size: entry.size,
+                modified: (entry.mtime.seconds, entry.mtime.nanoseconds),
+                link: entry.link.clone(),
+                device: entry.device,
+                digest: if entry.kind == Kind::File { digest_of(&mut reader)? } else { Vec::new() },
+                xattrs: entry.xattrs.clone(),
+            }
+        };
+        all.insert(plain(&entry.path), facts);
+        entries.push(entry);
+    }
+    anyhow::ensure!(reader.irregular().is_empty(), "{:?}", reader.irregular());
+    Ok((all, entries))
+}
+
+fn walk(tree: &Path, path: &Path, all: &mut BTreeMap<Vec<u8>, Facts>) {
+    let about = fs::symlink_metadata(path).unwrap();
+    let kind = match about.file_type() {
+        t if t.is_file() => Kind::File,
+        t if t.is_dir() => Kind::Directory,
+        t if t.is_symlink() => Kind::Symlink,
+        t if t.is_char_device() => Kind::Character,
+        t if t.is_block_device() => Kind::Block,
+        t if t.is_fifo() => Kind::Fifo,
+        _ => return,
+    };
+    let is_device = matches!(kind, Kind::Character | Kind::Block);
+    let facts = Facts {
+        kind,
+        mode: about.mode() & 0o7777,
+        owner: (about.uid().into(), about.gid().into()),
+        size: if kind == Kind::File { about.len() } else { 0 },
+        modified: (about.mtime(), u32::try_from(about.mtime_nsec()).unwrap()),
+        link: fs::read_link(path).map(|link| link.as_os_str().as_bytes().to_vec()).unwrap_or_default(),
+        device: is_device.then(|| (nix::sys::stat::major(about.rdev()), nix::sys::stat::minor(about.rdev()))),
+        digest: if kind == Kind::File { Sha256::digest(fs::read(path).unwrap()).to_vec() } else { Vec::new() },
+        xattrs: xattr::list(path)
+            .unwrap()
+            .map(|name| (name.as_bytes().to_vec(), xattr::get(path, &name).unwrap().unwrap_or_default()))
+            .filter(|(name, _)| name != b"security.selinux")
+            .collect(),
+    };
+    all.insert(plain(path.strip_prefix(tree).unwrap().as_os_str().as_bytes()), facts);
+    if kind == Kind::Directory {
+        let names: Vec<PathBuf> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.iter().for_each(|below| walk(tree, below, all));
+    }
+}
+
+fn facts_of_tree(tree: &Path) -> BTreeMap<Vec<u8>, Facts> {
+    let mut all = BTreeMap::new();
+    walk(tree, tree, &mut all);
+    all
+}
+
+/// How much an archive's format can hold.
+#[derive(Clone, Copy, PartialEq)]
+enum Holds {
+    WholeSeconds,
+    Nanoseconds,
+    Xattrs,
+}
+
+#[track_caller]
+fn agrees(tree: &BTreeMap<Vec<u8>, Facts>, tarball: &Path, holds: Holds) -> Vec<Entry> {
+    let reader = Reader::open(tarball).unwrap();
+    let (found, entries) = facts_of_archive(reader).unwrap_or_else(|e| panic!("{}: {}", tarball.display(), osimg::error::render(&e)));
+    let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    let reduced = |facts: &Facts| {
+        let mut facts = facts.clone();
+        if holds == Holds::WholeSeconds {
+            facts.modified.1 = 0;
+        }
+        if holds == Holds::Xattrs {
+            // ACLs are in records of their own; the others belong to the build host, and osimg leaves them there.
+            let elsewhere: [&[u8]; 5] = [b"system.", b"trusted.overlay.", b"user.overlay.", b"security.sehash", b"security.evm"];
+            facts.xattrs.retain(|name, _| !elsewhere.iter().any(|prefix| name.starts_with(prefix)));
+        } else {
+            facts.xattrs.clear();
+        }
+        facts
+    };
+    for (name, facts) in tree {
+        let there = found.get(name).unwrap_or_else(|| panic!("{} lacks {}", tarball.display(), shown(name)));
+        assert_eq!(reduced(there), reduced(facts), "{}: {}", tarball.display(), shown(name));
+    }
+    assert_eq!(found.len(), tree.len(), "{}", tarball.display());
+    entries
+}
+
+/// A tree that every format of every writer can hold.
+fn common_tree(folder: &Path) -> PathBuf {
+    let tree = folder.join("common");
+    fs::create_dir_all(tree.join("etc/deep/er")).unwrap();
+    fs::write(tree.join("etc/empty"), "").unwrap();
+    fs::write(tree.join("etc/block"), noise(1, 512, 8)).unwrap();
+    fs::write(tree.join("etc/more"), noise(2, 100_001, 8)).unwrap();
+    let long = format!("{}/{}", "d".repeat(60), "f".repeat(90));
+    fs::create_dir(tree.join("d".repeat(60))).unwrap();
+    fs::write(tree.join(long), "long").unwrap();
+    shell(
+        &tree,
+        "ln -s ../etc/more etc/deep/symlink; ln etc/more etc/zlink; mkfifo -m 600 pipe; mknod null c 1 3; mknod disk b 8 17; \
+         chown 1000:2000 etc/block; chmod 4755 etc/more; chmod 1777 etc/deep; chmod 0 etc/empty; \
+         find . -exec touch -h -d @1700000000 {} +",
+    );
+    tree
+}
+
+#[test]
+fn every_format_of_every_writer_is_read_as_the_tree_is() {
+    if !can_run(&["tar", "bsdtar", "python3"]) {
+        return;
+    }
+    let folder = folder();
+    let tree = common_tree(folder.path());
+    let facts = facts_of_tree(&tree);
+    for format in ["ustar", "gnu", "oldgnu", "posix"] {
+        shell(folder.path(), &format!("tar --format={format} -cf {format}.tar -C common ."));
+        agrees(&facts, &folder.path().join(format!("{format}.tar")), Holds::WholeSeconds);
+    }
+    for format in ["ustar", "pax", "gnutar"] {
+        shell(folder.path(), &format!("bsdtar --format {format} -cf bsd-{format}.tar -C common ."));
+        agrees(&facts, &folder.path().join(format!("bsd-{format}.tar")), Holds::WholeSeconds);
+    }
+    let program = "import sys, tarfile
+for name in 'USTAR', 'GNU', 'PAX':
+    with tarfile.open('python-' + name + '.tar.xz', 'w:xz', format=getattr(tarfile, name + '_FORMAT')) as archive: archive.add('common', '.')";
+    fs::write(folder.path().join("write.py"), program).unwrap();
+    shell(folder.path(), "python3 write.py");
+    for format in ["USTAR", "GNU", "PAX"] {
+        agrees(&facts, &folder.path().join(format!("python-{format}.tar.xz")), Holds::WholeSeconds);
+    }
+    shell(folder.path(), "tar -cf - -C common . | gzip > x.gz; tar -cf - -C common . | bzip2 > x.bz2; tar -cf - -C common . | xz > x.xz");
+    for name in ["x.gz", "x.bz2", "x.xz"] {
+        agrees(&facts, &folder.path().join(name), Holds::WholeSeconds);
+    }
+}
+
+#[test]
+fn every_form_of_sparse_files_is_read_with_its_holes() {
+    if !can_run(&["tar", "bsdtar", "python3"]) {
+        return;
+    }
+    let folder = folder();
+    let tree = folder.path().join("sparse");
+    fs::create_dir(&tree).unwrap();
+    // Enough stretches that the old form takes blocks of its own for them, a hole at the end, nothing but a hole, and a long name.
+    let program = "import sys
+def write(name, size, step):
+    with open(name, 'wb') as f:
+        f.truncate(size)
+        for at in range(0, size - 5000 if step else 0, step or 1):
+            f.seek(at); f.write(b'%09d' % at * 100)
+write('sparse/many', 8 << 20, 128 << 10)
+write('sparse/few', 1 << 20, 512 << 10)
+write('sparse/hole', 3 << 20, 0)
+write('sparse/' + 'n' * 150, 1 << 20, 300 << 10)";
+    fs::write(folder.path().join("write.py"), program).unwrap();
+    shell(folder.path(), "python3 write.py; find sparse -exec touch -h -d @1700000000 {} +");
+    let facts = facts_of_tree(&tree);
+    let mut lines = vec!["tar --format=gnu -S -cf gnu.tar -C sparse .".to_owned(), "bsdtar --format pax -cf bsd.tar -C sparse .".into()];
+    for version in ["0.0", "0.1", "1.0"] {
+        lines.push(format!("tar --format=posix -S --sparse-version={version} -cf posix-{version}.tar -C sparse ."));
+    }
+    for line in lines {
+        shell(folder.path(), &line);
+        let name = line.split(' ').find(|word| word.ends_with(".tar")).unwrap();
+        let entries = agrees(&facts, &folder.path().join(name), Holds::WholeSeconds);
+        assert_eq!(entries.iter().filter(|entry| entry.sparse.is_some()).count(), 4, "{name}");
+        let many = entries.iter().find(|entry| entry.path == b"./many").unwrap();
+        assert!(many.sparse.as_ref().unwrap().len() > 30, "{name}");
+        assert!(fs::metadata(folder.path().join(name)).unwrap().len() < 2 << 20, "{name}");
+    }
+    Packing::default().pack(&tree, folder.path(), "own", &[Format::Tar]);
+    let entries = agrees(&facts, &folder.path().join("own.tar"), Holds::Nanoseconds);
+    assert!(entries.iter().any(|entry| entry.sparse.is_some()));
+}
+
+#[test]
+fn the_hard_cases_are_read_as_they_are_on_disk() {
+    if !can_run(&["tar", "python3", "setfacl"]) {
+        return;
+    }
+    let folder = folder();
+    let tree = hard_tree(folder.path(), &["--no-big"]);
+    let facts = facts_of_tree(&tree);
+    Packing::default().pack(&tree, folder.path(), "own", &Format::ALL);
+    for format in Format::ALL {
+        let entries = agrees(&facts, &folder.path().join(format!("own.{format}")), Holds::Xattrs);
+        assert!(entries.iter().any(|entry| entry.acl.is_some()) && entries.iter().any(|entry| entry.default_acl.is_some()));
+        assert!(entries.iter().any(|entry| entry.kind == Kind::HardLink && entry.size == 0));
+    }
+    shell(folder.path(), "tar --xattrs --acls --selinux --format=posix -cf gnu.tar -C hard .");
+    agrees(&facts, &folder.path().join("gnu.tar"), Holds::Xattrs);
+}
+
+#[test]
+fn labels_are_read_from_either_record() {
+    if !can_run(&["tar"]) {
+        return;
+    }
+    struct Fixed;
+    impl osimg::archive::Labels for Fixed {
+        fn label(&self, _path: &[u8], _mode: u32) -> Option<Vec<u8>> {
+            Some(b"system_u:object_r:etc_t:s0".to_vec())
+        }
+    }
+    let folder = folder();
+    let tree = common_tree(folder.path());
+    Packing { labels: &Fixed, ..Packing::default() }.pack(&tree, folder.path(), "own", &[Format::Tgz]);
+    let (_, entries) = facts_of_archive(Reader::open(&folder.path().join("own.tgz")).unwrap()).unwrap();
+    for entry in entries.iter().filter(|entry| entry.kind != Kind::HardLink) {
+        assert_eq!(entry.label.as_deref(), Some(b"system_u:object_r:etc_t:s0".as_slice()));
+        assert!(!entry.xattrs.contains_key(b"security.selinux".as_slice()));
+    }
+}
