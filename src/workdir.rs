@@ -33,7 +33,7 @@ const SPARE_MEMORY: u64 = 2 << 30;
 /// The least that a tmpfs is worth mounting for.
 const LEAST_MEMORY: u64 = 1 << 30;
 
-/// A build's workdir: `root/` is the install root, `scratch/` what sandboxes mount over.
+/// A build's workdir: `root/` is the install root, `scratch/` what sandboxes mount over, `state/` a package manager's memory.
 #[derive(Debug)]
 pub struct Workdir {
     path: PathBuf,
@@ -62,7 +62,7 @@ impl Workdir {
             .with_context(|| format!("making a workdir below {}", base.display()))?
             .keep();
         let mut workdir = Self { path, backing: Backing::Disk, keep, done: false };
-        for name in ["root", "scratch"] {
+        for name in ["root", "scratch", "state"] {
             std::fs::create_dir(workdir.path.join(name)).with_context(|| format!("making {name} in {}", workdir.path.display()))?;
         }
         let memory = available_memory().saturating_sub(SPARE_MEMORY) / 2;
@@ -83,6 +83,12 @@ impl Workdir {
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.path.join("scratch")
+    }
+
+    /// What a package manager remembers between two transactions.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state")
     }
 
     /// The workdir itself.

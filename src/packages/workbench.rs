@@ -44,12 +44,17 @@ pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: 
     }
 }
 
+/// Whether rpm takes only what a pinned key signed.
+pub(super) fn insists_on_signatures(job: &Job<'_>) -> bool {
+    match job.settings.verify {
+        Verify::Strict => !job.settings.repositories.is_empty() || !job.keys.is_empty(),
+        Verify::DigestOnly => false,
+    }
+}
+
 /// rpm's macros for a build: the target's database, no leaks of the host's, and signatures that rpm itself insists on.
 fn macros(job: &Job<'_>) -> String {
-    let level = match job.settings.verify {
-        Verify::Strict if !job.settings.repositories.is_empty() || !job.keys.is_empty() => "all",
-        Verify::Strict | Verify::DigestOnly => "digest",
-    };
+    let level = if insists_on_signatures(job) { "all" } else { "digest" };
     let languages = job.settings.languages.as_ref().map_or_else(|| "all".to_owned(), |languages| languages.join(":"));
     let mut text = format!(
         "%_dbpath {}\n%_db_backend sqlite\n%_keyring rpmdb\n%_pkgverify_level {level}\n%_pkgverify_flags 0x0\n\
@@ -57,7 +62,7 @@ fn macros(job: &Job<'_>) -> String {
         job.dbpath
     );
     // The host's rpm plugins would speak to the host's systemd, audit and SELinux.
-    for plugin in ["audit", "dbus_announce", "fapolicyd", "fsverity", "ima", "prioreset", "selinux", "syslog", "systemd_inhibit"] {
+    for plugin in ["audit", "dbus_announce", "fapolicyd", "fsverity", "ima", "prioreset", "selinux", "syslog", "systemd_inhibit", "unshare"] {
         text.push_str(&format!("%__transaction_{plugin} %{{nil}}\n"));
     }
     text
