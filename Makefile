@@ -1,12 +1,12 @@
 # Two commands do everything on a fresh Debian 12 with Rust, git and make: `make image` and `make test`.
-.PHONY: image test check lint demo osimg deps-image deps-test bench clean
+.PHONY: image test check lint demo build deps-image deps-test bench clean
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 DEMO := .demo/repo
 OSIMG := target/release/osimg
 
 # A real image, from the recipe to a tarball under out/.
-image: osimg demo
+image: demo
 	$(SUDO) $(OSIMG) build baremetal.yum --settings $(DEMO)/osimg-demo.toml --registry dir:out
 
 # Every tier: unit, command line, archive, labels, and the privileged and end-to-end ones for real.
@@ -23,12 +23,12 @@ lint:
 	cargo clippy --all-targets -- -D warnings
 
 # The demo distribution: Debian's packages as a signed RPM distribution, for machines without an RPM mirror.
-demo: deps-image
-	cargo build --release --bin osimg --example demo-distribution
+demo: build
 	target/release/examples/demo-distribution $(DEMO)
 
-osimg: deps-image
-	cargo build --release --bin osimg
+# One call, so that nothing is compiled twice.
+build: deps-image
+	cargo build --release --bin osimg --example demo-distribution
 
 deps-image:
 	@tests/support/install-packages $(SUDO) -- python3-dnf rpm createrepo-c policycoreutils semodule-utils debian-archive-keyring

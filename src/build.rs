@@ -18,8 +18,8 @@ use crate::process::{self, CommandLine};
 use crate::recipe::{Recipe, Transaction};
 use crate::registry::{Address, Directory, Names, Staged};
 use crate::report::{Report, Unit, bytes};
-use crate::sandbox::{Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
-use crate::workdir::{Keep, Place, Workdir, free_space};
+use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
+use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 
 /// The default limit on one phase of a transaction.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -72,7 +72,10 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
             }
             Ok(artifact)
         }
-        (Err(error), Ok(Some(path))) => Err(Failure::new(crate::error::exit_code(&error), "building the image").because(error).hint(format!("look around in it: osimg shell {}", path.display())).into()),
+        (Err(error), Ok(Some(path))) => Err(Failure::new(crate::error::exit_code(&error), "building the image")
+            .because(error)
+            .hint(format!("look around in it: osimg shell {}", path.display()))
+            .into()),
         (Err(error), _) => Err(error),
         (Ok(_), Err(error)) => Err(error.context("removing the workdir")),
     }
@@ -102,7 +105,7 @@ fn run(
     let step = report.step("packing");
     let labels = labels(&options.selinux, &workdir.root(), report)?;
     let outputs = staged.sinks()?.into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
-    let expected = filled.plans.iter().map(TransactionPlan::installed_size).sum::<u64>();
+    let expected = expected_size(workdir, &filled);
     let summary = archive::write_tree(
         &workdir.root(),
         outputs,
@@ -116,7 +119,7 @@ fn run(
         },
     );
     process::check_stop()?;
-    let summary = summary?;
+    let summary = summary.with_context(|| format!("making the artifact in {}", staged.folder().display()))?;
     for warning in &summary.warnings {
         report.warn(warning);
     }
@@ -140,12 +143,23 @@ fn run(
     })
 }
 
+/// About how large the tar will be, for the estimate: what a root in memory takes up, else what the packages say and a tenth.
+fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
+    let said = filled.plans.iter().map(TransactionPlan::installed_size).sum::<u64>();
+    match workdir.backing() {
+        Backing::Memory => used_space(&workdir.root()).unwrap_or(said),
+        Backing::Disk => said + said / 10,
+    }
+}
+
 /// Only root may build for now: owners, devices and mounts are the kernel's to give.
 fn be_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::new(ExitCode::Host, "building an image takes root: files in it belong to many users").hint("run it with sudo; osimg plan needs no root").into())
+    Err(Failure::new(ExitCode::Host, "building an image takes root: files in it belong to many users")
+        .hint("run it with sudo; osimg plan needs no root")
+        .into())
 }
 
 /// The output, locked, before any work: a missing folder is found in the first second.
@@ -193,7 +207,13 @@ fn lock_cache(cache: &Path, report: &Report) -> Result<nix::fcntl::Flock<std::fs
     use nix::fcntl::{Flock, FlockArg};
     std::fs::create_dir_all(cache).with_context(|| format!("making the package cache {}", cache.display()))?;
     let path = cache.join(".lock");
-    let mut file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&path).with_context(|| format!("opening {}", path.display()))?;
+    let mut file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))?;
     let mut told = false;
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -245,7 +265,12 @@ fn fill(
         workdir.reserve(reserved + reserved / 10 + (64 << 20))?;
         let cache = free_space(&options.cache)?;
         if cache < (64 << 20) {
-            return Err(Failure::new(ExitCode::Space, format!("the package cache {} has only {} free", options.cache.display(), bytes(cache))).hint("name a larger place: --cache DIR").into());
+            return Err(Failure::new(
+                ExitCode::Space,
+                format!("the package cache {} has only {} free", options.cache.display(), bytes(cache)),
+            )
+            .hint("name a larger place: --cache DIR")
+            .into());
         }
         initramfs::prepare(&InstallRoot::open(&root)?, settings.finish.initramfs, contents(plan))
     })
@@ -258,7 +283,14 @@ fn contents(plan: &TransactionPlan) -> Contents<'_> {
 }
 
 /// Step 4: the tree becomes one that every node may start from; returns what was removed.
-fn finish(recipe: &Recipe, root: &InstallRoot, workdir: &Workdir, filled: &Filled, options: &Options, report: &Report) -> Result<Vec<String>> {
+fn finish(
+    recipe: &Recipe,
+    root: &InstallRoot,
+    workdir: &Workdir,
+    filled: &Filled,
+    options: &Options,
+    report: &Report,
+) -> Result<Vec<String>> {
     let step = report.step("finishing the tree");
     let settings = &recipe.settings.finish;
     files::apply(root, settings)?;
@@ -291,7 +323,11 @@ fn run_in_image(argv: &[&str], workdir: &Workdir, filled: &Filled, options: &Opt
         Ok(())
     })?;
     if !outcome.success() {
-        return Err(Failure::new(ExitCode::Transaction, format!("`{}` in the image ended with {}:\n{}", plan.command.quoted(), outcome.describe(), said.last(8))).into());
+        return Err(Failure::new(
+            ExitCode::Transaction,
+            format!("`{}` in the image ended with {}:\n{}", plan.command.quoted(), outcome.describe(), said.last(8)),
+        )
+        .into());
     }
     Ok(())
 }
@@ -392,7 +428,10 @@ fn manifest(
         .iter()
         .map(|package| {
             let plan = planned.get(package.nevra.as_str());
-            let signer = package.key_id.as_deref().map(|id| packages::keys::signer(keys, id).map_or_else(|| id.to_owned(), |key| key.fingerprint.clone()));
+            let signer = package
+                .key_id
+                .as_deref()
+                .map(|id| packages::keys::signer(keys, id).map_or_else(|| id.to_owned(), |key| key.fingerprint.clone()));
             artifact::Package {
                 nevra: package.nevra.clone(),
                 checksum: plan.and_then(|p| p.checksum.clone()),
@@ -423,7 +462,13 @@ fn manifest(
         os_release: os_release(root)?,
         kernels: kernels(root)?,
         tarballs: tarballs.to_vec(),
-        archive: artifact::Archive { entries: summary.entries, bytes: summary.bytes, level: options.level, labels: summary.labels, selinux: labels.description.clone() },
+        archive: artifact::Archive {
+            entries: summary.entries,
+            bytes: summary.bytes,
+            level: options.level,
+            labels: summary.labels,
+            selinux: labels.description.clone(),
+        },
         repositories: filled.plans.last().map(|plan| plan.repositories.clone()).unwrap_or_default(),
         keys: keys.to_vec(),
         packages,
@@ -454,7 +499,11 @@ fn os_release(root: &InstallRoot) -> Result<BTreeMap<String, String>> {
 /// Versions of the kernels that Anaconda would find: names `boot/vmlinuz-VERSION` without `-rescue-`.
 fn kernels(root: &InstallRoot) -> Result<Vec<String>> {
     let names = root.names(Path::new("boot"))?;
-    Ok(names.iter().filter_map(|n| n.to_str()?.strip_prefix("vmlinuz-").map(str::to_owned)).filter(|v| !v.contains("-rescue-") && !v.starts_with("0-rescue")).collect())
+    Ok(names
+        .iter()
+        .filter_map(|n| n.to_str()?.strip_prefix("vmlinuz-").map(str::to_owned))
+        .filter(|v| !v.contains("-rescue-") && !v.starts_with("0-rescue"))
+        .collect())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -88,7 +88,7 @@ impl Report {
         let bar = if self.terminal && self.verbosity >= Verbosity::Normal {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             bar.set_style(spinner_style());
-            bar.set_message(name.to_owned());
+            bar.set_prefix(name.to_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
             *lock(&self.bar) = Some(bar.clone());
             Some(bar)
@@ -197,7 +197,7 @@ impl Step<'_> {
     /// Names the thing in hand beside the step's name.
     pub fn item(&self, item: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{}: {item}", self.name));
+            bar.set_message(item.to_owned());
         }
     }
 
@@ -237,13 +237,13 @@ pub fn bytes(count: u64) -> String {
 }
 
 fn spinner_style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {msg} ({elapsed})").unwrap_or_else(|_| ProgressStyle::default_spinner())
+    ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 fn bar_style(unit: Unit) -> ProgressStyle {
     let template = match unit {
-        Unit::Bytes => "{spinner} {msg} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta}",
-        Unit::Items => "{spinner} {msg} [{bar:24}] {pos}/{len} {per_sec:.0} eta {eta}",
+        Unit::Bytes => "{spinner} {prefix} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta} {wide_msg}",
+        Unit::Items => "{spinner} {prefix} [{bar:24}] {pos}/{len} ({elapsed}) eta {eta} {wide_msg}",
     };
     ProgressStyle::with_template(template).map_or_else(|_| ProgressStyle::default_bar(), |s| s.progress_chars("=> "))
 }

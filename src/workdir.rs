@@ -54,7 +54,9 @@ impl Workdir {
             Place::Under(folder) => folder,
         };
         if !base.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("the workdir's folder {} does not exist", base.display())).hint(format!("make it: mkdir -p {}", base.display())).into());
+            return Err(Failure::new(ExitCode::Usage, format!("the workdir's folder {} does not exist", base.display()))
+                .hint(format!("make it: mkdir -p {}", base.display()))
+                .into());
         }
         let path = tempfile::Builder::new()
             .prefix("osimg-")
@@ -65,6 +67,9 @@ impl Workdir {
         for name in ["root", "scratch", "state"] {
             std::fs::create_dir(workdir.path.join(name)).with_context(|| format!("making {name} in {}", workdir.path.display()))?;
         }
+        // The image's own root folder: whatever the caller's umask, everybody may look into it.
+        std::fs::set_permissions(workdir.root(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .context("setting the mode of the install root")?;
         let memory = available_memory().saturating_sub(SPARE_MEMORY) / 2;
         if *place == Place::Auto && keep == Keep::Never && memory >= LEAST_MEMORY {
             mount_memory(&workdir.root(), memory)?;
@@ -115,9 +120,12 @@ impl Workdir {
         let free = free_space(&self.root())?;
         if free < bytes {
             let say = crate::report::bytes;
-            return Err(Failure::new(ExitCode::Space, format!("the image needs {} in {}, which has {} free", say(bytes), self.path.display(), say(free)))
-                .hint("name a larger place: --workdir DIR")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Space,
+                format!("the image needs {} in {}, which has {} free", say(bytes), self.path.display(), say(free)),
+            )
+            .hint("name a larger place: --workdir DIR")
+            .into());
         }
         Ok(())
     }
@@ -160,6 +168,15 @@ impl Drop for Workdir {
 pub fn free_space(path: &Path) -> Result<u64> {
     let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("asking for the free space of {}", path.display()))?;
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
+}
+
+/// Used bytes of the file system that `path` is on.
+///
+/// # Errors
+/// When the file system does not answer.
+pub fn used_space(path: &Path) -> Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("asking for the used space of {}", path.display()))?;
+    Ok((stat.blocks() as u64).saturating_sub(stat.blocks_free() as u64) * stat.fragment_size() as u64)
 }
 
 /// Bytes that can be used without swapping; 0 when the kernel does not say.

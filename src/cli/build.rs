@@ -75,7 +75,9 @@ impl Build {
     fn registry(&self, settings: &crate::recipe::Settings) -> Result<Address> {
         match (&self.registry, &settings.registry.url) {
             (Some(address), _) => Ok(address.clone()),
-            (None, Some(url)) => url.parse().map_err(|why: String| Failure::new(ExitCode::Recipe, format!("reading url under [registry]: {why}")).into()),
+            (None, Some(url)) => {
+                url.parse().map_err(|why: String| Failure::new(ExitCode::Recipe, format!("reading url under [registry]: {why}")).into())
+            }
             (None, None) => Ok(Address::Directory("out".into())),
         }
     }

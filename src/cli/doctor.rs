@@ -62,7 +62,9 @@ fn root() -> Finding {
 fn package_manager() -> Finding {
     match packages::open(ManagerChoice::Auto) {
         Ok(manager) => finding("package manager", true, manager.description(), ""),
-        Err(error) => finding("package manager", false, error.to_string(), "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)"),
+        Err(error) => {
+            finding("package manager", false, error.to_string(), "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)")
+        }
     }
 }
 
@@ -87,15 +89,30 @@ fn sandbox() -> Finding {
         Ok(outcome.describe())
     };
     match attempt() {
-        Ok(status) => finding("sandbox", status == "exit status 0", format!("namespaces, mounts, pivot_root, capabilities, seccomp: {status}"), "look at the kernel's log"),
-        Err(error) => finding("sandbox", false, format!("{error:#}"), "run as root on a host (or in a container) that may mount: docker run --privileged, podman run --privileged"),
+        Ok(status) => finding(
+            "sandbox",
+            status == "exit status 0",
+            format!("namespaces, mounts, pivot_root, capabilities, seccomp: {status}"),
+            "look at the kernel's log",
+        ),
+        Err(error) => finding(
+            "sandbox",
+            false,
+            format!("{error:#}"),
+            "run as root on a host (or in a container) that may mount: docker run --privileged, podman run --privileged",
+        ),
     }
 }
 
 fn space(path: &Path, wanted: u64) -> Finding {
     let say = crate::report::bytes;
     match crate::workdir::free_space(path) {
-        Ok(free) => finding("space for the workdir", free >= wanted, format!("{} free in {}", say(free), path.display()), "name a larger place: --workdir DIR"),
+        Ok(free) => finding(
+            "space for the workdir",
+            free >= wanted,
+            format!("{} free in {}", say(free), path.display()),
+            "name a larger place: --workdir DIR",
+        ),
         Err(error) => finding("space for the workdir", false, format!("{error:#}"), "name another place: --workdir DIR"),
     }
 }

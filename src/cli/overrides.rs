@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::{Format, Level};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::recipe::{Key, KeySource, ManagerChoice, Recipe, Repository, RepositorySource, Settings, checked_fingerprint, checked_repository_id, checked_url, parse_duration};
+use crate::recipe::{
+    Key, KeySource, ManagerChoice, Recipe, Repository, RepositorySource, Settings, checked_fingerprint, checked_repository_id, checked_url,
+    parse_duration,
+};
 
 /// What the person says over the settings.
 #[derive(Debug, Args)]
@@ -82,7 +85,11 @@ impl Overrides {
         let image = &recipe.settings.image;
         let formats = match (self.formats.as_slice(), image.formats.as_slice()) {
             ([], []) => vec![Format::Tgz],
-            ([], named) => named.iter().map(|text| text.parse()).collect::<Result<_, _>>().or_fail(ExitCode::Recipe, "reading formats under [image]")?,
+            ([], named) => named
+                .iter()
+                .map(|text| text.parse())
+                .collect::<Result<_, _>>()
+                .or_fail(ExitCode::Recipe, "reading formats under [image]")?,
             (given, _) => given.to_vec(),
         };
         let level = match self.level {
@@ -99,7 +106,8 @@ impl Overrides {
 
     fn repositories(&self, settings: &mut Settings) -> Result<()> {
         for text in &self.repositories {
-            let wrong = |why: String| Failure::new(ExitCode::Usage, format!("reading --repo {text}: {why}")).hint("write it as --repo ID=URL");
+            let wrong =
+                |why: String| Failure::new(ExitCode::Usage, format!("reading --repo {text}: {why}")).hint("write it as --repo ID=URL");
             let (id, url) = text.split_once('=').ok_or_else(|| wrong("there is no '='".into()))?;
             checked_repository_id(id).map_err(|error| wrong(error.to_string()))?;
             let url = absolute_url(url)?;
@@ -111,7 +119,10 @@ impl Overrides {
 
     fn keys(&self, settings: &mut Settings) -> Result<()> {
         for text in &self.keys {
-            let wrong = |why: String| Failure::new(ExitCode::Usage, format!("reading --key {text}: {why}")).hint("write it as --key FILE=FINGERPRINT; gpg --show-keys FILE prints the fingerprint");
+            let wrong = |why: String| {
+                Failure::new(ExitCode::Usage, format!("reading --key {text}: {why}"))
+                    .hint("write it as --key FILE=FINGERPRINT; gpg --show-keys FILE prints the fingerprint")
+            };
             let (file, fingerprint) = text.rsplit_once('=').ok_or_else(|| wrong("there is no '='".into()))?;
             let fingerprint = checked_fingerprint(fingerprint).map_err(|error| wrong(error.to_string()))?;
             settings.packages.keys.push(Key { source: KeySource::File(file.into()), fingerprint });

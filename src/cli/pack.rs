@@ -74,7 +74,8 @@ impl Pack {
         let tarballs = staged.tarballs(&summary.outputs);
         let path = staged.place(&tarballs)?;
         if json {
-            let value = json!({ "path": path, "tarballs": tarballs, "summary": summary, "labels": labels.description, "steps": report.timings() });
+            let value =
+                json!({ "path": path, "tarballs": tarballs, "summary": summary, "labels": labels.description, "steps": report.timings() });
             super::print(&serde_json::to_string_pretty(&value)?)?;
         } else {
             super::print(&path.display().to_string())?;

@@ -126,9 +126,12 @@ fn asked(transaction: &Transaction) -> Vec<String> {
         let optional = if group.with_optional { "--with-optional " } else { "" };
         lines.push(format!("group install {optional}{}", crate::process::quote(&group.name)));
     }
-    for (verb, specs) in
-        [("install", &transaction.install), ("remove", &transaction.remove), ("downgrade", &transaction.downgrade), ("reinstall", &transaction.reinstall)]
-    {
+    for (verb, specs) in [
+        ("install", &transaction.install),
+        ("remove", &transaction.remove),
+        ("downgrade", &transaction.downgrade),
+        ("reinstall", &transaction.reinstall),
+    ] {
         if !specs.is_empty() {
             lines.push(format!("{verb} {}", words(specs)));
         }

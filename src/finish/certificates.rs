@@ -46,9 +46,12 @@ pub fn store(root: &InstallRoot) -> Result<TrustStore> {
             return Ok(store);
         }
     }
-    Err(Failure::new(ExitCode::Transaction, "the image cannot take certificates: it has neither update-ca-trust nor update-ca-certificates")
-        .hint("add ca-certificates to the recipe")
-        .into())
+    Err(Failure::new(
+        ExitCode::Transaction,
+        "the image cannot take certificates: it has neither update-ca-trust nor update-ca-certificates",
+    )
+    .hint("add ca-certificates to the recipe")
+    .into())
 }
 
 /// Puts the certificates into the image's folder for them; the store's command must be run afterwards, inside the sandbox.
@@ -61,7 +64,8 @@ pub fn place(root: &InstallRoot, store: TrustStore, certificates: &[PathBuf]) ->
     for path in certificates {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading certificate {}", path.display()))?;
         let body = first_certificate(&text).ok_or_else(|| {
-            Failure::new(ExitCode::Recipe, format!("{} holds no PEM certificate", path.display())).hint("it must have a line -----BEGIN CERTIFICATE-----")
+            Failure::new(ExitCode::Recipe, format!("{} holds no PEM certificate", path.display()))
+                .hint("it must have a line -----BEGIN CERTIFICATE-----")
         })?;
         bodies.push(body.to_owned());
         let stem = path.file_stem().map_or_else(|| "authority".into(), |s| s.to_string_lossy().into_owned());

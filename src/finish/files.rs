@@ -19,7 +19,9 @@ pub fn apply(root: &InstallRoot, settings: &FinishSettings) -> Result<()> {
     for file in &settings.files {
         let source = file.source.metadata().with_context(|| format!("reading {}", file.source.display()))?;
         if source.len() > LIMIT {
-            return Err(Failure::new(ExitCode::Recipe, format!("{} is larger than {LIMIT} bytes", file.source.display())).hint("put it into a package").into());
+            return Err(Failure::new(ExitCode::Recipe, format!("{} is larger than {LIMIT} bytes", file.source.display()))
+                .hint("put it into a package")
+                .into());
         }
         let content = std::fs::read(&file.source).with_context(|| format!("reading {}", file.source.display()))?;
         let path = Path::new(&file.path);

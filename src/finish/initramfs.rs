@@ -32,7 +32,10 @@ pub fn prepare(root: &InstallRoot, initramfs: Initramfs, contents: Contents<'_>)
         return Ok(());
     }
     root.folder(Path::new(FOLDER), 0o755)?;
-    let text = format!("# for the time of the build\ncompress=\"{}\"\nhostonly=\"no\"\nhostonly_cmdline=\"no\"\nreproducible=\"yes\"\n", compressor(contents));
+    let text = format!(
+        "# for the time of the build\ncompress=\"{}\"\nhostonly=\"no\"\nhostonly_cmdline=\"no\"\nreproducible=\"yes\"\n",
+        compressor(contents)
+    );
     root.write(Path::new(FILE), text.as_bytes(), 0o644)
 }
 
@@ -42,7 +45,10 @@ pub fn prepare(root: &InstallRoot, initramfs: Initramfs, contents: Contents<'_>)
 /// When it cannot be removed.
 pub fn withdraw(root: &InstallRoot) -> Result<()> {
     root.remove(Path::new(FILE))?;
-    if root.kind(Path::new("usr/bin/dracut"))?.is_none() && root.kind(Path::new(FOLDER))? == Some(Kind::Folder) && root.names(Path::new(FOLDER))?.is_empty() {
+    if root.kind(Path::new("usr/bin/dracut"))?.is_none()
+        && root.kind(Path::new(FOLDER))? == Some(Kind::Folder)
+        && root.names(Path::new(FOLDER))?.is_empty()
+    {
         root.remove(Path::new(FOLDER))?;
     }
     Ok(())

@@ -31,8 +31,18 @@ const REMOVED: [(&str, &str); 20] = [
 
 /// Folders whose content goes and that stay themselves: a package may own them. Package managers' caches and histories name
 /// the build host's repositories, times and random ids.
-const EMPTIED: [&str; 10] =
-    ["tmp", "var/tmp", "run", "dev", "var/log/journal", "var/lib/dnf", "var/lib/yum", "var/cache/dnf", "var/cache/yum", "var/cache/libdnf5"];
+const EMPTIED: [&str; 10] = [
+    "tmp",
+    "var/tmp",
+    "run",
+    "dev",
+    "var/log/journal",
+    "var/lib/dnf",
+    "var/lib/yum",
+    "var/cache/dnf",
+    "var/cache/yum",
+    "var/cache/libdnf5",
+];
 
 /// What dnf 5 knows of the packages beside the rpmdb: why they are there, and their groups.
 const DNF5_STATE: &str = "usr/lib/sysimage/libdnf5";
@@ -86,9 +96,12 @@ fn has_dnf5(root: &InstallRoot) -> Result<bool> {
 fn rpmdb(root: &InstallRoot, dbpath: &Path, removed: &mut Vec<String>) -> Result<()> {
     let log = dbpath.join("rpmdb.sqlite-wal");
     if root.kind(&log)? == Some(Kind::File) && root.read(&log, 0).is_err() {
-        return Err(Failure::new(ExitCode::Transaction, format!("the image's rpmdb was not closed: {} still holds changes", log.display()))
-            .hint("a process of the build was ended while it wrote; build again")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Transaction,
+            format!("the image's rpmdb was not closed: {} still holds changes", log.display()),
+        )
+        .hint("a process of the build was ended while it wrote; build again")
+        .into());
     }
     for name in RPMDB_SIDE_FILES {
         let path = dbpath.join(name);

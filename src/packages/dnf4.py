@@ -181,10 +181,10 @@ def load(base, request):
     try:
         base.fill_sack(load_system_repo=True, load_available_repos=True)
         base.read_comps(arch_filter=True)
-    except dnf.exceptions.RepoError as error:
-        fail("repository", error)
     except dnf.exceptions.Error as error:
-        fail("repository", error)
+        # What became of each address is known to the callbacks alone; the error says only that none was left.
+        reasons = sorted({str(reason) for repo in base.repos.iter_enabled() for reason in repo._md_pload.mirror_failures})
+        fail("repository", "\n  - ".join([str(error)] + reasons))
 
 
 def available_groups(base):
@@ -310,6 +310,12 @@ def hash_name(kind):
             hawkey.CHKSUM_SHA512: "sha512"}.get(kind, "unknown")
 
 
+def changed_since_indexed(base):
+    """Packages in local folders whose checksum is wrong: dnf says only that there are some."""
+    local = [p for p in base.transaction.install_set if p._is_local_pkg() and os.path.exists(p.localPkg())]
+    return sorted(os.path.basename(p.localPkg()) for p in local if not p.verifyLocalPkg())
+
+
 def main(request):
     base = make_base(request)
     add_repositories(base, request)
@@ -323,9 +329,10 @@ def main(request):
         return
     try:
         base.download_packages(list(base.transaction.install_set if base.transaction else ()), Download())
-    except dnf.exceptions.DownloadError as error:
-        fail("download", error)
     except dnf.exceptions.Error as error:
+        changed = changed_since_indexed(base)
+        if changed:
+            fail("trust", "%s: not what the repository's metadata say" % ", ".join(changed))
         fail("download", error)
     if request["phase"] == "download":
         return

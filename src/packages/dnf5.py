@@ -1,5 +1,7 @@
 # Drives dnf 5 through its Python API for osimg: one transaction, described by /osimg/request.json, in one of two phases.
 # Why the API and not the command: `dnf5` has no shell, `do` has no environments, and the callbacks give codes and progress.
+import hashlib
+import os
 import sys
 
 sys.path.insert(0, "/osimg")
@@ -44,7 +46,7 @@ class Download(libdnf5.repo.DownloadCallbacks):
 
     def __init__(self):
         super().__init__()
-        self.size, self.names, self.parts, self.ended, self.files = 0, [], [], 0, 0
+        self.size, self.names, self.parts, self.ended, self.files, self.reasons = 0, [], [], 0, 0, set()
 
     def begin(self, packages):
         self.size = sum(package.get_download_size() for package in packages)
@@ -72,7 +74,8 @@ class Download(libdnf5.repo.DownloadCallbacks):
         return 0
 
     def mirror_failure(self, index, message, url, metadata):
-        tell("retry", item=self.names[index], message="%s: %s" % (url, message))
+        self.reasons.add("%s: %s" % (url, message))
+        tell("retry", item=self.names[index], message=message or "failed")
         return 0
 
 
@@ -223,12 +226,13 @@ def add_repositories(base, request):
         fail("settings", "no repository is enabled")
 
 
-def load(base, request):
+def load(base, downloads):
     tell("loading", repositories=[repo.get_id() for repo in enabled(base)])
     try:
         base.get_repo_sack().load_repos()
     except Exception as error:
-        fail("repository", error)
+        # What became of each address is known to the callbacks alone.
+        fail("repository", "\n  - ".join([str(error)] + sorted(downloads.reasons)))
 
 
 def strict_settings():
@@ -439,11 +443,23 @@ def solve(request, downloads, filelists):
     base = make_base(request, filelists)
     base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
     add_repositories(base, request)
-    load(base, request)
+    load(base, downloads)
     goal = libdnf5.base.Goal(base)
     groups = mark(base, goal, request)
     transaction, problems = resolve(base, goal, request)
     return base, groups, transaction, problems
+
+
+def changed_since_indexed(request, packages):
+    """Packages in local folders whose checksum is wrong; dnf 5 takes them as they are."""
+    changed = []
+    for package in packages:
+        path, checksum = package.get_package_path(), package.get_checksum()
+        if not path.startswith(request["cachedir"] + "/") and os.path.exists(path) and checksum.get_checksum():
+            with open(path, "rb") as file:
+                if hashlib.file_digest(file, checksum.get_type_str()).hexdigest() != checksum.get_checksum():
+                    changed.append(os.path.basename(path))
+    return sorted(changed)
 
 
 def main(request):
@@ -464,7 +480,10 @@ def main(request):
         downloads.begin([package for package in incoming if not package.is_available_locally()])
         transaction.download()
     except Exception as error:
-        fail("download", error)
+        fail("download", "\n  - ".join([str(error)] + sorted(downloads.reasons)))
+    changed = changed_since_indexed(request, incoming)
+    if changed:
+        fail("trust", "%s: not what the repository's metadata say" % ", ".join(changed))
     if request["phase"] == "download":
         return
     keys = rpm.TransactionSet(request["installroot"])

@@ -33,8 +33,10 @@ pub fn pin(origin: &str, armored: &str, fingerprint: &str, now: SystemTime) -> R
     let parsed = SignedPublicKey::from_armor_many(armored.as_bytes())
         .and_then(|(keys, _)| keys.collect::<Result<Vec<_>, _>>())
         .map_err(|error| trust("it is no armored OpenPGP public key".into()).because(error))?;
-    let [key] = parsed.as_slice() else {
-        return Err(trust(format!("it holds {} keys; a pinned file must hold one", parsed.len()))
+    // The parser stops at the end of the first block; rpm and a person would see the next one too.
+    let blocks = armored.matches("-----BEGIN PGP ").count();
+    let ([key], 1) = (parsed.as_slice(), blocks) else {
+        return Err(trust(format!("it holds {} keys; a pinned file must hold one", parsed.len().max(blocks)))
             .hint("split the file, and pin each key with a fingerprint of its own")
             .into());
     };

@@ -18,7 +18,7 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
     let (mut mounts, key_paths) = workbench::key_files(job);
     mounts.push(Mount::Bind { source: job.cache.to_owned(), target: CACHE.into(), access: Access::ReadWrite });
     mounts.push(Mount::Bind { source: job.state.to_owned(), target: STATE.into(), access: Access::ReadWrite });
-    let (repositories, tls) = repositories(job)?;
+    let (repositories, tls) = repositories(job, phase)?;
     mounts.extend(tls);
     let host_repositories = job.settings.repositories.is_empty();
     if host_repositories {
@@ -54,17 +54,25 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
 }
 
 /// The repositories of the settings as dnf's options, and the files of theirs that the sandbox must see.
-fn repositories(job: &Job<'_>) -> Result<(Vec<Value>, Vec<Mount>)> {
+///
+/// Secrets are passed to the download alone: scriptlets, which run while packages are installed, are the packages' own code.
+fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)> {
     let mut mounts = Vec::new();
     let mut place = |file: &Option<PathBuf>| -> Option<String> {
-        let source = file.clone()?;
+        let source = file.clone().filter(|_| phase == Phase::Download)?;
         let target = format!("{OWN}/tls/{}", mounts.len());
         mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
         Some(target)
     };
     let mut values = Vec::new();
     for repository in job.settings.repositories.iter().filter(|r| r.enabled) {
-        let password = repository.password_file.as_deref().map(workbench::host_text).transpose()?.map(|text| text.trim_end().to_owned());
+        let password = repository
+            .password_file
+            .as_deref()
+            .filter(|_| phase == Phase::Download)
+            .map(workbench::host_text)
+            .transpose()?
+            .map(|text| text.trim_end().to_owned());
         values.push(json!({
             "id": repository.id,
             "name": repository.name.as_deref().unwrap_or(&repository.id),
@@ -79,8 +87,8 @@ fn repositories(job: &Job<'_>) -> Result<(Vec<Value>, Vec<Mount>)> {
             "sslcacert": place(&repository.ca),
             "sslclientcert": place(&repository.client_cert),
             "sslclientkey": place(&repository.client_key),
-            "proxy": repository.proxy,
-            "username": repository.username,
+            "proxy": repository.proxy.as_ref().filter(|_| phase == Phase::Download),
+            "username": repository.username.as_ref().filter(|_| phase == Phase::Download),
             "password": password,
             "signed_metadata": repository.signed_metadata,
         }));

@@ -46,10 +46,10 @@ impl Names {
     pub fn of_output(output: &Path) -> Result<Self> {
         let format = Format::of_name(output)?;
         let name = output.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let suffix = [".tar.gz", ".tar.bz2", ".tar.xz"].iter().find(|s| name.ends_with(**s)).map_or_else(
-            || name.rsplit_once('.').map_or(String::new(), |(_, s)| s.to_owned()),
-            |s| s.trim_start_matches('.').to_owned(),
-        );
+        let suffix = [".tar.gz", ".tar.bz2", ".tar.xz"]
+            .iter()
+            .find(|s| name.ends_with(**s))
+            .map_or_else(|| name.rsplit_once('.').map_or(String::new(), |(_, s)| s.to_owned()), |s| s.trim_start_matches('.').to_owned());
         let stem = name.strip_suffix(&format!(".{suffix}")).unwrap_or(&name).to_owned();
         if stem.is_empty() {
             return Err(Failure::new(ExitCode::Usage, format!("{} has a suffix, but no name", output.display())).into());
@@ -83,7 +83,11 @@ impl Directory {
                 return Err(error).or_fail_hint(
                     ExitCode::Space,
                     format!("opening the output folder {}", path.display()),
-                    if folder.is_dir() { format!("name a folder: {} is none", path.display()) } else { format!("make it: mkdir -p {}", path.display()) },
+                    if folder.is_dir() {
+                        format!("name a folder: {} is none", path.display())
+                    } else {
+                        format!("make it: mkdir -p {}", path.display())
+                    },
                 );
             }
         }
@@ -106,7 +110,13 @@ impl Directory {
     fn lock(&self, stem: &str) -> Result<Lock> {
         let path = self.path.join(format!(".{stem}.lock"));
         loop {
-            let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).with_context(|| format!("opening {}", path.display()))?;
+            let mut file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .with_context(|| format!("opening {}", path.display()))?;
             let mut holder = String::new();
             file.read_to_string(&mut holder).with_context(|| format!("reading {}", path.display()))?;
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -116,11 +126,17 @@ impl Directory {
                     if !same {
                         continue;
                     }
-                    held.set_len(0).and_then(|()| write!(held, "{}", std::process::id())).with_context(|| format!("writing {}", path.display()))?;
+                    held.set_len(0)
+                        .and_then(|()| write!(held, "{}", std::process::id()))
+                        .with_context(|| format!("writing {}", path.display()))?;
                     return Ok(Lock { path, _held: held });
                 }
                 Err((_, Errno::EWOULDBLOCK)) => {
-                    let who = if holder.trim().is_empty() { "another build".to_owned() } else { format!("another build (process {})", holder.trim()) };
+                    let who = if holder.trim().is_empty() {
+                        "another build".to_owned()
+                    } else {
+                        format!("another build (process {})", holder.trim())
+                    };
                     return Err(Failure::new(ExitCode::Locked, format!("{who} is making {}/{stem}", self.path.display()))
                         .hint("wait for it, or give this image another name or version")
                         .into());
@@ -188,7 +204,8 @@ impl Pending {
             let hidden = hidden_name(folder, &name);
             let _ = std::fs::remove_file(&hidden);
             let own = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-            nix::unistd::linkat(AT_FDCWD, &own, AT_FDCWD, &hidden, AtFlags::AT_SYMLINK_FOLLOW).with_context(|| format!("naming {}", self.target.display()))?;
+            nix::unistd::linkat(AT_FDCWD, &own, AT_FDCWD, &hidden, AtFlags::AT_SYMLINK_FOLLOW)
+                .with_context(|| format!("naming {}", self.target.display()))?;
             self.hidden = Some(hidden);
         }
         Ok(())
@@ -251,7 +268,13 @@ impl Staged {
     pub fn tarballs(&self, packed: &[Packed]) -> Vec<Tarball> {
         packed
             .iter()
-            .map(|p| Tarball { file: self.names.tarball(p.format), format: p.format, bytes: p.bytes, sha256: p.sha256.clone(), sha512: p.sha512.clone() })
+            .map(|p| Tarball {
+                file: self.names.tarball(p.format),
+                format: p.format,
+                bytes: p.bytes,
+                sha256: p.sha256.clone(),
+                sha512: p.sha512.clone(),
+            })
             .collect()
     }
 
@@ -277,7 +300,9 @@ impl Staged {
         manifest.settle()?;
         // From here on nothing is written, only renamed: a reader finds the manifest of what is there, or none.
         match std::fs::remove_file(&manifest.target) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(|| format!("replacing {}", manifest.target.display())),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("replacing {}", manifest.target.display()));
+            }
             _ => {}
         }
         for (_, file) in &mut self.files {
@@ -290,10 +315,8 @@ impl Staged {
         manifest.appear()?;
         self.links(tarballs)?;
         sync_folder(&self.folder)?;
-        let published = Published {
-            tarballs: tarballs.iter().map(|t| self.folder.join(&t.file)).collect(),
-            manifest: manifest.target.clone(),
-        };
+        let published =
+            Published { tarballs: tarballs.iter().map(|t| self.folder.join(&t.file)).collect(), manifest: manifest.target.clone() };
         Ok(published)
     }
 
@@ -315,7 +338,8 @@ impl Staged {
 
     fn links(&self, tarballs: &[Tarball]) -> Result<()> {
         let Some(latest) = &self.names.latest else { return Ok(()) };
-        let mut links: Vec<(String, String)> = tarballs.iter().map(|t| (format!("{latest}.{}", t.format.extension()), t.file.clone())).collect();
+        let mut links: Vec<(String, String)> =
+            tarballs.iter().map(|t| (format!("{latest}.{}", t.format.extension()), t.file.clone())).collect();
         links.push((format!("{latest}.json"), format!("{}.json", self.names.stem)));
         for (name, points_to) in links {
             let hidden = hidden_name(&self.folder, &name);
@@ -348,7 +372,8 @@ mod tests {
     }
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(folder).expect("folder").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> =
+            std::fs::read_dir(folder).expect("folder").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }
@@ -358,7 +383,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let published = publish(dir.path(), "one");
         assert_eq!(std::fs::read_to_string(&published.tarballs[0]).expect("tarball"), "one");
-        assert_eq!(names(dir.path()), ["img-1.json", "img-1.tgz", "img-1.tgz.sha256", "img-1.tgz.sha512", "img-latest.json", "img-latest.tgz"]);
+        assert_eq!(
+            names(dir.path()),
+            ["img-1.json", "img-1.tgz", "img-1.tgz.sha256", "img-1.tgz.sha512", "img-latest.json", "img-latest.tgz"]
+        );
         assert_eq!(std::fs::read_to_string(dir.path().join("img-1.tgz.sha256")).expect("checksum"), "aa  img-1.tgz\n");
         publish(dir.path(), "two");
         assert_eq!(std::fs::read_to_string(dir.path().join("img-latest.tgz")).expect("latest"), "two");

@@ -25,6 +25,10 @@ const KEPT: [Capability; 9] = [
 const CLONE_NEWUSER: u64 = 0x1000_0000;
 /// x86_64 kernels may answer to every number with this bit set too (the x32 ABI).
 const X32_BIT: i64 = 0x4000_0000;
+/// The calls that the x32 ABI has under numbers of its own, ptrace and kexec_load among them; x32 programs cannot do without.
+const X32_OWN: std::ops::RangeInclusive<i64> = 512..=547;
+/// Sockets to the hypervisor belong to no network namespace.
+const AF_VSOCK: u64 = 40;
 
 /// Confines this process and all it will start; there is no way back.
 pub(super) fn apply() -> Result<()> {
@@ -64,7 +68,10 @@ mod number {
     pub const FSMOUNT: i64 = 432;
     pub const FSPICK: i64 = 433;
     pub const CLONE3: i64 = 435;
+    pub const PIDFD_GETFD: i64 = 438;
     pub const MOUNT_SETATTR: i64 = 442;
+    pub const QUOTACTL_FD: i64 = 443;
+    pub const OPEN_TREE_ATTR: i64 = 467;
 }
 
 fn filters() -> Result<Vec<BpfProgram>> {
@@ -81,6 +88,9 @@ fn filters() -> Result<Vec<BpfProgram>> {
         number::FSMOUNT,
         number::FSPICK,
         number::MOUNT_SETATTR,
+        number::OPEN_TREE_ATTR,
+        // It could take pid 1's socket to the supervisor.
+        number::PIDFD_GETFD,
         c::SYS_setns,
         c::SYS_bpf,
         c::SYS_perf_event_open,
@@ -101,6 +111,7 @@ fn filters() -> Result<Vec<BpfProgram>> {
         c::SYS_clock_adjtime,
         c::SYS_adjtimex,
         c::SYS_quotactl,
+        number::QUOTACTL_FD,
         c::SYS_io_uring_setup,
         c::SYS_io_uring_enter,
         c::SYS_io_uring_register,
@@ -118,15 +129,27 @@ fn filters() -> Result<Vec<BpfProgram>> {
     for call in [c::SYS_unshare, c::SYS_clone] {
         rules.insert(call, vec![SeccompRule::new(vec![new_user.clone()]).context("writing the rule on user namespaces")?]);
     }
+    // Keys pressed for whoever owns the terminal (CVE-2017-5226). The kernel reads 32 bits of the number: so must we (CVE-2019-7303).
+    rules.insert(c::SYS_ioctl, vec![equals(1, c::TIOCSTI)?, equals(1, c::TIOCLINUX)?]);
+    rules.insert(c::SYS_socket, vec![equals(0, AF_VSOCK)?]);
     // clone3 hides its flags behind a pointer: "not implemented" makes every C library fall back to clone.
     let absent: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::from([(number::CLONE3, Vec::new())]);
     [(rules, c::EPERM), (absent, c::ENOSYS)].into_iter().map(|(rules, errno)| program(rules, errno, arch)).collect()
+}
+
+/// A rule on the low 32 bits of the argument `index`.
+fn equals(index: u8, value: u64) -> Result<SeccompRule> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
+        .and_then(|condition| SeccompRule::new(vec![condition]))
+        .context("writing a rule on an argument")
 }
 
 fn program(mut rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32, arch: TargetArch) -> Result<BpfProgram> {
     if matches!(arch, TargetArch::x86_64) {
         let twins: Vec<_> = rules.iter().map(|(call, rule)| (call | X32_BIT, rule.clone())).collect();
         rules.extend(twins);
+        // Without the bit too: kernels before 5.4 answered to these numbers in both forms.
+        rules.extend(X32_OWN.flat_map(|call| [call, call | X32_BIT]).map(|call| (call, Vec::new())));
     }
     let answer = SeccompAction::Errno(u32::try_from(errno).context("choosing the filter's answer")?);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch).context("building the system call filter")?;

@@ -6,7 +6,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::io::{Read, stdin};
+use std::io::{ErrorKind, Read, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
@@ -24,12 +24,17 @@ pub fn main() -> Result<i32> {
     if std::process::id() != 1 {
         anyhow::bail!("this verb is for osimg's own use inside the sandbox");
     }
+    // The build's processes have our uid and capabilities: our memory and our socket to the supervisor are not for them.
+    nix::sys::prctl::set_dumpable(false).context("closing pid 1 to the build")?;
     let status = match start() {
         Ok((child, children)) => {
             tell(&Status::Started)?;
             reap(child, &children)?
         }
-        Err(error) => Status::Failed { doing: error.to_string(), cause: error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ") },
+        Err(error) => Status::Failed {
+            doing: error.to_string(),
+            cause: error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": "),
+        },
     };
     tell(&status)?;
     Ok(0)
@@ -38,6 +43,7 @@ pub fn main() -> Result<i32> {
 /// Makes the sandbox and starts the command in it.
 fn start() -> Result<(Pid, UnixStream)> {
     let plan = receive()?;
+    bound()?;
     super::mounts::apply(&plan)?;
     nix::unistd::sethostname(&plan.hostname).context("setting the sandbox's host name")?;
     let (children, wake) = UnixStream::pair().context("making the wake-up pipe")?;
@@ -55,6 +61,31 @@ fn start() -> Result<(Pid, UnixStream)> {
     });
     let child = command.spawn().with_context(|| format!("starting {program}"))?;
     Ok((Pid::from_raw(i32::try_from(child.id()).context("reading a process id")?), children))
+}
+
+/// The most processes and threads that a build has at a time; a fork bomb ends there.
+const PROCESSES: u32 = 8192;
+
+/// Bounds what the build may take of the host: processes, and whose memory goes first when it runs out.
+fn bound() -> Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", "500").context("offering the build to the out-of-memory killer")?;
+    // A limit on processes does not count for uid 0, and a cgroup would have to be cleaned up. Before 6.14 the number is the host's.
+    let release = nix::sys::utsname::uname().context("asking for the kernel's release")?;
+    if per_namespace(&release.release().to_string_lossy()) {
+        // The host's /proc still: this file speaks of the writer's pid namespace.
+        match std::fs::write("/proc/sys/kernel/pid_max", PROCESSES.to_string()) {
+            // In a container, whose own limit on processes holds.
+            Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {}
+            other => other.context("bounding the number of processes")?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether kernel.pid_max belongs to the pid namespace, as it does since Linux 6.14.
+fn per_namespace(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 14))
 }
 
 fn receive() -> Result<Plan> {
@@ -137,4 +168,24 @@ fn strays() -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::per_namespace;
+
+    #[test]
+    fn the_host_s_number_of_processes_is_never_touched() {
+        for (release, ours) in [
+            ("6.14.0", true),
+            ("6.18.44-fc-v657", true),
+            ("7.0-rc1", true),
+            ("6.13.9", false),
+            ("6.1.0-25-amd64", false),
+            ("5.14.0-503.el9", false),
+            ("odd", false),
+        ] {
+            assert_eq!(per_namespace(release), ours, "{release}");
+        }
+    }
 }

@@ -13,20 +13,37 @@ use super::root::InstallRoot;
 use crate::error::Result;
 
 /// The device nodes of a private /dev with their numbers; see the kernel's devices.txt.
-const NODES: [(&str, u64, u64); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const NODES: [(&str, u64, u64); 6] = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// Files of /proc through which uid 0 could act on the host without any capability; hidden.
-const PROC_HIDDEN: [&str; 6] = ["kcore", "keys", "timer_list", "sysrq-trigger", "latency_stats", "kmsg"];
-/// Folders of /proc with knobs of the host; read-only.
-const PROC_READ_ONLY: [&str; 7] = ["sys", "irq", "bus", "fs", "acpi", "scsi", "mtrr"];
+/// Files of /proc through which uid 0 could act on the host, or look into its memory, without any capability; hidden.
+const PROC_HIDDEN: [&str; 12] = [
+    "kcore",
+    "keys",
+    "key-users",
+    "timer_list",
+    "timer_stats",
+    "sched_debug",
+    "sysrq-trigger",
+    "latency_stats",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+];
+/// Modes and bounds of the tmpfs mounts: together they stay below the machine's memory.
+const RUN_OPTIONS: &str = "mode=0755,size=10%";
+const SHM_OPTIONS: &str = "mode=1777,size=10%";
+/// The sandbox's own root holds the plan's small files and mount points.
+const OWN_BYTES: &str = "64m";
+/// Each tmpfs of a plan: /tmp and /var of the host's programs.
+const PLAN_BYTES: &str = "20%";
 
 /// Mounts everything the plan says and makes it the root.
 pub(super) fn apply(plan: &Plan) -> Result<()> {
     let new = &plan.scratch;
     match plan.view {
         View::Tools => {
-            tmpfs(new, 0o755)?;
+            tmpfs(new, 0o755, OWN_BYTES)?;
             let root = new.join(BUILD_ROOT.trim_start_matches('/'));
             folder(&root)?;
             bind_root(&plan.root, &root)?;
@@ -54,7 +71,8 @@ pub(super) fn apply(plan: &Plan) -> Result<()> {
 /// The install root, without device nodes that would work.
 fn bind_root(source: &Path, target: &Path) -> Result<()> {
     bind(source, target).with_context(|| format!("binding install root {}", source.display()))?;
-    mount(None, target, None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NODEV, None).context("forbidding devices in the install root")
+    mount(None, target, None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NODEV, None)
+        .context("forbidding devices in the install root")
 }
 
 /// proc, sys, dev and run over the install root's own folders.
@@ -65,19 +83,24 @@ fn api_file_systems(root: &Path, devices: Devices) -> Result<()> {
         // Checked before anything is mounted: a package may have left a link to the host in its place.
         at.push(install_root.folder(Path::new(name), mode)?);
     }
+    // Our own nodes are bound from the host's: mknod is not to be had in a user namespace.
+    let nodes = host_nodes()?;
+    let null = &nodes.first().context("opening the host's devices")?.1;
     let [proc, sys, dev, run] = at.as_slice() else { anyhow::bail!("four API file systems are expected") };
     mount_on(proc, Some("proc"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None).context("mounting proc")?;
-    mask_proc(&root.join("proc"))?;
-    mount_on(sys, Some("sysfs"), MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None).context("mounting sys")?;
-    mount_on(run, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755")).context("mounting run")?;
+    mask_proc(&root.join("proc"), null)?;
+    mount_on(sys, Some("sysfs"), MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None)
+        .context("mounting sys")?;
+    hide_firmware(&root.join("sys/firmware"))?;
+    mount_on(run, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(RUN_OPTIONS)).context("mounting run")?;
     match devices {
-        Devices::Private => private_dev(dev, &root.join("dev")),
+        Devices::Private => private_dev(dev, &root.join("dev"), &nodes),
         Devices::Host => rbind_on(Path::new("/dev"), dev).context("binding the host's /dev"),
     }
 }
 
-fn private_dev(at: &OwnedFd, path: &Path) -> Result<()> {
-    // Our own nodes are bound from the host's: mknod is not to be had in a user namespace.
+/// The nodes of the host that we bind, checked to be what they are called: a false null would be a way out (CVE-2025-31133).
+fn host_nodes() -> Result<Vec<(&'static str, OwnedFd)>> {
     let mut nodes = Vec::new();
     for (name, dev_major, dev_minor) in NODES {
         let source = Path::new("/dev").join(name);
@@ -89,23 +112,38 @@ fn private_dev(at: &OwnedFd, path: &Path) -> Result<()> {
         }
         nodes.push((name, fd));
     }
+    Ok(nodes)
+}
+
+fn private_dev(at: &OwnedFd, path: &Path, nodes: &[(&str, OwnedFd)]) -> Result<()> {
     mount_on(at, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, Some("mode=0755,size=64m")).context("mounting dev")?;
     for (name, fd) in nodes {
         let target = path.join(name);
         std::fs::write(&target, "").with_context(|| format!("creating {}", target.display()))?;
-        bind_device(&descriptor(&fd), &target)?;
+        bind_device(&descriptor(fd), &target)?;
     }
-    for (name, points_to) in
-        [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")]
-    {
+    for (name, points_to) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
         std::os::unix::fs::symlink(points_to, path.join(name)).with_context(|| format!("linking {name} in dev"))?;
     }
     for name in ["pts", "shm"] {
         folder(&path.join(name))?;
     }
-    mount(Some("devpts"), &path.join("pts"), Some("devpts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, Some("newinstance,ptmxmode=0666,mode=0620,gid=5"))
-        .context("mounting dev/pts")?;
-    mount(Some("tmpfs"), &path.join("shm"), Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777")).context("mounting dev/shm")
+    mount(
+        Some("devpts"),
+        &path.join("pts"),
+        Some("devpts"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+        Some("newinstance,ptmxmode=0666,mode=0620,gid=5"),
+    )
+    .context("mounting dev/pts")?;
+    mount(Some("tmpfs"), &path.join("shm"), Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(SHM_OPTIONS))
+        .context("mounting dev/shm")
 }
 
 /// Binds a device node of the host: it works for reading and writing, but its mode and owner, which are the host's, cannot
@@ -116,22 +154,38 @@ fn bind_device(source: &Path, target: &Path) -> Result<()> {
     mount(None, target, None, flags, None).with_context(|| format!("protecting {}", target.display()))
 }
 
-fn mask_proc(proc: &Path) -> Result<()> {
-    for name in PROC_HIDDEN {
-        let target = proc.join(name);
-        if target.exists() {
-            bind_device(Path::new("/dev/null"), &target)?;
+/// Hides the files of the list; of the rest, every folder and every file that can be written becomes read-only, so that no
+/// knob of a kernel to come is forgotten. What belongs to a process stays as it is.
+fn mask_proc(proc: &Path, null: &OwnedFd) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    for entry in std::fs::read_dir(proc).context("reading proc")? {
+        let entry = entry.context("reading proc")?;
+        let name = entry.file_name();
+        let target = entry.path();
+        let kind = entry.metadata().with_context(|| format!("looking at {}", target.display()))?;
+        let of_a_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+        if kind.is_symlink() || of_a_process {
+            continue;
         }
-    }
-    for name in PROC_READ_ONLY {
-        let target = proc.join(name);
-        if target.exists() {
+        if PROC_HIDDEN.iter().any(|hidden| name == *hidden) {
+            bind_device(&descriptor(null), &target)?;
+        } else if kind.is_dir() || kind.permissions().mode() & 0o222 != 0 {
             bind(&target, &target).with_context(|| format!("protecting {}", target.display()))?;
-            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            let flags =
+                MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
             mount(None, &target, None, flags, None).with_context(|| format!("protecting {}", target.display()))?;
         }
     }
     Ok(())
+}
+
+/// An image must not come out otherwise because its builder has EFI; and the firmware's tables are nobody's to read.
+fn hide_firmware(folder: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("tmpfs"), folder, Some("tmpfs"), flags, Some("mode=0755,size=4k")).context("hiding sys/firmware")
 }
 
 /// One entry of the plan over the sandbox's own tmpfs, in which every name is ours.
@@ -157,7 +211,7 @@ fn place(new: &Path, what: &Mount) -> Result<()> {
             let target = inside(target);
             parents(&target)?;
             folder(&target)?;
-            tmpfs(&target, *mode)
+            tmpfs(&target, *mode, PLAN_BYTES)
         }
         Mount::Link { target, points_to } => {
             let target = inside(target);
@@ -214,8 +268,8 @@ fn bind_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), Errno> 
     nix::mount::mount(Some(source), target, None::<&str>, flags, None::<&str>)
 }
 
-fn tmpfs(target: &Path, mode: u32) -> Result<()> {
-    mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(&format!("mode={mode:04o}")))
+fn tmpfs(target: &Path, mode: u32, bytes: &str) -> Result<()> {
+    mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(&format!("mode={mode:04o},size={bytes}")))
         .with_context(|| format!("mounting a tmpfs on {}", target.display()))
 }
 
@@ -225,7 +279,9 @@ fn descriptor(fd: &impl AsFd) -> PathBuf {
 
 fn folder(path: &Path) -> Result<()> {
     match std::fs::create_dir(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).with_context(|| format!("creating {}", path.display())),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("creating {}", path.display()))
+        }
         _ => Ok(()),
     }
 }

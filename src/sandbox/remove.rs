@@ -3,7 +3,7 @@
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -45,37 +45,61 @@ pub(super) fn remove_at(at: &OwnedFd, name: &Path) -> Result<bool> {
         Err(Errno::EISDIR | Errno::EPERM) => {}
         Err(error) => return Err(error).with_context(|| format!("removing {}", name.display())),
     }
-    // A stack of our own: trees deeper than the thread's stack or the descriptor limit must go too.
-    let mut stack: Vec<OsString> = Vec::new();
-    let top = open_below(at, name)?;
-    let mut levels: Vec<(OwnedFd, Vec<OsString>)> = vec![(top.try_clone().context("duplicating a descriptor")?, list(top)?)];
-    while let Some((folder, names)) = levels.last_mut() {
-        let Some(child) = names.pop() else {
-            levels.pop();
-            if let (Some((parent, _)), Some(done)) = (levels.last(), stack.pop()) {
-                unlinkat(parent, done.as_os_str(), UnlinkatFlags::RemoveDir).with_context(|| format!("removing {}", done.display()))?;
-            }
+    let mut here = open_below(at, name)?;
+    // One descriptor, however deep the tree: limits on open files are low, and packages may nest folders as they like.
+    let mut levels: Vec<Level> = vec![Level::of(&here, name.as_os_str().to_owned())?];
+    while let Some(level) = levels.last_mut() {
+        let Some(child) = level.names.pop() else {
+            let Some(done) = levels.pop() else { break };
+            let Some(above) = levels.last() else { break };
+            here = above.climb(&here)?;
+            unlinkat(&here, done.name.as_os_str(), UnlinkatFlags::RemoveDir)
+                .with_context(|| format!("removing {}", done.name.display()))?;
             continue;
         };
-        let stat = match fstatat(&*folder, child.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        let stat = match fstatat(&here, child.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::ENOENT) => continue,
             Err(error) => return Err(error).with_context(|| format!("looking at {}", child.display())),
         };
         if is(stat.st_mode, SFlag::S_IFDIR) {
-            let below = open_below(folder, Path::new(&child))?;
-            let names = list(below.try_clone().context("duplicating a descriptor")?)?;
-            stack.push(child);
-            levels.push((below, names));
-            if levels.len() > 4096 {
-                return Err(anyhow::anyhow!("folders are nested more than 4096 deep below {}", name.display()));
-            }
+            here = open_below(&here, Path::new(&child))?;
+            levels.push(Level::of(&here, child)?);
         } else {
-            unlinkat(&*folder, child.as_os_str(), UnlinkatFlags::NoRemoveDir).with_context(|| format!("removing {}", child.display()))?;
+            unlinkat(&here, child.as_os_str(), UnlinkatFlags::NoRemoveDir).with_context(|| format!("removing {}", child.display()))?;
         }
     }
     unlinkat(at, name, UnlinkatFlags::RemoveDir).with_context(|| format!("removing {}", name.display()))?;
     Ok(true)
+}
+
+/// A folder on the way down: what it is called, which inode it is, and what is left to remove in it.
+struct Level {
+    name: OsString,
+    inode: (u64, u64),
+    names: Vec<OsString>,
+}
+
+impl Level {
+    fn of(folder: &OwnedFd, name: OsString) -> Result<Self> {
+        let names = folder.try_clone().context("duplicating a descriptor").and_then(|fd| Ok(list(fd)?));
+        Ok(Self { inode: inode(folder)?, names: names.with_context(|| format!("reading {}", name.display()))?, name })
+    }
+
+    /// Opens this folder from the one below it, which somebody may have moved meanwhile: then nothing more is touched.
+    fn climb(&self, below: &OwnedFd) -> Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let above = nix::fcntl::openat(below, "..", flags, Mode::empty()).with_context(|| format!("opening {}", self.name.display()))?;
+        if inode(&above)? != self.inode {
+            anyhow::bail!("{} was moved while it was being removed", self.name.display());
+        }
+        Ok(above)
+    }
+}
+
+fn inode(folder: &OwnedFd) -> Result<(u64, u64)> {
+    let stat = fstat(folder).context("looking at an open folder")?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 fn open_below(at: &impl AsFd, name: &Path) -> Result<OwnedFd> {
@@ -85,13 +109,13 @@ fn open_below(at: &impl AsFd, name: &Path) -> Result<OwnedFd> {
     })
 }
 
-/// The first mount at or below `path` in this process's namespace.
+/// The first mount at or below `path` in this thread's namespace.
 ///
 /// # Errors
-/// When /proc/self/mountinfo cannot be read.
+/// When /proc/thread-self/mountinfo cannot be read.
 pub fn mount_below(path: &Path) -> Result<Option<PathBuf>> {
     let Ok(path) = path.canonicalize() else { return Ok(None) };
-    let table = std::fs::read("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
+    let table = std::fs::read("/proc/thread-self/mountinfo").context("reading /proc/thread-self/mountinfo")?;
     Ok(mount_points(&table).into_iter().find(|mount| mount.starts_with(&path)))
 }
 
@@ -102,7 +126,11 @@ fn mount_points(table: &[u8]) -> Vec<PathBuf> {
         let mut out = Vec::with_capacity(field.len());
         let mut rest = field;
         while let Some((&byte, tail)) = rest.split_first() {
-            let octal = (byte == b'\\').then(|| tail.get(..3)).flatten().and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
+            let octal = (byte == b'\\')
+                .then(|| tail.get(..3))
+                .flatten()
+                .and_then(|d| std::str::from_utf8(d).ok())
+                .and_then(|d| u8::from_str_radix(d, 8).ok());
             match octal {
                 Some(value) => {
                     out.push(value);

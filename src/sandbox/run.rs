@@ -7,6 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -66,20 +67,43 @@ impl Outcome {
 const LINE_LIMIT: usize = 1 << 20;
 
 /// Runs commands by plan, one at a time.
-#[derive(Debug, Default)]
-pub struct Sandbox;
+#[derive(Debug)]
+pub struct Sandbox {
+    /// The program that knows the verbs of the two stages.
+    program: PathBuf,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::staged_by("/proc/self/exe")
+    }
+}
 
 impl Sandbox {
+    /// A sandbox whose stages are run by `program`, an osimg; for programs that use this library and know no such verbs.
+    #[must_use]
+    pub fn staged_by(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into() }
+    }
+
+    /// Runs the plan's command as [`Sandbox::carry_out`] does, with this very program for the stages.
+    ///
+    /// # Errors
+    /// As [`Sandbox::carry_out`].
+    pub fn run(plan: &Plan, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
+        Self::default().carry_out(plan, limits, on_line)
+    }
+
     /// Runs the plan's command to its end and passes on every line that it prints.
     ///
     /// # Errors
     /// When the sandbox cannot be made ([`ExitCode::Host`]), a limit passes ([`ExitCode::TimedOut`]), a signal asked us to
     /// stop, or `on_line` fails; everything in the sandbox has ended then. A command that fails is no error here.
-    pub fn run(plan: &Plan, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
+    pub fn carry_out(&self, plan: &Plan, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
         let (socket, theirs) = UnixStream::pair().context("making the sandbox's socket")?;
         let piped = || if plan.terminal == Terminal::None { Stdio::piped() } else { Stdio::inherit() };
         #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
-        let child = std::process::Command::new("/proc/self/exe")
+        let child = std::process::Command::new(&self.program)
             .arg(super::NAMESPACES_VERB)
             .arg(match plan.network {
                 Network::Host => "host",

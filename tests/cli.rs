@@ -1,0 +1,111 @@
+//! The command line without any privilege: help, errors with their places and exit codes, plan as text and as JSON.
+#![expect(clippy::disallowed_methods, reason = "tests run the program as a person does")]
+
+use std::process::{Command, Output};
+
+fn osimg(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_osimg")).args(arguments).env_remove("SOURCE_DATE_EPOCH").output().expect("osimg runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn recipe(content: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("os.yum");
+    std::fs::write(&path, content).expect("a recipe");
+    (dir, path.to_string_lossy().into_owned())
+}
+
+#[test]
+fn help_fits_a_terminal_and_names_every_verb() {
+    let help = text(&osimg(&["-h"]).stdout);
+    for verb in ["build", "plan", "pack", "shell", "doctor"] {
+        assert!(help.contains(verb), "{verb}");
+    }
+    for arguments in [vec!["-h"], vec!["build", "-h"], vec!["pack", "-h"], vec!["plan", "-h"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_osimg")).args(&arguments).env("COLUMNS", "80").output().expect("osimg runs");
+        for line in text(&output.stdout).lines() {
+            assert!(line.chars().count() <= 100, "{arguments:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_2() {
+    for arguments in [vec!["frobnicate"], vec!["build"], vec!["build", "x.yum", "--format", "zip"], vec!["pack", "/", "-o"]] {
+        assert_eq!(osimg(&arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_misspelt_command_is_shown_with_place_and_cure() {
+    let (_dir, path) = recipe("isntall cloud-init\nts run\n");
+    let output = osimg(&["plan", &path]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = text(&output.stderr);
+    for part in [":1:1:", "isntall", "^^^^", "install"] {
+        assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn a_recipe_that_is_missing_or_no_text_is_named() {
+    for (path, part) in [("/nonexistent.yum", "no such file"), ("/", "folder"), (env!("CARGO_BIN_EXE_osimg"), "binary")] {
+        let output = osimg(&["plan", path]);
+        assert_eq!(output.status.code(), Some(3), "{path}");
+        assert!(text(&output.stderr).contains(part), "{path}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn plan_shows_transactions_repositories_and_sandbox_without_root() {
+    let (_dir, path) = recipe("group install 'Minimal Install'\ninstall cloud-init\nts run\n");
+    let output = osimg(&["plan", &path, "--repo", "r=https://example.invalid/r"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    for part in ["group install 'Minimal Install'", "install cloud-init", "r: https://example.invalid/r", "no network"] {
+        assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn plan_as_json_is_json() {
+    let (_dir, path) = recipe("install cloud-init\nts run\n");
+    let output = osimg(&["plan", &path, "--json"]);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(value["transactions"][0]["install"][0]["text"], "cloud-init");
+}
+
+#[test]
+fn a_tarball_name_that_anaconda_would_take_for_a_disk_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let tree = dir.path().to_string_lossy().into_owned();
+    let output = osimg(&["pack", &tree, "-o", "/tmp/x.tar.zst"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("disk"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn pack_writes_what_gnu_tar_reads_and_says_only_the_path() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let tree = dir.path().join("tree");
+    std::fs::create_dir_all(tree.join("etc")).expect("a tree");
+    std::fs::write(tree.join("etc/motd"), "hello\n").expect("a file");
+    let out = dir.path().join("os.tar.gz");
+    let output = osimg(&["pack", &tree.to_string_lossy(), "-o", &out.to_string_lossy(), "-q"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).trim(), out.canonicalize().expect("the tarball").to_string_lossy());
+    assert!(output.stderr.is_empty());
+    let listed = Command::new("tar").args(["-tf", &out.to_string_lossy()]).output().expect("tar runs");
+    assert_eq!(text(&listed.stdout).lines().collect::<Vec<_>>(), ["./", "./etc/", "./etc/motd"]);
+}
+
+#[test]
+fn the_sandbox_verbs_are_for_osimg_alone() {
+    for arguments in [vec!["sandbox-init"], vec!["sandbox-namespaces", "none", "none", "1"]] {
+        let output = osimg(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    }
+}

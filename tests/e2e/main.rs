@@ -1,0 +1,18 @@
+//! The whole program as a person runs it: recipes in, artifacts or clear failures out, and the host as it was.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod artifacts;
+mod demo;
+mod hostile;
+mod kills;
+mod network;
+mod recipes;
+mod scriptlets;
+mod settings;
+mod signals;
+mod space;
+mod stage;
+mod trust;

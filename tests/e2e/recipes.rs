@@ -1,0 +1,213 @@
+//! Recipes that are wrong: told by file and line before anything is done, or by name once the repositories are known.
+
+use crate::stage::{OSIMG, Stage, run};
+use crate::support::repo::Package;
+use crate::support::require_root;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn hello() -> Stage {
+    Stage::new(|repo| {
+        repo.package(Package::named("hello").requires_first("base").file("/usr/share/hello", "hello\n", 0o644, "root:root")).group(
+            "core",
+            "Core",
+            &["hello"],
+        )
+    })
+}
+
+#[test]
+fn a_misspelt_command_is_told_with_its_line_and_what_was_meant() {
+    hello().build("# a comment\ninstal hello\nts run\n").fails(3).says(&["image.yum:2:1", "instal", "install"]);
+}
+
+#[test]
+fn all_mistakes_of_a_recipe_are_told_at_once() {
+    hello().build("instal hello\ngroup instal core\nts rum\n").fails(3).says(&["image.yum:1:", "image.yum:2:", "image.yum:3:"]);
+}
+
+#[test]
+fn an_unknown_package_is_told_with_its_line_and_near_names() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| repo.package(Package::named("python3-hello")));
+    stage.build("\ninstall hello\nts run\n").fails(7).says(&["image.yum:2", "hello", "python3-hello"]);
+}
+
+#[test]
+fn all_unknown_packages_are_told_at_once() {
+    if !require_root() {
+        return;
+    }
+    hello().build("install hello nosuch1\ninstall nosuch2\nts run\n").fails(7).says(&["image.yum:1", "nosuch1", "image.yum:2", "nosuch2"]);
+}
+
+#[test]
+fn an_unknown_group_is_told_with_its_line_and_the_groups_there_are() {
+    if !require_root() {
+        return;
+    }
+    hello().build("group install 'Minimal Instal'\nts run\n").fails(7).says(&["image.yum:1", "Minimal Instal", "Core (core)"]);
+}
+
+#[test]
+fn a_group_whose_mandatory_package_does_not_exist_fails_the_build() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| repo.package(Package::named("a").requires_first("base")).group("pair", "Pair", &["a", "phantom"]));
+    stage.build("group install pair\nts run\n").fails(7).says(&["phantom"]);
+}
+
+#[test]
+fn dependencies_that_nothing_provides_are_told() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| repo.package(Package::named("needy").requires("libmissing.so.7")));
+    stage.build("install needy\nts run\n").fails(7).says(&["libmissing.so.7", "needy"]);
+}
+
+#[test]
+fn packages_in_conflict_are_told() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| repo.package(Package::named("left")).package(Package::named("right").conflicts("left")));
+    stage.build("install left right\nts run\n").fails(7).says(&["left", "right", "conflict"]);
+}
+
+#[test]
+fn an_unbalanced_quote_is_told_with_its_line() {
+    hello().build("group install 'Minimal Install\nts run\n").fails(3).says(&["image.yum:1:", "quot"]);
+}
+
+#[test]
+fn a_comment_behind_a_command_is_not_taken_for_packages() {
+    hello().build("install hello # and cloud-init\nts run\n").fails(3).says(&["image.yum:1:", "#"]);
+}
+
+#[test]
+fn an_empty_recipe_is_refused() {
+    for text in ["", "\n\n# nothing\n", "ts run\n"] {
+        hello().build(text).fails(3).says(&["image.yum", "asks for nothing"]);
+    }
+}
+
+#[test]
+fn a_recipe_without_ts_run_is_built_with_a_note() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    stage.build("install hello\n").succeeds().says(&["image.yum:1", "ts run"]);
+    assert!(stage.members().contains(&"./usr/share/hello".to_owned()));
+}
+
+#[test]
+fn a_recipe_that_is_a_folder_or_missing_or_binary_is_refused() {
+    let stage = hello();
+    stage.build_file(stage.path()).fails(3).says(&["folder"]);
+    stage.build_file(&stage.path().join("nosuch.yum")).fails(3).says(&["nosuch.yum", "no such file"]);
+    stage.build_file(Path::new(OSIMG)).fails(3).says(&["binary"]);
+}
+
+#[test]
+fn settings_that_are_wrong_are_told_with_their_line() {
+    let stage = hello();
+    stage.settings(|settings| settings.packages = "docz = false".into());
+    stage.build("install hello\nts run\n").fails(3).says(&["settings.toml:5:1", "docz", "docs"]);
+}
+
+#[test]
+fn an_unknown_option_or_verb_is_a_usage_error() {
+    let stage = hello();
+    stage.build("install hello\n").arg("--no-such-option").fails(2).says(&["--no-such-option"]);
+    stage.osimg(OSIMG, &["biuld", "x"]).fails(2).says(&["biuld", "build"]);
+}
+
+#[test]
+fn an_output_that_anaconda_would_not_unpack_is_a_usage_error() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let recipe = stage.recipe("install hello\nts run\n");
+    for name in ["image.tzst", "image.tar.zst", "image.zip", "image", "image.TGZ"] {
+        stage.build_without_output(&recipe).arg("--output").arg(stage.out().join(name)).fails(2).says(&[name, ".tgz"]);
+    }
+    stage.build_without_output(&recipe).args(&["--format", "zst"]).fails(2).says(&["zst"]);
+}
+
+#[test]
+fn an_output_folder_that_is_missing_is_told_with_the_command_that_makes_it() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let recipe = stage.recipe("install hello\nts run\n");
+    let missing = stage.path().join("no/such/folder");
+    let hint = format!("mkdir -p {}", missing.display());
+    let done = stage.build_without_output(&recipe).arg("--output").arg(missing.join("image.tgz")).fails(8);
+    done.says(&[&hint]).says_not(&["downloading"]);
+    let registry = format!("dir:{}", missing.display());
+    stage.build_without_output(&recipe).args(&["--registry", &registry]).fails(8).says(&["mkdir -p"]);
+    assert!(!missing.exists());
+}
+
+#[test]
+fn a_package_manager_that_is_not_driven_is_refused_before_any_work() {
+    if !require_root() {
+        return;
+    }
+    for manager in ["yum", "microdnf"] {
+        hello()
+            .build("install hello\nts run\n")
+            .args(&["--package-manager", manager])
+            .fails(4)
+            .says(&["hint: "])
+            .says_not(&["downloading"]);
+    }
+}
+
+#[test]
+fn a_host_without_dnf_is_told_what_to_install() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    // An empty folder over Python's modules, in a mount namespace of this run's own.
+    let hide = "mount -t tmpfs none /usr/lib/python3/dist-packages && exec \"$@\"";
+    stage
+        .build("install hello\nts run\n")
+        .behind(&["unshare", "-m", "sh", "-ec", hide, "sh"])
+        .fails(4)
+        .says(&["dnf", "hint: install it: apt-get install python3-dnf"]);
+}
+
+#[test]
+fn who_is_not_root_is_told_so_and_may_still_plan() {
+    if !require_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    run(Command::new("chmod").arg("755").arg(folder.path()));
+    let program = folder.path().join("osimg");
+    fs::copy(OSIMG, &program).unwrap();
+    fs::write(folder.path().join("image.yum"), "install hello\nts run\n").unwrap();
+    let nobody = |verb: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program).args([verb, "image.yum"]);
+        command.current_dir(folder.path()).output().unwrap()
+    };
+    let build = nobody("build");
+    let said = String::from_utf8_lossy(&build.stderr);
+    assert_eq!(build.status.code(), Some(4), "{said}");
+    assert!(said.contains("root") && said.contains("hint: ") && said.contains("sudo"), "{said}");
+    assert!(build.stdout.is_empty() && !folder.path().join("out").exists());
+    let plan = nobody("plan");
+    let said = String::from_utf8_lossy(&plan.stdout);
+    assert!(plan.status.success() && said.contains("install hello"), "{said}");
+}

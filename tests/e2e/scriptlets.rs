@@ -1,0 +1,163 @@
+//! Package code that fails, hangs, floods, or stays behind.
+
+use crate::stage::Stage;
+use crate::support::repo::{Package, When};
+use crate::support::require_root;
+use std::time::Duration;
+
+const RECIPE: &str = "install odd\nts run\n";
+
+fn odd(when: When, body: &str) -> Stage {
+    Stage::new(|repo| repo.package(Package::named("odd").scriptlet(when, body)))
+}
+
+#[test]
+fn scriptlets_see_a_clean_environment_and_no_network() {
+    if !require_root() {
+        return;
+    }
+    let stage = odd(When::Post, "env > /usr/environment; ls /sys/class/net > /usr/links; cat /proc/net/route > /usr/routes; id > /usr/id");
+    stage.build(RECIPE).env("OSIMG_TEST_SECRET", "secret").env("TZ", "Asia/Tokyo").env("HOME", "/home/builder").succeeds();
+    let environment = stage.content("./usr/environment");
+    assert!(!environment.contains("secret") && !environment.contains("builder") && !environment.contains("Tokyo"), "{environment}");
+    assert!(environment.contains("SOURCE_DATE_EPOCH=1700000000"), "{environment}");
+    assert_eq!(stage.content("./usr/links").trim(), "lo");
+    assert!(stage.content("./usr/routes").lines().count() <= 1, "no route but the headline");
+    assert!(stage.content("./usr/id").starts_with("uid=0"));
+}
+
+#[test]
+fn a_failing_pre_fails_the_build_and_names_the_package() {
+    if !require_root() {
+        return;
+    }
+    odd(When::Pre, "echo the reason is this; exit 3").build(RECIPE).fails(7).says(&["odd", "the reason is this"]);
+}
+
+#[test]
+fn a_failing_post_fails_the_build_and_names_the_package() {
+    if !require_root() {
+        return;
+    }
+    let done = odd(When::Post, "echo the reason is this; exit 3").build(RECIPE).fails(7);
+    done.says(&["odd", "the reason is this", "allow_failed_scriptlets"]);
+}
+
+#[test]
+fn a_failing_posttrans_fails_the_build_and_names_the_package() {
+    if !require_root() {
+        return;
+    }
+    odd(When::Posttrans, "echo the reason is this; exit 3").build(RECIPE).fails(7).says(&["odd", "the reason is this"]);
+}
+
+#[test]
+fn a_failing_scriptlet_in_lua_fails_the_build() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| repo.package(Package::named("odd").requires_first("base").lua(When::Post, "error('lua gave up')")));
+    stage.build(RECIPE).fails(7).says(&["odd", "lua gave up"]);
+}
+
+#[test]
+fn several_failing_scriptlets_are_all_told() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| {
+        repo.package(Package::named("odd").scriptlet(When::Post, "exit 1"))
+            .package(Package::named("strange").scriptlet(When::Post, "exit 1"))
+    });
+    stage.build("install odd strange\nts run\n").fails(7).says(&["package odd", "package strange"]);
+}
+
+#[test]
+fn a_scriptlet_that_may_fail_by_the_settings_does_not_fail_the_build() {
+    if !require_root() {
+        return;
+    }
+    for when in [When::Post, When::Posttrans] {
+        let stage = odd(when, "echo done > /usr/done; exit 3");
+        stage.settings(|settings| settings.packages = "allow_failed_scriptlets = [\"odd\"]".into());
+        stage.build(RECIPE).succeeds();
+        assert_eq!(stage.content("./usr/done"), "done\n");
+    }
+}
+
+#[test]
+fn leave_to_fail_is_for_the_named_package_alone() {
+    if !require_root() {
+        return;
+    }
+    let stage = odd(When::Post, "exit 3");
+    stage.settings(|settings| settings.packages = "allow_failed_scriptlets = [\"od\", \"strange\"]".into());
+    stage.build(RECIPE).fails(7).says(&["odd"]);
+}
+
+#[test]
+fn a_hanging_scriptlet_is_ended_by_the_time_limit_and_its_package_named() {
+    if !require_root() {
+        return;
+    }
+    let stage = odd(When::Post, "trap '' TERM INT; while true; do sleep 7654321; done");
+    let done = stage.build(RECIPE).args(&["--timeout", "5s"]).fails(124);
+    done.says(&["odd", "5 s", "--timeout"]);
+    assert!(done.took < Duration::from_secs(15), "{:?}", done.took);
+}
+
+#[test]
+fn a_daemon_that_a_scriptlet_leaves_is_ended_and_told() {
+    if !require_root() {
+        return;
+    }
+    let stage = odd(When::Post, "setsid sh -c 'sleep 7654321' </dev/null >/dev/null 2>&1 & echo started");
+    let done = stage.build(RECIPE).succeeds();
+    done.says(&["left processes behind", "sleep"]);
+}
+
+#[test]
+fn a_daemon_that_holds_the_output_of_its_scriptlet_does_not_hang_the_build() {
+    if !require_root() {
+        return;
+    }
+    let done = odd(When::Post, "sleep 7654321 &").build(RECIPE).args(&["--timeout", "20s"]).run();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+#[test]
+fn a_scriptlet_that_prints_without_end_does_not_fill_the_memory_or_the_report() {
+    if !require_root() {
+        return;
+    }
+    let stage = odd(When::Post, "dd if=/dev/zero bs=1048576 count=64 2>/dev/null | cat; echo; echo the last word; exit 1");
+    let done = stage.build(RECIPE).fails(7);
+    done.says(&["odd"]);
+    assert!(done.stderr.len() < 64 << 10, "{} bytes of report", done.stderr.len());
+}
+
+#[test]
+fn a_failing_scriptlet_of_the_second_transaction_fails_the_build() {
+    if !require_root() {
+        return;
+    }
+    let stage = odd(When::Post, "exit 1");
+    stage.build("install base\nts run\ninstall odd\nts run\n").fails(7).says(&["odd"]);
+}
+
+#[test]
+fn the_workdir_of_a_failed_build_can_be_kept_and_entered() {
+    if !require_root() {
+        return;
+    }
+    let stage = odd(When::Post, "echo here > /usr/trace; exit 1");
+    let done = stage.build(RECIPE).args(&["--keep", "on-failure"]).run();
+    assert_eq!(done.code, Some(7), "{}", done.stderr);
+    let names: Vec<String> = stage.files(&stage.work()).into_keys().collect();
+    let [name] = names.as_slice() else { panic!("one workdir, not {names:?}") };
+    let workdir = stage.work().join(name);
+    done.says(&[&format!("osimg shell {}", workdir.display())]);
+    let shell = stage.osimg(crate::stage::OSIMG, &["shell"]).arg(&workdir).args(&["/bin/cat", "/usr/trace"]).run();
+    assert_eq!((shell.code, shell.stdout.as_str()), (Some(0), "here\n"), "{}", shell.stderr);
+    stage.nothing_runs();
+}

@@ -1,0 +1,134 @@
+//! Builds that are stopped by a person, or that meet another build.
+
+use crate::network::{Answer, Server, hello};
+use crate::stage::{Stage, wait_until};
+use crate::support::repo::{Package, When};
+use crate::support::require_root;
+use nix::sys::signal::Signal;
+use std::fs;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(2);
+
+/// A stage whose package `slow` sleeps in its scriptlet.
+fn slow() -> Stage {
+    Stage::new(|repo| repo.package(Package::named("slow").scriptlet(When::Post, "trap '' INT TERM HUP; sleep 7654321; sleep 7654322")))
+}
+
+#[test]
+fn an_interrupt_during_the_download_ends_the_build_at_once() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let server = Server::start(stage.repo(), |path, _| if path.contains("hello") { Answer::Stall } else { Answer::File });
+    stage.settings(|settings| settings.baseurl = server.url());
+    let started = stage.build("install hello\nts run\n").start();
+    server.wait_for("hello-1.0");
+    started.interrupt(Signal::SIGINT, 130, SOON).says(&["SIGINT"]);
+}
+
+#[test]
+fn an_interrupt_between_two_tries_ends_the_build_at_once() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let server = Server::start(stage.repo(), |_, _| Answer::Status(503));
+    stage.settings(|settings| settings.baseurl = server.url());
+    let started = stage.build("install hello\nts run\n").start();
+    server.wait_for("repomd");
+    started.interrupt(Signal::SIGINT, 130, SOON);
+}
+
+#[test]
+fn an_interrupt_during_a_scriptlet_that_ignores_it_ends_the_build_at_once() {
+    if !require_root() {
+        return;
+    }
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let stage = slow();
+        let started = stage.build("install slow\nts run\n").start();
+        stage.wait_for_process("sleep 7654321");
+        started.interrupt(signal, code, SOON).says(&["stopped by"]);
+    }
+}
+
+#[test]
+fn a_second_interrupt_ends_the_program_too() {
+    if !require_root() {
+        return;
+    }
+    let stage = slow();
+    let started = stage.build("install slow\nts run\n").start();
+    stage.wait_for_process("sleep 7654321");
+    started.signal(Signal::SIGINT);
+    started.signal(Signal::SIGINT);
+    let done = started.wait();
+    assert_eq!(done.code, Some(130), "{}", done.stderr);
+    stage.nothing_runs();
+    stage.nothing_is_mounted();
+}
+
+#[test]
+fn an_interrupt_while_packing_leaves_no_file() {
+    if !require_root() {
+        return;
+    }
+    let content: Vec<u8> = (0..8_000_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let stage =
+        Stage::new(|repo| repo.package(Package::named("large").requires_first("base").file("/usr/large", content, 0o644, "root:root")));
+    let recipe = stage.recipe("install large\nts run\n");
+    let mut started =
+        stage.build_without_output(&recipe).arg("-o").arg(stage.out().join("image.txz")).args(&["--level", "best", "-j", "1"]).start();
+    started.wait_for_line("finishing the tree");
+    started.interrupt(Signal::SIGINT, 130, SOON);
+}
+
+#[test]
+fn of_two_builds_of_one_output_the_second_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let stage = slow();
+    let first = stage.build("install slow\nts run\n").start();
+    stage.wait_for_process("sleep 7654321");
+    let second = stage.build("install base\nts run\n").run();
+    assert_eq!(second.code, Some(11), "{}", second.stderr);
+    second.says(&["another build", "hint: "]);
+    first.signal(Signal::SIGINT);
+    assert_eq!(first.wait().code, Some(130));
+    stage.nothing_is_left();
+    assert!(stage.files(&stage.out()).is_empty(), "the lock goes with its build");
+    stage.build("install base\nts run\n").succeeds();
+}
+
+#[test]
+fn two_builds_of_one_cache_take_turns_and_both_succeed() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let server = Server::start(stage.repo(), |_, _| Answer::File);
+    stage.settings(|settings| settings.baseurl = server.url());
+    let recipe = stage.recipe("install hello\nts run\n");
+    let start = |name: &str| stage.build_without_output(&recipe).arg("-o").arg(stage.out().join(name)).start();
+    let (a, b) = (start("a.tgz"), start("b.tgz"));
+    let (a, b) = (a.wait(), b.wait());
+    assert_eq!((a.code, b.code), (Some(0), Some(0)), "{}\n{}", a.stderr, b.stderr);
+    assert_eq!(fs::read(stage.out().join("a.tgz")).unwrap(), fs::read(stage.out().join("b.tgz")).unwrap());
+    assert_eq!(server.asked().iter().filter(|path| path.contains("hello-1.0")).count(), 1, "a package is downloaded once");
+    stage.nothing_is_left();
+}
+
+#[test]
+fn a_closed_stdout_does_not_undo_the_artifact() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let done = stage.build("install hello\nts run\n").behind(&["sh", "-c", "\"$@\" | true", "sh"]).run();
+    done.says_not(&["panicked"]);
+    wait_until("the artifact", Duration::from_secs(20), || stage.out().join("image.json").exists());
+    stage.nothing_is_left();
+}

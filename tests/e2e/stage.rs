@@ -1,0 +1,386 @@
+//! Where a test plays: a folder with repository, cache, workdir and output, the program run on it, and what must hold after.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::repo::{Repo, Settings};
+
+/// The program under test.
+pub const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
+/// What stands under the output's name before a build that must fail.
+const EARLIER: &str = "an earlier artifact";
+
+/// A folder of one test, gone at its end.
+pub struct Stage {
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    /// With a repository of the packages `base`, `shell` and what `fill` adds.
+    pub fn new(fill: impl FnOnce(Repo) -> Repo) -> Self {
+        let stage = Self::empty();
+        fill(Repo::new(&stage.repo())).write();
+        stage
+    }
+
+    /// Without a repository.
+    pub fn empty() -> Self {
+        let folder = tempfile::Builder::new().prefix("e2e-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let stage = Self { folder };
+        for path in [stage.repo(), stage.out(), stage.work(), stage.cache()] {
+            fs::create_dir(path).unwrap();
+        }
+        stage
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn repo(&self) -> PathBuf {
+        self.path().join("repo")
+    }
+
+    pub fn out(&self) -> PathBuf {
+        self.path().join("out")
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.path().join("work")
+    }
+
+    pub fn cache(&self) -> PathBuf {
+        self.path().join("cache")
+    }
+
+    pub fn image(&self) -> PathBuf {
+        self.out().join("image.tgz")
+    }
+
+    /// Other settings than the repository's own.
+    pub fn settings(&self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        settings.write(&self.repo());
+    }
+
+    pub fn recipe(&self, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join("image.yum");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A file beside the recipe.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// `osimg build` of a recipe with this text into `out/image.tgz`.
+    pub fn build(&self, recipe: &str) -> Run<'_> {
+        let path = self.recipe(recipe);
+        self.build_file(&path)
+    }
+
+    /// `osimg build` of the file into `out/image.tgz`.
+    pub fn build_file(&self, recipe: &Path) -> Run<'_> {
+        self.build_without_output(recipe).arg("--output").arg(self.image())
+    }
+
+    pub fn build_without_output(&self, recipe: &Path) -> Run<'_> {
+        let run = self.osimg(OSIMG, &["build"]).arg(recipe).arg("--cache").arg(self.cache()).arg("--workdir").arg(self.work());
+        let settings = self.repo().join("settings.toml");
+        if settings.exists() { run.arg("--settings").arg(settings) } else { run }
+    }
+
+    /// The program with these words, or another that runs it.
+    pub fn osimg(&self, program: &str, words: &[&str]) -> Run<'_> {
+        let mut command = Command::new(program);
+        command.args(words).current_dir(self.path()).env_remove("SOURCE_DATE_EPOCH").stdin(Stdio::null());
+        Run { stage: self, command }
+    }
+
+    /// Every file of a folder of the stage: its name and bytes, or where it leads.
+    pub fn files(&self, folder: &Path) -> BTreeMap<String, Vec<u8>> {
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let content = match fs::read_link(&path) {
+                    Ok(target) => target.into_os_string().into_encoded_bytes(),
+                    Err(_) if path.is_dir() => b"a folder".to_vec(),
+                    Err(_) => fs::read(&path).unwrap(),
+                };
+                (path.file_name().unwrap().to_string_lossy().into_owned(), content)
+            })
+            .collect()
+    }
+
+    /// Processes that run the program on this stage, or see this stage's folders mounted: whatever a build started.
+    pub fn processes(&self) -> Vec<String> {
+        let mark = self.path().file_name().unwrap().to_string_lossy().into_owned();
+        let own = std::process::id().to_string();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == own || !name.bytes().all(|b| b.is_ascii_digit()) {
+                continue;
+            }
+            let read =
+                |file: &str| fs::read(entry.path().join(file)).map(|b| String::from_utf8_lossy(&b).replace('\0', " ")).unwrap_or_default();
+            let line = read("cmdline");
+            if line.contains(&mark) || read("mountinfo").contains(&mark) {
+                found.push(format!("{name}: {line}"));
+            }
+        }
+        found
+    }
+
+    /// Waits for a process on this stage whose command line holds the text.
+    pub fn wait_for_process(&self, text: &str) {
+        wait_until(&format!("a process with '{text}'"), Duration::from_secs(60), || self.processes().iter().any(|p| p.contains(text)));
+    }
+
+    /// Fails unless everything that builds started on this stage has ended within two seconds.
+    pub fn nothing_runs(&self) {
+        let end = Instant::now() + Duration::from_secs(2);
+        loop {
+            let left = self.processes();
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "still running: {left:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Fails when a mount, a process or a file in the workdir's folder is left.
+    pub fn nothing_is_left(&self) {
+        self.nothing_runs();
+        self.nothing_is_mounted();
+        let left = self.files(&self.work());
+        assert!(left.is_empty(), "left in the workdir's folder: {:?}", left.keys());
+    }
+
+    pub fn nothing_is_mounted(&self) {
+        let mark = self.path().file_name().unwrap().to_string_lossy().into_owned();
+        let mounts = mountinfo();
+        assert!(!mounts.contains(&mark), "still mounted:\n{mounts}");
+    }
+
+    /// The manifest of `out/image.tgz`.
+    pub fn manifest(&self) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.out().join("image.json")).unwrap()).unwrap()
+    }
+
+    /// The image unpacked by GNU tar with Anaconda's options.
+    pub fn extract(&self) -> PathBuf {
+        let target = self.path().join("extracted");
+        fs::create_dir(&target).unwrap();
+        // https://github.com/rhinstaller/anaconda: _install_tar of payloads/payload/live_image/installation.py
+        let mut tar = Command::new("tar");
+        tar.args(["--numeric-owner", "--selinux", "--acls", "--xattrs", "--xattrs-include", "*", "-xaf"])
+            .arg(self.image())
+            .arg("-C")
+            .arg(&target);
+        run(&mut tar);
+        target
+    }
+
+    /// The names in `out/image.tgz`, as GNU tar lists them.
+    pub fn members(&self) -> Vec<String> {
+        String::from_utf8(run(Command::new("tar").arg("-tf").arg(self.image()))).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// One file of `out/image.tgz`.
+    pub fn content(&self, member: &str) -> String {
+        String::from_utf8(run(Command::new("tar").arg("-xOf").arg(self.image()).arg(member))).unwrap()
+    }
+}
+
+/// A program that is about to run on a stage.
+pub struct Run<'a> {
+    stage: &'a Stage,
+    command: Command,
+}
+
+impl<'a> Run<'a> {
+    pub fn arg(mut self, word: impl AsRef<OsStr>) -> Self {
+        self.command.arg(word);
+        self
+    }
+
+    pub fn args(mut self, words: &[&str]) -> Self {
+        self.command.args(words);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// The same command after another one, such as `unshare -m`.
+    pub fn behind(self, words: &[&str]) -> Self {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(self.command.get_program()).args(self.command.get_args()).current_dir(self.stage.path());
+        command.env_remove("SOURCE_DATE_EPOCH").stdin(Stdio::null());
+        for (name, value) in self.command.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+            command.env(name, value);
+        }
+        Self { stage: self.stage, command }
+    }
+
+    /// Starts it and lets it run.
+    pub fn start(mut self) -> Started<'a> {
+        let began = Instant::now();
+        let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Started { stage: self.stage, child, began, heard: String::new() }
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Done {
+        self.start().wait()
+    }
+
+    /// Runs it; it must succeed and leave the host as it was.
+    pub fn succeeds(self) -> Done {
+        let (stage, before) = (self.stage, mountinfo());
+        let done = self.run();
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert_eq!(mountinfo(), before, "the host's mounts changed");
+        stage.nothing_is_left();
+        done
+    }
+
+    /// Runs it; it must fail with the code, say so on stderr alone, and leave the host and an earlier artifact as they were.
+    pub fn fails(self, code: i32) -> Done {
+        let stage = self.stage;
+        fs::write(stage.image(), EARLIER).unwrap();
+        let before = (mountinfo(), stage.files(&stage.out()));
+        let done = self.run();
+        assert_eq!(done.code, Some(code), "stderr: {}\nstdout: {}", done.stderr, done.stdout);
+        done.is_a_clean_failure(stage, &before);
+        done
+    }
+}
+
+/// A program that runs on a stage.
+pub struct Started<'a> {
+    stage: &'a Stage,
+    child: Child,
+    began: Instant,
+    /// What was read from stderr already.
+    heard: String,
+}
+
+impl Started<'_> {
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Reads stderr until a line holds the text.
+    pub fn wait_for_line(&mut self, text: &str) {
+        let stderr = self.child.stderr.as_mut().unwrap();
+        let mut line = Vec::new();
+        while !String::from_utf8_lossy(&line).contains(text) {
+            let mut byte = [0];
+            assert_ne!(stderr.read(&mut byte).unwrap(), 0, "'{text}' was never said: {}", self.heard);
+            line.extend(byte);
+            if byte == *b"\n" {
+                self.heard.push_str(&String::from_utf8_lossy(&std::mem::take(&mut line)));
+            }
+        }
+        self.heard.push_str(&String::from_utf8_lossy(&line));
+    }
+
+    pub fn wait(self) -> Done {
+        let Output { status, stdout, stderr } = self.child.wait_with_output().unwrap();
+        Done {
+            code: status.code(),
+            stdout: String::from_utf8(stdout).unwrap(),
+            stderr: self.heard + &String::from_utf8_lossy(&stderr),
+            took: self.began.elapsed(),
+        }
+    }
+
+    /// Sends the signal; the program must then end with the code within `limit`, as a clean failure.
+    pub fn interrupt(self, signal: nix::sys::signal::Signal, code: i32, limit: Duration) -> Done {
+        let stage = self.stage;
+        let before = (mountinfo(), BTreeMap::new());
+        let sent = Instant::now();
+        self.signal(signal);
+        let done = self.wait();
+        let took = sent.elapsed();
+        assert_eq!(done.code, Some(code), "{}", done.stderr);
+        assert!(took < limit, "it took {took:?} to end: {}", done.stderr);
+        done.is_a_clean_failure(stage, &before);
+        done
+    }
+}
+
+/// What a program said, and how it ended.
+#[derive(Debug)]
+pub struct Done {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+impl Done {
+    /// Fails unless stderr holds all of the words.
+    pub fn says(&self, words: &[&str]) -> &Self {
+        for word in words {
+            assert!(self.stderr.contains(word), "'{word}' is not said:\n{}", self.stderr);
+        }
+        self
+    }
+
+    pub fn says_not(&self, words: &[&str]) -> &Self {
+        for word in words {
+            assert!(!self.stderr.contains(word), "'{word}' is said:\n{}", self.stderr);
+        }
+        self
+    }
+
+    fn is_a_clean_failure(&self, stage: &Stage, before: &(String, BTreeMap<String, Vec<u8>>)) {
+        assert_eq!(self.stdout, "", "a failure has nothing to say on stdout");
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        stage.nothing_is_left();
+        assert_eq!(stage.files(&stage.out()), before.1, "the output folder changed");
+        assert_eq!(mountinfo(), before.0, "the host's mounts changed");
+    }
+}
+
+/// The mounts that this process sees: the host's.
+pub fn mountinfo() -> String {
+    fs::read_to_string("/proc/self/mountinfo").unwrap()
+}
+
+/// Waits for something that another process does, however slow the machine is.
+pub fn wait_until(what: &str, limit: Duration, mut met: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
+    while !met() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs a program that has to succeed and returns its stdout.
+pub fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// A shell line that has to succeed, run in `folder`; returns its stdout.
+pub fn sh(folder: &Path, line: &str) -> String {
+    String::from_utf8(run(Command::new("sh").args(["-ec", line]).current_dir(folder))).unwrap()
+}

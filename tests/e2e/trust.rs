@@ -1,0 +1,162 @@
+//! What must never enter an image: packages that no pinned key signed, keys that are not what was agreed, damaged files.
+
+use crate::stage::Stage;
+use crate::support::repo::{Package, Signature, index};
+use crate::support::{keys, require_root};
+use std::fs;
+
+const RECIPE: &str = "install hello\nts run\n";
+
+fn hello(signature: Signature) -> Stage {
+    Stage::new(|repo| repo.package(package(signature)))
+}
+
+fn package(signature: Signature) -> Package {
+    let content: Vec<u8> = (0..4000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    Package::named("hello").requires_first("base").file("/usr/share/hello", content, 0o644, "root:root").signed_by(signature)
+}
+
+/// Changes one byte of the package, counted from its end.
+fn flip(stage: &Stage, from_end: usize) {
+    let path = stage.repo().join("Packages").join(package(Signature::Ours).file_name());
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() - from_end;
+    bytes[at] ^= 0x40;
+    fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn a_package_of_the_pinned_key_is_installed() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello(Signature::Ours);
+    stage.build(RECIPE).succeeds();
+    assert!(stage.members().contains(&"./usr/share/hello".to_owned()));
+}
+
+#[test]
+fn a_package_that_nobody_signed_is_refused() {
+    if !require_root() {
+        return;
+    }
+    hello(Signature::None).build(RECIPE).fails(6).says(&["hello", "hint: "]);
+}
+
+#[test]
+fn a_package_that_somebody_else_signed_is_refused() {
+    if !require_root() {
+        return;
+    }
+    hello(Signature::Foreign).build(RECIPE).fails(6).says(&["hello", "no pinned key"]);
+}
+
+#[test]
+fn a_repository_without_a_pinned_key_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello(Signature::Ours);
+    let settings =
+        stage.write("keyless.toml", format!("[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{}\"\n", stage.repo().display()));
+    fs::remove_file(stage.repo().join("settings.toml")).unwrap();
+    stage.build(RECIPE).arg("--settings").arg(settings).fails(6).says(&["no key", "[[packages.key]]"]);
+}
+
+#[test]
+fn a_key_with_another_fingerprint_is_refused_before_any_download() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello(Signature::Ours);
+    stage.settings(|settings| settings.fingerprint = keys::foreign().fingerprint.clone());
+    let done = stage.build(RECIPE).fails(6);
+    done.says(&["KEY.asc", &keys::ours().fingerprint, &keys::foreign().fingerprint]).says_not(&["downloading"]);
+}
+
+#[test]
+fn a_key_file_of_two_keys_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello(Signature::Foreign);
+    fs::write(stage.repo().join("KEY.asc"), format!("{}\n{}", keys::ours().public, keys::foreign().public)).unwrap();
+    stage.build(RECIPE).fails(6).says(&["KEY.asc", "2 keys"]);
+}
+
+#[test]
+fn a_file_that_is_no_key_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello(Signature::Ours);
+    fs::write(stage.repo().join("KEY.asc"), "not a key\n").unwrap();
+    stage.build(RECIPE).fails(6).says(&["KEY.asc", "no armored OpenPGP public key"]);
+    fs::remove_file(stage.repo().join("KEY.asc")).unwrap();
+    let done = stage.build(RECIPE).run();
+    assert!(matches!(done.code, Some(3 | 6 | 8)), "{done:?}");
+    done.says(&["KEY.asc"]);
+}
+
+#[test]
+fn a_package_that_changed_since_its_repository_was_indexed_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello(Signature::Ours);
+    flip(&stage, 100);
+    let done = stage.build(RECIPE).run();
+    assert!(matches!(done.code, Some(5 | 6 | 7)), "{done:?}");
+    done.says(&["hello-1.0-1.noarch"]);
+    assert!(stage.files(&stage.out()).is_empty());
+    stage.nothing_is_left();
+}
+
+#[test]
+fn a_damaged_package_is_refused_though_its_repository_vouches_for_it() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello(Signature::Ours);
+    flip(&stage, 100);
+    index(&stage.repo());
+    let done = stage.build(RECIPE).run();
+    assert!(matches!(done.code, Some(6 | 7)), "{done:?}");
+    done.says(&["hello-1.0-1.noarch"]);
+    assert!(stage.files(&stage.out()).is_empty());
+    stage.nothing_is_left();
+}
+
+#[test]
+fn damaged_metadata_are_refused() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello(Signature::Ours);
+    let folder = stage.repo().join("repodata");
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains("primary") {
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0xff;
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+    stage.build(RECIPE).fails(5).says(&["tiny"]);
+}
+
+#[test]
+fn digest_only_lets_a_foreign_package_in_and_the_manifest_says_who_signed_it() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello(Signature::Foreign);
+    stage.settings(|settings| settings.packages = "verify = \"digest-only\"".into());
+    stage.build(RECIPE).succeeds();
+    let manifest = stage.manifest();
+    let hello =
+        manifest["packages"].as_array().unwrap().iter().find(|p| p["nevra"].as_str().unwrap().starts_with("hello-")).unwrap().clone();
+    let signer = hello["signer"].as_str().unwrap().to_ascii_uppercase();
+    assert!(keys::foreign().fingerprint.ends_with(&signer) && signer.len() == 16, "{signer}");
+}

@@ -1,0 +1,89 @@
+//! The architecture as a table: which module may use which. Steps never call each other sideways; only the pipeline knows the order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
+const MAY_USE: [(&str, &[&str]); 14] = [
+    ("error", &[]),
+    ("report", &[]),
+    ("process", &["error"]),
+    ("recipe", &["error"]),
+    ("sandbox", &["error", "process"]),
+    ("packages", &["error", "process", "report", "recipe", "sandbox"]),
+    ("finish", &["error", "recipe", "sandbox"]),
+    ("archive", &["error"]),
+    ("artifact", &["archive", "packages", "report", "sandbox"]),
+    ("registry", &["error", "archive", "artifact"]),
+    ("workdir", &["error", "report", "sandbox"]),
+    ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),
+    (
+        "cli",
+        &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build"],
+    ),
+    ("lib", &[]),
+];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn module_of(file: &Path) -> String {
+    let below = file.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("a file of src");
+    let first = below.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// Names that follow `crate::` in the text, comments and documentation left out.
+fn used(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| {
+            line.match_indices("crate::")
+                .map(|(at, _)| line[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>())
+                .collect::<Vec<_>>()
+        })
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[test]
+fn no_module_uses_one_that_stands_later_or_beside_it() {
+    let allowed: BTreeMap<&str, BTreeSet<&str>> = MAY_USE.iter().map(|(module, uses)| (*module, uses.iter().copied().collect())).collect();
+    let mut wrong = Vec::new();
+    let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(files.len() > 40, "the sources were found");
+    for file in files {
+        let module = module_of(&file);
+        if module == "main" {
+            continue;
+        }
+        let Some(allowed) = allowed.get(module.as_str()) else {
+            wrong.push(format!("{module} is in no row of the table"));
+            continue;
+        };
+        for name in used(&std::fs::read_to_string(&file).expect("a source")) {
+            if name != module && !allowed.contains(name.as_str()) {
+                wrong.push(format!("{} uses {name}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_source_says_in_its_first_line_what_it_is_for() {
+    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let text = std::fs::read_to_string(&file).expect("a source");
+        assert!(text.starts_with("//! "), "{} begins with {:?}", file.display(), text.lines().next());
+    }
+}

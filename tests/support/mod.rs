@@ -1,0 +1,20 @@
+//! What the tiers share that run the real program: leave to run, folders, signing keys, tiny repositories.
+
+pub mod keys;
+pub mod repo;
+
+/// Prints why a test cannot run here; fails it where it has to.
+pub fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+    assert_ne!(std::env::var("OSIMG_REQUIRE_PRIVILEGED").as_deref(), Ok("1"), "a required test cannot run: {why}");
+}
+
+/// Whether the test may go on, which takes root.
+#[must_use]
+pub fn require_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        skip("it takes root");
+    }
+    root
+}

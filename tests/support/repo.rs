@@ -1,0 +1,371 @@
+//! A builder of tiny RPM repositories: packages made in this process, signed by a key of this run, indexed by createrepo_c.
+
+use super::keys::{self, SigningKey};
+use rpm::{BuildConfig, CompressionWithLevel, Dependency, FileMode, FileOptions};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The build time of every package, in seconds since 1970.
+pub const BUILT: u32 = 1_700_000_000;
+
+/// When a scriptlet runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Pre,
+    Post,
+    Posttrans,
+    Preun,
+}
+
+/// Who signs a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature {
+    Ours,
+    Foreign,
+    None,
+}
+
+#[derive(Debug)]
+enum Node {
+    File { content: Vec<u8>, caps: Option<&'static str>, doc: bool },
+    Folder,
+    Link(String),
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: String,
+    node: Node,
+    mode: u16,
+    owner: String,
+}
+
+/// A package before it is a file.
+#[derive(Debug)]
+pub struct Package {
+    pub name: String,
+    version: String,
+    requires: Vec<Dependency>,
+    recommends: Vec<String>,
+    provides: Vec<String>,
+    conflicts: Vec<String>,
+    entries: Vec<Entry>,
+    scriptlets: Vec<(When, &'static str, String)>,
+    signature: Signature,
+}
+
+impl Package {
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            version: "1.0".into(),
+            requires: Vec::new(),
+            recommends: Vec::new(),
+            provides: Vec::new(),
+            conflicts: Vec::new(),
+            entries: Vec::new(),
+            scriptlets: Vec::new(),
+            signature: Signature::Ours,
+        }
+    }
+
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    pub fn requires(mut self, name: &str) -> Self {
+        self.requires.push(Dependency::any(name));
+        self
+    }
+
+    /// Asks for a package that must stand before this one's scriptlets and files come.
+    pub fn requires_first(mut self, name: &str) -> Self {
+        self.requires.push(Dependency::script_pre(name));
+        self
+    }
+
+    pub fn recommends(mut self, name: &str) -> Self {
+        self.recommends.push(name.into());
+        self
+    }
+
+    pub fn provides(mut self, name: &str) -> Self {
+        self.provides.push(name.into());
+        self
+    }
+
+    pub fn conflicts(mut self, name: &str) -> Self {
+        self.conflicts.push(name.into());
+        self
+    }
+
+    /// A file; `owner` is `USER:GROUP`.
+    pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>, mode: u16, owner: &str) -> Self {
+        let node = Node::File { content: content.into(), caps: None, doc: path.starts_with("/usr/share/doc/") };
+        self.entries.push(Entry { path: path.into(), node, mode, owner: owner.into() });
+        self
+    }
+
+    /// File capabilities of the file named last.
+    pub fn caps(mut self, text: &'static str) -> Self {
+        match self.entries.last_mut() {
+            Some(Entry { node: Node::File { caps, .. }, .. }) => *caps = Some(text),
+            other => panic!("capabilities belong to a file, not to {other:?}"),
+        }
+        self
+    }
+
+    pub fn folder(mut self, path: &str, mode: u16) -> Self {
+        self.entries.push(Entry { path: path.into(), node: Node::Folder, mode, owner: "root:root".into() });
+        self
+    }
+
+    pub fn link(mut self, path: &str, target: impl Into<String>) -> Self {
+        self.entries.push(Entry { path: path.into(), node: Node::Link(target.into()), mode: 0o777, owner: "root:root".into() });
+        self
+    }
+
+    /// A scriptlet for the shell of [`shell`], which comes with it.
+    pub fn scriptlet(self, when: When, body: &str) -> Self {
+        let mut package = self.requires_first("shell");
+        package.scriptlets.push((when, "/bin/sh", body.to_owned()));
+        package
+    }
+
+    /// A scriptlet in rpm's own Lua, which needs nothing in the image.
+    pub fn lua(mut self, when: When, body: &str) -> Self {
+        self.scriptlets.push((when, "<lua>", body.to_owned()));
+        self
+    }
+
+    pub fn signed_by(mut self, signature: Signature) -> Self {
+        self.signature = signature;
+        self
+    }
+
+    /// The file's name that [`Package::write`] gives.
+    pub fn file_name(&self) -> String {
+        format!("{}-{}-1.noarch.rpm", self.name, self.version)
+    }
+
+    fn write(&self, folder: &Path) -> PathBuf {
+        let mut builder = rpm::PackageBuilder::new(&self.name, &self.version, "MIT", "noarch", &format!("The package {}", self.name));
+        builder
+            .using_config(BuildConfig::v4().compression(CompressionWithLevel::Gzip(1)).source_date(BUILT).reserved_space(None))
+            .release("1")
+            .description("A package of the tests.")
+            .build_host("tests.invalid");
+        for dependency in &self.requires {
+            builder.requires(dependency.clone());
+        }
+        for name in &self.recommends {
+            builder.recommends(Dependency::any(name));
+        }
+        for name in &self.provides {
+            builder.provides(Dependency::any(name));
+        }
+        for name in &self.conflicts {
+            builder.conflicts(Dependency::any(name));
+        }
+        for (when, program, body) in &self.scriptlets {
+            let scriptlet = rpm::Scriptlet::new(body.clone()).prog(vec![*program]);
+            match when {
+                When::Pre => builder.pre_install_script(scriptlet),
+                When::Post => builder.post_install_script(scriptlet),
+                When::Posttrans => builder.post_trans_script(scriptlet),
+                When::Preun => builder.pre_uninstall_script(scriptlet),
+            };
+        }
+        self.entries.iter().for_each(|entry| entry.add(&mut builder));
+        let mut package = builder.build().unwrap_or_else(|e| panic!("package {}: {e}", self.name));
+        let key: Option<&SigningKey> = match self.signature {
+            Signature::Ours => Some(keys::ours()),
+            Signature::Foreign => Some(keys::foreign()),
+            Signature::None => None,
+        };
+        if let Some(key) = key {
+            package.sign_with_timestamp(&key.signer, key.time).unwrap();
+        }
+        let path = folder.join(self.file_name());
+        package.write_file(&path).unwrap();
+        path
+    }
+}
+
+impl Entry {
+    fn add(&self, builder: &mut rpm::PackageBuilder) {
+        let (user, group) = self.owner.split_once(':').unwrap_or((&self.owner, &self.owner));
+        let ours = |options: rpm::FileOptionsBuilder| options.user(user).group(group).modified_at(BUILT.into());
+        let done = match &self.node {
+            Node::Folder => builder.with_dir_entry(ours(FileOptions::dir(&self.path).mode(FileMode::dir(self.mode)))),
+            Node::Link(target) => builder.with_symlink(ours(FileOptions::symlink(&self.path, target))),
+            Node::File { content, caps, doc } => {
+                let mut options = ours(FileOptions::new(&self.path).mode(FileMode::regular(self.mode)));
+                if let Some(caps) = caps {
+                    options = options.caps(*caps).unwrap();
+                }
+                if *doc {
+                    options = options.doc();
+                }
+                builder.with_file_contents(content.clone(), options)
+            }
+        };
+        done.unwrap_or_else(|e| panic!("{}: {e}", self.path));
+    }
+}
+
+/// The bones of a system: folders, accounts, os-release.
+pub fn base() -> Package {
+    // The name by which the rpm crate asks for rpm's own Lua.
+    let mut package = Package::named("base")
+        .provides("<lua>")
+        .file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:998:997:app:/:/sbin/nologin\n", 0o644, "root:root")
+        .file("/etc/group", "root:x:0:\napp:x:997:\n", 0o644, "root:root")
+        .file("/etc/os-release", "ID=tiny\nVERSION_ID=\"1\"\nPRETTY_NAME=\"Tiny 1\"\n", 0o644, "root:root");
+    for (path, mode) in [("/boot", 0o755), ("/etc", 0o755), ("/usr", 0o755), ("/usr/bin", 0o755), ("/usr/sbin", 0o755), ("/var", 0o755)] {
+        package = package.folder(path, mode);
+    }
+    package.link("/bin", "usr/bin").link("/sbin", "usr/sbin")
+}
+
+/// A shell with the usual small tools: the host's static busybox.
+pub fn shell() -> Package {
+    let busybox = fs::read("/usr/bin/busybox").expect("reading /usr/bin/busybox, of the package busybox-static");
+    let mut package =
+        Package::named("shell").provides("/bin/sh").requires_first("base").file("/usr/bin/busybox", busybox, 0o755, "root:root");
+    for name in
+        ["sh", "cat", "mkdir", "sleep", "echo", "touch", "rm", "ls", "dd", "env", "id", "setsid", "ln", "cp", "true", "false", "kill"]
+    {
+        package = package.link(&format!("/usr/bin/{name}"), "busybox");
+    }
+    package
+}
+
+#[derive(Debug)]
+struct Group {
+    id: String,
+    name: String,
+    packages: Vec<(&'static str, String)>,
+}
+
+/// A repository before it is a folder.
+#[derive(Debug)]
+pub struct Repo {
+    folder: PathBuf,
+    packages: Vec<Package>,
+    groups: Vec<Group>,
+    environments: Vec<(String, String, Vec<String>)>,
+}
+
+impl Repo {
+    /// With the packages [`base`] and [`shell`].
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), packages: vec![base(), shell()], groups: Vec::new(), environments: Vec::new() }
+    }
+
+    pub fn package(mut self, package: Package) -> Self {
+        self.packages.push(package);
+        self
+    }
+
+    /// A group of mandatory packages.
+    pub fn group(mut self, id: &str, name: &str, packages: &[&str]) -> Self {
+        let packages = packages.iter().map(|package| ("mandatory", (*package).to_owned())).collect();
+        self.groups.push(Group { id: id.into(), name: name.into(), packages });
+        self
+    }
+
+    /// Another package of the group named last; `kind` is `default` or `optional`.
+    pub fn member(mut self, kind: &'static str, package: &str) -> Self {
+        self.groups.last_mut().expect("a group before its members").packages.push((kind, package.into()));
+        self
+    }
+
+    pub fn environment(mut self, id: &str, name: &str, groups: &[&str]) -> Self {
+        self.environments.push((id.into(), name.into(), groups.iter().map(|g| (*g).to_owned()).collect()));
+        self
+    }
+
+    /// Writes packages, metadata, key and settings; the folder is then a repository.
+    pub fn write(self) -> PathBuf {
+        fs::create_dir_all(self.folder.join("Packages")).unwrap();
+        for package in &self.packages {
+            package.write(&self.folder.join("Packages"));
+        }
+        fs::write(self.folder.join("comps.xml"), self.comps()).unwrap();
+        index(&self.folder);
+        fs::write(self.folder.join("KEY.asc"), &keys::ours().public).unwrap();
+        Settings::default().write(&self.folder);
+        self.folder
+    }
+
+    fn comps(&self) -> String {
+        let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<comps>\n");
+        for Group { id, name, packages } in &self.groups {
+            let list: String =
+                packages.iter().map(|(kind, package)| format!("<packagereq type=\"{kind}\">{package}</packagereq>")).collect();
+            text.push_str(&format!(
+                "<group><id>{id}</id><name>{name}</name><description>{name}</description><default>false</default>\
+                 <uservisible>true</uservisible><packagelist>{list}</packagelist></group>\n"
+            ));
+        }
+        for (id, name, groups) in &self.environments {
+            let list: String = groups.iter().map(|group| format!("<groupid>{group}</groupid>")).collect();
+            text.push_str(&format!(
+                "<environment><id>{id}</id><name>{name}</name><description>{name}</description><display_order>1</display_order>\
+                 <grouplist>{list}</grouplist></environment>\n"
+            ));
+        }
+        text.push_str("</comps>\n");
+        text
+    }
+}
+
+/// Makes the metadata of the folder, anew when there are some.
+pub fn index(folder: &Path) {
+    let mut command = Command::new("createrepo_c");
+    command.args(["--quiet", "--no-database", "--workers", "1", "-g", "comps.xml", "."]).current_dir(folder);
+    let output = command.output().expect("starting createrepo_c");
+    assert!(output.status.success(), "createrepo_c: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The settings of a repository of the tests: strict, with our key pinned. The texts are TOML.
+#[derive(Debug)]
+pub struct Settings {
+    pub baseurl: String,
+    pub key: String,
+    pub fingerprint: String,
+    pub image: String,
+    pub packages: String,
+    pub finish: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            baseurl: "./".into(),
+            key: "KEY.asc".into(),
+            fingerprint: keys::ours().fingerprint.clone(),
+            image: String::new(),
+            packages: String::new(),
+            finish: String::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Writes them as `settings.toml` into the folder of the repository.
+    pub fn write(&self, folder: &Path) -> PathBuf {
+        let Self { baseurl, key, fingerprint, image, packages, finish } = self;
+        let path = folder.join("settings.toml");
+        let text = format!(
+            "[image]\n{image}\n[packages]\ndbpath = \"/var/lib/rpm\"\n{packages}\n\
+             [[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{baseurl}\"\n\
+             [[packages.key]]\nfile = \"{key}\"\nfingerprint = \"{fingerprint}\"\n[finish]\n{finish}\n"
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
