@@ -89,9 +89,7 @@ pub(super) fn failure(job: &Job<'_>, driver: &Driver, error: &DriverError, outpu
     };
     let said = error.message.trim();
     match error.kind {
-        ErrorKind::Host => {
-            Failure::new(ExitCode::Host, format!("the Python module of {} cannot be loaded: {said}", driver.name)).hint(driver.cure)
-        }
+        ErrorKind::Host => Failure::new(ExitCode::Host, format!("{} of this host does not work: {said}", driver.name)).hint(driver.cure),
         ErrorKind::Settings => Failure::new(ExitCode::Recipe, said.to_owned())
             .hint("name repositories in the settings beside the recipe ([[packages.repository]]), or on the command line: --repo ID=URL"),
         ErrorKind::Repository | ErrorKind::Download => Failure::new(ExitCode::Repository, said.to_owned())

@@ -199,7 +199,10 @@ def installed_groups(base):
 
 def mark_group(base, wanted, kinds):
     """Installs the one group or environment that the name means."""
-    kind, ident, _, group = choose_group(wanted, available_groups(base))
+    known = available_groups(base)
+    if not known and any(repo._repo.getCompsFn() for repo in base.repos.iter_enabled()):
+        fail("host", "the repositories have groups, and libcomps of this host finds none in them")
+    kind, ident, _, group = choose_group(wanted, known)
     types = list(kinds) + (["optional"] if wanted["with_optional"] and "optional" not in kinds else [])
     if kind == "environment":
         base.environment_install(ident, types, strict=True)

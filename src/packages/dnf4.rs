@@ -1,5 +1,7 @@
 //! dnf 4, through its Python API: truthful errors, real progress, groups by their names.
 
+use std::path::Path;
+
 use super::driver::{Driver, Phase, module_folders, refuse};
 use super::events::TransactionPlan;
 use super::{Failed, Job, PackageManager};
@@ -12,6 +14,17 @@ use crate::sandbox::Plan;
 pub(super) const PROGRAM: &str = include_str!("dnf4.py");
 /// How to get it.
 const CURE: &str = "install it: apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)";
+
+/// libcomps 0.1.21, which Debian 13 has, finds no group in a file, or crashes on it: recipes that name groups cannot be built there.
+const TRIAL: &str = r#"
+import dnf, libcomps
+comps = libcomps.Comps()
+comps.fromxml_str("<comps><group><id>g</id><name>G</name><packagelist><packagereq type='mandatory'>p</packagereq></packagelist></group>"
+    "<environment><id>e</id><name>E</name><grouplist><groupid>g</groupid></grouplist></environment></comps>")
+found = [(g.id, [p.name for p in g.packages]) for g in comps.groups], [(e.id, [g.name for g in e.group_ids]) for e in comps.environments]
+if found != ([("g", ["p"])], [("e", ["g"])]):
+    print("libcomps of this host cannot read groups of packages: it finds %s" % (found,))
+"#;
 
 /// dnf 4 of the host.
 #[derive(Debug)]
@@ -52,6 +65,10 @@ impl PackageManager for Dnf4 {
 
     fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
         self.driver.install(job, transaction, plan, step)
+    }
+
+    fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
+        self.driver.try_out(TRIAL, root, scratch)
     }
 
     fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {

@@ -1,5 +1,7 @@
 //! dnf 5, through libdnf5's Python API: the same recipe gives the same packages as with dnf 4.
 
+use std::path::Path;
+
 use super::dnf4;
 use super::driver::{Driver, Phase, module_folders, refuse};
 use super::events::TransactionPlan;
@@ -13,6 +15,15 @@ use crate::sandbox::Plan;
 pub(super) const PROGRAM: &str = include_str!("dnf5.py");
 /// How to get it.
 const CURE: &str = "install it: dnf install python3-libdnf5 python3-rpm   (on Debian: apt-get install python3-libdnf5 python3-rpm rpm)";
+
+/// The modules are there, and new enough.
+const TRIAL: &str = "
+import libdnf5.base, libdnf5.comps, libdnf5.repo, libdnf5.rpm, rpm
+libdnf5.base.GoalJobSettings.set_environment_no_groups
+libdnf5.base.Transaction.get_rpm_messages
+libdnf5.repo.RepoSack.load_repos
+rpm.TransactionSet.pgpImportPubkey
+";
 
 /// dnf 5 of the host.
 #[derive(Debug)]
@@ -52,6 +63,10 @@ impl PackageManager for Dnf5 {
 
     fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
         self.driver.install(job, transaction, plan, step)
+    }
+
+    fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
+        self.driver.try_out(TRIAL, root, scratch)
     }
 
     fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {

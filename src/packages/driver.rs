@@ -3,7 +3,7 @@
 //! The API and not the command, because its errors are truthful and its callbacks give real progress; a process of its own,
 //! because package code runs in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::answers::{Answers, failure};
 use super::events::TransactionPlan;
@@ -55,6 +55,16 @@ impl Driver {
         extra.push(Mount::File { target: format!("{OWN}/driver.py").into(), content: COMMON.to_owned() });
         extra.push(Mount::File { target: program.clone().into(), content: self.program.to_owned() });
         Ok(workbench::plan(job, network, extra, CommandLine::new([&*self.python.to_string_lossy(), "-I", "-B", &program])))
+    }
+
+    /// Runs a program that tries the API; it prints nothing unless something is wrong.
+    pub fn try_out(&self, program: &str, root: &Path, scratch: &Path) -> Result<()> {
+        let said = workbench::run_python(&self.python, &[program], Network::None, scratch, root, &format!("trying {}", self.name))
+            .map_err(|error| Failure::new(ExitCode::Host, format!("{error:#}")).hint(self.cure))?;
+        if said.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(ExitCode::Host, said.join("\n")).hint(self.cure).into())
     }
 
     /// Resolves and downloads; what a network may have spoilt is tried again.

@@ -86,6 +86,12 @@ pub trait PackageManager: Debug {
     /// When the transaction differs from `plan`, is refused, or fails.
     fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>>;
 
+    /// Tries, with an empty `root` and `scratch`, what some releases of it are known to lack or to do wrong.
+    ///
+    /// # Errors
+    /// [`ExitCode::Host`] with what is wrong.
+    fn try_out(&self, root: &Path, scratch: &Path) -> Result<()>;
+
     /// The sandbox of the install phase, for `osimg plan`.
     fn install_plan(&self, job: &Job<'_>) -> Result<Plan>;
 }

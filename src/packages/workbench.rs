@@ -163,24 +163,30 @@ pub(super) fn fetch(url: &str, scratch: &Path, root: &Path) -> Result<String> {
         return keys::read_file(Path::new(path));
     }
     let python = super::need("python3", "fetch a key", "python3")?;
-    let command = CommandLine::new([&python.to_string_lossy(), "-I", "-c", keys::fetch_script(), url]);
-    let plan = Plan {
-        root: root.to_owned(),
-        scratch: scratch.to_owned(),
-        view: View::Tools,
-        network: Network::Host,
-        devices: Devices::Private,
-        terminal: Terminal::None,
-        hostname: HOSTNAME.into(),
-        mounts: tools(Path::new("/"), Network::Host),
-        command: environment(command, None, Network::Host),
-    };
-    let lines = ask(&plan, "fetching a key").or_fail_hint(
+    let lines = run_python(&python, &[keys::fetch_script(), url], Network::Host, scratch, root, "fetching a key").or_fail_hint(
         ExitCode::Repository,
         format!("fetching the key {url}"),
         "save it as a file and name that: [[packages.key]] file = \"…\"",
     )?;
     Ok(lines.join("\n") + "\n")
+}
+
+/// Runs a short Python program, with its arguments, inside the sandbox; returns the lines that it prints.
+pub(super) fn run_python(python: &Path, program: &[&str], network: Network, scratch: &Path, root: &Path, doing: &str) -> Result<Vec<String>> {
+    let python = python.to_string_lossy();
+    let command = CommandLine::new([&*python, "-I", "-c"].into_iter().chain(program.iter().copied()));
+    let plan = Plan {
+        root: root.to_owned(),
+        scratch: scratch.to_owned(),
+        view: View::Tools,
+        network,
+        devices: Devices::Private,
+        terminal: Terminal::None,
+        hostname: HOSTNAME.into(),
+        mounts: tools(Path::new("/"), network),
+        command: environment(command, None, network),
+    };
+    ask(&plan, doing)
 }
 
 /// Reads a small file of the host that is passed into the sandbox.
