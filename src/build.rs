@@ -245,12 +245,13 @@ fn fill(
     keys: &[PinnedKey],
     dbpath: &str,
 ) -> Result<Filled> {
-    let (root, scratch) = (workdir.root(), workdir.scratch());
+    let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
     let settings = &recipe.settings;
     let mut job = Job {
         recipe: &recipe.path,
         root: &root,
         scratch: &scratch,
+        state: &state,
         cache: &options.cache,
         settings: &settings.packages,
         keys,

@@ -44,7 +44,7 @@ const KEPT: &str = "kept";
 /// A workdir without a lock that is younger may be one whose build has not locked it yet.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// A build's workdir: `root/` is the install root, `scratch/` what sandboxes mount over.
+/// A build's workdir: `root/` is the install root, `scratch/` what sandboxes mount over, `state/` a package manager's memory.
 #[derive(Debug)]
 pub struct Workdir {
     path: PathBuf,
@@ -79,16 +79,13 @@ impl Workdir {
             .keep();
         let lock = lock(&path)?.with_context(|| format!("locking {}: somebody else has it", path.display()))?;
         let mut workdir = Self { path, backing: Backing::Disk, keep, done: false, _lock: lock };
-        for name in ["root", "scratch"] {
+        for name in ["root", "scratch", "state"] {
             let folder = workdir.path.join(name);
             // The root's mode becomes that of the image's `/`: it must not be the caller's umask.
             std::fs::create_dir(&folder)
                 .and_then(|()| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)))
                 .with_context(|| format!("making {name} in {}", workdir.path.display()))?;
         }
-        // The image's own root folder: whatever the caller's umask, everybody may look into it.
-        std::fs::set_permissions(workdir.root(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .context("setting the mode of the install root")?;
         let memory = available_memory().saturating_sub(SPARE_MEMORY) / 2;
         if *place == Place::Auto && keep == Keep::Never && memory >= LEAST_MEMORY {
             mount_memory(&workdir.root(), memory)?;
@@ -107,6 +104,12 @@ impl Workdir {
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.path.join("scratch")
+    }
+
+    /// What a package manager remembers between two transactions.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state")
     }
 
     /// The workdir itself.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::build::image_plan;
 use crate::error::{ExitCode, Result};
@@ -60,12 +60,26 @@ fn root() -> Finding {
 }
 
 fn package_manager() -> Finding {
-    match packages::open(ManagerChoice::Auto) {
-        Ok(manager) => finding("package manager", true, manager.description(), ""),
-        Err(error) => {
-            finding("package manager", false, error.to_string(), "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)")
-        }
+    let mended_by = "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf, or python3-libdnf5 python3-rpm)";
+    let attempt = || -> Result<String> {
+        let manager = packages::open(ManagerChoice::Auto)?;
+        let (_dir, root, scratch) = places()?;
+        manager.try_out(&root, &scratch)?;
+        Ok(manager.description().to_owned())
+    };
+    match attempt() {
+        Ok(description) => finding("package manager", true, description, ""),
+        Err(error) => finding("package manager", false, format!("{error:#}"), mended_by),
     }
+}
+
+/// Two empty folders for a sandbox, gone with the first value.
+fn places() -> Result<(tempfile::TempDir, PathBuf, PathBuf)> {
+    let dir = tempfile::tempdir_in("/var/tmp")?;
+    let (root, scratch) = (dir.path().join("root"), dir.path().join("scratch"));
+    std::fs::create_dir(&root)?;
+    std::fs::create_dir(&scratch)?;
+    Ok((dir, root, scratch))
 }
 
 fn rpm() -> Finding {
@@ -78,10 +92,7 @@ fn rpm() -> Finding {
 /// Makes a sandbox with everything a build uses and runs a program in it.
 fn sandbox() -> Finding {
     let attempt = || -> Result<String> {
-        let dir = tempfile::tempdir_in("/var/tmp")?;
-        let (root, scratch) = (dir.path().join("root"), dir.path().join("scratch"));
-        std::fs::create_dir(&root)?;
-        std::fs::create_dir(&scratch)?;
+        let (_dir, root, scratch) = places()?;
         let mut plan = image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
         plan.view = View::Tools;
         plan.mounts = tools(Path::new("/"), Network::None);

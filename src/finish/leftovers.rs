@@ -6,7 +6,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::{InstallRoot, Kind};
 
 /// Files and folders that go, with the reason.
-const REMOVED: [(&str, &str); 17] = [
+const REMOVED: [(&str, &str); 20] = [
     ("var/log/dnf.log", "log of the build"),
     ("var/log/dnf.librepo.log", "log of the build"),
     ("var/log/dnf.rpm.log", "log of the build"),
@@ -24,6 +24,9 @@ const REMOVED: [(&str, &str); 17] = [
     ("root/.bash_history", "the builder's history"),
     ("root/.rpmdb", "an rpmdb in the wrong place"),
     ("etc/.pwd.lock", "a lock of the account tools"),
+    ("usr/lib/sysimage/libdnf5/transaction_history.sqlite", "times of the build"),
+    ("usr/lib/sysimage/libdnf5/transaction_history.sqlite-shm", "times of the build"),
+    ("usr/lib/sysimage/libdnf5/transaction_history.sqlite-wal", "times of the build"),
 ];
 
 /// Folders whose content goes and that stay themselves: a package may own them. Package managers' caches and histories name
@@ -41,8 +44,11 @@ const EMPTIED: [&str; 10] = [
     "var/cache/libdnf5",
 ];
 
+/// What dnf 5 knows of the packages beside the rpmdb: why they are there, and their groups.
+const DNF5_STATE: &str = "usr/lib/sysimage/libdnf5";
+
 /// Side files of rpm's database that hold no data once it is closed.
-const RPMDB_SIDE_FILES: [&str; 5] = ["rpmdb.sqlite-shm", "rpmdb.sqlite-wal", ".rpm.lock", ".dbenv.lock", ".migratedb"];
+const RPMDB_SIDE_FILES: [&str; 6] = ["rpmdb.sqlite-shm", "rpmdb.sqlite-wal", ".rpm.lock", ".keyring.lock", ".dbenv.lock", ".migratedb"];
 
 /// Removes all of it; returns what was there.
 ///
@@ -63,6 +69,10 @@ pub fn remove(root: &InstallRoot, dbpath: &str) -> Result<Vec<String>> {
             }
         }
     }
+    // It is the same for every build, and of use to an image whose own dnf is this one.
+    if !has_dnf5(root)? && root.remove(Path::new(DNF5_STATE))? {
+        removed.push(format!("/{DNF5_STATE}"));
+    }
     for name in root.names(Path::new("etc/ssh"))? {
         let shown = name.to_string_lossy().into_owned();
         if shown.starts_with("ssh_host_") && shown.contains("_key") && root.remove(&Path::new("etc/ssh").join(&name))? {
@@ -71,6 +81,15 @@ pub fn remove(root: &InstallRoot, dbpath: &str) -> Result<Vec<String>> {
     }
     rpmdb(root, Path::new(dbpath), &mut removed)?;
     Ok(removed)
+}
+
+fn has_dnf5(root: &InstallRoot) -> Result<bool> {
+    for folder in ["usr/lib64", "usr/lib"] {
+        if root.names(Path::new(folder))?.iter().any(|name| name.to_string_lossy().starts_with("libdnf5.so")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The write-ahead log may go only when it is empty: else it holds packages that the database itself lacks.
@@ -110,6 +129,7 @@ mod tests {
             ("var/lib/rpm/rpmdb.sqlite-wal", ""),
             ("var/lib/rpm/rpmdb.sqlite-shm", "x"),
             ("var/lib/dnf/history.sqlite", "x"),
+            ("usr/lib/sysimage/libdnf5/packages.toml", "x"),
         ] {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
@@ -117,11 +137,25 @@ mod tests {
         }
         let root = InstallRoot::open(dir.path()).expect("root");
         let removed = remove(&root, "/var/lib/rpm").expect("removed");
-        assert_eq!(removed.len(), 6, "{removed:?}");
+        assert_eq!(removed.len(), 7, "{removed:?}");
         for kept in ["var/log/messages", "etc/ssh/sshd_config", "var/lib/rpm/rpmdb.sqlite", "tmp"] {
             assert!(dir.path().join(kept).exists(), "{kept}");
         }
+        assert!(!dir.path().join("usr/lib/sysimage/libdnf5").exists());
         std::fs::write(dir.path().join("var/lib/rpm/rpmdb.sqlite-wal"), "pending").expect("wal");
         assert!(remove(&root, "/var/lib/rpm").is_err());
+    }
+
+    #[test]
+    fn an_image_with_dnf_5_keeps_why_its_packages_are_there() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for path in ["usr/lib64/libdnf5.so.2", "usr/lib/sysimage/libdnf5/packages.toml", "usr/lib/sysimage/libdnf5/transaction_history.sqlite"] {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+            std::fs::write(path, "x").expect("file");
+        }
+        let removed = remove(&InstallRoot::open(dir.path()).expect("root"), "/var/lib/rpm").expect("removed");
+        assert_eq!(removed, ["/usr/lib/sysimage/libdnf5/transaction_history.sqlite"]);
+        assert!(dir.path().join("usr/lib/sysimage/libdnf5/packages.toml").exists());
     }
 }

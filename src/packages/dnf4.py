@@ -1,23 +1,11 @@
 # Drives dnf 4 through its Python API for osimg: one transaction, described by /osimg/request.json, in one of two phases.
 # Every answer is one JSON object a line on standard output; whatever else is printed goes to standard error.
 # Why the API and not the command: its exit status and its errors are truthful, and its callbacks give real progress.
-import json
 import os
 import sys
 
-EVENTS = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="surrogateescape")
-os.dup2(2, 1)  # a library that prints must not be taken for an answer
-
-
-def tell(event, **fields):
-    EVENTS.write(json.dumps(dict(event=event, **fields)) + "\n")
-
-
-def fail(kind, message, **fields):
-    tell("error", kind=kind, message=str(message), **fields)
-    EVENTS.flush()
-    os._exit(3)  # not sys.exit: objects of a half-made transaction crash in their destructors
-
+sys.path.insert(0, "/osimg")
+from driver import choose_group, fail, fail_missing, import_keys, run, tell
 
 try:
     import dnf
@@ -25,13 +13,12 @@ try:
     import dnf.conf
     import dnf.const
     import dnf.exceptions
+    import dnf.module.module_base
     import dnf.repo
     import dnf.subject
     import dnf.transaction
-    import dnf.yum.misc
     import hawkey
     import libdnf.transaction
-    import rpm
 except ImportError as error:
     fail("host", error)
 
@@ -99,9 +86,9 @@ def make_base(request):
     conf = dnf.conf.Conf()
     conf.installroot = request["installroot"]
     conf.cachedir = request["cachedir"]
-    conf.persistdir = request["scratch"] + "/persist"
+    # Why each package is there must outlive the process: the next transaction removes what only a removed package needed.
+    conf.persistdir = request["state"]
     conf.logdir = request["scratch"] + "/log"
-    os.makedirs(conf.persistdir, exist_ok=True)
     os.makedirs(conf.logdir, exist_ok=True)
     conf.plugins = False
     conf.reposdir = []
@@ -110,6 +97,8 @@ def make_base(request):
     conf.best = True
     conf.strict = True
     conf.keepcache = True
+    if hasattr(conf, "protect_running_kernel"):
+        conf.protect_running_kernel = False  # it is the build host's
     conf.skip_if_unavailable = False
     conf.check_config_file_age = False
     conf.install_weak_deps = request["install_weak_deps"]
@@ -198,38 +187,62 @@ def load(base, request):
         fail("repository", "\n  - ".join([str(error)] + sorted(str(reason) for reasons in heard for reason in reasons)))
 
 
+def available_groups(base):
+    known = [("environment", e.id, e.name, e) for e in base.comps.environments]
+    return known + [("group", g.id, g.name, g) for g in base.comps.groups]
+
+
+def installed_groups(base):
+    known = [("environment", e.getEnvironmentId(), e.getName(), e) for e in base.history.env.search_by_pattern("*")]
+    return known + [("group", g.getGroupId(), g.getName(), g) for g in base.history.group.search_by_pattern("*")]
+
+
 def mark_group(base, wanted, kinds):
-    """Installs the one group or environment that the name means, by dnf's rule: exact id or name first, then glob."""
-    name, line = wanted["name"], wanted["line"]
-    comps = base.comps
-    found = list(comps.environments_by_pattern(name)) + ([] if wanted["scope"] == "environment" else list(comps.groups_by_pattern(name)))
-    exact = [group for group in found if name in (group.id, group.name)]
-    if exact:
-        found = exact
-    if not found:
-        known = sorted({"%s (%s)" % (g.name, g.id) for g in list(comps.environments) + list(comps.groups)})
-        fail("spec", "no group or environment is called '%s'" % name, line=line, known=known[:40])
-    if len(found) > 1:
-        fail("spec", "'%s' names several groups: %s" % (name, ", ".join(sorted("%s (%s)" % (g.name, g.id) for g in found))), line=line)
-    group = found[0]
+    """Installs the one group or environment that the name means."""
+    known = available_groups(base)
+    if not known and any(repo._repo.getCompsFn() for repo in base.repos.iter_enabled()):
+        fail("host", "the repositories have groups, and libcomps of this host finds none in them")
+    kind, ident, _, group = choose_group(wanted, known)
     types = list(kinds) + (["optional"] if wanted["with_optional"] and "optional" not in kinds else [])
-    is_environment = hasattr(group, "mandatory_groups")
-    if is_environment:
-        base.environment_install(group.id, types, strict=True)
+    if kind == "environment":
+        base.environment_install(ident, types, strict=True)
         need = [package.name for inside in group.mandatory_groups for package in inside.mandatory_packages]
     else:
-        base.group_install(group.id, types, strict=True)
+        base.group_install(ident, types, strict=True)
         need = [package.name for package in group.mandatory_packages]
-    return dict(name=name, id=group.id, kind="environment" if is_environment else "group", line=line, mandatory=sorted(set(need)))
+    return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(set(need)))
+
+
+def change_group(base, change):
+    kind, ident, _, _ = choose_group(change["group"], installed_groups(base))
+    jobs = {("group", "remove"): base.group_remove, ("group", "upgrade"): base.group_upgrade,
+            ("environment", "remove"): base.environment_remove, ("environment", "upgrade"): base.environment_upgrade}
+    try:
+        jobs[kind, change["action"]](ident)
+    except dnf.exceptions.Error as error:
+        fail("spec", error, line=change["group"]["line"])
+
+
+def change_module(base, change):
+    module = dnf.module.module_base.ModuleBase(base)
+    specs = [spec["text"] for spec in change["specs"]]
+    try:
+        getattr(module, change["action"].replace("-", "_"))(specs)
+    except dnf.exceptions.Error as error:
+        fail("spec", error, line=change["specs"][0]["line"])
 
 
 def mark(base, request):
-    """Marks what the transaction asks for; says of every spec which packages it can mean."""
+    """Marks what the transaction asks for; returns the groups it names."""
     wanted = request["transaction"]
     kinds = list(base.conf.group_package_types)
+    for change in wanted["modules"]:
+        change_module(base, change)
     groups = [mark_group(base, group, kinds) for group in wanted["groups"]]
+    for change in wanted["group_changes"]:
+        change_group(base, change)
     missing = []
-    for spec in wanted["install"]:
+    for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]:
         try:
             if not base.install(spec["text"], strict=True) and not list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed()):
                 missing.append(spec)
@@ -237,13 +250,8 @@ def mark(base, request):
             missing.append(spec)
         except dnf.exceptions.Error as error:
             fail("spec", error, line=spec["line"])
-    for swap in wanted["swap"]:
-        wanted["remove"].append(swap["remove"])
-        try:
-            base.install(swap["install"]["text"])
-        except dnf.exceptions.MarkingError:
-            missing.append(swap["install"])
-    jobs = [(base.remove, spec) for spec in wanted["remove"]] + [(base.downgrade, spec) for spec in wanted["downgrade"]]
+    jobs = [(base.remove, spec) for spec in wanted["remove"] + [swap["remove"] for swap in wanted["swap"]]]
+    jobs += [(base.downgrade, spec) for spec in wanted["downgrade"]]
     jobs += [(base.reinstall, spec) for spec in wanted["reinstall"]]
     for upgrade in wanted["upgrade"]:
         jobs += [(base.upgrade, spec) for spec in upgrade["specs"]]
@@ -263,13 +271,7 @@ def mark(base, request):
         except dnf.exceptions.Error as error:
             fail("spec", error, line=spec["line"])
     if missing:
-        names = {}
-        for spec in missing:
-            near = sorted(p.name for p in base.sack.query().available().filter(name__glob="*%s*" % spec["text"].strip("*")))[:5]
-            names[spec["text"]] = near
-        tell("error", kind="missing", message="", specs=missing, near=names)
-        EVENTS.flush()
-        os._exit(3)
+        fail_missing(missing, lambda text: sorted({p.name for p in base.sack.query().available().filter(name__glob="*%s*" % text)})[:5])
     return groups
 
 
@@ -311,24 +313,13 @@ def hash_name(kind):
             hawkey.CHKSUM_SHA512: "sha512"}.get(kind, "unknown")
 
 
-def import_keys(base, request):
-    """Puts the pinned keys, and no other, into the rpmdb of the image before anything is installed."""
-    for path in request["keys"]:
-        with open(path, "rb") as file:
-            code = base._ts.pgpImportPubkey(dnf.yum.misc.procgpgkey(file.read()))
-        if code != 0:
-            fail("trust", "rpm could not import the key %s (code %d)" % (os.path.basename(path), code))
-
-
 def changed_since_indexed(base):
     """Packages in local folders whose checksum is wrong: dnf says only that there are some."""
     local = [p for p in base.transaction.install_set if p._is_local_pkg() and os.path.exists(p.localPkg())]
     return sorted(os.path.basename(p.localPkg()) for p in local if not p.verifyLocalPkg())
 
 
-def main():
-    with open("/osimg/request.json", encoding="utf-8") as file:
-        request = json.load(file)
+def main(request):
     base = make_base(request)
     add_repositories(base, request)
     configure(base, request)
@@ -348,7 +339,7 @@ def main():
         fail("download", error)
     if request["phase"] == "download":
         return
-    import_keys(base, request)
+    import_keys(base._ts, request)
     try:
         base.do_transaction(Transaction())
     except dnf.exceptions.TransactionCheckError as error:
@@ -362,15 +353,4 @@ def main():
         fail("transaction", "packages failed to install: %s" % ", ".join(failed))
 
 
-try:
-    main()
-except SystemExit:
-    raise
-except BaseException as error:  # told as an answer: a traceback alone would be lost among rpm's warnings
-    import traceback
-
-    traceback.print_exc()
-    fail("unexpected", "%s: %s" % (type(error).__name__, error))
-tell("done")
-EVENTS.flush()
-os._exit(0)
+run(main)

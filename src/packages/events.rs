@@ -27,6 +27,11 @@ pub(super) enum Event {
         /// The file in hand.
         item: String,
     },
+    /// What the person may want to know.
+    Note {
+        /// The remark.
+        message: String,
+    },
     /// A download that is tried again from another mirror.
     Retry {
         /// The file.

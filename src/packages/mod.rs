@@ -6,9 +6,13 @@
 //!
 //! To add a package manager: one file with a type that implements [`PackageManager`], one arm in [`open`].
 
+mod answers;
 mod dnf4;
+mod dnf5;
+mod driver;
 mod events;
 pub mod keys;
+mod request;
 mod rpmdb;
 mod verdict;
 mod workbench;
@@ -38,6 +42,8 @@ pub struct Job<'a> {
     pub root: &'a Path,
     /// An empty folder for the sandbox to mount over.
     pub scratch: &'a Path,
+    /// A folder of this build, where a package manager keeps what its next transaction must know.
+    pub state: &'a Path,
     /// The package cache's folder.
     pub cache: &'a Path,
     /// The settings of `[packages]`.
@@ -80,6 +86,12 @@ pub trait PackageManager: Debug {
     /// When the transaction differs from `plan`, is refused, or fails.
     fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>>;
 
+    /// Tries, with an empty `root` and `scratch`, what some releases of it are known to lack or to do wrong.
+    ///
+    /// # Errors
+    /// [`ExitCode::Host`] with what is wrong.
+    fn try_out(&self, root: &Path, scratch: &Path) -> Result<()>;
+
     /// The sandbox of the install phase, for `osimg plan`.
     fn install_plan(&self, job: &Job<'_>) -> Result<Plan>;
 }
@@ -108,14 +120,22 @@ pub struct Filled {
 /// # Errors
 /// [`ExitCode::Host`] with the command that installs one.
 pub fn open(manager: ManagerChoice) -> Result<Box<dyn PackageManager>> {
-    match manager {
-        ManagerChoice::Auto | ManagerChoice::Dnf4 => Ok(Box::new(dnf4::Dnf4::find()?)),
-        ManagerChoice::Dnf5 | ManagerChoice::Yum | ManagerChoice::Microdnf => {
-            Err(Failure::new(ExitCode::Host, format!("{manager:?} is not driven yet: osimg drives dnf 4"))
-                .hint("set manager = \"auto\" under [packages], and install dnf 4 (on Fedora the package python3-dnf)")
-                .into())
-        }
-    }
+    let dnf4 = || -> Result<Option<Box<dyn PackageManager>>> { Ok(dnf4::Dnf4::find()?.map(|found| Box::new(found) as Box<dyn PackageManager>)) };
+    let dnf5 = || -> Result<Option<Box<dyn PackageManager>>> { Ok(dnf5::Dnf5::find()?.map(|found| Box::new(found) as Box<dyn PackageManager>)) };
+    let (found, missing) = match manager {
+        // The one whose language the recipe is goes first.
+        ManagerChoice::Auto => (dnf4()?.map_or_else(dnf5, |found| Ok(Some(found)))?, dnf4::Dnf4::missing()),
+        ManagerChoice::Dnf4 => (dnf4()?, dnf4::Dnf4::missing()),
+        ManagerChoice::Dnf5 => (dnf5()?, dnf5::Dnf5::missing()),
+        ManagerChoice::Yum => (None, not_driven("yum 3")),
+        ManagerChoice::Microdnf => (None, not_driven("microdnf")),
+    };
+    Ok(found.ok_or(missing)?)
+}
+
+fn not_driven(name: &str) -> Failure {
+    Failure::new(ExitCode::Host, format!("{name} is not driven: it tells neither its errors nor its progress to other programs"))
+        .hint("leave manager out under [packages], and install python3-dnf or python3-libdnf5")
 }
 
 /// Carries out all transactions in order and judges the result.

@@ -46,12 +46,17 @@ pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: 
     }
 }
 
+/// Whether rpm takes only what a pinned key signed.
+pub(super) fn insists_on_signatures(job: &Job<'_>) -> bool {
+    match job.settings.verify {
+        Verify::Strict => !job.settings.repositories.is_empty() || !job.keys.is_empty(),
+        Verify::DigestOnly => false,
+    }
+}
+
 /// rpm's macros for a build: the target's database, no leaks of the host's, and signatures that rpm itself insists on.
 fn macros(job: &Job<'_>) -> String {
-    let level = match job.settings.verify {
-        Verify::Strict if !job.settings.repositories.is_empty() || !job.keys.is_empty() => "all",
-        Verify::Strict | Verify::DigestOnly => "digest",
-    };
+    let level = if insists_on_signatures(job) { "all" } else { "digest" };
     let languages = job.settings.languages.as_ref().map_or_else(|| "all".to_owned(), |languages| languages.join(":"));
     let mut text = format!(
         "%_dbpath {}\n%_db_backend sqlite\n%_keyring rpmdb\n%_pkgverify_level {level}\n%_pkgverify_flags 0x0\n\
@@ -59,7 +64,7 @@ fn macros(job: &Job<'_>) -> String {
         job.dbpath
     );
     // The host's rpm plugins would speak to the host's systemd, audit and SELinux.
-    for plugin in ["audit", "dbus_announce", "fapolicyd", "fsverity", "ima", "prioreset", "selinux", "syslog", "systemd_inhibit"] {
+    for plugin in ["audit", "dbus_announce", "fapolicyd", "fsverity", "ima", "prioreset", "selinux", "syslog", "systemd_inhibit", "unshare"] {
         text.push_str(&format!("%__transaction_{plugin} %{{nil}}\n"));
     }
     text
@@ -167,24 +172,30 @@ pub(super) fn fetch(url: &str, scratch: &Path, root: &Path) -> Result<String> {
         return keys::read_file(Path::new(path));
     }
     let python = super::need("python3", "fetch a key", "python3")?;
-    let command = CommandLine::new([&python.to_string_lossy(), "-I", "-c", keys::fetch_script(), url]);
-    let plan = Plan {
-        root: root.to_owned(),
-        scratch: scratch.to_owned(),
-        view: View::Tools,
-        network: Network::Host,
-        devices: Devices::Private,
-        terminal: Terminal::None,
-        hostname: HOSTNAME.into(),
-        mounts: tools(Path::new("/"), Network::Host),
-        command: environment(command, None, Network::Host),
-    };
-    let lines = ask(&plan, "fetching a key").or_fail_hint(
+    let lines = run_python(&python, &[keys::fetch_script(), url], Network::Host, scratch, root, "fetching a key").or_fail_hint(
         ExitCode::Repository,
         format!("fetching the key {url}"),
         "save it as a file and name that: [[packages.key]] file = \"…\"",
     )?;
     Ok(lines.join("\n") + "\n")
+}
+
+/// Runs a short Python program, with its arguments, inside the sandbox; returns the lines that it prints.
+pub(super) fn run_python(python: &Path, program: &[&str], network: Network, scratch: &Path, root: &Path, doing: &str) -> Result<Vec<String>> {
+    let python = python.to_string_lossy();
+    let command = CommandLine::new([&*python, "-I", "-c"].into_iter().chain(program.iter().copied()));
+    let plan = Plan {
+        root: root.to_owned(),
+        scratch: scratch.to_owned(),
+        view: View::Tools,
+        network,
+        devices: Devices::Private,
+        terminal: Terminal::None,
+        hostname: HOSTNAME.into(),
+        mounts: tools(Path::new("/"), network),
+        command: environment(command, None, network),
+    };
+    ask(&plan, doing)
 }
 
 /// Reads a small file of the host that is passed into the sandbox.

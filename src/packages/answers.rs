@@ -1,0 +1,139 @@
+//! What a driver answers while it runs, and what its failures mean to the person.
+
+use super::Failed;
+use super::Job;
+use super::driver::{Driver, Phase};
+use super::events::{DriverError, ErrorKind, Event, PlannedPackage, TransactionPlan};
+use super::verdict::FailedScriptlet;
+use crate::error::{ExitCode, Failure};
+use crate::process::Tail;
+use crate::report::{Step, Unit};
+
+/// What the driver has answered so far.
+pub(super) struct Answers<'a> {
+    step: &'a Step<'a>,
+    planned: Vec<PlannedPackage>,
+    /// The transaction, once it is told whole.
+    pub plan: Option<TransactionPlan>,
+    /// Scriptlets that failed.
+    pub failed: Vec<Failed>,
+    /// Why the driver gave up.
+    pub error: Option<DriverError>,
+    /// Whether the driver reached its end.
+    pub done: bool,
+    /// The last lines of rpm and of scriptlets.
+    pub output: Tail,
+    /// The last lines of everything else.
+    pub said: Tail,
+    /// The package whose scriptlet runs.
+    pub scriptlet: Option<String>,
+}
+
+impl<'a> Answers<'a> {
+    /// Nothing is answered yet.
+    pub fn new(step: &'a Step<'a>) -> Self {
+        Self {
+            step,
+            planned: Vec::new(),
+            plan: None,
+            failed: Vec::new(),
+            error: None,
+            done: false,
+            output: Tail::new(8 << 10),
+            said: Tail::new(8 << 10),
+            scriptlet: None,
+        }
+    }
+
+    /// Takes one line of the driver's standard output.
+    pub fn take(&mut self, line: &str) {
+        let report = self.step.report();
+        match serde_json::from_str(line) {
+            Ok(Event::Loading { repositories }) => self.step.item(&repositories.join(", ")),
+            Ok(Event::Planned { package }) => self.planned.push(package),
+            Ok(Event::Plan(plan)) => self.plan = Some(TransactionPlan { install: std::mem::take(&mut self.planned), ..*plan }),
+            Ok(Event::Download { done, total, item }) => {
+                self.step.progress(Unit::Bytes, done, total);
+                self.step.item(&item);
+            }
+            Ok(Event::Note { message }) => report.note(&message),
+            Ok(Event::Retry { item, message }) => report.note(&format!("{item}: {message}; trying another mirror")),
+            Ok(Event::Package { package, index, total }) => {
+                self.scriptlet = None;
+                self.step.progress(Unit::Items, index, total);
+                self.step.item(&package);
+            }
+            Ok(Event::Scriptlet { package }) => {
+                self.step.item(&format!("scriptlet of {package}"));
+                self.scriptlet = Some(package);
+            }
+            Ok(Event::Posttrans) => {}
+            Ok(Event::Output { line }) => {
+                self.output.push(&line);
+                report.output(&line);
+            }
+            Ok(Event::ScriptletFailed { message }) => self.failed.push(Failed(FailedScriptlet::new(&message, self.output.last(6)))),
+            Ok(Event::Error(error)) => self.error = Some(error),
+            Ok(Event::Done) => self.done = true,
+            // A line that is no answer can only be noise of a library; what counts comes whole or not at all.
+            Err(_) => self.said.push(&line.chars().take(500).collect::<String>()),
+        }
+    }
+}
+
+/// A driver's error as the person's: where in the recipe, what to do, which exit code.
+pub(super) fn failure(job: &Job<'_>, driver: &Driver, error: &DriverError, output: &Tail, phase: Phase) -> Failure {
+    let place = |line: Option<usize>| match line {
+        Some(line) => format!("{}:{line}: ", job.recipe.display()),
+        None => String::new(),
+    };
+    let said = error.message.trim();
+    match error.kind {
+        ErrorKind::Host => Failure::new(ExitCode::Host, format!("{} of this host does not work: {said}", driver.name)).hint(driver.cure),
+        ErrorKind::Settings => Failure::new(ExitCode::Recipe, said.to_owned())
+            .hint("name repositories in the settings beside the recipe ([[packages.repository]]), or on the command line: --repo ID=URL"),
+        ErrorKind::Repository | ErrorKind::Download => Failure::new(ExitCode::Repository, said.to_owned())
+            .hint("look at the repository's address and the network; --cache keeps what was downloaded"),
+        ErrorKind::Spec => {
+            let mut failure = Failure::new(ExitCode::Transaction, format!("{}{said}", place(error.line)));
+            if !error.known.is_empty() {
+                failure = failure.hint(format!("the repositories have: {}", error.known.join(", ")));
+            }
+            failure
+        }
+        ErrorKind::Missing => {
+            let mut lines = Vec::new();
+            for spec in &error.specs {
+                let near = error
+                    .near
+                    .get(&spec.text)
+                    .filter(|near| !near.is_empty())
+                    .map_or_else(String::new, |near| format!(" (there is: {})", near.join(", ")));
+                lines.push(format!("{}no package matches '{}'{near}", place(Some(spec.line)), spec.text));
+            }
+            Failure::new(ExitCode::Transaction, lines.join("\n"))
+                .hint("look at the spelling, and at the repositories that are enabled: osimg plan lists them")
+        }
+        ErrorKind::Dependency => Failure::new(ExitCode::Transaction, format!("dependencies cannot be satisfied: {said}")),
+        ErrorKind::Trust => Failure::new(ExitCode::Trust, said.to_owned()),
+        ErrorKind::Transaction if ["does not verify", "NOKEY", "signature", "OpenPGP check"].iter().any(|part| said.contains(part)) => {
+            Failure::new(ExitCode::Trust, format!("rpm refuses packages that no pinned key signed: {said}"))
+                .hint("pin the repository's signing key with [[packages.key]]; a package that nobody signed cannot enter")
+        }
+        ErrorKind::Transaction if said.contains("more space") => {
+            Failure::new(ExitCode::Space, format!("the workdir is too small for the image: {said}"))
+                .hint("name a larger place: --workdir DIR")
+        }
+        ErrorKind::Transaction => {
+            let tail = if output.is_empty() { String::new() } else { format!("\n{}", output.last(8)) };
+            Failure::new(ExitCode::Transaction, format!("{said}{tail}"))
+        }
+        ErrorKind::Unexpected => {
+            let phase = match phase {
+                Phase::Download => "downloading",
+                Phase::Install => "installing",
+            };
+            Failure::new(ExitCode::Transaction, format!("{} failed while {phase}: {said}", driver.name))
+        }
+    }
+}

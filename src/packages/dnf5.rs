@@ -1,0 +1,102 @@
+//! dnf 5, through libdnf5's Python API: the same recipe gives the same packages as with dnf 4.
+
+use std::path::Path;
+
+use super::dnf4;
+use super::driver::{Driver, Phase, module_folders, refuse};
+use super::events::TransactionPlan;
+use super::{Failed, Job, PackageManager};
+use crate::error::{ExitCode, Failure, Result};
+use crate::recipe::{ModuleAction, Transaction};
+use crate::report::Step;
+use crate::sandbox::Plan;
+
+/// The driver's program.
+pub(super) const PROGRAM: &str = include_str!("dnf5.py");
+/// How to get it.
+const CURE: &str = "install it: dnf install python3-libdnf5 python3-rpm   (on Debian: apt-get install python3-libdnf5 python3-rpm rpm)";
+
+/// The modules are there, and new enough.
+const TRIAL: &str = "
+import libdnf5.base, libdnf5.comps, libdnf5.repo, libdnf5.rpm, rpm
+libdnf5.base.GoalJobSettings.set_environment_no_groups
+libdnf5.base.Transaction.get_rpm_messages
+libdnf5.repo.RepoSack.load_repos
+rpm.TransactionSet.pgpImportPubkey
+";
+
+/// dnf 5 of the host.
+#[derive(Debug)]
+pub(super) struct Dnf5 {
+    driver: Driver,
+    description: String,
+}
+
+impl Dnf5 {
+    /// Looks for a Python that has libdnf5's module; `None` when the host has none.
+    ///
+    /// # Errors
+    /// When the module is there and rpm is not.
+    pub fn find() -> Result<Option<Self>> {
+        let (Some(python), Some(version)) = (crate::process::find_program("python3"), module_version()) else { return Ok(None) };
+        let rpm = super::need("rpm", "read the image's rpmdb", "rpm")?;
+        let driver = Driver { name: "dnf 5", cure: CURE, file: "dnf5.py", program: PROGRAM, python };
+        Ok(Some(Self { description: format!("dnf {version} with {}", rpm.display()), driver }))
+    }
+
+    /// That there is none.
+    pub fn missing() -> Failure {
+        Failure::new(ExitCode::Host, "this host has no Python module of dnf 5, which fills the image").hint(CURE)
+    }
+}
+
+impl PackageManager for Dnf5 {
+    fn description(&self) -> &str {
+        &self.description
+    }
+
+    fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+        dnf4::check(job, transaction)?;
+        check(job, transaction)?;
+        self.driver.download(job, transaction, step)
+    }
+
+    fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
+        self.driver.install(job, transaction, plan, step)
+    }
+
+    fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
+        self.driver.try_out(TRIAL, root, scratch)
+    }
+
+    fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {
+        self.driver.sandbox(job, Phase::Install, None)
+    }
+}
+
+/// dnf 5 knows the streams of modules, and nothing of their profiles.
+fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
+    let profile =
+        transaction.modules.iter().find(|m| !matches!(m.action, ModuleAction::Enable | ModuleAction::Disable | ModuleAction::Reset));
+    match profile {
+        Some(change) => {
+            let line = change.specs.first().map_or(transaction.line, |spec| spec.line);
+            let hint = "choose the stream with 'module enable NAME:STREAM' and install its packages by name, or use dnf 4";
+            Err(refuse(job, line, "dnf 5 does not carry out what concerns a module's profiles", hint).into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// The version of libdnf5's module, by looking where Python looks.
+fn module_version() -> Option<String> {
+    module_folders().iter().find_map(|folder| {
+        if !folder.join("libdnf5/__init__.py").is_file() {
+            return None;
+        }
+        let names = std::fs::read_dir(folder).into_iter().flatten().filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let mut versions = names.filter_map(|name| Some(name.strip_prefix("libdnf5-")?.strip_suffix(".dist-info")?.to_owned()));
+        // Some builds leave the description of the module out.
+        Some(versions.next().unwrap_or_else(|| "5".into()))
+    })
+}

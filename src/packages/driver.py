@@ -1,0 +1,80 @@
+# What the drivers of dnf 4 and dnf 5 share: answers as one JSON object a line on standard output, the rule by which a group's
+# name is understood, and keys as rpm takes them. Whatever else is printed goes to standard error.
+import base64
+import fnmatch
+import json
+import os
+import re
+import sys
+
+EVENTS = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="surrogateescape")
+os.dup2(2, 1)  # a library that prints must not be taken for an answer
+
+
+def tell(event, **fields):
+    EVENTS.write(json.dumps(dict(event=event, **fields)) + "\n")
+
+
+def fail(kind, message, **fields):
+    tell("error", kind=kind, message=str(message), **fields)
+    EVENTS.flush()
+    os._exit(3)  # not sys.exit: objects of a half-made transaction crash in their destructors
+
+
+def fail_missing(specs, near):
+    """Says all specs that nothing matches, each with the names that `near` finds for it."""
+    fail("missing", "", specs=specs, near={spec["text"]: near(spec["text"].strip("*@")) for spec in specs})
+
+
+def choose_group(wanted, known):
+    """The one group or environment that a name means, by dnf 4's rule: exact id or name first, then glob in any case.
+
+    `known` holds tuples of kind, id, name and object.
+    """
+    name, line = wanted["name"], wanted["line"]
+    if wanted["scope"] == "environment":
+        known = [entry for entry in known if entry[0] == "environment"]
+    found = [entry for entry in known if name in (entry[1], entry[2])]
+    if not found:
+        match = re.compile(fnmatch.translate(name), re.IGNORECASE).match
+        found = [entry for entry in known if match(entry[1]) or match(entry[2] or "")]
+    if not found:
+        fail("spec", "no group or environment is called '%s'" % name, line=line, known=sorted({"%s (%s)" % (n, i) for _, i, n, _ in known})[:40])
+    if len(found) > 1:
+        fail("spec", "'%s' names several groups: %s" % (name, ", ".join(sorted("%s (%s)" % (n, i) for _, i, n, _ in found))), line=line)
+    return found[0]
+
+
+def key_packets(path):
+    """The bytes of an armored key; osimg has made sure that the file holds one key and nothing else."""
+    with open(path, encoding="ascii") as file:
+        lines = [line.strip() for line in file]
+    begin = lines.index("-----BEGIN PGP PUBLIC KEY BLOCK-----")
+    body = lines[lines.index("", begin) + 1:lines.index("-----END PGP PUBLIC KEY BLOCK-----")]
+    return base64.b64decode("".join(line for line in body if not line.startswith("=")))
+
+
+def import_keys(transaction_set, request):
+    """Puts the pinned keys, and no other, into the rpmdb of the image before anything is installed."""
+    for path in request["keys"]:
+        code = transaction_set.pgpImportPubkey(key_packets(path))
+        if code != 0:
+            fail("trust", "rpm could not import the key %s (code %d)" % (os.path.basename(path), code))
+
+
+def run(main):
+    """Runs the driver; every way out is an answer."""
+    try:
+        with open("/osimg/request.json", encoding="utf-8") as file:
+            request = json.load(file)
+        main(request)
+    except SystemExit:
+        raise
+    except BaseException as error:  # told as an answer: a traceback alone would be lost among rpm's warnings
+        import traceback
+
+        traceback.print_exc()
+        fail("unexpected", "%s: %s" % (type(error).__name__, error))
+    tell("done")
+    EVENTS.flush()
+    os._exit(0)

@@ -1,0 +1,147 @@
+//! What `dnf shell` passes over with exit status 0 fails with every package manager, and says the same things.
+
+use crate::machines::{Machine, both};
+use crate::stage::Stage;
+use crate::support::repo::{Package, Repo, Signature, When};
+use std::fs;
+
+fn file(name: &str) -> Package {
+    Package::named(name).requires_first("base").file(&format!("/usr/share/{name}"), format!("{name}\n"), 0o644, "root:root")
+}
+
+fn repository(repo: Repo) -> Repo {
+    repo.package(file("hello"))
+        .package(file("python3-hallo"))
+        .package(file("broken").requires("libmissing.so.7"))
+        .package(file("left"))
+        .package(file("right").conflicts("left"))
+        .package(file("one").file("/usr/share/same", "1\n", 0o644, "root:root"))
+        .package(file("two").file("/usr/share/same", "2\n", 0o644, "root:root"))
+        .package(file("fails-pre").scriptlet(When::Pre, "echo before; exit 3"))
+        .package(file("fails-post").scriptlet(When::Post, "echo after; exit 4"))
+        .package(file("fails-posttrans").scriptlet(When::Posttrans, "echo at the end; exit 5"))
+        .package(file("fails-preun").scriptlet(When::Preun, "echo going; exit 6"))
+        .package(file("unsigned").signed_by(Signature::None))
+        .package(file("foreign").signed_by(Signature::Foreign))
+        .package(file("changed"))
+        .package(file("gone"))
+        .group("core", "Core", &["hello"])
+        .group("pair", "Pair", &["hello", "phantom"])
+        .group("corn", "Corn", &["hello"])
+        .environment("minimal-environment", "Minimal Install", &["core", "pair"])
+}
+
+/// What is wrong, the recipe, the exit code, and what must be said.
+type Case = (&'static str, &'static str, i32, &'static [&'static str]);
+
+const CASES: &[Case] = &[
+    ("a missing package", "install no-such\nts run\n", 7, &["image.yum:1", "no-such"]),
+    ("a missing one beside a good one", "install hello\ninstall no-such\nts run\n", 7, &["image.yum:2", "no-such"]),
+    ("two missing packages", "install no-such\ninstall nothing\nts run\n", 7, &["image.yum:1", "no-such", "image.yum:2", "nothing"]),
+    ("a near name", "install hallo\nts run\n", 7, &["image.yum:1", "python3-hallo"]),
+    ("an excluded package", "config exclude hello\ninstall hello\nts run\n", 7, &["image.yum:2", "hello"]),
+    ("a missing group beside a good line", "install hello\ngroup install 'No Such'\nts run\n", 7, &["image.yum:2", "No Such", "Core (core)"]),
+    ("a name that two groups have", "group install 'Cor*'\nts run\n", 7, &["image.yum:1", "Core (core)", "Corn (corn)"]),
+    ("a missing environment", "install @^core\nts run\n", 7, &["image.yum:1", "core"]),
+    ("a missing mandatory member", "group install Pair\nts run\n", 7, &["line 1", "Pair", "phantom"]),
+    ("a missing mandatory member of an environment", "group install 'Minimal Install'\nts run\n", 7, &["line 1", "phantom"]),
+    ("a misspelt command", "isntall hello\nts run\n", 3, &["image.yum:1"]),
+    ("an option in a line", "install --nogpgcheck hello\nts run\n", 3, &["image.yum:1"]),
+    ("an open quote", "install 'hello\nts run\n", 3, &["image.yum:1"]),
+    ("no repository", "repo disable *\ninstall hello\nts run\n", 3, &["no repository is enabled"]),
+    ("an unknown repository", "repo enable no-such\ninstall hello\nts run\n", 7, &["image.yum:1", "no-such"]),
+    ("a broken dependency", "install hello broken\nts run\n", 7, &["libmissing.so.7", "broken"]),
+    ("a conflict", "install left right\nts run\n", 7, &["left", "right", "conflict"]),
+    ("a file in two packages", "install one two\nts run\n", 7, &["/usr/share/same"]),
+    ("a failing %pre", "install fails-pre hello\nts run\n", 7, &["fails-pre", "PREIN", "before"]),
+    ("a failing %post", "install fails-post\nts run\n", 7, &["fails-post", "POSTIN", "after"]),
+    ("a failing %posttrans", "install fails-posttrans\nts run\n", 7, &["fails-posttrans", "POSTTRANS", "at the end"]),
+    ("a failing %preun", "install fails-preun\nts run\nremove fails-preun\nts run\n", 7, &["fails-preun", "PREUN", "going"]),
+    ("nobody's signature", "install unsigned\nts run\n", 6, &["unsigned", "no pinned key signed"]),
+    ("somebody else's signature", "install foreign\nts run\n", 6, &["foreign", "no pinned key signed"]),
+    ("one unsigned of two", "install hello unsigned\nts run\n", 6, &["unsigned"]),
+    ("a package that was changed", "install changed\nts run\n", 6, &["changed", "metadata"]),
+    ("a package that is gone", "install gone\nts run\n", 5, &["gone"]),
+    ("a first transaction that fails", "install broken\nts run\ninstall hello\nts run\n", 7, &["libmissing.so.7"]),
+    ("a removal of what is not there", "install hello\nts run\nremove left\nts run\n", 7, &["image.yum:3", "left"]),
+    ("a mark", "install hello\nts run\nmark install hello\nts run\n", 3, &["image.yum:3", "mark"]),
+];
+
+#[test]
+fn what_dnf_shell_passes_over_fails_with_dnf_4_and_dnf_5() {
+    let machines = both();
+    let stage = Stage::new(repository);
+    // More bytes than the signature covers, and a file that the metadata alone still know.
+    let packages = stage.repo().join("Packages");
+    let mut bytes = fs::read(packages.join("changed-1.0-1.noarch.rpm")).unwrap();
+    let at = bytes.len() - 10;
+    bytes[at] ^= 0xff;
+    fs::write(packages.join("changed-1.0-1.noarch.rpm"), bytes).unwrap();
+    fs::remove_file(packages.join("gone-1.0-1.noarch.rpm")).unwrap();
+    let mut wrong = Vec::new();
+    for (what, recipe, code, words) in CASES {
+        for machine in &machines {
+            let done = machine.build(&stage, recipe).run();
+            let missing: Vec<&&str> = words.iter().filter(|word| !done.stderr.contains(**word)).collect();
+            if done.code != Some(*code) || !missing.is_empty() || stage.image().exists() {
+                wrong.push(format!("{what}, with {machine:?}: exit code {:?} and not {code}, not said: {missing:?}\n{}", done.code, done.stderr));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_repository_that_cannot_be_reached_fails_with_dnf_4_and_dnf_5() {
+    let machines = both();
+    let stage = Stage::new(repository);
+    // Port 9 of this machine discards, where anything listens there at all.
+    stage.settings(|settings| settings.baseurl = "http://127.0.0.1:9/".into());
+    for machine in machines {
+        machine.fails(&stage, "install hello\nts run\n", 5).says(&["127.0.0.1:9"]);
+    }
+}
+
+#[test]
+fn a_host_without_the_package_manager_that_was_asked_for_says_how_to_get_it() {
+    if !Machine::Dnf5.is_there() {
+        return;
+    }
+    let stage = Stage::new(repository);
+    let build = |name: &str| {
+        let recipe = stage.recipe("install hello\nts run\n");
+        Machine::Dnf5.osimg(&stage, &["build"], &[]).arg(recipe).args(&["--package-manager", name]).run()
+    };
+    for (name, words) in [("dnf4", ["no dnf 4", "python3-dnf"]), ("yum", ["yum 3", "python3-libdnf5"]), ("microdnf", ["microdnf", "python3-dnf"])] {
+        let done = build(name);
+        assert_eq!(done.code, Some(4), "{}", done.stderr);
+        done.says(&words);
+    }
+}
+
+#[test]
+fn doctor_finds_the_package_manager_of_each_machine_and_the_libcomps_that_cannot_read_groups() {
+    let stage = Stage::empty();
+    for (machine, code, words) in [
+        (Machine::Here, 0, ["ok      package manager", "dnf 4"]),
+        (Machine::Dnf5, 0, ["ok      package manager", "dnf 5"]),
+        (Machine::Trixie, 10, ["MISSING package manager", "dnf 4"]),
+    ] {
+        if machine.is_there() {
+            let done = machine.osimg(&stage, &["doctor"], &[]).run();
+            assert_eq!(done.code, Some(code), "{machine:?}: {}{}", done.stdout, done.stderr);
+            assert!(words.iter().all(|word| done.stdout.contains(word)), "{machine:?}: {}", done.stdout);
+        }
+    }
+}
+
+#[test]
+fn a_later_dnf_4_installs_packages_and_says_why_it_cannot_install_groups() {
+    if !Machine::Trixie.is_there() {
+        return;
+    }
+    let stage = Stage::new(repository);
+    assert_eq!(Machine::Trixie.packages(&stage, "install hello\nts run\n"), ["base-1.0", "hello-1.0"]);
+    let done = Machine::Trixie.build(&stage, "install hello\ngroup install Core\nts run\n").run();
+    assert!(matches!(done.code, Some(4 | 7)), "{}", done.stderr);
+}

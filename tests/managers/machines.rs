@@ -1,0 +1,147 @@
+//! The machines that the program runs on: this one, and trees of other Debian releases entered as a root of their own.
+
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::stage::{Done, OSIMG, Run, Stage};
+use crate::support::{require_root, skip};
+
+/// Changes the root to that of another release; see its first lines.
+const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/managers/enter");
+
+/// Where the program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// This machine, with dnf 4.
+    Here,
+    /// Debian sid, with dnf 5 and rpm 6.
+    Dnf5,
+    /// Debian trixie, with the last dnf 4, rpm 4.20, and a libcomps that cannot read groups.
+    Trixie,
+}
+
+/// Both package managers, for what must be the same with each of them; empty when the test is skipped.
+pub fn both() -> Vec<Machine> {
+    let machines = [Machine::Here, Machine::Dnf5];
+    if machines.into_iter().all(Machine::is_there) { machines.to_vec() } else { Vec::new() }
+}
+
+impl Machine {
+    /// The suite of Debian and the packages of its tree.
+    fn release(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Here => None,
+            // passwd: rpm 6 makes the accounts of packages by the host's useradd.
+            Self::Dnf5 => Some(("sid", "python3-libdnf5,python3-rpm,rpm,passwd,ca-certificates")),
+            Self::Trixie => Some(("trixie", "python3-dnf,python3-rpm,rpm,passwd,ca-certificates")),
+        }
+    }
+
+    /// Whether it can be used; skips the test otherwise.
+    pub fn is_there(self) -> bool {
+        if !require_root() {
+            return false;
+        }
+        match self.tree() {
+            None | Some(Ok(_)) => true,
+            Some(Err(why)) => {
+                skip(&why);
+                false
+            }
+        }
+    }
+
+    /// The folder that holds another release, made once.
+    fn tree(self) -> Option<Result<PathBuf, String>> {
+        static SID: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        static TRIXIE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        let (suite, packages) = self.release()?;
+        let known = if self == Self::Dnf5 { &SID } else { &TRIXIE };
+        Some(known.get_or_init(|| make(suite, packages)).clone())
+    }
+
+    /// The program with these words, on this machine; it sees the folders under their own paths.
+    pub fn osimg<'a>(self, stage: &'a Stage, words: &[&str], folders: &[&Path]) -> Run<'a> {
+        let Some(tree) = self.tree() else { return stage.osimg(OSIMG, words) };
+        let (tree, scratch) = (tree.unwrap(), stage.path().join("machine"));
+        fs::create_dir_all(&scratch).unwrap();
+        let program = Path::new(OSIMG).parent().unwrap();
+        let run = stage.osimg(ENTER, &[]).arg(tree).arg(scratch).arg(stage.path()).arg(program);
+        folders.iter().fold(run, |run, folder| run.arg(folder)).arg("--").arg(OSIMG).args(words)
+    }
+
+    /// The name of its package manager, for `--package-manager`.
+    pub fn manager(self) -> &'static str {
+        match self {
+            Self::Here | Self::Trixie => "dnf4",
+            Self::Dnf5 => "dnf5",
+        }
+    }
+
+    /// `osimg build` of a recipe with this text into `out/image.tgz`.
+    pub fn build<'a>(self, stage: &'a Stage, recipe: &str) -> Run<'a> {
+        let path = stage.recipe(recipe);
+        // What another manager left in the cache must not be of help.
+        let cache = stage.cache().join(format!("{self:?}"));
+        self.osimg(stage, &["build"], &[])
+            .arg(path)
+            .arg("--settings")
+            .arg(stage.repo().join("settings.toml"))
+            .args(&["--package-manager", self.manager(), "--cache"])
+            .arg(cache)
+            .arg("--workdir")
+            .arg(stage.work())
+            .arg("--output")
+            .arg(stage.image())
+    }
+
+    /// Builds the recipe; returns the packages of the image as this machine's own rpm lists them.
+    pub fn packages(self, stage: &Stage, recipe: &str) -> Vec<String> {
+        self.build(stage, recipe).succeeds();
+        let root = stage.path().join("judged");
+        fs::create_dir(&root).unwrap();
+        crate::stage::run(Command::new("tar").arg("-xf").arg(stage.image()).arg("-C").arg(&root).arg("./var/lib/rpm"));
+        let mut rpm = Command::new("rpm");
+        rpm.env("RPM_FORCE_DEBIAN", "1").arg("--dbpath").arg(root.join("var/lib/rpm")).args(["-qa", "--qf", "%{NAME}-%{VERSION}\n"]);
+        let listed = String::from_utf8(crate::stage::run(&mut rpm)).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        let mut names: Vec<String> = listed.lines().filter(|name| !name.starts_with("gpg-pubkey")).map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    /// Builds the recipe, which must fail with the code.
+    pub fn fails(self, stage: &Stage, recipe: &str, code: i32) -> Done {
+        self.build(stage, recipe).fails(code)
+    }
+}
+
+/// Makes the tree of a release, unless the cache has it with the same packages.
+fn make(suite: &str, packages: &str) -> Result<PathBuf, String> {
+    let cache = std::env::var_os("OSIMG_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from);
+    fs::create_dir_all(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
+    let lock = File::create(cache.join(format!("{suite}.lock"))).map_err(|e| e.to_string())?;
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e.to_string())?;
+    let (tree, part, list) = (cache.join(suite), cache.join(format!("{suite}.part")), cache.join(format!("{suite}.packages")));
+    if tree.is_dir() && fs::read_to_string(&list).is_ok_and(|text| text == packages) {
+        return Ok(tree);
+    }
+    for old in [&tree, &part] {
+        if old.exists() {
+            fs::remove_dir_all(old).map_err(|e| format!("{}: {e}", old.display()))?;
+        }
+    }
+    let mut command = Command::new("mmdebstrap");
+    // A mirror that lags behind is still signed, and as good for a test.
+    command.args(["--quiet", "--variant=apt", "--aptopt=Acquire::Check-Valid-Until \"false\"", &format!("--include={packages}"), suite]);
+    let output = command.arg(&part).output().map_err(|e| format!("mmdebstrap: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("mmdebstrap of {suite}: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    fs::rename(&part, &tree).map_err(|e| e.to_string())?;
+    fs::write(&list, packages).map_err(|e| e.to_string())?;
+    Ok(tree)
+}
