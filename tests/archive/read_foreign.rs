@@ -24,6 +24,9 @@ pub struct Facts {
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
+/// An archive's or a tree's files by their names.
+type Tree = BTreeMap<Vec<u8>, Facts>;
+
 pub fn digest_of(reader: &mut Reader<'_>) -> osimg::error::Result<Vec<u8>> {
     let mut digest = Sha256::new();
     let zeros = vec![0; 1 << 16];
@@ -49,8 +52,8 @@ fn plain(name: &[u8]) -> Vec<u8> {
 }
 
 /// Everything in an archive; a hard link has the facts of what it points to.
-pub fn facts_of_archive(mut reader: Reader<'_>) -> osimg::error::Result<(BTreeMap<Vec<u8>, Facts>, Vec<Entry>)> {
-    let (mut all, mut entries) = (BTreeMap::<Vec<u8>, Facts>::new(), Vec::new());
+pub fn facts_of_archive(mut reader: Reader<'_>) -> osimg::error::Result<(Tree, Vec<Entry>)> {
+    let (mut all, mut entries) = (Tree::new(), Vec::new());
     while let Some(entry) = reader.next()? {
         let facts = if entry.kind == Kind::HardLink {
             all.get(&plain(&entry.link)).cloned().ok_or_else(|| anyhow::anyhow!("a hard link to nothing"))?
@@ -74,7 +77,7 @@ pub fn facts_of_archive(mut reader: Reader<'_>) -> osimg::error::Result<(BTreeMa
     Ok((all, entries))
 }
 
-fn walk(tree: &Path, path: &Path, all: &mut BTreeMap<Vec<u8>, Facts>) {
+fn walk(tree: &Path, path: &Path, all: &mut Tree) {
     let about = fs::symlink_metadata(path).unwrap();
     let kind = match about.file_type() {
         t if t.is_file() => Kind::File,
@@ -108,7 +111,7 @@ fn walk(tree: &Path, path: &Path, all: &mut BTreeMap<Vec<u8>, Facts>) {
     }
 }
 
-fn facts_of_tree(tree: &Path) -> BTreeMap<Vec<u8>, Facts> {
+fn facts_of_tree(tree: &Path) -> Tree {
     let mut all = BTreeMap::new();
     walk(tree, tree, &mut all);
     all
@@ -123,7 +126,7 @@ enum Holds {
 }
 
 #[track_caller]
-fn agrees(tree: &BTreeMap<Vec<u8>, Facts>, tarball: &Path, holds: Holds) -> Vec<Entry> {
+fn agrees(tree: &Tree, tarball: &Path, holds: Holds) -> Vec<Entry> {
     let reader = Reader::open(tarball).unwrap();
     let (found, entries) = facts_of_archive(reader).unwrap_or_else(|e| panic!("{}: {}", tarball.display(), osimg::error::render(&e)));
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
