@@ -74,7 +74,7 @@ impl Driver {
         loop {
             match self.run(job, Phase::Download, transaction, step) {
                 Ok((plan, _)) => return Ok(plan),
-                Err(error) if remote && attempt < ATTEMPTS && crate::error::exit_code(&error) == ExitCode::Repository => {
+                Err(error) if remote && attempt < ATTEMPTS && may_pass(&error) => {
                     let pause = std::time::Duration::from_secs(1 << (attempt * 2 - 2));
                     job.report.note(&format!("{error:#}; trying again in {} s ({attempt} of {ATTEMPTS})", pause.as_secs()));
                     wait(pause)?;
@@ -141,6 +141,13 @@ fn is_remote(source: &RepositorySource) -> bool {
         RepositorySource::Baseurl(urls) => urls.iter().any(|url| !url.starts_with("file://")),
         RepositorySource::Metalink(_) | RepositorySource::Mirrorlist(_) => true,
     }
+}
+
+/// Whether trying again may help: not where the server knows the client well and says no.
+fn may_pass(error: &anyhow::Error) -> bool {
+    let said = format!("{error:#}");
+    let refused = ["401", "403", "404", "410"].iter().any(|status| said.contains(&format!("Status code: {status}")));
+    crate::error::exit_code(error) == ExitCode::Repository && !refused
 }
 
 /// Sleeps, but not through a request to stop.

@@ -119,7 +119,7 @@ fn tell(status: &Status) -> Result<()> {
 fn reap(child: Pid, children: &UnixStream) -> Result<Status> {
     children.set_nonblocking(true).context("preparing the wake-up pipe")?;
     loop {
-        while let Some((pid, code, signal)) = ended()? {
+        while let Some(Ended { pid, code, signal }) = ended()? {
             if pid == child {
                 return Ok(Status::Exited { code, signal, strays: strays() });
             }
@@ -139,12 +139,19 @@ fn reap(child: Pid, children: &UnixStream) -> Result<Status> {
     }
 }
 
+/// A child that ended.
+struct Ended {
+    pid: Pid,
+    code: Option<i32>,
+    signal: Option<i32>,
+}
+
 /// One ended child with its exit status or signal; `None` when none waits.
-fn ended() -> Result<Option<(Pid, Option<i32>, Option<i32>)>> {
+fn ended() -> Result<Option<Ended>> {
     loop {
         match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => return Ok(Some((pid, Some(code), None))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => return Ok(Some((pid, None, Some(signal as i32)))),
+            Ok(WaitStatus::Exited(pid, code)) => return Ok(Some(Ended { pid, code: Some(code), signal: None })),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => return Ok(Some(Ended { pid, code: None, signal: Some(signal as i32) })),
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("reaping"),

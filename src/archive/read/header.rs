@@ -155,7 +155,7 @@ pub(super) fn number(field: &[u8]) -> Result<i64, Wrong> {
             // Of the first byte one bit marks the form and the next is the sign.
             let negative = first & 0x40 != 0;
             let top = if negative { i128::from(*first) - 0x100 } else { i128::from(first & 0x7F) };
-            let value = rest.iter().fold(Some(top), |sum, byte| sum?.checked_mul(256)?.checked_add(i128::from(*byte)));
+            let value = rest.iter().try_fold(top, |sum, byte| sum.checked_mul(256)?.checked_add(i128::from(*byte)));
             value.and_then(|value| i64::try_from(value).ok()).ok_or_else(|| "out of range".to_owned())
         }
         _ => {
@@ -166,7 +166,7 @@ pub(super) fn number(field: &[u8]) -> Result<i64, Wrong> {
             if !clean {
                 return Err("no octal number".into());
             }
-            let value = digits.iter().fold(Some(0_i64), |sum, digit| sum?.checked_mul(8)?.checked_add(i64::from(digit - b'0')));
+            let value = digits.iter().try_fold(0_i64, |sum, digit| sum.checked_mul(8)?.checked_add(i64::from(digit - b'0')));
             value.ok_or_else(|| "out of range".to_owned())
         }
     }
