@@ -149,7 +149,9 @@ mod tests {
     #[test]
     fn an_image_with_dnf_5_keeps_why_its_packages_are_there() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        for path in ["usr/lib64/libdnf5.so.2", "usr/lib/sysimage/libdnf5/packages.toml", "usr/lib/sysimage/libdnf5/transaction_history.sqlite"] {
+        for path in
+            ["usr/lib64/libdnf5.so.2", "usr/lib/sysimage/libdnf5/packages.toml", "usr/lib/sysimage/libdnf5/transaction_history.sqlite"]
+        {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
             std::fs::write(path, "x").expect("file");

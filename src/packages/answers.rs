@@ -82,7 +82,7 @@ impl<'a> Answers<'a> {
 }
 
 /// A driver's error as the person's: where in the recipe, what to do, which exit code.
-pub(super) fn failure(job: &Job<'_>, driver: &Driver, error: &DriverError, output: &Tail, phase: Phase) -> Failure {
+pub(super) fn failure(job: &Job<'_>, driver: &Driver, answers: &Answers<'_>, error: &DriverError, phase: Phase) -> Failure {
     let place = |line: Option<usize>| match line {
         Some(line) => format!("{}:{line}: ", job.recipe.display()),
         None => String::new(),
@@ -133,8 +133,13 @@ pub(super) fn failure(job: &Job<'_>, driver: &Driver, error: &DriverError, outpu
                 .hint("name a larger place: --workdir DIR")
         }
         ErrorKind::Transaction => {
-            let tail = if output.is_empty() { String::new() } else { format!("\n{}", output.last(8)) };
-            Failure::new(ExitCode::Transaction, format!("{said}{tail}"))
+            let mut lines = vec![said.to_owned()];
+            lines
+                .extend(answers.failed.iter().map(|Failed(scriptlet)| scriptlet.message.clone()).filter(|message| !said.contains(message)));
+            if !answers.output.is_empty() {
+                lines.push(answers.output.last(8));
+            }
+            Failure::new(ExitCode::Transaction, lines.join("\n"))
         }
         ErrorKind::Unexpected => {
             let phase = match phase {

@@ -192,11 +192,6 @@ def available_groups(base):
     return known + [("group", g.id, g.name, g) for g in base.comps.groups]
 
 
-def installed_groups(base):
-    known = [("environment", e.getEnvironmentId(), e.getName(), e) for e in base.history.env.search_by_pattern("*")]
-    return known + [("group", g.getGroupId(), g.getName(), g) for g in base.history.group.search_by_pattern("*")]
-
-
 def mark_group(base, wanted, kinds):
     """Installs the one group or environment that the name means."""
     known = available_groups(base)
@@ -214,7 +209,7 @@ def mark_group(base, wanted, kinds):
 
 
 def change_group(base, change):
-    kind, ident, _, _ = choose_group(change["group"], installed_groups(base))
+    kind, ident, _, _ = choose_group(change["group"], available_groups(base))
     jobs = {("group", "remove"): base.group_remove, ("group", "upgrade"): base.group_upgrade,
             ("environment", "remove"): base.environment_remove, ("environment", "upgrade"): base.environment_upgrade}
     try:
@@ -270,9 +265,27 @@ def mark(base, request):
             missing.append(spec)
         except dnf.exceptions.Error as error:
             fail("spec", error, line=spec["line"])
+    missing += [spec for change in wanted["mark"] for spec in change["specs"] if not marked(base, spec)]
     if missing:
         fail_missing(missing, lambda text: sorted({p.name for p in base.sack.query().available().filter(name__glob="*%s*" % text)})[:5])
     return groups
+
+
+def change_reasons(base, marks):
+    """Writes down anew why packages are there, as dnf's own `mark` does it; nothing is installed."""
+    reasons = {"install": libdnf.transaction.TransactionItemReason_USER, "remove": libdnf.transaction.TransactionItemReason_DEPENDENCY}
+    last = base.history.last()
+    version = last.end_rpmdb_version if last else base.sack._rpmdb_version()
+    for change in marks:
+        for spec in change["specs"]:
+            for package in marked(base, spec):
+                base.history.set_reason(package, reasons[change["action"]])
+    base.history.beg(version, [], [])
+    base.history.end(version)
+
+
+def marked(base, spec):
+    return list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed())
 
 
 def resolve(base):
@@ -313,10 +326,9 @@ def hash_name(kind):
             hawkey.CHKSUM_SHA512: "sha512"}.get(kind, "unknown")
 
 
-def changed_since_indexed(base):
-    """Packages in local folders whose checksum is wrong: dnf says only that there are some."""
-    local = [p for p in base.transaction.install_set if p._is_local_pkg() and os.path.exists(p.localPkg())]
-    return sorted(os.path.basename(p.localPkg()) for p in local if not p.verifyLocalPkg())
+def local_packages(base, wrong):
+    """Names of packages in local folders that are wrong in that way: dnf says only that there are some."""
+    return ", ".join(sorted(os.path.basename(p.localPkg()) for p in base.transaction.install_set if p._is_local_pkg() and wrong(p)))
 
 
 def main(request):
@@ -333,13 +345,20 @@ def main(request):
     try:
         base.download_packages(list(base.transaction.install_set if base.transaction else ()), Download())
     except dnf.exceptions.Error as error:
-        changed = changed_since_indexed(base)
+        gone = local_packages(base, lambda package: not os.path.exists(package.localPkg()))
+        if gone:
+            fail("download", "%s: no longer in the repository's folder" % gone)
+        changed = local_packages(base, lambda package: not package.verifyLocalPkg())
         if changed:
-            fail("trust", "%s: not what the repository's metadata say" % ", ".join(changed))
+            fail("trust", "%s: not what the repository's metadata say" % changed)
         fail("download", error)
     if request["phase"] == "download":
         return
     import_keys(base._ts, request)
+    if request["transaction"]["mark"]:
+        change_reasons(base, request["transaction"]["mark"])
+        base.close()
+        return
     try:
         base.do_transaction(Transaction())
     except dnf.exceptions.TransactionCheckError as error:

@@ -6,7 +6,7 @@ use super::driver::{Driver, Phase, module_folders, refuse};
 use super::events::TransactionPlan;
 use super::{Failed, Job, PackageManager};
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{GroupAction, Transaction};
+use crate::recipe::{GroupAction, MarkAction, Transaction};
 use crate::report::Step;
 use crate::sandbox::Plan;
 
@@ -79,8 +79,8 @@ impl PackageManager for Dnf4 {
 /// What the driver does not do is refused by name.
 pub(super) fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
     const HINT: &str = "an image that is built from nothing rarely needs it: install what it should hold";
-    let what = if !transaction.mark.is_empty() {
-        "mark"
+    let what = if transaction.mark.iter().any(|mark| mark.action == MarkAction::Group) {
+        "mark group"
     } else if transaction.group_changes.iter().any(|change| matches!(change.action, GroupAction::MarkInstall | GroupAction::MarkRemove)) {
         "group mark"
     } else if transaction.upgrade.iter().any(|u| u.minimal || !u.filters.is_empty()) {

@@ -1,6 +1,5 @@
 # Drives dnf 5 through its Python API for osimg: one transaction, described by /osimg/request.json, in one of two phases.
 # Why the API and not the command: `dnf5` has no shell, `do` has no environments, and the callbacks give codes and progress.
-import hashlib
 import os
 import sys
 
@@ -49,8 +48,8 @@ class Download(libdnf5.repo.DownloadCallbacks):
         self.size, self.names, self.parts, self.ended, self.files, self.reasons = 0, [], [], 0, 0, set()
 
     def begin(self, packages):
-        self.size = sum(package.get_download_size() for package in packages)
-        self.files = len(packages)
+        self.size, self.files, self.ended = sum(package.get_download_size() for package in packages), len(packages), 0
+        self.names, self.parts = [], []
 
     def told(self, index):
         if self.files:  # metadata has no size that is known beforehand
@@ -74,7 +73,7 @@ class Download(libdnf5.repo.DownloadCallbacks):
         return 0
 
     def mirror_failure(self, index, message, url, metadata):
-        self.reasons.add("%s: %s" % (url, message))
+        self.reasons.add((url or "", message or "failed"))
         tell("retry", item=self.names[index], message=message or "failed")
         return 0
 
@@ -100,7 +99,10 @@ class Transaction(libdnf5.rpm.TransactionCallbacks):
             tell("output", line=line[:4000])
         if return_code != 0:
             message = "Error in %s scriptlet in rpm package %s" % (SCRIPTLETS.get(kind, "UNKNOWN"), nevra.get_name())
-            (self.broken if return_code == RPMRC_FAIL else self.warned).append(message)
+            if return_code == RPMRC_FAIL:
+                self.broken.append(message)
+            else:
+                self.warned.append(message)
             tell("scriptlet-failed", message=message)
 
     def unpack_error(self, item):
@@ -226,13 +228,17 @@ def add_repositories(base, request):
         fail("settings", "no repository is enabled")
 
 
+def said(error, downloads):
+    return "\n  - ".join([str(error)] + sorted("%s: %s" % reason for reason in downloads.reasons))
+
+
 def load(base, downloads):
     tell("loading", repositories=[repo.get_id() for repo in enabled(base)])
     try:
         base.get_repo_sack().load_repos()
     except Exception as error:
         # What became of each address is known to the callbacks alone.
-        fail("repository", "\n  - ".join([str(error)] + sorted(downloads.reasons)))
+        fail("repository", said(error, downloads))
 
 
 def strict_settings():
@@ -309,10 +315,6 @@ def mark(base, goal, request):
     groups = [mark_group(base, goal, known, group) for group in wanted["groups"]]
     for change in wanted["group_changes"]:
         change_group(base, goal, change)
-    for module in wanted["modules"]:
-        add = {"enable": goal.add_module_enable, "disable": goal.add_module_disable, "reset": goal.add_module_reset}[module["action"]]
-        for spec in module["specs"]:
-            add(spec["text"], strict_settings())
     settings = strict_settings()
     jobs = [(goal.add_rpm_install, spec) for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]]
     remove = strict_settings()
@@ -332,6 +334,10 @@ def mark(base, goal, request):
             goal.add_rpm_distro_sync(settings)
     for add, spec in jobs:
         add(spec["text"], settings)
+    reasons = {"install": libdnf5.transaction.TransactionItemReason_USER, "remove": libdnf5.transaction.TransactionItemReason_DEPENDENCY}
+    for change in wanted["mark"]:
+        for spec in change["specs"]:
+            goal.add_rpm_reason_change(spec["text"], reasons[change["action"]], "", settings)
     if wanted["autoremove"] is not None:
         autoremove(base, goal, wanted["autoremove"], remove)
     return groups
@@ -353,6 +359,7 @@ def specs_of(wanted):
     specs = wanted["install"] + wanted["remove"] + wanted["downgrade"] + wanted["reinstall"]
     specs += [swap[part] for swap in wanted["swap"] for part in ("remove", "install")]
     specs += [spec for upgrade in wanted["upgrade"] for spec in upgrade["specs"]]
+    specs += [spec for change in wanted["mark"] for spec in change["specs"]]
     specs += (wanted["distro_sync"] or []) + (wanted["autoremove"] or [])
     return specs
 
@@ -429,7 +436,7 @@ def carry_out(transaction):
     result = transaction.run()
     if result == libdnf5.base.Transaction.TransactionRunResult_SUCCESS:
         return
-    said = list(transaction.get_transaction_problems()) + callbacks.broken
+    said = list(dict.fromkeys(list(transaction.get_transaction_problems()) + callbacks.broken))
     if result == libdnf5.base.Transaction.TransactionRunResult_ERROR_GPG_CHECK:
         fail("transaction", "\n".join(transaction.get_gpg_signature_problems()))
     # rpm 6 reports a scriptlet that only warns as a failed transaction; what that means is for the verdict to say.
@@ -437,6 +444,30 @@ def carry_out(transaction):
         return
     said += list(transaction.get_rpm_messages())
     fail("transaction", "\n".join(said) or libdnf5.base.Transaction.transaction_result_to_string(result))
+
+
+def choose_streams(request, downloads):
+    """Enables, disables or resets modules in a transaction of its own: libdnf5 hides other streams only as it loads repositories."""
+    modules = request["transaction"]["modules"]
+    if not modules:
+        return
+    base = make_base(request, False)
+    base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
+    add_repositories(base, request)
+    load(base, downloads)
+    goal = libdnf5.base.Goal(base)
+    for module in modules:
+        add = {"enable": goal.add_module_enable, "disable": goal.add_module_disable, "reset": goal.add_module_reset}[module["action"]]
+        for spec in module["specs"]:
+            add(spec["text"], strict_settings())
+    transaction = goal.resolve()
+    if transaction.get_problems() != libdnf5.base.GoalProblem_NO_PROBLEM:
+        fail("spec", "\n".join(transaction.get_resolve_logs_as_strings()), line=modules[0]["specs"][0]["line"])
+    result = transaction.run()
+    if request["phase"] == "install":
+        tell("note", message="the streams of modules are written down for dnf 5; an image whose own dnf is dnf 4 does not know of them")
+    if result != libdnf5.base.Transaction.TransactionRunResult_SUCCESS:
+        fail("transaction", libdnf5.base.Transaction.transaction_result_to_string(result))
 
 
 def solve(request, downloads, filelists):
@@ -450,19 +481,9 @@ def solve(request, downloads, filelists):
     return base, groups, transaction, problems
 
 
-def changed_since_indexed(request, packages):
-    """Packages in local folders whose checksum is wrong; dnf 5 takes them as they are."""
-    changed = []
-    for package in packages:
-        path, checksum = package.get_package_path(), package.get_checksum()
-        if not path.startswith(request["cachedir"] + "/") and os.path.exists(path) and checksum.get_checksum():
-            with open(path, "rb") as file:
-                if hashlib.file_digest(file, checksum.get_type_str()).hexdigest() != checksum.get_checksum():
-                    changed.append(os.path.basename(path))
-    return sorted(changed)
-
-
 def main(request):
+    downloads = Download()
+    choose_streams(request, downloads)
     downloads = Download()
     # The lists of all files are large and rarely needed; dnf 4 has them always, so what fails without is tried with them.
     paths = any(spec["text"].startswith(("/", "*/")) for spec in specs_of(request["transaction"]))
@@ -480,10 +501,10 @@ def main(request):
         downloads.begin([package for package in incoming if not package.is_available_locally()])
         transaction.download()
     except Exception as error:
-        fail("download", "\n  - ".join([str(error)] + sorted(downloads.reasons)))
-    changed = changed_since_indexed(request, incoming)
-    if changed:
-        fail("trust", "%s: not what the repository's metadata say" % ", ".join(changed))
+        changed = sorted(os.path.basename(url) for url, why in downloads.reasons if url.startswith("file://") and "checksum" in why)
+        if changed:
+            fail("trust", "%s: not what the repository's metadata say" % ", ".join(changed))
+        fail("download", said(error, downloads))
     if request["phase"] == "download":
         return
     keys = rpm.TransactionSet(request["installroot"])

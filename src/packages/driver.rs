@@ -121,8 +121,8 @@ impl Driver {
         if !outcome.strays.is_empty() && phase == Phase::Install {
             job.report.note(&format!("scriptlets left processes behind, which were ended: {}", outcome.strays.join(", ")));
         }
-        if let Some(error) = answers.error {
-            return Err(failure(job, self, &error, &answers.output, phase).into());
+        if let Some(error) = &answers.error {
+            return Err(failure(job, self, &answers, error, phase).into());
         }
         match answers.plan {
             Some(plan) if answers.done && outcome.success() => Ok((plan, answers.failed)),

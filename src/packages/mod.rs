@@ -120,8 +120,10 @@ pub struct Filled {
 /// # Errors
 /// [`ExitCode::Host`] with the command that installs one.
 pub fn open(manager: ManagerChoice) -> Result<Box<dyn PackageManager>> {
-    let dnf4 = || -> Result<Option<Box<dyn PackageManager>>> { Ok(dnf4::Dnf4::find()?.map(|found| Box::new(found) as Box<dyn PackageManager>)) };
-    let dnf5 = || -> Result<Option<Box<dyn PackageManager>>> { Ok(dnf5::Dnf5::find()?.map(|found| Box::new(found) as Box<dyn PackageManager>)) };
+    let dnf4 =
+        || -> Result<Option<Box<dyn PackageManager>>> { Ok(dnf4::Dnf4::find()?.map(|found| Box::new(found) as Box<dyn PackageManager>)) };
+    let dnf5 =
+        || -> Result<Option<Box<dyn PackageManager>>> { Ok(dnf5::Dnf5::find()?.map(|found| Box::new(found) as Box<dyn PackageManager>)) };
     let (found, missing) = match manager {
         // The one whose language the recipe is goes first.
         ManagerChoice::Auto => (dnf4()?.map_or_else(dnf5, |found| Ok(Some(found)))?, dnf4::Dnf4::missing()),

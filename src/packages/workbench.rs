@@ -64,7 +64,8 @@ fn macros(job: &Job<'_>) -> String {
         job.dbpath
     );
     // The host's rpm plugins would speak to the host's systemd, audit and SELinux.
-    for plugin in ["audit", "dbus_announce", "fapolicyd", "fsverity", "ima", "prioreset", "selinux", "syslog", "systemd_inhibit", "unshare"] {
+    for plugin in ["audit", "dbus_announce", "fapolicyd", "fsverity", "ima", "prioreset", "selinux", "syslog", "systemd_inhibit", "unshare"]
+    {
         text.push_str(&format!("%__transaction_{plugin} %{{nil}}\n"));
     }
     text
@@ -181,7 +182,14 @@ pub(super) fn fetch(url: &str, scratch: &Path, root: &Path) -> Result<String> {
 }
 
 /// Runs a short Python program, with its arguments, inside the sandbox; returns the lines that it prints.
-pub(super) fn run_python(python: &Path, program: &[&str], network: Network, scratch: &Path, root: &Path, doing: &str) -> Result<Vec<String>> {
+pub(super) fn run_python(
+    python: &Path,
+    program: &[&str],
+    network: Network,
+    scratch: &Path,
+    root: &Path,
+    doing: &str,
+) -> Result<Vec<String>> {
     let python = python.to_string_lossy();
     let command = CommandLine::new([&*python, "-I", "-c"].into_iter().chain(program.iter().copied()));
     let plan = Plan {

@@ -33,7 +33,13 @@ fn demo() -> Option<PathBuf> {
 /// Names of accounts by their numbers.
 fn names(root: &Path, file: &str) -> BTreeMap<u32, String> {
     let text = std::fs::read_to_string(root.join(file)).unwrap();
-    text.lines().filter_map(|line| { let mut parts = line.split(':'); Some((parts.next()?.to_owned(), parts.nth(1)?.parse().ok()?)) }).map(|(name, id)| (id, name)).collect()
+    text.lines()
+        .filter_map(|line| {
+            let mut parts = line.split(':');
+            Some((parts.next()?.to_owned(), parts.nth(1)?.parse().ok()?))
+        })
+        .map(|(name, id)| (id, name))
+        .collect()
 }
 
 /// What is compared of every path.

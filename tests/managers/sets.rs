@@ -60,6 +60,9 @@ const RECIPES: &[(&str, &str, &[&str])] = &[
     ("an environment by its id", "install @^minimal-environment\nts run\n", &["must-1.0", "should-1.0"]),
     ("a transaction that takes back", "install app\nts run\nremove app\ninstall aside\nts run\n", &["aside-1.0"]),
     ("removal that leaves what is needed", "install app\ninstall library\nts run\nremove app\nts run\n", &["library-1.0"]),
+    ("a mark that keeps", "install app\nts run\nmark install library\nts run\nremove app\nts run\n", &["library-1.0"]),
+    ("a mark that gives up", "install app library\nts run\nmark remove library\nts run\nremove app\nts run\n", &[]),
+    ("what nothing needs", "install app library\nts run\nmark remove app\nts run\nautoremove\nts run\n", &["library-1.0"]),
     ("a swap", "install old-tool\nts run\nswap old-tool new-tool\nts run\n", &["new-tool-1.0"]),
     ("an upgrade", "install stepped-1.0\nts run\nupgrade stepped\nts run\n", &["stepped-2.0"]),
     ("an upgrade of everything", "install stepped-1.0\nts run\nupgrade\nts run\n", &["stepped-2.0"]),
@@ -98,12 +101,10 @@ fn a_scriptlet_that_may_fail_does_so_with_dnf_4_and_dnf_5() {
 #[test]
 fn the_stream_of_a_module_is_chosen_with_dnf_4_and_dnf_5() {
     let machines = both();
-    let stage = Stage::new(|repo| {
-        repo.package(file("thing").version("1.0")).package(file("thing").version("2.0"))
-    });
+    let stage = Stage::new(|repo| repo.package(file("thing").version("1.0")).package(file("thing").version("2.0")));
     let stream = |stream: &str| {
         format!(
-            "---\ndocument: modulemd\nversion: 2\ndata:\n  name: thing\n  stream: \"{stream}\"\n  version: 1\n  context: c0ffee00\n  arch: noarch\n\
+            "---\ndocument: modulemd\nversion: 2\ndata:\n  name: thing\n  stream: \"{stream}\"\n  version: 1\n  context: c0ffee00\n  arch: x86_64\n\
              \x20 summary: A thing\n  description: A thing\n  license:\n    module: [MIT]\n  profiles:\n    default:\n      rpms: [thing]\n\
              \x20 artifacts:\n    rpms: [\"thing-0:{stream}-1.noarch\"]\n...\n"
         )
