@@ -330,11 +330,11 @@ fn failure(job: &Job<'_>, error: &DriverError, output: &Tail, phase: Phase) -> F
             .hint("name repositories in the settings beside the recipe ([[packages.repository]]), or on the command line: --repo ID=URL"),
         // curl's CURLE_WRITE_ERROR: it is the cache that failed, not the network.
         ErrorKind::Repository | ErrorKind::Download if said.contains("Curl error (23)") || said.contains("No space left") => {
-            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.display())).hint("name a larger place: --cache DIR")
+            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.display()))
+                .hint("name a larger place: --cache DIR")
         }
-        ErrorKind::Repository | ErrorKind::Download => {
-            Failure::new(ExitCode::Repository, said.to_owned()).hint("look at the repository's address and the network; --cache keeps what was downloaded")
-        }
+        ErrorKind::Repository | ErrorKind::Download => Failure::new(ExitCode::Repository, said.to_owned())
+            .hint("look at the repository's address and the network; --cache keeps what was downloaded"),
         ErrorKind::Spec => {
             let mut failure = Failure::new(ExitCode::Transaction, format!("{}{said}", place(error.line)));
             if !error.known.is_empty() {

@@ -24,7 +24,7 @@ pub use rpmdb::InstalledPackage;
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
-use crate::recipe::{ManagerChoice, KeySource, PackageSettings, Transaction, Verify};
+use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify};
 use crate::report::{Report, Step};
 use crate::sandbox::{Devices, InstallRoot, Limits, Plan};
 use verdict::{Evidence, FailedScriptlet};
@@ -110,9 +110,11 @@ pub struct Filled {
 pub fn open(manager: ManagerChoice) -> Result<Box<dyn PackageManager>> {
     match manager {
         ManagerChoice::Auto | ManagerChoice::Dnf4 => Ok(Box::new(dnf4::Dnf4::find()?)),
-        ManagerChoice::Dnf5 | ManagerChoice::Yum | ManagerChoice::Microdnf => Err(Failure::new(ExitCode::Host, format!("{manager:?} is not driven yet: osimg drives dnf 4"))
-            .hint("set manager = \"auto\" under [packages], and install dnf 4 (on Fedora the package python3-dnf)")
-            .into()),
+        ManagerChoice::Dnf5 | ManagerChoice::Yum | ManagerChoice::Microdnf => {
+            Err(Failure::new(ExitCode::Host, format!("{manager:?} is not driven yet: osimg drives dnf 4"))
+                .hint("set manager = \"auto\" under [packages], and install dnf 4 (on Fedora the package python3-dnf)")
+                .into())
+        }
     }
 }
 
@@ -120,7 +122,12 @@ pub fn open(manager: ManagerChoice) -> Result<Box<dyn PackageManager>> {
 ///
 /// # Errors
 /// Whatever a phase or the verdict fails with; the install root is then to be thrown away.
-pub fn fill(manager: &dyn PackageManager, job: &mut Job<'_>, transactions: &[Transaction], on_planned: &mut dyn FnMut(&TransactionPlan) -> Result<()>) -> Result<Filled> {
+pub fn fill(
+    manager: &dyn PackageManager,
+    job: &mut Job<'_>,
+    transactions: &[Transaction],
+    on_planned: &mut dyn FnMut(&TransactionPlan) -> Result<()>,
+) -> Result<Filled> {
     let root = InstallRoot::open(job.root)?;
     workbench::prepare(&root, job.dbpath)?;
     let (mut plans, mut failed) = (Vec::new(), Vec::new());

@@ -64,7 +64,10 @@ pub(super) fn judge(evidence: &Evidence<'_>, root: &InstallRoot) -> Result<()> {
         return Ok(());
     }
     let list = findings.iter().map(|f| format!("\n  - {f}")).collect::<String>();
-    let mut failure = Failure::new(ExitCode::Transaction, format!("the package manager ended without an error, but the image is not what the recipe asks for:{list}"));
+    let mut failure = Failure::new(
+        ExitCode::Transaction,
+        format!("the package manager ended without an error, but the image is not what the recipe asks for:{list}"),
+    );
     if !evidence.failed_scriptlets.is_empty() {
         failure = failure.hint("a scriptlet that may fail is named in the settings: [packages] allow_failed_scriptlets = [\"name\"]");
     }
@@ -115,7 +118,8 @@ fn scriptlets(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
         if evidence.allowed_failures.contains(&failed.package) {
             continue;
         }
-        let output = if failed.output.trim().is_empty() { String::new() } else { format!("\n      {}", failed.output.replace('\n', "\n      ")) };
+        let output =
+            if failed.output.trim().is_empty() { String::new() } else { format!("\n      {}", failed.output.replace('\n', "\n      ")) };
         findings.push(format!("{}{output}", failed.message));
     }
 }
@@ -218,7 +222,12 @@ mod tests {
         }
     }
 
-    fn verdict(plan: TransactionPlan, installed: &[InstalledPackage], failed: &[FailedScriptlet], allowed: &[String]) -> Result<(), String> {
+    fn verdict(
+        plan: TransactionPlan,
+        installed: &[InstalledPackage],
+        failed: &[FailedScriptlet],
+        allowed: &[String],
+    ) -> Result<(), String> {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let root = InstallRoot::open(dir.path()).expect("root");
         let evidence = Evidence {
@@ -246,12 +255,20 @@ mod tests {
         let plan = TransactionPlan {
             install: vec![planned("a-0:1-1.noarch"), planned("b-0:1-1.noarch")],
             specs: vec![SpecMatch { text: "b".into(), line: 7, packages: vec!["b-0:1-1.noarch".into()] }],
-            groups: vec![GroupMatch { name: "Core".into(), id: "core".into(), kind: "group".into(), line: 2, mandatory: vec!["zz".into()] }],
+            groups: vec![GroupMatch {
+                name: "Core".into(),
+                id: "core".into(),
+                kind: "group".into(),
+                line: 2,
+                mandatory: vec!["zz".into()],
+            }],
             ..Default::default()
         };
         let failed = FailedScriptlet::new("Error in POSTIN scriptlet in rpm package a", "boom".into());
         let text = verdict(plan, &[installed("a-0:1-1.noarch"), installed("c-0:1-1.noarch")], &[failed], &[]).expect_err("findings");
-        for part in ["b-0:1-1.noarch was planned", "c-0:1-1.noarch is installed", "line 7", "lacks its mandatory zz", "POSTIN scriptlet", "boom"] {
+        for part in
+            ["b-0:1-1.noarch was planned", "c-0:1-1.noarch is installed", "line 7", "lacks its mandatory zz", "POSTIN scriptlet", "boom"]
+        {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
     }

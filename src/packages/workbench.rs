@@ -8,7 +8,9 @@ use super::{Job, keys};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::process::{CommandLine, Tail};
 use crate::recipe::{RepositorySource, Verify};
-use crate::sandbox::{Access, BUILD_ROOT, Devices, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, Terminal, View, tools};
+use crate::sandbox::{
+    Access, BUILD_ROOT, Devices, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, Terminal, View, tools,
+};
 
 /// Where the package cache is inside the sandbox.
 pub(super) const CACHE: &str = "/osimg/cache";
@@ -126,7 +128,11 @@ fn ask(plan: &Plan, doing: &str) -> Result<Vec<String>> {
         Ok(())
     })?;
     if !outcome.success() {
-        return Err(Failure::new(ExitCode::Transaction, format!("{doing}: `{}` ended with {}: {}", plan.command.quoted(), outcome.describe(), said.last(5))).into());
+        return Err(Failure::new(
+            ExitCode::Transaction,
+            format!("{doing}: `{}` ended with {}: {}", plan.command.quoted(), outcome.describe(), said.last(5)),
+        )
+        .into());
     }
     Ok(lines)
 }
@@ -149,7 +155,10 @@ pub(super) fn dbpath_of_target(job: &Job<'_>, root: &InstallRoot) -> Result<Opti
     let mut plan = plan(job, Network::None, Vec::new(), command);
     plan.view = View::Image;
     plan.mounts.clear();
-    Ok(ask(&plan, "asking the image's rpm for its database")?.last().map(|line| line.trim().to_owned()).filter(|path| path.starts_with('/')))
+    Ok(ask(&plan, "asking the image's rpm for its database")?
+        .last()
+        .map(|line| line.trim().to_owned())
+        .filter(|path| path.starts_with('/')))
 }
 
 /// Fetches a key inside the sandbox, by Python's client with the host's authorities.

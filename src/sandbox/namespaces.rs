@@ -25,7 +25,11 @@ pub fn main(network: Network, terminal: Terminal, parent: i32) -> Result<i32> {
         nix::unistd::setsid().context("starting a session")?;
     }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWCGROUP;
+    let mut flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
     if network == Network::None {
         flags |= CloneFlags::CLONE_NEWNET;
     }
@@ -33,7 +37,8 @@ pub fn main(network: Network, terminal: Terminal, parent: i32) -> Result<i32> {
     {
         nix::sched::unshare(flags).context("leaving the host's namespaces")?;
         // Without this, mounts made here would appear on hosts whose / is shared, as systemd makes it.
-        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).context("making mounts private")?;
+        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+            .context("making mounts private")?;
     }
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
     let mut pid1 = std::process::Command::new("/proc/self/exe")

@@ -121,10 +121,12 @@ impl InstallRoot {
             at = match open_folder(&at, Path::new(name)) {
                 Ok(fd) => fd,
                 Err(Errno::ENOENT) => {
-                    mkdirat(&at, name, Mode::from_bits_truncate(mode)).with_context(|| format!("creating {} in the image", path.display()))?;
+                    mkdirat(&at, name, Mode::from_bits_truncate(mode))
+                        .with_context(|| format!("creating {} in the image", path.display()))?;
                     let fd = open_folder(&at, Path::new(name)).with_context(|| format!("opening {} in the image", path.display()))?;
                     // mkdir is subject to the umask.
-                    fchmod(&fd, Mode::from_bits_truncate(mode)).with_context(|| format!("setting the mode of {} in the image", path.display()))?;
+                    fchmod(&fd, Mode::from_bits_truncate(mode))
+                        .with_context(|| format!("setting the mode of {} in the image", path.display()))?;
                     fd
                 }
                 Err(error) => {
@@ -190,11 +192,16 @@ impl InstallRoot {
     fn lookup(&self, file: &str, name: &str) -> Result<(u32, u32)> {
         let text = self.read(Path::new(file), 16 << 20)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let found = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name)).and_then(|fields| {
-            let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u32>().ok());
-            Some((number(2)?, number(3).unwrap_or(0)))
-        });
-        found.ok_or_else(|| Failure::new(ExitCode::Recipe, format!("the image's {file} has no '{name}'")).hint("a package of the recipe must bring it").into())
+        let found =
+            text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name)).and_then(|fields| {
+                let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u32>().ok());
+                Some((number(2)?, number(3).unwrap_or(0)))
+            });
+        found.ok_or_else(|| {
+            Failure::new(ExitCode::Recipe, format!("the image's {file} has no '{name}'"))
+                .hint("a package of the recipe must bring it")
+                .into()
+        })
     }
 
     /// Puts a symbolic link at `path`, in place of whatever name is there.
