@@ -21,7 +21,7 @@ pub(super) struct Boot {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     timeout: Duration,
     /// The file system that it is unpacked to
-    #[arg(long = "filesystem", value_enum, value_name = "KIND", default_value = "xfs")]
+    #[arg(long = "filesystem", value_enum, value_name = "KIND", default_value = "ext4")]
     file_system: FileSystem,
     /// A unit that must be active; repeatable
     #[arg(long = "unit", value_name = "UNIT", value_parser = unit)]
