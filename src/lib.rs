@@ -11,7 +11,7 @@
 //! | 5 | [`archive`] | labels, tars and packs the tree, the same bytes every time |
 //! | 6 | [`registry`] | publishes the artifact |
 //!
-//! Steps never call each other sideways; [`build`] alone knows the order.
+//! Steps never call each other sideways; [`build`] alone knows the order. [`boot`] tries the artifact in a virtual machine.
 
 pub mod cli;
 
@@ -27,6 +27,8 @@ pub mod finish;
 pub mod archive;
 
 pub mod registry;
+
+pub mod boot;
 
 pub mod artifact;
 pub mod error;

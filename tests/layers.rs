@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
@@ -17,9 +17,13 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("registry", &["error", "archive", "artifact"]),
     ("workdir", &["error", "report", "sandbox"]),
     ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),
+    ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
     (
         "cli",
-        &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build"],
+        &[
+            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
+            "boot",
+        ],
     ),
     ("lib", &[]),
 ];

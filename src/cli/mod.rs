@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Clap's types stay here and become validated options at the door.
 
+mod boot;
 mod build;
 mod doctor;
 mod overrides;
@@ -54,6 +55,8 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
+    /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
+    Boot(boot::Boot),
     /// Enter a kept install root in the same sandbox
     Shell(shell::Shell),
     /// Say what this host can and cannot do, and what mends it
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
+        Verb::Boot(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
         Verb::Doctor(args) => args.run(&report, cli.talk.json),
     });

@@ -234,6 +234,7 @@ fn a_package_that_is_removed_runs_its_scriptlets() {
         return;
     }
     let stage = Stage::new(|repo| repo.package(Package::named("odd").scriptlet(When::Preun, "touch /usr/farewell")));
-    stage.build("install odd\nts run\nremove odd\nts run\n").succeeds();
+    // Named by the person, the rest stays when its only user goes.
+    stage.build("install odd shell base\nts run\nremove odd\nts run\n").succeeds();
     assert!(stage.members().contains(&"./usr/farewell".to_owned()));
 }

@@ -1,0 +1,192 @@
+//! What a booting machine says: the console for its landmarks, and the second serial line for the checks' results.
+
+use std::collections::BTreeMap;
+
+/// A landmark of a boot, as the console shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landmark {
+    /// The kernel has begun.
+    Kernel,
+    /// The first program of user space runs.
+    Init,
+    /// A person could log in.
+    Login,
+    /// The kernel gave up.
+    Panic,
+    /// systemd or dracut gave up and waits for a person.
+    Emergency,
+    /// KVM of this host does not work, whatever /dev/kvm says.
+    BrokenKvm,
+}
+
+/// What a line, already [`plain`], tells.
+#[must_use]
+pub fn landmark(line: &str) -> Option<Landmark> {
+    let kernel = line.split_once("] ").map_or(line, |(_, rest)| rest);
+    if kernel.starts_with("Linux version ") {
+        Some(Landmark::Kernel)
+    } else if kernel.starts_with("Run /init as init process") {
+        Some(Landmark::Init)
+    } else if kernel.starts_with("Kernel panic - not syncing") {
+        Some(Landmark::Panic)
+    } else if line.starts_with("KVM internal error") || line.contains("KVM: entry failed") {
+        Some(Landmark::BrokenKvm)
+    } else if line.contains("You are in emergency mode") || line.contains("Entering emergency mode") {
+        Some(Landmark::Emergency)
+    } else if line.trim_end().ends_with(" login:") && !line.starts_with('[') {
+        Some(Landmark::Login)
+    } else {
+        None
+    }
+}
+
+/// A line without terminal sequences and control characters: it is a stranger's, and goes to a person's terminal.
+#[must_use]
+pub fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => match rest.next_if(|c| "[]()".contains(*c)) {
+                Some('[') => while rest.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
+                Some(']') => while rest.next().is_some_and(|c| c != '\u{7}' && c != '\\') {},
+                Some(_) => {
+                    rest.next();
+                }
+                None => {
+                    // Two-character sequences: ESC c, ESC 7 …
+                    rest.next_if(char::is_ascii);
+                }
+            },
+            '\t' => text.push(' '),
+            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {}
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+/// The word with which every line of the frame begins.
+pub const FRAME: &str = "@osimg";
+
+/// One check's result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// The exit status of the check's program: 127 when the image has none, 124 when its time was up.
+    pub status: Option<i32>,
+    /// What it printed.
+    pub lines: Vec<String>,
+}
+
+/// The results on the second serial line: `@osimg begin NAME`, lines, `@osimg end NAME STATUS`, …, `@osimg done`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Results {
+    sections: BTreeMap<String, Section>,
+    open: Option<String>,
+    done: bool,
+}
+
+/// The most lines that are kept of one section.
+const LINE_LIMIT: usize = 20_000;
+
+impl Results {
+    /// Takes one line; true when it belongs to the results.
+    pub fn take(&mut self, line: &str) -> bool {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [FRAME, "begin", name] => {
+                self.sections.insert((*name).to_owned(), Section { status: None, lines: Vec::new() });
+                self.open = Some((*name).to_owned());
+            }
+            [FRAME, "end", name, status] => {
+                if let Some(section) = self.sections.get_mut(*name) {
+                    section.status = status.parse().ok();
+                }
+                self.open = None;
+            }
+            [FRAME, "done"] => {
+                self.open = None;
+                self.done = true;
+            }
+            _ => {
+                let Some(section) = self.open.as_ref().and_then(|name| self.sections.get_mut(name)) else { return false };
+                if !line.trim().is_empty() && section.lines.len() < LINE_LIMIT {
+                    section.lines.push(line.trim_end().to_owned());
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether all checks have been made.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.done
+    }
+
+    /// Whether any check was begun.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        !self.sections.is_empty()
+    }
+
+    /// The section `name`, once it has ended.
+    #[must_use]
+    pub fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.get(name).filter(|section| section.status.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn landmarks_are_seen_through_colours_and_time_stamps() {
+        for (line, expected) in [
+            ("[    0.000000] Linux version 6.1.0-56-cloud-amd64 (gcc-12)", Some(Landmark::Kernel)),
+            ("[    2.10] Run /init as init process", Some(Landmark::Init)),
+            ("\u{1b}[?2004hlocalhost login: ", Some(Landmark::Login)),
+            ("\u{1b}c\u{1b}[?7l\u{1b}[2Jlocalhost login: ", Some(Landmark::Login)),
+            ("[    1.5] Kernel panic - not syncing: VFS: Unable to mount root fs", Some(Landmark::Panic)),
+            ("You are in emergency mode. After logging in, type \"journalctl -xb\"", Some(Landmark::Emergency)),
+            ("KVM internal error. Suberror: 1", Some(Landmark::BrokenKvm)),
+            ("[\u{1b}[0;32m  OK  \u{1b}[0m] Started \u{1b}[0;1;39msystemd-logind.service\u{1b}[0m - User Login Management.", None),
+            ("[   12.0] audit: comm=\"x login:\"", None),
+            ("Debian GNU/Linux 12 localhost ttyS0", None),
+        ] {
+            assert_eq!(landmark(&plain(line)), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_would_obey_is_left() {
+        assert_eq!(plain("\u{1b}]0;title\u{7}a\u{1b}[31mb\u{8}\u{1b}(Bc\r\td\u{202e}e\u{1b}"), "abc de");
+        assert_eq!(plain("\u{1b}[31"), "");
+    }
+
+    #[test]
+    fn sections_are_read_between_their_frames_and_unfinished_ones_are_none() {
+        let mut results = Results::default();
+        assert!(!results.take("qemu-system-x86_64: warning: something"));
+        for line in ["@osimg begin failed", "a.service", "", "b.service ", "@osimg end failed 0", "@osimg begin rpm", "S.5 /etc/x"] {
+            assert!(results.take(line));
+        }
+        assert_eq!(results.section("failed"), Some(&Section { status: Some(0), lines: vec!["a.service".into(), "b.service".into()] }));
+        assert_eq!(results.section("rpm"), None);
+        assert!(!results.done());
+        results.take("@osimg done");
+        assert!(results.done());
+    }
+
+    #[test]
+    fn a_flood_in_one_section_is_bounded() {
+        let mut results = Results::default();
+        results.take("@osimg begin rpm");
+        for _ in 0..LINE_LIMIT + 5 {
+            results.take("x");
+        }
+        results.take("@osimg end rpm 1");
+        assert_eq!(results.section("rpm").map(|s| s.lines.len()), Some(LINE_LIMIT));
+    }
+}

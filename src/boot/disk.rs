@@ -1,0 +1,183 @@
+//! The disk of the trial: a sparse file with a fresh file system, filled as Anaconda's liveimg payload fills one.
+
+use anyhow::Context;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use xattr::FileExt;
+
+use super::tool;
+use crate::error::{ExitCode, Failure, Result};
+use crate::finish::selinux::{FileContexts, Lookup};
+use crate::report::Report;
+use crate::sandbox::InstallRoot;
+
+/// The file system on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileSystem {
+    /// ext4.
+    Ext4,
+    /// XFS, the default of EL.
+    Xfs,
+}
+
+/// What Anaconda leaves out of the archive; `payload/liveimg` of rhinstaller/anaconda.
+const EXCLUDED: [&str; 10] = [
+    "./dev/*",
+    "./proc/*",
+    "./tmp/*",
+    "./sys/*",
+    "./run/*",
+    "./boot/*rescue*",
+    "./boot/loader",
+    "./boot/efi/loader",
+    "./etc/machine-id",
+    "./etc/machine-info",
+];
+
+/// How tar took the tarball. Anaconda looks at neither; we do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unpacked {
+    /// Its exit status; `None` when a signal ended it.
+    pub status: Option<i32>,
+    /// Its lines on stderr, each of them something lost.
+    pub said: Vec<String>,
+}
+
+/// What the unpacked files' labels are like, before anything of the image has run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// `PATH: FOUND, policy says WANTED` for every file whose label is not the policy's.
+    pub wrong: Vec<String>,
+    /// How many files were compared; 0 when the image has no policy.
+    pub compared: usize,
+    /// Every path of the tree.
+    pub paths: BTreeSet<PathBuf>,
+}
+
+/// Makes the sparse file and the file system in it.
+///
+/// # Errors
+/// When the tool is missing or fails.
+pub fn format(file: &Path, bytes: u64, kind: FileSystem, report: &Report) -> Result<()> {
+    let made = File::create_new(file).and_then(|f| f.set_len(bytes));
+    made.with_context(|| format!("making the disk {}", file.display()))?;
+    let name = utf8(file)?;
+    match kind {
+        FileSystem::Ext4 => tool::must(&["mkfs.ext4", "-q", "-F", "-E", "nodiscard", name], "e2fsprogs", report),
+        FileSystem::Xfs => tool::must(&["mkfs.xfs", "-q", "-f", "-K", name], "xfsprogs", report),
+    }
+}
+
+/// A mounted disk. The mount is in a namespace that ends with osimg and its loop device is one that the kernel frees at the
+/// last unmount (mount(8) asks for that), so that nothing stays behind whatever ends us.
+#[derive(Debug)]
+pub struct Mounted<'a> {
+    at: PathBuf,
+    report: &'a Report,
+    mounted: bool,
+}
+
+impl<'a> Mounted<'a> {
+    /// Mounts `file` on the folder `at`; the caller has entered a mount namespace of its own.
+    ///
+    /// # Errors
+    /// [`ExitCode::Host`] when the kernel has no loop device for us.
+    pub fn mount(file: &Path, at: &Path, kind: FileSystem, report: &'a Report) -> Result<Self> {
+        let (kind, options) = match kind {
+            // The guest zeroes inode tables itself, should it live that long.
+            FileSystem::Ext4 => ("ext4", "loop,noinit_itable"),
+            FileSystem::Xfs => ("xfs", "loop"),
+        };
+        tool::must(&["mount", "-t", kind, "-o", options, utf8(file)?, utf8(at)?], "mount", report).map_err(|error| {
+            Failure::new(ExitCode::Host, "mounting the disk")
+                .because(error)
+                .hint("it takes root and loop devices: modprobe loop; in a container, --privileged and -v /dev:/dev")
+        })?;
+        Ok(Self { at: at.to_owned(), report, mounted: true })
+    }
+
+    /// Unmounts the disk; all that was written is in the file then.
+    ///
+    /// # Errors
+    /// When it is busy.
+    pub fn unmount(mut self) -> Result<()> {
+        self.mounted = false;
+        tool::must(&["umount", utf8(&self.at)?], "mount", self.report)
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        if self.mounted {
+            // The error on the way out is the one to tell, and the namespace ends with us anyway.
+            let _ = tool::run(&["umount", "--lazy", &self.at.to_string_lossy()], "mount", self.report);
+        }
+    }
+}
+
+/// Unpacks the tarball with Anaconda's own command line.
+///
+/// # Errors
+/// When tar cannot be run; a tar that fails is told in [`Unpacked`].
+pub fn unpack(tarball: &Path, root: &Path, report: &Report) -> Result<Unpacked> {
+    let mut argv = vec!["tar", "--numeric-owner", "--selinux", "--acls", "--xattrs", "--xattrs-include", "*"];
+    argv.extend(EXCLUDED.iter().flat_map(|pattern| ["--exclude", pattern]));
+    argv.extend(["-xaf", utf8(tarball)?, "-C", utf8(root)?]);
+    let ended = tool::run(&argv, "tar", report)?;
+    Ok(Unpacked { status: ended.status, said: ended.said })
+}
+
+/// Compares the label of every file with what the image's own policy says of its path.
+///
+/// # Errors
+/// When the policy or the tree cannot be read.
+pub fn labels(root: &Path, policy: Option<&FileContexts>) -> Result<Labels> {
+    let mut labels = Labels::default();
+    for entry in walkdir::WalkDir::new(root).sort_by_file_name().same_file_system(true) {
+        let entry = entry.context("walking the unpacked tree")?;
+        let path = Path::new("/").join(entry.path().strip_prefix(root).unwrap_or(entry.path()));
+        if let Some(policy) = policy {
+            // Made by mkfs, not by the tarball.
+            if path == Path::new("/lost+found") {
+                continue;
+            }
+            let mode = entry.metadata().with_context(|| format!("looking at {}", path.display()))?.mode();
+            if let Lookup::Context(wanted) = policy.lookup(path.as_os_str().as_bytes(), mode) {
+                labels.compared += 1;
+                let found =
+                    xattr::get(entry.path(), "security.selinux").with_context(|| format!("reading the label of {}", path.display()))?;
+                let found = found.as_deref().map(|label| label.strip_suffix(b"\0").unwrap_or(label));
+                if found != Some(wanted) {
+                    let shown = found.map_or("none".into(), String::from_utf8_lossy);
+                    labels.wrong.push(format!("{}: {shown}, policy says {}", path.display(), String::from_utf8_lossy(wanted)));
+                }
+            }
+        }
+        labels.paths.insert(path);
+    }
+    Ok(labels)
+}
+
+/// Writes a file of ours into the unpacked tree, labelled as the policy says.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn place(root: &InstallRoot, policy: Option<&FileContexts>, path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    root.write(path, content, mode)?;
+    let absolute = Path::new("/").join(path);
+    if let Some(Lookup::Context(label)) = policy.map(|p| p.lookup(absolute.as_os_str().as_bytes(), 0o100_000 | mode)) {
+        let file = root.open_file(path).with_context(|| format!("opening {} in the image", path.display()))?;
+        let value = [label, b"\0"].concat();
+        file.set_xattr("security.selinux", &value).with_context(|| format!("labelling {} in the image", path.display()))?;
+    }
+    Ok(())
+}
+
+fn utf8(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| Failure::new(ExitCode::Usage, format!("{} is not UTF-8", path.display())).into())
+}

@@ -1,0 +1,265 @@
+//! The machine of the trial: QEMU in the sandbox, without a network, on KVM where that works and emulated where not.
+
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::console::{Landmark, Results, landmark, plain};
+use crate::error::{ExitCode, Failure, Result};
+use crate::process::{self, CommandLine, Tail, find_program};
+use crate::report::{Report, Step};
+use crate::sandbox::{Access, Devices, Limits, Mount, Network, Plan, Sandbox, Stream, Terminal, View, tools};
+
+/// How the guest's processor is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The host's own.
+    Kvm,
+    /// Emulated: works everywhere, some twenty times slower.
+    Tcg,
+}
+
+/// The least time in which a kernel on a working KVM comes to its init.
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
+/// How long QEMU may take to end after it was asked to.
+const GRACE: Duration = Duration::from_secs(20);
+/// Lines of the console that failures and reports quote.
+const TAIL_LINES: usize = 25;
+
+/// The machine's parts.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// QEMU.
+    pub program: PathBuf,
+    /// The disk; none while KVM is tried.
+    pub disk: PathBuf,
+    /// The image's kernel.
+    pub kernel: PathBuf,
+    /// The image's initramfs.
+    pub initramfs: PathBuf,
+    /// The kernel's arguments.
+    pub arguments: String,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// An empty folder that stands in for the install root.
+    pub root: PathBuf,
+    /// An empty folder that the sandbox is mounted over.
+    pub scratch: PathBuf,
+}
+
+/// What a boot came to.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// Seconds from QEMU's start to the login prompt.
+    pub login: Option<f64>,
+    /// Why it could go no further.
+    pub stuck: Option<Landmark>,
+    /// What the checks found.
+    pub results: Results,
+    /// The last of the console.
+    pub tail: String,
+    /// Whether the time limit passed.
+    pub timed_out: bool,
+}
+
+/// Where QEMU is on this host; on EL it is no command but a helper.
+///
+/// # Errors
+/// [`ExitCode::Host`] with a hint when there is none.
+pub fn find() -> Result<PathBuf> {
+    ["qemu-system-x86_64", "qemu-kvm"].iter().find_map(|name| find_program(name)).ok_or_else(|| {
+        Failure::new(ExitCode::Host, "starting a machine: there is no qemu-system-x86_64")
+            .hint("install it: apt-get install qemu-system-x86   (or: dnf install qemu-kvm)")
+            .into()
+    })
+}
+
+impl Machine {
+    /// The accelerator that works here. A /dev/kvm that is there proves nothing: nested, it may hang or die; so the image's
+    /// kernel has to come to its init on it.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made, or a signal asked us to stop.
+    pub fn accelerator(&self, report: &Report) -> Result<Accelerator> {
+        if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+            return Ok(Accelerator::Tcg);
+        }
+        let plan = self.plan(Accelerator::Kvm, Disk::None, PROBE_LIMIT);
+        report.command(&plan.command.quoted());
+        let mut works = false;
+        let ended = Sandbox::run(&plan, Limits { total: Some(PROBE_LIMIT), idle: None }, &mut |_, line| {
+            match landmark(&plain(line)) {
+                Some(Landmark::Init | Landmark::Panic) => works = true,
+                Some(Landmark::BrokenKvm) => {}
+                _ => return Ok(()),
+            }
+            Err(Enough.into())
+        });
+        match ended {
+            Err(error) if error.is::<Enough>() => {}
+            Err(error) if crate::error::exit_code(&error) == ExitCode::TimedOut => {}
+            other => drop(other?),
+        }
+        process::check_stop()?;
+        if !works {
+            report.note("KVM of this host does not work: the machine is emulated, which is slow");
+        }
+        Ok(if works { Accelerator::Kvm } else { Accelerator::Tcg })
+    }
+
+    /// Boots the disk and listens until the checks are done, the machine ends, or the time is up.
+    ///
+    /// # Errors
+    /// When the sandbox or QEMU cannot be started, or a signal asked us to stop.
+    pub fn boot(&self, accelerator: Accelerator, limit: Duration, step: &Step) -> Result<Boot> {
+        let report = step.report();
+        let plan = self.plan(accelerator, Disk::Attached, limit);
+        report.command(&plan.command.quoted());
+        let began = Instant::now();
+        let mut boot = Boot { login: None, stuck: None, results: Results::default(), tail: String::new(), timed_out: false };
+        let (mut console, mut words) = (Tail::new(16 << 10), Tail::new(4096));
+        let ended = Sandbox::run(&plan, Limits { total: Some(limit + GRACE), idle: None }, &mut |stream, line| {
+            let line = plain(line);
+            match stream {
+                Stream::Err if boot.results.take(&line) => {}
+                Stream::Err => words.push(&line),
+                Stream::Out if line.trim().is_empty() => return Ok(()),
+                Stream::Out => console.push(&line),
+            }
+            report.output(&line);
+            step.item(&line);
+            match landmark(&line) {
+                Some(Landmark::Login) if stream == Stream::Out => {
+                    boot.login.get_or_insert(began.elapsed().as_secs_f64());
+                }
+                Some(stuck @ (Landmark::Panic | Landmark::Emergency)) if stream == Stream::Out => boot.stuck = Some(stuck),
+                Some(Landmark::BrokenKvm) if stream == Stream::Err => boot.stuck = Some(Landmark::BrokenKvm),
+                _ => {}
+            }
+            // What follows the landmark is worth hearing, but not worth waiting for: panic=1 ends the machine by itself.
+            if boot.results.done() || matches!(boot.stuck, Some(Landmark::Emergency | Landmark::BrokenKvm)) {
+                return Err(Enough.into());
+            }
+            Ok(())
+        });
+        boot.tail = console.last(TAIL_LINES);
+        boot.timed_out = began.elapsed() >= limit;
+        match ended {
+            Err(error) if error.is::<Enough>() => boot.timed_out = false,
+            Err(error) if crate::error::exit_code(&error) == ExitCode::TimedOut => {}
+            Err(error) => return Err(error),
+            Ok(outcome) if console.is_empty() && !outcome.success() && !boot.timed_out => {
+                return Err(Failure::new(ExitCode::Host, format!("starting QEMU: {}: {}", outcome.describe(), words.last(5))).into());
+            }
+            Ok(_) => {}
+        }
+        Ok(boot)
+    }
+
+    /// The sandbox in which QEMU runs: the host's programs, this machine's files, and nothing else.
+    fn plan(&self, accelerator: Accelerator, disk: Disk, limit: Duration) -> Plan {
+        let mut mounts = tools(Path::new("/"), Network::None);
+        let mut bind = |source: &Path, target: &str, access| {
+            mounts.push(Mount::Bind { source: source.to_owned(), target: target.into(), access });
+        };
+        bind(&self.kernel, "/machine/kernel", Access::ReadOnly);
+        bind(&self.initramfs, "/machine/initramfs", Access::ReadOnly);
+        if disk == Disk::Attached {
+            bind(&self.disk, "/machine/disk", Access::ReadWrite);
+        }
+        if accelerator == Accelerator::Kvm {
+            bind(Path::new("/dev/kvm"), "/dev/kvm", Access::ReadWrite);
+        }
+        Plan {
+            root: self.root.clone(),
+            scratch: self.scratch.clone(),
+            view: View::Tools,
+            network: Network::None,
+            devices: Devices::Private,
+            terminal: Terminal::None,
+            hostname: "localhost".into(),
+            mounts,
+            command: self.command(accelerator, disk, limit),
+        }
+    }
+
+    /// The console is QEMU's stdout, the checks' line its stderr. `timeout` ends it softly, so that a prompt without a newline
+    /// at the end is heard too.
+    fn command(&self, accelerator: Accelerator, disk: Disk, limit: Duration) -> CommandLine {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get().min(4)).to_string();
+        let memory = self.memory.to_string();
+        let limit = limit.as_secs().to_string();
+        let program = self.program.to_string_lossy();
+        let mut argv =
+            vec!["timeout", "--kill-after=10", &limit, &program, "-machine", "q35", "-nodefaults", "-no-user-config", "-no-reboot"];
+        argv.extend(["-display", "none", "-nic", "none", "-m", &memory, "-smp", &cores]);
+        argv.extend(match accelerator {
+            Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Accelerator::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max,svm=off"],
+        });
+        argv.extend(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+        argv.extend(["-chardev", "file,id=checks,path=/proc/self/fd/2", "-serial", "chardev:checks"]);
+        argv.extend(["-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random"]);
+        if disk == Disk::Attached {
+            // The disk is thrown away: that it survives a crash of the host is worth no waiting.
+            argv.extend(["-drive", "file=/machine/disk,format=raw,if=virtio,cache=unsafe"]);
+        }
+        argv.extend(["-kernel", "/machine/kernel", "-initrd", "/machine/initramfs", "-append", &self.arguments]);
+        CommandLine::new(argv).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C").env("TMPDIR", "/var/tmp")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Attached,
+    None,
+}
+
+/// Said to the sandbox when nothing more need be heard; everything in it ends then.
+#[derive(Debug, thiserror::Error)]
+#[error("enough was heard")]
+struct Enough;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            program: "/usr/bin/qemu-system-x86_64".into(),
+            disk: "/w/disk".into(),
+            kernel: "/w/kernel".into(),
+            initramfs: "/w/initramfs".into(),
+            arguments: "root=/dev/vda".into(),
+            memory: 1024,
+            root: "/w/root".into(),
+            scratch: "/w/scratch".into(),
+        }
+    }
+
+    #[test]
+    fn the_machine_has_no_network_and_sees_kvm_only_where_it_uses_it() {
+        for (accelerator, seen) in [(Accelerator::Kvm, true), (Accelerator::Tcg, false)] {
+            let plan = machine().plan(accelerator, Disk::Attached, Duration::from_secs(60));
+            assert_eq!(plan.network, Network::None);
+            assert!(plan.command.quoted().contains(" -nic none "), "{}", plan.command.quoted());
+            let kvm = plan.mounts.iter().any(|m| matches!(m, Mount::Bind { target, .. } if target == Path::new("/dev/kvm")));
+            assert_eq!(kvm, seen);
+        }
+    }
+
+    #[test]
+    fn only_the_disk_may_be_written_to() {
+        let plan = machine().plan(Accelerator::Tcg, Disk::Attached, Duration::from_secs(60));
+        let writable: Vec<_> = plan
+            .mounts
+            .iter()
+            .filter_map(|m| match m {
+                Mount::Bind { target, access: Access::ReadWrite, .. } => Some(target.as_path()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(writable, [Path::new("/machine/disk")]);
+    }
+}

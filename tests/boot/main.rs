@@ -1,0 +1,270 @@
+//! The demo distribution's tarball in a machine of its own, emulated: it comes up healthy, and what goes wrong is told and left nowhere.
+#![expect(clippy::disallowed_methods, reason = "tests run the program as a person does")]
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use osimg::archive::{Format, Labels, Level, Options, Output, write_tree};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
+/// Generous: a machine that is emulated on a busy host is slow.
+const PATIENCE: &str = "30m";
+/// Units of the demo distribution that may fail in a machine without a network, each with its reason.
+const MAY_FAIL: [&str; 2] = [
+    // No DHCP answers.
+    "NetworkManager-wait-online.service",
+    // Emulated, its start limit may pass.
+    "cloud-init.service",
+];
+
+/// Prints why a test cannot run here; fails it where it has to.
+fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+    assert_ne!(std::env::var("OSIMG_REQUIRE_PRIVILEGED").as_deref(), Ok("1"), "a required test cannot run: {why}");
+}
+
+fn can_run() -> bool {
+    if !nix::unistd::geteuid().is_root() {
+        skip("it takes root");
+        return false;
+    }
+    for tool in ["qemu-system-x86_64", "mkfs.ext4", "setfacl", "tar"] {
+        if osimg::process::find_program(tool).is_none() {
+            skip(&format!("there is no {tool}"));
+            return false;
+        }
+    }
+    true
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("boot-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder")
+}
+
+/// The demo distribution's image: the one under out/, else built here from its repository.
+fn image(folder: &Path) -> Option<PathBuf> {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named = std::env::var_os("OSIMG_BOOT_TARBALL").map(PathBuf::from);
+    if let Some(found) = named.into_iter().chain([home.join("out/baremetal-latest.tgz")]).find(|path| path.is_file()) {
+        return Some(found);
+    }
+    let settings = home.join(".demo/repo/osimg-demo.toml");
+    if !settings.is_file() {
+        skip("there is no image under out/ and no demo distribution: make image");
+        return None;
+    }
+    let tarball = folder.join("image.tgz");
+    let built = Command::new(OSIMG)
+        .arg("build")
+        .arg(home.join("baremetal.yum"))
+        .args(["--settings".as_ref(), settings.as_os_str(), "--level".as_ref(), "fast".as_ref()])
+        .args(["--cache".as_ref(), folder.join("cache").as_os_str(), "-o".as_ref(), tarball.as_os_str()])
+        .status()
+        .expect("osimg runs");
+    assert!(built.success());
+    Some(tarball)
+}
+
+/// The label that the demo distribution's policy has for the files of [`with_acl`].
+struct OneLabel;
+
+impl Labels for OneLabel {
+    fn label(&self, _path: &[u8], _mode: u32) -> Option<Vec<u8>> {
+        Some(b"system_u:object_r:var_t:s0".to_vec())
+    }
+}
+
+/// The image with one file more, which has an ACL: a second archive written by the archiver under test and put in front; both
+/// gzip and tar read the two as one.
+fn with_acl(image: &Path, folder: &Path) -> PathBuf {
+    let tree = folder.join("tree");
+    std::fs::create_dir_all(tree.join("srv")).expect("a tree");
+    std::fs::write(tree.join("srv/shared"), "x\n").expect("a file");
+    let set = Command::new("setfacl").args(["-m", "u:4711:r--"]).arg(tree.join("srv/shared")).status().expect("setfacl runs");
+    assert!(set.success());
+    let tar = folder.join("more.tar");
+    let sink = Box::new(File::create(&tar).expect("a file"));
+    let options = Options {
+        level: Level::default(),
+        jobs: NonZeroUsize::MIN,
+        source_date_epoch: None,
+        labels: &OneLabel,
+        progress: &|_| {},
+        cancelled: &|| false,
+    };
+    write_tree(&tree, vec![Output { format: Format::Tar, sink }], &options).expect("an archive");
+    let mut bytes = std::fs::read(&tar).expect("the archive");
+    // Without the end of the archive, which is blocks of zeros.
+    while bytes.ends_with(&[0; 512]) {
+        bytes.truncate(bytes.len() - 512);
+    }
+    let both = folder.join("with-acl.tgz");
+    let mut packer = GzEncoder::new(File::create(&both).expect("a file"), Compression::fast());
+    packer.write_all(&bytes).expect("packed");
+    let mut file = packer.finish().expect("packed");
+    std::io::copy(&mut File::open(image).expect("the image"), &mut file).expect("copied");
+    both
+}
+
+/// An image of nothing but a kernel and its initramfs, which finds no init on the disk.
+fn hollow(image: &Path, folder: &Path) -> PathBuf {
+    let tree = folder.join("hollow");
+    std::fs::create_dir(&tree).expect("a folder");
+    let run = |arguments: &[&std::ffi::OsStr]| assert!(Command::new("tar").args(arguments).status().expect("tar runs").success());
+    run(&[
+        "-xf".as_ref(),
+        image.as_ref(),
+        "-C".as_ref(),
+        tree.as_ref(),
+        "--wildcards".as_ref(),
+        "./boot/vmlinuz-*".as_ref(),
+        "./boot/initramfs-*".as_ref(),
+    ]);
+    std::fs::create_dir(tree.join("etc")).expect("a folder");
+    let tarball = folder.join("hollow.tar");
+    run(&["-cf".as_ref(), tarball.as_ref(), "-C".as_ref(), tree.as_ref(), ".".as_ref()]);
+    tarball
+}
+
+fn strings(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap_or_else(|| panic!("a list, not {value}")).iter().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn the_demo_image_comes_up_with_its_policy_labels_capabilities_and_acls() {
+    if !can_run() {
+        return;
+    }
+    let folder = folder();
+    let Some(image) = image(folder.path()) else { return };
+    let tarball = with_acl(&image, folder.path());
+    let began = Instant::now();
+    let output = Command::new(OSIMG)
+        .args(["--json", "boot", "--selinux", "permissive", "--accel", "tcg", "--timeout", PATIENCE, "--unit", "ssh.service"])
+        .arg(&tarball)
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("osimg runs");
+    println!("the trial took {} s", began.elapsed().as_secs());
+    let trial: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", output.status));
+    println!("{trial:#}");
+    let checks = &trial["checks"];
+
+    assert_eq!(trial["tar"]["status"], 0);
+    assert_eq!(strings(&trial["tar"]["said"]), [""; 0]);
+    assert!(trial["labels_compared"].as_u64().expect("a number") > 10_000);
+    assert_eq!(strings(&trial["wrong_labels_unpacked"]), [""; 0]);
+
+    assert!(trial["seconds_to_login"].as_f64().is_some_and(|seconds| seconds > 0.0), "the login prompt came");
+    let failed: Vec<_> = strings(&checks["failed_units"]).into_iter().filter(|unit| !MAY_FAIL.contains(unit)).collect();
+    assert_eq!(failed, [""; 0]);
+    assert_eq!(strings(&checks["inactive_units"]), [""; 0]);
+
+    assert_eq!(checks["selinux"]["mode"], "permissive");
+    assert_eq!(checks["selinux"]["init"], "system_u:system_r:init_t:s0", "the policy is loaded");
+    assert_eq!(checks["selinux"]["labels_checked"], true);
+    assert_eq!(strings(&checks["selinux"]["wrong_labels"]), [""; 0]);
+    assert_eq!(strings(&checks["selinux"]["denials_of_unlabelled"]), [""; 0]);
+
+    assert!(strings(&checks["capabilities"]).contains(&"/usr/bin/ping cap_net_raw=ep"), "{}", checks["capabilities"]);
+    assert!(strings(&checks["acls"]).iter().any(|line| line.starts_with("/srv/shared ") && line.contains("4711")), "{}", checks["acls"]);
+    let other: Vec<_> = strings(&checks["rpm"]["lines"]).into_iter().filter(|line| !line.contains(" c /etc/")).collect();
+    assert_eq!(other, [""; 0], "rpm -Va finds only configuration");
+    assert_eq!(checks["rpm"]["complete"], true);
+    assert_eq!(output.status.code(), Some(if strings(&trial["findings"]).is_empty() { 0 } else { 10 }));
+}
+
+/// Processes whose command line has the word.
+fn running_with(word: &str) -> Vec<u32> {
+    let pids = std::fs::read_dir("/proc").expect("proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+    })
+    .collect()
+}
+
+/// Files behind the loop devices of this host.
+fn behind_loops() -> Vec<String> {
+    let blocks = std::fs::read_dir("/sys/block").expect("sysfs").filter_map(Result::ok);
+    blocks.filter_map(|block| std::fs::read_to_string(block.path().join("loop/backing_file")).ok()).collect()
+}
+
+#[test]
+fn a_machine_that_gets_nowhere_is_given_up_told_and_leaves_nothing_even_when_osimg_is_killed() {
+    if !can_run() {
+        return;
+    }
+    let folder = folder();
+    let Some(image) = image(folder.path()) else { return };
+    let tarball = hollow(&image, folder.path());
+    let work = folder.path().join("work");
+    std::fs::create_dir(&work).expect("a folder");
+    let osimg = |arguments: &[&str]| {
+        let mut command = Command::new(OSIMG);
+        command.args(["boot", "--accel", "tcg", "--workdir"]).arg(&work).arg(&tarball).args(arguments);
+        command
+    };
+    let backed = || behind_loops().into_iter().filter(|file| file.contains(&*work.to_string_lossy())).count();
+
+    // The limit passes long before an emulated kernel comes to its init.
+    let output = osimg(&["--timeout", "4s"]).output().expect("osimg runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(124), "{said}");
+    assert!(said.contains("the time limit of 4 s passed (no login prompt)"), "{said}");
+    assert_eq!(std::fs::read_dir(&work).expect("the folder").count(), 0, "the workdir is gone");
+
+    // A size that no other machine has, so that the processes can be told from others'.
+    let mut child = osimg(&["-v", "--memory", "777"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("osimg runs");
+    let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let seen: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.contains("Linux version")).collect();
+    assert!(!running_with("777").is_empty(), "{}", seen.join("\n"));
+    child.kill().expect("killed");
+    child.wait().expect("waited");
+    let patience = Instant::now();
+    while !running_with("777").is_empty() || backed() > 0 {
+        assert!(patience.elapsed() < Duration::from_secs(30), "{:?} still run, {} loop devices", running_with("777"), backed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn an_image_without_an_init_is_a_finding() {
+    if !can_run() {
+        return;
+    }
+    let folder = folder();
+    let Some(image) = image(folder.path()) else { return };
+    let output = Command::new(OSIMG)
+        .args(["--json", "boot", "--accel", "tcg", "--timeout", PATIENCE])
+        .arg(hollow(&image, folder.path()))
+        .output()
+        .expect("osimg runs");
+    assert_eq!(output.status.code(), Some(10), "{}", String::from_utf8_lossy(&output.stderr));
+    let trial: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(trial["healthy"], false);
+    assert!(strings(&trial["findings"]).contains(&"the machine ended before its checks were done"), "{trial:#}");
+    assert!(trial["checks"].is_null());
+}
+
+#[test]
+fn a_host_without_qemu_is_told_what_to_install() {
+    if !can_run() {
+        return;
+    }
+    let folder = folder();
+    let tarball = folder.path().join("x.tar");
+    std::fs::write(&tarball, [0; 10240]).expect("an empty archive");
+    // In a mount namespace of its own, something that is no program stands in QEMU's place.
+    let script = "mount --make-rprivate / && mount --bind /dev/null \"$(command -v qemu-system-x86_64)\" && exec \"$0\" boot \"$1\"";
+    let output = Command::new("unshare").args(["--mount", "sh", "-ec", script, OSIMG]).arg(&tarball).output().expect("unshare runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("hint: install it: apt-get install qemu-system-x86"), "{said}");
+}
