@@ -96,7 +96,12 @@ fn the_demo_image_is_the_same_with_dnf_4_and_dnf_5() {
         tar.args(["--numeric-owner", "--acls", "--xattrs", "--xattrs-include", "*", "-xf"]).arg(&image).arg("-C").arg(&root);
         crate::stage::run(&mut tar);
         std::fs::remove_file(&image).unwrap();
-        made.push((manifest["packages"].clone(), tree(&root)));
+        let mut packages = manifest["packages"].clone();
+        for package in packages.as_array_mut().unwrap() {
+            // What a recipe asks for by name and by its group is the group's to dnf 4, and the person's to dnf 5.
+            package.as_object_mut().unwrap().remove("reason");
+        }
+        made.push((packages, tree(&root)));
     }
     let [(packages, ours), (other_packages, theirs)] = made.as_slice() else { return };
     assert!(packages.as_array().is_some_and(|list| list.len() > 300), "{packages}");
