@@ -33,12 +33,12 @@ pub enum Depth {
 /// # Errors
 /// When they cannot be written.
 pub fn plant(root: &InstallRoot, policy: Option<&FileContexts>, units: &[String], depth: Depth) -> Result<()> {
+    root.folder(Path::new(WANTED_BY), 0o755)?;
     // Without an id systemd takes this for a first boot and applies all presets, which no installed node does.
     let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', "");
     disk::place(root, policy, Path::new("etc/machine-id"), id.as_bytes(), 0o444)?;
     disk::place(root, policy, Path::new(SCRIPT), script(units, depth).as_bytes(), 0o644)?;
     disk::place(root, policy, Path::new(UNIT), unit().as_bytes(), 0o644)?;
-    root.folder(Path::new(WANTED_BY), 0o755)?;
     root.link(&Path::new(WANTED_BY).join("osimg-check.service"), &Path::new("/").join(UNIT))
 }
 
