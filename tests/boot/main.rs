@@ -92,6 +92,7 @@ fn with_acl(image: &Path, folder: &Path) -> PathBuf {
     let sink = Box::new(File::create(&tar).expect("a file"));
     let options = Options {
         level: Level::default(),
+        memory: None,
         jobs: NonZeroUsize::MIN,
         source_date_epoch: None,
         labels: &OneLabel,
