@@ -196,7 +196,7 @@ impl Machine {
         argv.extend(["-display", "none", "-nic", "none", "-m", &memory, "-smp", &cores]);
         argv.extend(match accelerator {
             Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Accelerator::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max,svm=off"],
+            Accelerator::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
         });
         argv.extend(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         argv.extend(["-chardev", "file,id=checks,path=/proc/self/fd/2", "-serial", "chardev:checks"]);
