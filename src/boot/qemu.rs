@@ -25,7 +25,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// How long QEMU may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(20);
 /// Lines of the console that failures and reports quote.
-const TAIL_LINES: usize = 25;
+const TAIL_LINES: usize = 20;
 
 /// The machine's parts.
 #[derive(Debug, Clone)]
