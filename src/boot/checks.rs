@@ -112,7 +112,7 @@ sync
 systemctl poweroff -ff
 "#;
 
-/// What is wrong with a label in the running system.
+/// SELinux in the running system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SeLinux {
     /// `enforcing`, `permissive` or `disabled`.

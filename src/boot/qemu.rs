@@ -25,7 +25,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// How long QEMU may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(20);
 /// Lines of the console that failures and reports quote.
-const TAIL_LINES: usize = 25;
+const TAIL_LINES: usize = 20;
 
 /// The machine's parts.
 #[derive(Debug, Clone)]
@@ -196,7 +196,7 @@ impl Machine {
         argv.extend(["-display", "none", "-nic", "none", "-m", &memory, "-smp", &cores]);
         argv.extend(match accelerator {
             Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Accelerator::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max,svm=off"],
+            Accelerator::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
         });
         argv.extend(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         argv.extend(["-chardev", "file,id=checks,path=/proc/self/fd/2", "-serial", "chardev:checks"]);

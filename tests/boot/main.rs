@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
 /// Generous: a machine that is emulated on a busy host is slow.
-const PATIENCE: &str = "30m";
+const PATIENCE: &str = "15m";
 /// Units of the demo distribution that may fail in a machine without a network, each with its reason.
 const MAY_FAIL: [&str; 2] = [
     // No DHCP answers.
