@@ -3,8 +3,8 @@
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
-use std::os::unix::fs::PermissionsExt;
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -196,7 +196,9 @@ fn sweep(base: &Path) {
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX) && path.join("scratch").is_dir() && path.join("root").is_dir();
         let settled = entry.metadata().is_ok_and(|m| {
             use std::os::unix::fs::MetadataExt;
-            m.is_dir() && m.uid() == nix::unistd::geteuid().as_raw() && m.modified().ok().and_then(|t| t.elapsed().ok()).is_some_and(|age| age > SETTLED)
+            m.is_dir()
+                && m.uid() == nix::unistd::geteuid().as_raw()
+                && m.modified().ok().and_then(|t| t.elapsed().ok()).is_some_and(|age| age > SETTLED)
         });
         if ours
             && settled
@@ -226,8 +228,9 @@ pub fn used_space(path: &Path) -> Result<u64> {
     Ok((stat.blocks() as u64).saturating_sub(stat.blocks_free() as u64) * stat.fragment_size() as u64)
 }
 
-/// Bytes that can be used without swapping; 0 when the kernel does not say.
-fn available_memory() -> u64 {
+/// Bytes of memory that can be used without swapping; 0 when the kernel does not say.
+#[must_use]
+pub fn available_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or(0) * 1024

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::overrides::Overrides;
-use crate::build::{self, Options};
+use crate::build::{self, Options, Packing};
 use crate::error::{ExitCode, Failure, Result};
 use crate::registry::Address;
 use crate::report::Report;
@@ -55,15 +55,17 @@ impl Build {
             registry: self.registry(&decided.recipe.settings)?,
             output: self.output.clone(),
             formats: decided.formats,
-            level: decided.level,
-            jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
-            memory: self.memory,
-            selinux: decided.selinux,
+            packing: Packing {
+                level: decided.level,
+                jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+                memory: self.memory,
+                selinux: decided.selinux,
+                source_date_epoch: decided.source_date_epoch,
+            },
             cache: self.cache.clone(),
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
             keep: self.keep,
             devices: self.devices,
-            source_date_epoch: decided.source_date_epoch,
         };
         let artifact = build::build(&decided.recipe, &lowered.transactions, &options, report)?;
         if json {

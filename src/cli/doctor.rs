@@ -129,9 +129,11 @@ fn space(path: &Path, wanted: u64) -> Finding {
 }
 
 fn memory() -> Finding {
-    let kib = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| text.lines().find_map(|l| l.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()))
-        .unwrap_or(0);
-    finding("memory", kib > 512 << 10, format!("{} available", crate::report::bytes(kib << 10)), "free some memory: 512 MiB are needed")
+    let available = crate::workdir::available_memory();
+    finding(
+        "memory",
+        available > 512 << 20,
+        format!("{} available", crate::report::bytes(available)),
+        "free some memory: 512 MiB are needed",
+    )
 }

@@ -19,6 +19,7 @@ try:
     import dnf.transaction
     import hawkey
     import libdnf.transaction
+    import rpm
 except ImportError as error:
     fail("host", error)
 
@@ -318,7 +319,7 @@ def describe(base, request, groups):
         query = dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
         specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({nevra(p) for p in query} & here)))
     repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision()) for repo in base.repos.iter_enabled()]
-    tell("plan", remove=outgoing, specs=specs, groups=groups, repositories=repositories)
+    tell("plan", remove=outgoing, specs=specs, groups=groups, repositories=repositories, rpm=rpm.__version__)
 
 
 def hash_name(kind):

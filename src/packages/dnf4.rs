@@ -42,9 +42,9 @@ impl Dnf4 {
         // EL 8 keeps dnf's Python apart from the one that people use.
         let python = ["platform-python", "python3"].into_iter().find_map(crate::process::find_program);
         let (Some(python), Some(version)) = (python, module_version()) else { return Ok(None) };
-        let rpm = super::need("rpm", "read the image's rpmdb", "rpm")?;
+        super::need("rpm", "read the image's rpmdb", "rpm")?;
         let driver = Driver { name: "dnf 4", cure: CURE, file: "dnf4.py", program: PROGRAM, python };
-        Ok(Some(Self { description: format!("dnf {version} with {}", rpm.display()), driver }))
+        Ok(Some(Self { description: format!("dnf {version}"), driver }))
     }
 
     /// That there is none.

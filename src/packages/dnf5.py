@@ -426,7 +426,7 @@ def describe(base, transaction, request, groups):
         query.resolve_pkg_spec(spec["text"], strict_settings(), False)
         specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({package.get_full_nevra() for package in query} & here)))
     repositories = [dict(id=repo.get_id(), name=repo.get_config().get_name_option().get_value(), revision=repo.get_revision()) for repo in enabled(base)]
-    tell("plan", remove=sorted(outgoing), specs=specs, groups=groups, repositories=repositories)
+    tell("plan", remove=sorted(outgoing), specs=specs, groups=groups, repositories=repositories, rpm=rpm.__version__)
     return [item.get_package() for item in incoming]
 
 

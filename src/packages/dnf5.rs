@@ -39,9 +39,9 @@ impl Dnf5 {
     /// When the module is there and rpm is not.
     pub fn find() -> Result<Option<Self>> {
         let (Some(python), Some(version)) = (crate::process::find_program("python3"), module_version()) else { return Ok(None) };
-        let rpm = super::need("rpm", "read the image's rpmdb", "rpm")?;
+        super::need("rpm", "read the image's rpmdb", "rpm")?;
         let driver = Driver { name: "dnf 5", cure: CURE, file: "dnf5.py", program: PROGRAM, python };
-        Ok(Some(Self { description: format!("dnf {version} with {}", rpm.display()), driver }))
+        Ok(Some(Self { description: format!("dnf {version}"), driver }))
     }
 
     /// That there is none.

@@ -182,8 +182,9 @@ pub fn fill(
     };
     verdict::judge(&evidence, &root)?;
     step.finish(&format!("{} packages in the rpmdb", installed.len()));
+    let rpm = plans.last().map_or("", |plan| plan.rpm.as_str());
     Ok(Filled {
-        manager: manager.description().to_owned(),
+        manager: format!("{} with rpm {rpm}", manager.description()),
         plans,
         installed,
         dbpath: job.dbpath.to_owned(),

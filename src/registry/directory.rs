@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::{Format, Packed};
 use crate::artifact::Tarball;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::process;
 
 /// The names that an artifact's files get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +93,20 @@ impl Directory {
             }
         }
         Ok(Self { path: path.canonicalize().with_context(|| format!("opening the output folder {}", path.display()))? })
+    }
+
+    /// The folder of a file to be written, which must be there.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub fn holding(file: &Path) -> Result<Self> {
+        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !folder.is_dir() {
+            return Err(Failure::new(ExitCode::Space, format!("opening the output folder {}: there is none", folder.display()))
+                .hint(format!("make it: mkdir -p {}", folder.display()))
+                .into());
+        }
+        Self::open(folder)
     }
 
     /// Locks the names for one build and opens a file for each format.
@@ -281,7 +296,8 @@ impl Staged {
     /// Makes the artifact appear: tarballs, checksum files in the form that Ironic reads (`HASH  NAME`), links, manifest.
     ///
     /// # Errors
-    /// On any failure to write; an artifact of the same name that was there before is then still whole, or has no manifest.
+    /// On any failure to write, and when a person stops it before the first file appears; an artifact of the same name that
+    /// was there before is then still whole, or has no manifest.
     pub fn commit(mut self, tarballs: &[Tarball], manifest: &[u8]) -> Result<Published> {
         let mut checksums = Vec::new();
         for tarball in tarballs {
@@ -298,7 +314,8 @@ impl Staged {
             file.settle()?;
         }
         manifest.settle()?;
-        // From here on nothing is written, only renamed: a reader finds the manifest of what is there, or none.
+        process::check_stop()?;
+        // From here on nothing is written, only renamed, and it is carried to its end whoever interrupts: a reader finds the manifest of what is there, or none.
         match std::fs::remove_file(&manifest.target) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("replacing {}", manifest.target.display()));
@@ -328,6 +345,7 @@ impl Staged {
         for (_, file) in &mut self.files {
             file.settle()?;
         }
+        process::check_stop()?;
         for (_, file) in &mut self.files {
             file.appear()?;
         }
