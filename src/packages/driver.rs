@@ -10,7 +10,7 @@ use super::events::TransactionPlan;
 use super::{Failed, Job, request, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
-use crate::recipe::{RepositorySource, Transaction};
+use crate::recipe::{RepositorySource, SpecKind, Transaction};
 use crate::report::Step;
 use crate::sandbox::{Mount, Network, OWN, Plan, Sandbox, Stream};
 
@@ -69,7 +69,9 @@ impl Driver {
 
     /// Resolves and downloads; what a network may have spoilt is tried again.
     pub fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
-        let remote = job.settings.repositories.is_empty() || job.settings.repositories.iter().any(|r| is_remote(&r.source));
+        let remote = job.settings.repositories.is_empty()
+            || job.settings.repositories.iter().any(|r| is_remote(&r.source))
+            || transaction.install.iter().any(|spec| spec.kind() == SpecKind::Url);
         let mut attempt = 1;
         loop {
             match self.run(job, Phase::Download, transaction, step) {
