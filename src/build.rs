@@ -14,12 +14,12 @@ use crate::artifact::Artifact;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::Contents;
 use crate::finish::{certificates, files, initramfs, leftovers, machine_id};
-use crate::packages::{self, Filled, Job, PinnedKey, TransactionPlan};
+use crate::packages::{self, Filled, Job, PinnedKey, Purpose, TransactionPlan};
 use crate::process::{self, CommandLine};
-use crate::recipe::{Recipe, Transaction};
+use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
 use crate::registry::{Address, Staged};
 use crate::report::{Report, bytes};
-use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
+use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 pub use pack::Packing;
 
@@ -58,13 +58,21 @@ pub struct Options {
 pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
     let started = SystemTime::now();
     be_root()?;
-    let manager = packages::open(recipe.settings.packages.manager)?;
+    let tools = match &recipe.settings.packages.bootstrap {
+        Bootstrap::Host | Bootstrap::Made => ToolRoot::host(),
+        Bootstrap::Root(folder) => ToolRoot::at(folder)?,
+    };
+    let manager = match &recipe.settings.packages.bootstrap {
+        // The image's own comes later; this one makes the root that has it.
+        Bootstrap::Made => packages::open(ManagerChoice::Auto, &tools)?,
+        Bootstrap::Host | Bootstrap::Root(_) => packages::open(recipe.settings.packages.manager, &tools)?,
+    };
     // Before any file is opened: a file of the host's namespace cannot be linked by its name in ours.
     crate::sandbox::enter_private_mounts()?;
     let staged = output::stage(recipe, options, started)?;
     let mut workdir = Workdir::create(&options.workdir, options.keep)?;
-    let build = Build { recipe, transactions, options, report, manager: manager.as_ref(), started };
-    let result = build.run(staged, &mut workdir);
+    let build = Build { recipe, transactions, options, report, started };
+    let result = build.run(Tools { root: tools, manager }, staged, &mut workdir);
     let kept = workdir.finish(result.is_err());
     match (result, kept) {
         (Ok(artifact), Ok(kept)) => {
@@ -88,18 +96,26 @@ struct Build<'a> {
     transactions: &'a [Transaction],
     options: &'a Options,
     report: &'a Report,
-    manager: &'a dyn packages::PackageManager,
     started: SystemTime,
 }
 
+/// What fills a root.
+struct Tools {
+    root: ToolRoot,
+    manager: Box<dyn packages::PackageManager>,
+}
+
 impl Build<'_> {
-    fn run(&self, staged: Staged, workdir: &mut Workdir) -> Result<Artifact> {
+    fn run(&self, mut tools: Tools, staged: Staged, workdir: &mut Workdir) -> Result<Artifact> {
         let report = self.report;
         let settings = &self.recipe.settings.packages;
         let keys = packages::pinned_keys(settings, &workdir.scratch(), &workdir.root())?;
-        let dbpath = settings.dbpath.clone().unwrap_or_else(|| packages::default_dbpath(settings.releasever.as_deref()).to_owned());
         let cache = lock_cache(&self.options.cache, report)?;
-        let filled = self.fill(workdir, &keys, &dbpath)?;
+        if settings.bootstrap == Bootstrap::Made {
+            tools = self.make_tools(&tools, workdir, &keys)?;
+        }
+        let dbpath = self.dbpath(&tools, workdir)?;
+        let filled = self.fill(&tools, workdir, &keys, &dbpath)?;
         drop(cache);
 
         let root = InstallRoot::open(&workdir.root())?;
@@ -124,13 +140,59 @@ impl Build<'_> {
         })
     }
 
+    /// A root of the image's own package manager, made by the host's.
+    fn make_tools(&self, host: &Tools, workdir: &Workdir, keys: &[PinnedKey]) -> Result<Tools> {
+        let (root, state) = workdir.bootstrap();
+        let settings = &self.recipe.settings.packages;
+        let names = packages::bootstrap_packages(settings);
+        self.report.note(&format!("making a root for the package manager: {}", names.join(", ")));
+        let place = |(index, text): (usize, &String)| Spec { text: text.clone(), line: 1, column: index + 1 };
+        let transaction = Transaction { line: 1, install: names.iter().enumerate().map(place).collect(), ..Transaction::default() };
+        let settings =
+            PackageSettings { docs: Some(false), install_weak_deps: Some(false), languages: None, exclude: Vec::new(), ..settings.clone() };
+        let mut job = Job {
+            recipe: Path::new("bootstrap_packages"),
+            tools: &host.root,
+            purpose: Purpose::Tools,
+            root: &root,
+            scratch: &workdir.scratch(),
+            state: &state,
+            cache: &self.options.cache,
+            settings: &settings,
+            keys,
+            devices: self.options.devices,
+            timeout: Some(settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            source_date_epoch: None,
+            dbpath: packages::default_dbpath(settings.releasever.as_deref()),
+            report: self.report,
+        };
+        packages::fill(host.manager.as_ref(), &mut job, &[transaction], &mut |plan| room(&root, plan.installed_size()))
+            .context("making the bootstrap root")?;
+        let root = ToolRoot::at(&root)?;
+        let manager = packages::open(self.recipe.settings.packages.manager, &root)?;
+        Ok(Tools { root, manager })
+    }
+
+    /// Where the image's rpmdb goes: where the settings say, else where the image's own rpm puts it, else what its release is known for.
+    fn dbpath(&self, tools: &Tools, workdir: &Workdir) -> Result<String> {
+        let settings = &self.recipe.settings.packages;
+        let own = match (&settings.dbpath, tools.root.is_host()) {
+            (Some(path), _) => Some(path.clone()),
+            (None, true) => None,
+            (None, false) => packages::dbpath_of_tools(&tools.root, &workdir.scratch(), &workdir.root())?,
+        };
+        Ok(own.unwrap_or_else(|| packages::default_dbpath(settings.releasever.as_deref()).to_owned()))
+    }
+
     /// Steps 2 and 3: the package manager fills the root inside the sandbox.
-    fn fill(&self, workdir: &mut Workdir, keys: &[PinnedKey], dbpath: &str) -> Result<Filled> {
+    fn fill(&self, tools: &Tools, workdir: &mut Workdir, keys: &[PinnedKey], dbpath: &str) -> Result<Filled> {
         let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
         let settings = &self.recipe.settings;
         let cache = &self.options.cache;
         let mut job = Job {
             recipe: &self.recipe.path,
+            tools: &tools.root,
+            purpose: Purpose::Image,
             root: &root,
             scratch: &scratch,
             state: &state,
@@ -144,7 +206,7 @@ impl Build<'_> {
             report: self.report,
         };
         let mut reserved = 0;
-        packages::fill(self.manager, &mut job, self.transactions, &mut |plan| {
+        packages::fill(tools.manager.as_ref(), &mut job, self.transactions, &mut |plan| {
             reserved += plan.installed_size();
             // A tenth above what the packages say: the rpmdb, the initramfs and what scriptlets make.
             workdir.reserve(reserved + reserved / 10 + (64 << 20))?;
@@ -247,6 +309,16 @@ fn lock_cache(cache: &Path, report: &Report) -> Result<nix::fcntl::Flock<std::fs
         process::check_stop()?;
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// Makes sure that there are so many bytes where the folder is.
+fn room(folder: &Path, bytes_needed: u64) -> Result<()> {
+    let free = free_space(folder)?;
+    if free >= bytes_needed {
+        return Ok(());
+    }
+    let what = format!("the bootstrap root needs {}, and {} has {} free", bytes(bytes_needed), folder.display(), bytes(free));
+    Err(Failure::new(ExitCode::Space, what).hint("name a larger place: --workdir DIR").into())
 }
 
 /// What the initramfs step has to know of the packages to come.

@@ -10,7 +10,7 @@ use crate::packages;
 use crate::process::{CommandLine, find_program};
 use crate::recipe::ManagerChoice;
 use crate::report::Report;
-use crate::sandbox::{Devices, Limits, Network, Sandbox, View, tools};
+use crate::sandbox::{Devices, Limits, Network, Sandbox, ToolRoot, View};
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {}
@@ -62,7 +62,7 @@ fn root() -> Finding {
 fn package_manager() -> Finding {
     let mended_by = "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf, or python3-libdnf5 python3-rpm)";
     let attempt = || -> Result<String> {
-        let manager = packages::open(ManagerChoice::Auto)?;
+        let manager = packages::open(ManagerChoice::Auto, &ToolRoot::host())?;
         let (_dir, root, scratch) = places()?;
         manager.try_out(&root, &scratch)?;
         Ok(manager.description().to_owned())
@@ -95,7 +95,7 @@ fn sandbox() -> Finding {
         let (_dir, root, scratch) = places()?;
         let mut plan = image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
         plan.view = View::Tools;
-        plan.mounts = tools(Path::new("/"), Network::None);
+        plan.mounts = ToolRoot::host().mounts(Network::None);
         let outcome = Sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))?;
         Ok(outcome.describe())
     };

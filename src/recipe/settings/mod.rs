@@ -100,6 +100,19 @@ impl Serialize for Level {
     }
 }
 
+/// Whose package manager fills the image: `bootstrap` under `[packages]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bootstrap {
+    /// The host's.
+    #[default]
+    Host,
+    /// The image's own, in a root that the host's package manager makes first.
+    Made,
+    /// That of this folder, which holds a whole system: an unpacked container image, say.
+    Root(PathBuf),
+}
+
 /// `[packages]`
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct PackageSettings {
@@ -117,8 +130,10 @@ pub struct PackageSettings {
     pub languages: Option<Vec<String>>,
     /// Packages that must not come in; names and globs.
     pub exclude: Vec<String>,
-    /// Whether to install with the image's own package manager, from a root made for that.
-    pub bootstrap: Option<bool>,
+    /// Whose package manager fills the image.
+    pub bootstrap: Bootstrap,
+    /// What the bootstrap root is made of; empty for what the release needs.
+    pub bootstrap_packages: Vec<String>,
     /// What every package is checked for.
     pub verify: Verify,
     /// Packages whose scriptlets may fail.

@@ -20,6 +20,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "languages",
             "exclude",
             "bootstrap",
+            "bootstrap_packages",
             "verify",
             "allow_failed_scriptlets",
             "dbpath",
@@ -93,7 +94,9 @@ pub(super) struct Packages {
     pub docs: Option<bool>,
     pub languages: Texts,
     pub exclude: Texts,
-    pub bootstrap: Option<bool>,
+    /// Whether, or where.
+    pub bootstrap: Option<Spanned<toml::Value>>,
+    pub bootstrap_packages: Texts,
     pub verify: Verify,
     pub allow_failed_scriptlets: Texts,
     pub dbpath: Text,
