@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
@@ -13,6 +13,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("packages", &["error", "process", "report", "recipe", "sandbox"]),
     ("finish", &["error", "recipe", "sandbox"]),
     ("archive", &["error"]),
+    ("contents", &["error", "archive"]),
     ("artifact", &["archive", "packages", "report", "sandbox"]),
     ("registry", &["error", "archive", "artifact"]),
     ("workdir", &["error", "report", "sandbox"]),
