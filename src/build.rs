@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::archive::{self, Format, Level};
 use crate::artifact::{self, Artifact, Manifest};
+use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::Contents;
 use crate::finish::{certificates, files, initramfs, leftovers, machine_id, selinux};
@@ -19,6 +20,7 @@ use crate::recipe::{Recipe, Transaction};
 use crate::registry::{Address, Directory, Names, Staged};
 use crate::report::{Report, Unit, bytes};
 use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
+use crate::verify::{self, Findings};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 
 /// The default limit on one phase of a transaction.
@@ -104,8 +106,10 @@ fn run(
     let root = InstallRoot::open(&workdir.root())?;
     let removed = finish(recipe, &root, workdir, &filled, options, report)?;
 
-    let step = report.step("packing");
     let labels = labels(&options.selinux, &workdir.root(), report)?;
+    let findings = verify(&workdir.root(), labels.as_labels(), report)?;
+
+    let step = report.step("packing");
     let outputs = staged.sinks()?.into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
     let expected = expected_size(workdir, &filled);
     let summary = archive::write_tree(
@@ -131,7 +135,8 @@ fn run(
 
     let step = report.step("publishing");
     let tarballs = staged.tarballs(&summary.outputs);
-    let manifest = manifest(recipe, options, report, &root, &filled, &keys, &summary, &tarballs, removed, &labels, workdir, started)?;
+    let manifest =
+        manifest(recipe, options, report, &root, &filled, &keys, &summary, &tarballs, removed, &findings, &labels, workdir, started)?;
     let mut text = serde_json::to_vec_pretty(&manifest).context("writing the manifest")?;
     text.push(b'\n');
     let published = staged.commit(&tarballs, &text)?;
@@ -142,6 +147,7 @@ fn run(
         packages: filled.installed.len(),
         digests: tarballs,
         steps: report.timings(),
+        findings: findings.findings,
         warnings: report.warnings(),
     })
 }
@@ -310,6 +316,18 @@ fn finish(
     Ok(removed)
 }
 
+/// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote them and are not digested again.
+fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<Findings> {
+    let step = report.step("verifying the tree");
+    let options = verify::Options { digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
+    let findings = verify::tree(root, labels, &options)?;
+    step.finish(&format!("{} errors, {} warnings for {}", findings.errors(), findings.warnings(), findings.profile));
+    for line in findings.lines() {
+        report.caution(&line);
+    }
+    Ok(findings)
+}
+
 /// Runs a program of the image inside the image, without a network.
 fn run_in_image(argv: &[&str], workdir: &Workdir, filled: &Filled, options: &Options, report: &Report) -> Result<()> {
     let command = CommandLine::new(argv.iter().copied())
@@ -421,6 +439,7 @@ fn manifest(
     summary: &archive::Summary,
     tarballs: &[artifact::Tarball],
     removed: Vec<String>,
+    findings: &Findings,
     labels: &ChosenLabels,
     workdir: &Workdir,
     started: SystemTime,
@@ -476,6 +495,7 @@ fn manifest(
         keys: keys.to_vec(),
         packages,
         removed,
+        findings: findings.findings.clone(),
         warnings: report.warnings(),
         build: artifact::Build {
             started: started.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),

@@ -15,10 +15,16 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("archive", &["error"]),
     ("contents", &["error", "archive"]),
     ("verify", &["error", "report", "finish", "archive", "contents"]),
-    ("artifact", &["archive", "packages", "report", "sandbox"]),
+    ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
     ("registry", &["error", "archive", "artifact"]),
     ("workdir", &["error", "report", "sandbox"]),
-    ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),
+    (
+        "build",
+        &[
+            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify", "artifact",
+            "registry", "workdir",
+        ],
+    ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
     (
         "cli",
