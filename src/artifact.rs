@@ -44,6 +44,8 @@ pub struct Manifest {
     pub packages: Vec<Package>,
     /// What finishing removed.
     pub removed: Vec<String>,
+    /// What a node would miss or stumble over.
+    pub findings: Vec<crate::verify::Finding>,
     /// What the person was warned of.
     pub warnings: Vec<String>,
     /// When it was built and how long each step took; the one part that differs between two equal builds.
@@ -147,6 +149,8 @@ pub struct Artifact {
     pub digests: Vec<Tarball>,
     /// Seconds of each step.
     pub steps: Vec<crate::report::Timing>,
+    /// What a node would miss or stumble over.
+    pub findings: Vec<crate::verify::Finding>,
     /// What the person was warned of.
     pub warnings: Vec<String>,
 }

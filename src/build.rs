@@ -9,18 +9,21 @@ use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::archive::Format;
+use crate::archive::{self, Format};
 use crate::artifact::Artifact;
+use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::Contents;
-use crate::finish::{certificates, files, initramfs, leftovers, machine_id};
+use crate::finish::{certificates, files, initramfs, leftovers, machine_id, selinux};
 use crate::packages::{self, Filled, Job, PinnedKey, Purpose, TransactionPlan};
 use crate::process::{self, CommandLine};
 use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
 use crate::registry::{Address, Staged};
 use crate::report::{Report, bytes};
 use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
+use crate::verify::{self, Findings};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
+pub use labels::{ChosenLabels, labels};
 pub use pack::Packing;
 
 /// The default limit on one phase of a transaction.
@@ -39,6 +42,8 @@ pub struct Options {
     pub output: Option<PathBuf>,
     /// The formats, the first one's path is printed.
     pub formats: Vec<Format>,
+    /// Where labels come from.
+    pub selinux: selinux::Mode,
     /// How the tree is packed.
     pub packing: Packing,
     /// The package cache.
@@ -121,11 +126,23 @@ impl Build<'_> {
         let root = InstallRoot::open(&workdir.root())?;
         let removed = self.finish(&root, workdir, &filled)?;
 
+        let labels = labels(&self.options.selinux, &workdir.root(), report)?;
+        let findings = verify(&workdir.root(), labels.as_labels(), report)?;
+
         let packing = Packing { source_date_epoch: Some(filled.source_date_epoch), ..self.options.packing.clone() };
-        let packed = pack::pack(&workdir.root(), &staged, &packing, expected_size(workdir, &filled), report)?;
+        let packed = pack::pack(&workdir.root(), &staged, &packing, &labels, expected_size(workdir, &filled), report)?;
 
         let step = report.step("publishing");
-        let known = manifest::Known { root: &root, filled: &filled, keys: &keys, packed: &packed, removed, workdir: workdir.backing() };
+        let known = manifest::Known {
+            root: &root,
+            filled: &filled,
+            keys: &keys,
+            packed: &packed,
+            labels: labels.description,
+            removed,
+            findings: findings.findings.clone(),
+            workdir: workdir.backing(),
+        };
         let mut text = serde_json::to_vec_pretty(&self.manifest(known)?).context("writing the manifest")?;
         text.push(b'\n');
         let published = staged.commit(&packed.tarballs, &text)?;
@@ -136,6 +153,7 @@ impl Build<'_> {
             packages: filled.installed.len(),
             digests: packed.tarballs,
             steps: report.timings(),
+            findings: findings.findings,
             warnings: report.warnings(),
         })
     }
@@ -262,6 +280,18 @@ impl Build<'_> {
         }
         Ok(())
     }
+}
+
+/// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote them and are not digested again.
+fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<Findings> {
+    let step = report.step("verifying the tree");
+    let options = verify::Options { digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
+    let findings = verify::tree(root, labels, &options)?;
+    step.finish(&format!("{} errors, {} warnings for {}", findings.errors(), findings.warnings(), findings.profile));
+    for line in findings.lines() {
+        report.caution(&line);
+    }
+    Ok(findings)
 }
 
 /// About how large the tar will be, for the estimate: what a root in memory takes up, else what the packages say and a tenth.

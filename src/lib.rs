@@ -26,6 +26,10 @@ pub mod finish;
 
 pub mod archive;
 
+pub mod contents;
+
+pub mod verify;
+
 pub mod registry;
 
 pub mod boot;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
@@ -13,16 +13,24 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("packages", &["error", "process", "report", "recipe", "sandbox"]),
     ("finish", &["error", "recipe", "sandbox"]),
     ("archive", &["error"]),
-    ("artifact", &["archive", "packages", "report", "sandbox"]),
+    ("contents", &["error", "archive"]),
+    ("verify", &["error", "report", "finish", "archive", "contents"]),
+    ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
     ("registry", &["error", "process", "archive", "artifact"]),
     ("workdir", &["error", "report", "sandbox"]),
-    ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),
+    (
+        "build",
+        &[
+            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify", "artifact",
+            "registry", "workdir",
+        ],
+    ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
     (
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot",
+            "boot", "verify", "contents",
         ],
     ),
     ("lib", &[]),

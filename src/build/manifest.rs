@@ -12,6 +12,7 @@ use crate::artifact::{self, Manifest};
 use crate::error::Result;
 use crate::packages::{self, Filled, PinnedKey};
 use crate::sandbox::{Backing, InstallRoot};
+use crate::verify::Finding;
 
 /// What the steps found out.
 pub(super) struct Known<'a> {
@@ -19,7 +20,9 @@ pub(super) struct Known<'a> {
     pub(super) filled: &'a Filled,
     pub(super) keys: &'a [PinnedKey],
     pub(super) packed: &'a PackedTree,
+    pub(super) labels: String,
     pub(super) removed: Vec<String>,
+    pub(super) findings: Vec<Finding>,
     pub(super) workdir: Backing,
 }
 
@@ -29,7 +32,7 @@ impl Build<'_> {
     /// # Errors
     /// When the image's os-release or boot folder cannot be read.
     pub(super) fn manifest(&self, known: Known<'_>) -> Result<Manifest> {
-        let Known { root, filled, keys, packed, removed, workdir } = known;
+        let Known { root, filled, keys, packed, labels, removed, findings, workdir } = known;
         let (recipe, summary) = (self.recipe, &packed.summary);
         let source = recipe.script.source();
         let planned: HashMap<&str, _> = filled.plans.iter().flat_map(|plan| &plan.install).map(|p| (p.nevra.as_str(), p)).collect();
@@ -76,12 +79,13 @@ impl Build<'_> {
                 bytes: summary.bytes,
                 level: self.options.packing.level,
                 labels: summary.labels,
-                selinux: packed.labels.clone(),
+                selinux: labels,
             },
             repositories: filled.plans.last().map(|plan| plan.repositories.clone()).unwrap_or_default(),
             keys: keys.to_vec(),
             packages,
             removed,
+            findings,
             warnings: self.report.warnings(),
             build: artifact::Build {
                 started: self.started.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),

@@ -4,11 +4,10 @@ use anyhow::Context;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use super::labels;
+use super::ChosenLabels;
 use crate::archive::{self, Level, Summary};
 use crate::artifact::Tarball;
 use crate::error::Result;
-use crate::finish::selinux;
 use crate::process;
 use crate::registry::Staged;
 use crate::report::{Report, Unit, bytes};
@@ -22,8 +21,6 @@ pub struct Packing {
     pub jobs: NonZeroUsize,
     /// Bytes of memory that packing may take.
     pub memory: Option<u64>,
-    /// Where labels come from.
-    pub selinux: selinux::Mode,
     /// Seconds since 1970 that files are dated by at most; in a build else the newest package's build time.
     pub source_date_epoch: Option<i64>,
 }
@@ -35,17 +32,14 @@ pub struct PackedTree {
     pub summary: Summary,
     /// The tarballs, under the names they will have.
     pub tarballs: Vec<Tarball>,
-    /// Where the labels come from, for people.
-    pub labels: String,
 }
 
 /// Writes the tree into the staged files. `expected` is the tar's size in bytes as far as it can be told, for the estimate.
 ///
 /// # Errors
 /// When the tree cannot be read or the tarballs cannot be written, and when a person stopped it.
-pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, expected: u64, report: &Report) -> Result<PackedTree> {
+pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, labels: &ChosenLabels, expected: u64, report: &Report) -> Result<PackedTree> {
     let step = report.step("packing");
-    let labels = labels::labels(&packing.selinux, tree, report)?;
     let outputs = staged.sinks()?.into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
     let summary = archive::write_tree(
         tree,
@@ -68,5 +62,5 @@ pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, expected: u64, repo
     let packed: u64 = summary.outputs.iter().map(|o| o.bytes).sum();
     step.finish(&format!("{} members, {} as {}", summary.entries, bytes(summary.bytes), bytes(packed)));
     let tarballs = staged.tarballs(&summary.outputs);
-    Ok(PackedTree { summary, tarballs, labels: labels.description })
+    Ok(PackedTree { summary, tarballs })
 }

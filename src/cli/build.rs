@@ -55,11 +55,11 @@ impl Build {
             registry: self.registry(&decided.recipe.settings)?,
             output: self.output.clone(),
             formats: decided.formats,
+            selinux: decided.selinux,
             packing: Packing {
                 level: decided.level,
                 jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
                 memory: self.memory,
-                selinux: decided.selinux,
                 source_date_epoch: decided.source_date_epoch,
             },
             cache: self.cache.clone(),

@@ -7,6 +7,7 @@ mod overrides;
 mod pack;
 mod plan;
 mod shell;
+mod verify;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
+    /// Say whether a tarball, anyone's, is fit for a node
+    Verify(verify::Verify),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
     /// Enter a kept install root in the same sandbox
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
+        Verb::Verify(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
         Verb::Doctor(args) => args.run(&report, cli.talk.json),

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::archive::{self, Level};
+use crate::build::labels;
 use crate::build::pack::{Packing, pack};
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::selinux;
@@ -43,21 +44,21 @@ impl Pack {
             return Err(Failure::new(ExitCode::Usage, format!("packing {}: it is no folder", self.tree.display())).into());
         }
         let staged = Directory::holding(&self.output)?.stage(Names::of_output(&self.output)?)?;
+        let labels = labels(&self.selinux, &self.tree, report)?;
         let packing = Packing {
             level: self.level,
             jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
             memory: self.memory,
-            selinux: self.selinux.clone(),
             source_date_epoch: self.source_date_epoch,
         };
-        let packed = pack(&self.tree, &staged, &packing, 0, report)?;
+        let packed = pack(&self.tree, &staged, &packing, &labels, 0, report)?;
         let path = staged.place(&packed.tarballs)?;
         if json {
             let value = json!({
                 "path": path,
                 "tarballs": packed.tarballs,
                 "summary": packed.summary,
-                "labels": packed.labels,
+                "labels": labels.description,
                 "steps": report.timings(),
             });
             super::print(&serde_json::to_string_pretty(&value)?)?;
