@@ -4,25 +4,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
+    ("calendar", &[]),
+    ("cloud", &["error", "report", "process", "calendar"]),
     ("recipe", &["error"]),
     ("sandbox", &["error", "process"]),
     ("packages", &["error", "process", "report", "recipe", "sandbox"]),
     ("finish", &["error", "recipe", "sandbox"]),
     ("archive", &["error"]),
     ("artifact", &["archive", "packages", "report", "sandbox"]),
-    ("registry", &["error", "report", "process", "archive", "artifact"]),
+    ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact"]),
     ("workdir", &["error", "report", "sandbox"]),
-    ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),
+    (
+        "build",
+        &[
+            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir",
+            "calendar",
+        ],
+    ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
     (
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot",
+            "boot", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),
