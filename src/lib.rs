@@ -28,6 +28,8 @@ pub mod archive;
 
 pub mod registry;
 
+pub mod deploy;
+
 pub mod boot;
 
 pub mod artifact;

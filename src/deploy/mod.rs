@@ -1,0 +1,3 @@
+//! Step 7: what a deployment needs beside the tarball.
+
+pub mod treeinfo;
