@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("finish", &["error", "recipe", "sandbox"]),
     ("archive", &["error"]),
     ("artifact", &["archive", "packages", "report", "sandbox"]),
-    ("registry", &["error", "archive", "artifact"]),
+    ("registry", &["error", "report", "process", "archive", "artifact"]),
     ("workdir", &["error", "report", "sandbox"]),
     ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
