@@ -36,4 +36,6 @@ pub mod artifact;
 pub mod error;
 pub mod process;
 pub mod report;
+pub mod treeinfo;
+pub mod web;
 pub mod workdir;

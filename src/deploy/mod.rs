@@ -1,3 +1,1 @@
 //! Step 7: what a deployment needs beside the tarball.
-
-pub mod treeinfo;
