@@ -1,7 +1,7 @@
 //! Asks a web server for an image as Ironic and Anaconda ask, before a node depends on the answer.
 //!
-//! Ironic sends HEAD and takes any answer but 200 for an error, and an answer of type `text/html` for an install tree
-//! (`HttpImageService.validate_href` and `is_source_a_path`); the pinned release follows no redirect. Anaconda sends HEAD, sizes the disk by
+//! Ironic sends HEAD, takes any final answer but 200 for an error, and one of type `text/html` for an install tree
+//! (`HttpImageService.validate_href`, `is_source_a_path`). Anaconda sends HEAD without following a redirect, sizes the disk by
 //! Content-Length, and chooses how to unpack by how the URL ends.
 
 use serde::Serialize;
@@ -105,7 +105,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, tell: &mut impl FnMut(&str, 
         300..=399 => {
             let to = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("somewhere");
             tell(
-                &format!("it is redirected ({status}) to {}, which neither Ironic nor Anaconda follows", to.escape_debug()),
+                &format!("it is redirected ({status}) to {}, which Anaconda's HEAD does not follow", to.escape_debug()),
                 "give the URL that the redirect ends at",
             );
         }
