@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
@@ -15,6 +15,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("archive", &["error"]),
     ("artifact", &["archive", "packages", "report", "sandbox"]),
     ("registry", &["error", "archive", "artifact"]),
+    ("deploy", &["error", "report", "process", "recipe", "archive", "artifact", "registry"]),
     ("workdir", &["error", "report", "sandbox"]),
     ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
@@ -22,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot",
+            "boot", "deploy",
         ],
     ),
     ("lib", &[]),

@@ -1,0 +1,3 @@
+//! Step 7: tells Ironic how to install a published image on a node.
+
+pub mod kickstart;
