@@ -24,6 +24,9 @@ use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 /// The default limit on one phase of a transaction.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
+/// The folder that a build leaves its artifact in before it goes to a remote registry.
+const LOCAL: &str = "out";
+
 /// How a build is done, beside what the recipe and its settings say.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -178,7 +181,11 @@ fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> Result<Stag
             Directory::open(folder)?.stage(Names::of_output(file)?)
         }
         None => {
-            let Address::Directory(folder) = &options.registry;
+            let folder = match &options.registry {
+                Address::Directory(folder) => folder.as_path(),
+                // What is sent to a remote registry is kept here first: whole, with its manifest, and again there after a failed upload.
+                Address::Glance(_) | Address::Oci(_) => Path::new(LOCAL),
+            };
             let image = &recipe.settings.image;
             let version = image.version.clone().unwrap_or_else(|| date_of(options.source_date_epoch, started));
             Directory::open(folder)?.stage(Names::versioned(&recipe.name(), &version, &options.formats))

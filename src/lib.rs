@@ -10,7 +10,6 @@
 //! | 4 | [`finish`] | makes the tree a clone: machine-id, leftovers, labels, certificates |
 //! | 5 | [`archive`] | labels, tars and packs the tree, the same bytes every time |
 //! | 6 | [`registry`] | publishes the artifact |
-//! | 7 | [`deploy`] | tells Ironic how to install it |
 //!
 //! Steps never call each other sideways; [`build`] alone knows the order. [`boot`] tries the artifact in a virtual machine.
 
@@ -37,4 +36,6 @@ pub mod artifact;
 pub mod error;
 pub mod process;
 pub mod report;
+pub mod treeinfo;
+pub mod web;
 pub mod workdir;
