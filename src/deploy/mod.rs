@@ -1,7 +1,8 @@
-//! Step 7: what a deployment needs beside the tarball.
+//! Step 7: tells Ironic how to install a published image on a node.
 
 pub mod http;
 mod iso;
+pub mod kickstart;
 mod magic;
 pub mod pieces;
 mod release;

@@ -3,6 +3,9 @@
 //! Tarballs are written as nameless files (O_TMPFILE) where the file system has them, so that a killed build leaves
 //! nothing. At the end they get their names by rename, checksums follow, and the manifest, the commit point, comes last.
 
+mod entries;
+mod publish;
+
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat};
@@ -16,6 +19,8 @@ use std::path::{Path, PathBuf};
 use crate::archive::{Format, Packed};
 use crate::artifact::Tarball;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::registry::{Entry, References, Registry, Set, manifest};
+use crate::report::Report;
 
 /// The names that an artifact's files get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -342,14 +347,54 @@ impl Staged {
             tarballs.iter().map(|t| (format!("{latest}.{}", t.format.extension()), t.file.clone())).collect();
         links.push((format!("{latest}.json"), format!("{}.json", self.names.stem)));
         for (name, points_to) in links {
-            let hidden = hidden_name(&self.folder, &name);
-            let _ = std::fs::remove_file(&hidden);
-            std::os::unix::fs::symlink(&points_to, &hidden)
-                .and_then(|()| std::fs::rename(&hidden, self.folder.join(&name)))
-                .with_context(|| format!("linking {name} in {}", self.folder.display()))?;
+            link(&self.folder, &name, &points_to)?;
         }
         Ok(())
     }
+}
+
+impl Registry for Directory {
+    fn describe(&self) -> String {
+        format!("dir:{}", self.path.display())
+    }
+
+    fn publish(&self, set: &Set, report: &Report) -> Result<References> {
+        publish::publish(self, set, report)
+    }
+
+    fn list(&self) -> Result<Vec<Entry>> {
+        entries::list(self)
+    }
+
+    fn remove(&self, entry: &Entry) -> Result<Vec<String>> {
+        entries::remove(self, entry)
+    }
+}
+
+/// Writes into a manifest beside its tarball where the set was published.
+///
+/// # Errors
+/// When it cannot be read or replaced; it is as it was then.
+pub fn record(manifest: &Path, references: &References) -> Result<()> {
+    let doing = || format!("writing the references into {}", manifest.display());
+    let text = std::fs::read_to_string(manifest).with_context(doing)?;
+    let real = manifest.canonicalize().with_context(doing)?;
+    let folder = real.parent().unwrap_or(Path::new("/"));
+    let name = real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let text = manifest::with(&text, references).with_context(doing)?;
+    let mut pending = Pending::with_content(folder, &name, text.as_bytes())?;
+    pending.settle()?;
+    pending.appear()?;
+    sync_folder(folder)
+}
+
+/// Makes or replaces a link in the folder.
+fn link(folder: &Path, name: &str, points_to: &str) -> Result<()> {
+    let hidden = hidden_name(folder, name);
+    let _ = std::fs::remove_file(&hidden);
+    std::os::unix::fs::symlink(points_to, &hidden)
+        .and_then(|()| std::fs::rename(&hidden, folder.join(name)))
+        .with_context(|| format!("linking {name} in {}", folder.display()))
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod address;
 mod directory;
+pub mod manifest;
 mod piece;
 mod references;
 mod set;
@@ -13,7 +14,7 @@ use crate::error::Result;
 use crate::report::Report;
 
 pub use address::Address;
-pub use directory::{Directory, Names, Staged};
+pub use directory::{Directory, Names, Staged, record};
 pub use piece::{Piece, Role};
 pub use references::{Entry, Kind, Made, Reference, References, State};
 pub use set::{OsTarball, Set};

@@ -14,7 +14,7 @@ use crate::artifact;
 use crate::error::{ExitCode, Failure, Result};
 
 /// Suffixes that Ironic and Anaconda both know, the longest first; see `disk_file_extension` of Ironic's `pxe_utils.py`.
-const EXTENSIONS: [&str; 7] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"];
+pub(super) const EXTENSIONS: [&str; 7] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"];
 /// No manifest is larger.
 const LARGEST_MANIFEST: u64 = 256 << 20;
 
