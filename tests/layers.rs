@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
@@ -14,9 +14,10 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("finish", &["error", "recipe", "sandbox"]),
     ("archive", &["error"]),
     ("artifact", &["archive", "packages", "report", "sandbox"]),
+    ("calendar", &[]),
     ("treeinfo", &[]),
     ("web", &["error", "process"]),
-    ("registry", &["error", "report", "process", "archive", "artifact", "treeinfo", "web"]),
+    ("registry", &["error", "report", "process", "archive", "artifact", "calendar", "treeinfo", "web"]),
     ("deploy", &["error", "report", "process", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("workdir", &["error", "report", "sandbox"]),
     ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),

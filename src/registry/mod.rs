@@ -6,6 +6,7 @@
 mod address;
 mod directory;
 pub mod manifest;
+pub mod oci;
 mod piece;
 mod references;
 mod set;
@@ -15,6 +16,7 @@ use crate::report::Report;
 
 pub use address::Address;
 pub use directory::{Directory, Names, Staged, record};
+pub use oci::Oci;
 pub use piece::{Piece, Role};
 pub use references::{Entry, Kind, Made, Reference, References, State};
 pub use set::{OsTarball, Set};
