@@ -1,3 +1,4 @@
 //! Step 7: tells Ironic how to install a published image on a node.
 
+pub mod instance_info;
 pub mod kickstart;
