@@ -1,4 +1,6 @@
 //! Step 7: tells Ironic how to install a published image on a node.
 
+pub mod api;
 pub mod instance_info;
+pub mod ironic;
 pub mod kickstart;
