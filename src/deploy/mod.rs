@@ -4,3 +4,5 @@ pub mod api;
 pub mod instance_info;
 pub mod ironic;
 pub mod kickstart;
+pub mod preflight;
+pub mod sniff;
