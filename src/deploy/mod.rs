@@ -1,8 +1,16 @@
 //! Step 7: tells Ironic how to install a published image on a node.
 
 pub mod api;
+pub mod http;
 pub mod instance_info;
 pub mod ironic;
+mod iso;
 pub mod kickstart;
+mod magic;
+pub mod pieces;
 pub mod preflight;
-pub mod sniff;
+mod release;
+mod store;
+mod tree;
+
+pub use release::ImageRelease;

@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::api::{Anyone, Service, refusal};
 use super::instance_info::{Image, Mode, is_uuid};
 use super::kickstart::Template;
-use super::sniff::{self, Content, Part};
+use super::magic::{self, Verdict};
 use crate::error::{ExitCode, Failure, Result};
+use crate::registry::Role;
 
 /// Suffixes that both Ironic (`disk_file_extension`) and Anaconda know; with the dot, in lower case.
 const EXTENSIONS: [&str; 7] = [".tar", ".tgz", ".tar.gz", ".tbz", ".tar.bz2", ".txz", ".tar.xz"];
@@ -131,9 +132,9 @@ pub fn check_glance(glance: &Service<'_>, body: &Value, conductor: &ConductorPro
         remarks.push(Remark::error(text, format!("openstack image unset --property img_type {id}")));
     }
     let parts = [
-        (Part::Kernel, "kernel_id", &image.kernel),
-        (Part::Ramdisk, "ramdisk_id", &image.ramdisk),
-        (Part::Stage2, "stage2_id", &image.stage2),
+        (Role::Kernel, "kernel_id", &image.kernel),
+        (Role::Ramdisk, "ramdisk_id", &image.ramdisk),
+        (Role::Stage2, "stage2_id", &image.stage2),
     ];
     for (part, property, reference) in parts {
         match reference {
@@ -148,7 +149,7 @@ pub fn check_glance(glance: &Service<'_>, body: &Value, conductor: &ConductorPro
             ),
             publish,
         )),
-        Some(reference) => check_piece(Some(glance), Part::Kickstart, reference, conductor, &mut remarks)?,
+        Some(reference) => check_piece(Some(glance), Role::Kickstart, reference, conductor, &mut remarks)?,
     }
     Ok(remarks)
 }
@@ -160,10 +161,10 @@ pub fn check_glance(glance: &Service<'_>, body: &Value, conductor: &ConductorPro
 pub fn check_pieces(glance: Option<&Service<'_>>, image: &Image, conductor: &ConductorProject) -> Result<Vec<Remark>> {
     let mut remarks = Vec::new();
     let parts = [
-        (Part::Kernel, &image.kernel),
-        (Part::Ramdisk, &image.ramdisk),
-        (Part::Stage2, &image.stage2),
-        (Part::Kickstart, &image.kickstart),
+        (Role::Kernel, &image.kernel),
+        (Role::Ramdisk, &image.ramdisk),
+        (Role::Stage2, &image.stage2),
+        (Role::Kickstart, &image.kickstart),
     ];
     for (part, reference) in parts {
         if let Some(reference) = reference {
@@ -181,7 +182,7 @@ pub fn check_pieces(glance: Option<&Service<'_>>, image: &Image, conductor: &Con
 
 fn check_piece(
     glance: Option<&Service<'_>>,
-    part: Part,
+    part: Role,
     reference: &str,
     conductor: &ConductorProject,
     remarks: &mut Vec<Remark>,
@@ -228,23 +229,26 @@ fn check_piece(
             return Ok(());
         }
     };
-    let content = sniff::content(bytes.get(..2048).unwrap_or(&bytes));
-    if !part.fits(content) {
-        remarks.push(Remark::error(
-            format!("{about} is {content}"),
-            match content {
-                Content::Page => "the URL leads to a page, not to the file".to_owned(),
-                _ => "kernel, ramdisk and stage2 may be mixed up: vmlinuz, initrd.img, install.img in this order".to_owned(),
-            },
-        ));
-    } else if part == Part::Kickstart {
+    if part == Role::Kickstart {
         check_template(&bytes, &about, remarks);
+        return Ok(());
+    }
+    match magic::judge(part, &bytes, None) {
+        Verdict::Fits => {}
+        Verdict::Unknown => remarks.push(Remark::warning(
+            format!("{about} does not look like one"),
+            "does the reference lead to the file itself, and not to a page about it?",
+        )),
+        Verdict::Wrong(wrong) => remarks.push(Remark::error(
+            format!("{about} cannot be it: {wrong}"),
+            "are kernel, ramdisk and stage2 in the right order? images/pxeboot/vmlinuz, images/pxeboot/initrd.img, images/install.img",
+        )),
     }
     Ok(())
 }
 
-fn wanted(part: Part) -> u64 {
-    if part == Part::Kickstart { LONGEST_TEMPLATE } else { sniff::ENOUGH }
+fn wanted(part: Role) -> u64 {
+    if part == Role::Kickstart { LONGEST_TEMPLATE } else { magic::ENOUGH }
 }
 
 fn check_template(bytes: &[u8], about: &str, remarks: &mut Vec<Remark>) {
