@@ -34,6 +34,8 @@ pub mod deploy;
 pub mod boot;
 
 pub mod artifact;
+pub mod calendar;
+pub mod cloud;
 pub mod error;
 pub mod process;
 pub mod report;
