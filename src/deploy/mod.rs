@@ -1,6 +1,5 @@
 //! Step 7: tells Ironic how to install a published image on a node.
 
-pub mod api;
 pub mod http;
 pub mod instance_info;
 pub mod ironic;

@@ -2,16 +2,20 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use std::io::Read;
 
-use super::api::{Anyone, Service, refusal};
 use super::instance_info::{Image, Mode, is_uuid};
 use super::kickstart::Template;
 use super::magic::{self, Verdict};
-use crate::error::{ExitCode, Failure, Result};
+use crate::cloud::{Answer, Call, Session};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::registry::Role;
+use crate::web::{self, Redirects};
 
 /// Suffixes that both Ironic (`disk_file_extension`) and Anaconda know; with the dot, in lower case.
 const EXTENSIONS: [&str; 7] = [".tar", ".tgz", ".tar.gz", ".tbz", ".tar.bz2", ".txz", ".tar.xz"];
+/// The service's type in the catalogue.
+const IMAGE: &str = "image";
 /// A kickstart template is a few kB.
 const LONGEST_TEMPLATE: u64 = 1 << 20;
 
@@ -59,28 +63,34 @@ pub struct ConductorProject {
 ///
 /// # Errors
 /// When there is none, or Glance refuses.
-pub fn find_image(glance: &Service<'_>, name: &str) -> Result<Value> {
+pub fn find_image(glance: &Session, name: &str) -> Result<Value> {
     let missing = |what: String| {
         Failure::new(ExitCode::Registry, what)
             .hint("`osimg images` and `openstack image list` show what this project may see; publish it: osimg publish TARBALL --registry glance:CLOUD")
     };
+    let doing = "looking for the image";
     if is_uuid(name) {
-        return match glance.get(&format!("/v2/images/{name}")) {
-            Ok(answer) => Ok(answer.body),
-            Err(error) if refusal(&error).is_some_and(|r| r.status == 404) => {
-                Err(missing(format!("looking for the image {name}: Glance knows none that this project may see")).into())
-            }
-            Err(error) => Err(error),
+        return match image(glance, name)? {
+            Some(body) => Ok(body),
+            None => Err(missing(format!("{doing} {name}: Glance knows none that {} may see", glance.who())).into()),
         };
     }
     let query: String = name
         .bytes()
         .map(|b| if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
         .collect();
-    let answer = glance.get(&format!("/v2/images?name={query}&status=active&sort=created_at:desc&limit=2"))?;
-    answer.body["images"].get(0).cloned().ok_or_else(|| {
-        missing(format!("looking for an image named {}: Glance has no active one that this project may see", name.escape_debug())).into()
+    let call = Call::get(format!("/v2/images?name={query}&status=active&sort=created_at:desc&limit=1"));
+    let found = glance.call(IMAGE, &call)?.expect(&[200], doing)?.json(doing)?;
+    found["images"].get(0).cloned().ok_or_else(|| {
+        missing(format!("{doing} '{}': Glance has no active one of that name that {} may see", name.escape_debug(), glance.who())).into()
     })
+}
+
+/// An image by its UUID; none when it is not there for us.
+fn image(glance: &Session, id: &str) -> Result<Option<Value>> {
+    let doing = "looking for the image";
+    let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{id}")))?;
+    if answer.status == 404 { Ok(None) } else { answer.expect(&[200], doing)?.json(doing).map(Some) }
 }
 
 /// An image of Glance's JSON with what its properties name.
@@ -102,7 +112,7 @@ pub fn image_of_glance(body: &Value) -> Image {
 ///
 /// # Errors
 /// When Glance cannot be reached.
-pub fn check_glance(glance: &Service<'_>, body: &Value, conductor: &ConductorProject) -> Result<Vec<Remark>> {
+pub fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject) -> Result<Vec<Remark>> {
     let mut remarks = Vec::new();
     let publish = "publish the set with osimg: osimg publish TARBALL --registry glance:CLOUD --kernel … --ramdisk … --stage2 …";
     let image = image_of_glance(body);
@@ -158,7 +168,7 @@ pub fn check_glance(glance: &Service<'_>, body: &Value, conductor: &ConductorPro
 ///
 /// # Errors
 /// When the look itself fails for a reason that is not the piece's.
-pub fn check_pieces(glance: Option<&Service<'_>>, image: &Image, conductor: &ConductorProject) -> Result<Vec<Remark>> {
+pub fn check_pieces(glance: Option<&Session>, image: &Image, conductor: &ConductorProject) -> Result<Vec<Remark>> {
     let mut remarks = Vec::new();
     let parts = [
         (Role::Kernel, &image.kernel),
@@ -181,7 +191,7 @@ pub fn check_pieces(glance: Option<&Service<'_>>, image: &Image, conductor: &Con
 }
 
 fn check_piece(
-    glance: Option<&Service<'_>>,
+    glance: Option<&Session>,
     part: Role,
     reference: &str,
     conductor: &ConductorProject,
@@ -191,14 +201,10 @@ fn check_piece(
     let (bytes, about) = if is_uuid(uuid) {
         let Some(glance) = glance else { return Ok(()) };
         let about = format!("the {part} {uuid}");
-        let body = match glance.get(&format!("/v2/images/{uuid}")) {
-            Ok(answer) => answer.body,
-            Err(error) if refusal(&error).is_some_and(|r| r.status == 404) => {
-                let text = format!("{about} is not in Glance, or this project may not see it");
-                remarks.push(Remark::error(text, "publish the set again, or have it shared"));
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        let Some(body) = image(glance, uuid)? else {
+            let text = format!("{about} is not in Glance, or {} may not see it", glance.who());
+            remarks.push(Remark::error(text, "publish the set again, or have it shared"));
+            return Ok(());
         };
         check_visible(glance, &body, &about, conductor, remarks)?;
         if body["status"] != "active" {
@@ -208,24 +214,24 @@ fn check_piece(
             ));
             return Ok(());
         }
-        (glance.first_bytes(&format!("/v2/images/{uuid}/file"), wanted(part)), about)
+        let range = format!("bytes=0-{}", wanted(part) - 1);
+        let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{uuid}/file")).header("range", range))?;
+        // Who may not download may still deploy.
+        if answer.status == 403 {
+            return Ok(());
+        }
+        (answer.expect(&[200, 206], "reading its first bytes").map(Answer::into_body), about)
     } else if reference.starts_with("http://") || reference.starts_with("https://") {
-        let agent = crate::web::agent(None, crate::web::Redirects::Follow)?;
-        let about = format!("the {part} {reference}");
-        (Service::new("the web server", &agent, reference, &Anyone).first_bytes("", wanted(part)), about)
+        (first_bytes(reference, wanted(part)), format!("the {part} {reference}"))
     } else {
         // oci:// and file:// are the conductor's to read.
         return Ok(());
     };
     let bytes = match bytes {
         Ok(bytes) => bytes,
-        // Who may not download may still deploy.
-        Err(error) if refusal(&error).is_some_and(|r| r.status == 403) => return Ok(()),
         Err(error) => {
-            remarks.push(Remark::error(
-                format!("{about} cannot be read: {}", cause(&error)),
-                "the conductor could not read it either; put it there, or name another",
-            ));
+            let text = format!("{about} cannot be read: {}", cause(&error));
+            remarks.push(Remark::error(text, "the conductor could not read it either: put it there, or name another"));
             return Ok(());
         }
     };
@@ -245,6 +251,20 @@ fn check_piece(
         )),
     }
     Ok(())
+}
+
+/// The first bytes of what a web server has; it need not know of ranges.
+fn first_bytes(url: &str, count: u64) -> Result<Vec<u8>> {
+    let agent = web::agent(None, Redirects::Follow)?;
+    let doing = "reading its first bytes";
+    let range = format!("bytes=0-{}", count - 1);
+    let answer = agent.get(url).header("range", range).header("accept-encoding", "identity").call().map_err(|e| web::failed(doing, &e))?;
+    if !answer.status().is_success() {
+        return Err(Failure::new(ExitCode::Registry, format!("the server answers {}", answer.status())).into());
+    }
+    let mut bytes = Vec::new();
+    answer.into_body().into_reader().take(count).read_to_end(&mut bytes).or_fail(ExitCode::Repository, doing)?;
+    Ok(bytes)
 }
 
 fn wanted(part: Role) -> u64 {
@@ -267,18 +287,20 @@ fn check_template(bytes: &[u8], about: &str, remarks: &mut Vec<Remark>) {
 
 /// Ironic takes an image that is public or community, owned by the conductor's project, or shared with it. An admin's deployment
 /// begins with others too, and fails at its end.
-fn check_visible(glance: &Service<'_>, body: &Value, about: &str, conductor: &ConductorProject, remarks: &mut Vec<Remark>) -> Result<()> {
+fn check_visible(glance: &Session, body: &Value, about: &str, conductor: &ConductorProject, remarks: &mut Vec<Remark>) -> Result<()> {
     let text = |key: &str| body[key].as_str().unwrap_or_default();
     let project = &conductor.name;
     match text("visibility") {
         "public" | "community" => {}
         _ if conductor.id.as_deref() == Some(text("owner")) => {}
         "shared" => {
-            let members = match glance.get(&format!("/v2/images/{}/members", text("id"))) {
-                Ok(answer) => answer.body["members"].as_array().cloned().unwrap_or_default(),
-                Err(error) if refusal(&error).is_some_and(|r| matches!(r.status, 403 | 404)) => return Ok(()),
-                Err(error) => return Err(error),
-            };
+            let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{}/members", text("id"))))?;
+            // Only the owner sees the members.
+            if answer.is(&[403, 404]) {
+                return Ok(());
+            }
+            let doing = "looking at whom an image is shared with";
+            let members = answer.expect(&[200], doing)?.json(doing)?["members"].as_array().cloned().unwrap_or_default();
             let shared = |id: &str| members.iter().any(|member| member["member_id"] == id);
             let cure = format!("openstack image add project {} {project}, or openstack image set --community {}", text("id"), text("id"));
             match &conductor.id {

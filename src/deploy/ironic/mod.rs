@@ -7,10 +7,9 @@ mod node;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use ureq::{Agent, http};
 
-use super::api::{Access, Answer, ApiError, Service, refusal};
 use super::instance_info::{NodeSettings, OWNED};
+use crate::cloud::{Answer, Call, Session};
 use crate::error::{ExitCode, Failure, Result};
 use crate::web;
 
@@ -22,11 +21,13 @@ pub use node::Node;
 const MICROVERSION: (u32, u32) = (1, 72);
 /// How long a node that is locked is waited for.
 const LOCKED_FOR: Duration = Duration::from_secs(60);
+/// The service's type in the catalogue.
+const BAREMETAL: &str = "baremetal";
 
 /// An Ironic.
 #[derive(Debug)]
 pub struct Ironic<'a> {
-    service: Service<'a>,
+    session: &'a Session,
     newest: (u32, u32),
 }
 
@@ -51,33 +52,31 @@ pub struct Change {
 }
 
 impl<'a> Ironic<'a> {
-    /// Opens the Ironic at `url`.
+    /// Opens the cloud's Ironic.
     ///
     /// # Errors
     /// When it does not answer, is none, or is too old for the anaconda interface.
-    pub fn open(agent: &'a Agent, url: &str, access: &'a dyn Access) -> Result<Self> {
-        // Endpoints are written with and without the version.
-        let url = url.trim_end_matches('/').trim_end_matches("/v1");
-        let root = Service::new("Ironic", agent, url, access).get("/")?;
-        let newest = root.body["versions"]
+    pub fn open(session: &'a Session) -> Result<Self> {
+        let url = session.endpoint(BAREMETAL)?;
+        let doing = format!("asking {url} for its versions");
+        let root = session.call(BAREMETAL, &Call::get("/"))?.expect(&[200, 300], &doing)?.json(&doing)?;
+        let newest = root["versions"]
             .as_array()
             .into_iter()
             .flatten()
-            .chain(std::iter::once(&root.body["default_version"]))
+            .chain(std::iter::once(&root["default_version"]))
             .find_map(|version| parse_version(version["version"].as_str()?));
         let Some(newest) = newest else {
-            return Err(Failure::new(ExitCode::Registry, format!("asking {url} for its versions: this is no Ironic"))
+            return Err(Failure::new(ExitCode::Registry, format!("{doing}: this is no Ironic"))
                 .hint("look at the baremetal endpoint in Keystone's catalogue, or at baremetal_endpoint_override in clouds.yaml")
                 .into());
         };
         if newest < MICROVERSION {
-            let text = format!("asking {url} for its versions: its newest is {}.{}", newest.0, newest.1);
+            let text = format!("{doing}: its newest is {}.{}", newest.0, newest.1);
             let hint = format!("the anaconda deploy interface needs {}.{} (Xena) or later: upgrade Ironic", MICROVERSION.0, MICROVERSION.1);
             return Err(Failure::new(ExitCode::Registry, text).hint(hint).into());
         }
-        let version = format!("{}.{}", MICROVERSION.0, MICROVERSION.1);
-        let service = Service::new("Ironic", agent, &format!("{url}/v1"), access).header("x-openstack-ironic-api-version", version);
-        Ok(Self { service, newest })
+        Ok(Self { session, newest })
     }
 
     /// The newest microversion that it has.
@@ -86,18 +85,16 @@ impl<'a> Ironic<'a> {
         format!("{}.{}", self.newest.0, self.newest.1)
     }
 
-    /// Where it is.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        self.service.url()
-    }
-
-    /// Any resource, for reading.
+    /// Any resource, for reading; none when Ironic says that the caller may not see it or that there is none.
     ///
     /// # Errors
-    /// When Ironic refuses or cannot be reached.
-    pub fn read(&self, path: &str) -> Result<Value> {
-        self.service.get(path).map(|answer| answer.body)
+    /// When Ironic fails otherwise or cannot be reached.
+    pub fn read(&self, path: &str, doing: &str) -> Result<Option<Value>> {
+        let answer = self.call(Call::get(path))?;
+        if answer.is(&[401, 403, 404]) {
+            return Ok(None);
+        }
+        answer.expect(&[200], doing)?.json(doing).map(Some)
     }
 
     /// A node by its name or UUID.
@@ -105,8 +102,9 @@ impl<'a> Ironic<'a> {
     /// # Errors
     /// When there is none that the caller may see.
     pub fn node(&self, name: &str) -> Result<Node> {
-        let answer = self.service.get(&format!("/nodes/{}", segment(name)));
-        let body = answer.map_err(|error| self.about(name, "looking up", error))?.body;
+        let doing = "looking up";
+        let answer = self.call(Call::get(format!("/v1/nodes/{}", segment(name))))?;
+        let body = self.about(name, doing, answer)?.json(doing)?;
         Node::of_json(&body)
             .ok_or_else(|| Failure::new(ExitCode::Registry, format!("looking up the node {name}: Ironic's answer is no node")).into())
     }
@@ -142,9 +140,9 @@ impl<'a> Ironic<'a> {
             change.removed.push(format!("instance_info/{key}"));
         }
         if !patch.is_empty() {
-            let path = format!("/nodes/{}", node.uuid);
-            self.while_locked(|| self.service.send(http::Method::PATCH, &path, &json!(patch)))
-                .map_err(|error| self.about(&node.title(), "setting up", error))?;
+            let call = Call::json("PATCH", format!("/v1/nodes/{}", node.uuid), &json!(patch));
+            let answer = self.while_locked(&call)?;
+            self.about(&node.title(), "setting up", answer)?;
         }
         Ok(change)
     }
@@ -154,11 +152,8 @@ impl<'a> Ironic<'a> {
     /// # Errors
     /// When Ironic refuses.
     pub fn validate(&self, node: &Node) -> Result<Vec<Verdict>> {
-        let body = self
-            .service
-            .get(&format!("/nodes/{}/validate", node.uuid))
-            .map_err(|error| self.about(&node.title(), "validating", error))?
-            .body;
+        let answer = self.call(Call::get(format!("/v1/nodes/{}/validate", node.uuid)))?;
+        let body = self.about(&node.title(), "validating", answer)?.json("validating the node")?;
         let answers: BTreeMap<String, Value> = serde_json::from_value(body).unwrap_or_default();
         // Only these decide over a deployment; a console that is not set up does not.
         let deciding = ["boot", "deploy", "management", "network", "power", "storage"];
@@ -182,48 +177,67 @@ impl<'a> Ironic<'a> {
         if let (Some(drive), Some(fields)) = (config_drive, body.as_object_mut()) {
             fields.insert("configdrive".into(), drive.clone());
         }
-        let path = format!("/nodes/{}/states/provision", node.uuid);
-        self.while_locked(|| self.service.send(http::Method::PUT, &path, &body))
-            .map(|_| ())
-            .map_err(|error| self.about(&node.title(), "starting the deployment of", error))
+        let call = Call::json("PUT", format!("/v1/nodes/{}/states/provision", node.uuid), &body);
+        let answer = self.while_locked(&call)?;
+        self.about(&node.title(), "starting the deployment of", answer).map(|_| ())
+    }
+
+    fn call(&self, call: Call) -> Result<Answer> {
+        let version = format!("{}.{}", MICROVERSION.0, MICROVERSION.1);
+        self.session.call(BAREMETAL, &call.header("x-openstack-ironic-api-version", version))
     }
 
     /// Calls again while the conductor has the node locked.
-    fn while_locked(&self, call: impl Fn() -> Result<Answer>) -> Result<Answer> {
+    fn while_locked(&self, call: &Call) -> Result<Answer> {
         let began = Instant::now();
         let mut wait = Duration::from_millis(200);
         loop {
-            match call() {
-                Err(error) if refusal(&error).is_some_and(locked) && began.elapsed() < LOCKED_FOR => web::pause(wait)?,
-                outcome => return outcome,
+            let answer = self.call(call.clone())?;
+            if !locked(&answer) || began.elapsed() >= LOCKED_FOR {
+                return Ok(answer);
             }
+            web::pause(wait)?;
             wait = (wait * 2).min(Duration::from_secs(5));
         }
     }
 
-    /// An error of a call about a node as a person understands it.
-    fn about(&self, node: &str, doing: &str, error: anyhow::Error) -> anyhow::Error {
-        let Some(refusal) = refusal(&error).cloned() else { return error };
-        let failure = Failure::new(ExitCode::Registry, format!("{doing} the node {}", node.escape_debug()));
-        let failure = match refusal.status {
-            404 => failure.hint(
-                "`baremetal node list` shows the nodes that you may see; a project sees those that it owns or leases (baremetal node set NODE --owner PROJECT_ID)",
+    /// A refusal to do something about a node as a person understands it.
+    fn about(&self, node: &str, doing: &str, answer: Answer) -> Result<Answer> {
+        if answer.is(&[200, 202, 204]) {
+            return Ok(answer);
+        }
+        let node = node.escape_debug().to_string();
+        let doing = format!("{doing} the node {node}");
+        let said = answer.message();
+        let hint = match answer.status {
+            404 => format!(
+                "`baremetal node list` shows the nodes that {} may see: those of which the project is owner or lessee \
+                 (baremetal node set NODE --owner PROJECT_ID), and an admin all",
+                self.session.who()
             ),
-            401 | 403 => failure.hint("it takes a role: member of the project that owns the node, or admin (openstack role assignment list --names)"),
-            409 if locked(&refusal) => {
-                failure.hint(format!("the conductor is at work on it: look at `baremetal node show {node}` (reservation) and try again"))
+            403 => format!(
+                "it takes the role member in the project that owns the node, or admin; this was {} \
+                 (baremetal node set NODE --owner PROJECT_ID)",
+                self.session.who()
+            ),
+            409 if locked(&answer) => {
+                format!(
+                    "the conductor has been at work on it for {} s: see `baremetal node show {node}` (reservation)",
+                    LOCKED_FOR.as_secs()
+                )
             }
-            _ => match explain(&refusal.message, node) {
-                Some(explanation) => failure.hint(explanation.to_string()),
-                None => failure,
+            _ => match explain(&said, &node) {
+                Some(explanation) => explanation.to_string(),
+                None => return Err(answer.refusal(&doing)),
             },
         };
-        failure.because(refusal).into()
+        let request = answer.header("x-openstack-request-id").map(|id| format!(" (request {id})")).unwrap_or_default();
+        Err(Failure::new(ExitCode::Registry, format!("{doing}: Ironic answered {}: {said}{request}", answer.status)).hint(hint).into())
     }
 }
 
-fn locked(refusal: &ApiError) -> bool {
-    refusal.status == 409 && refusal.message.contains("is locked by host")
+fn locked(answer: &Answer) -> bool {
+    answer.status == 409 && answer.message().contains("is locked by host")
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {
