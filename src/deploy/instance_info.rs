@@ -36,7 +36,7 @@ pub const OWNED: [&str; 17] = [
 const SUFFIXES: [&str; 7] = [".tar", ".tgz", ".tar.gz", ".tbz", ".tar.bz2", ".txz", ".tar.xz"];
 
 /// Where Ironic gets the image from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// From Glance, with the boot pieces and the template named by the image's properties.

@@ -1,5 +1,6 @@
 //! Step 7: tells Ironic how to install a published image on a node.
 
+pub mod find;
 pub mod http;
 pub mod instance_info;
 pub mod ironic;
@@ -9,6 +10,7 @@ mod magic;
 pub mod pieces;
 pub mod preflight;
 mod release;
+pub mod rollout;
 mod store;
 mod tree;
 

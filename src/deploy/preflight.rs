@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 use std::io::Read;
+use std::path::Path;
 
 use super::instance_info::{Image, Mode, is_uuid};
 use super::kickstart::Template;
@@ -57,6 +58,42 @@ pub struct ConductorProject {
     pub name: String,
     /// Its id; only an admin can look it up.
     pub id: Option<String>,
+}
+
+impl ConductorProject {
+    /// Looks the project up by its name; an id is taken as it is.
+    ///
+    /// # Errors
+    /// When Keystone knows none of that name, or cannot be reached.
+    pub fn find(session: &Session, name: &str) -> Result<Self> {
+        let known = |id: Option<String>| Self { name: name.to_owned(), id };
+        // Without Keystone there are no projects.
+        if session.project().is_none() && session.is_admin() {
+            return Ok(known(None));
+        }
+        if name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(known(Some(name.to_owned())));
+        }
+        let doing = format!("looking for the conductor's project '{}'", name.escape_debug());
+        let query: String = name
+            .bytes()
+            .map(|b| if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .collect();
+        let answer = session.call("identity", &Call::get(format!("/v3/projects?name={query}")))?;
+        // Only an admin may ask.
+        if answer.is(&[401, 403]) {
+            return Ok(known(None));
+        }
+        match answer.expect(&[200], &doing)?.json(&doing)?["projects"].as_array().map(Vec::as_slice) {
+            Some([project]) => Ok(known(project["id"].as_str().map(str::to_owned))),
+            Some([]) | None => Err(Failure::new(ExitCode::Registry, format!("{doing}: there is none of that name"))
+                .hint("it is the project_name under [glance] in the conductor's ironic.conf: --conductor-project NAME")
+                .into()),
+            Some(_) => Err(Failure::new(ExitCode::Registry, format!("{doing}: there are several of that name"))
+                .hint("give its id: --conductor-project ID")
+                .into()),
+        }
+    }
 }
 
 /// An image in Glance by its UUID, or the newest one of a name, with the pieces that its properties name.
@@ -149,7 +186,7 @@ pub fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject
     for (part, property, reference) in parts {
         match reference {
             None => remarks.push(Remark::error(format!("{about} has no property {property}"), publish)),
-            Some(reference) => check_piece(Some(glance), part, reference, conductor, &mut remarks)?,
+            Some(reference) => check_piece(Some(glance), part, reference, conductor, None, &mut remarks)?,
         }
     }
     match body["ks_template"].as_str() {
@@ -159,7 +196,7 @@ pub fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject
             ),
             publish,
         )),
-        Some(reference) => check_piece(Some(glance), Role::Kickstart, reference, conductor, &mut remarks)?,
+        Some(reference) => check_piece(Some(glance), Role::Kickstart, reference, conductor, None, &mut remarks)?,
     }
     Ok(remarks)
 }
@@ -168,7 +205,7 @@ pub fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject
 ///
 /// # Errors
 /// When the look itself fails for a reason that is not the piece's.
-pub fn check_pieces(glance: Option<&Session>, image: &Image, conductor: &ConductorProject) -> Result<Vec<Remark>> {
+pub fn check_pieces(glance: Option<&Session>, image: &Image, conductor: &ConductorProject, ca: Option<&Path>) -> Result<Vec<Remark>> {
     let mut remarks = Vec::new();
     let parts = [
         (Role::Kernel, &image.kernel),
@@ -178,7 +215,7 @@ pub fn check_pieces(glance: Option<&Session>, image: &Image, conductor: &Conduct
     ];
     for (part, reference) in parts {
         if let Some(reference) = reference {
-            check_piece(glance, part, reference, conductor, &mut remarks)?;
+            check_piece(glance, part, reference, conductor, ca, &mut remarks)?;
         }
     }
     if image.kickstart.is_none() {
@@ -195,6 +232,7 @@ fn check_piece(
     part: Role,
     reference: &str,
     conductor: &ConductorProject,
+    ca: Option<&Path>,
     remarks: &mut Vec<Remark>,
 ) -> Result<()> {
     let uuid = reference.strip_prefix("glance://").unwrap_or(reference);
@@ -222,7 +260,7 @@ fn check_piece(
         }
         (answer.expect(&[200, 206], "reading its first bytes").map(Answer::into_body), about)
     } else if reference.starts_with("http://") || reference.starts_with("https://") {
-        (first_bytes(reference, wanted(part)), format!("the {part} {reference}"))
+        (first_bytes(reference, wanted(part), ca), format!("the {part} {reference}"))
     } else {
         // oci:// and file:// are the conductor's to read.
         return Ok(());
@@ -254,8 +292,8 @@ fn check_piece(
 }
 
 /// The first bytes of what a web server has; it need not know of ranges.
-fn first_bytes(url: &str, count: u64) -> Result<Vec<u8>> {
-    let agent = web::agent(None, Redirects::Follow)?;
+fn first_bytes(url: &str, count: u64, ca: Option<&Path>) -> Result<Vec<u8>> {
+    let agent = web::agent(ca, Redirects::Follow)?;
     let doing = "reading its first bytes";
     let range = format!("bytes=0-{}", count - 1);
     let answer = agent.get(url).header("range", range).header("accept-encoding", "identity").call().map_err(|e| web::failed(doing, &e))?;
