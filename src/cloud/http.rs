@@ -120,7 +120,7 @@ pub struct Upload<'a> {
     /// Bytes that the reader gives.
     pub size: u64,
     /// The bytes.
-    pub body: &'a mut (dyn Read + Send),
+    pub body: &'a mut dyn Read,
 }
 
 impl std::fmt::Debug for Upload<'_> {
