@@ -35,6 +35,7 @@ pub mod boot;
 
 pub mod artifact;
 pub mod calendar;
+pub mod cloud;
 pub mod error;
 pub mod process;
 pub mod report;

@@ -4,29 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
+    ("calendar", &[]),
+    ("cloud", &["error", "report", "process", "calendar"]),
     ("recipe", &["error"]),
     ("sandbox", &["error", "process"]),
     ("packages", &["error", "process", "report", "recipe", "sandbox"]),
     ("finish", &["error", "recipe", "sandbox"]),
     ("archive", &["error"]),
     ("artifact", &["archive", "packages", "report", "sandbox"]),
-    ("calendar", &[]),
     ("treeinfo", &[]),
     ("web", &["error", "process"]),
-    ("registry", &["error", "report", "process", "archive", "artifact", "calendar", "treeinfo", "web"]),
-    ("deploy", &["error", "report", "process", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
+    ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
+    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("workdir", &["error", "report", "sandbox"]),
-    ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),
+    (
+        "build",
+        &[
+            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir",
+            "calendar",
+        ],
+    ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
     (
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "deploy", "treeinfo", "web",
+            "boot", "deploy", "treeinfo", "web", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),

@@ -65,33 +65,48 @@ fn magic(bytes: &[u8]) -> Magic {
     }
 }
 
+/// How many first bytes tell all that can be told.
+pub(super) const ENOUGH: u64 = 0x8006;
+
+/// Whether a file that begins with `bytes` can be what it is said to be, on a machine of `arch`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It can.
+    Fits,
+    /// Nobody knows.
+    Unknown,
+    /// It is something else.
+    Wrong(String),
+}
+
+pub(super) fn judge(role: Role, bytes: &[u8], arch: Option<&str>) -> Verdict {
+    match (role, magic(bytes)) {
+        (Role::Kernel, Magic::Kernel(Some(made_for))) => match arch {
+            Some(arch) if arch != made_for => Verdict::Wrong(format!("it is a kernel for {made_for}, the image is for {arch}")),
+            _ => Verdict::Fits,
+        },
+        (Role::Kernel, Magic::Kernel(None))
+        | (Role::Ramdisk, Magic::Compressed | Magic::Cpio)
+        | (Role::Stage2, Magic::FileSystem)
+        | (Role::Kickstart | Role::Tarball, _) => Verdict::Fits,
+        // Kernels for x86 carry their own decompressor; other machines' may be plain gzip.
+        (Role::Kernel, Magic::Compressed) if arch != Some("x86_64") => Verdict::Fits,
+        (_, Magic::Unknown) => Verdict::Unknown,
+        (_, other) => Verdict::Wrong(format!("it is {}", other.word())),
+    }
+}
+
 /// Checks that a piece can be what it is said to be, on a machine of `arch`; returns what the person should know when that cannot be told.
 ///
 /// # Errors
 /// When it is something else.
 pub(super) fn check(role: Role, piece: &Piece, arch: Option<&str>) -> Result<Option<String>> {
     let mut bytes = Vec::new();
-    piece.open()?.take(0x8006).read_to_end(&mut bytes).or_fail(ExitCode::Space, format!("reading the {role} {}", piece.path.display()))?;
-    let found = magic(&bytes);
-    let wrong = match (role, found) {
-        (Role::Kernel, Magic::Kernel(Some(made_for))) => match arch {
-            Some(arch) if arch != made_for => Some(format!("it is a kernel for {made_for}, the image is for {arch}")),
-            _ => None,
-        },
-        (Role::Kernel, Magic::Kernel(None))
-        | (Role::Ramdisk, Magic::Compressed | Magic::Cpio)
-        | (Role::Stage2, Magic::FileSystem)
-        | (Role::Kickstart | Role::Tarball, _) => None,
-        // Kernels for x86 carry their own decompressor; other machines' may be plain gzip.
-        (Role::Kernel, Magic::Compressed) if arch != Some("x86_64") => None,
-        (_, Magic::Unknown) => {
-            return Ok(Some(format!("{} does not look like a {role}, nor like anything else", piece.path.display())));
-        }
-        (_, other) => Some(format!("it is {}", other.word())),
-    };
-    match wrong {
-        None => Ok(None),
-        Some(wrong) => Err(Failure::new(ExitCode::Usage, format!("taking {} as the {role}: {wrong}", piece.path.display()))
+    piece.open()?.take(ENOUGH).read_to_end(&mut bytes).or_fail(ExitCode::Space, format!("reading the {role} {}", piece.path.display()))?;
+    match judge(role, &bytes, arch) {
+        Verdict::Fits => Ok(None),
+        Verdict::Unknown => Ok(Some(format!("{} does not look like a {role}, nor like anything else", piece.path.display()))),
+        Verdict::Wrong(wrong) => Err(Failure::new(ExitCode::Usage, format!("taking {} as the {role}: {wrong}", piece.path.display()))
             .hint(
                 "are kernel, ramdisk and stage2 in the right order? images/pxeboot/vmlinuz, images/pxeboot/initrd.img, images/install.img",
             )
@@ -102,7 +117,7 @@ pub(super) fn check(role: Role, piece: &Piece, arch: Option<&str>) -> Result<Opt
 /// The start of `file`, for telling an ISO image from anything else.
 pub(super) fn is_iso(mut file: File) -> bool {
     let mut bytes = Vec::new();
-    file.by_ref().take(0x8006).read_to_end(&mut bytes).is_ok() && magic(&bytes) == Magic::Iso
+    file.by_ref().take(ENOUGH).read_to_end(&mut bytes).is_ok() && magic(&bytes) == Magic::Iso
 }
 
 #[cfg(test)]

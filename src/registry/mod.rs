@@ -5,21 +5,25 @@
 
 mod address;
 mod directory;
+mod glance;
 pub mod manifest;
 pub mod oci;
 mod piece;
 mod references;
 mod set;
+mod wishes;
 
-use crate::error::Result;
+use crate::error::{ExitCode, Failure, Result};
 use crate::report::Report;
 
 pub use address::Address;
 pub use directory::{Directory, Names, Staged, record};
+pub use glance::Glance;
 pub use oci::Oci;
 pub use piece::{Piece, Role};
 pub use references::{Entry, Kind, Made, Reference, References, State};
 pub use set::{OsTarball, Set};
+pub use wishes::{Older, SignatureKey, Visibility, Wishes};
 
 /// A place that keeps images.
 ///
@@ -63,6 +67,18 @@ pub trait Registry: std::fmt::Debug {
             removed.extend(self.remove(&entry)?);
         }
         Ok(removed)
+    }
+}
+
+/// Opens the registry at an address.
+///
+/// # Errors
+/// When it cannot be reached, or refuses.
+pub fn open(address: &Address, wishes: &Wishes, report: &Report) -> Result<Box<dyn Registry>> {
+    match address {
+        Address::Directory(path) => Ok(Box::new(Directory::open(path)?)),
+        Address::Glance(cloud) => Ok(Box::new(Glance::open(cloud.as_deref(), wishes, report)?)),
+        Address::Oci(_) => Err(Failure::new(ExitCode::Usage, format!("opening {address}: OCI registries are to come")).into()),
     }
 }
 

@@ -12,7 +12,7 @@ mod write;
 mod tests;
 
 pub use check::Advice;
-pub use options::{Authority, Disks, Layout, Options, SelinuxMode, Tarball};
+pub use options::{Authority, Options, Tarball};
 
 use crate::error::{ExitCode, Failure, Result};
 

@@ -1,8 +1,8 @@
 //! What a person may say about the installation: disks, boot loader, network, language, keys.
 
-use serde::Serialize;
-
 use crate::archive::Format;
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::recipe::{Disks, InstallSettings, Layout, SelinuxMode};
 
 /// How our template installs. The default erases every disk of the node, as Ironic's own template does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,6 +13,8 @@ pub struct Options {
     pub disks: Disks,
     /// How they are divided.
     pub layout: Layout,
+    /// Kickstart's own lines for disks, in place of `layout`.
+    pub storage: Option<String>,
     /// Further arguments of the installed kernel.
     pub kernel_arguments: Option<String>,
     /// Arguments of kickstart's `network` command, one command each; none leaves the installer's own connection.
@@ -42,52 +44,46 @@ pub struct Tarball {
     pub format: Format,
 }
 
-/// Which disks of the node are erased and used.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Disks {
-    /// All of them.
-    #[default]
-    All,
-    /// The smallest one of at least 8 GiB; the others keep what is on them.
-    Smallest,
-    /// These: kernel names or paths below `/dev`.
-    Named(Vec<String>),
-}
-
-/// How the disks are divided.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Layout {
-    /// As the distribution likes it.
-    #[default]
-    Automatic,
-    /// Partitions.
-    Plain,
-    /// Logical volumes.
-    Lvm,
-    /// Btrfs subvolumes.
-    Btrfs,
-    /// Kickstart's own lines: `part`, `volgroup`, `logvol`, `raid`, `clearpart`.
-    Lines(String),
-}
-
-/// SELinux in the installed system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SelinuxMode {
-    /// It is enforced.
-    #[default]
-    Enforcing,
-    /// It only complains.
-    Permissive,
-    /// It is off.
-    Disabled,
-}
-
 /// Certificates that a node checks Ironic's API against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
     /// PEM.
     pub pem: String,
+}
+
+impl Options {
+    /// What the settings say, for one tarball; reads the authority's file.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn of_settings(settings: &InstallSettings, tarball: Option<Tarball>) -> Result<Self> {
+        let authority = match &settings.authority {
+            None => None,
+            Some(path) => {
+                let doing = format!("reading the authority {}", path.display());
+                let pem = std::fs::read_to_string(path).or_fail(ExitCode::Recipe, doing.clone())?;
+                if !pem.contains("-----BEGIN CERTIFICATE-----") {
+                    return Err(Failure::new(ExitCode::Recipe, format!("{doing}: there is no certificate in it"))
+                        .hint("it must be PEM")
+                        .into());
+                }
+                Some(Authority { pem })
+            }
+        };
+        Ok(Self {
+            tarball,
+            disks: settings.disks.clone(),
+            layout: settings.layout,
+            storage: settings.storage.clone(),
+            kernel_arguments: settings.kernel_arguments.clone(),
+            network: settings.network.clone(),
+            language: settings.language.clone(),
+            keyboard: settings.keyboard.clone(),
+            timezone: settings.timezone.clone(),
+            selinux: settings.selinux,
+            root_keys: settings.root_keys.clone(),
+            authority,
+            packages: settings.packages.clone(),
+        })
+    }
 }

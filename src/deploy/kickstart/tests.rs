@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::archive::Format;
+use crate::recipe::{Disks, Layout, SelinuxMode};
 
 fn tarball(format: Format) -> Tarball {
     Tarball { sha256: "0123456789abcdef".repeat(4), format }
@@ -27,7 +28,8 @@ fn our_template_pleases_our_own_judge_whatever_the_options() {
     let all = Options {
         tarball: Some(tarball(Format::Txz)),
         disks: Disks::Smallest,
-        layout: Layout::Lines("zerombr\nclearpart --all\npart / --fstype=xfs --grow".into()),
+        layout: Layout::Lvm,
+        storage: Some("zerombr\nclearpart --all\npart / --fstype=xfs --grow".into()),
         kernel_arguments: Some("console=ttyS0,115200 crashkernel=256M".into()),
         network: vec!["--bootproto=dhcp --device=link --activate".into()],
         language: Some("de_AT.UTF-8".into()),
@@ -97,8 +99,8 @@ fn options_that_would_break_out_of_their_place_are_refused() {
         Options { root_keys: vec![" ".into()], ..base() },
         Options { disks: Disks::Named(vec!["sda sdb".into()]), ..base() },
         Options { disks: Disks::Named(vec![String::new()]), ..base() },
-        Options { layout: Layout::Lines("part /\nrootpw --plaintext x".into()), ..base() },
-        Options { layout: Layout::Lines("%pre\nid\n%end".into()), ..base() },
+        Options { storage: Some("part /\nrootpw --plaintext x".into()), ..base() },
+        Options { storage: Some("%pre\nid\n%end".into()), ..base() },
         Options { language: Some("en US".into()), ..base() },
         Options { packages: vec!["%end".into()], ..base() },
         Options { authority: Some(Authority { pem: "-----BEGIN PRIVATE KEY-----\nx\n".into() }), ..base() },

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::options::{Disks, Layout, Options, SelinuxMode, Tarball};
+use super::options::{Options, Tarball};
 use crate::error::{ExitCode, Failure, Result};
+use crate::recipe::{Disks, Layout, SelinuxMode};
 
 /// Where the installer keeps the authority of Ironic's API.
 const AUTHORITY: &str = "/tmp/osimg-authority.pem";
@@ -103,15 +104,15 @@ fn commands(options: &Options) -> Result<String> {
             lines.push(format!("ignoredisk --only-use={}", names.join(",")));
         }
     }
-    let autopart = match &options.layout {
+    if let Some(own) = &options.storage {
+        lines.push(storage_lines(own)?);
+        return Ok(lines.join("\n") + "\n");
+    }
+    let autopart = match options.layout {
         Layout::Automatic => "autopart",
         Layout::Plain => "autopart --type=plain",
         Layout::Lvm => "autopart --type=lvm",
         Layout::Btrfs => "autopart --type=btrfs",
-        Layout::Lines(own) => {
-            lines.push(storage_lines(own)?);
-            return Ok(lines.join("\n") + "\n");
-        }
     };
     lines.extend(["zerombr".into(), "clearpart --all --initlabel".into(), autopart.into()]);
     Ok(lines.join("\n") + "\n")

@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use super::{Directory, Pending, link, sync_folder};
 use crate::artifact::Tarball;
+use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::registry::manifest;
 use crate::registry::piece::Role;
@@ -82,7 +83,7 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
                 version: shelf.known.version.clone(),
                 extension,
                 id: tarball.file.clone(),
-                created: rfc3339(shelf.seconds),
+                created: calendar::rfc3339(i64::try_from(shelf.seconds).unwrap_or(0)),
                 size: Some(tarball.bytes),
                 sha512: Some(tarball.sha512.clone()),
                 state: if newest { State::Current } else { State::Older },
@@ -153,33 +154,4 @@ fn relink(directory: &Directory, entry: &Entry) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Seconds since 1970 as RFC 3339 in UTC.
-fn rfc3339(seconds: u64) -> String {
-    let days = i64::try_from(seconds / 86_400).unwrap_or(0);
-    // Howard Hinnant, https://howardhinnant.github.io/date_algorithms.html
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let time = seconds % 86_400;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_date_does() {
-        // date -u -d @951827696 +%FT%TZ
-        assert_eq!(rfc3339(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-    }
 }
