@@ -18,7 +18,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("contents", &["error", "archive"]),
     ("verify", &["error", "report", "finish", "archive", "contents"]),
     ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
-    ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact"]),
+    ("treeinfo", &[]),
+    ("web", &["error", "process"]),
+    ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
+    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("workdir", &["error", "report", "sandbox"]),
     (
         "build",
@@ -32,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "verify", "contents", "cloud", "calendar",
+            "boot", "verify", "contents", "deploy", "treeinfo", "web", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),

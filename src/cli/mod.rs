@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod deploy;
 mod doctor;
 mod overrides;
 mod pack;
@@ -60,6 +61,8 @@ enum Verb {
     Verify(verify::Verify),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
+    /// Tell Ironic to install a published image, or say how
+    Deploy(Box<deploy::Deploy>),
     /// Enter a kept install root in the same sandbox
     Shell(shell::Shell),
     /// Say what this host can and cannot do, and what mends it
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Verb::Pack(args) => args.run(&report, cli.talk.json),
         Verb::Verify(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
+        Verb::Deploy(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
         Verb::Doctor(args) => args.run(&report, cli.talk.json),
     });

@@ -6,6 +6,8 @@
 mod entries;
 mod publish;
 
+pub(super) use publish::file_of;
+
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat};

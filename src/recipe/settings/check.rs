@@ -375,6 +375,7 @@ impl Check<'_> {
             stage2: self.reference(raw.stage2, "stage2"),
             tree: self.reference(raw.tree, "tree"),
             kickstart: self.reference(raw.kickstart, "kickstart"),
+            install: self.install(raw.install),
         }
     }
 }

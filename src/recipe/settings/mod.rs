@@ -2,9 +2,11 @@
 
 mod check;
 mod fields;
+mod install;
 mod raw;
 mod values;
 
+pub use install::{Disks, InstallSettings, Layout, SelinuxMode};
 pub use values::{DurationError, checked_fingerprint, checked_repository_id, checked_url, parse_duration};
 
 use super::diagnostic::SyntaxErrors;
@@ -372,8 +374,10 @@ pub struct DeploySettings {
     pub stage2: Option<String>,
     /// The URL of an install tree that has all three.
     pub tree: Option<String>,
-    /// The kickstart template.
+    /// The kickstart template; osimg's own when it is not set.
     pub kickstart: Option<String>,
+    /// How osimg's own kickstart template installs.
+    pub install: InstallSettings,
 }
 
 /// `[registry]`
