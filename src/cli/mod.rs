@@ -3,9 +3,11 @@
 mod boot;
 mod build;
 mod doctor;
+mod images;
 mod overrides;
 mod pack;
 mod plan;
+mod publish;
 mod shell;
 
 use clap::{Args, Parser, Subcommand};
@@ -55,6 +57,10 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
+    /// Publish a tarball, with what it boots with, to a registry
+    Publish(publish::Publish),
+    /// Show what a registry holds, and prune it
+    Images(images::Images),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
     /// Enter a kept install root in the same sandbox
@@ -87,6 +93,8 @@ pub fn main() -> ExitCode {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
+        Verb::Publish(args) => args.run(&report, cli.talk.json),
+        Verb::Images(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
         Verb::Doctor(args) => args.run(&report, cli.talk.json),
