@@ -4,6 +4,7 @@ mod labels;
 mod manifest;
 mod output;
 pub mod pack;
+mod remote;
 
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -18,13 +19,14 @@ use crate::finish::{certificates, files, initramfs, leftovers, machine_id, selin
 use crate::packages::{self, Filled, Job, PinnedKey, Purpose, TransactionPlan};
 use crate::process::{self, CommandLine};
 use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
-use crate::registry::{Address, Staged};
+use crate::registry::{Address, Staged, Wishes};
 use crate::report::{Report, bytes};
 use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 use crate::verify::{self, Findings};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 pub use labels::{ChosenLabels, labels};
 pub use pack::Packing;
+use remote::Remote;
 
 /// The default limit on one phase of a transaction.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -38,6 +40,8 @@ const LEAST_CACHE: u64 = 64 << 20;
 pub struct Options {
     /// Where the artifact goes.
     pub registry: Address,
+    /// How it is published there.
+    pub wishes: Wishes,
     /// One file instead of the registry's own names.
     pub output: Option<PathBuf>,
     /// The formats, the first one's path is printed.
@@ -72,12 +76,18 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
         Bootstrap::Made => packages::open(ManagerChoice::Auto, &tools)?,
         Bootstrap::Host | Bootstrap::Root(_) => packages::open(recipe.settings.packages.manager, &tools)?,
     };
+    // A wrong password is told now, not after the build.
+    let remote = Remote::open(recipe, options, report)?;
     // Before any file is opened: a file of the host's namespace cannot be linked by its name in ours.
     crate::sandbox::enter_private_mounts()?;
     let staged = output::stage(recipe, options, started)?;
     let mut workdir = Workdir::create(&options.workdir, options.keep)?;
     let build = Build { recipe, transactions, options, report, started };
     let result = build.run(Tools { root: tools, manager }, staged, &mut workdir);
+    let result = match (result, remote) {
+        (Ok(artifact), Some(remote)) => remote.publish(artifact, report),
+        (result, _) => result,
+    };
     let kept = workdir.finish(result.is_err());
     match (result, kept) {
         (Ok(artifact), Ok(kept)) => {
@@ -152,6 +162,7 @@ impl Build<'_> {
             manifest: published.manifest,
             packages: filled.installed.len(),
             digests: packed.tarballs,
+            published: Vec::new(),
             steps: report.timings(),
             findings: findings.findings,
             warnings: report.warnings(),

@@ -69,7 +69,7 @@ pub(super) struct Deploy {
     /// Follow the deployment to its end
     #[arg(long, requires = "start")]
     wait: bool,
-    /// How long to follow: 90s, 30m, 1h30m
+    /// How long to follow the deployment, and at most a minute of it to wait for a locked node: 90s, 30m, 1h30m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     timeout: Duration,
     /// cloud-init's user data for the nodes: a file
@@ -126,7 +126,7 @@ impl Deploy {
             Some(session) if self.apply => session,
             _ => return self.print_settings(&settings, &remarks, as_json),
         };
-        let ironic = Ironic::open(&session)?;
+        let ironic = Ironic::open(&session)?.patience(self.timeout);
         let drive = self.config_drive()?;
         let extent = match (self.start, self.wait) {
             (true, true) => Extent::Wait(Limits { total: self.timeout }),

@@ -1,10 +1,11 @@
-//! `osimg doctor`: what this host can and cannot do, tried for real, and the command that mends it.
+//! `osimg doctor`: what this host, or a cloud, can and cannot do, tried for real, and the command that mends it.
 
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 use crate::build::image_plan;
+use crate::deploy::doctor::examine;
 use crate::error::{ExitCode, Result};
 use crate::packages;
 use crate::process::{CommandLine, find_program};
@@ -13,7 +14,14 @@ use crate::report::Report;
 use crate::sandbox::{Devices, Limits, Network, Sandbox, ToolRoot, View};
 
 #[derive(Debug, Args)]
-pub(super) struct Doctor {}
+pub(super) struct Doctor {
+    /// Examine this cloud of clouds.yaml instead of this host
+    #[arg(long, value_name = "NAME")]
+    cloud: Option<String>,
+    /// The project, or its id, by which Ironic's conductor reads Glance
+    #[arg(long, value_name = "PROJECT", default_value = "service", requires = "cloud")]
+    conductor_project: String,
+}
 
 /// One thing that was tried.
 #[derive(Debug, Serialize)]
@@ -30,6 +38,9 @@ struct Finding {
 
 impl Doctor {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        if let Some(cloud) = &self.cloud {
+            return self.examine(cloud, report, json);
+        }
         let findings = vec![root(), package_manager(), rpm(), sandbox(), space(Path::new("/var/tmp"), 3 << 30), memory()];
         let healthy = findings.iter().all(|f| f.works);
         if json {
@@ -45,6 +56,32 @@ impl Doctor {
         }
         if !healthy {
             report.note("this host cannot build yet");
+        }
+        Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
+    }
+}
+
+impl Doctor {
+    fn examine(&self, cloud: &str, report: &Report, json: bool) -> Result<ExitCode> {
+        let findings = examine(Some(cloud), &self.conductor_project, report);
+        let healthy = findings.iter().all(|f| f.works != Some(false));
+        if json {
+            super::print(&serde_json::to_string_pretty(&serde_json::json!({ "healthy": healthy, "findings": findings }))?)?;
+        } else {
+            for finding in &findings {
+                let (mark, advice) = match finding.works {
+                    Some(true) => ("ok     ", "mend it"),
+                    Some(false) => ("MISSING", "mend it"),
+                    None => ("?      ", "to be sure"),
+                };
+                super::print(&format!("{mark} {}: {}", finding.check, finding.found))?;
+                if let Some(cure) = &finding.cure {
+                    super::print(&format!("        {advice}: {cure}"))?;
+                }
+            }
+        }
+        if !healthy {
+            report.note(&format!("the cloud '{cloud}' cannot deploy yet"));
         }
         Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
     }

@@ -4,9 +4,11 @@ mod boot;
 mod build;
 mod deploy;
 mod doctor;
+mod images;
 mod overrides;
 mod pack;
 mod plan;
+mod publish;
 mod shell;
 mod verify;
 
@@ -59,6 +61,10 @@ enum Verb {
     Pack(pack::Pack),
     /// Say whether a tarball, anyone's, is fit for a node
     Verify(verify::Verify),
+    /// Publish a tarball, with what it boots with, to a registry
+    Publish(publish::Publish),
+    /// Show what a registry holds, and prune it
+    Images(images::Images),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
     /// Tell Ironic to install a published image, or say how
@@ -94,6 +100,8 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
         Verb::Verify(args) => args.run(&report, cli.talk.json),
+        Verb::Publish(args) => args.run(&report, cli.talk.json),
+        Verb::Images(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
         Verb::Deploy(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
