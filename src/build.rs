@@ -19,6 +19,7 @@ use crate::recipe::{Recipe, Transaction};
 use crate::registry::{Address, Directory, Names, Staged};
 use crate::report::{Report, Unit, bytes};
 use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
+use crate::sbom::Documents;
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 
 /// The default limit on one phase of a transaction.
@@ -51,6 +52,8 @@ pub struct Options {
     pub devices: Devices,
     /// Seconds since 1970 that files are dated by at most; else the newest package's build time.
     pub source_date_epoch: Option<i64>,
+    /// What is written beside the tarballs, and who signs.
+    pub documents: Documents,
 }
 
 /// Builds the recipe and publishes the artifact.
@@ -90,7 +93,7 @@ fn run(
     options: &Options,
     report: &Report,
     manager: &dyn packages::PackageManager,
-    staged: Staged,
+    mut staged: Staged,
     workdir: &mut Workdir,
     started: SystemTime,
 ) -> Result<Artifact> {
@@ -134,6 +137,9 @@ fn run(
     let manifest = manifest(recipe, options, report, &root, &filled, &keys, &summary, &tarballs, removed, &labels, workdir, started)?;
     let mut text = serde_json::to_vec_pretty(&manifest).context("writing the manifest")?;
     text.push(b'\n');
+    for document in options.documents.of(&manifest, staged.stem(), staged.written()?)? {
+        staged.attach(&document.name(staged.stem()), &document.content)?;
+    }
     let published = staged.commit(&tarballs, &text)?;
     step.finish(&published.tarballs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
     Ok(Artifact {
@@ -445,6 +451,9 @@ fn manifest(
                 reason: plan.map(|p| p.reason.clone()),
                 license: package.license.clone(),
                 source: package.source.clone(),
+                vendor: package.vendor.clone(),
+                url: package.url.clone(),
+                summary: package.summary.clone(),
             }
         })
         .collect();

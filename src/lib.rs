@@ -30,6 +30,8 @@ pub mod registry;
 
 pub mod boot;
 
+pub mod sbom;
+
 pub mod artifact;
 pub mod error;
 pub mod process;

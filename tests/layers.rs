@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
@@ -15,14 +15,18 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("archive", &["error"]),
     ("artifact", &["archive", "packages", "report", "sandbox"]),
     ("registry", &["error", "archive", "artifact"]),
+    ("sbom", &["error", "recipe", "artifact"]),
     ("workdir", &["error", "report", "sandbox"]),
-    ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),
+    (
+        "build",
+        &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "sbom", "workdir"],
+    ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
     (
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot",
+            "boot", "sbom",
         ],
     ),
     ("lib", &[]),

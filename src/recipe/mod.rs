@@ -21,8 +21,8 @@ pub use lower::Lowered;
 pub use script::Script;
 pub use settings::{
     DeploySettings, DurationError, FinishFile, FinishSettings, ImageSettings, Initramfs, Key, KeySource, Level, MachineId, ManagerChoice,
-    PackageSettings, RegistrySettings, Repository, RepositorySource, SelinuxChoice, Settings, Verify, Visibility, checked_fingerprint,
-    checked_repository_id, checked_url, parse_duration,
+    PackageSettings, RegistrySettings, Repository, RepositorySource, SbomKind, SelinuxChoice, Settings, Verify, Visibility,
+    checked_fingerprint, checked_repository_id, checked_url, parse_duration,
 };
 pub use statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, Statement, StatementKind};
 pub use transaction::{GroupChange, GroupScope, GroupSpec, Mark, ModuleChange, RepoChange, Swap, Transaction, Upgrade};
