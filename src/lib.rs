@@ -26,6 +26,8 @@ pub mod finish;
 
 pub mod archive;
 
+pub mod contents;
+
 pub mod registry;
 
 pub mod boot;

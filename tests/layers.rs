@@ -13,6 +13,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("packages", &["error", "process", "report", "recipe", "sandbox"]),
     ("finish", &["error", "recipe", "sandbox"]),
     ("archive", &["error"]),
+    ("contents", &["error", "archive"]),
     ("artifact", &["archive", "packages", "report", "sandbox"]),
     ("registry", &["error", "archive", "artifact"]),
     ("sbom", &["error", "recipe", "artifact"]),

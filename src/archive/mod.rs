@@ -22,6 +22,7 @@ mod pax;
 mod pool;
 mod probe;
 pub mod read;
+mod scan;
 mod sink;
 mod sparse;
 mod tape;
@@ -31,6 +32,7 @@ mod xz;
 pub use format::{Format, Level};
 pub use labels::{FromTree, LabelSource, Labels, NoLabels};
 pub use memory::parse_size;
+pub use scan::scan_tree;
 
 use crate::error::{ExitCode, Failure, Result};
 use anyhow::Context;
