@@ -34,6 +34,8 @@ pub mod boot;
 
 pub mod sbom;
 
+pub mod inspect;
+
 pub mod artifact;
 pub mod error;
 pub mod process;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
@@ -17,6 +17,8 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("artifact", &["archive", "packages", "report", "sandbox"]),
     ("registry", &["error", "archive", "artifact"]),
     ("sbom", &["error", "recipe", "artifact"]),
+    ("inspect", &["error", "report", "archive", "contents", "sbom"]),
+    ("diff", &["error", "report", "contents", "inspect"]),
     ("workdir", &["error", "report", "sandbox"]),
     (
         "build",
@@ -27,7 +29,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "sbom",
+            "boot", "sbom", "contents", "inspect", "diff",
         ],
     ),
     ("lib", &[]),

@@ -3,6 +3,7 @@
 mod boot;
 mod build;
 mod doctor;
+mod inspect;
 mod overrides;
 mod pack;
 mod plan;
@@ -55,6 +56,8 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
+    /// Show what an image is and what is in it
+    Inspect(inspect::Inspect),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
     /// Enter a kept install root in the same sandbox
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
+        Verb::Inspect(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
         Verb::Doctor(args) => args.run(&report, cli.talk.json),
