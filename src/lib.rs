@@ -36,6 +36,8 @@ pub mod sbom;
 
 pub mod inspect;
 
+pub mod diff;
+
 pub mod artifact;
 pub mod error;
 pub mod process;

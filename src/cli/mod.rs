@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod diff;
 mod doctor;
 mod inspect;
 mod overrides;
@@ -58,6 +59,8 @@ enum Verb {
     Pack(pack::Pack),
     /// Show what an image is and what is in it
     Inspect(inspect::Inspect),
+    /// Show what differs between two images
+    Diff(diff::Diff),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
     /// Enter a kept install root in the same sandbox
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
         Verb::Inspect(args) => args.run(&report, cli.talk.json),
+        Verb::Diff(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
         Verb::Doctor(args) => args.run(&report, cli.talk.json),

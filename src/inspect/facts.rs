@@ -72,6 +72,7 @@ fn package(package: &contents::Package) -> Package {
         },
         arch: package.arch.clone(),
         size: 0,
+        declared_size: package.size,
         files: 0,
         license: package.license.clone(),
         summary: said(&package.summary),

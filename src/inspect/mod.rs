@@ -72,6 +72,8 @@ pub struct Package {
     pub arch: String,
     /// Bytes that its files take in the image, what it shares with others counted once; from a manifest what it says of itself.
     pub size: u64,
+    /// Bytes that it says its files take.
+    pub declared_size: u64,
     /// Files of it in the image; 0 when that is not known.
     pub files: usize,
     /// Its licence.

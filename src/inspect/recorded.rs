@@ -161,6 +161,7 @@ impl Manifest {
                     evr: parts.evr(),
                     arch: parts.arch.to_owned(),
                     size: recorded.size,
+                    declared_size: recorded.size,
                     ..Package::default()
                 };
                 recorded.complete(&mut package);

@@ -10,7 +10,7 @@
       if (key === "onclick") node.addEventListener("click", value);
       else if (value !== null && value !== undefined) node.setAttribute(key, value);
     }
-    for (const child of children.flat()) if (child !== null && child !== undefined) node.append(child);
+    for (const child of children.flat(Infinity)) if (child !== null && child !== undefined) node.append(child);
     return node;
   };
   const h = (tag, properties, ...children) => fill(document.createElement(tag), properties, children);
@@ -28,7 +28,7 @@
   const isManifest = image.origin.kind === "manifest";
 
   // The files: [folder, name, size, type and permissions, owner, package or -1, kind, link's target]
-  const TYPES = { f: "file", h: "hard link", l: "symbolic link", d: "directory", c: "device", b: "device", p: "pipe" };
+  const TYPES = { f: "file", h: "hard link", l: "symlink", d: "directory", c: "device", b: "device", p: "pipe" };
   const files = data.files.map(([folder, name, bytes, mode, owner, owned, kind, link]) => ({
     path: data.folders[folder] + name, bytes, type: mode[0], mode: mode.slice(1), owner: data.owners[owner], owned, kind, link,
   }));
@@ -141,7 +141,7 @@
     tip.style.transform = `translate(${Math.max(8, x)}px,${y + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 12 : y}px)`;
   };
   const cut = (text, width) => {
-    const most = Math.floor((width - 12) / 7);
+    const most = Math.floor((width - 14) / 7.3);
     return text.length <= most ? text : most < 4 ? "" : text.slice(0, most - 1) + "…";
   };
   function draw() {
@@ -205,7 +205,7 @@
     let before = 0;
     for (const [name, seconds] of steps) {
       const rect = s("rect", { x: (before * 1000 / total).toFixed(2), y: 0, width: Math.max(3, seconds * 1000 / total).toFixed(2), height: 16, rx: 2 });
-      box.append(h("span", null, name), s("svg", { class: "bar", viewBox: "0 0 1000 16", preserveAspectRatio: "none", "aria-hidden": "true" }, rect), h("span", { class: "num" }, seconds.toFixed(seconds < 1 ? 3 : 1) + " s"));
+      box.append(h("div", { class: "step" }, h("span", null, name), s("svg", { class: "bar", viewBox: "0 0 1000 16", preserveAspectRatio: "none", "aria-hidden": "true" }, rect), h("span", { class: "num" }, seconds.toFixed(seconds < 1 ? 3 : 1) + " s")));
       before += seconds;
     }
     $("timeline").append(box, h("p", { class: "note" }, `osimg ${osimg} with ${manager}` + (started ? `, begun ${new Date(started * 1000).toISOString().replace("T", " ").slice(0, 16)} UTC` : "")));
@@ -278,7 +278,7 @@
     ["no package", (file) => file.owned < 0],
     ["setuid or setgid", (file) => file.type !== "d" && /[sS]/.test(file.mode)],
     ["world-writable", (file) => file.type !== "l" && file.mode[7] === "w"],
-    ["symbolic links", (file) => file.type === "l"],
+    ["symlinks", (file) => file.type === "l"],
     ["devices and pipes", (file) => "cbp".includes(file.type)],
   ].map(([name, test]) => ({ name, test, count: files.filter(test).length })).filter((filter) => filter.count);
   function drawFilters() {
@@ -307,7 +307,7 @@
     const columns = [
       { name: "Name", width: "minmax(0,2.2fr)", narrow: "minmax(0,1.4fr)", value: (p) => p.name, cell: (p) => ({ node: h("button", { type: "button", onclick: () => choosePackage(p.at) }, p.name), title: p.summary || p.name }) },
       { name: "Version", width: "minmax(0,1.7fr)", narrow: "minmax(0,1fr)", value: (p) => p.evr, cell: (p) => p.evr },
-      { name: "Size", width: "82px", narrow: "76px", number: true, value: (p) => p.bytes, cell: (p) => size(p.bytes) },
+      { name: "Size", width: "84px", narrow: "78px", number: true, value: (p) => p.bytes, cell: (p) => size(p.bytes) },
       { name: "Files", width: "64px", number: true, optional: true, value: (p) => p.count, cell: (p) => (p.count ? number(p.count) : "") },
       { name: "Licence", width: "minmax(0,1.4fr)", optional: true, class: "soft", value: (p) => p.license, cell: (p) => p.license },
       { name: "Repository", width: "minmax(0,1fr)", optional: true, class: "soft", value: (p) => p.repository || "", cell: (p) => p.repository || "" },
@@ -320,7 +320,7 @@
     show("files");
     fileTable = new Table($("file-table"), [
       { name: "Path", width: "minmax(0,4fr)", narrow: "minmax(0,1fr)", class: "mono path", value: (f) => f.path, cell: (f) => { const text = f.path + (f.type === "l" ? " → " + f.link : ""); return { node: h("bdi", null, text), title: text }; } },
-      { name: "Size", width: "82px", narrow: "76px", number: true, value: (f) => f.bytes, cell: (f) => (f.type === "f" ? size(f.bytes) : h("span", { class: "soft", title: TYPES[f.type] }, TYPES[f.type])) },
+      { name: "Size", width: "84px", narrow: "78px", number: true, value: (f) => f.bytes, cell: (f) => (f.type === "f" ? size(f.bytes) : h("span", { class: "soft", title: TYPES[f.type] }, TYPES[f.type])) },
       { name: "Mode", width: "96px", optional: true, class: "mono", value: (f) => f.mode, cell: (f) => f.mode },
       { name: "Owner", width: "minmax(0,1fr)", optional: true, value: (f) => f.owner, cell: (f) => f.owner },
       { name: "Package", width: "minmax(0,1.2fr)", optional: true, value: (f) => (f.owned < 0 ? "" : packages[f.owned].name), cell: (f) => (f.owned < 0 ? h("span", { class: "soft" }, "none") : { node: h("button", { type: "button", onclick: () => choosePackage(f.owned) }, packages[f.owned].name), title: packages[f.owned].nevra }) },
@@ -330,11 +330,11 @@
   }
 
   // ---- cards
-  const card = (box, title, node, wide) => $(box).append(h("div", { class: "card" + (wide ? " wide" : "") }, h("h3", null, title), node));
+  const card = (box, title, node) => $(box).append(h("div", { class: "card" }, h("h3", null, title), node));
   const list = (rows) => h("ul", { class: "list tall" }, rows.map((row) => h("li", null, row)));
   if (!isManifest) {
     card("trust-cards", `Setuid, setgid, capabilities (${image.privileged.length})`, image.privileged.length ? list(image.privileged.map((p) => [
-      h("span", { class: "mono" }, p.path), " ", p.powers.map((power) => h("span", { class: "pill" + (power === "setuid" ? " warn" : "") }, power)), h("span", { class: "soft" }, `${p.mode} ${p.owner} ${p.package || "no package"}`)])) : h("p", { class: "note" }, "None."));
+      h("span", { class: "mono" }, p.path), " ", p.powers.map((power) => h("span", { class: "pill" + (power === "setuid" ? " warn" : "") }, power)), h("span", { class: "soft" }, `${p.mode} ${p.owner} · ${p.package || "no package"}`)])) : h("p", { class: "note" }, "None."));
     const open = image.users.filter((user) => user.login || user.ssh_keys || user.password === "set" || user.password === "empty"), closed = image.users.filter((user) => !open.includes(user));
     card("trust-cards", `Users (${image.users.length})`, list([...open.map((user) => [h("b", null, user.name), h("span", { class: "soft" }, ` ${user.uid} ${user.shell} `),
       h("span", { class: "pill" + (user.password === "empty" ? " bad" : user.password === "set" ? " warn" : "") }, "password " + user.password), user.ssh_keys ? h("span", { class: "pill warn" }, user.ssh_keys + " ssh keys") : null]),
