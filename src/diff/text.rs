@@ -166,8 +166,8 @@ fn by_package(files: &FileChanges, options: TextOptions, lines: &mut Vec<String>
 fn file(change: &FileChange) -> Vec<String> {
     let size = |size: Option<u64>| size.map_or_else(String::new, |size| format!("  {}", bytes(size)));
     match change.presence {
-        Presence::Added => vec![format!("+           {}{}", change.path, size(change.size_after))],
-        Presence::Removed => vec![format!("-           {}{}", change.path, size(change.size_before))],
+        Presence::Added => vec![format!("+             {}{}", change.path, size(change.size_after))],
+        Presence::Removed => vec![format!("-             {}{}", change.path, size(change.size_before))],
         Presence::Changed => change
             .differences
             .iter()
@@ -180,7 +180,7 @@ fn file(change: &FileChange) -> Vec<String> {
                     },
                     _ => format!("{} → {}", d.before, d.after),
                 };
-                format!("~ {:<10}{}  {told}", d.aspect.word(), change.path)
+                format!("~ {:<11} {}  {told}", d.aspect.word(), change.path)
             })
             .collect(),
     }
