@@ -28,6 +28,8 @@ pub mod archive;
 
 pub mod contents;
 
+pub mod verify;
+
 pub mod registry;
 
 pub mod boot;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
@@ -14,6 +14,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("finish", &["error", "recipe", "sandbox"]),
     ("archive", &["error"]),
     ("contents", &["error", "archive"]),
+    ("verify", &["error", "report", "finish", "archive", "contents"]),
     ("artifact", &["archive", "packages", "report", "sandbox"]),
     ("registry", &["error", "archive", "artifact"]),
     ("sbom", &["error", "recipe", "artifact"]),
@@ -29,7 +30,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "sbom", "contents", "inspect", "diff",
+            "boot", "sbom", "contents", "inspect", "diff", "verify",
         ],
     ),
     ("lib", &[]),

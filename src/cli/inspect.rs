@@ -6,10 +6,12 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::contents::Contents;
 use crate::error::{ExitCode, Result};
-use crate::inspect::{self, Image, Reading, TextOptions};
+use crate::inspect::{self, Finding, Image, Reading, TextOptions};
 use crate::process;
 use crate::report::{Report, Unit};
+use crate::verify;
 
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
@@ -29,9 +31,10 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        let (image, _) = read(&self.image, report)?;
+        let (image, contents) = read(&self.image, report)?;
         if let Some(file) = &self.html {
-            write_whole(file, inspect::html(&image, None)?.as_bytes())?;
+            let findings = contents.as_ref().map(findings);
+            write_whole(file, inspect::html(&image, findings.as_deref())?.as_bytes())?;
         }
         if json {
             super::print(&serde_json::to_string_pretty(&image)?)?;
@@ -46,13 +49,30 @@ impl Inspect {
 }
 
 /// Reads an image under a step of the report.
-pub(super) fn read(path: &Path, report: &Report) -> Result<(Image, Option<crate::contents::Contents>)> {
+pub(super) fn read(path: &Path, report: &Report) -> Result<(Image, Option<Contents>)> {
     let step = report.step(&format!("reading {}", path.display()));
     let reading = Reading { progress: &|done, total| step.progress(Unit::Bytes, done, total), check: &process::check_stop };
     let (image, contents) = inspect::open(path, &reading)?;
     let files = if image.has_files() { format!(", {} members", image.totals.members) } else { String::new() };
     step.finish(&format!("{} packages{files}", image.packages.len()));
     Ok((image, contents))
+}
+
+/// What the checks of `osimg verify` find, for the page.
+fn findings(contents: &Contents) -> Vec<Finding> {
+    let found = verify::contents(contents, &verify::Options::default()).findings;
+    found
+        .into_iter()
+        .map(|finding| Finding {
+            severity: finding.severity.to_string(),
+            name: finding.name.to_owned(),
+            message: finding.text,
+            why: finding.why.to_owned(),
+            mend: finding.mend.to_owned(),
+            paths: finding.paths,
+            count: finding.count,
+        })
+        .collect()
 }
 
 /// Writes a file so that a reader finds the old one or the whole new one.

@@ -9,6 +9,7 @@ mod overrides;
 mod pack;
 mod plan;
 mod shell;
+mod verify;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -61,6 +62,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Show what differs between two images
     Diff(diff::Diff),
+    /// Say whether a tarball, anyone's, is fit for a node
+    Verify(verify::Verify),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
     /// Enter a kept install root in the same sandbox
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Verb::Pack(args) => args.run(&report, cli.talk.json),
         Verb::Inspect(args) => args.run(&report, cli.talk.json),
         Verb::Diff(args) => args.run(&report, cli.talk.json),
+        Verb::Verify(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
         Verb::Doctor(args) => args.run(&report, cli.talk.json),

@@ -31,6 +31,10 @@ pub struct Finding {
     pub why: String,
     /// The line that mends it.
     pub mend: String,
+    /// The first of the files that it is about.
+    pub paths: Vec<String>,
+    /// How many files it is about.
+    pub count: usize,
 }
 
 /// The page; `findings` are those of the checks, or none when nothing was checked.

@@ -57,6 +57,7 @@
         h("div", null, h("span", { class: "pill " + (bad ? "bad" : "warn") }, finding.severity), h("b", null, finding.name)),
         h("p", null, finding.message),
         finding.why ? h("p", { class: "soft" }, finding.why) : null,
+        finding.paths.length ? h("details", null, h("summary", { class: "soft" }, finding.count === 1 ? "1 file" : number(finding.count) + " files"), h("ul", { class: "list mono" }, finding.paths.map((path) => h("li", null, path)), finding.count > finding.paths.length ? h("li", { class: "soft" }, `and ${number(finding.count - finding.paths.length)} more`) : null)) : null,
         finding.mend ? h("p", { class: "soft" }, "Mend it: " + finding.mend) : null));
     }
   }
