@@ -18,6 +18,9 @@ const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
+/// Rows of the card of what no package owns.
+const UNOWNED: usize = 60;
+
 /// Something that is not right about the image, as the page tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -89,8 +92,14 @@ fn escaped(text: &str) -> String {
 fn data(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
     let mut tables = Tables::default();
     let files: Vec<_> = image.files.iter().filter(|file| !file.path.is_empty()).map(|file| tables.row(file, image)).collect();
+    let mut told = serde_json::to_value(image).context("writing the page")?;
+    // All of them stand among the files.
+    if let Some(unowned) = told.get_mut("unowned").and_then(serde_json::Value::as_array_mut) {
+        unowned.truncate(UNOWNED);
+    }
     let data = json!({
-        "image": image,
+        "image": told,
+        "unowned": image.unowned.len(),
         "findings": findings,
         "kinds": ContentKind::ALL.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "folders": tables.folders.list,

@@ -389,6 +389,6 @@ pub fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Content
 fn begins_like_json(path: &Path) -> std::io::Result<bool> {
     let mut first = [0; 64];
     let count = std::fs::File::open(path)?.read(&mut first)?;
-    let text = first.get(..count).unwrap_or_default().trim_ascii_start();
-    Ok(text.first() == Some(&b'{') && !first.contains(&0))
+    let text = first.get(..count).unwrap_or_default();
+    Ok(text.trim_ascii_start().first() == Some(&b'{') && !text.contains(&0))
 }

@@ -72,7 +72,8 @@ fn every_package_of_the_rpmdb_is_in_the_documents_with_the_digest_of_its_file() 
     stage.build(RECIPE).succeeds();
     let root = stage.extract();
     let query = ["-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE} %{ARCH} %{EPOCHNUM}\\n"];
-    let installed = String::from_utf8(run(Command::new("rpm").arg("--root").arg(&root).args(query))).unwrap();
+    let installed =
+        String::from_utf8(run(Command::new("rpm").args(["--dbpath", "/var/lib/rpm", "--root"]).arg(&root).args(query))).unwrap();
     let expected: BTreeSet<String> = installed
         .lines()
         .filter(|line| !line.starts_with("gpg-pubkey"))

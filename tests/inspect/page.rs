@@ -129,7 +129,7 @@ fn the_page_fits_a_telephone_and_a_screen() {
             &page,
             stage.path(),
             width,
-            "result.width = inner.documentElement.clientWidth; result.overflow = inner.documentElement.scrollWidth - result.width;
+            "result.width = view.innerWidth; result.overflow = inner.documentElement.scrollWidth - inner.documentElement.clientWidth;
              result.hidden = [...inner.querySelectorAll('h1, h2, .figures dd')].filter((e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent);",
         );
         assert_eq!((result["width"].as_u64(), result["overflow"].as_i64()), (Some(u64::from(width)), Some(0)), "{result}");

@@ -29,6 +29,8 @@ fn gpg_key(stage: &Stage) -> PathBuf {
     // The primary key certifies alone; signing is the subkey's.
     run(gpg(stage).args(["--quick-add-key", &fingerprint, "ed25519", "sign", "never"]));
     let secret = run(gpg(stage).args(["--armor", "--export-secret-keys"]));
+    // Its agent would be taken for something that a build left behind.
+    run(Command::new("gpgconf").arg("--homedir").arg(stage.path().join("gnupg")).args(["--kill", "all"]));
     stage.write("secret.asc", secret)
 }
 

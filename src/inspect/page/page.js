@@ -50,7 +50,7 @@
   if (data.findings) {
     show("findings");
     const box = $("findings-list");
-    if (!data.findings.length) box.append(h("p", { class: "note" }, h("span", { class: "pill good" }, "fit"), "No check of osimg verify found anything."));
+    if (!data.findings.length) box.append(h("div", null, h("span", { class: "pill good" }, "fit"), "No check of osimg verify found anything."));
     for (const finding of data.findings) {
       const bad = finding.severity === "error";
       box.append(h("div", { class: "finding" },
@@ -361,7 +361,7 @@
   fact("SHA-256", image.origin.sha256 ? h("span", { class: "mono" }, image.origin.sha256) : null);
   card("identity-cards", "The image", facts);
   if (image.built && image.built.recipe[1]) card("identity-cards", image.built.recipe[0] || "Recipe", h("div", { class: "tall" }, h("pre", null, image.built.recipe[1])));
-  if (image.unowned.length) card("identity-cards", `What no package owns (${number(image.unowned.length)})`, list(image.unowned.slice(0, 60).map((share) => [h("span", { class: "mono" }, share.name), h("span", { class: "soft" }, " " + size(share.bytes))])));
+  if (image.unowned.length) card("identity-cards", `What no package owns (${number(data.unowned)})`, list(image.unowned.map((share) => [h("span", { class: "mono" }, share.name), h("span", { class: "soft" }, " " + size(share.bytes))])));
 
   for (const section of document.querySelectorAll("main section:not([hidden])")) $("nav").append(h("a", { href: "#" + section.id }, section.querySelector("h2").textContent));
   document.documentElement.dataset.ready = "yes";
