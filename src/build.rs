@@ -22,6 +22,7 @@ use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Tra
 use crate::registry::{Address, Staged, Wishes};
 use crate::report::{Report, bytes};
 use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
+use crate::sbom::Documents;
 use crate::verify::{self, Findings};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 pub use labels::{ChosenLabels, labels};
@@ -58,6 +59,8 @@ pub struct Options {
     pub keep: Keep,
     /// Which /dev scriptlets see.
     pub devices: Devices,
+    /// What is written beside the tarballs, and who signs.
+    pub documents: Documents,
 }
 
 /// Builds the recipe and publishes the artifact.
@@ -121,7 +124,7 @@ struct Tools {
 }
 
 impl Build<'_> {
-    fn run(&self, mut tools: Tools, staged: Staged, workdir: &mut Workdir) -> Result<Artifact> {
+    fn run(&self, mut tools: Tools, mut staged: Staged, workdir: &mut Workdir) -> Result<Artifact> {
         let report = self.report;
         let settings = &self.recipe.settings.packages;
         let keys = packages::pinned_keys(settings, &workdir.scratch(), &workdir.root())?;
@@ -153,7 +156,11 @@ impl Build<'_> {
             findings: findings.findings.clone(),
             workdir: workdir.backing(),
         };
-        let mut text = serde_json::to_vec_pretty(&self.manifest(known)?).context("writing the manifest")?;
+        let manifest = self.manifest(known)?;
+        for document in self.options.documents.of(&manifest, staged.stem(), staged.written()?)? {
+            staged.attach(&document.name(staged.stem()), &document.content)?;
+        }
+        let mut text = serde_json::to_vec_pretty(&manifest).context("writing the manifest")?;
         text.push(b'\n');
         let published = staged.commit(&packed.tarballs, &text)?;
         step.finish(&published.tarballs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));

@@ -37,6 +37,12 @@ pub mod deploy;
 
 pub mod boot;
 
+pub mod sbom;
+
+pub mod inspect;
+
+pub mod diff;
+
 pub mod artifact;
 pub mod calendar;
 pub mod cloud;

@@ -21,13 +21,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("treeinfo", &[]),
     ("web", &["error", "process"]),
     ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
+    ("sbom", &["error", "recipe", "artifact"]),
+    ("inspect", &["error", "report", "archive", "contents", "sbom"]),
+    ("diff", &["error", "report", "contents", "inspect"]),
     ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("workdir", &["error", "report", "sandbox"]),
     (
         "build",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify", "artifact",
-            "registry", "workdir", "calendar",
+            "registry", "sbom", "workdir", "calendar",
         ],
     ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
@@ -35,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "verify", "contents", "deploy", "treeinfo", "web", "cloud", "calendar",
+            "boot", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),

@@ -55,6 +55,9 @@ impl Build<'_> {
                     reason: plan.map(|p| p.reason.clone()),
                     license: package.license.clone(),
                     source: package.source.clone(),
+                    vendor: package.vendor.clone(),
+                    url: package.url.clone(),
+                    summary: package.summary.clone(),
                 }
             })
             .collect();

@@ -3,8 +3,10 @@
 mod boot;
 mod build;
 mod deploy;
+mod diff;
 mod doctor;
 mod images;
+mod inspect;
 mod overrides;
 mod pack;
 mod plan;
@@ -59,6 +61,10 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
+    /// Show what an image is and what is in it
+    Inspect(inspect::Inspect),
+    /// Show what differs between two images
+    Diff(diff::Diff),
     /// Say whether a tarball, anyone's, is fit for a node
     Verify(verify::Verify),
     /// Publish a tarball, with what it boots with, to a registry
@@ -99,6 +105,8 @@ pub fn main() -> ExitCode {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
+        Verb::Inspect(args) => args.run(&report, cli.talk.json),
+        Verb::Diff(args) => args.run(&report, cli.talk.json),
         Verb::Verify(args) => args.run(&report, cli.talk.json),
         Verb::Publish(args) => args.run(&report, cli.talk.json),
         Verb::Images(args) => args.run(&report, cli.talk.json),

@@ -229,6 +229,9 @@ mod tests {
             key_id: Some("AAAABBBBCCCCDDDD".into()),
             license: String::new(),
             source: String::new(),
+            vendor: None,
+            url: None,
+            summary: None,
         }
     }
 

@@ -25,6 +25,10 @@ use crate::process;
 use crate::registry::{Entry, References, Registry, Set, manifest};
 use crate::report::Report;
 
+/// Suffixes of what may stand beside an artifact, and of the signatures of each.
+const DOCUMENTS: [&str; 3] = ["spdx.json", "cdx.json", "intoto.json"];
+const SIGNATURES: [&str; 2] = ["minisig", "asc"];
+
 /// The names that an artifact's files get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
@@ -126,7 +130,7 @@ impl Directory {
         for (format, _) in &names.suffix {
             files.push((*format, Pending::create(&self.path, &names.tarball(*format))?));
         }
-        Ok(Staged { folder: self.path.clone(), names, files, _lock: lock })
+        Ok(Staged { folder: self.path.clone(), names, files, attached: Vec::new(), _lock: lock })
     }
 
     fn lock(&self, stem: &str) -> Result<Lock> {
@@ -258,6 +262,7 @@ pub struct Staged {
     folder: PathBuf,
     names: Names,
     files: Vec<(Format, Pending)>,
+    attached: Vec<Pending>,
     _lock: Lock,
 }
 
@@ -283,6 +288,29 @@ impl Staged {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// What the names of all its files begin with.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        &self.names.stem
+    }
+
+    /// The tarballs' names with their files, for who reads again what was written.
+    ///
+    /// # Errors
+    /// When a descriptor cannot be duplicated.
+    pub fn written(&self) -> Result<Vec<(String, File)>> {
+        self.sinks().map(|files| files.into_iter().map(|(format, file)| (self.names.tarball(format), file)).collect())
+    }
+
+    /// Adds a small file that appears with the tarballs.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn attach(&mut self, name: &str, content: &[u8]) -> Result<()> {
+        self.attached.push(Pending::with_content(&self.folder, name, content)?);
+        Ok(())
     }
 
     /// What was written, under the names it will have.
@@ -320,6 +348,9 @@ impl Staged {
         for file in &mut checksums {
             file.settle()?;
         }
+        for file in &mut self.attached {
+            file.settle()?;
+        }
         manifest.settle()?;
         process::check_stop()?;
         // From here on nothing is written, only renamed, and it is carried to its end whoever interrupts: a reader finds the manifest of what is there, or none.
@@ -332,9 +363,10 @@ impl Staged {
         for (_, file) in &mut self.files {
             file.appear()?;
         }
-        for file in &mut checksums {
+        for file in checksums.iter_mut().chain(&mut self.attached) {
             file.appear()?;
         }
+        self.remove_stale(tarballs)?;
         sync_folder(&self.folder)?;
         manifest.appear()?;
         self.links(tarballs)?;
@@ -359,6 +391,26 @@ impl Staged {
         sync_folder(&self.folder)?;
         let tarball = tarballs.first().context("an archive without a tarball")?;
         Ok(self.folder.join(&tarball.file))
+    }
+
+    /// A document or signature of an artifact that was here before under this name says what is no longer so.
+    fn remove_stale(&self, tarballs: &[Tarball]) -> Result<()> {
+        let mut names: Vec<String> = DOCUMENTS.iter().map(|suffix| format!("{}.{suffix}", self.names.stem)).collect();
+        let signed: Vec<String> = names.iter().cloned().chain(tarballs.iter().map(|t| t.file.clone())).collect();
+        names.extend(signed.iter().flat_map(|name| SIGNATURES.map(|suffix| format!("{name}.{suffix}"))));
+        for name in names {
+            let path = self.folder.join(name);
+            if self.attached.iter().any(|pending| pending.target == path) {
+                continue;
+            }
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("removing {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn links(&self, tarballs: &[Tarball]) -> Result<()> {

@@ -119,7 +119,20 @@ impl Check<'_> {
             formats = ImageSettings::default().formats;
         }
         let level = raw.level.map_or(Level::Default, |level| self.level(&level));
-        ImageSettings { name, version, formats, level, properties: raw.properties, source_date_epoch: raw.source_date_epoch }
+        let sbom = raw.sbom.unwrap_or_else(|| ImageSettings::default().sbom);
+        let sign = raw.sign.into_iter().flatten().filter_map(|key| self.sign(key)).collect();
+        ImageSettings { name, version, formats, level, properties: raw.properties, source_date_epoch: raw.source_date_epoch, sbom, sign }
+    }
+
+    /// `SCHEME:FILE`, the file made absolute.
+    fn sign(&mut self, key: Spanned<String>) -> Option<String> {
+        let Some((scheme, file)) = key.get_ref().split_once(':').filter(|(scheme, _)| matches!(*scheme, "minisign" | "openpgp")) else {
+            self.fail(key.span(), format!("{} is no signing key", quoted(key.get_ref())), "write minisign:FILE or openpgp:FILE");
+            return None;
+        };
+        let (scheme, file) = (scheme.to_owned(), Spanned::new(key.span(), file.to_owned()));
+        let path = self.path(Some(file))?;
+        Some(format!("{scheme}:{}", path.display()))
     }
 
     fn level(&mut self, value: &Spanned<toml::Value>) -> Level {

@@ -56,6 +56,22 @@ pub struct ImageSettings {
     pub properties: BTreeMap<String, String>,
     /// The latest time that a file in the tarball may carry, in seconds since 1970.
     pub source_date_epoch: Option<u64>,
+    /// The documents that are written beside the tarballs.
+    pub sbom: Vec<SbomKind>,
+    /// Keys that sign the artifact: `minisign:FILE` and `openpgp:FILE`.
+    pub sign: Vec<String>,
+}
+
+/// A document beside the tarballs that says what is in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SbomKind {
+    /// A bill of materials in SPDX 2.3.
+    Spdx,
+    /// A bill of materials in CycloneDX 1.6.
+    Cyclonedx,
+    /// An in-toto statement with SLSA's provenance.
+    Provenance,
 }
 
 impl Default for ImageSettings {
@@ -67,6 +83,8 @@ impl Default for ImageSettings {
             level: Level::Default,
             properties: BTreeMap::new(),
             source_date_epoch: None,
+            sbom: vec![SbomKind::Spdx, SbomKind::Cyclonedx, SbomKind::Provenance],
+            sign: Vec::new(),
         }
     }
 }
