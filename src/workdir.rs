@@ -3,8 +3,8 @@
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
-use std::os::unix::fs::PermissionsExt;
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -196,7 +196,9 @@ fn sweep(base: &Path) {
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX) && path.join("scratch").is_dir() && path.join("root").is_dir();
         let settled = entry.metadata().is_ok_and(|m| {
             use std::os::unix::fs::MetadataExt;
-            m.is_dir() && m.uid() == nix::unistd::geteuid().as_raw() && m.modified().ok().and_then(|t| t.elapsed().ok()).is_some_and(|age| age > SETTLED)
+            m.is_dir()
+                && m.uid() == nix::unistd::geteuid().as_raw()
+                && m.modified().ok().and_then(|t| t.elapsed().ok()).is_some_and(|age| age > SETTLED)
         });
         if ours
             && settled

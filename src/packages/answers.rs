@@ -96,11 +96,13 @@ pub(super) fn failure(job: &Job<'_>, driver: &Driver, answers: &Answers<'_>, err
         ErrorKind::Unexpected | ErrorKind::Transaction if said.contains("disk is full") || said.contains("No space left") => {
             Failure::new(ExitCode::Space, format!("no space left in the workdir: {said}")).hint("name a larger place: --workdir DIR")
         }
-        ErrorKind::Repository if said.contains("GPG signature verification") => Failure::new(ExitCode::Trust, said.to_owned())
-            .hint("its signed_metadata asks for a repomd.xml.asc by a pinned key: pin that key, or the metadata is not what the repository made"),
+        ErrorKind::Repository if said.contains("GPG signature verification") => Failure::new(ExitCode::Trust, said.to_owned()).hint(
+            "its signed_metadata asks for a repomd.xml.asc by a pinned key: pin that key, or the metadata is not what the repository made",
+        ),
         // curl's CURLE_WRITE_ERROR: it is the cache that failed, not the network.
         ErrorKind::Repository | ErrorKind::Download if said.contains("Curl error (23)") || said.contains("No space left") => {
-            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.display())).hint("name a larger place: --cache DIR")
+            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.display()))
+                .hint("name a larger place: --cache DIR")
         }
         ErrorKind::Repository | ErrorKind::Download => Failure::new(ExitCode::Repository, said.to_owned())
             .hint("look at the repository's address and the network; --cache keeps what was downloaded"),

@@ -2,20 +2,21 @@
 
 use super::ranks::ALPHABET;
 
-/// The longest code that decoders take.
-pub(super) const LONGEST: usize = 20;
+/// The longest code that bzip2 makes; decoders take up to 20.
+pub(super) const LONGEST: usize = 17;
 
 /// The code lengths of one table.
 pub(super) type Lengths = [u8; ALPHABET];
 
 /// Code lengths for symbols of so many occurrences, the shortest in sum under the limit (package-merge; Larmore and Hirschberg, 1990).
 ///
-/// Symbols that do not occur get a code as well, since bzip2 wants one, but at nearly no cost to the others.
+/// Symbols that do not occur get a code as well, since bzip2 wants one: as if they occurred once, since lengths that leap from symbol to
+/// symbol take more bits to tell than they spare.
 pub(super) fn lengths(counts: &[u32], lengths: &mut Lengths) {
     let size = counts.len();
     let mut sorted = [(0_u64, 0_u16); ALPHABET];
     for ((slot, count), symbol) in sorted.iter_mut().zip(counts).zip(0..) {
-        *slot = ((u64::from(*count) << 8).max(1), symbol);
+        *slot = (u64::from(*count).max(1), symbol);
     }
     let sorted = &mut sorted[..size];
     sorted.sort_unstable();
@@ -96,14 +97,14 @@ mod tests {
         })
         .take(40)
         .collect();
-        assert_eq!(of(&fibonacci).iter().max(), Some(&20));
+        assert_eq!(of(&fibonacci).iter().max(), Some(&17));
     }
 
     proptest! {
         #[test]
         fn every_code_is_complete_and_free_of_prefixes(counts in proptest::collection::vec(0..1000_u32, 2..ALPHABET)) {
             let lengths = of(&counts);
-            prop_assert!(lengths.iter().all(|length| (1..=20).contains(length)));
+            prop_assert!(lengths.iter().all(|length| (1..=17).contains(length)));
             prop_assert_eq!(lengths.iter().map(|length| 1_u64 << (20 - length)).sum::<u64>(), 1 << 20);
             let codes = codes(&lengths);
             prop_assert!(codes.iter().all(|(code, length)| u64::from(*code) < 1 << length));

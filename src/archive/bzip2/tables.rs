@@ -7,8 +7,10 @@ use super::ranks::{ALPHABET, Symbols};
 pub(super) const GROUP: usize = 50;
 /// The most tables there may be.
 pub(super) const TABLES: usize = 6;
-/// How often groups choose anew; lbzip2's number: more make the file no smaller to speak of.
+/// How often groups choose anew: more make the file no smaller to speak of.
 const ROUNDS: usize = 8;
+/// Bits that a choice other than the last group's takes beyond the same one's, roughly.
+const OTHER: u64 = 3;
 /// Bits of the sum of a group's code lengths, of which that of every table goes into one word.
 const SUM: u32 = 10;
 
@@ -36,10 +38,14 @@ pub(super) fn choose(symbols: &Symbols) -> Tables {
         }
         let mut counts = vec![[0_u32; 512]; count];
         tables.selectors.clear();
+        let mut last = 0;
         for group in list.chunks(GROUP) {
             let sums: u64 = group.iter().map(|symbol| costs[usize::from(*symbol) & 511]).sum();
             let cost = |table: usize| sums >> (table as u32 * SUM) & ((1 << SUM) - 1);
-            let best = (1..count).fold(0, |best, table| if cost(table) < cost(best) { table } else { best });
+            // A choice costs bits too, the least when it is the last one again.
+            let whole = |table: usize| cost(table) + if table == last { 0 } else { OTHER };
+            let best = (1..count).fold(0, |best, table| if whole(table) < whole(best) { table } else { best });
+            last = best;
             tables.selectors.push(best as u8);
             let counts = &mut counts[best];
             for symbol in group {
