@@ -466,9 +466,15 @@ fn manifest(
         kernels: kernels(root)?,
         tarballs: tarballs.to_vec(),
         archive: artifact::Archive {
+            version: archive::VERSION,
             entries: summary.entries,
             bytes: summary.bytes,
             level: options.level,
+            compression: summary
+                .outputs
+                .iter()
+                .map(|packed| artifact::Compression { format: packed.format, level: packed.level, block: packed.block })
+                .collect(),
             labels: summary.labels,
             selinux: labels.description.clone(),
         },

@@ -41,7 +41,8 @@ pub(super) struct Pack {
 impl Pack {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if !self.tree.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("packing {}: it is no folder", self.tree.display())).into());
+            let why = if self.tree.exists() { "it is no folder" } else { "there is no such folder" };
+            return Err(Failure::new(ExitCode::Usage, format!("packing {}: {why}", self.tree.display())).into());
         }
         let names = Names::of_output(&self.output)?;
         let format = Format::of_name(&self.output)?;
@@ -50,6 +51,14 @@ impl Pack {
             return Err(Failure::new(ExitCode::Space, format!("opening the output folder {}: there is none", folder.display()))
                 .hint(format!("make it: mkdir -p {}", folder.display()))
                 .into());
+        }
+        if folder.canonicalize()?.starts_with(self.tree.canonicalize()?) {
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("packing {}: the output {} lies inside", self.tree.display(), self.output.display()),
+            )
+            .hint("write it elsewhere")
+            .into());
         }
         let staged = Directory::open(folder)?.stage(names)?;
         let step = report.step("packing");
@@ -78,8 +87,9 @@ impl Pack {
         let tarballs = staged.tarballs(&summary.outputs);
         let path = staged.place(&tarballs)?;
         if json {
-            let value =
-                json!({ "path": path, "tarballs": tarballs, "summary": summary, "labels": labels.description, "steps": report.timings() });
+            // Of the packed size to the plain one.
+            let ratio = packed as f64 / summary.bytes.max(1) as f64;
+            let value = json!({ "path": path, "tarballs": tarballs, "ratio": ratio, "summary": summary, "labels": labels.description, "steps": report.timings() });
             super::print(&serde_json::to_string_pretty(&value)?)?;
         } else {
             super::print(&path.display().to_string())?;
