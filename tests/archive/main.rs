@@ -8,5 +8,6 @@ mod form;
 mod pack;
 mod read_foreign;
 mod read_hostile;
+mod releases;
 mod reproducibility;
 mod support;
