@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use super::pack::PackedTree;
 use super::{Build, output};
+use crate::archive;
 use crate::artifact::{self, Manifest};
 use crate::error::Result;
 use crate::packages::{self, Filled, PinnedKey};
@@ -78,6 +79,12 @@ impl Build<'_> {
             kernels: kernels(root)?,
             tarballs: packed.tarballs.clone(),
             archive: artifact::Archive {
+                version: archive::VERSION,
+                compression: summary
+                    .outputs
+                    .iter()
+                    .map(|packed| artifact::Compression { format: packed.format, level: packed.level, block: packed.block })
+                    .collect(),
                 entries: summary.entries,
                 bytes: summary.bytes,
                 level: self.options.packing.level,
