@@ -1,6 +1,7 @@
 //! The pipeline: a recipe becomes a published artifact. Reads like the shell script that it replaces.
 
 mod labels;
+pub mod lock;
 mod manifest;
 mod output;
 pub mod pack;
@@ -14,7 +15,7 @@ use crate::artifact::Artifact;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::Contents;
 use crate::finish::{certificates, files, initramfs, leftovers, machine_id};
-use crate::packages::{self, Filled, Job, PinnedKey, TransactionPlan};
+use crate::packages::{self, Cache, Extent, Filled, Job, PinnedKey, TransactionPlan};
 use crate::process::{self, CommandLine};
 use crate::recipe::{Recipe, Transaction};
 use crate::registry::{Address, Staged};
@@ -43,6 +44,8 @@ pub struct Options {
     pub packing: Packing,
     /// The package cache.
     pub cache: PathBuf,
+    /// The lock to go by.
+    pub lock: Option<lock::LockFile>,
     /// Where the workdir is made.
     pub workdir: Place,
     /// What becomes of it.
@@ -98,9 +101,7 @@ impl Build<'_> {
         let settings = &self.recipe.settings.packages;
         let keys = packages::pinned_keys(settings, &workdir.scratch(), &workdir.root())?;
         let dbpath = settings.dbpath.clone().unwrap_or_else(|| packages::default_dbpath(settings.releasever.as_deref()).to_owned());
-        let cache = lock_cache(&self.options.cache, report)?;
         let filled = self.fill(workdir, &keys, &dbpath)?;
-        drop(cache);
 
         let root = InstallRoot::open(&workdir.root())?;
         let removed = self.finish(&root, workdir, &filled)?;
@@ -128,13 +129,16 @@ impl Build<'_> {
     fn fill(&self, workdir: &mut Workdir, keys: &[PinnedKey], dbpath: &str) -> Result<Filled> {
         let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
         let settings = &self.recipe.settings;
-        let cache = &self.options.cache;
+        let cache = Cache::open(&self.options.cache)?;
         let mut job = Job {
             recipe: &self.recipe.path,
             root: &root,
             scratch: &scratch,
             state: &state,
-            cache,
+            cache: &cache,
+            lock: self.options.lock.as_ref().map(|file| &file.lock),
+            only: None,
+            extent: Extent::Whole,
             settings: &settings.packages,
             keys,
             devices: self.options.devices,
@@ -148,9 +152,9 @@ impl Build<'_> {
             reserved += plan.installed_size();
             // A tenth above what the packages say: the rpmdb, the initramfs and what scriptlets make.
             workdir.reserve(reserved + reserved / 10 + (64 << 20))?;
-            let free = free_space(cache)?;
+            let free = free_space(cache.folder())?;
             if free < LEAST_CACHE {
-                return Err(Failure::new(ExitCode::Space, format!("the package cache {} has only {} free", cache.display(), bytes(free)))
+                return Err(Failure::new(ExitCode::Space, format!("the package cache {} has only {} free", cache.folder().display(), bytes(free)))
                     .hint("name a larger place: --cache DIR")
                     .into());
             }
@@ -219,34 +223,6 @@ fn be_root() -> Result<()> {
     Err(Failure::new(ExitCode::Host, "building an image takes root: files in it belong to many users")
         .hint("run it with sudo; osimg plan needs no root")
         .into())
-}
-
-/// One build at a time uses the cache: dnf's own lock means nothing across pid namespaces.
-fn lock_cache(cache: &Path, report: &Report) -> Result<nix::fcntl::Flock<std::fs::File>> {
-    use nix::fcntl::{Flock, FlockArg};
-    std::fs::create_dir_all(cache).with_context(|| format!("making the package cache {}", cache.display()))?;
-    let path = cache.join(".lock");
-    let mut file = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    let mut told = false;
-    loop {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((file, nix::errno::Errno::EWOULDBLOCK)) => file,
-            Err((_, error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
-        };
-        if !told {
-            report.note(&format!("waiting for another build that uses the package cache {}", cache.display()));
-            told = true;
-        }
-        process::check_stop()?;
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }
 
 /// What the initramfs step has to know of the packages to come.

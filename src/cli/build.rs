@@ -5,8 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::overrides::Overrides;
+use crate::build::lock::LockFile;
 use crate::build::{self, Options, Packing};
 use crate::error::{ExitCode, Failure, Result};
+use crate::recipe::{Lock, Recipe};
 use crate::registry::Address;
 use crate::report::Report;
 use crate::sandbox::Devices;
@@ -31,6 +33,12 @@ pub(super) struct Build {
     /// Folder of downloaded packages and metadata
     #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
     cache: PathBuf,
+    /// Install exactly what the lock beside the recipe says
+    #[arg(long)]
+    locked: bool,
+    /// Install exactly what this lock says
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
@@ -63,6 +71,7 @@ impl Build {
                 source_date_epoch: decided.source_date_epoch,
             },
             cache: self.cache.clone(),
+            lock: self.lock_file(&decided.recipe)?,
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
             keep: self.keep,
             devices: self.devices,
@@ -76,6 +85,17 @@ impl Build {
             }
         }
         Ok(ExitCode::Done)
+    }
+
+    fn lock_file(&self, recipe: &Recipe) -> Result<Option<LockFile>> {
+        let path = match &self.lock {
+            Some(path) => path.clone(),
+            None if self.locked => Lock::path_for(&recipe.path),
+            None => return Ok(None),
+        };
+        let (lock, sha256) = Lock::load(&path)?;
+        lock.belongs_to(&recipe.script, &recipe.settings.packages, &path)?;
+        Ok(Some(LockFile { path, lock, sha256 }))
     }
 
     fn registry(&self, settings: &crate::recipe::Settings) -> Result<Address> {

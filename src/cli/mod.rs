@@ -2,7 +2,9 @@
 
 mod boot;
 mod build;
+mod cache;
 mod doctor;
+mod lock;
 mod overrides;
 mod pack;
 mod plan;
@@ -53,6 +55,10 @@ enum Verb {
     Build(build::Build),
     /// Show what a build would do; needs no root
     Plan(plan::PlanArgs),
+    /// Write down which packages a recipe means, for `build --locked`
+    Lock(lock::LockArgs),
+    /// Show what the package cache holds, and make it smaller
+    Cache(cache::CacheArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
@@ -86,6 +92,8 @@ pub fn main() -> ExitCode {
     let result = process::catch_signals().and_then(|()| match &cli.verb {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
+        Verb::Lock(args) => args.run(&report, cli.talk.json),
+        Verb::Cache(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
