@@ -154,9 +154,12 @@ impl Build<'_> {
             workdir.reserve(reserved + reserved / 10 + (64 << 20))?;
             let free = free_space(cache.folder())?;
             if free < LEAST_CACHE {
-                return Err(Failure::new(ExitCode::Space, format!("the package cache {} has only {} free", cache.folder().display(), bytes(free)))
-                    .hint("name a larger place: --cache DIR")
-                    .into());
+                return Err(Failure::new(
+                    ExitCode::Space,
+                    format!("the package cache {} has only {} free", cache.folder().display(), bytes(free)),
+                )
+                .hint("name a larger place: --cache DIR")
+                .into());
             }
             initramfs::prepare(&InstallRoot::open(&root)?, settings.finish.initramfs, contents(plan))
         })

@@ -105,7 +105,11 @@ fn fetch(manager: &dyn PackageManager, job: &Job<'_>, missing: &[&LockedPackage]
     let mut wrong = Vec::new();
     for (package, file) in missing.iter().zip(&files) {
         if !file.is_file() {
-            return Err(Failure::new(ExitCode::Repository, format!("{} could not be fetched from '{}'", package.nevra, package.repository)).into());
+            return Err(Failure::new(
+                ExitCode::Repository,
+                format!("{} could not be fetched from '{}'", package.nevra, package.repository),
+            )
+            .into());
         }
         if !digest::holds(file, &package.checksum, package.size)? {
             remove(file)?;
@@ -133,7 +137,9 @@ fn remove(file: &Path) -> Result<()> {
 /// What a failed fetch means to who has a lock.
 fn explain(error: anyhow::Error) -> anyhow::Error {
     let said = format!("{error:#}");
-    if exit_code(&error) == ExitCode::Repository && (said.contains("Status code: 404") || said.contains("Status code: 410") || said.contains("no such file")) {
+    if exit_code(&error) == ExitCode::Repository
+        && (said.contains("Status code: 404") || said.contains("Status code: 410") || said.contains("Couldn't read a file://"))
+    {
         let message = "packages of the lock are no longer in their repositories";
         return Failure::new(ExitCode::Repository, message).because(error).hint(AGAIN).into();
     }
@@ -179,7 +185,8 @@ fn planned(job: &Job<'_>, package: &LockedPackage, file: &Path, below: &Path) ->
 /// What the recipe asked for, with its lines, and what the lock says that it means.
 fn asked(lock: &Lock, locked: &LockedTransaction, transaction: &Transaction) -> TransactionPlan {
     let line_of_spec = |text: &str| transaction.install.iter().find(|spec| spec.text == text).map_or(transaction.line, |spec| spec.line);
-    let line_of_group = |name: &str| transaction.groups.iter().find(|group| group.name == name).map_or(transaction.line, |group| group.line);
+    let line_of_group =
+        |name: &str| transaction.groups.iter().find(|group| group.name == name).map_or(transaction.line, |group| group.line);
     let specs = locked.specs.iter().map(|spec| SpecMatch {
         text: spec.text.clone(),
         line: line_of_spec(&spec.text),

@@ -81,10 +81,7 @@ pub fn lock(manager: &dyn PackageManager, job: &mut Job<'_>, wish: &Wish<'_>) ->
             exclude
         },
         keys: job.keys.iter().map(|key| key.fingerprint.clone()).collect(),
-        repositories: repositories
-            .into_values()
-            .map(|r| LockedRepository { id: r.id, revision: r.revision, repomd: r.repomd })
-            .collect(),
+        repositories: repositories.into_values().map(|r| LockedRepository { id: r.id, revision: r.revision, repomd: r.repomd }).collect(),
         transactions,
     };
     if let Some(listed) = wish.listed {
@@ -98,9 +95,12 @@ fn lockable(recipe: &Path, transaction: &Transaction) -> Result<()> {
     let line = |number: usize| format!("{}:{number}: ", recipe.display());
     let file = transaction.install.iter().chain(&transaction.reinstall).chain(&transaction.downgrade).find(|spec| spec.is_package_file());
     if let Some(spec) = file {
-        return Err(Failure::new(ExitCode::Recipe, format!("{}a lock cannot say where the file '{}' comes from", line(spec.line), spec.text))
-            .hint("put it into a repository: createrepo_c FOLDER, and [[packages.repository]]")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Recipe,
+            format!("{}a lock cannot say where the file '{}' comes from", line(spec.line), spec.text),
+        )
+        .hint("put it into a repository: createrepo_c FOLDER, and [[packages.repository]]")
+        .into());
     }
     if !transaction.modules.is_empty() {
         let number = transaction.modules.iter().flat_map(|m| &m.specs).map(|s| s.line).next().unwrap_or(transaction.line);
@@ -164,10 +164,15 @@ fn compare(job: &Job<'_>, made: &Lock, listed: &[Listed]) -> Result<()> {
     for package in made.packages() {
         let Some(name) = nvra(&package.nevra) else { continue };
         let Some(entry) = known.get(&name) else { continue };
-        if entry.checksum.as_ref().is_some_and(|checksum| *checksum != package.checksum) || entry.size.is_some_and(|size| size != package.size) {
-            return Err(Failure::new(ExitCode::Trust, format!("{} in the repository is not the one that the list says: its checksum or size differs", package.nevra))
-                .hint("make the list anew with the tool that made it")
-                .into());
+        if entry.checksum.as_ref().is_some_and(|checksum| *checksum != package.checksum)
+            || entry.size.is_some_and(|size| size != package.size)
+        {
+            return Err(Failure::new(
+                ExitCode::Trust,
+                format!("{} in the repository is not the one that the list says: its checksum or size differs", package.nevra),
+            )
+            .hint("make the list anew with the tool that made it")
+            .into());
         }
         used.insert(name);
     }

@@ -18,8 +18,8 @@ mod locked;
 mod locking;
 mod request;
 mod retry;
-mod shelf;
 mod rpmdb;
+mod shelf;
 mod verdict;
 mod workbench;
 
@@ -256,7 +256,13 @@ pub fn fill(
 }
 
 /// The packages of one transaction, in this build's view of the cache.
-fn obtain(manager: &dyn PackageManager, job: &Job<'_>, number: usize, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+fn obtain(
+    manager: &dyn PackageManager,
+    job: &Job<'_>,
+    number: usize,
+    transaction: &Transaction,
+    step: &Step<'_>,
+) -> Result<TransactionPlan> {
     let filling = job.cache.fill(job.report)?;
     match job.lock {
         Some(lock) => locked::obtain(manager, job, &filling, (lock, number), transaction, step),
@@ -268,7 +274,13 @@ fn obtain(manager: &dyn PackageManager, job: &Job<'_>, number: usize, transactio
     }
 }
 
-fn install(manager: &dyn PackageManager, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
+fn install(
+    manager: &dyn PackageManager,
+    job: &Job<'_>,
+    transaction: &Transaction,
+    plan: &TransactionPlan,
+    step: &Step<'_>,
+) -> Result<Vec<Failed>> {
     match job.lock {
         // Such a transaction can be empty: it marked packages, or moved none.
         Some(_) if plan.install.is_empty() && plan.remove.is_empty() => Ok(Vec::new()),

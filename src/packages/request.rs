@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-use super::{Extent, Job};
-use super::driver::Phase;
 use super::cache::CACHE;
+use super::driver::Phase;
 use super::workbench;
+use super::{Extent, Job};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{RepositorySource, Transaction, Verify};
 use crate::sandbox::{Access, BUILD_ROOT, Mount, OWN};

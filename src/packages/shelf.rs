@@ -187,7 +187,8 @@ mod tests {
 
     fn cache() -> (tempfile::TempDir, [PathBuf; 3]) {
         let folder = tempfile::tempdir().unwrap();
-        let packages = [package(folder.path(), "new.rpm", 1), package(folder.path(), "old.rpm", 30), package(folder.path(), "older.rpm", 60)];
+        let packages =
+            [package(folder.path(), "new.rpm", 1), package(folder.path(), "old.rpm", 30), package(folder.path(), "older.rpm", 60)];
         let repodata = folder.path().join("tiny-0123456789abcdef/repodata");
         fs::create_dir_all(&repodata).unwrap();
         fs::write(repodata.join("repomd.xml"), [0; 100]).unwrap();

@@ -8,6 +8,7 @@ mod artifacts;
 mod demo;
 mod hostile;
 mod kills;
+mod locks;
 mod network;
 mod recipes;
 mod scriptlets;

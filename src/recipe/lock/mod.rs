@@ -256,9 +256,12 @@ impl Lock {
         if changed.is_empty() {
             return Ok(());
         }
-        Err(Failure::new(ExitCode::Recipe, format!("{} is out of date; since it was made these changed: {}", file.display(), changed.join("; ")))
-            .hint("make it again: osimg lock RECIPE, and look at the difference")
-            .into())
+        Err(Failure::new(
+            ExitCode::Recipe,
+            format!("{} is out of date; since it was made these changed: {}", file.display(), changed.join("; ")),
+        )
+        .hint("make it again: osimg lock RECIPE, and look at the difference")
+        .into())
     }
 }
 
