@@ -602,7 +602,11 @@ def install_files(request):
     base = make_base(dict(request, exclude=[]), False)
     sack = base.get_repo_sack()
     sack.load_repos(libdnf5.repo.Repo.Type_SYSTEM)
-    packages = list(sack.add_cmdline_packages(detail["files"]).values())
+    sack.add_cmdline_packages(detail["files"])
+    # What the call returns is a map that not every build of the module can read.
+    files = libdnf5.rpm.PackageQuery(base)
+    files.filter_repo_id(["@commandline"])
+    packages = sorted(files, key=lambda package: package.get_full_nevra())
     installed = libdnf5.rpm.PackageQuery(base)
     installed.filter_installed()
     here = {package.get_full_nevra(): package for package in installed}
