@@ -147,6 +147,16 @@ impl Shelf {
             pruned.repositories += 1;
             pruned.bytes += bytes;
         }
+        // Package managers' indexes beside the folders are made from the metadata, within a second.
+        for entry in entries(folder)?.iter().filter(|e| e.path().is_file() && !e.file_name().to_string_lossy().starts_with('.')) {
+            let metadata = entry.metadata().with_context(|| format!("looking at {}", entry.path().display()))?;
+            let over = limit.bytes.is_some_and(|most| held > most);
+            if over || old(metadata.modified().unwrap_or(now)) {
+                fs::remove_file(entry.path()).with_context(|| format!("removing {}", entry.path().display()))?;
+                held = held.saturating_sub(metadata.len());
+                pruned.bytes += metadata.len();
+            }
+        }
         Ok(pruned)
     }
 }
@@ -210,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_older_than_asked_goes_and_metadata_go_with_the_last_package() {
         let (folder, [new, old, older]) = cache();
-        let days = |days| Limit { bytes: None, age: Some(Duration::from_secs(days * 86400)) };
+        let days = |days: u64| Limit { bytes: None, age: Some(Duration::from_secs(days * 86400)) };
         assert_eq!(Shelf::prune(folder.path(), days(45), &Report::silent()).unwrap().packages, 1);
         assert_eq!((new.exists(), old.exists(), older.exists()), (true, true, false));
         let nothing = Limit { bytes: Some(0), age: None };

@@ -208,6 +208,7 @@ mod tests {
             built: 0,
             checksum: None,
             reason: "user".into(),
+            path: None,
         }
     }
 

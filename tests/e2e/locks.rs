@@ -1,6 +1,6 @@
 //! Locks: what they say, that a build by one installs exactly that, and what stops it.
 
-use crate::network::{Answer, Server};
+use crate::server::{Answer, Server};
 use crate::stage::{Done, Stage, run};
 use crate::support::keys;
 use crate::support::repo::{Package, Repo, index};

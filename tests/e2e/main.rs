@@ -5,6 +5,7 @@
 mod support;
 
 mod artifacts;
+mod cache;
 mod demo;
 mod hostile;
 mod kills;
@@ -12,6 +13,7 @@ mod locks;
 mod network;
 mod recipes;
 mod scriptlets;
+mod server;
 mod settings;
 mod signals;
 mod space;

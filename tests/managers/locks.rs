@@ -1,7 +1,7 @@
 //! A lock is the same whichever package manager makes it, and installs the same whichever goes by it.
 
 use crate::machines::{Machine, both};
-use crate::network::{Answer, Server};
+use crate::server::{Answer, Server};
 use crate::stage::{Run, Stage};
 use crate::support::repo::{Package, Repo};
 use std::fs;
