@@ -1,8 +1,8 @@
 //! Repositories behind a network that fails: nobody answers, errors, a wrong body, a stall, other metadata in the midst of reading.
 
-use crate::server::{Answer, Server};
+use crate::server::{Answer, Server, swapped};
 use crate::stage::{OSIMG, Stage, sh, wait_until};
-use crate::support::repo::{Package, Repo, index};
+use crate::support::repo::{Package, Repo};
 use crate::support::{require_root, skip};
 use std::fs;
 use std::path::Path;
@@ -147,25 +147,6 @@ fn a_file_of_a_wrong_length_or_of_none_is_right_in_the_end() {
     stage.build(RECIPE).succeeds();
     assert!(stage.members().contains(&"./usr/share/hello".to_owned()));
     assert!(server.asked().iter().filter(|path| path.contains("hello-1.0")).count() >= 2);
-}
-
-/// A repository that is made anew, with a newer package, as soon as somebody reads its index: what the index named is gone.
-pub fn swapped(stage: &Stage) -> Server {
-    let old = stage.repo();
-    let newer = Stage::new(|repo| {
-        repo.package(Package::named("hello").version("2.0").requires_first("base").file("/usr/share/hello", "2\n", 0o644, "root:root"))
-    });
-    let name = "hello-2.0-1.noarch.rpm";
-    fs::copy(newer.repo().join("Packages").join(name), old.join("Packages").join(name)).unwrap();
-    let folder = old.clone();
-    let done = AtomicUsize::new(0);
-    Server::start(old, move |path, _| {
-        if path.contains("primary") && done.fetch_add(1, Ordering::SeqCst) == 0 {
-            fs::remove_dir_all(folder.join("repodata")).unwrap();
-            index(&folder);
-        }
-        Answer::File
-    })
 }
 
 #[test]

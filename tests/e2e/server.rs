@@ -1,10 +1,12 @@
 //! A small HTTP server over a folder, as good as a test lets it be.
 
-use crate::stage::wait_until;
+use crate::stage::{Stage, wait_until};
+use crate::support::repo::{Package, index};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -146,4 +148,23 @@ fn serve(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>, answer: &d
             }
         }
     }
+}
+
+/// A repository that is made anew, with a newer package, as soon as somebody reads its index: what the index named is gone.
+pub fn swapped(stage: &Stage) -> Server {
+    let old = stage.repo();
+    let newer = Stage::new(|repo| {
+        repo.package(Package::named("hello").version("2.0").requires_first("base").file("/usr/share/hello", "2\n", 0o644, "root:root"))
+    });
+    let name = "hello-2.0-1.noarch.rpm";
+    fs::copy(newer.repo().join("Packages").join(name), old.join("Packages").join(name)).unwrap();
+    let folder = old.clone();
+    let done = AtomicUsize::new(0);
+    Server::start(old, move |path, _| {
+        if path.contains("primary") && done.fetch_add(1, Ordering::SeqCst) == 0 {
+            fs::remove_dir_all(folder.join("repodata")).unwrap();
+            index(&folder);
+        }
+        Answer::File
+    })
 }

@@ -13,6 +13,7 @@ mod support;
 
 mod demo;
 mod failures;
+mod faults;
 mod locks;
 mod machines;
 mod sets;
