@@ -26,6 +26,9 @@ pub struct Manifest {
     pub builder: Builder,
     /// The recipe.
     pub recipe: Input,
+    /// The lock that it was built by, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Locked>,
     /// The settings, as they were understood.
     pub settings: serde_json::Value,
     /// `ID`, `VERSION_ID` and the rest of the image's os-release.
@@ -69,6 +72,15 @@ pub struct Input {
     /// Its text.
     pub text: String,
     /// Its digest, in hex.
+    pub sha256: String,
+}
+
+/// A lock file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Locked {
+    /// Its name, without folders.
+    pub name: String,
+    /// The digest of its bytes, in hex.
     pub sha256: String,
 }
 

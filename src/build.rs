@@ -1,6 +1,7 @@
 //! The pipeline: a recipe becomes a published artifact. Reads like the shell script that it replaces.
 
 mod labels;
+pub mod lock;
 mod manifest;
 mod output;
 pub mod pack;
@@ -16,7 +17,7 @@ use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::Contents;
 use crate::finish::{certificates, files, initramfs, leftovers, machine_id, selinux};
-use crate::packages::{self, Filled, Job, PinnedKey, Purpose, TransactionPlan};
+use crate::packages::{self, Cache, Extent, Filled, Job, PinnedKey, Purpose, TransactionPlan};
 use crate::process::{self, CommandLine};
 use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
 use crate::registry::{Address, Staged, Wishes};
@@ -53,6 +54,8 @@ pub struct Options {
     pub packing: Packing,
     /// The package cache.
     pub cache: PathBuf,
+    /// The lock to go by.
+    pub lock: Option<lock::LockFile>,
     /// Where the workdir is made.
     pub workdir: Place,
     /// What becomes of it.
@@ -70,15 +73,7 @@ pub struct Options {
 pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
     let started = SystemTime::now();
     be_root()?;
-    let tools = match &recipe.settings.packages.bootstrap {
-        Bootstrap::Host | Bootstrap::Made => ToolRoot::host(),
-        Bootstrap::Root(folder) => ToolRoot::at(folder)?,
-    };
-    let manager = match &recipe.settings.packages.bootstrap {
-        // The image's own comes later; this one makes the root that has it.
-        Bootstrap::Made => packages::open(ManagerChoice::Auto, &tools)?,
-        Bootstrap::Host | Bootstrap::Root(_) => packages::open(recipe.settings.packages.manager, &tools)?,
-    };
+    let (tools, manager) = tools(&recipe.settings.packages)?;
     // A wrong password is told now, not after the build.
     let remote = Remote::open(recipe, options, report)?;
     // Before any file is opened: a file of the host's namespace cannot be linked by its name in ours.
@@ -117,6 +112,18 @@ struct Build<'a> {
     started: SystemTime,
 }
 
+/// The tree and the package manager that a build begins with.
+fn tools(settings: &PackageSettings) -> Result<(ToolRoot, Box<dyn packages::PackageManager>)> {
+    let (tools, manager) = match &settings.bootstrap {
+        Bootstrap::Host => (ToolRoot::host(), settings.manager),
+        Bootstrap::Root(folder) => (ToolRoot::at(folder)?, settings.manager),
+        // The image's own comes later; this one makes the root that has it.
+        Bootstrap::Made => (ToolRoot::host(), ManagerChoice::Auto),
+    };
+    let manager = packages::open(manager, &tools)?;
+    Ok((tools, manager))
+}
+
 /// What fills a root.
 struct Tools {
     root: ToolRoot,
@@ -128,13 +135,11 @@ impl Build<'_> {
         let report = self.report;
         let settings = &self.recipe.settings.packages;
         let keys = packages::pinned_keys(settings, &workdir.scratch(), &workdir.root())?;
-        let cache = lock_cache(&self.options.cache, report)?;
         if settings.bootstrap == Bootstrap::Made {
             tools = self.make_tools(&tools, workdir, &keys)?;
         }
         let dbpath = self.dbpath(&tools, workdir)?;
         let filled = self.fill(&tools, workdir, &keys, &dbpath)?;
-        drop(cache);
 
         let root = InstallRoot::open(&workdir.root())?;
         let removed = self.finish(&root, workdir, &filled)?;
@@ -193,7 +198,10 @@ impl Build<'_> {
             root: &root,
             scratch: &workdir.scratch(),
             state: &state,
-            cache: &self.options.cache,
+            cache: &Cache::open(&self.options.cache)?,
+            lock: None,
+            only: None,
+            extent: Extent::Whole,
             settings: &settings,
             keys,
             devices: self.options.devices,
@@ -224,7 +232,7 @@ impl Build<'_> {
     fn fill(&self, tools: &Tools, workdir: &mut Workdir, keys: &[PinnedKey], dbpath: &str) -> Result<Filled> {
         let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
         let settings = &self.recipe.settings;
-        let cache = &self.options.cache;
+        let cache = Cache::open(&self.options.cache)?;
         let mut job = Job {
             recipe: &self.recipe.path,
             tools: &tools.root,
@@ -232,7 +240,10 @@ impl Build<'_> {
             root: &root,
             scratch: &scratch,
             state: &state,
-            cache,
+            cache: &cache,
+            lock: self.options.lock.as_ref().map(|file| &file.lock),
+            only: None,
+            extent: Extent::Whole,
             settings: &settings.packages,
             keys,
             devices: self.options.devices,
@@ -246,11 +257,14 @@ impl Build<'_> {
             reserved += plan.installed_size();
             // A tenth above what the packages say: the rpmdb, the initramfs and what scriptlets make.
             workdir.reserve(reserved + reserved / 10 + (64 << 20))?;
-            let free = free_space(cache)?;
+            let free = free_space(cache.folder())?;
             if free < LEAST_CACHE {
-                return Err(Failure::new(ExitCode::Space, format!("the package cache {} has only {} free", cache.display(), bytes(free)))
-                    .hint("name a larger place: --cache DIR")
-                    .into());
+                return Err(Failure::new(
+                    ExitCode::Space,
+                    format!("the package cache {} has only {} free", cache.folder().display(), bytes(free)),
+                )
+                .hint("name a larger place: --cache DIR")
+                .into());
             }
             initramfs::prepare(&InstallRoot::open(&root)?, settings.finish.initramfs, contents(plan))
         })
@@ -329,34 +343,6 @@ fn be_root() -> Result<()> {
     Err(Failure::new(ExitCode::Host, "building an image takes root: files in it belong to many users")
         .hint("run it with sudo; osimg plan needs no root")
         .into())
-}
-
-/// One build at a time uses the cache: dnf's own lock means nothing across pid namespaces.
-fn lock_cache(cache: &Path, report: &Report) -> Result<nix::fcntl::Flock<std::fs::File>> {
-    use nix::fcntl::{Flock, FlockArg};
-    std::fs::create_dir_all(cache).with_context(|| format!("making the package cache {}", cache.display()))?;
-    let path = cache.join(".lock");
-    let mut file = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    let mut told = false;
-    loop {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((file, nix::errno::Errno::EWOULDBLOCK)) => file,
-            Err((_, error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
-        };
-        if !told {
-            report.note(&format!("waiting for another build that uses the package cache {}", cache.display()));
-            told = true;
-        }
-        process::check_stop()?;
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }
 
 /// Makes sure that there are so many bytes where the folder is.

@@ -74,6 +74,7 @@ impl Build<'_> {
                 text: source.to_owned(),
                 sha256: hex::encode(Sha256::digest(source.as_bytes())),
             },
+            lock: self.options.lock.as_ref().map(super::lock::LockFile::told),
             settings: json!(recipe.settings),
             os_release: os_release(root)?,
             kernels: kernels(root)?,

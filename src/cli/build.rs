@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::overrides::Overrides;
+use crate::build::lock::LockFile;
 use crate::build::{self, Options, Packing};
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{SbomKind, Settings, Visibility as Seen};
+use crate::recipe::{Lock, Recipe, SbomKind, Settings, Visibility as Seen};
 use crate::registry::{Address, Visibility, Wishes};
 use crate::report::Report;
 use crate::sandbox::Devices;
@@ -33,6 +34,12 @@ pub(super) struct Build {
     /// Folder of downloaded packages and metadata
     #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
     cache: PathBuf,
+    /// Install exactly what the lock beside the recipe says
+    #[arg(long)]
+    locked: bool,
+    /// Install exactly what this lock says
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
@@ -75,6 +82,7 @@ impl Build {
                 source_date_epoch: decided.source_date_epoch,
             },
             cache: self.cache.clone(),
+            lock: self.lock_file(&decided.recipe)?,
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
             keep: self.keep,
             devices: self.devices,
@@ -113,6 +121,17 @@ impl Build {
             return Documents::new(&kinds, &[], &Passphrase::default());
         }
         Documents::new(&kinds, &keys, &Passphrase::find(self.sign_passphrase_file.as_deref())?)
+    }
+
+    fn lock_file(&self, recipe: &Recipe) -> Result<Option<LockFile>> {
+        let path = match &self.lock {
+            Some(path) => path.clone(),
+            None if self.locked => Lock::path_for(&recipe.path),
+            None => return Ok(None),
+        };
+        let (lock, sha256) = Lock::load(&path)?;
+        lock.belongs_to(&recipe.script, &recipe.settings.packages, &path)?;
+        Ok(Some(LockFile { path, lock, sha256 }))
     }
 
     fn registry(&self, settings: &crate::recipe::Settings) -> Result<Address> {

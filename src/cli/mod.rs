@@ -2,11 +2,13 @@
 
 mod boot;
 mod build;
+mod cache;
 mod deploy;
 mod diff;
 mod doctor;
 mod images;
 mod inspect;
+mod lock;
 mod overrides;
 mod pack;
 mod plan;
@@ -59,6 +61,10 @@ enum Verb {
     Build(build::Build),
     /// Show what a build would do; needs no root
     Plan(plan::PlanArgs),
+    /// Write down which packages a recipe means, for `build --locked`
+    Lock(lock::LockArgs),
+    /// Show what the package cache holds, and make it smaller
+    Cache(cache::CacheArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
     /// Show what an image is and what is in it
@@ -104,6 +110,8 @@ pub fn main() -> ExitCode {
     let result = process::catch_signals().and_then(|()| match &cli.verb {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
+        Verb::Lock(args) => args.run(&report, cli.talk.json),
+        Verb::Cache(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
         Verb::Inspect(args) => args.run(&report, cli.talk.json),
         Verb::Diff(args) => args.run(&report, cli.talk.json),

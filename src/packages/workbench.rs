@@ -12,8 +12,6 @@ use crate::sandbox::{
     Access, BUILD_ROOT, Devices, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, Terminal, ToolRoot, View,
 };
 
-/// Where the package cache is inside the sandbox.
-pub(super) const CACHE: &str = "/osimg/cache";
 /// The name that scriptlets see as the host's.
 const HOSTNAME: &str = "localhost";
 
