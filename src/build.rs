@@ -211,14 +211,12 @@ fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
     }
 }
 
-/// Only root may build for now: owners, devices and mounts are the kernel's to give.
+/// Owners, devices and mounts are root's to give: the host's, or that of a user namespace ([`crate::sandbox::become_root`]).
 fn be_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::new(ExitCode::Host, "building an image takes root: files in it belong to many users")
-        .hint("run it with sudo; osimg plan needs no root")
-        .into())
+    Err(Failure::new(ExitCode::Host, "building an image takes root, or a user namespace: files in it belong to many users").into())
 }
 
 /// One build at a time uses the cache: dnf's own lock means nothing across pid namespaces.

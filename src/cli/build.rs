@@ -28,9 +28,9 @@ pub(super) struct Build {
     /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = crate::archive::parse_size)]
     memory: Option<u64>,
-    /// Folder of downloaded packages and metadata
-    #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
-    cache: PathBuf,
+    /// Folder of downloaded packages and metadata [default: /var/cache/osimg for root, else $XDG_CACHE_HOME/osimg]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
@@ -44,6 +44,9 @@ pub(super) struct Build {
 
 impl Build {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
+        // Before the first step: its progress bar is a thread, and a user namespace is entered by a process of one.
+        super::act_as_root(report)?;
         let step = report.step("reading the recipe");
         let decided = self.overrides.decide()?;
         let lowered = decided.recipe.script.lower()?;
@@ -62,7 +65,7 @@ impl Build {
                 selinux: decided.selinux,
                 source_date_epoch: decided.source_date_epoch,
             },
-            cache: self.cache.clone(),
+            cache,
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
             keep: self.keep,
             devices: self.devices,
@@ -87,4 +90,15 @@ impl Build {
             (None, None) => Ok(Address::Directory("out".into())),
         }
     }
+}
+
+/// Where packages are kept: the host's place for root, the user's own for a user.
+fn default_cache() -> Result<PathBuf> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok("/var/cache/osimg".into());
+    }
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache"))).map(|base| base.join("osimg")).ok_or_else(|| {
+        Failure::new(ExitCode::Usage, "choosing the package cache: HOME is not set").hint("name a folder: --cache DIR").into()
+    })
 }
