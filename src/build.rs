@@ -3,6 +3,7 @@
 mod labels;
 mod manifest;
 mod output;
+mod owners;
 pub mod pack;
 
 use anyhow::Context;
@@ -106,7 +107,12 @@ impl Build<'_> {
         let removed = self.finish(&root, workdir, &filled)?;
 
         let packing = Packing { source_date_epoch: Some(filled.source_date_epoch), ..self.options.packing.clone() };
-        let packed = pack::pack(&workdir.root(), &staged, &packing, expected_size(workdir, &filled), report)?;
+        let owners = filled
+            .owners
+            .as_ref()
+            .map(|packaged| owners::owners(&root, packaged, &self.recipe.settings.finish.files, report))
+            .transpose()?;
+        let packed = pack::pack(&workdir.root(), &staged, &packing, owners.as_ref(), expected_size(workdir, &filled), report)?;
 
         let step = report.step("publishing");
         let known = manifest::Known { root: &root, filled: &filled, keys: &keys, packed: &packed, removed, workdir: workdir.backing() };

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::labels;
-use crate::archive::{self, Level, Summary};
+use crate::archive::{self, Level, Owners, Summary};
 use crate::artifact::Tarball;
 use crate::error::Result;
 use crate::finish::selinux;
@@ -39,11 +39,18 @@ pub struct PackedTree {
     pub labels: String,
 }
 
-/// Writes the tree into the staged files. `expected` is the tar's size in bytes as far as it can be told, for the estimate.
+/// Writes the tree into the staged files. `owners` are told in place of the tree's own. `expected` is the tar's size in bytes as far as it can be told, for the estimate.
 ///
 /// # Errors
 /// When the tree cannot be read or the tarballs cannot be written, and when a person stopped it.
-pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, expected: u64, report: &Report) -> Result<PackedTree> {
+pub fn pack(
+    tree: &Path,
+    staged: &Staged,
+    packing: &Packing,
+    owners: Option<&Owners>,
+    expected: u64,
+    report: &Report,
+) -> Result<PackedTree> {
     let step = report.step("packing");
     let labels = labels::labels(&packing.selinux, tree, report)?;
     let outputs = staged.sinks()?.into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
@@ -56,6 +63,7 @@ pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, expected: u64, repo
             memory: packing.memory,
             source_date_epoch: packing.source_date_epoch,
             labels: labels.as_labels(),
+            owners,
             progress: &|progress| step.progress(Unit::Bytes, progress.bytes, if expected == 0 { 0 } else { expected.max(progress.bytes) }),
             cancelled: &|| process::stop_requested().is_some(),
         },

@@ -50,7 +50,7 @@ impl Pack {
             selinux: self.selinux.clone(),
             source_date_epoch: self.source_date_epoch,
         };
-        let packed = pack(&self.tree, &staged, &packing, 0, report)?;
+        let packed = pack(&self.tree, &staged, &packing, None, 0, report)?;
         let path = staged.place(&packed.tarballs)?;
         if json {
             let value = json!({

@@ -12,6 +12,7 @@ mod dnf5;
 mod driver;
 mod events;
 pub mod keys;
+mod owners;
 mod request;
 mod rpmdb;
 mod verdict;
@@ -24,13 +25,14 @@ use std::time::Duration;
 
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
 pub use keys::PinnedKey;
+pub use owners::PackagedFile;
 pub use rpmdb::InstalledPackage;
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
 use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify};
 use crate::report::{Report, Step};
-use crate::sandbox::{Devices, InstallRoot, Limits, Plan};
+use crate::sandbox::{Devices, Ids, InstallRoot, Limits, Plan};
 use verdict::{Evidence, FailedScriptlet};
 
 /// Everything that a package manager needs to know of a build.
@@ -113,6 +115,9 @@ pub struct Filled {
     pub dbpath: String,
     /// The time that everything is dated by, in seconds since 1970.
     pub source_date_epoch: i64,
+    /// Who owns which file, where the tree itself cannot tell because the build has a single id.
+    #[serde(skip)]
+    pub owners: Option<Vec<PackagedFile>>,
 }
 
 /// Chooses a package manager that this host has.
@@ -181,6 +186,7 @@ pub fn fill(
         strict: job.settings.verify == Verify::Strict,
     };
     verdict::judge(&evidence, &root)?;
+    let owners = if Ids::of_this_process()? == Ids::Single { Some(owners::packaged(job)?) } else { None };
     step.finish(&format!("{} packages in the rpmdb", installed.len()));
     let rpm = plans.last().map_or("", |plan| plan.rpm.as_str());
     Ok(Filled {
@@ -189,6 +195,7 @@ pub fn fill(
         installed,
         dbpath: job.dbpath.to_owned(),
         source_date_epoch: job.source_date_epoch.unwrap_or(0),
+        owners,
     })
 }
 
