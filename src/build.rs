@@ -5,6 +5,7 @@ mod manifest;
 mod output;
 mod owners;
 pub mod pack;
+mod twice;
 
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::report::{Report, bytes};
 use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 pub use pack::Packing;
+pub use twice::{Reference, build_twice};
 
 /// The default limit on one phase of a transaction.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -50,6 +52,10 @@ pub struct Options {
     pub keep: Keep,
     /// Which /dev scriptlets see.
     pub devices: Devices,
+    /// How long a phase of a transaction may say nothing.
+    pub idle: Option<Duration>,
+    /// What must come out, when it is known.
+    pub reference: Option<Reference>,
 }
 
 /// Builds the recipe and publishes the artifact.
@@ -113,12 +119,15 @@ impl Build<'_> {
             .map(|packaged| owners::owners(&root, packaged, &self.recipe.settings.finish.files, report))
             .transpose()?;
         let packed = pack::pack(&workdir.root(), &staged, &packing, owners.as_ref(), expected_size(workdir, &filled), report)?;
+        if let (Some(reference), Some(tarball)) = (&self.options.reference, packed.tarballs.first()) {
+            twice::judge(reference, &tarball.sha256, &staged, workdir, &filled)?;
+        }
 
         let step = report.step("publishing");
         let known = manifest::Known { root: &root, filled: &filled, keys: &keys, packed: &packed, removed, workdir: workdir.backing() };
-        let mut text = serde_json::to_vec_pretty(&self.manifest(known)?).context("writing the manifest")?;
-        text.push(b'\n');
-        let published = staged.commit(&packed.tarballs, &text)?;
+        let mut text = serde_json::to_string_pretty(&self.manifest(known)?).context("writing the manifest")?;
+        text.push('\n');
+        let published = staged.commit(&packed.tarballs, crate::secrets::concealed(&text).as_bytes())?;
         step.finish(&published.tarballs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
         Ok(Artifact {
             tarballs: published.tarballs,
@@ -145,6 +154,7 @@ impl Build<'_> {
             keys,
             devices: self.options.devices,
             timeout: Some(settings.packages.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            idle: self.options.idle,
             source_date_epoch: self.options.packing.source_date_epoch,
             dbpath,
             report: self.report,

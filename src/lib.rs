@@ -34,4 +34,5 @@ pub mod artifact;
 pub mod error;
 pub mod process;
 pub mod report;
+pub mod secrets;
 pub mod workdir;

@@ -10,6 +10,7 @@
 
 mod attributes;
 mod bzip2;
+mod compare;
 mod compress;
 mod digest;
 mod format;
@@ -28,6 +29,7 @@ mod tape;
 mod walk;
 mod xz;
 
+pub use compare::{Difference, first_difference};
 pub use format::{Format, Level};
 pub use labels::{FromTree, LabelSource, Labels, NoLabels};
 pub use memory::parse_size;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use super::overrides::Overrides;
 use crate::build::{self, Options, Packing};
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::recipe::parse_duration;
 use crate::registry::Address;
 use crate::report::Report;
 use crate::sandbox::Devices;
@@ -37,6 +38,12 @@ pub(super) struct Build {
     /// Keep the workdir for `osimg shell`
     #[arg(long, value_enum, default_value = "never", value_name = "WHEN")]
     keep: Keep,
+    /// End a phase of a transaction that prints nothing for so long, such as 10m [default: no limit]
+    #[arg(long, value_name = "TIME")]
+    idle_timeout: Option<String>,
+    /// Build twice under differing circumstances, and publish only when both come out the same
+    #[arg(long)]
+    verify_reproducible: bool,
     /// The /dev that scriptlets see
     #[arg(long = "dev", value_enum, default_value = "private", value_name = "KIND")]
     devices: Devices,
@@ -69,8 +76,18 @@ impl Build {
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
             keep: self.keep,
             devices: self.devices,
+            idle: self
+                .idle_timeout
+                .as_deref()
+                .map(|text| parse_duration(text).or_fail(ExitCode::Usage, format!("reading --idle-timeout {text}")))
+                .transpose()?,
+            reference: None,
         };
-        let artifact = build::build(&decided.recipe, &lowered.transactions, &options, report)?;
+        let artifact = if self.verify_reproducible {
+            build::build_twice(&decided.recipe, &lowered.transactions, &options, report)?
+        } else {
+            build::build(&decided.recipe, &lowered.transactions, &options, report)?
+        };
         if json {
             super::print(&serde_json::to_string_pretty(&artifact)?)?;
         } else {

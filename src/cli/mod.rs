@@ -84,6 +84,7 @@ pub fn main() -> ExitCode {
         (false, true) => Verbosity::Verbose,
         (false, false) => Verbosity::Normal,
     };
+    crate::secrets::conceal_environment();
     let report = Report::new(verbosity, cli.talk.color);
     let result = process::catch_signals().and_then(|()| match &cli.verb {
         Verb::Build(args) => args.run(&report, cli.talk.json),

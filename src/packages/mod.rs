@@ -11,8 +11,10 @@ mod dnf4;
 mod dnf5;
 mod driver;
 mod events;
+mod host_repositories;
 pub mod keys;
 mod owners;
+mod provenance;
 mod request;
 mod rpmdb;
 mod verdict;
@@ -26,6 +28,7 @@ use std::time::Duration;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
 pub use keys::PinnedKey;
 pub use owners::PackagedFile;
+pub use provenance::{Provenance, provenance};
 pub use rpmdb::InstalledPackage;
 
 use crate::error::{ExitCode, Failure, Result};
@@ -56,6 +59,8 @@ pub struct Job<'a> {
     pub devices: Devices,
     /// The limit on one phase of one transaction.
     pub timeout: Option<Duration>,
+    /// The limit on silence in it.
+    pub idle: Option<Duration>,
     /// Seconds since 1970 that everything is dated by; `None` until the packages are known.
     pub source_date_epoch: Option<i64>,
     /// Where the image's rpmdb goes.
@@ -65,9 +70,9 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// The time limits of a phase; silence is allowed for as long as the whole, scriptlets say nothing for minutes.
+    /// The time limits of a phase; without a limit of its own silence may last as long as the whole: scriptlets say nothing for minutes.
     fn limits(&self) -> Limits {
-        Limits { total: self.timeout, idle: None }
+        Limits { total: self.timeout, idle: self.idle }
     }
 }
 

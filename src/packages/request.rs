@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Job;
 use super::driver::Phase;
+use super::host_repositories;
 use super::workbench::{self, CACHE};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{RepositorySource, Transaction, Verify};
@@ -22,11 +23,10 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
     mounts.extend(tls);
     let host_repositories = job.settings.repositories.is_empty();
     if host_repositories {
-        for path in ["/etc/yum.repos.d", "/etc/distro.repos.d", "/etc/dnf", "/etc/yum", "/etc/pki/rpm-gpg", "/etc/os-release"] {
-            if let Ok(source) = std::path::Path::new(path).canonicalize() {
-                mounts.push(Mount::Bind { source, target: path.into(), access: Access::ReadOnly });
-            }
-        }
+        mounts.extend(match phase {
+            Phase::Install => host_repositories::without_secrets()?,
+            _ => host_repositories::whole(),
+        });
     }
     if let Some(transaction) = transaction {
         let request = json!({
