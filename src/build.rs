@@ -4,8 +4,10 @@ mod labels;
 pub mod lock;
 mod manifest;
 mod output;
+mod owners;
 pub mod pack;
 mod remote;
+mod twice;
 
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -27,8 +29,9 @@ use crate::sbom::Documents;
 use crate::verify::{self, Findings};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 pub use labels::{ChosenLabels, labels};
-pub use pack::Packing;
+pub use pack::{Packing, Told};
 use remote::Remote;
+pub use twice::{Reference, build_twice};
 
 /// The default limit on one phase of a transaction.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -64,6 +67,10 @@ pub struct Options {
     pub devices: Devices,
     /// What is written beside the tarballs, and who signs.
     pub documents: Documents,
+    /// How long a phase of a transaction may say nothing.
+    pub idle: Option<Duration>,
+    /// What must come out, when it is known.
+    pub reference: Option<Reference>,
 }
 
 /// Builds the recipe and publishes the artifact.
@@ -148,7 +155,16 @@ impl Build<'_> {
         let findings = verify(&workdir.root(), labels.as_labels(), report)?;
 
         let packing = Packing { source_date_epoch: Some(filled.source_date_epoch), ..self.options.packing.clone() };
-        let packed = pack::pack(&workdir.root(), &staged, &packing, &labels, expected_size(workdir, &filled), report)?;
+        let owners = filled
+            .owners
+            .as_ref()
+            .map(|packaged| owners::owners(&root, packaged, &self.recipe.settings.finish.files, report))
+            .transpose()?;
+        let told = Told { labels: labels.as_labels(), owners: owners.as_ref() };
+        let packed = pack::pack(&workdir.root(), &staged, &packing, told, expected_size(workdir, &filled), report)?;
+        if let (Some(reference), Some(tarball)) = (&self.options.reference, packed.tarballs.first()) {
+            twice::judge(reference, &tarball.sha256, &staged, workdir, &filled)?;
+        }
 
         let step = report.step("publishing");
         let known = manifest::Known {
@@ -165,9 +181,9 @@ impl Build<'_> {
         for document in self.options.documents.of(&manifest, staged.stem(), staged.written()?)? {
             staged.attach(&document.name(staged.stem()), &document.content)?;
         }
-        let mut text = serde_json::to_vec_pretty(&manifest).context("writing the manifest")?;
-        text.push(b'\n');
-        let published = staged.commit(&packed.tarballs, &text)?;
+        let mut text = serde_json::to_string_pretty(&manifest).context("writing the manifest")?;
+        text.push('\n');
+        let published = staged.commit(&packed.tarballs, crate::secrets::concealed(&text).as_bytes())?;
         step.finish(&published.tarballs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
         Ok(Artifact {
             tarballs: published.tarballs,
@@ -206,6 +222,7 @@ impl Build<'_> {
             keys,
             devices: self.options.devices,
             timeout: Some(settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            idle: self.options.idle,
             source_date_epoch: None,
             dbpath: packages::default_dbpath(settings.releasever.as_deref()),
             report: self.report,
@@ -248,6 +265,7 @@ impl Build<'_> {
             keys,
             devices: self.options.devices,
             timeout: Some(settings.packages.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            idle: self.options.idle,
             source_date_epoch: self.options.packing.source_date_epoch,
             dbpath,
             report: self.report,
@@ -335,14 +353,12 @@ fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
     }
 }
 
-/// Only root may build for now: owners, devices and mounts are the kernel's to give.
+/// Owners, devices and mounts are root's to give: the host's, or that of a user namespace ([`crate::sandbox::become_root`]).
 fn be_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::new(ExitCode::Host, "building an image takes root: files in it belong to many users")
-        .hint("run it with sudo; osimg plan needs no root")
-        .into())
+    Err(Failure::new(ExitCode::Host, "building an image takes root, or a user namespace: files in it belong to many users").into())
 }
 
 /// Makes sure that there are so many bytes where the folder is.

@@ -1,5 +1,6 @@
 //! Talk to the person: steps with their timings, progress bars with rate and estimate, notes and warnings, all on stderr.
 
+use crate::secrets;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -109,7 +110,7 @@ impl Report {
 
     /// Says, and keeps for the summary, what the person should look at though the build goes on.
     pub fn warn(&self, text: &str) {
-        lock(&self.warnings).push(text.to_owned());
+        lock(&self.warnings).push(secrets::concealed(text).into_owned());
         self.caution(text);
     }
 
@@ -205,7 +206,7 @@ impl Step<'_> {
     /// Names the thing in hand beside the step's name.
     pub fn item(&self, item: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(item.to_owned());
+            bar.set_message(secrets::concealed(item).into_owned());
         }
     }
 
@@ -273,7 +274,7 @@ fn bar_style(unit: Unit) -> ProgressStyle {
 fn write_stderr(text: &str) {
     use std::io::Write;
     // Nobody is left to tell when stderr itself is closed.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", secrets::concealed(text));
 }
 
 /// A poisoned lock means that a thread died while talking; the talk itself is still sound.

@@ -10,6 +10,7 @@
 
 mod attributes;
 mod bzip2;
+mod compare;
 mod compress;
 mod digest;
 mod format;
@@ -29,6 +30,7 @@ mod tape;
 mod walk;
 mod xz;
 
+pub use compare::{Difference, first_difference};
 pub use format::{Format, Level};
 pub use labels::{FromTree, LabelSource, Labels, NoLabels};
 pub use memory::parse_size;
@@ -61,6 +63,9 @@ impl fmt::Debug for Output<'_> {
     }
 }
 
+/// User and group ids by a file's device and inode.
+pub type Owners = std::collections::HashMap<(u64, u64), (u32, u32)>;
+
 /// How a tree is packed.
 pub struct Options<'a> {
     /// How hard the compressors try.
@@ -73,6 +78,8 @@ pub struct Options<'a> {
     pub source_date_epoch: Option<i64>,
     /// Where the SELinux labels come from.
     pub labels: &'a dyn Labels,
+    /// Owners other than those of the file system, which then owns every file alike; a file that is missing there is root's.
+    pub owners: Option<&'a Owners>,
     /// Told now and then how far the work is; called from the calling thread.
     pub progress: &'a (dyn Fn(Progress) + Sync),
     /// Asked often, from every thread, whether to give up.

@@ -78,6 +78,7 @@ pub fn make(
         keys: &keys,
         devices: Devices::Private,
         timeout: Some(settings.timeout.unwrap_or(super::DEFAULT_TIMEOUT)),
+        idle: None,
         source_date_epoch: places.source_date_epoch,
         dbpath: &dbpath,
         report,

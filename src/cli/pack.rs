@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::archive::{self, Level};
 use crate::build::labels;
-use crate::build::pack::{Packing, pack};
+use crate::build::pack::{Packing, Told, pack};
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::selinux;
 use crate::registry::{Directory, Names};
@@ -57,7 +57,8 @@ impl Pack {
             memory: self.memory,
             source_date_epoch: self.source_date_epoch,
         };
-        let packed = pack(&self.tree, &staged, &packing, &labels, 0, report)?;
+        let told = Told { labels: labels.as_labels(), owners: None };
+        let packed = pack(&self.tree, &staged, &packing, told, 0, report)?;
         let path = staged.place(&packed.tarballs)?;
         if json {
             // Of the packed size to the plain one.

@@ -13,9 +13,12 @@ mod dnf4;
 mod dnf5;
 mod driver;
 mod events;
+mod host_repositories;
 pub mod keys;
 mod locked;
 mod locking;
+mod owners;
+mod provenance;
 mod request;
 mod retry;
 mod rpmdb;
@@ -32,13 +35,15 @@ pub use cache::Cache;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
 pub use keys::PinnedKey;
 pub use locking::{Signers, Wish, lock};
+pub use owners::PackagedFile;
+pub use provenance::{Provenance, provenance};
 pub use rpmdb::InstalledPackage;
 pub use shelf::{Limit, Pruned, Shelf};
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{KeySource, Lock, ManagerChoice, PackageSettings, Transaction, Verify};
 use crate::report::{Report, Step};
-use crate::sandbox::{Devices, InstallRoot, Limits, Plan, ToolRoot};
+use crate::sandbox::{Devices, Ids, InstallRoot, Limits, Plan, ToolRoot};
 use verdict::{Evidence, FailedScriptlet};
 
 /// Everything that a package manager needs to know of a build.
@@ -72,6 +77,8 @@ pub struct Job<'a> {
     pub devices: Devices,
     /// The limit on one phase of one transaction.
     pub timeout: Option<Duration>,
+    /// The limit on silence in it.
+    pub idle: Option<Duration>,
     /// Seconds since 1970 that everything is dated by; `None` until the packages are known.
     pub source_date_epoch: Option<i64>,
     /// Where the image's rpmdb goes.
@@ -114,9 +121,9 @@ pub struct Wanted<'a> {
 }
 
 impl Job<'_> {
-    /// The time limits of a phase; silence is allowed for as long as the whole, scriptlets say nothing for minutes.
+    /// The time limits of a phase; without a limit of its own silence may last as long as the whole: scriptlets say nothing for minutes.
     fn limits(&self) -> Limits {
-        Limits { total: self.timeout, idle: None }
+        Limits { total: self.timeout, idle: self.idle }
     }
 }
 
@@ -182,6 +189,9 @@ pub struct Filled {
     pub dbpath: String,
     /// The time that everything is dated by, in seconds since 1970.
     pub source_date_epoch: i64,
+    /// Who owns which file, where the tree itself cannot tell because the build has a single id.
+    #[serde(skip)]
+    pub owners: Option<Vec<PackagedFile>>,
 }
 
 /// Chooses a package manager that the tools' tree has.
@@ -263,6 +273,7 @@ pub fn fill(
         strict: job.settings.verify == Verify::Strict,
     };
     verdict::judge(&evidence, &root)?;
+    let owners = if Ids::of_this_process()? == Ids::Single { Some(owners::packaged(job)?) } else { None };
     step.finish(&format!("{} packages in the rpmdb", installed.len()));
     let rpm = plans.last().map_or("", |plan| plan.rpm.as_str());
     Ok(Filled {
@@ -271,6 +282,7 @@ pub fn fill(
         installed,
         dbpath: job.dbpath.to_owned(),
         source_date_epoch: job.source_date_epoch.unwrap_or(0),
+        owners,
     })
 }
 

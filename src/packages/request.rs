@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::cache::CACHE;
 use super::driver::Phase;
-use super::workbench;
-use super::{Extent, Job};
+use super::{Extent, Job, host_repositories, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{RepositorySource, SpecKind, Transaction, Verify};
 use crate::sandbox::{Access, BUILD_ROOT, Mount, OWN};
@@ -27,11 +26,7 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
     mounts.extend(tls);
     let host_repositories = job.settings.repositories.is_empty();
     if host_repositories {
-        for path in ["/etc/yum.repos.d", "/etc/distro.repos.d", "/etc/dnf", "/etc/yum", "/etc/pki/rpm-gpg", "/etc/os-release"] {
-            if let Ok(source) = Path::new(path).canonicalize() {
-                mounts.push(Mount::Bind { source, target: path.into(), access: Access::ReadOnly });
-            }
-        }
+        mounts.extend(if phase.installs() { host_repositories::without_secrets()? } else { host_repositories::whole() });
     }
     if transaction.is_some() || phase == Phase::Fetch {
         let (files, binds) = transaction.map_or_else(|| Ok((json!({}), Vec::new())), |transaction| package_files(job, transaction))?;

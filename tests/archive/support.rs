@@ -103,6 +103,7 @@ impl Packing<'_> {
             memory: None,
             source_date_epoch: self.epoch,
             labels: self.labels,
+            owners: None,
             progress,
             cancelled,
         }
