@@ -80,6 +80,9 @@ pub struct Options {
 pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
     let started = SystemTime::now();
     be_root()?;
+    if let Some(arch) = &recipe.settings.packages.arch {
+        crate::sandbox::check_runnable(arch)?;
+    }
     let (tools, manager) = tools(&recipe.settings.packages)?;
     // A wrong password is told now, not after the build.
     let remote = Remote::open(recipe, options, report)?;

@@ -124,6 +124,7 @@ def make_base(request):
         conf.substitutions["arch"] = request["arch"]
         conf.substitutions["basearch"] = dnf.rpm.basearch(request["arch"])
         conf.arch, conf.basearch = request["arch"], conf.substitutions["basearch"]
+        conf.ignorearch = True  # rpm would refuse what this machine's processor cannot run by itself
     conf.substitutions["releasever"] = request.get("releasever") or ""
     for name, value in request.get("vars", {}).items():
         conf.substitutions[name] = value

@@ -165,6 +165,7 @@ def make_base(request, filelists):
     if request.get("arch"):
         variables.set("arch", request["arch"])
         variables.set("basearch", libdnf5.rpm.get_base_arch(request["arch"]))
+        put(conf, "ignorearch", True)  # rpm would refuse what this machine's processor cannot run by itself
     variables.set("releasever", request.get("releasever") or "")
     for name, value in request.get("vars", {}).items():
         variables.set(name, value)

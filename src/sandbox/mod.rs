@@ -11,6 +11,7 @@
 //! kernel ends every process of the build. There is nothing to clean up, so nothing can be forgotten.
 
 mod confine;
+mod foreign;
 mod idmap;
 mod init;
 mod mounts;
@@ -24,6 +25,7 @@ mod tools;
 mod workspace;
 
 pub use idmap::{APPARMOR_CURE, IDMAP_VERB, Ids, Lent, USUAL_IDS, become_root, idmap_main};
+pub use foreign::check_runnable;
 pub use init::main as init_main;
 pub use namespaces::main as namespaces_main;
 pub use plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, OWN, Plan, Terminal, View};
