@@ -150,7 +150,7 @@ impl Package {
         format!("{}-{}-1.noarch.rpm", self.name, self.version)
     }
 
-    fn write(&self, folder: &Path) -> PathBuf {
+    pub fn write(&self, folder: &Path) -> PathBuf {
         let mut builder = rpm::PackageBuilder::new(&self.name, &self.version, "MIT", "noarch", &format!("The package {}", self.name));
         builder
             .using_config(BuildConfig::v4().compression(CompressionWithLevel::Gzip(1)).source_date(BUILT).reserved_space(None))

@@ -1,0 +1,80 @@
+//! A small tarball in every format, cut off at a thousand lengths and with a thousand bytes changed: always found.
+
+use crate::fixture::Tarball;
+use osimg::verify::{Findings, Options};
+use std::path::Path;
+
+/// How many lengths and how many bytes are tried in each format.
+const TIMES: usize = 1000;
+
+fn verify(path: &Path) -> Result<Findings, String> {
+    osimg::verify::tarball(path, &Options::default()).map_err(|error| format!("{error:#}"))
+}
+
+fn noticed(outcome: &Result<Findings, String>) -> bool {
+    outcome.as_ref().map_or(true, |findings| !findings.fit())
+}
+
+/// Numbers that are spread evenly and are the same every time.
+fn spread(limit: usize) -> impl Iterator<Item = usize> {
+    (0..TIMES).map(move |n| n * limit / TIMES)
+}
+
+fn packed(format: &str) -> Option<Tarball> {
+    let osimg = env!("CARGO_BIN_EXE_osimg");
+    // Without the padding of GNU tar, and with check sums beside it.
+    Tarball::of(
+        "rm -r usr/lib/grub; head -c 100000 /dev/urandom > opt/noise; l opt/noise",
+        &format!("{osimg} -q pack $T -o os.{format} >&2; echo os.{format}"),
+    )
+}
+
+fn damaged_anywhere(format: &str) {
+    let Some(tarball) = packed(format) else { return };
+    let sound = std::fs::read(&tarball.path).unwrap();
+    assert!(!noticed(&verify(&tarball.path)), "{:?}", verify(&tarball.path));
+    for length in spread(sound.len()) {
+        std::fs::write(&tarball.path, &sound[..length]).unwrap();
+        assert!(noticed(&verify(&tarball.path)), "{format} cut off at {length} of {}", sound.len());
+    }
+    for at in spread(sound.len()) {
+        let mut changed = sound.clone();
+        changed[at] ^= 1 << (at % 8);
+        std::fs::write(&tarball.path, &changed).unwrap();
+        assert!(noticed(&verify(&tarball.path)), "{format} changed at {at} of {}", sound.len());
+    }
+}
+
+#[test]
+fn a_damaged_tgz_is_always_found() {
+    damaged_anywhere("tgz");
+}
+
+#[test]
+fn a_damaged_tbz_is_always_found() {
+    damaged_anywhere("tbz");
+}
+
+#[test]
+fn a_damaged_txz_is_always_found() {
+    damaged_anywhere("txz");
+}
+
+#[test]
+fn a_damaged_tar_is_always_found() {
+    damaged_anywhere("tar");
+}
+
+#[test]
+fn without_a_checksum_what_is_cut_off_is_found_all_the_same() {
+    for format in ["tgz", "tbz", "txz", "tar"] {
+        let Some(tarball) = packed(format) else { return };
+        let sound = std::fs::read(&tarball.path).unwrap();
+        std::fs::remove_file(tarball.path.with_extension(format!("{format}.sha256"))).unwrap();
+        for length in spread(sound.len()).step_by(20) {
+            std::fs::write(&tarball.path, &sound[..length]).unwrap();
+            let outcome = verify(&tarball.path);
+            assert!(outcome.as_ref().is_ok_and(|f| f.findings.iter().any(|f| f.name == "damaged")), "{format} at {length}: {outcome:?}");
+        }
+    }
+}
