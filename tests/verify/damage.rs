@@ -3,6 +3,7 @@
 use crate::fixture::Tarball;
 use osimg::verify::{Findings, Options};
 use std::path::Path;
+use std::process::Command;
 
 /// How many lengths and how many bytes are tried in each format.
 const TIMES: usize = 1000;
@@ -77,4 +78,24 @@ fn without_a_checksum_what_is_cut_off_is_found_all_the_same() {
             assert!(outcome.as_ref().is_ok_and(|f| f.findings.iter().any(|f| f.name == "damaged")), "{format} at {length}: {outcome:?}");
         }
     }
+}
+
+#[test]
+fn an_archive_that_says_more_of_its_members_than_fits_into_memory_is_found_in_little() {
+    let Some(tarball) = Tarball::of("", "printf x > $O") else { return };
+    // Seven hundred members with a megabyte of attributes each: a file of 3 MB.
+    let program = "
+import tarfile, gzip, sys
+with gzip.open(sys.argv[1], 'wb', 1) as g, tarfile.open(fileobj=g, mode='w', format=tarfile.PAX_FORMAT) as t:
+    for n in range(700):
+        m = tarfile.TarInfo('./%d' % n)
+        m.pax_headers = {'SCHILY.xattr.user.%d' % k: 'x' * 65000 for k in range(16)}
+        t.addfile(m)";
+    let made = Command::new("python3").args(["-c", program]).arg(&tarball.path).status().unwrap();
+    assert!(made.success());
+    let limited = "ulimit -v 1200000; exec \"$0\" verify --json \"$1\"";
+    let done = Command::new("sh").args(["-c", limited, env!("CARGO_BIN_EXE_osimg")]).arg(&tarball.path).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert_eq!(done.status.code(), Some(10), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    assert!(said.contains("takes more than 512 MiB"), "{said}");
 }
