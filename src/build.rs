@@ -20,7 +20,7 @@ use crate::recipe::{Recipe, Transaction};
 use crate::registry::{Address, Directory, Names, Staged};
 use crate::report::{Report, Unit, bytes};
 use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
-use crate::verify::{self, Findings};
+use crate::verify::{self, Finding};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 
 /// The default limit on one phase of a transaction.
@@ -147,7 +147,7 @@ fn run(
         packages: filled.installed.len(),
         digests: tarballs,
         steps: report.timings(),
-        findings: findings.findings,
+        findings,
         warnings: report.warnings(),
     })
 }
@@ -317,15 +317,23 @@ fn finish(
 }
 
 /// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote them and are not digested again.
-fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<Findings> {
+fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<Vec<Finding>> {
     let step = report.step("verifying the tree");
     let options = verify::Options { digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
-    let findings = verify::tree(root, labels, &options)?;
+    let findings = match verify::tree(root, labels, &options) {
+        Ok(findings) => findings,
+        Err(error) => {
+            process::check_stop()?;
+            // Whatever is wrong with the tree itself, packing says more of it.
+            report.warn(&format!("the tree was not verified: {error:#}"));
+            return Ok(Vec::new());
+        }
+    };
     step.finish(&format!("{} errors, {} warnings for {}", findings.errors(), findings.warnings(), findings.profile));
     for line in findings.lines() {
         report.caution(&line);
     }
-    Ok(findings)
+    Ok(findings.findings)
 }
 
 /// Runs a program of the image inside the image, without a network.
@@ -439,7 +447,7 @@ fn manifest(
     summary: &archive::Summary,
     tarballs: &[artifact::Tarball],
     removed: Vec<String>,
-    findings: &Findings,
+    findings: &[Finding],
     labels: &ChosenLabels,
     workdir: &Workdir,
     started: SystemTime,
@@ -495,7 +503,7 @@ fn manifest(
         keys: keys.to_vec(),
         packages,
         removed,
-        findings: findings.findings.clone(),
+        findings: findings.to_vec(),
         warnings: report.warnings(),
         build: artifact::Build {
             started: started.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),

@@ -1,6 +1,8 @@
 //! A small tarball in every format, cut off at a thousand lengths and with a thousand bytes changed: always found.
 
-use crate::fixture::Tarball;
+use crate::fixture::{SOUND, Tarball};
+use osimg::archive::NoLabels;
+use osimg::contents::{self, Contents, Packages};
 use osimg::verify::{Findings, Options};
 use std::path::Path;
 use std::process::Command;
@@ -78,6 +80,31 @@ fn without_a_checksum_what_is_cut_off_is_found_all_the_same() {
             assert!(outcome.as_ref().is_ok_and(|f| f.findings.iter().any(|f| f.name == "damaged")), "{format} at {length}: {outcome:?}");
         }
     }
+}
+
+#[test]
+fn an_rpmdb_with_any_byte_changed_is_read_or_refused() {
+    let Some(sound) = SOUND.as_ref() else { return };
+    let database = std::fs::read(sound.path().join("tree/var/lib/rpm/rpmdb.sqlite")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let dbpath = folder.path().join("var/lib/rpm");
+    std::fs::create_dir_all(&dbpath).unwrap();
+    // The package's header is in the middle of mostly empty pages.
+    let begin = database.windows(4).position(|bytes| bytes == b"tool").unwrap_or(0).saturating_sub(2000);
+    let places = spread(database.len()).step_by(4).chain((begin..database.len().min(begin + 4000)).step_by(7));
+    let (mut read, mut refused) = (0, 0);
+    for at in places {
+        let mut changed = database.clone();
+        changed[at] ^= 0x81;
+        std::fs::write(dbpath.join("rpmdb.sqlite"), &changed).unwrap();
+        let contents = Contents::of_tree(folder.path(), &NoLabels, &contents::Options::default()).unwrap();
+        match contents.packages {
+            Packages::Read { .. } => read += 1,
+            Packages::Unreadable { .. } => refused += 1,
+            Packages::Absent => panic!("the rpmdb is there"),
+        }
+    }
+    assert!(read > 100 && refused > 20, "{read} read, {refused} refused");
 }
 
 #[test]
