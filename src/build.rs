@@ -26,7 +26,7 @@ use crate::registry::{Address, Staged, Wishes};
 use crate::report::{Report, bytes};
 use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 use crate::sbom::Documents;
-use crate::verify::{self, Findings};
+use crate::verify::{self, Finding};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 pub use labels::{ChosenLabels, labels};
 pub use pack::{Packing, Told};
@@ -177,7 +177,7 @@ impl Build<'_> {
             packed: &packed,
             labels: labels.description,
             removed,
-            findings: findings.findings.clone(),
+            findings: findings.clone(),
             workdir: workdir.backing(),
         };
         let manifest = self.manifest(known)?;
@@ -195,7 +195,7 @@ impl Build<'_> {
             digests: packed.tarballs,
             published: Vec::new(),
             steps: report.timings(),
-            findings: findings.findings,
+            findings,
             warnings: report.warnings(),
         })
     }
@@ -336,15 +336,23 @@ impl Build<'_> {
 }
 
 /// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote them and are not digested again.
-fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<Findings> {
+fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<Vec<Finding>> {
     let step = report.step("verifying the tree");
     let options = verify::Options { digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
-    let findings = verify::tree(root, labels, &options)?;
+    let findings = match verify::tree(root, labels, &options) {
+        Ok(findings) => findings,
+        Err(error) => {
+            process::check_stop()?;
+            // Whatever is wrong with the tree itself, packing says more of it.
+            report.warn(&format!("the tree was not verified: {error:#}"));
+            return Ok(Vec::new());
+        }
+    };
     step.finish(&format!("{} errors, {} warnings for {}", findings.errors(), findings.warnings(), findings.profile));
     for line in findings.lines() {
         report.caution(&line);
     }
-    Ok(findings)
+    Ok(findings.findings)
 }
 
 /// About how large the tar will be, for the estimate: what a root in memory takes up, else what the packages say and a tenth.
