@@ -69,7 +69,8 @@ impl Files {
     /// The images of this set that are there, whoever looks: name and status.
     pub fn left(&self, api: &Api) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let ours = |image: &Value| text(&image["name"]).starts_with(&self.name);
+        // A removal under way is one.
+        let ours = |image: &Value| text(&image["name"]).starts_with(&self.name) && image["status"] != "deleted";
         let mut left: Vec<_> = api.images().iter().filter(|i| ours(i)).map(|i| (text(&i["name"]), text(&i["status"]))).collect();
         left.sort();
         left
