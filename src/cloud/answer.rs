@@ -34,6 +34,12 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// The body as it came.
+    #[must_use]
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
     /// The body as JSON.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ const WINDOW: usize = 1 << 18;
 
 /// The file of a role in the folder.
 #[must_use]
-pub(super) fn file_of(set: &Set, role: Role) -> String {
+pub(in crate::registry) fn file_of(set: &Set, role: Role) -> String {
     let (stem, extension) = (set.stem(), set.tarball.extension);
     match role {
         Role::Tarball => format!("{stem}{extension}"),
