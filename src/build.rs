@@ -185,7 +185,7 @@ fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> Result<Stag
             let folder = match &options.registry {
                 Address::Directory(folder) => folder.as_path(),
                 // What is sent to a remote registry is kept here first: whole, with its manifest, and again there after a failed upload.
-                Address::Glance(_) | Address::Oci(_) => Path::new(LOCAL),
+                Address::Tree(..) | Address::Glance(_) | Address::Oci(_) => Path::new(LOCAL),
             };
             let image = &recipe.settings.image;
             let version = image.version.clone().unwrap_or_else(|| date_of(options.source_date_epoch, started));
