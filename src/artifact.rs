@@ -145,6 +145,8 @@ pub struct Artifact {
     pub packages: usize,
     /// The tarballs' sizes and digests, in the same order.
     pub digests: Vec<Tarball>,
+    /// How a remote registry names them, as `registry::References`, in the same order; the manifest has it too.
+    pub published: Vec<serde_json::Value>,
     /// Seconds of each step.
     pub steps: Vec<crate::report::Timing>,
     /// What the person was warned of.

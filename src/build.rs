@@ -17,7 +17,7 @@ use crate::finish::{certificates, files, initramfs, leftovers, machine_id, selin
 use crate::packages::{self, Filled, Job, PinnedKey, TransactionPlan};
 use crate::process::{self, CommandLine};
 use crate::recipe::{Recipe, Transaction};
-use crate::registry::{Address, Directory, Names, Staged};
+use crate::registry::{self, Address, Directory, Names, Piece, Registry, Set, Staged, Wishes};
 use crate::report::{Report, Unit, bytes};
 use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
@@ -33,6 +33,8 @@ const LOCAL: &str = "out";
 pub struct Options {
     /// Where the artifact goes.
     pub registry: Address,
+    /// How it is published there.
+    pub wishes: Wishes,
     /// One file instead of the registry's own names.
     pub output: Option<PathBuf>,
     /// The formats, the first one's path is printed.
@@ -65,11 +67,17 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
     let started = SystemTime::now();
     be_root()?;
     let manager = packages::open(recipe.settings.packages.manager)?;
+    // A wrong password is told now, not after the build.
+    let remote = Remote::open(recipe, options, report)?;
     // Before any file is opened: a file of the host's namespace cannot be linked by its name in ours.
     crate::sandbox::enter_private_mounts()?;
     let staged = stage(recipe, options, started)?;
     let mut workdir = Workdir::create(&options.workdir, options.keep)?;
     let result = run(recipe, transactions, options, report, manager.as_ref(), staged, &mut workdir, started);
+    let result = match (result, remote) {
+        (Ok(artifact), Some(remote)) => remote.publish(artifact, report),
+        (result, _) => result,
+    };
     let kept = workdir.finish(result.is_err());
     match (result, kept) {
         (Ok(artifact), Ok(kept)) => {
@@ -145,9 +153,67 @@ fn run(
         manifest: published.manifest,
         packages: filled.installed.len(),
         digests: tarballs,
+        published: Vec::new(),
         steps: report.timings(),
         warnings: report.warnings(),
     })
+}
+
+/// A registry elsewhere, opened before the build, and what goes there with the tarball.
+#[derive(Debug)]
+struct Remote {
+    registry: Box<dyn Registry>,
+    address: Address,
+    properties: BTreeMap<String, String>,
+    kernel: Option<Piece>,
+    ramdisk: Option<Piece>,
+    stage2: Option<Piece>,
+    kickstart: Option<Piece>,
+}
+
+impl Remote {
+    fn open(recipe: &Recipe, options: &Options, report: &Report) -> Result<Option<Self>> {
+        if options.output.is_some() || matches!(options.registry, Address::Directory(_)) {
+            return Ok(None);
+        }
+        let deploy = &recipe.settings.deploy;
+        let piece = |path: &Option<String>| path.as_deref().map(|path| Piece::of_file(Path::new(path), |_, _| {})).transpose();
+        let registry = registry::open(&options.registry, &options.wishes, report)?;
+        report.note(&registry.describe());
+        Ok(Some(Self {
+            registry,
+            address: options.registry.clone(),
+            properties: recipe.settings.image.properties.clone(),
+            kernel: piece(&deploy.kernel)?,
+            ramdisk: piece(&deploy.ramdisk)?,
+            stage2: piece(&deploy.stage2)?,
+            kickstart: piece(&deploy.kickstart)?,
+        }))
+    }
+
+    /// Publishes every tarball of the artifact, and writes into its manifest where it is.
+    fn publish(self, mut artifact: Artifact, report: &Report) -> Result<Artifact> {
+        for path in &artifact.tarballs {
+            let mut set = Set::of_tarball(path, |_, _| {})?;
+            set.properties.clone_from(&self.properties);
+            set.kernel.clone_from(&self.kernel);
+            set.ramdisk.clone_from(&self.ramdisk);
+            set.stage2.clone_from(&self.stage2);
+            set.kickstart.clone_from(&self.kickstart);
+            let references = self.registry.publish(&set, report).map_err(|error| {
+                Failure::new(crate::error::exit_code(&error), format!("publishing {}", path.display())).because(error).hint(format!(
+                    "the artifact is whole: osimg publish {} --registry {}",
+                    path.display(),
+                    self.address
+                ))
+            })?;
+            registry::record(&artifact.manifest, &references)?;
+            artifact.published.push(serde_json::to_value(&references).context("writing the references")?);
+        }
+        artifact.steps = report.timings();
+        artifact.warnings = report.warnings();
+        Ok(artifact)
+    }
 }
 
 /// About how large the tar will be, for the estimate: what a root in memory takes up, else what the packages say and a tenth.

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use super::overrides::Overrides;
 use crate::build::{self, Options};
 use crate::error::{ExitCode, Failure, Result};
-use crate::registry::Address;
+use crate::recipe::{Settings, Visibility as Seen};
+use crate::registry::{Address, Visibility, Wishes};
 use crate::report::Report;
 use crate::sandbox::Devices;
 use crate::workdir::{Keep, Place};
@@ -53,6 +54,7 @@ impl Build {
         step.finish(&format!("{} in {}", super::plan::count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
         let options = Options {
             registry: self.registry(&decided.recipe.settings)?,
+            wishes: Wishes { visibility: visibility(&decided.recipe.settings), ..Wishes::default() },
             output: self.output.clone(),
             formats: decided.formats,
             level: decided.level,
@@ -84,5 +86,15 @@ impl Build {
             }
             (None, None) => Ok(Address::Directory("out".into())),
         }
+    }
+}
+
+fn visibility(settings: &Settings) -> Visibility {
+    match settings.registry.visibility {
+        None => Visibility::Auto,
+        Some(Seen::Public) => Visibility::Public,
+        Some(Seen::Community) => Visibility::Community,
+        Some(Seen::Shared) => Visibility::Shared,
+        Some(Seen::Private) => Visibility::Private,
     }
 }

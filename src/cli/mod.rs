@@ -4,9 +4,11 @@ mod boot;
 mod build;
 mod deploy;
 mod doctor;
+mod images;
 mod overrides;
 mod pack;
 mod plan;
+mod publish;
 mod shell;
 
 use clap::{Args, Parser, Subcommand};
@@ -56,6 +58,10 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
+    /// Publish a tarball, with what it boots with, to a registry
+    Publish(publish::Publish),
+    /// Show what a registry holds, and prune it
+    Images(images::Images),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
     /// Tell Ironic to install a published image, or say how
@@ -90,6 +96,8 @@ pub fn main() -> ExitCode {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
+        Verb::Publish(args) => args.run(&report, cli.talk.json),
+        Verb::Images(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
         Verb::Deploy(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),

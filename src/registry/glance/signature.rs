@@ -5,9 +5,9 @@
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs8::DecodePrivateKey;
 use rsa::rand_core::OsRng;
-use rsa::sha2::Sha256;
 use rsa::traits::PublicKeyParts;
 use rsa::{Pss, RsaPrivateKey};
+use sha2_of_rsa::Sha256;
 use std::collections::BTreeMap;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
