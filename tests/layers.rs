@@ -24,8 +24,8 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     (
         "build",
         &[
-            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir",
-            "calendar",
+            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "deploy",
+            "workdir", "calendar",
         ],
     ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),

@@ -81,7 +81,7 @@ pub fn open(address: &Address, wishes: &Wishes, report: &Report) -> Result<Box<d
         Address::Directory(path) => Ok(Box::new(Directory::open(path)?)),
         Address::Glance(cloud) => Ok(Box::new(Glance::open(cloud.as_deref(), wishes, report)?)),
         Address::Tree(path, url) => Ok(Box::new(WebTree::open(path, url.as_deref())?)),
-        Address::Oci(reference) => Ok(Box::new(Oci::open(reference, &oci::Access::of_environment(None))?)),
+        Address::Oci(reference) => Ok(Box::new(Oci::open(reference, &oci::Access::of_environment(wishes.ca.clone()))?)),
     }
 }
 

@@ -286,7 +286,7 @@ impl Registry for WebTree {
         sets.retain(|set| set.tarball.id != entry.id);
         let removed = if sets.is_empty() {
             self.discard(&home)?;
-            vec![stem]
+            vec![entry.id.clone(), stem]
         } else {
             let stage = self.stage(&stem)?;
             adopt(&home, stage.path(), &sets)?;
