@@ -1,9 +1,11 @@
 //! `osimg publish`: a tarball, with what it boots with, into a registry.
 
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::deploy::ImageRelease;
+use crate::deploy::pieces::{Gathering, Mismatch, Source};
 use crate::error::{ExitCode, Failure, Result};
 use crate::registry::{self, Address, Kind, Older, Piece, References, Set, SignatureKey, Visibility, Wishes};
 use crate::report::{Report, Unit, bytes};
@@ -13,18 +15,31 @@ pub(super) struct Publish {
     /// The tarball; the manifest beside it says what it is
     #[arg(value_name = "TARBALL")]
     tarball: PathBuf,
-    /// Where to publish: dir:PATH, glance:CLOUD (of clouds.yaml; glance: takes OS_CLOUD or OS_*) or oci:REFERENCE
+    /// Where to publish: dir:PATH, tree:PATH=URL (a web server's folder), glance:CLOUD (of clouds.yaml; glance: takes OS_CLOUD or OS_*) or
+    /// oci:HOST/NAME[:TAG]
     #[arg(long, value_name = "ADDRESS")]
     registry: Address,
-    /// The installer's kernel
+    /// The installer's kernel: a file or URL
     #[arg(long, value_name = "FILE")]
-    kernel: Option<PathBuf>,
+    kernel: Option<String>,
     /// The installer's initramfs
     #[arg(long, value_name = "FILE")]
-    ramdisk: Option<PathBuf>,
+    ramdisk: Option<String>,
     /// The installer's second stage: a squashfs
     #[arg(long, value_name = "FILE")]
-    stage2: Option<PathBuf>,
+    stage2: Option<String>,
+    /// In place of the three: an install tree (a folder, or the URL where .treeinfo is) or an installer's ISO image
+    #[arg(long, value_name = "TREE", conflicts_with_all = ["kernel", "ramdisk", "stage2"])]
+    tree: Option<String>,
+    /// Take boot pieces of another distribution or release than the image's
+    #[arg(long)]
+    allow_release_mismatch: bool,
+    /// Where fetched boot pieces are kept
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
+    cache: PathBuf,
+    /// The authority (a PEM file) that an install tree's server and an OCI registry are checked against
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// The kickstart template
     #[arg(long, value_name = "FILE")]
     kickstart: Option<PathBuf>,
@@ -85,6 +100,7 @@ impl WishArgs {
             older: self.older,
             import_from: self.import_from.clone(),
             signature: signature.map(|(key, certificate)| SignatureKey { key, certificate }),
+            ca: None,
         }
     }
 }
@@ -110,9 +126,17 @@ fn older(text: &str) -> Result<Older, String> {
 impl Publish {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         // Before hundreds of megabytes are hashed: a wrong password is told at once.
-        let registry = registry::open(&self.registry, &self.wishes.wishes(), report)?;
+        let source = Source::choose(self.kernel.as_deref(), self.ramdisk.as_deref(), self.stage2.as_deref(), self.tree.as_deref())?;
+        let wishes = Wishes { ca: self.ca_file.clone(), ..self.wishes.wishes() };
+        let registry = registry::open(&self.registry, &wishes, report)?;
         report.note(&registry.describe());
-        let set = self.set(report)?;
+        let mut set = self.set(report)?;
+        if let Some(source) = source {
+            let mismatch = if self.allow_release_mismatch { Mismatch::Allow } else { Mismatch::Refuse };
+            let how = Gathering { cache: &self.cache, ca: self.ca_file.as_deref(), mismatch };
+            source.gather(&ImageRelease::of_set(&set), &how, report)?.join(&mut set);
+        }
+        set.check()?;
         let references = registry.publish(&set, report)?;
         if let Some(manifest) = &set.manifest
             && references.kind != Kind::Directory
@@ -133,11 +157,7 @@ impl Publish {
         let step = report.step("reading the set");
         step.item(&self.tarball.display().to_string());
         let mut set = Set::of_tarball(&self.tarball, |done, total| step.progress(Unit::Bytes, done, total))?;
-        let piece = |path: &Option<PathBuf>| path.as_deref().map(|path: &Path| Piece::of_file(path, |_, _| {})).transpose();
-        set.kernel = piece(&self.kernel)?;
-        set.ramdisk = piece(&self.ramdisk)?;
-        set.stage2 = piece(&self.stage2)?;
-        set.kickstart = piece(&self.kickstart)?;
+        set.kickstart = self.kickstart.as_deref().map(|path| Piece::of_file(path, |_, _| {})).transpose()?;
         if let Some(name) = &self.name {
             set.name.clone_from(name);
         }
@@ -149,7 +169,6 @@ impl Publish {
                 return Err(Failure::new(ExitCode::Usage, format!("the property {key} is given twice")).into());
             }
         }
-        set.check()?;
         step.finish(&format!("{}, {}", set.stem(), bytes(set.tarball.piece.size)));
         Ok(set)
     }

@@ -127,6 +127,26 @@ fn a_folder_keeps_the_contract() {
 }
 
 #[test]
+fn a_web_servers_tree_keeps_the_contract() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let address = Address::Tree(dir.path().join("www"), Some("http://web.example/os".into()));
+    keeps_the_contract("tree", &|| registry::open(&address, &Wishes::default(), &Report::silent()).unwrap());
+    let left: Vec<String> =
+        std::fs::read_dir(dir.path().join("www")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    assert!(!left.iter().any(|name| name.contains("tree-shared") || name.starts_with('.')), "{left:?}");
+}
+
+#[test]
+fn an_oci_registry_keeps_the_contract() {
+    if osimg::process::find_program("docker-registry").is_none() {
+        return crate::skip("there is no docker-registry");
+    }
+    let server = crate::loopback::Registry::default().start();
+    let address = Address::Oci(format!("127.0.0.1:{}/os/image", server.port));
+    keeps_the_contract("oci", &|| registry::open(&address, &Wishes::default(), &Report::silent()).unwrap());
+}
+
+#[test]
 fn glance_keeps_the_contract() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     for cloud in ["osimg-demo", "osimg-noauth", "osimg-tls"] {
