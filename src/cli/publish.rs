@@ -4,7 +4,9 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::error::{ExitCode, Failure, Result};
+use crate::deploy::kickstart;
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::recipe::Settings;
 use crate::registry::{self, Address, Kind, Older, Piece, References, Set, SignatureKey, Visibility, Wishes};
 use crate::report::{Report, Unit, bytes};
 
@@ -25,9 +27,12 @@ pub(super) struct Publish {
     /// The installer's second stage: a squashfs
     #[arg(long, value_name = "FILE")]
     stage2: Option<PathBuf>,
-    /// The kickstart template
+    /// The kickstart template, checked and completed with the tarball's checksum [default: osimg's own]
     #[arg(long, value_name = "FILE")]
     kickstart: Option<PathBuf>,
+    /// Settings file with [deploy.install], for osimg's own kickstart template
+    #[arg(long, value_name = "FILE", conflicts_with = "kickstart")]
+    settings: Option<PathBuf>,
     /// The image's name [default: the manifest's, else the file's]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -112,7 +117,12 @@ impl Publish {
         // Before hundreds of megabytes are hashed: a wrong password is told at once.
         let registry = registry::open(&self.registry, &self.wishes.wishes(), report)?;
         report.note(&registry.describe());
-        let set = self.set(report)?;
+        let mut set = self.set(report)?;
+        let folder = tempfile::tempdir().or_fail(ExitCode::Space, "making a temporary folder")?;
+        if self.kickstart.is_some() || set.kernel.is_some() {
+            let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
+            set.kickstart = Some(kickstart::of_set(&set, self.kickstart.as_deref(), &settings.deploy.install, folder.path(), report)?);
+        }
         let references = registry.publish(&set, report)?;
         if let Some(manifest) = &set.manifest
             && references.kind != Kind::Directory
@@ -137,7 +147,6 @@ impl Publish {
         set.kernel = piece(&self.kernel)?;
         set.ramdisk = piece(&self.ramdisk)?;
         set.stage2 = piece(&self.stage2)?;
-        set.kickstart = piece(&self.kickstart)?;
         if let Some(name) = &self.name {
             set.name.clone_from(name);
         }

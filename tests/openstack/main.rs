@@ -7,6 +7,8 @@ mod support;
 #[path = "../support/openstack.rs"]
 mod servers;
 
+mod deploy;
+
 #[test]
 fn the_servers_run_and_answer() {
     let Some(servers) = servers::Servers::shared(servers::IMAGES) else { return };
