@@ -11,6 +11,7 @@ mod servers;
 mod support;
 
 mod contract;
+mod deploy;
 mod faults;
 mod glance;
 mod memory;
