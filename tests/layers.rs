@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "build",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify", "artifact",
-            "registry", "sbom", "workdir", "calendar",
+            "registry", "sbom", "deploy", "workdir", "calendar",
         ],
     ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),

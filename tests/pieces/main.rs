@@ -7,6 +7,7 @@ mod servers;
 mod set;
 mod sources;
 mod urls;
+mod webtree;
 
 /// Prints why a test cannot run here; fails it where it has to.
 fn skip(why: &str) {

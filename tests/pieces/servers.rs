@@ -1,6 +1,6 @@
 //! Servers on loopback that end with the test: real ones as processes, misbehaving ones as threads.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -276,9 +276,4 @@ pub fn productmd() -> Option<PathBuf> {
         }
     }
     Some(site)
-}
-
-/// Reads all lines of a text that a reader gives.
-pub fn lines(reader: impl Read) -> Vec<String> {
-    BufReader::new(reader).lines().map(Result::unwrap).collect()
 }
