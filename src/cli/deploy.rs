@@ -11,7 +11,7 @@ use crate::deploy::find::{Choice, Found, find};
 use crate::deploy::http::{Expected, check};
 use crate::deploy::instance_info::{Image, Mode, NodeSettings, Wishes};
 use crate::deploy::ironic::{Ironic, Limits};
-use crate::deploy::kickstart::{Options, Tarball, Template};
+use crate::deploy::kickstart::{self, Options, Tarball, Template};
 use crate::deploy::preflight::{ConductorProject, Remark, Severity, check_glance, check_pieces, find_image, image_of_glance};
 use crate::deploy::rollout::{Extent, failed, roll_out};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -69,7 +69,7 @@ pub(super) struct Deploy {
     /// Follow the deployment to its end
     #[arg(long, requires = "start")]
     wait: bool,
-    /// How long to follow: 90s, 30m, 1h30m
+    /// How long to follow the deployment, and at most a minute of it to wait for a locked node: 90s, 30m, 1h30m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     timeout: Duration,
     /// cloud-init's user data for the nodes: a file
@@ -126,7 +126,7 @@ impl Deploy {
             Some(session) if self.apply => session,
             _ => return self.print_settings(&settings, &remarks, as_json),
         };
-        let ironic = Ironic::open(&session)?;
+        let ironic = Ironic::open(&session)?.patience(self.timeout);
         let drive = self.config_drive()?;
         let extent = match (self.start, self.wait) {
             (true, true) => Extent::Wait(Limits { total: self.timeout }),
@@ -253,11 +253,7 @@ impl Deploy {
             }
         };
         let template = match &self.kickstart {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .or_fail(ExitCode::Recipe, format!("reading the kickstart template {}", path.display()))?;
-                Template::of_person(&text, &path.display().to_string(), tarball.as_ref())?
-            }
+            Some(path) => kickstart::load(path, tarball.as_ref())?,
             None => {
                 let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
                 Template::ours(&Options::of_settings(&settings.deploy.install, tarball)?)?

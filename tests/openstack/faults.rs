@@ -29,7 +29,7 @@ fn whole(left: &[(String, String)]) {
 fn a_connection_cut_once_at_any_tenth_costs_one_more_attempt() {
     for tenth in 0..10 {
         let mut uploads = 0;
-        let cut = publish("cut-once", move |method, path| {
+        let cut = publish(&format!("cut-once-{tenth}"), move |method, path| {
             uploads += u32::from(is_upload(method, path));
             // The fifth upload is the tarball's.
             if is_upload(method, path) && uploads == 5 { Fault::Cut(SIZE as u64 * tenth / 10) } else { Fault::Pass }
@@ -45,7 +45,10 @@ fn a_connection_cut_once_at_any_tenth_costs_one_more_attempt() {
 fn a_connection_that_is_always_cut_ends_with_nothing_left() {
     for tenth in [0, 5, 9] {
         let cut =
-            publish("cut-always", move |method, path| if is_upload(method, path) { Fault::Cut(40_000 * tenth / 10) } else { Fault::Pass });
+            publish(
+                &format!("cut-always-{tenth}"),
+                move |method, path| if is_upload(method, path) { Fault::Cut(40_000 * tenth / 10) } else { Fault::Pass },
+            );
         let Some((output, left)) = cut else { return };
         fails(&output, 9, &["uploading", "is the service up?"]);
         assert_eq!(left, []);

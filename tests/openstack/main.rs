@@ -7,9 +7,11 @@ mod loopback;
 #[path = "../support/openstack.rs"]
 mod servers;
 #[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "this tier builds nothing")]
 mod support;
 
 mod contract;
+mod deploy;
 mod faults;
 mod glance;
 mod memory;

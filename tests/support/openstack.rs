@@ -58,9 +58,10 @@ impl Servers {
     }
 
     /// The instance that all tests of this process share; none after a skip, where servers cannot be had.
-    pub fn shared(services: &'static str) -> Option<&'static Self> {
+    pub fn shared(_services: &'static str) -> Option<&'static Self> {
         static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();
-        match SHARED.get_or_init(|| Self::start(services, &[])) {
+        // Whichever test comes first: publishing and deploying share one start, which is most of the time that they take.
+        match SHARED.get_or_init(|| Self::start(EVERYTHING, &[])) {
             Ok(servers) => Some(servers),
             Err(why) => {
                 crate::support::skip(why);

@@ -29,6 +29,7 @@ const BAREMETAL: &str = "baremetal";
 pub struct Ironic<'a> {
     session: &'a Session,
     newest: (u32, u32),
+    patience: Duration,
 }
 
 /// What validation says of one of a node's interfaces.
@@ -76,7 +77,20 @@ impl<'a> Ironic<'a> {
             let hint = format!("the anaconda deploy interface needs {}.{} (Xena) or later: upgrade Ironic", MICROVERSION.0, MICROVERSION.1);
             return Err(Failure::new(ExitCode::Registry, text).hint(hint).into());
         }
-        Ok(Self { session, newest })
+        Ok(Self { session, newest, patience: LOCKED_FOR })
+    }
+
+    /// Waits for nodes that a conductor has locked no longer than this; a minute otherwise.
+    #[must_use]
+    pub fn patience(mut self, longest: Duration) -> Self {
+        self.patience = self.patience.min(longest);
+        self
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.session.endpoint(BAREMETAL).unwrap_or_default()
     }
 
     /// The newest microversion that it has.
@@ -193,7 +207,7 @@ impl<'a> Ironic<'a> {
         let mut wait = Duration::from_millis(200);
         loop {
             let answer = self.call(call.clone())?;
-            if !locked(&answer) || began.elapsed() >= LOCKED_FOR {
+            if !locked(&answer) || began.elapsed() >= self.patience {
                 return Ok(answer);
             }
             web::pause(wait)?;
