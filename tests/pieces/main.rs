@@ -2,6 +2,7 @@
 //! productmd, sha256sum and xorriso.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
+mod cli;
 mod oci;
 mod servers;
 mod set;
