@@ -1,5 +1,6 @@
 //! Kickstart templates before independent judges: Ironic's own code renders and validates them, pykickstart reads the result.
 
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -17,6 +18,8 @@ pub fn venv() -> PathBuf {
 /// Renders the templates named on its command line with Ironic's code, each as Ironic would for a tarball and for a tree.
 const RENDER: &str = r#"
 import json, sys
+from pykickstart.parser import KickstartParser
+from pykickstart.version import makeVersion
 from ironic.common import pxe_utils, utils
 answers = []
 for path in sys.argv[1:]:
@@ -30,6 +33,11 @@ for path in sys.argv[1:]:
         options['is_source_a_path'] = 'true'
         options['insecure_heartbeat'] = 'true'
         answer['tree'] = utils.render_template(path, {'ks_options': options})
+        for version in ('RHEL8', 'RHEL9', 'RHEL10', 'F42'):
+            for kind in ('tarball', 'tree'):
+                handler = makeVersion(version)
+                KickstartParser(handler, followIncludes=False).readKickstartFromString(answer[kind])
+                answer[version + kind] = [handler.liveimg.url, handler.liveimg.checksum, handler.url.url]
     except Exception as e:
         answer['error'] = '%s: %s' % (type(e).__name__, e)
     answers.append(answer)
@@ -107,12 +115,33 @@ fn ironics_own_code_and_pykickstart_take_our_template_and_render_it_as_we_do() {
                 heartbeat_trust: trust,
             };
             assert_eq!(template.render(&values).unwrap(), rendered);
+            let has_tarball = template.text().contains("liveimg");
             for version in ["RHEL8", "RHEL9", "RHEL10", "F42"] {
-                let output = ksvalidator(version, rendered);
-                assert!(output.status.success(), "{version}: {}\n{rendered}", String::from_utf8_lossy(&output.stdout));
+                let read = &answer[format!("{version}{kind}")];
+                if source == Source::Tarball && has_tarball {
+                    assert_eq!(
+                        (&read[0], &read[1]),
+                        (&json!("http://h.example/agent_images/7#.txz"), &json!(tarball().sha256)),
+                        "{version}"
+                    );
+                } else {
+                    assert_eq!(read[2], "http://h.example/agent_images/7", "{version}");
+                }
             }
         }
     }
+}
+
+#[test]
+fn ksvalidator_finds_nothing_in_a_rendered_template() {
+    if Lab::open().is_none() {
+        return;
+    }
+    let rendered = ironic(&[Template::ours(&every_option()).unwrap().text()])[0]["tarball"].as_str().unwrap().to_owned();
+    let output = ksvalidator("RHEL9", &rendered);
+    assert!(output.status.success(), "{}\n{rendered}", String::from_utf8_lossy(&output.stdout));
+    // It does judge.
+    assert!(!ksvalidator("RHEL9", &rendered.replace("cmdline\n", "cmdlin\n")).status.success());
 }
 
 #[test]
