@@ -31,8 +31,17 @@ fn id(references: &Value) -> String {
 
 /// Changes an image past osimg.
 fn patch_image(lab: &Lab, image: &str, patch: &Value) {
-    let (status, said) = Api::login(lab.servers, "osimg").call("PATCH", "image", &format!("/v2/images/{image}"), Some(patch));
-    assert_eq!(status, 200, "{said}");
+    let api = Api::login(lab.servers, "osimg");
+    for attempt in 1.. {
+        let (status, said) = api.call("PATCH", "image", &format!("/v2/images/{image}"), Some(patch));
+        // Glance on SQLite stumbles over two writers.
+        if status == 500 && attempt < 8 {
+            std::thread::sleep(std::time::Duration::from_millis(250));
+            continue;
+        }
+        assert_eq!(status, 200, "{patch}: {said}");
+        return;
+    }
 }
 
 #[test]
@@ -81,7 +90,7 @@ fn a_node_that_is_not_ready_for_it_is_left_alone() {
     let output =
         lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--boot-interface", "redfish-virtual-media"]);
     let text = said(&output);
-    assert!(output.status.code() == Some(9) && text.contains("boot interface") && text.contains("hint:"), "{text}");
+    assert!(output.status.code() == Some(9) && text.contains("no such interface") && text.contains("--boot-interface"), "{text}");
     let output = lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--root-gb", "0"]);
     assert_eq!(output.status.code(), Some(2));
     let port =
