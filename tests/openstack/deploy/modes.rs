@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::lab::{Files, Ironic, Lab, deploy, said, sha256, start};
+use super::lab::{Files, Lab, deploy, said, sha256, start};
 use crate::servers::Api;
 
 const TREEINFO: &str = "[header]\ntype = productmd.treeinfo\nversion = 1.2\n[release]\nname = Demo\nshort = Demo\nversion = 1\n\
@@ -17,7 +17,7 @@ fn an_image_in_glance_is_installed_by_an_admin_in_every_format() {
         let files = Files::new(extension);
         let name = format!("admin{}", extension.replace('.', "-"));
         let references = lab.publish("osimg", &files, &name, &[]);
-        let node = lab.node(Ironic::Keystone, None);
+        let node = lab.node("osimg");
         let id = references["tarball"]["id"].as_str().unwrap();
         let (output, anaconda) = deploy(&lab, &node, &[id, "--cloud", "osimg", "--json"]);
         let text = said(&output);
@@ -40,19 +40,22 @@ fn a_member_of_a_project_deploys_to_the_node_it_owns_with_user_data_for_cloud_in
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     lab.publish("osimg-demo", &files, "member", &["--image-version", "7"]);
-    let node = lab.node(Ironic::Keystone, Some("osimg-demo"));
+    let node = lab.node("osimg-demo");
     let user_data = "#cloud-config\nusers:\n- name: wei\u{df}\n  ssh_authorized_keys: ['ssh-ed25519 AAAA']\n";
-    std::fs::write(files.path("user-data"), user_data).unwrap();
-    let path = files.path("user-data");
-    let (output, anaconda) = deploy(&lab, &node, &["member-7", "--cloud", "osimg-demo", "--user-data", path.to_str().unwrap()]);
+    let drive = files.path("drive.iso");
+    super::templates::config_drive(&drive, user_data);
+    let output = lab.osimg(&["deploy", "member-7", "--cloud", "osimg-demo", "--node", &node.name, "--apply"]);
+    let text = said(&output);
+    assert!(output.status.code() == Some(9) && text.contains("an operator sets it once"), "{text}");
+    node.prepare();
+    let (output, anaconda) = deploy(&lab, &node, &["member-7", "--cloud", "osimg-demo", "--config-drive", drive.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{} active\n", node.name));
     // Ironic writes it as Python shows bytes; what cloud-init finds must be what was given.
     let found = std::fs::read_to_string(anaconda.installed("/var/lib/cloud/seed/config_drive/openstack/latest/user_data")).unwrap();
     assert_eq!(found, user_data);
     let meta = std::fs::read_to_string(anaconda.installed("/var/lib/cloud/seed/config_drive/openstack/latest/meta_data.json")).unwrap();
-    let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
-    assert_eq!(meta["uuid"], json!(node.uuid));
+    assert_eq!(meta, "{\"uuid\": \"7\"}");
 }
 
 #[test]
@@ -61,12 +64,13 @@ fn through_tls_with_an_authority_of_our_own_admin_and_member_deploy() {
     let files = Files::new(".tgz");
     let references = lab.publish("osimg-tls", &files, "tls", &[]);
     let id = references["tarball"]["id"].as_str().unwrap();
-    for (cloud, owner) in [("osimg-tls", None), ("osimg-demo-tls", Some("osimg-demo"))] {
-        let node = lab.node(Ironic::Keystone, owner);
+    for (cloud, owner) in [("osimg-tls", "osimg"), ("osimg-demo-tls", "osimg-demo")] {
+        let node = lab.node(owner);
+        node.prepare();
         let (output, _) = deploy(&lab, &node, &[id, "--cloud", cloud]);
         assert_eq!(output.status.code(), Some(0), "{cloud}: {}", said(&output));
     }
-    let node = lab.node(Ironic::Keystone, None);
+    let node = lab.node("osimg");
     let output = lab.osimg(&["deploy", id, "--cloud", "osimg-tls-nocacert", "--node", &node.name, "--apply"]);
     let text = said(&output);
     assert!(output.status.code() == Some(6) && text.contains("not trusted") && text.contains("cacert"), "{text}");
@@ -95,10 +99,8 @@ fn a_set_in_a_folder_of_a_web_server_is_installed_without_keystone_and_with_it()
     let base = format!("http://127.0.0.1:{}/set", lab.servers.port(7));
     let tarball = std::fs::read(files.tarball()).unwrap();
     // By the tarball's URL, and by the manifest's.
-    for (ironic, cloud, url) in
-        [(Ironic::NoAuth, "osimg-noauth", format!("{base}/os-1.tgz")), (Ironic::Keystone, "osimg", format!("{base}/os-1.json"))]
-    {
-        let node = lab.node(ironic, None);
+    for (cloud, url) in [("osimg-noauth", format!("{base}/os-1.tgz")), ("osimg", format!("{base}/os-1.json"))] {
+        let node = lab.node(cloud);
         let (output, anaconda) = deploy(&lab, &node, &[&url, "--cloud", cloud]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         assert_eq!(node.show()["provision_state"], "active");
@@ -129,7 +131,7 @@ fn an_install_tree_is_installed_from_and_says_itself_what_boots_it() {
     assert!(output.status.success(), "{}", said(&output));
     std::fs::write(files.path("tree.ks"), &output.stdout).unwrap();
     let template = format!("{}/tree.ks", lab.serve("templates", &[("tree.ks", &files.path("tree.ks"))]));
-    let node = lab.node(Ironic::Keystone, None);
+    let node = lab.node("osimg");
     let (output, anaconda) = deploy(&lab, &node, &[&url, "--cloud", "osimg", "--ks-template", &template]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(node.show()["provision_state"], "active");
@@ -145,7 +147,7 @@ fn without_apply_the_lines_for_ironics_own_client_are_printed_and_no_node_is_tou
     let files = Files::new(".tgz");
     let references = lab.publish("osimg", &files, "lines", &[]);
     let id = references["tarball"]["id"].as_str().unwrap();
-    let node = lab.node(Ironic::Keystone, None);
+    let node = lab.node("osimg");
     let before = node.show();
     let output = lab.osimg(&["-q", "deploy", id, "--cloud", "osimg", "--node", &node.name]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -171,7 +173,7 @@ fn a_node_that_had_another_image_keeps_nothing_of_it() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let references = lab.publish("osimg", &files, "second", &[]);
-    let node = lab.node(Ironic::Keystone, None);
+    let node = lab.node("osimg");
     node.patch(&json!([
         { "op": "add", "path": "/instance_info/kernel", "value": "http://old/vmlinuz" },
         { "op": "add", "path": "/instance_info/image_download_source", "value": "local" },
@@ -192,7 +194,7 @@ fn an_interrupted_osimg_says_what_state_the_node_is_left_in_and_the_deployment_g
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let references = lab.publish("osimg", &files, "interrupted", &[]);
-    let node = lab.node(Ironic::Keystone, None);
+    let node = lab.node("osimg");
     let mut program = start(&lab, &node, &[references["tarball"]["id"].as_str().unwrap(), "--cloud", "osimg"]);
     node.wait_for(&["wait call-back"], Some(&mut program));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(program.id()).unwrap()), nix::sys::signal::Signal::SIGINT).unwrap();
@@ -207,8 +209,9 @@ fn an_interrupted_osimg_says_what_state_the_node_is_left_in_and_the_deployment_g
 #[test]
 fn the_doctor_says_what_a_cloud_can_do_for_each_who_asks() {
     let Some(lab) = Lab::open() else { return };
-    lab.node(Ironic::Keystone, Some("osimg-demo"));
-    lab.node(Ironic::NoAuth, None);
+    for owner in ["osimg", "osimg-demo", "osimg-noauth"] {
+        lab.node(owner);
+    }
     let examine = |cloud: &str| {
         let output = lab.osimg(&["doctor", "--cloud", cloud, "--json"]);
         let text = said(&output);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::process::Command;
 
-use super::lab::{Files, Ironic, Lab, TestNode, said, start};
+use super::lab::{Files, Lab, TestNode, said, start};
 use crate::servers::Api;
 
 /// Runs `osimg deploy` on the node, which must fail with all these parts in what it says.
@@ -31,8 +31,17 @@ fn id(references: &Value) -> String {
 
 /// Changes an image past osimg.
 fn patch_image(lab: &Lab, image: &str, patch: &Value) {
-    let (status, said) = Api::login(lab.servers, "osimg").call("PATCH", "image", &format!("/v2/images/{image}"), Some(patch));
-    assert_eq!(status, 200, "{said}");
+    let api = Api::login(lab.servers, "osimg");
+    for attempt in 1.. {
+        let (status, said) = api.call("PATCH", "image", &format!("/v2/images/{image}"), Some(patch));
+        // Glance on SQLite stumbles over two writers.
+        if status == 500 && attempt < 8 {
+            std::thread::sleep(std::time::Duration::from_millis(250));
+            continue;
+        }
+        assert_eq!(status, 200, "{patch}: {said}");
+        return;
+    }
 }
 
 #[test]
@@ -40,18 +49,12 @@ fn who_may_not_and_what_is_not_there_is_told() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let image = id(&lab.publish("osimg", &files, "refusals", &[]));
-    let node = lab.node(Ironic::Keystone, None);
+    let node = lab.node("osimg");
     refused(&lab, Some(&node), &["no-such-image", "--cloud", "osimg"], 9, &["no-such-image", "osimg publish"]);
     let missing = "00000000-0000-4000-8000-000000000000";
     refused(&lab, Some(&node), &[missing, "--cloud", "osimg"], 9, &[missing, "user admin in project admin"]);
     refused(&lab, Some(&node), &[&image, "--cloud", "nowhere"], 3, &["nowhere", "it has osimg"]);
-    refused(
-        &lab,
-        None,
-        &[&image, "--cloud", "osimg", "--node", "nobody", "--apply"],
-        9,
-        &["nobody", "could not be found", "baremetal node list"],
-    );
+    refused(&lab, None, &[&image, "--cloud", "osimg", "--node", "nobody", "--apply"], 9, &["nobody", "could not be found", "system_scope"]);
     // A node that is another project's is no node to this one.
     refused(&lab, Some(&node), &[&image, "--cloud", "osimg-other"], 9, &["looking up the node", "--owner"]);
     let clouds = std::fs::read_to_string(lab.servers.clouds_yaml()).unwrap().replace("password: osimg-admin", "password: wrong-password");
@@ -67,7 +70,7 @@ fn a_node_that_is_not_ready_for_it_is_left_alone() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let image = id(&lab.publish("osimg", &files, "unready", &[]));
-    let node = lab.node(Ironic::Keystone, None);
+    let node = lab.node("osimg");
     let api = Api::login(lab.servers, "osimg-system");
     let maintenance = format!("/v1/nodes/{}/maintenance", node.uuid);
     assert_eq!(api.call("PUT", "baremetal", &maintenance, Some(&json!({ "reason": "new disks" }))).0, 202);
@@ -87,7 +90,7 @@ fn a_node_that_is_not_ready_for_it_is_left_alone() {
     let output =
         lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--boot-interface", "redfish-virtual-media"]);
     let text = said(&output);
-    assert!(output.status.code() == Some(9) && text.contains("boot interface") && text.contains("hint:"), "{text}");
+    assert!(output.status.code() == Some(9) && text.contains("no such interface") && text.contains("--boot-interface"), "{text}");
     let output = lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--root-gb", "0"]);
     assert_eq!(output.status.code(), Some(2));
     let port =
@@ -105,7 +108,7 @@ fn a_node_that_is_not_ready_for_it_is_left_alone() {
 #[test]
 fn an_image_that_ironic_would_stumble_over_is_found_out_before_any_node_is_touched() {
     let Some(lab) = Lab::open() else { return };
-    let node = lab.node(Ironic::Keystone, None);
+    let node = lab.node("osimg");
     let files = Files::new(".tgz");
     let references = lab.publish("osimg", &files, "stumbling", &[]);
     let image = id(&references);
@@ -207,7 +210,7 @@ fn a_deployment_that_fails_on_the_node_is_told_with_its_cause() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let image = id(&lab.publish("osimg", &files, "failing", &[]));
-    let node = lab.node(Ironic::Keystone, None);
+    let node = lab.node("osimg");
     let mut program = start(&lab, &node, &[&image, "--cloud", "osimg"]);
     node.wait_for(&["wait call-back"], Some(&mut program));
     node.anaconda().fail();
@@ -239,7 +242,7 @@ fn what_ironic_says_of_its_own_accord_is_explained() {
         (json!({ "image_source": image, "root_gb": 10, "ks_template": references["tarball"]["id"] }), "template"),
     ];
     for (info, expected) in cases {
-        let node = lab.node(Ironic::Keystone, None);
+        let node = lab.node("osimg");
         let kernel = references["kernel"]["id"].clone();
         node.patch(&json!([
             { "op": "add", "path": "/deploy_interface", "value": "anaconda" },

@@ -1,5 +1,6 @@
 //! Kickstart templates before independent judges: Ironic's own code renders and validates them, pykickstart reads the result.
 
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -17,6 +18,9 @@ pub fn venv() -> PathBuf {
 /// Renders the templates named on its command line with Ironic's code, each as Ironic would for a tarball and for a tree.
 const RENDER: &str = r#"
 import json, sys
+from pykickstart.errors import KickstartError
+from pykickstart.parser import KickstartParser
+from pykickstart.version import makeVersion
 from ironic.common import pxe_utils, utils
 answers = []
 for path in sys.argv[1:]:
@@ -30,11 +34,30 @@ for path in sys.argv[1:]:
         options['is_source_a_path'] = 'true'
         options['insecure_heartbeat'] = 'true'
         answer['tree'] = utils.render_template(path, {'ks_options': options})
+        for version in ('RHEL8', 'RHEL9', 'RHEL10', 'F42'):
+            for kind in ('tarball', 'tree'):
+                handler = makeVersion(version)
+                try:
+                    KickstartParser(handler, followIncludes=False).readKickstartFromString(answer[kind])
+                except KickstartError as e:
+                    answer['kickstart'] = str(e)
+                answer[version + kind] = [handler.liveimg.url, handler.liveimg.checksum, handler.url.url]
     except Exception as e:
         answer['error'] = '%s: %s' % (type(e).__name__, e)
     answers.append(answer)
 print(json.dumps(answers))
 "#;
+
+/// Writes a config drive, by the library that Ironic reads it with.
+pub fn config_drive(path: &std::path::Path, user_data: &str) {
+    let script = "import io, pycdlib, sys\niso = pycdlib.PyCdlib()\niso.new(rock_ridge='1.09', vol_ident='config-2')\n\
+iso.add_directory('/OPENSTAC', rr_name='openstack')\niso.add_directory('/OPENSTAC/LATEST', rr_name='latest')\n\
+for name, text in (('user_data', sys.argv[2]), ('meta_data.json', '{\"uuid\": \"7\"}')):\n    data = text.encode()\n    \
+iso.add_fp(io.BytesIO(data), len(data), '/OPENSTAC/LATEST/' + name[:4].upper() + '.;1', rr_name=name)\n\
+iso.write(sys.argv[1])\n";
+    let output = Command::new(venv().join("bin/python")).args(["-c", script]).arg(path).arg(user_data).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
 
 fn ironic(templates: &[&str]) -> Vec<serde_json::Value> {
     let folder = tempfile::tempdir().unwrap();
@@ -95,7 +118,7 @@ fn ironics_own_code_and_pykickstart_take_our_template_and_render_it_as_we_do() {
     let ours: Vec<Template> = all.iter().map(|options| Template::ours(options).unwrap()).collect();
     let texts: Vec<&str> = ours.iter().map(Template::text).collect();
     for (template, answer) in ours.iter().zip(ironic(&texts)) {
-        assert!(answer.get("error").is_none(), "{answer}\n{}", template.text());
+        assert!(answer.get("error").is_none() && answer.get("kickstart").is_none(), "{answer}\n{}", template.text());
         for (kind, source, trust) in [("tarball", Source::Tarball, Trust::Checked), ("tree", Source::Tree, Trust::Blind)] {
             let rendered = answer[kind].as_str().unwrap();
             let values = Values {
@@ -107,12 +130,33 @@ fn ironics_own_code_and_pykickstart_take_our_template_and_render_it_as_we_do() {
                 heartbeat_trust: trust,
             };
             assert_eq!(template.render(&values).unwrap(), rendered);
+            let has_tarball = template.text().contains("liveimg --url");
             for version in ["RHEL8", "RHEL9", "RHEL10", "F42"] {
-                let output = ksvalidator(version, rendered);
-                assert!(output.status.success(), "{version}: {}\n{rendered}", String::from_utf8_lossy(&output.stdout));
+                let read = &answer[format!("{version}{kind}")];
+                if source == Source::Tarball && has_tarball {
+                    assert_eq!(
+                        (&read[0], &read[1]),
+                        (&json!("http://h.example/agent_images/7#.txz"), &json!(tarball().sha256)),
+                        "{version}"
+                    );
+                } else {
+                    assert_eq!(read[2], "http://h.example/agent_images/7", "{version}");
+                }
             }
         }
     }
+}
+
+#[test]
+fn ksvalidator_finds_nothing_in_a_rendered_template() {
+    if Lab::open().is_none() {
+        return;
+    }
+    let rendered = ironic(&[Template::ours(&every_option()).unwrap().text()])[0]["tarball"].as_str().unwrap().to_owned();
+    let output = ksvalidator("RHEL9", &rendered);
+    assert!(output.status.success(), "{}\n{rendered}", String::from_utf8_lossy(&output.stdout));
+    // It does judge.
+    assert!(!ksvalidator("RHEL9", &rendered.replace("cmdline\n", "cmdlin\n")).status.success());
 }
 
 #[test]
