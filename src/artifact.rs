@@ -44,6 +44,8 @@ pub struct Manifest {
     pub packages: Vec<Package>,
     /// What finishing removed.
     pub removed: Vec<String>,
+    /// What a node would miss or stumble over.
+    pub findings: Vec<crate::verify::Finding>,
     /// What the person was warned of.
     pub warnings: Vec<String>,
     /// When it was built and how long each step took; the one part that differs between two equal builds.
@@ -154,8 +156,12 @@ pub struct Artifact {
     pub packages: usize,
     /// The tarballs' sizes and digests, in the same order.
     pub digests: Vec<Tarball>,
+    /// How a remote registry names them, as `registry::References`, in the same order; the manifest has it too.
+    pub published: Vec<serde_json::Value>,
     /// Seconds of each step.
     pub steps: Vec<crate::report::Timing>,
+    /// What a node would miss or stumble over.
+    pub findings: Vec<crate::verify::Finding>,
     /// What the person was warned of.
     pub warnings: Vec<String>,
 }

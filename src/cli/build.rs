@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::overrides::Overrides;
-use crate::build::{self, Options};
+use crate::build::{self, Options, Packing};
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::SbomKind;
-use crate::registry::Address;
+use crate::recipe::{SbomKind, Settings, Visibility as Seen};
+use crate::registry::{Address, Visibility, Wishes};
 use crate::report::Report;
 use crate::sandbox::Devices;
 use crate::sbom::{Documents, Passphrase, SignKey};
@@ -64,17 +64,20 @@ impl Build {
         step.finish(&format!("{} in {}", super::plan::count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
         let options = Options {
             registry: self.registry(&decided.recipe.settings)?,
+            wishes: Wishes { visibility: visibility(&decided.recipe.settings), ..Wishes::default() },
             output: self.output.clone(),
             formats: decided.formats,
-            level: decided.level,
-            jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
-            memory: self.memory,
             selinux: decided.selinux,
+            packing: Packing {
+                level: decided.level,
+                jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+                memory: self.memory,
+                source_date_epoch: decided.source_date_epoch,
+            },
             cache: self.cache.clone(),
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
             keep: self.keep,
             devices: self.devices,
-            source_date_epoch: decided.source_date_epoch,
             documents: self.documents(&decided.recipe.settings)?,
         };
         let artifact = build::build(&decided.recipe, &lowered.transactions, &options, report)?;
@@ -88,7 +91,7 @@ impl Build {
         Ok(ExitCode::Done)
     }
 
-    fn documents(&self, settings: &crate::recipe::Settings) -> Result<Documents> {
+    fn documents(&self, settings: &Settings) -> Result<Documents> {
         let kinds = match self.sbom.as_slice() {
             [] => settings.image.sbom.clone(),
             named => named
@@ -120,5 +123,15 @@ impl Build {
             }
             (None, None) => Ok(Address::Directory("out".into())),
         }
+    }
+}
+
+fn visibility(settings: &Settings) -> Visibility {
+    match settings.registry.visibility {
+        None => Visibility::Auto,
+        Some(Seen::Public) => Visibility::Public,
+        Some(Seen::Community) => Visibility::Community,
+        Some(Seen::Shared) => Visibility::Shared,
+        Some(Seen::Private) => Visibility::Private,
     }
 }

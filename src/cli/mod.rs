@@ -2,12 +2,15 @@
 
 mod boot;
 mod build;
+mod deploy;
 mod diff;
 mod doctor;
+mod images;
 mod inspect;
 mod overrides;
 mod pack;
 mod plan;
+mod publish;
 mod shell;
 mod verify;
 
@@ -58,14 +61,20 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
+    /// Say whether a tarball, anyone's, is fit for a node
+    Verify(verify::Verify),
     /// Show what an image is and what is in it
     Inspect(inspect::Inspect),
     /// Show what differs between two images
     Diff(diff::Diff),
-    /// Say whether a tarball, anyone's, is fit for a node
-    Verify(verify::Verify),
+    /// Publish a tarball, with what it boots with, to a registry
+    Publish(publish::Publish),
+    /// Show what a registry holds, and prune it
+    Images(images::Images),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
+    /// Tell Ironic to install a published image, or say how
+    Deploy(Box<deploy::Deploy>),
     /// Enter a kept install root in the same sandbox
     Shell(shell::Shell),
     /// Say what this host can and cannot do, and what mends it
@@ -96,10 +105,13 @@ pub fn main() -> ExitCode {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
+        Verb::Verify(args) => args.run(&report, cli.talk.json),
         Verb::Inspect(args) => args.run(&report, cli.talk.json),
         Verb::Diff(args) => args.run(&report, cli.talk.json),
-        Verb::Verify(args) => args.run(&report, cli.talk.json),
+        Verb::Publish(args) => args.run(&report, cli.talk.json),
+        Verb::Images(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
+        Verb::Deploy(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
         Verb::Doctor(args) => args.run(&report, cli.talk.json),
     });
