@@ -21,10 +21,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("treeinfo", &[]),
     ("web", &["error", "process"]),
     ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
-    ("sbom", &["error", "recipe", "artifact"]),
+    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
+    ("sbom", &["error", "recipe", "artifact", "calendar"]),
     ("inspect", &["error", "report", "archive", "contents", "sbom"]),
     ("diff", &["error", "report", "contents", "inspect"]),
-    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("workdir", &["error", "report", "sandbox"]),
     (
         "build",

@@ -242,7 +242,7 @@ fn word(kind: Kind) -> &'static str {
 /// The digest, and the size where there is none.
 fn content(file: &File) -> String {
     match file.sha256 {
-        Some(digest) => digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Some(digest) => hex::encode(digest),
         None => format!("{} bytes", file.size),
     }
 }
@@ -277,7 +277,6 @@ fn acl(file: &File) -> String {
 }
 
 fn attributes(file: &File) -> String {
-    let hex = |value: &[u8]| value.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let list: Vec<String> = file.xattrs.iter().map(|(name, value)| format!("{}=0x{}", plain(name), hex(value))).collect();
+    let list: Vec<String> = file.xattrs.iter().map(|(name, value)| format!("{}=0x{}", plain(name), hex::encode(value))).collect();
     if list.is_empty() { "none".to_owned() } else { list.join(" ") }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 #[must_use]
 pub fn capability_text(value: &[u8]) -> String {
     let word = |at: usize| value.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-    let odd = || value.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let odd = || hex::encode(value);
     let Some(magic) = word(0) else { return odd() };
     let words = match (magic >> 24, value.len()) {
         (1, 12) => 1,

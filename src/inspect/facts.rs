@@ -31,7 +31,7 @@ pub(super) fn image(path: &Path, kind: OriginKind, contents: &Contents) -> Image
             format: stored.map(|stored| stored.format.to_string()),
             bytes: stored.map(|stored| stored.bytes),
             tar_bytes: stored.map(|stored| stored.tar_bytes),
-            sha256: stored.and_then(|stored| stored.sha256).map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect()),
+            sha256: stored.and_then(|stored| stored.sha256).map(hex::encode),
             manifest: false,
         },
         name: None,

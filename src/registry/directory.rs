@@ -29,6 +29,16 @@ use crate::report::Report;
 const DOCUMENTS: [&str; 3] = ["spdx.json", "cdx.json", "intoto.json"];
 const SIGNATURES: [&str; 2] = ["minisig", "asc"];
 
+/// Names of the documents of an artifact, and of their signatures.
+fn documents(stem: &str) -> Vec<String> {
+    DOCUMENTS.iter().map(|suffix| format!("{stem}.{suffix}")).flat_map(|name| signatures(&name).into_iter().chain([name])).collect()
+}
+
+/// Names of the signatures of a file.
+fn signatures(file: &str) -> Vec<String> {
+    SIGNATURES.iter().map(|suffix| format!("{file}.{suffix}")).collect()
+}
+
 /// The names that an artifact's files get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
@@ -401,9 +411,7 @@ impl Staged {
 
     /// A document or signature of an artifact that was here before under this name says what is no longer so.
     fn remove_stale(&self, tarballs: &[Tarball]) -> Result<()> {
-        let mut names: Vec<String> = DOCUMENTS.iter().map(|suffix| format!("{}.{suffix}", self.names.stem)).collect();
-        let signed: Vec<String> = names.iter().cloned().chain(tarballs.iter().map(|t| t.file.clone())).collect();
-        names.extend(signed.iter().flat_map(|name| SIGNATURES.map(|suffix| format!("{name}.{suffix}"))));
+        let names = documents(&self.names.stem).into_iter().chain(tarballs.iter().flat_map(|tarball| signatures(&tarball.file)));
         for name in names {
             let path = self.folder.join(name);
             if self.attached.iter().any(|pending| pending.target == path) {

@@ -24,8 +24,8 @@ mod status;
 mod tools;
 mod workspace;
 
-pub use idmap::{APPARMOR_CURE, IDMAP_VERB, Ids, Lent, USUAL_IDS, become_root, idmap_main};
 pub use foreign::check_runnable;
+pub use idmap::{APPARMOR_CURE, IDMAP_VERB, Ids, Lent, USUAL_IDS, become_root, idmap_main};
 pub use init::main as init_main;
 pub use namespaces::main as namespaces_main;
 pub use plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, OWN, Plan, Terminal, View};

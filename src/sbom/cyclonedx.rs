@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::identity::{NevraParts, rfc3339, url_of, uuid};
+use super::identity::{NevraParts, url_of, uuid};
 use super::licence::Licence;
 use crate::artifact::{Manifest, Package};
+use crate::calendar::rfc3339;
 
 const IMAGE: &str = "image";
 

@@ -1,4 +1,4 @@
-//! Names that the rest of the world knows things by: package URLs, UUIDs and times, none of them taken from chance or the clock.
+//! Names that the rest of the world knows things by: package URLs and UUIDs, none of them taken from chance or the clock.
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -111,7 +111,7 @@ pub(super) fn uuid(manifest: &Manifest, purpose: &str) -> String {
         digest.update(tarball.sha256.as_bytes());
         digest.update([0]);
     }
-    let mut text = super::hex(&digest.finalize());
+    let mut text = hex::encode(digest.finalize());
     text.truncate(32);
     text.replace_range(12..13, "8");
     text.replace_range(16..17, "8");
@@ -119,22 +119,6 @@ pub(super) fn uuid(manifest: &Manifest, purpose: &str) -> String {
         text.insert(at, '-');
     }
     text
-}
-
-/// Seconds since 1970 as `2026-11-22T16:46:14Z`.
-pub(super) fn rfc3339(seconds: i64) -> String {
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Howard Hinnant, <https://howardhinnant.github.io/date_algorithms.html>.
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 #[cfg(test)]
@@ -165,12 +149,5 @@ mod tests {
         assert_eq!(parts.evr(), "1:2.0-3.el9");
         assert_eq!(NevraParts::of("").name, "");
         assert_eq!(NevraParts::of("odd").name, "odd");
-    }
-
-    #[test]
-    fn times_are_the_calendars() {
-        assert_eq!(rfc3339(1_700_000_000), "2023-11-14T22:13:20Z");
-        assert_eq!(rfc3339(951_868_799), "2000-02-29T23:59:59Z");
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
     }
 }

@@ -38,7 +38,7 @@ impl Licence {
 /// A name for a text: what can be read of it, and a digest that makes it unique.
 fn reference(text: &str) -> String {
     let readable: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(40).collect();
-    let mut digest = super::hex(&Sha256::digest(text.as_bytes()));
+    let mut digest = hex::encode(Sha256::digest(text.as_bytes()));
     digest.truncate(8);
     format!("LicenseRef-rpm-{}-{digest}", readable.trim_matches('-'))
 }

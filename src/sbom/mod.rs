@@ -77,7 +77,7 @@ impl Documents {
             documents.push(Document { suffix: suffix.to_owned(), of: None, content: text(&value)? });
         }
         if self.kinds.contains(&SbomKind::Provenance) {
-            let beside: Vec<_> = documents.iter().map(|d| (d.name(stem), hex(&Sha256::digest(&d.content)))).collect();
+            let beside: Vec<_> = documents.iter().map(|d| (d.name(stem), hex::encode(Sha256::digest(&d.content)))).collect();
             let value = provenance::statement(manifest, &beside, SystemTime::now());
             documents.push(Document { suffix: "intoto.json".to_owned(), of: None, content: text(&value)? });
         }
@@ -103,8 +103,4 @@ fn text(value: &Value) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value).context("writing a document of the artifact")?;
     bytes.push(b'\n');
     Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

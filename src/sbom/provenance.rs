@@ -4,8 +4,9 @@
 use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::identity::{rfc3339, url_of};
+use super::identity::url_of;
 use crate::artifact::Manifest;
+use crate::calendar::rfc3339;
 
 /// What kind of build the parameters belong to.
 const BUILD_TYPE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/build/v1");

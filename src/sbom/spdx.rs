@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-use super::identity::{NevraParts, rfc3339, url_of, uuid};
+use super::identity::{NevraParts, url_of, uuid};
 use super::licence::Licence;
 use crate::artifact::{Manifest, Package};
+use crate::calendar::rfc3339;
 
 const IMAGE: &str = "SPDXRef-Image";
 
@@ -129,7 +130,7 @@ fn relationship(from: &str, kind: &str, to: &str) -> Value {
 /// An identifier made of letters, digits, dots and dashes only; a digest keeps apart what then looks alike.
 fn id(nevra: &str) -> String {
     use sha2::{Digest, Sha256};
-    let mut digest = super::hex(&Sha256::digest(nevra.as_bytes()));
+    let mut digest = hex::encode(Sha256::digest(nevra.as_bytes()));
     digest.truncate(8);
     format!("SPDXRef-Package-{}-{digest}", word(nevra))
 }

@@ -6,7 +6,6 @@ use crate::{RECIPE, json, stage};
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 #[test]
 fn an_image_is_told_as_rpm_tar_find_and_getcap_see_it() {
@@ -152,14 +151,22 @@ fn a_manifest_of_ten_thousand_packages_is_told_within_a_second() {
         path
     };
     let (one, two) = (manifest("one.json", 1), manifest("two.json", 2));
-    let timed = |command: &mut Command| {
-        let began = Instant::now();
-        let text = String::from_utf8(run(command)).unwrap();
-        assert!(began.elapsed() < Duration::from_secs(1), "{command:?} took {:?}", began.elapsed());
-        text
+    let (one, two) = (one.to_str().unwrap(), two.to_str().unwrap());
+    // The processor's time, which does not depend on what else the machine does; `times` tells its own and then the children's.
+    let timed = |words: &[&str]| {
+        let output = run(Command::new("bash").args(["-c", "\"$@\" && times", "bash", OSIMG, "-q"]).args(words));
+        let text = String::from_utf8(output).unwrap();
+        let (text, times) = text.trim_end().rsplit_once('\n').unwrap();
+        let seconds: f64 = times
+            .split(' ')
+            .map(|time| time.trim_end_matches('s').split_once('m').unwrap())
+            .map(|(minutes, seconds)| minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap())
+            .sum();
+        assert!(seconds < 1.0, "{words:?} took {seconds} s");
+        text.to_owned()
     };
-    assert!(timed(Command::new(OSIMG).arg("-q").arg("inspect").arg(&one)).contains("10000"));
-    assert!(timed(Command::new(OSIMG).arg("-q").arg("diff").args([&one, &two])).contains("3334 changed"));
+    assert!(timed(&["inspect", one]).contains("10000"));
+    assert!(timed(&["diff", one, two]).contains("3334 changed"));
 }
 
 #[test]

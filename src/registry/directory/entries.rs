@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::{Directory, Pending, link, sync_folder};
+use super::{Directory, Pending, documents, link, signatures, sync_folder};
 use crate::artifact::Tarball;
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
@@ -120,17 +120,25 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
     let mut removed = Vec::new();
     let pieces = entry.pieces.iter().map(|(_, id)| id).filter(|id| !used.contains(id.as_str()));
     for name in std::iter::once(&entry.id).chain(pieces) {
-        for file in [name.clone(), format!("{name}.sha256"), format!("{name}.sha512")] {
-            match std::fs::remove_file(folder.join(&file)) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                result => result.with_context(|| format!("removing {}", folder.join(&file).display()))?,
-            }
+        for file in [name.clone(), format!("{name}.sha256"), format!("{name}.sha512")].into_iter().chain(signatures(name)) {
+            unlink(&folder.join(file))?;
         }
         removed.push(name.clone());
+    }
+    if others.is_empty() {
+        documents(&stem).iter().try_for_each(|file| unlink(&folder.join(file)))?;
     }
     relink(directory, entry)?;
     sync_folder(folder)?;
     Ok(removed)
+}
+
+/// Removes a file that may be gone already.
+fn unlink(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result.with_context(|| format!("removing {}", path.display())),
+    }
 }
 
 /// Points the `-latest` links that led to the removed entry to the newest that is left.
