@@ -77,7 +77,7 @@ import os, random, sys
 root, seed = sys.argv[1], int(sys.argv[2])
 content = random.Random(1)
 plan = [(f"d{n % 7}/e{n % 3}/f{n}", bytes(content.randrange(1 << (1 + n % 8)) for _ in range(n * 37 % 9000))) for n in range(300)]
-plan.append(("noise", content.randbytes(2_500_000)))
+plan.append(("noise", content.randbytes(1_300_000)))
 plan.append(("holes", bytes(200_000) + b"x" + bytes(300_000)))
 order = random.Random(seed)
 order.shuffle(plan)
