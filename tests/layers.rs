@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("error", &[]),
-    ("report", &[]),
+    ("secrets", &[]),
+    ("report", &["secrets"]),
     ("process", &["error"]),
     ("recipe", &["error"]),
     ("sandbox", &["error", "process"]),
@@ -16,13 +17,16 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("artifact", &["archive", "packages", "report", "sandbox"]),
     ("registry", &["error", "process", "archive", "artifact"]),
     ("workdir", &["error", "report", "sandbox"]),
-    ("build", &["error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"]),
+    (
+        "build",
+        &["error", "report", "secrets", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"],
+    ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
     (
         "cli",
         &[
-            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot",
+            "error", "report", "secrets", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry",
+            "workdir", "build", "boot",
         ],
     ),
     ("lib", &[]),
