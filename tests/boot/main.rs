@@ -96,6 +96,7 @@ fn with_acl(image: &Path, folder: &Path) -> PathBuf {
         jobs: NonZeroUsize::MIN,
         source_date_epoch: None,
         labels: &OneLabel,
+        owners: None,
         progress: &|_| {},
         cancelled: &|| false,
     };
