@@ -149,7 +149,9 @@ impl Build<'_> {
             tools = self.make_tools(&tools, workdir, &keys)?;
         }
         let dbpath = self.dbpath(&tools, workdir)?;
-        let filled = self.fill(&tools, workdir, &keys, &dbpath)?;
+        let filled = self
+            .fill(&tools, workdir, &keys, &dbpath)
+            .map_err(|error| blame_space(error, &[&workdir.root(), workdir.path(), &self.options.cache]))?;
 
         let root = InstallRoot::open(&workdir.root())?;
         let removed = self.finish(&root, workdir, &filled)?;
@@ -353,6 +355,30 @@ fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<
         report.caution(&line);
     }
     Ok(findings.findings)
+}
+
+/// Bytes below which a place counts as full: databases fail there with words of their own.
+const AS_GOOD_AS_FULL: u64 = 1 << 20;
+/// The same for files.
+const AS_GOOD_AS_SPENT: u64 = 16;
+
+/// A failure for which a full place is the better explanation says so; whoever failed knew only that something did not work.
+fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Error {
+    if !matches!(crate::error::exit_code(&error), ExitCode::Transaction | ExitCode::Unexpected | ExitCode::Repository) {
+        return error;
+    }
+    for place in places {
+        let what = match (free_space(place), crate::workdir::free_inodes(place)) {
+            (Ok(free), _) if free < AS_GOOD_AS_FULL => format!("only {} are free", bytes(free)),
+            (_, Ok(Some(inodes))) if inodes < AS_GOOD_AS_SPENT => format!("only {inodes} more files can be made"),
+            _ => continue,
+        };
+        return Failure::new(ExitCode::Space, format!("no space left: {what} in {}", place.display()))
+            .because(error)
+            .hint("name a larger place: --workdir DIR, --cache DIR")
+            .into();
+    }
+    error
 }
 
 /// About how large the tar will be, for the estimate: what a root in memory takes up, else what the packages say and a tenth.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
-    ("report", &[]),
+    ("secrets", &[]),
+    ("report", &["secrets"]),
     ("process", &["error"]),
     ("calendar", &[]),
     ("cloud", &["error", "report", "process", "calendar"]),
@@ -29,8 +30,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "build",
         &[
-            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify", "artifact",
-            "registry", "sbom", "deploy", "workdir", "calendar",
+            "error", "report", "secrets", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify",
+            "artifact", "registry", "sbom", "deploy", "workdir", "calendar",
         ],
     ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
@@ -38,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
+            "boot", "secrets", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),
