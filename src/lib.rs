@@ -10,6 +10,7 @@
 //! | 4 | [`finish`] | makes the tree a clone: machine-id, leftovers, labels, certificates |
 //! | 5 | [`archive`] | labels, tars and packs the tree, the same bytes every time |
 //! | 6 | [`registry`] | publishes the artifact |
+//! | 7 | [`deploy`] | tells Ironic how to install it |
 //!
 //! Steps never call each other sideways; [`build`] alone knows the order. [`contents`] reads what is in a tarball or a tree,
 //! [`verify`] says whether a node could use it, and [`boot`] tries the artifact in a virtual machine.
@@ -33,10 +34,22 @@ pub mod verify;
 
 pub mod registry;
 
+pub mod deploy;
+
 pub mod boot;
 
+pub mod sbom;
+
+pub mod inspect;
+
+pub mod diff;
+
 pub mod artifact;
+pub mod calendar;
+pub mod cloud;
 pub mod error;
 pub mod process;
 pub mod report;
+pub mod treeinfo;
+pub mod web;
 pub mod workdir;

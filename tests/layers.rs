@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
+    ("calendar", &[]),
+    ("cloud", &["error", "report", "process", "calendar"]),
     ("recipe", &["error"]),
     ("sandbox", &["error", "process"]),
     ("packages", &["error", "process", "report", "recipe", "sandbox"]),
@@ -16,13 +18,19 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("contents", &["error", "archive"]),
     ("verify", &["error", "report", "finish", "archive", "contents"]),
     ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
-    ("registry", &["error", "archive", "artifact"]),
+    ("treeinfo", &[]),
+    ("web", &["error", "process"]),
+    ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
+    ("sbom", &["error", "recipe", "artifact"]),
+    ("inspect", &["error", "report", "archive", "contents", "sbom"]),
+    ("diff", &["error", "report", "contents", "inspect"]),
+    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("workdir", &["error", "report", "sandbox"]),
     (
         "build",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify", "artifact",
-            "registry", "workdir",
+            "registry", "sbom", "workdir", "calendar",
         ],
     ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
@@ -30,7 +38,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "verify", "contents",
+            "boot", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),

@@ -1,19 +1,27 @@
-//! `osimg doctor`: what this host can and cannot do, tried for real, and the command that mends it.
+//! `osimg doctor`: what this host, or a cloud, can and cannot do, tried for real, and the command that mends it.
 
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 use crate::build::image_plan;
+use crate::deploy::doctor::examine;
 use crate::error::{ExitCode, Result};
 use crate::packages;
 use crate::process::{CommandLine, find_program};
 use crate::recipe::ManagerChoice;
 use crate::report::Report;
-use crate::sandbox::{Devices, Limits, Network, Sandbox, View, tools};
+use crate::sandbox::{Devices, Limits, Network, Sandbox, ToolRoot, View};
 
 #[derive(Debug, Args)]
-pub(super) struct Doctor {}
+pub(super) struct Doctor {
+    /// Examine this cloud of clouds.yaml instead of this host
+    #[arg(long, value_name = "NAME")]
+    cloud: Option<String>,
+    /// The project, or its id, by which Ironic's conductor reads Glance
+    #[arg(long, value_name = "PROJECT", default_value = "service", requires = "cloud")]
+    conductor_project: String,
+}
 
 /// One thing that was tried.
 #[derive(Debug, Serialize)]
@@ -30,6 +38,9 @@ struct Finding {
 
 impl Doctor {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        if let Some(cloud) = &self.cloud {
+            return self.examine(cloud, report, json);
+        }
         let findings = vec![root(), package_manager(), rpm(), sandbox(), space(Path::new("/var/tmp"), 3 << 30), memory()];
         let healthy = findings.iter().all(|f| f.works);
         if json {
@@ -50,6 +61,32 @@ impl Doctor {
     }
 }
 
+impl Doctor {
+    fn examine(&self, cloud: &str, report: &Report, json: bool) -> Result<ExitCode> {
+        let findings = examine(Some(cloud), &self.conductor_project, report);
+        let healthy = findings.iter().all(|f| f.works != Some(false));
+        if json {
+            super::print(&serde_json::to_string_pretty(&serde_json::json!({ "healthy": healthy, "findings": findings }))?)?;
+        } else {
+            for finding in &findings {
+                let (mark, advice) = match finding.works {
+                    Some(true) => ("ok     ", "mend it"),
+                    Some(false) => ("MISSING", "mend it"),
+                    None => ("?      ", "to be sure"),
+                };
+                super::print(&format!("{mark} {}: {}", finding.check, finding.found))?;
+                if let Some(cure) = &finding.cure {
+                    super::print(&format!("        {advice}: {cure}"))?;
+                }
+            }
+        }
+        if !healthy {
+            report.note(&format!("the cloud '{cloud}' cannot deploy yet"));
+        }
+        Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
+    }
+}
+
 fn finding(check: &str, works: bool, found: impl Into<String>, cure: &str) -> Finding {
     Finding { check: check.into(), works, found: found.into(), cure: (!works).then(|| cure.to_owned()) }
 }
@@ -62,7 +99,7 @@ fn root() -> Finding {
 fn package_manager() -> Finding {
     let mended_by = "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf, or python3-libdnf5 python3-rpm)";
     let attempt = || -> Result<String> {
-        let manager = packages::open(ManagerChoice::Auto)?;
+        let manager = packages::open(ManagerChoice::Auto, &ToolRoot::host())?;
         let (_dir, root, scratch) = places()?;
         manager.try_out(&root, &scratch)?;
         Ok(manager.description().to_owned())
@@ -95,7 +132,7 @@ fn sandbox() -> Finding {
         let (_dir, root, scratch) = places()?;
         let mut plan = image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
         plan.view = View::Tools;
-        plan.mounts = tools(Path::new("/"), Network::None);
+        plan.mounts = ToolRoot::host().mounts(Network::None);
         let outcome = Sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))?;
         Ok(outcome.describe())
     };
@@ -129,9 +166,11 @@ fn space(path: &Path, wanted: u64) -> Finding {
 }
 
 fn memory() -> Finding {
-    let kib = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| text.lines().find_map(|l| l.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()))
-        .unwrap_or(0);
-    finding("memory", kib > 512 << 10, format!("{} available", crate::report::bytes(kib << 10)), "free some memory: 512 MiB are needed")
+    let available = crate::workdir::available_memory();
+    finding(
+        "memory",
+        available > 512 << 20,
+        format!("{} available", crate::report::bytes(available)),
+        "free some memory: 512 MiB are needed",
+    )
 }

@@ -1,0 +1,68 @@
+//! Where a registry is, as `--registry` and `url` under `[registry]` take it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where a registry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// `dir:PATH`: a folder, the embedded default.
+    Directory(PathBuf),
+    /// `glance:CLOUD`: a cloud of clouds.yaml; `glance:` alone takes `OS_CLOUD`, else the other `OS_*` variables.
+    Glance(Option<String>),
+    /// `oci:REFERENCE`: a repository of an OCI registry, such as `registry.example/os/baremetal:10`.
+    Oci(String),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = |why: &str| Err(format!("'{}' is no registry: {why}", text.escape_debug()));
+        if text.chars().any(char::is_control) {
+            return wrong("it has control characters");
+        }
+        match text.split_once(':') {
+            Some(("dir", "")) => wrong("write dir:PATH"),
+            Some(("dir", path)) => Ok(Self::Directory(path.into())),
+            Some(("glance", "")) => Ok(Self::Glance(None)),
+            Some(("glance", cloud)) => Ok(Self::Glance(Some(cloud.to_owned()))),
+            Some(("oci", "")) => wrong("write oci:HOST/NAME:TAG"),
+            Some(("oci", reference)) => Ok(Self::Oci(reference.trim_start_matches("//").to_owned())),
+            _ => wrong("write dir:PATH, glance:CLOUD or oci:REFERENCE"),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "dir:{}", path.display()),
+            Self::Glance(cloud) => write!(f, "glance:{}", cloud.as_deref().unwrap_or_default()),
+            Self::Oci(reference) => write!(f, "oci:{reference}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_they_are_written() {
+        for text in ["dir:out", "dir:/srv/images", "glance:", "glance:my-cloud", "oci:127.0.0.1:5000/os/image:10"] {
+            assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
+        }
+        assert_eq!("oci://r.example/a:1".parse(), Ok(Address::Oci("r.example/a:1".into())));
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_with_the_forms() {
+        for text in ["", "out", "dir:", "oci:", "http://x", "glance"] {
+            assert!(text.parse::<Address>().expect_err(text).contains("write"), "{text}");
+        }
+        let error = "glance:a\u{1b}[2Jb".parse::<Address>().expect_err("a control character");
+        assert!(!error.contains('\u{1b}'), "{error:?}");
+    }
+}
