@@ -85,7 +85,7 @@ owner = "root:adm"
 
 [deploy]
 kernel = "./vmlinuz"
-tree = "https://mirror.example/tree"
+stage2 = "https://mirror.example/install.img"
 ramdisk = "3f2a"
 
 [registry]

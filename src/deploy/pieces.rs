@@ -219,8 +219,8 @@ impl Source {
             }
         }
         if pieces.release.is_none() {
-            let of = image.id.as_ref().zip(image.version.as_ref()).map_or("the image's".to_owned(), |(id, v)| format!("{id} {v}"));
-            report.note(&format!("the boot pieces do not say which release they are of: they must be of the same one, {of}"));
+            let of = image.id.as_ref().zip(image.version.as_ref()).map_or("the image's own".to_owned(), |(id, v)| format!("{id} {v}"));
+            report.note(&format!("the boot pieces do not say which release they are of: they must be {of}"));
         }
         let total = roles.iter().filter_map(|(_, piece)| Some(piece.as_ref()?.size)).sum();
         step.finish(&format!("{}, {}", pieces.release.as_ref().map_or("boot pieces".to_owned(), ToString::to_string), bytes(total)));

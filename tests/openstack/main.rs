@@ -15,6 +15,7 @@ mod deploy;
 mod faults;
 mod glance;
 mod memory;
+mod oci;
 mod proxy;
 mod refusals;
 mod sets;
