@@ -27,11 +27,21 @@ pub mod finish;
 
 pub mod archive;
 
+pub mod contents;
+
+pub mod verify;
+
 pub mod registry;
 
 pub mod deploy;
 
 pub mod boot;
+
+pub mod sbom;
+
+pub mod inspect;
+
+pub mod diff;
 
 pub mod artifact;
 pub mod calendar;

@@ -108,6 +108,11 @@ impl Report {
     /// Says, and keeps for the summary, what the person should look at though the build goes on.
     pub fn warn(&self, text: &str) {
         lock(&self.warnings).push(text.to_owned());
+        self.caution(text);
+    }
+
+    /// Says a warning that is kept elsewhere.
+    pub fn caution(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
             let word = self.paint("33", "warning");
             self.line(&format!("{word}: {text}"));

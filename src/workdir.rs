@@ -79,7 +79,7 @@ impl Workdir {
             .keep();
         let lock = lock(&path)?.with_context(|| format!("locking {}: somebody else has it", path.display()))?;
         let mut workdir = Self { path, backing: Backing::Disk, keep, done: false, _lock: lock };
-        for name in ["root", "scratch", "state"] {
+        for name in ["root", "scratch", "state", "bootstrap", "bootstrap-state"] {
             let folder = workdir.path.join(name);
             // The root's mode becomes that of the image's `/`: it must not be the caller's umask.
             std::fs::create_dir(&folder)
@@ -110,6 +110,12 @@ impl Workdir {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.path.join("state")
+    }
+
+    /// The root of the tools that fill the image, when they are not the host's, and what its package manager remembers.
+    #[must_use]
+    pub fn bootstrap(&self) -> (PathBuf, PathBuf) {
+        (self.path.join("bootstrap"), self.path.join("bootstrap-state"))
     }
 
     /// The workdir itself.
@@ -228,8 +234,9 @@ pub fn used_space(path: &Path) -> Result<u64> {
     Ok((stat.blocks() as u64).saturating_sub(stat.blocks_free() as u64) * stat.fragment_size() as u64)
 }
 
-/// Bytes that can be used without swapping; 0 when the kernel does not say.
-fn available_memory() -> u64 {
+/// Bytes of memory that can be used without swapping; 0 when the kernel does not say.
+#[must_use]
+pub fn available_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or(0) * 1024

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("report", &[]),
     ("process", &["error"]),
@@ -15,17 +15,22 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("packages", &["error", "process", "report", "recipe", "sandbox"]),
     ("finish", &["error", "recipe", "sandbox"]),
     ("archive", &["error"]),
-    ("artifact", &["archive", "packages", "report", "sandbox"]),
+    ("contents", &["error", "archive"]),
+    ("verify", &["error", "report", "finish", "archive", "contents"]),
+    ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
     ("treeinfo", &[]),
     ("web", &["error", "process"]),
     ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
+    ("sbom", &["error", "recipe", "artifact"]),
+    ("inspect", &["error", "report", "archive", "contents", "sbom"]),
+    ("diff", &["error", "report", "contents", "inspect"]),
     ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("workdir", &["error", "report", "sandbox"]),
     (
         "build",
         &[
-            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir",
-            "calendar",
+            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify", "artifact",
+            "registry", "sbom", "deploy", "workdir", "calendar",
         ],
     ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
@@ -33,7 +38,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "deploy", "treeinfo", "web", "cloud", "calendar",
+            "boot", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),

@@ -2,7 +2,7 @@
 
 use osimg::error::{ExitCode, exit_code, render};
 use osimg::recipe::{
-    Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, SelinuxChoice, Settings, Verify, Visibility,
+    Bootstrap, Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, SelinuxChoice, Settings, Verify, Visibility,
 };
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -103,7 +103,7 @@ fn every_key_is_read_and_paths_begin_at_the_folder_of_the_file() {
         (p.releasever.as_deref(), p.arch.as_deref(), p.dbpath.as_deref()),
         (Some("9"), Some("x86_64"), Some("/usr/lib/sysimage/rpm"))
     );
-    assert_eq!((p.install_weak_deps, p.docs, p.bootstrap), (Some(false), Some(false), Some(true)));
+    assert_eq!((p.install_weak_deps, p.docs, p.bootstrap.clone()), (Some(false), Some(false), Bootstrap::Made));
     assert_eq!((p.languages.as_deref(), p.vars["stream"].as_str()), (Some(&["en".to_owned(), "de".to_owned()][..]), "9-stream"));
     let r = &p.repositories[0];
     let urls = vec!["https://mirror.example/$stream/".to_owned(), "file:///srv/recipes/repo".to_owned()];

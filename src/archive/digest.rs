@@ -1,7 +1,6 @@
 //! A writer that counts and hashes everything on its way to the sink.
 
 use sha2::{Digest, Sha256, Sha512};
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 /// Passes bytes on to a sink, counting and hashing those that arrived there.
@@ -27,7 +26,7 @@ impl<W: Write> Digesting<W> {
     /// Flushes the sink and returns what was written.
     pub(super) fn finish(mut self) -> io::Result<Digests> {
         self.sink.flush()?;
-        Ok(Digests { bytes: self.bytes, sha256: hex(&self.sha256.finalize()), sha512: hex(&self.sha512.finalize()) })
+        Ok(Digests { bytes: self.bytes, sha256: hex::encode(self.sha256.finalize()), sha512: hex::encode(self.sha512.finalize()) })
     }
 }
 
@@ -44,14 +43,6 @@ impl<W: Write> Write for Digesting<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.sink.flush()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

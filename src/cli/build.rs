@@ -5,12 +5,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::overrides::Overrides;
-use crate::build::{self, Options};
+use crate::build::{self, Options, Packing};
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{Settings, Visibility as Seen};
+use crate::recipe::{SbomKind, Settings, Visibility as Seen};
 use crate::registry::{Address, Visibility, Wishes};
 use crate::report::Report;
 use crate::sandbox::Devices;
+use crate::sbom::{Documents, Passphrase, SignKey};
 use crate::workdir::{Keep, Place};
 
 #[derive(Debug, Args)]
@@ -41,6 +42,15 @@ pub(super) struct Build {
     /// The /dev that scriptlets see
     #[arg(long = "dev", value_enum, default_value = "private", value_name = "KIND")]
     devices: Devices,
+    /// What to write beside the tarball: spdx, cyclonedx, provenance, or none [default: all three]
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["spdx", "cyclonedx", "provenance", "none"])]
+    sbom: Vec<String>,
+    /// Sign the artifact with minisign:FILE or openpgp:FILE (can be repeated)
+    #[arg(long, value_name = "SCHEME:FILE")]
+    sign: Vec<SignKey>,
+    /// File whose first line is the signing key's passphrase [default: the variable OSIMG_SIGN_PASSPHRASE]
+    #[arg(long, value_name = "FILE")]
+    sign_passphrase_file: Option<PathBuf>,
 }
 
 impl Build {
@@ -57,15 +67,18 @@ impl Build {
             wishes: Wishes { visibility: visibility(&decided.recipe.settings), ..Wishes::default() },
             output: self.output.clone(),
             formats: decided.formats,
-            level: decided.level,
-            jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
-            memory: self.memory,
             selinux: decided.selinux,
+            packing: Packing {
+                level: decided.level,
+                jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+                memory: self.memory,
+                source_date_epoch: decided.source_date_epoch,
+            },
             cache: self.cache.clone(),
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
             keep: self.keep,
             devices: self.devices,
-            source_date_epoch: decided.source_date_epoch,
+            documents: self.documents(&decided.recipe.settings)?,
         };
         let artifact = build::build(&decided.recipe, &lowered.transactions, &options, report)?;
         if json {
@@ -76,6 +89,30 @@ impl Build {
             }
         }
         Ok(ExitCode::Done)
+    }
+
+    fn documents(&self, settings: &crate::recipe::Settings) -> Result<Documents> {
+        let kinds = match self.sbom.as_slice() {
+            [] => settings.image.sbom.clone(),
+            named => named
+                .iter()
+                .filter_map(|name| match name.as_str() {
+                    "spdx" => Some(SbomKind::Spdx),
+                    "cyclonedx" => Some(SbomKind::Cyclonedx),
+                    "provenance" => Some(SbomKind::Provenance),
+                    _ => None,
+                })
+                .collect(),
+        };
+        let mut keys = self.sign.clone();
+        for text in &settings.image.sign {
+            let key = text.parse().map_err(|why: String| Failure::new(ExitCode::Recipe, format!("reading sign under [image]: {why}")))?;
+            keys.push(key);
+        }
+        if keys.is_empty() {
+            return Documents::new(&kinds, &[], &Passphrase::default());
+        }
+        Documents::new(&kinds, &keys, &Passphrase::find(self.sign_passphrase_file.as_deref())?)
     }
 
     fn registry(&self, settings: &crate::recipe::Settings) -> Result<Address> {

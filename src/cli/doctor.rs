@@ -11,7 +11,7 @@ use crate::packages;
 use crate::process::{CommandLine, find_program};
 use crate::recipe::ManagerChoice;
 use crate::report::Report;
-use crate::sandbox::{Devices, Limits, Network, Sandbox, View, tools};
+use crate::sandbox::{Devices, Limits, Network, Sandbox, ToolRoot, View};
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
@@ -99,7 +99,7 @@ fn root() -> Finding {
 fn package_manager() -> Finding {
     let mended_by = "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf, or python3-libdnf5 python3-rpm)";
     let attempt = || -> Result<String> {
-        let manager = packages::open(ManagerChoice::Auto)?;
+        let manager = packages::open(ManagerChoice::Auto, &ToolRoot::host())?;
         let (_dir, root, scratch) = places()?;
         manager.try_out(&root, &scratch)?;
         Ok(manager.description().to_owned())
@@ -132,7 +132,7 @@ fn sandbox() -> Finding {
         let (_dir, root, scratch) = places()?;
         let mut plan = image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
         plan.view = View::Tools;
-        plan.mounts = tools(Path::new("/"), Network::None);
+        plan.mounts = ToolRoot::host().mounts(Network::None);
         let outcome = Sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))?;
         Ok(outcome.describe())
     };
@@ -166,9 +166,11 @@ fn space(path: &Path, wanted: u64) -> Finding {
 }
 
 fn memory() -> Finding {
-    let kib = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| text.lines().find_map(|l| l.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()))
-        .unwrap_or(0);
-    finding("memory", kib > 512 << 10, format!("{} available", crate::report::bytes(kib << 10)), "free some memory: 512 MiB are needed")
+    let available = crate::workdir::available_memory();
+    finding(
+        "memory",
+        available > 512 << 20,
+        format!("{} available", crate::report::bytes(available)),
+        "free some memory: 512 MiB are needed",
+    )
 }

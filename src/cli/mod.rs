@@ -3,13 +3,16 @@
 mod boot;
 mod build;
 mod deploy;
+mod diff;
 mod doctor;
 mod images;
+mod inspect;
 mod overrides;
 mod pack;
 mod plan;
 mod publish;
 mod shell;
+mod verify;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -58,6 +61,12 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
+    /// Show what an image is and what is in it
+    Inspect(inspect::Inspect),
+    /// Show what differs between two images
+    Diff(diff::Diff),
+    /// Say whether a tarball, anyone's, is fit for a node
+    Verify(verify::Verify),
     /// Publish a tarball, with what it boots with, to a registry
     Publish(publish::Publish),
     /// Show what a registry holds, and prune it
@@ -96,6 +105,9 @@ pub fn main() -> ExitCode {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
+        Verb::Inspect(args) => args.run(&report, cli.talk.json),
+        Verb::Diff(args) => args.run(&report, cli.talk.json),
+        Verb::Verify(args) => args.run(&report, cli.talk.json),
         Verb::Publish(args) => args.run(&report, cli.talk.json),
         Verb::Images(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),

@@ -5,13 +5,13 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::archive::{self, Format, Level};
-use crate::build;
+use crate::archive::{self, Level};
+use crate::build::labels;
+use crate::build::pack::{Packing, pack};
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::selinux;
-use crate::process;
 use crate::registry::{Directory, Names};
-use crate::report::{Report, Unit, bytes};
+use crate::report::Report;
 
 #[derive(Debug, Args)]
 pub(super) struct Pack {
@@ -41,45 +41,35 @@ pub(super) struct Pack {
 impl Pack {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if !self.tree.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("packing {}: it is no folder", self.tree.display())).into());
+            let why = if self.tree.exists() { "it is no folder" } else { "there is no such folder" };
+            return Err(Failure::new(ExitCode::Usage, format!("packing {}: {why}", self.tree.display())).into());
         }
-        let names = Names::of_output(&self.output)?;
-        let format = Format::of_name(&self.output)?;
-        let folder = self.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-        if !folder.is_dir() {
-            return Err(Failure::new(ExitCode::Space, format!("opening the output folder {}: there is none", folder.display()))
-                .hint(format!("make it: mkdir -p {}", folder.display()))
-                .into());
+        let folder = Directory::holding(&self.output)?;
+        if folder.path().starts_with(self.tree.canonicalize()?) {
+            let what = format!("packing {}: the output {} lies inside", self.tree.display(), self.output.display());
+            return Err(Failure::new(ExitCode::Usage, what).hint("write it elsewhere").into());
         }
-        let staged = Directory::open(folder)?.stage(names)?;
-        let step = report.step("packing");
-        let labels = build::labels(&self.selinux, &self.tree, report)?;
-        let outputs = staged.sinks()?.into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
-        let summary = archive::write_tree(
-            &self.tree,
-            outputs,
-            &archive::Options {
-                level: self.level,
-                jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
-                memory: self.memory,
-                source_date_epoch: self.source_date_epoch,
-                labels: labels.as_labels(),
-                progress: &|progress| step.progress(Unit::Bytes, progress.bytes, 0),
-                cancelled: &|| process::stop_requested().is_some(),
-            },
-        );
-        process::check_stop()?;
-        let summary = summary?;
-        for warning in &summary.warnings {
-            report.warn(warning);
-        }
-        let packed: u64 = summary.outputs.iter().map(|o| o.bytes).sum();
-        step.finish(&format!("{} members, {} as {} {format}", summary.entries, bytes(summary.bytes), bytes(packed)));
-        let tarballs = staged.tarballs(&summary.outputs);
-        let path = staged.place(&tarballs)?;
+        let staged = folder.stage(Names::of_output(&self.output)?)?;
+        let labels = labels(&self.selinux, &self.tree, report)?;
+        let packing = Packing {
+            level: self.level,
+            jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            memory: self.memory,
+            source_date_epoch: self.source_date_epoch,
+        };
+        let packed = pack(&self.tree, &staged, &packing, &labels, 0, report)?;
+        let path = staged.place(&packed.tarballs)?;
         if json {
-            let value =
-                json!({ "path": path, "tarballs": tarballs, "summary": summary, "labels": labels.description, "steps": report.timings() });
+            // Of the packed size to the plain one.
+            let ratio = packed.tarballs.iter().map(|t| t.bytes).sum::<u64>() as f64 / packed.summary.bytes.max(1) as f64;
+            let value = json!({
+                "path": path,
+                "tarballs": packed.tarballs,
+                "ratio": ratio,
+                "summary": packed.summary,
+                "labels": labels.description,
+                "steps": report.timings(),
+            });
             super::print(&serde_json::to_string_pretty(&value)?)?;
         } else {
             super::print(&path.display().to_string())?;

@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, "/osimg")
-from driver import choose_group, fail, fail_missing, import_keys, run, tell
+from driver import choose_group, fail, fail_missing, import_keys, package_files, run, tell
 
 try:
     import dnf
@@ -19,6 +19,7 @@ try:
     import dnf.transaction
     import hawkey
     import libdnf.transaction
+    import rpm
 except ImportError as error:
     fail("host", error)
 
@@ -227,7 +228,19 @@ def change_module(base, change):
         fail("spec", error, line=change["specs"][0]["line"])
 
 
-def mark(base, request):
+def add_files(base, request):
+    """The packages of the files that the transaction names, by spec."""
+    packages = {}
+    for text, path in package_files(request).items():
+        try:
+            packages[text], = base.add_remote_rpms([path], strict=True)
+        except (dnf.exceptions.Error, OSError) as error:
+            lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
+            fail("spec", "%s is no package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
+    return packages
+
+
+def mark(base, request, files):
     """Marks what the transaction asks for; returns the groups it names."""
     wanted = request["transaction"]
     kinds = list(base.conf.group_package_types)
@@ -239,7 +252,9 @@ def mark(base, request):
     missing = []
     for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]:
         try:
-            if not base.install(spec["text"], strict=True) and not list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed()):
+            if spec["text"] in files:
+                base.package_install(files[spec["text"]], strict=True)
+            elif not base.install(spec["text"], strict=True) and not list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed()):
                 missing.append(spec)
         except dnf.exceptions.MarkingError:
             missing.append(spec)
@@ -297,7 +312,7 @@ def resolve(base):
         fail("dependency", error)
 
 
-def describe(base, request, groups):
+def describe(base, request, groups, files):
     outgoing = []
     install_set = set(base.transaction.install_set) if base.transaction else set()
     reasons = {item.pkg: item.reason for item in base.transaction or ()}
@@ -315,10 +330,10 @@ def describe(base, request, groups):
     here -= set(outgoing)
     specs = []
     for spec in request["transaction"]["install"]:
-        query = dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
+        query = [files[spec["text"]]] if spec["text"] in files else dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
         specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({nevra(p) for p in query} & here)))
     repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision()) for repo in base.repos.iter_enabled()]
-    tell("plan", remove=outgoing, specs=specs, groups=groups, repositories=repositories)
+    tell("plan", remove=outgoing, specs=specs, groups=groups, repositories=repositories, rpm=rpm.__version__)
 
 
 def hash_name(kind):
@@ -337,9 +352,10 @@ def main(request):
     configure(base, request)
     tell("loading", repositories=[r.id for r in base.repos.iter_enabled()])
     load(base, request)
-    groups = mark(base, request)
+    files = add_files(base, request)
+    groups = mark(base, request, files)
     resolve(base)
-    describe(base, request, groups)
+    describe(base, request, groups, files)
     if request["phase"] == "resolve":
         return
     try:

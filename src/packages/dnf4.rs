@@ -8,7 +8,7 @@ use super::{Failed, Job, PackageManager};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{GroupAction, MarkAction, Transaction};
 use crate::report::Step;
-use crate::sandbox::Plan;
+use crate::sandbox::{Plan, ToolRoot};
 
 /// The driver's program.
 pub(super) const PROGRAM: &str = include_str!("dnf4.py");
@@ -38,13 +38,13 @@ impl Dnf4 {
     ///
     /// # Errors
     /// When the module is there and rpm is not.
-    pub fn find() -> Result<Option<Self>> {
+    pub fn find(tools: &ToolRoot) -> Result<Option<Self>> {
         // EL 8 keeps dnf's Python apart from the one that people use.
-        let python = ["platform-python", "python3"].into_iter().find_map(crate::process::find_program);
-        let (Some(python), Some(version)) = (python, module_version()) else { return Ok(None) };
-        let rpm = super::need("rpm", "read the image's rpmdb", "rpm")?;
+        let python = ["platform-python", "python3"].into_iter().find_map(|name| tools.program(name));
+        let (Some(python), Some(version)) = (python, module_version(tools)) else { return Ok(None) };
+        super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
         let driver = Driver { name: "dnf 4", cure: CURE, file: "dnf4.py", program: PROGRAM, python };
-        Ok(Some(Self { description: format!("dnf {version} with {}", rpm.display()), driver }))
+        Ok(Some(Self { description: format!("dnf {version}"), driver }))
     }
 
     /// That there is none.
@@ -92,8 +92,8 @@ pub(super) fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
 }
 
 /// The version of dnf's module, by looking where Python looks.
-fn module_version() -> Option<String> {
-    module_folders().iter().find_map(|folder| {
+fn module_version(tools: &ToolRoot) -> Option<String> {
+    module_folders(tools).iter().find_map(|folder| {
         let text = std::fs::read_to_string(folder.join("dnf/const.py")).ok()?;
         let version = text.lines().find_map(|line| line.trim().strip_prefix("VERSION"))?;
         Some(version.trim_matches(|c: char| !c.is_ascii_digit()).to_owned())

@@ -4,7 +4,7 @@ import os
 import sys
 
 sys.path.insert(0, "/osimg")
-from driver import choose_group, fail, fail_missing, import_keys, run, tell
+from driver import choose_group, fail, fail_missing, import_keys, package_files, run, tell
 
 try:
     import libdnf5.base
@@ -308,7 +308,23 @@ def change_group(base, goal, change):
         goal.add_group_upgrade(ident, settings)
 
 
-def mark(base, goal, request):
+def add_files(base, request):
+    """The packages of the files that the transaction names, by spec."""
+    packages = {}
+    for text, path in package_files(request).items():
+        try:
+            base.get_repo_sack().add_cmdline_packages([path])
+            query = libdnf5.rpm.PackageQuery(base)
+            query.filter_repo_id(["@commandline"])
+            # What the call returns is opaque to Python.
+            packages[text], = [package for package in query if package.get_package_path() == path]
+        except Exception as error:
+            lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
+            fail("spec", "%s is no package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
+    return packages
+
+
+def mark(base, goal, request, files):
     """Puts all that the transaction asks for into the goal; returns the groups it names."""
     wanted = request["transaction"]
     known = comps(base, False)
@@ -333,7 +349,7 @@ def mark(base, goal, request):
         if not wanted["distro_sync"]:
             goal.add_rpm_distro_sync(settings)
     for add, spec in jobs:
-        add(spec["text"], settings)
+        add(files.get(spec["text"], spec["text"]), settings)
     reasons = {"install": libdnf5.transaction.TransactionItemReason_USER, "remove": libdnf5.transaction.TransactionItemReason_DEPENDENCY}
     for change in wanted["mark"]:
         for spec in change["specs"]:
@@ -399,7 +415,7 @@ def complain(base, problems):
     fail_missing(missing, near)
 
 
-def describe(base, transaction, request, groups):
+def describe(base, transaction, request, groups, files):
     incoming, outgoing = [], []
     for item in transaction.get_transaction_packages():
         if libdnf5.transaction.transaction_item_action_is_inbound(item.get_action()):
@@ -422,11 +438,12 @@ def describe(base, transaction, request, groups):
     here -= set(outgoing) - {item.get_package().get_full_nevra() for item in incoming}
     specs = []
     for spec in request["transaction"]["install"]:
-        query = libdnf5.rpm.PackageQuery(base)
-        query.resolve_pkg_spec(spec["text"], strict_settings(), False)
+        query = [files[spec["text"]]] if spec["text"] in files else libdnf5.rpm.PackageQuery(base)
+        if spec["text"] not in files:
+            query.resolve_pkg_spec(spec["text"], strict_settings(), False)
         specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({package.get_full_nevra() for package in query} & here)))
     repositories = [dict(id=repo.get_id(), name=repo.get_config().get_name_option().get_value(), revision=repo.get_revision()) for repo in enabled(base)]
-    tell("plan", remove=sorted(outgoing), specs=specs, groups=groups, repositories=repositories)
+    tell("plan", remove=sorted(outgoing), specs=specs, groups=groups, repositories=repositories, rpm=rpm.__version__)
     return [item.get_package() for item in incoming]
 
 
@@ -476,9 +493,10 @@ def solve(request, downloads, filelists):
     add_repositories(base, request)
     load(base, downloads)
     goal = libdnf5.base.Goal(base)
-    groups = mark(base, goal, request)
+    files = add_files(base, request)
+    groups = mark(base, goal, request, files)
     transaction, problems = resolve(base, goal, request)
-    return base, groups, transaction, problems
+    return base, groups, transaction, problems, files
 
 
 def main(request):
@@ -486,15 +504,15 @@ def main(request):
     choose_streams(request, downloads)
     downloads = Download()
     # The lists of all files are large and rarely needed; dnf 4 has them always, so what fails without is tried with them.
-    paths = any(spec["text"].startswith(("/", "*/")) for spec in specs_of(request["transaction"]))
+    paths = any(spec["text"].startswith(("/", "*/")) and spec["text"] not in request["files"] for spec in specs_of(request["transaction"]))
     kept = solve(request, downloads, paths)
     if kept[3] and not paths:
         downloads = Download()
         kept = solve(request, downloads, True)
-    base, groups, transaction, problems = kept
+    base, groups, transaction, problems, files = kept
     if problems:
         complain(base, problems)
-    incoming = describe(base, transaction, request, groups)
+    incoming = describe(base, transaction, request, groups, files)
     if request["phase"] == "resolve":
         return
     try:

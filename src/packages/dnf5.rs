@@ -9,7 +9,7 @@ use super::{Failed, Job, PackageManager};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{ModuleAction, Transaction};
 use crate::report::Step;
-use crate::sandbox::Plan;
+use crate::sandbox::{Plan, ToolRoot};
 
 /// The driver's program.
 pub(super) const PROGRAM: &str = include_str!("dnf5.py");
@@ -37,11 +37,11 @@ impl Dnf5 {
     ///
     /// # Errors
     /// When the module is there and rpm is not.
-    pub fn find() -> Result<Option<Self>> {
-        let (Some(python), Some(version)) = (crate::process::find_program("python3"), module_version()) else { return Ok(None) };
-        let rpm = super::need("rpm", "read the image's rpmdb", "rpm")?;
+    pub fn find(tools: &ToolRoot) -> Result<Option<Self>> {
+        let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else { return Ok(None) };
+        super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
         let driver = Driver { name: "dnf 5", cure: CURE, file: "dnf5.py", program: PROGRAM, python };
-        Ok(Some(Self { description: format!("dnf {version} with {}", rpm.display()), driver }))
+        Ok(Some(Self { description: format!("dnf {version}"), driver }))
     }
 
     /// That there is none.
@@ -89,8 +89,8 @@ fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
 }
 
 /// The version of libdnf5's module, by looking where Python looks.
-fn module_version() -> Option<String> {
-    module_folders().iter().find_map(|folder| {
+fn module_version(tools: &ToolRoot) -> Option<String> {
+    module_folders(tools).iter().find_map(|folder| {
         if !folder.join("libdnf5/__init__.py").is_file() {
             return None;
         }

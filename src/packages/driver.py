@@ -2,10 +2,13 @@
 # name is understood, and keys as rpm takes them. Whatever else is printed goes to standard error.
 import base64
 import fnmatch
+import http.client
 import json
 import os
 import re
+import shutil
 import sys
+import urllib.request
 
 EVENTS = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="surrogateescape")
 os.dup2(2, 1)  # a library that prints must not be taken for an answer
@@ -43,6 +46,26 @@ def choose_group(wanted, known):
     if len(found) > 1:
         fail("spec", "'%s' names several groups: %s" % (name, ", ".join(sorted("%s (%s)" % (n, i) for _, i, n, _ in found))), line=line)
     return found[0]
+
+
+def package_files(request):
+    """The package files that the transaction names, by spec; those behind an address are fetched first."""
+    for text, file in request["files"].items():
+        if "url" not in file or request["phase"] == "install":
+            continue
+        os.makedirs(os.path.dirname(file["path"]), exist_ok=True)
+        part = "%s.%d" % (file["path"], os.getpid())
+        try:
+            with urllib.request.urlopen(text, timeout=60) as answer, open(part, "wb") as copy:
+                shutil.copyfileobj(answer, copy)
+                length = answer.headers.get("Content-Length")
+                if length is not None and copy.tell() != int(length):
+                    fail("download", "%s: %d of %s bytes came" % (text, copy.tell(), length))
+            os.replace(part, file["path"])
+        except (OSError, http.client.HTTPException) as error:
+            status = getattr(error, "code", None)
+            fail("download", "%s: %s" % (text, "Status code: %d" % status if status else error))
+    return {text: file["path"] for text, file in request["files"].items()}
 
 
 def key_packets(path):

@@ -10,9 +10,9 @@ use super::events::TransactionPlan;
 use super::{Failed, Job, request, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
-use crate::recipe::{RepositorySource, Transaction};
+use crate::recipe::{RepositorySource, SpecKind, Transaction};
 use crate::report::Step;
-use crate::sandbox::{Mount, Network, OWN, Plan, Sandbox, Stream};
+use crate::sandbox::{Mount, Network, OWN, Plan, Sandbox, Stream, ToolRoot};
 
 /// What the drivers share.
 const COMMON: &str = include_str!("driver.py");
@@ -69,7 +69,9 @@ impl Driver {
 
     /// Resolves and downloads; what a network may have spoilt is tried again.
     pub fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
-        let remote = job.settings.repositories.is_empty() || job.settings.repositories.iter().any(|r| is_remote(&r.source));
+        let remote = job.settings.repositories.is_empty()
+            || job.settings.repositories.iter().any(|r| is_remote(&r.source))
+            || transaction.install.iter().any(|spec| spec.kind() == SpecKind::Url);
         let mut attempt = 1;
         loop {
             match self.run(job, Phase::Download, transaction, step) {
@@ -165,14 +167,15 @@ pub(super) fn refuse(job: &Job<'_>, line: usize, what: &str, hint: &str) -> Fail
     Failure::new(ExitCode::Recipe, format!("{}:{line}: {what}", job.recipe.display())).hint(hint)
 }
 
-/// The folders in which the host's Pythons look for modules; nothing of them is run outside the sandbox.
-pub(super) fn module_folders() -> Vec<PathBuf> {
-    let mut folders = vec![PathBuf::from("/usr/lib/python3/dist-packages")];
+/// The folders in which the tools' Pythons look for modules; nothing of them is run outside the sandbox.
+pub(super) fn module_folders(tools: &ToolRoot) -> Vec<PathBuf> {
+    let mut folders = vec!["/usr/lib/python3/dist-packages".to_owned()];
     for lib in ["/usr/lib", "/usr/lib64", "/usr/local/lib"] {
-        let entries = std::fs::read_dir(lib).into_iter().flatten().filter_map(|e| e.ok());
-        folders.extend(entries.filter(|e| e.file_name().to_string_lossy().starts_with("python3")).map(|e| e.path().join("site-packages")));
+        let entries = tools.resolve(lib).and_then(|lib| std::fs::read_dir(lib).ok()).into_iter().flatten().filter_map(|e| e.ok());
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        folders.extend(names.filter(|name| name.starts_with("python3")).map(|name| format!("{lib}/{name}/site-packages")));
     }
-    folders
+    folders.iter().filter_map(|folder| tools.resolve(folder)).collect()
 }
 
 #[cfg(test)]

@@ -140,6 +140,8 @@ pub struct TransactionPlan {
     pub groups: Vec<GroupMatch>,
     /// The repositories that were enabled.
     pub repositories: Vec<RepositoryState>,
+    /// The version of the rpm that will carry it out.
+    pub rpm: String,
 }
 
 /// A package that a transaction brings in.

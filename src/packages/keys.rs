@@ -40,7 +40,7 @@ pub fn pin(origin: &str, armored: &str, fingerprint: &str, now: SystemTime) -> R
             .hint("split the file, and pin each key with a fingerprint of its own")
             .into());
     };
-    let found = hex(key.fingerprint().as_bytes());
+    let found = format!("{:X}", key.fingerprint());
     if !found.eq_ignore_ascii_case(fingerprint) {
         return Err(trust(format!("its fingerprint is {found}, the settings pin {}", fingerprint.to_ascii_uppercase()))
             .hint("compare both with what the distribution publishes before changing the settings")
@@ -55,7 +55,7 @@ pub fn pin(origin: &str, armored: &str, fingerprint: &str, now: SystemTime) -> R
         return Err(trust("it has expired".into()).hint("ask the distribution for its present key").into());
     }
     let mut key_ids = vec![id_of(&found)];
-    key_ids.extend(key.public_subkeys.iter().map(|subkey| id_of(&hex(subkey.fingerprint().as_bytes()))));
+    key_ids.extend(key.public_subkeys.iter().map(|subkey| id_of(&format!("{:X}", subkey.fingerprint()))));
     let user_id = key.details.users.first().map_or_else(String::new, |user| String::from_utf8_lossy(user.id.id()).into_owned());
     Ok(PinnedKey { origin: origin.to_owned(), fingerprint: found, key_ids, user_id, armored: armored.to_owned() })
 }
@@ -88,10 +88,6 @@ pub fn fetch_script() -> &'static str {
 
 fn id_of(fingerprint: &str) -> String {
     fingerprint.get(fingerprint.len().saturating_sub(16)..).unwrap_or(fingerprint).to_owned()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// Reads a key file of the host.

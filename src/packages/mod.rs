@@ -27,10 +27,9 @@ pub use keys::PinnedKey;
 pub use rpmdb::InstalledPackage;
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::process;
 use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify};
 use crate::report::{Report, Step};
-use crate::sandbox::{Devices, InstallRoot, Limits, Plan};
+use crate::sandbox::{Devices, InstallRoot, Limits, Plan, ToolRoot};
 use verdict::{Evidence, FailedScriptlet};
 
 /// Everything that a package manager needs to know of a build.
@@ -38,6 +37,10 @@ use verdict::{Evidence, FailedScriptlet};
 pub struct Job<'a> {
     /// The recipe's file, for messages.
     pub recipe: &'a Path,
+    /// The tree whose package manager does it.
+    pub tools: &'a ToolRoot,
+    /// What the root becomes.
+    pub purpose: Purpose,
     /// The install root's folder.
     pub root: &'a Path,
     /// An empty folder for the sandbox to mount over.
@@ -60,6 +63,15 @@ pub struct Job<'a> {
     pub dbpath: &'a str,
     /// Where talk goes.
     pub report: &'a Report,
+}
+
+/// What an install root becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// An image.
+    Image,
+    /// The tools that fill one.
+    Tools,
 }
 
 impl Job<'_> {
@@ -115,15 +127,17 @@ pub struct Filled {
     pub source_date_epoch: i64,
 }
 
-/// Chooses a package manager that this host has.
+/// Chooses a package manager that the tools' tree has.
 ///
 /// # Errors
 /// [`ExitCode::Host`] with the command that installs one.
-pub fn open(manager: ManagerChoice) -> Result<Box<dyn PackageManager>> {
-    let dnf4 =
-        || -> Result<Option<Box<dyn PackageManager>>> { Ok(dnf4::Dnf4::find()?.map(|found| Box::new(found) as Box<dyn PackageManager>)) };
-    let dnf5 =
-        || -> Result<Option<Box<dyn PackageManager>>> { Ok(dnf5::Dnf5::find()?.map(|found| Box::new(found) as Box<dyn PackageManager>)) };
+pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Box<dyn PackageManager>> {
+    let dnf4 = || -> Result<Option<Box<dyn PackageManager>>> {
+        Ok(dnf4::Dnf4::find(tools)?.map(|found| Box::new(found) as Box<dyn PackageManager>))
+    };
+    let dnf5 = || -> Result<Option<Box<dyn PackageManager>>> {
+        Ok(dnf5::Dnf5::find(tools)?.map(|found| Box::new(found) as Box<dyn PackageManager>))
+    };
     let (found, missing) = match manager {
         // The one whose language the recipe is goes first.
         ManagerChoice::Auto => (dnf4()?.map_or_else(dnf5, |found| Ok(Some(found)))?, dnf4::Dnf4::missing()),
@@ -168,7 +182,11 @@ pub fn fill(
     }
     let step = job.report.step("judging the transaction");
     let (installed, keys_found) = workbench::installed(job)?;
-    let dbpath_of_target = workbench::dbpath_of_target(job, &root)?;
+    let database_of_target = match job.purpose {
+        Purpose::Image => workbench::database_of_target(job, &root)?,
+        // Nobody will ask the rpm of a bootstrap root for what is in it.
+        Purpose::Tools => None,
+    };
     let evidence = Evidence {
         plans: &plans,
         installed: &installed,
@@ -177,18 +195,41 @@ pub fn fill(
         failed_scriptlets: &failed,
         allowed_failures: &job.settings.allow_failed_scriptlets,
         dbpath: job.dbpath,
-        dbpath_of_target: dbpath_of_target.as_deref(),
+        database_of_target: database_of_target.as_ref(),
+        backend: job.tools.is_host().then_some("sqlite"),
         strict: job.settings.verify == Verify::Strict,
     };
     verdict::judge(&evidence, &root)?;
     step.finish(&format!("{} packages in the rpmdb", installed.len()));
+    let rpm = plans.last().map_or("", |plan| plan.rpm.as_str());
     Ok(Filled {
-        manager: manager.description().to_owned(),
+        manager: format!("{} with rpm {rpm}", manager.description()),
         plans,
         installed,
         dbpath: job.dbpath.to_owned(),
         source_date_epoch: job.source_date_epoch.unwrap_or(0),
     })
+}
+
+/// What a bootstrap root of a release is made of.
+#[must_use]
+pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
+    if !settings.bootstrap_packages.is_empty() {
+        return settings.bootstrap_packages.clone();
+    }
+    // Fedora's dnf is dnf 5 since release 41; Enterprise Linux has not come that far.
+    let release = settings.releasever.as_deref().and_then(|text| text.split(['.', '-']).next()).and_then(|text| text.parse::<u32>().ok());
+    let dnf = if release.is_some_and(|release| release >= 41) { "python3-libdnf5" } else { "python3-dnf" };
+    // The release has macros of rpm; the last three are what scriptlets of the others take for granted.
+    [dnf, "python3-rpm", "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
+}
+
+/// Where the rpm of the tools puts a database by itself.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
+    workbench::dbpath_of_tools(tools, scratch, root)
 }
 
 /// Reads and checks the keys that the settings pin, fetching those that are addresses.
@@ -222,12 +263,18 @@ pub fn default_dbpath(releasever: Option<&str>) -> &'static str {
     }
 }
 
-/// A program of the host that must be there.
-fn need(name: &str, purpose: &str, packages: &str) -> Result<PathBuf> {
-    process::find_program(name).ok_or_else(|| {
-        Failure::new(ExitCode::Host, format!("this host has no {name}, which is needed to {purpose}"))
-            .hint(format!("install it: apt-get install {packages}   (or: dnf install {packages})"))
-            .into()
+/// A program of the tools that must be there.
+fn need(tools: &ToolRoot, name: &str, purpose: &str, packages: &str) -> Result<PathBuf> {
+    tools.program(name).ok_or_else(|| {
+        if tools.is_host() {
+            Failure::new(ExitCode::Host, format!("this host has no {name}, which is needed to {purpose}"))
+                .hint(format!("install it: apt-get install {packages}   (or: dnf install {packages})"))
+                .into()
+        } else {
+            Failure::new(ExitCode::Host, format!("{} has no {name}, which is needed to {purpose}", tools.path().display()))
+                .hint("name the packages of the bootstrap root: bootstrap_packages under [packages]")
+                .into()
+        }
     })
 }
 

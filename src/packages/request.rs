@@ -1,13 +1,14 @@
 //! What a driver is asked: the transaction, the repositories and the limits, as the JSON that it reads.
 
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
 
 use super::Job;
 use super::driver::Phase;
 use super::workbench::{self, CACHE};
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{RepositorySource, Transaction, Verify};
+use crate::recipe::{RepositorySource, SpecKind, Transaction, Verify};
 use crate::sandbox::{Access, BUILD_ROOT, Mount, OWN};
 
 /// Where the package manager remembers, from one transaction to the next, why a package is there.
@@ -23,12 +24,14 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
     let host_repositories = job.settings.repositories.is_empty();
     if host_repositories {
         for path in ["/etc/yum.repos.d", "/etc/distro.repos.d", "/etc/dnf", "/etc/yum", "/etc/pki/rpm-gpg", "/etc/os-release"] {
-            if let Ok(source) = std::path::Path::new(path).canonicalize() {
+            if let Ok(source) = Path::new(path).canonicalize() {
                 mounts.push(Mount::Bind { source, target: path.into(), access: Access::ReadOnly });
             }
         }
     }
     if let Some(transaction) = transaction {
+        let (files, binds) = package_files(job, transaction)?;
+        mounts.extend(binds);
         let request = json!({
             "phase": match phase { Phase::Download => "download", Phase::Install => "install" },
             "offline": phase == Phase::Install,
@@ -46,11 +49,48 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
             "host_repositories": host_repositories,
             "repositories": repositories,
             "keys": key_paths,
+            "files": files,
             "transaction": transaction,
         });
         mounts.push(Mount::File { target: format!("{OWN}/request.json").into(), content: request.to_string() });
     }
     Ok(mounts)
+}
+
+/// The package files that the transaction names: where the driver finds each, and from where it fetches those behind an address.
+fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec<Mount>)> {
+    let (mut files, mut mounts) = (serde_json::Map::new(), Vec::new());
+    for spec in transaction.install.iter().chain(transaction.swap.iter().map(|swap| &swap.install)).filter(|spec| spec.is_package_file()) {
+        let wrong =
+            |what: String| Failure::new(ExitCode::Recipe, format!("{}:{}:{}: {what}", job.recipe.display(), spec.line, spec.column));
+        let name = spec.text.rsplit('/').next().unwrap_or_default();
+        if !name.ends_with(".rpm") || name.contains(['?', '#']) {
+            return Err(wrong(format!("'{}' does not end in the name of a package file", spec.text))
+                .hint("name the file itself: https://HOST/FOLDER/NAME-VERSION-RELEASE.ARCH.rpm")
+                .into());
+        }
+        let local = match spec.kind() {
+            SpecKind::Url => spec.text.strip_prefix("file://"),
+            _ => Some(spec.text.as_str()),
+        };
+        let value = match local {
+            Some(path) => {
+                let source = job.recipe.parent().unwrap_or(Path::new("")).join(path);
+                let source = source.canonicalize().map_err(|error| {
+                    wrong(format!("opening {}: {error}", source.display())).hint("a relative path begins at the recipe's folder")
+                })?;
+                let target = format!("{OWN}/files/{}/{name}", mounts.len());
+                mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
+                json!({ "path": target })
+            }
+            None => {
+                let folder = hex::encode(Sha256::digest(spec.text.as_bytes()));
+                json!({ "path": format!("{CACHE}/files/{folder}/{name}"), "url": spec.text })
+            }
+        };
+        files.insert(spec.text.clone(), value);
+    }
+    Ok((files.into(), mounts))
 }
 
 /// The repositories of the settings as dnf's options, and the files of theirs that the sandbox must see.

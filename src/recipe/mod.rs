@@ -20,9 +20,9 @@ pub use diagnostic::{Diagnostic, Severity, Span, SyntaxError, SyntaxErrors};
 pub use lower::Lowered;
 pub use script::Script;
 pub use settings::{
-    DeploySettings, Disks, DurationError, FinishFile, FinishSettings, ImageSettings, Initramfs, InstallSettings, Key, KeySource, Layout,
-    Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository, RepositorySource, SelinuxChoice, SelinuxMode, Settings,
-    Verify, Visibility, checked_fingerprint, checked_repository_id, checked_url, parse_duration,
+    Bootstrap, DeploySettings, Disks, DurationError, FinishFile, FinishSettings, ImageSettings, Initramfs, InstallSettings, Key, KeySource,
+    Layout, Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository, RepositorySource, SbomKind, SelinuxChoice,
+    SelinuxMode, Settings, Verify, Visibility, checked_fingerprint, checked_repository_id, checked_url, parse_duration,
 };
 pub use statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, Statement, StatementKind};
 pub use transaction::{GroupChange, GroupScope, GroupSpec, Mark, ModuleChange, RepoChange, Swap, Transaction, Upgrade};

@@ -6,7 +6,7 @@
 mod entries;
 mod publish;
 
-pub(super) use publish::file_of;
+pub(super) use publish::{file_of, holds, manifest_text};
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -21,8 +21,13 @@ use std::path::{Path, PathBuf};
 use crate::archive::{Format, Packed};
 use crate::artifact::Tarball;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::process;
 use crate::registry::{Entry, References, Registry, Set, manifest};
 use crate::report::Report;
+
+/// Suffixes of what may stand beside an artifact, and of the signatures of each.
+const DOCUMENTS: [&str; 3] = ["spdx.json", "cdx.json", "intoto.json"];
+const SIGNATURES: [&str; 2] = ["minisig", "asc"];
 
 /// The names that an artifact's files get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +106,26 @@ impl Directory {
         Ok(Self { path: path.canonicalize().with_context(|| format!("opening the output folder {}", path.display()))? })
     }
 
+    /// The folder of a file to be written, which must be there.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub fn holding(file: &Path) -> Result<Self> {
+        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !folder.is_dir() {
+            return Err(Failure::new(ExitCode::Space, format!("opening the output folder {}: there is none", folder.display()))
+                .hint(format!("make it: mkdir -p {}", folder.display()))
+                .into());
+        }
+        Self::open(folder)
+    }
+
+    /// Where it is, links resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Locks the names for one build and opens a file for each format.
     ///
     /// # Errors
@@ -111,10 +136,10 @@ impl Directory {
         for (format, _) in &names.suffix {
             files.push((*format, Pending::create(&self.path, &names.tarball(*format))?));
         }
-        Ok(Staged { folder: self.path.clone(), names, files, _lock: lock })
+        Ok(Staged { folder: self.path.clone(), names, files, attached: Vec::new(), _lock: lock })
     }
 
-    fn lock(&self, stem: &str) -> Result<Lock> {
+    pub(super) fn lock(&self, stem: &str) -> Result<Lock> {
         let path = self.path.join(format!(".{stem}.lock"));
         loop {
             let mut file = File::options()
@@ -156,7 +181,7 @@ impl Directory {
 
 /// The lock of an artifact's name; its file goes with it.
 #[derive(Debug)]
-struct Lock {
+pub(super) struct Lock {
     path: PathBuf,
     _held: Flock<File>,
 }
@@ -243,6 +268,7 @@ pub struct Staged {
     folder: PathBuf,
     names: Names,
     files: Vec<(Format, Pending)>,
+    attached: Vec<Pending>,
     _lock: Lock,
 }
 
@@ -270,6 +296,29 @@ impl Staged {
         &self.folder
     }
 
+    /// What the names of all its files begin with.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        &self.names.stem
+    }
+
+    /// The tarballs' names with their files, for who reads again what was written.
+    ///
+    /// # Errors
+    /// When a descriptor cannot be duplicated.
+    pub fn written(&self) -> Result<Vec<(String, File)>> {
+        self.sinks().map(|files| files.into_iter().map(|(format, file)| (self.names.tarball(format), file)).collect())
+    }
+
+    /// Adds a small file that appears with the tarballs.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn attach(&mut self, name: &str, content: &[u8]) -> Result<()> {
+        self.attached.push(Pending::with_content(&self.folder, name, content)?);
+        Ok(())
+    }
+
     /// What was written, under the names it will have.
     #[must_use]
     pub fn tarballs(&self, packed: &[Packed]) -> Vec<Tarball> {
@@ -288,7 +337,8 @@ impl Staged {
     /// Makes the artifact appear: tarballs, checksum files in the form that Ironic reads (`HASH  NAME`), links, manifest.
     ///
     /// # Errors
-    /// On any failure to write; an artifact of the same name that was there before is then still whole, or has no manifest.
+    /// On any failure to write, and when a person stops it before the first file appears; an artifact of the same name that
+    /// was there before is then still whole, or has no manifest.
     pub fn commit(mut self, tarballs: &[Tarball], manifest: &[u8]) -> Result<Published> {
         let mut checksums = Vec::new();
         for tarball in tarballs {
@@ -304,8 +354,12 @@ impl Staged {
         for file in &mut checksums {
             file.settle()?;
         }
+        for file in &mut self.attached {
+            file.settle()?;
+        }
         manifest.settle()?;
-        // From here on nothing is written, only renamed: a reader finds the manifest of what is there, or none.
+        process::check_stop()?;
+        // From here on nothing is written, only renamed, and it is carried to its end whoever interrupts: a reader finds the manifest of what is there, or none.
         match std::fs::remove_file(&manifest.target) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("replacing {}", manifest.target.display()));
@@ -315,9 +369,10 @@ impl Staged {
         for (_, file) in &mut self.files {
             file.appear()?;
         }
-        for file in &mut checksums {
+        for file in checksums.iter_mut().chain(&mut self.attached) {
             file.appear()?;
         }
+        self.remove_stale(tarballs)?;
         sync_folder(&self.folder)?;
         manifest.appear()?;
         self.links(tarballs)?;
@@ -335,12 +390,33 @@ impl Staged {
         for (_, file) in &mut self.files {
             file.settle()?;
         }
+        process::check_stop()?;
         for (_, file) in &mut self.files {
             file.appear()?;
         }
         sync_folder(&self.folder)?;
         let tarball = tarballs.first().context("an archive without a tarball")?;
         Ok(self.folder.join(&tarball.file))
+    }
+
+    /// A document or signature of an artifact that was here before under this name says what is no longer so.
+    fn remove_stale(&self, tarballs: &[Tarball]) -> Result<()> {
+        let mut names: Vec<String> = DOCUMENTS.iter().map(|suffix| format!("{}.{suffix}", self.names.stem)).collect();
+        let signed: Vec<String> = names.iter().cloned().chain(tarballs.iter().map(|t| t.file.clone())).collect();
+        names.extend(signed.iter().flat_map(|name| SIGNATURES.map(|suffix| format!("{name}.{suffix}"))));
+        for name in names {
+            let path = self.folder.join(name);
+            if self.attached.iter().any(|pending| pending.target == path) {
+                continue;
+            }
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("removing {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn links(&self, tarballs: &[Tarball]) -> Result<()> {
@@ -391,7 +467,7 @@ pub fn record(manifest: &Path, references: &References) -> Result<()> {
 }
 
 /// Makes or replaces a link in the folder.
-fn link(folder: &Path, name: &str, points_to: &str) -> Result<()> {
+pub(super) fn link(folder: &Path, name: &str, points_to: &str) -> Result<()> {
     let hidden = hidden_name(folder, name);
     let _ = std::fs::remove_file(&hidden);
     std::os::unix::fs::symlink(points_to, &hidden)
@@ -399,7 +475,7 @@ fn link(folder: &Path, name: &str, points_to: &str) -> Result<()> {
         .with_context(|| format!("linking {name} in {}", folder.display()))
 }
 
-fn sync_folder(folder: &Path) -> Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).with_context(|| format!("writing {}", folder.display()))
 }
 
@@ -413,7 +489,8 @@ mod tests {
         for (_, mut file) in staged.sinks().expect("sinks") {
             file.write_all(content.as_bytes()).expect("written");
         }
-        let packed = Packed { format: Format::Tgz, bytes: content.len() as u64, sha256: "aa".into(), sha512: "bb".into() };
+        let bytes = content.len() as u64;
+        let packed = Packed { format: Format::Tgz, level: 5, block: 1 << 20, bytes, sha256: "aa".into(), sha512: "bb".into() };
         let tarballs = staged.tarballs(&[packed]);
         staged.commit(&tarballs, b"{}").expect("committed")
     }

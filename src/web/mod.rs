@@ -86,6 +86,9 @@ pub fn explain(error: &ureq::Error) -> (String, Option<&'static str>) {
     if text.contains("InvalidContentType") || text.contains("corrupt message") {
         return ("it does not speak TLS".into(), Some("write http:// if it is meant to be plain"));
     }
+    if text.contains("lookup address") {
+        return ("there is no such host".into(), None);
+    }
     if text.contains("Expired") {
         return ("the server's certificate has expired, or this machine's clock is wrong".into(), None);
     }

@@ -9,6 +9,7 @@ mod demo;
 mod hostile;
 mod kills;
 mod network;
+mod package_files;
 mod recipes;
 mod scriptlets;
 mod settings;

@@ -201,7 +201,7 @@ fn a_file_of_the_settings_that_is_missing_is_told() {
 }
 
 /// A self-signed authority, in PEM.
-fn authority(stage: &Stage) {
+pub fn authority(stage: &Stage) {
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests", "-keyout", "/dev/null", "-out"]);
     run(openssl.arg(stage.repo().join("authority.pem")));

@@ -1,7 +1,8 @@
 //! Builds that are stopped by a person, or that meet another build.
 
 use crate::network::{Answer, Server, hello};
-use crate::stage::{Stage, wait_until};
+use crate::settings::authority;
+use crate::stage::{Done, Stage, sh, wait_until};
 use crate::support::repo::{Package, When};
 use crate::support::require_root;
 use nix::sys::signal::Signal;
@@ -83,6 +84,62 @@ fn an_interrupt_while_packing_leaves_no_file() {
         stage.build_without_output(&recipe).arg("-o").arg(stage.out().join("image.txz")).args(&["--level", "best", "-j", "1"]).start();
     started.wait_for_line("finishing the tree");
     started.interrupt(Signal::SIGINT, 130, SOON);
+}
+
+#[test]
+fn an_interrupt_while_a_program_of_the_image_runs_ends_the_build_at_once() {
+    if !require_root() {
+        return;
+    }
+    let program = "#!/bin/sh\ntrap '' INT TERM HUP\nsleep 7654323\nsleep 7654324\n";
+    let stage = Stage::new(|repo| {
+        repo.package(Package::named("ca-certificates").requires("shell").file("/usr/bin/update-ca-trust", program, 0o755, "root:root"))
+    });
+    authority(&stage);
+    stage.settings(|settings| settings.finish = "certificates = [\"authority.pem\"]".into());
+    let started = stage.build("install ca-certificates\nts run\n").start();
+    stage.wait_for_process("sleep 7654323");
+    started.interrupt(Signal::SIGINT, 130, SOON).says(&["stopped by"]);
+}
+
+/// Runs a build whose program gets SIGINT at its `nth` call of `call`; `None` when it makes fewer.
+fn interrupted_at(stage: &Stage, call: &str, nth: usize) -> Option<Done> {
+    let log = stage.path().join("strace.log");
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGINT:when={nth}"));
+    // Without -f: the calls of the program itself count, not those of what runs in the sandbox.
+    let strace = ["strace", "-o", log.to_str().unwrap(), "-e", &trace, "-e", &inject];
+    let done = stage.build("install hello\nts run\n").behind(&strace).run();
+    fs::read_to_string(log).unwrap().contains("--- SIGINT").then_some(done)
+}
+
+#[test]
+fn an_interrupt_while_publishing_leaves_all_or_nothing() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let (mut undone, mut whole) = (0, 0);
+    // At every call that makes content last, and at every one that gives a file its name.
+    for call in ["fsync", "linkat", "rename"] {
+        for nth in 1.. {
+            sh(&stage.out(), "rm -f image.*");
+            let Some(done) = interrupted_at(&stage, call, nth) else { break };
+            stage.nothing_is_left();
+            let files = stage.files(&stage.out());
+            match done.code {
+                Some(130) => {
+                    assert!(files.is_empty(), "{call} {nth}: nothing was published, and yet there are {:?}\n{}", files.keys(), done.stderr);
+                    undone += 1;
+                }
+                Some(0) => {
+                    sh(&stage.out(), "test -s image.json && sha256sum -c *.sha256 && sha512sum -c *.sha512 && gzip -t image.tgz");
+                    whole += 1;
+                }
+                code => panic!("{call} {nth}: {code:?}\n{}", done.stderr),
+            }
+        }
+    }
+    assert!(undone > 0 && whole > 0, "{undone} undone, {whole} whole: both sides of the commit point were met");
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Machine {
     }
 
     /// The folder that holds another release, made once.
-    fn tree(self) -> Option<Result<PathBuf, String>> {
+    pub fn tree(self) -> Option<Result<PathBuf, String>> {
         static SID: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         static TRIXIE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         let (suite, packages) = self.release()?;

@@ -9,6 +9,7 @@ mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bootstrap;
 mod demo;
 mod failures;
 mod machines;

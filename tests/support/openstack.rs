@@ -126,6 +126,8 @@ pub struct Api {
     pub endpoints: BTreeMap<String, String>,
     /// The project's id.
     pub project: String,
+    /// The user's id.
+    pub user: String,
 }
 
 impl Api {
@@ -141,6 +143,7 @@ impl Api {
                 token: None,
                 endpoints: [("image".into(), image), ("baremetal".into(), metal)].into(),
                 project: String::new(),
+                user: String::new(),
             };
         }
         let auth = &cloud["auth"];
@@ -165,7 +168,13 @@ impl Api {
             }
         }
         let project = body["token"]["project"]["id"].as_str().unwrap_or_default().to_owned();
-        Self { agent, token: Some(token), endpoints, project }
+        let user = body["token"]["user"]["id"].as_str().unwrap_or_default().to_owned();
+        Self { agent, token: Some(token), endpoints, project, user }
+    }
+
+    /// The token.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().unwrap_or_default()
     }
 
     /// One call to a service; returns status and body, null when it is no JSON.

@@ -1,6 +1,6 @@
 //! The settings file as it is written: which keys there are, and of what type.
 
-use super::{Initramfs, Layout, MachineId, ManagerChoice, SelinuxMode, Verify, Visibility};
+use super::{Initramfs, Layout, MachineId, ManagerChoice, SbomKind, SelinuxMode, Verify, Visibility};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -8,7 +8,7 @@ use toml::Spanned;
 /// The keys of every table, for finding unknown ones and suggesting what was meant. The types below refuse them too.
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("", &["image", "packages", "finish", "deploy", "registry"]),
-    ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch"]),
+    ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch", "sbom", "sign"]),
     (
         "packages",
         &[
@@ -20,6 +20,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "languages",
             "exclude",
             "bootstrap",
+            "bootstrap_packages",
             "verify",
             "allow_failed_scriptlets",
             "dbpath",
@@ -98,6 +99,8 @@ pub(super) struct Image {
     pub level: Option<Spanned<toml::Value>>,
     pub properties: BTreeMap<String, String>,
     pub source_date_epoch: Option<u64>,
+    pub sbom: Option<Vec<SbomKind>>,
+    pub sign: Texts,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -110,7 +113,9 @@ pub(super) struct Packages {
     pub docs: Option<bool>,
     pub languages: Texts,
     pub exclude: Texts,
-    pub bootstrap: Option<bool>,
+    /// Whether, or where.
+    pub bootstrap: Option<Spanned<toml::Value>>,
+    pub bootstrap_packages: Texts,
     pub verify: Verify,
     pub allow_failed_scriptlets: Texts,
     pub dbpath: Text,

@@ -190,7 +190,7 @@ impl Client {
             let location = begun.header("location").unwrap_or_default();
             let session = self.absolute(location)?;
             let url = format!("{session}{}digest={}", if session.contains('?') { '&' } else { '?' }, blob.digest.replace(':', "%3A"));
-            let mut reader = Stoppable(open()?);
+            let mut reader = Stoppable(open().inspect_err(|_| self.abandon(&session))?);
             let headers = [("content-type", "application/octet-stream")];
             let failure = match self.send(&Method::PUT, &url, &headers, &mut reader, blob.size) {
                 Ok(answer) if answer.status == StatusCode::CREATED => {

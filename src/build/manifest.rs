@@ -1,0 +1,131 @@
+//! The manifest of a build, from what its steps know.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use super::pack::PackedTree;
+use super::{Build, output};
+use crate::archive;
+use crate::artifact::{self, Manifest};
+use crate::error::Result;
+use crate::packages::{self, Filled, PinnedKey};
+use crate::sandbox::{Backing, InstallRoot};
+use crate::verify::Finding;
+
+/// What the steps found out.
+pub(super) struct Known<'a> {
+    pub(super) root: &'a InstallRoot,
+    pub(super) filled: &'a Filled,
+    pub(super) keys: &'a [PinnedKey],
+    pub(super) packed: &'a PackedTree,
+    pub(super) labels: String,
+    pub(super) removed: Vec<String>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) workdir: Backing,
+}
+
+impl Build<'_> {
+    /// The manifest of what was built.
+    ///
+    /// # Errors
+    /// When the image's os-release or boot folder cannot be read.
+    pub(super) fn manifest(&self, known: Known<'_>) -> Result<Manifest> {
+        let Known { root, filled, keys, packed, labels, removed, findings, workdir } = known;
+        let (recipe, summary) = (self.recipe, &packed.summary);
+        let source = recipe.script.source();
+        let planned: HashMap<&str, _> = filled.plans.iter().flat_map(|plan| &plan.install).map(|p| (p.nevra.as_str(), p)).collect();
+        let packages = filled
+            .installed
+            .iter()
+            .map(|package| {
+                let plan = planned.get(package.nevra.as_str());
+                let signer = package
+                    .key_id
+                    .as_deref()
+                    .map(|id| packages::keys::signer(keys, id).map_or_else(|| id.to_owned(), |key| key.fingerprint.clone()));
+                artifact::Package {
+                    nevra: package.nevra.clone(),
+                    checksum: plan.and_then(|p| p.checksum.clone()),
+                    repository: plan.map(|p| p.repo.clone()),
+                    location: plan.map(|p| p.location.clone()),
+                    signer,
+                    size: package.size,
+                    reason: plan.map(|p| p.reason.clone()),
+                    license: package.license.clone(),
+                    source: package.source.clone(),
+                    vendor: package.vendor.clone(),
+                    url: package.url.clone(),
+                    summary: package.summary.clone(),
+                }
+            })
+            .collect();
+        Ok(Manifest {
+            manifest_version: artifact::MANIFEST_VERSION,
+            name: recipe.name(),
+            version: output::version(recipe, self.options.packing.source_date_epoch, self.started),
+            arch: recipe.settings.packages.arch.clone().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            source_date_epoch: filled.source_date_epoch,
+            builder: artifact::Builder { osimg: env!("CARGO_PKG_VERSION").into(), package_manager: filled.manager.clone() },
+            recipe: artifact::Input {
+                name: recipe.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+                text: source.to_owned(),
+                sha256: hex::encode(Sha256::digest(source.as_bytes())),
+            },
+            settings: json!(recipe.settings),
+            os_release: os_release(root)?,
+            kernels: kernels(root)?,
+            tarballs: packed.tarballs.clone(),
+            archive: artifact::Archive {
+                version: archive::VERSION,
+                compression: summary
+                    .outputs
+                    .iter()
+                    .map(|packed| artifact::Compression { format: packed.format, level: packed.level, block: packed.block })
+                    .collect(),
+                entries: summary.entries,
+                bytes: summary.bytes,
+                level: self.options.packing.level,
+                labels: summary.labels,
+                selinux: labels,
+            },
+            repositories: filled.plans.last().map(|plan| plan.repositories.clone()).unwrap_or_default(),
+            keys: keys.to_vec(),
+            packages,
+            removed,
+            findings,
+            warnings: self.report.warnings(),
+            build: artifact::Build {
+                started: self.started.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+                steps: self.report.timings(),
+                workdir,
+            },
+        })
+    }
+}
+
+/// The image's os-release, unquoted; see os-release(5).
+fn os_release(root: &InstallRoot) -> Result<BTreeMap<String, String>> {
+    let text = match root.read(Path::new("etc/os-release"), 1 << 20)? {
+        Some(text) => text,
+        None => root.read(Path::new("usr/lib/os-release"), 1 << 20)?.unwrap_or_default(),
+    };
+    Ok(String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .filter(|(key, _)| !key.starts_with('#'))
+        .map(|(key, value)| (key.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+        .collect())
+}
+
+/// Versions of the kernels that Anaconda would find: names `boot/vmlinuz-VERSION` without `-rescue-`.
+fn kernels(root: &InstallRoot) -> Result<Vec<String>> {
+    let names = root.names(Path::new("boot"))?;
+    Ok(names
+        .iter()
+        .filter_map(|n| n.to_str()?.strip_prefix("vmlinuz-").map(str::to_owned))
+        .filter(|v| !v.contains("-rescue-") && !v.starts_with("0-rescue"))
+        .collect())
+}

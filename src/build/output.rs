@@ -1,0 +1,40 @@
+//! Where the artifact goes, and the version it carries.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Options;
+use crate::calendar;
+use crate::error::Result;
+use crate::recipe::Recipe;
+use crate::registry::{Address, Directory, Names, Staged};
+
+/// The folder that a build leaves its artifact in before it goes to a remote registry.
+const LOCAL: &str = "out";
+
+/// The output, locked, before any work: a missing folder is found in the first second.
+pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> Result<Staged> {
+    match &options.output {
+        Some(file) => Directory::holding(file)?.stage(Names::of_output(file)?),
+        None => {
+            let folder = match &options.registry {
+                Address::Directory(folder) => folder.as_path(),
+                // What is sent to a remote registry is kept here first: whole, with its manifest, and again there after a failed upload.
+                Address::Glance(_) | Address::Oci(_) | Address::Tree(..) => Path::new(LOCAL),
+            };
+            let version = version(recipe, options.packing.source_date_epoch, started);
+            Directory::open(folder)?.stage(Names::versioned(&recipe.name(), &version, &options.formats))
+        }
+    }
+}
+
+/// The image's version: the settings', else the day.
+pub(super) fn version(recipe: &Recipe, epoch: Option<i64>, now: SystemTime) -> String {
+    recipe.settings.image.version.clone().unwrap_or_else(|| date_of(epoch, now))
+}
+
+/// `YYYYMMDD` of the given time, else of today, in UTC.
+fn date_of(epoch: Option<i64>, now: SystemTime) -> String {
+    let today = || now.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0));
+    calendar::date(epoch.unwrap_or_else(today))
+}

@@ -1,0 +1,66 @@
+//! Step 5: a tree becomes tarballs; for a build, and for `osimg pack` over a tree that stands already.
+
+use anyhow::Context;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use super::ChosenLabels;
+use crate::archive::{self, Level, Summary};
+use crate::artifact::Tarball;
+use crate::error::Result;
+use crate::process;
+use crate::registry::Staged;
+use crate::report::{Report, Unit, bytes};
+
+/// How a tree is packed.
+#[derive(Debug, Clone)]
+pub struct Packing {
+    /// How hard to compress.
+    pub level: Level,
+    /// Worker threads.
+    pub jobs: NonZeroUsize,
+    /// Bytes of memory that packing may take.
+    pub memory: Option<u64>,
+    /// Seconds since 1970 that files are dated by at most; in a build else the newest package's build time.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// What came of packing a tree.
+#[derive(Debug)]
+pub struct PackedTree {
+    /// The archiver's account.
+    pub summary: Summary,
+    /// The tarballs, under the names they will have.
+    pub tarballs: Vec<Tarball>,
+}
+
+/// Writes the tree into the staged files. `expected` is the tar's size in bytes as far as it can be told, for the estimate.
+///
+/// # Errors
+/// When the tree cannot be read or the tarballs cannot be written, and when a person stopped it.
+pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, labels: &ChosenLabels, expected: u64, report: &Report) -> Result<PackedTree> {
+    let step = report.step("packing");
+    let outputs = staged.sinks()?.into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
+    let summary = archive::write_tree(
+        tree,
+        outputs,
+        &archive::Options {
+            level: packing.level,
+            jobs: packing.jobs,
+            memory: packing.memory,
+            source_date_epoch: packing.source_date_epoch,
+            labels: labels.as_labels(),
+            progress: &|progress| step.progress(Unit::Bytes, progress.bytes, if expected == 0 { 0 } else { expected.max(progress.bytes) }),
+            cancelled: &|| process::stop_requested().is_some(),
+        },
+    );
+    process::check_stop()?;
+    let summary = summary.with_context(|| format!("making the artifact in {}", staged.folder().display()))?;
+    for warning in &summary.warnings {
+        report.warn(warning);
+    }
+    let packed: u64 = summary.outputs.iter().map(|o| o.bytes).sum();
+    step.finish(&format!("{} members, {} as {}", summary.entries, bytes(summary.bytes), bytes(packed)));
+    let tarballs = staged.tarballs(&summary.outputs);
+    Ok(PackedTree { summary, tarballs })
+}
