@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::Options;
 use crate::artifact::Artifact;
-use crate::deploy::ImageRelease;
 use crate::deploy::pieces::{Gathering, Mismatch, Source};
+use crate::deploy::{ImageRelease, kickstart};
 use crate::error::{Failure, Result};
-use crate::recipe::Recipe;
-use crate::registry::{self, Address, Piece, Registry, Set};
+use crate::recipe::{InstallSettings, Recipe};
+use crate::registry::{self, Address, Registry, Set};
 use crate::report::Report;
 
 /// A registry elsewhere, opened before the build, and what goes there with the tarball.
@@ -21,7 +21,9 @@ pub(super) struct Remote {
     properties: BTreeMap<String, String>,
     source: Option<Source>,
     cache: PathBuf,
-    kickstart: Option<Piece>,
+    /// A person's own kickstart template.
+    kickstart: Option<PathBuf>,
+    install: InstallSettings,
 }
 
 impl Remote {
@@ -30,7 +32,11 @@ impl Remote {
             return Ok(None);
         }
         let deploy = &recipe.settings.deploy;
-        let piece = |path: &Option<String>| path.as_deref().map(|path| Piece::of_file(Path::new(path), |_, _| {})).transpose();
+        let kickstart = deploy.kickstart.as_ref().map(PathBuf::from);
+        // What is wrong with it is told before the build.
+        if let Some(path) = &kickstart {
+            kickstart::load(path, None)?;
+        }
         let registry = registry::open(&options.registry, &options.wishes, report)?;
         report.note(&registry.describe());
         Ok(Some(Self {
@@ -39,7 +45,8 @@ impl Remote {
             properties: recipe.settings.image.properties.clone(),
             source: Source::of_settings(deploy)?,
             cache: options.cache.clone(),
-            kickstart: piece(&deploy.kickstart)?,
+            kickstart,
+            install: deploy.install.clone(),
         }))
     }
 
@@ -52,13 +59,24 @@ impl Remote {
         Ok(())
     }
 
+    /// The kickstart template with the tarball's checksum, where there is an installer to follow it.
+    fn kickstart(&self, set: &mut Set, folder: &Path, report: &Report) -> Result<()> {
+        if self.kickstart.is_some() || set.kernel.is_some() {
+            set.kickstart = Some(kickstart::of_set(set, self.kickstart.as_deref(), &self.install, folder, report)?);
+        }
+        Ok(())
+    }
+
     /// Publishes every tarball of the artifact, and writes into its manifest where it is.
     pub(super) fn publish(self, mut artifact: Artifact, report: &Report) -> Result<Artifact> {
         for path in &artifact.tarballs {
             let mut set = Set::of_tarball(path, |_, _| {})?;
             set.properties.clone_from(&self.properties);
-            set.kickstart.clone_from(&self.kickstart);
-            let published = self.boot_pieces(&mut set, report).and_then(|()| self.registry.publish(&set, report));
+            let folder = tempfile::tempdir().context("making a temporary folder")?;
+            let published = self
+                .boot_pieces(&mut set, report)
+                .and_then(|()| self.kickstart(&mut set, folder.path(), report))
+                .and_then(|()| self.registry.publish(&set, report));
             let references = published.map_err(|error| {
                 Failure::new(crate::error::exit_code(&error), format!("publishing {}", path.display())).because(error).hint(format!(
                     "the artifact is whole: osimg publish {} --registry {}",

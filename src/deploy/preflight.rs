@@ -196,7 +196,12 @@ pub fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject
             ),
             publish,
         )),
-        Some(reference) => check_piece(Some(glance), Role::Kickstart, reference, conductor, None, &mut remarks)?,
+        Some(reference) => {
+            check_piece(Some(glance), Role::Kickstart, reference, conductor, None, &mut remarks)?;
+            if let Some(sha256) = body["osimg_sha256"].as_str() {
+                check_checksum(glance, reference, sha256, &mut remarks)?;
+            }
+        }
     }
     Ok(remarks)
 }
@@ -287,6 +292,28 @@ fn check_piece(
             format!("{about} cannot be it: {wrong}"),
             "are kernel, ramdisk and stage2 in the right order? images/pxeboot/vmlinuz, images/pxeboot/initrd.img, images/install.img",
         )),
+    }
+    Ok(())
+}
+
+/// A template of another version of the image would make Anaconda refuse the tarball after it was fetched.
+fn check_checksum(glance: &Session, template: &str, sha256: &str, remarks: &mut Vec<Remark>) -> Result<()> {
+    let uuid = template.strip_prefix("glance://").unwrap_or(template);
+    if !is_uuid(uuid) {
+        return Ok(());
+    }
+    let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{uuid}/file")))?;
+    if answer.status != 200 {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&answer.into_body()).into_owned();
+    let named = text.split("--checksum").nth(1).map(|rest| rest.trim_start_matches(['=', ' ', '"']).chars().take(64).collect::<String>());
+    match named {
+        Some(named) if !named.eq_ignore_ascii_case(sha256) => remarks.push(Remark::error(
+            format!("the kickstart template {uuid} has the checksum of another tarball: {named}, not {sha256}"),
+            "publish the set again",
+        )),
+        _ => {}
     }
     Ok(())
 }

@@ -105,7 +105,8 @@ impl<'a> Ironic<'a> {
     /// When Ironic fails otherwise or cannot be reached.
     pub fn read(&self, path: &str, doing: &str) -> Result<Option<Value>> {
         let answer = self.call(Call::get(path))?;
-        if answer.is(&[401, 403, 404]) {
+        // Ironic 39 answers 500 where a token is of another scope than its policy wants.
+        if answer.is(&[401, 403, 404]) || answer.message().contains("requires a scope of") {
             return Ok(None);
         }
         answer.expect(&[200], doing)?.json(doing).map(Some)

@@ -231,6 +231,8 @@ fn the_doctor_says_what_a_cloud_can_do_for_each_who_asks() {
     let (_, admin) = examine("osimg");
     let service = finding(&admin, "conductor's access to images")["found"].as_str().unwrap().to_owned();
     assert!(service.contains("ironic"), "{service}");
+    // What takes the whole system's scope is said to be unseen, not to be missing.
+    assert_eq!(finding(&admin, "anaconda deploy interface")["works"], json!(null), "{admin}");
     let (_, member) = examine("osimg-demo");
     assert_eq!(finding(&member, "conductor's access to images")["works"], json!(null), "{member}");
     let (code, nobody) = examine("osimg-other");

@@ -113,6 +113,8 @@ fn an_image_that_ironic_would_stumble_over_is_found_out_before_any_node_is_touch
     let references = lab.publish("osimg", &files, "stumbling", &[]);
     let image = id(&references);
     let piece = |role: &str| references[role]["id"].as_str().unwrap().to_owned();
+    let other = lab.publish("osimg", &Files::new(".tgz"), "other", &[]);
+    let foreign = other["kickstart"]["id"].as_str().unwrap().to_owned();
     let before = node.show();
     let set = |property: &str, value: &str| json!([{ "op": "replace", "path": format!("/{property}"), "value": value }]);
     let cases = [
@@ -139,6 +141,7 @@ fn an_image_that_ironic_would_stumble_over_is_found_out_before_any_node_is_touch
             json!([{ "op": "add", "path": "/stage2_id", "value": piece("stage2") }]),
         ),
         (set("ks_template", &piece("ramdisk")), vec!["the kickstart", "no UTF-8"], set("ks_template", &piece("kickstart"))),
+        (set("ks_template", &foreign), vec!["checksum of another tarball"], set("ks_template", &piece("kickstart"))),
         (set("visibility", "private"), vec!["is private", "project service"], set("visibility", "community")),
         (
             set("visibility", "shared"),
