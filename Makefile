@@ -35,7 +35,7 @@ deps-image:
 
 deps-test: deps-image
 	@tests/support/install-packages $(SUDO) -- libarchive-tools attr acl libcap2-bin selinux-utils xfsprogs e2fsprogs \
-		xz-utils bzip2 file strace python3 python3-venv curl gnupg openssl busybox-static util-linux mmdebstrap qemu-system-x86 \
+		xz-utils bzip2 lbzip2 pbzip2 file strace python3 python3-venv curl gnupg openssl busybox-static util-linux mmdebstrap qemu-system-x86 \
 		chromium minisign python3-jsonschema
 
 # osimg beside the shell pipeline of Ironic's documentation, alternating.

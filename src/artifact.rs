@@ -26,6 +26,9 @@ pub struct Manifest {
     pub builder: Builder,
     /// The recipe.
     pub recipe: Input,
+    /// The lock that it was built by, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Locked>,
     /// The settings, as they were understood.
     pub settings: serde_json::Value,
     /// `ID`, `VERSION_ID` and the rest of the image's os-release.
@@ -72,6 +75,15 @@ pub struct Input {
     pub sha256: String,
 }
 
+/// A lock file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Locked {
+    /// Its name, without folders.
+    pub name: String,
+    /// The digest of its bytes, in hex.
+    pub sha256: String,
+}
+
 /// One tarball.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Tarball {
@@ -90,16 +102,31 @@ pub struct Tarball {
 /// How the tarballs were written.
 #[derive(Debug, Clone, Serialize)]
 pub struct Archive {
+    /// [`crate::archive::VERSION`]: tools with the same number make the same bytes of the same tree, labels, epoch, level and blocks.
+    pub version: u32,
     /// Members.
     pub entries: u64,
     /// Bytes of the uncompressed tar.
     pub bytes: u64,
     /// The compression level asked for.
     pub level: crate::archive::Level,
+    /// How each tarball was compressed, in their order.
+    pub compression: Vec<Compression>,
     /// Members with an SELinux label.
     pub labels: u64,
     /// Where the labels come from.
     pub selinux: String,
+}
+
+/// How a tarball was compressed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Compression {
+    /// Its format.
+    pub format: Format,
+    /// The compressor's own level; 0 of what is not compressed.
+    pub level: u32,
+    /// Bytes of the tar that were compressed at a time, independently of the others: why the number of threads does not show.
+    pub block: u64,
 }
 
 /// A package of the image.

@@ -1,10 +1,13 @@
 //! The pipeline: a recipe becomes a published artifact. Reads like the shell script that it replaces.
 
 mod labels;
+pub mod lock;
 mod manifest;
 mod output;
+mod owners;
 pub mod pack;
 mod remote;
+mod twice;
 
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -16,7 +19,7 @@ use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::Contents;
 use crate::finish::{certificates, files, initramfs, leftovers, machine_id, selinux};
-use crate::packages::{self, Filled, Job, PinnedKey, Purpose, TransactionPlan};
+use crate::packages::{self, Cache, Extent, Filled, Job, PinnedKey, Purpose, TransactionPlan};
 use crate::process::{self, CommandLine};
 use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
 use crate::registry::{Address, Staged, Wishes};
@@ -26,8 +29,9 @@ use crate::sbom::Documents;
 use crate::verify::{self, Findings};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 pub use labels::{ChosenLabels, labels};
-pub use pack::Packing;
+pub use pack::{Packing, Told};
 use remote::Remote;
+pub use twice::{Reference, build_twice};
 
 /// The default limit on one phase of a transaction.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -53,6 +57,8 @@ pub struct Options {
     pub packing: Packing,
     /// The package cache.
     pub cache: PathBuf,
+    /// The lock to go by.
+    pub lock: Option<lock::LockFile>,
     /// Where the workdir is made.
     pub workdir: Place,
     /// What becomes of it.
@@ -61,6 +67,10 @@ pub struct Options {
     pub devices: Devices,
     /// What is written beside the tarballs, and who signs.
     pub documents: Documents,
+    /// How long a phase of a transaction may say nothing.
+    pub idle: Option<Duration>,
+    /// What must come out, when it is known.
+    pub reference: Option<Reference>,
 }
 
 /// Builds the recipe and publishes the artifact.
@@ -70,15 +80,7 @@ pub struct Options {
 pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
     let started = SystemTime::now();
     be_root()?;
-    let tools = match &recipe.settings.packages.bootstrap {
-        Bootstrap::Host | Bootstrap::Made => ToolRoot::host(),
-        Bootstrap::Root(folder) => ToolRoot::at(folder)?,
-    };
-    let manager = match &recipe.settings.packages.bootstrap {
-        // The image's own comes later; this one makes the root that has it.
-        Bootstrap::Made => packages::open(ManagerChoice::Auto, &tools)?,
-        Bootstrap::Host | Bootstrap::Root(_) => packages::open(recipe.settings.packages.manager, &tools)?,
-    };
+    let (tools, manager) = tools(&recipe.settings.packages)?;
     // A wrong password is told now, not after the build.
     let remote = Remote::open(recipe, options, report)?;
     // Before any file is opened: a file of the host's namespace cannot be linked by its name in ours.
@@ -117,6 +119,18 @@ struct Build<'a> {
     started: SystemTime,
 }
 
+/// The tree and the package manager that a build begins with.
+fn tools(settings: &PackageSettings) -> Result<(ToolRoot, Box<dyn packages::PackageManager>)> {
+    let (tools, manager) = match &settings.bootstrap {
+        Bootstrap::Host => (ToolRoot::host(), settings.manager),
+        Bootstrap::Root(folder) => (ToolRoot::at(folder)?, settings.manager),
+        // The image's own comes later; this one makes the root that has it.
+        Bootstrap::Made => (ToolRoot::host(), ManagerChoice::Auto),
+    };
+    let manager = packages::open(manager, &tools)?;
+    Ok((tools, manager))
+}
+
 /// What fills a root.
 struct Tools {
     root: ToolRoot,
@@ -128,13 +142,11 @@ impl Build<'_> {
         let report = self.report;
         let settings = &self.recipe.settings.packages;
         let keys = packages::pinned_keys(settings, &workdir.scratch(), &workdir.root())?;
-        let cache = lock_cache(&self.options.cache, report)?;
         if settings.bootstrap == Bootstrap::Made {
             tools = self.make_tools(&tools, workdir, &keys)?;
         }
         let dbpath = self.dbpath(&tools, workdir)?;
         let filled = self.fill(&tools, workdir, &keys, &dbpath)?;
-        drop(cache);
 
         let root = InstallRoot::open(&workdir.root())?;
         let removed = self.finish(&root, workdir, &filled)?;
@@ -143,7 +155,16 @@ impl Build<'_> {
         let findings = verify(&workdir.root(), labels.as_labels(), report)?;
 
         let packing = Packing { source_date_epoch: Some(filled.source_date_epoch), ..self.options.packing.clone() };
-        let packed = pack::pack(&workdir.root(), &staged, &packing, &labels, expected_size(workdir, &filled), report)?;
+        let owners = filled
+            .owners
+            .as_ref()
+            .map(|packaged| owners::owners(&root, packaged, &self.recipe.settings.finish.files, report))
+            .transpose()?;
+        let told = Told { labels: labels.as_labels(), owners: owners.as_ref() };
+        let packed = pack::pack(&workdir.root(), &staged, &packing, told, expected_size(workdir, &filled), report)?;
+        if let (Some(reference), Some(tarball)) = (&self.options.reference, packed.tarballs.first()) {
+            twice::judge(reference, &tarball.sha256, &staged, workdir, &filled)?;
+        }
 
         let step = report.step("publishing");
         let known = manifest::Known {
@@ -157,12 +178,12 @@ impl Build<'_> {
             workdir: workdir.backing(),
         };
         let manifest = self.manifest(known)?;
-        let mut text = serde_json::to_vec_pretty(&manifest).context("writing the manifest")?;
-        text.push(b'\n');
         for document in self.options.documents.of(&manifest, staged.stem(), staged.written()?)? {
             staged.attach(&document.name(staged.stem()), &document.content)?;
         }
-        let published = staged.commit(&packed.tarballs, &text)?;
+        let mut text = serde_json::to_string_pretty(&manifest).context("writing the manifest")?;
+        text.push('\n');
+        let published = staged.commit(&packed.tarballs, crate::secrets::concealed(&text).as_bytes())?;
         step.finish(&published.tarballs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
         Ok(Artifact {
             tarballs: published.tarballs,
@@ -193,11 +214,15 @@ impl Build<'_> {
             root: &root,
             scratch: &workdir.scratch(),
             state: &state,
-            cache: &self.options.cache,
+            cache: &Cache::open(&self.options.cache)?,
+            lock: None,
+            only: None,
+            extent: Extent::Whole,
             settings: &settings,
             keys,
             devices: self.options.devices,
             timeout: Some(settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            idle: self.options.idle,
             source_date_epoch: None,
             dbpath: packages::default_dbpath(settings.releasever.as_deref()),
             report: self.report,
@@ -224,7 +249,7 @@ impl Build<'_> {
     fn fill(&self, tools: &Tools, workdir: &mut Workdir, keys: &[PinnedKey], dbpath: &str) -> Result<Filled> {
         let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
         let settings = &self.recipe.settings;
-        let cache = &self.options.cache;
+        let cache = Cache::open(&self.options.cache)?;
         let mut job = Job {
             recipe: &self.recipe.path,
             tools: &tools.root,
@@ -232,11 +257,15 @@ impl Build<'_> {
             root: &root,
             scratch: &scratch,
             state: &state,
-            cache,
+            cache: &cache,
+            lock: self.options.lock.as_ref().map(|file| &file.lock),
+            only: None,
+            extent: Extent::Whole,
             settings: &settings.packages,
             keys,
             devices: self.options.devices,
             timeout: Some(settings.packages.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            idle: self.options.idle,
             source_date_epoch: self.options.packing.source_date_epoch,
             dbpath,
             report: self.report,
@@ -246,11 +275,14 @@ impl Build<'_> {
             reserved += plan.installed_size();
             // A tenth above what the packages say: the rpmdb, the initramfs and what scriptlets make.
             workdir.reserve(reserved + reserved / 10 + (64 << 20))?;
-            let free = free_space(cache)?;
+            let free = free_space(cache.folder())?;
             if free < LEAST_CACHE {
-                return Err(Failure::new(ExitCode::Space, format!("the package cache {} has only {} free", cache.display(), bytes(free)))
-                    .hint("name a larger place: --cache DIR")
-                    .into());
+                return Err(Failure::new(
+                    ExitCode::Space,
+                    format!("the package cache {} has only {} free", cache.folder().display(), bytes(free)),
+                )
+                .hint("name a larger place: --cache DIR")
+                .into());
             }
             initramfs::prepare(&InstallRoot::open(&root)?, settings.finish.initramfs, contents(plan))
         })
@@ -321,42 +353,12 @@ fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
     }
 }
 
-/// Only root may build for now: owners, devices and mounts are the kernel's to give.
+/// Owners, devices and mounts are root's to give: the host's, or that of a user namespace ([`crate::sandbox::become_root`]).
 fn be_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::new(ExitCode::Host, "building an image takes root: files in it belong to many users")
-        .hint("run it with sudo; osimg plan needs no root")
-        .into())
-}
-
-/// One build at a time uses the cache: dnf's own lock means nothing across pid namespaces.
-fn lock_cache(cache: &Path, report: &Report) -> Result<nix::fcntl::Flock<std::fs::File>> {
-    use nix::fcntl::{Flock, FlockArg};
-    std::fs::create_dir_all(cache).with_context(|| format!("making the package cache {}", cache.display()))?;
-    let path = cache.join(".lock");
-    let mut file = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    let mut told = false;
-    loop {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((file, nix::errno::Errno::EWOULDBLOCK)) => file,
-            Err((_, error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
-        };
-        if !told {
-            report.note(&format!("waiting for another build that uses the package cache {}", cache.display()));
-            told = true;
-        }
-        process::check_stop()?;
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    Err(Failure::new(ExitCode::Host, "building an image takes root, or a user namespace: files in it belong to many users").into())
 }
 
 /// Makes sure that there are so many bytes where the folder is.

@@ -49,6 +49,7 @@ pub mod cloud;
 pub mod error;
 pub mod process;
 pub mod report;
+pub mod secrets;
 pub mod treeinfo;
 pub mod web;
 pub mod workdir;

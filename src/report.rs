@@ -1,5 +1,6 @@
 //! Talk to the person: steps with their timings, progress bars with rate and estimate, notes and warnings, all on stderr.
 
+use crate::secrets;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -44,6 +45,8 @@ pub struct Timing {
     pub step: String,
     /// Wall time in seconds.
     pub seconds: f64,
+    /// Seconds of CPU, of this process and its children.
+    pub cpu_seconds: f64,
 }
 
 /// Where everything that osimg says to a person goes.
@@ -95,7 +98,7 @@ impl Report {
         } else {
             None
         };
-        Step { report: self, name: name.to_owned(), began: Instant::now(), bar, unit: Mutex::new(None), closed: false }
+        Step { report: self, name: name.to_owned(), began: Instant::now(), cpu: cpu_seconds(), bar, unit: Mutex::new(None), closed: false }
     }
 
     /// Says something worth knowing that is no trouble.
@@ -107,7 +110,7 @@ impl Report {
 
     /// Says, and keeps for the summary, what the person should look at though the build goes on.
     pub fn warn(&self, text: &str) {
-        lock(&self.warnings).push(text.to_owned());
+        lock(&self.warnings).push(secrets::concealed(text).into_owned());
         self.caution(text);
     }
 
@@ -172,6 +175,7 @@ pub struct Step<'a> {
     report: &'a Report,
     name: String,
     began: Instant,
+    cpu: f64,
     bar: Option<ProgressBar>,
     unit: Mutex<Option<Unit>>,
     closed: bool,
@@ -202,7 +206,7 @@ impl Step<'_> {
     /// Names the thing in hand beside the step's name.
     pub fn item(&self, item: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(item.to_owned());
+            bar.set_message(secrets::concealed(item).into_owned());
         }
     }
 
@@ -210,7 +214,9 @@ impl Step<'_> {
     pub fn finish(mut self, summary: &str) {
         self.close();
         let seconds = self.began.elapsed().as_secs_f64();
-        lock(&self.report.timings).push(Timing { step: self.name.clone(), seconds: (seconds * 1000.0).round() / 1000.0 });
+        let cpu = cpu_seconds() - self.cpu;
+        let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
+        lock(&self.report.timings).push(Timing { step: self.name.clone(), seconds: round(seconds), cpu_seconds: round(cpu) });
         if self.report.verbosity >= Verbosity::Normal {
             let head = self.report.paint("32", "osimg");
             let dash = if summary.is_empty() { "" } else { ": " };
@@ -241,6 +247,18 @@ pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }
 
+/// Seconds of CPU that this process and the children it waited for have used.
+fn cpu_seconds() -> f64 {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
+    [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN]
+        .into_iter()
+        .filter_map(|who| getrusage(who).ok())
+        .map(|usage| usage.user_time() + usage.system_time())
+        .map(|time| std::time::Duration::from_micros(time.num_microseconds().unsigned_abs()).as_secs_f64())
+        .sum()
+}
+
 fn spinner_style() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
@@ -256,7 +274,7 @@ fn bar_style(unit: Unit) -> ProgressStyle {
 fn write_stderr(text: &str) {
     use std::io::Write;
     // Nobody is left to tell when stderr itself is closed.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", secrets::concealed(text));
 }
 
 /// A poisoned lock means that a thread died while talking; the talk itself is still sound.

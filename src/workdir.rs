@@ -197,23 +197,73 @@ fn lock(path: &Path) -> Result<Option<Flock<File>>> {
 /// Removes what killed builds left below `base`: workdirs that nobody uses and nobody asked to keep. What cannot be removed
 /// stays for another time; it is no reason not to build.
 fn sweep(base: &Path) {
-    for entry in std::fs::read_dir(base).into_iter().flatten().filter_map(Result::ok) {
-        let path = entry.path();
-        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX) && path.join("scratch").is_dir() && path.join("root").is_dir();
-        let settled = entry.metadata().is_ok_and(|m| {
-            use std::os::unix::fs::MetadataExt;
-            m.is_dir()
-                && m.uid() == nix::unistd::geteuid().as_raw()
-                && m.modified().ok().and_then(|t| t.elapsed().ok()).is_some_and(|age| age > SETTLED)
-        });
-        if ours
-            && settled
-            && !path.join(KEPT).exists()
-            && let Ok(Some(_lock)) = lock(&path)
-        {
-            let _ = remove_tree(&path);
+    for leftover in leftovers(base) {
+        if leftover.state == LeftoverState::Abandoned {
+            let _ = leftover.remove();
         }
     }
+}
+
+/// A workdir that an earlier build left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Leftover {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why it is still there.
+    pub state: LeftoverState,
+}
+
+/// Why a workdir is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeftoverState {
+    /// Its build ended without removing it.
+    Abandoned,
+    /// The person asked to keep it.
+    Kept,
+    /// A build works in it, or may be about to.
+    InUse,
+}
+
+impl Leftover {
+    /// Removes it, unless a build works in it; no mount is crossed, no link followed.
+    ///
+    /// # Errors
+    /// When a build uses it, something is mounted in it, or something cannot be removed.
+    pub fn remove(&self) -> Result<()> {
+        let Some(_lock) = lock(&self.path)? else {
+            return Err(Failure::new(ExitCode::Locked, format!("removing {}: a build uses it", self.path.display())).into());
+        };
+        remove_tree(&self.path)
+    }
+}
+
+/// The caller's workdirs below `base`, sorted; other people's, and what only has such a name, are none.
+#[must_use]
+pub fn leftovers(base: &Path) -> Vec<Leftover> {
+    use std::os::unix::fs::MetadataExt;
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(base).into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        let plain = |name: &str| path.join(name).symlink_metadata().is_ok_and(|m| m.is_dir());
+        // A link of that name is not looked through.
+        let Ok(folder) = entry.metadata() else { continue };
+        let ours =
+            entry.file_name().to_string_lossy().starts_with(PREFIX) && folder.is_dir() && folder.uid() == nix::unistd::geteuid().as_raw();
+        if !ours || !plain("scratch") || !plain("root") {
+            continue;
+        }
+        let settled = folder.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age > SETTLED);
+        // A young one is not even locked to see: its own build is about to.
+        let state = match settled {
+            _ if path.join(KEPT).symlink_metadata().is_ok() => LeftoverState::Kept,
+            true if matches!(lock(&path), Ok(Some(_))) => LeftoverState::Abandoned,
+            _ => LeftoverState::InUse,
+        };
+        found.push(Leftover { path, state });
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
 }
 
 /// Free bytes where `path` is.

@@ -21,10 +21,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("treeinfo", &[]),
     ("web", &["error", "process"]),
     ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
-    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("sbom", &["error", "recipe", "artifact", "calendar"]),
     ("inspect", &["error", "report", "archive", "contents", "sbom"]),
     ("diff", &["error", "report", "contents", "inspect"]),
+    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("workdir", &["error", "report", "sandbox"]),
     (
         "build",
@@ -38,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "verify", "contents", "deploy", "treeinfo", "web", "cloud", "calendar", "sbom", "inspect", "diff",
+            "boot", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),

@@ -10,6 +10,7 @@
 
 mod attributes;
 mod bzip2;
+mod compare;
 mod compress;
 mod digest;
 mod format;
@@ -29,6 +30,7 @@ mod tape;
 mod walk;
 mod xz;
 
+pub use compare::{Difference, first_difference};
 pub use format::{Format, Level};
 pub use labels::{FromTree, LabelSource, Labels, NoLabels};
 pub use memory::parse_size;
@@ -42,6 +44,10 @@ use std::fmt;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+
+/// The number of the promise that the same tree gives the same bytes: raised whenever any tree comes out otherwise at the same level, be it
+/// by the order or form of its members, the size of the blocks, or what a compressor makes of them.
+pub const VERSION: u32 = 1;
 
 /// One tarball to be written.
 pub struct Output<'a> {
@@ -57,6 +63,9 @@ impl fmt::Debug for Output<'_> {
     }
 }
 
+/// User and group ids by a file's device and inode.
+pub type Owners = std::collections::HashMap<(u64, u64), (u32, u32)>;
+
 /// How a tree is packed.
 pub struct Options<'a> {
     /// How hard the compressors try.
@@ -69,6 +78,8 @@ pub struct Options<'a> {
     pub source_date_epoch: Option<i64>,
     /// Where the SELinux labels come from.
     pub labels: &'a dyn Labels,
+    /// Owners other than those of the file system, which then owns every file alike; a file that is missing there is root's.
+    pub owners: Option<&'a Owners>,
     /// Told now and then how far the work is; called from the calling thread.
     pub progress: &'a (dyn Fn(Progress) + Sync),
     /// Asked often, from every thread, whether to give up.
@@ -101,6 +112,10 @@ pub struct Progress {
 pub struct Packed {
     /// How it is compressed.
     pub format: Format,
+    /// The compressor's own level.
+    pub level: u32,
+    /// Bytes of the archive that were compressed at a time, independently of the others.
+    pub block: u64,
     /// Its size in bytes.
     pub bytes: u64,
     /// Its SHA-256 in lower-case hexadecimal.

@@ -150,14 +150,18 @@ impl Packing<'_, '_, '_> {
     fn put(&mut self, known: &Known<'_>, size: u64, sparse_size: Option<u64>) -> Result<()> {
         let Known { entry, name, kind, target, label, attributes } = known;
         let stat = &entry.stat;
+        let (uid, gid) = match self.options.owners {
+            Some(owners) => owners.get(&(stat.st_dev, stat.st_ino)).copied().unwrap_or((0, 0)),
+            None => (stat.st_uid, stat.st_gid),
+        };
         let device = if matches!(kind, Kind::Character | Kind::Block) { stat.st_rdev } else { 0 };
         let member = Member {
             name,
             kind: *kind,
             link: target,
             mode: stat.st_mode,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
+            uid,
+            gid,
             modified: modified(stat, self.options.source_date_epoch),
             size,
             sparse_size,

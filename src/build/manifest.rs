@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use super::pack::PackedTree;
 use super::{Build, output};
+use crate::archive;
 use crate::artifact::{self, Manifest};
 use crate::error::Result;
 use crate::packages::{self, Filled, PinnedKey};
@@ -73,11 +74,18 @@ impl Build<'_> {
                 text: source.to_owned(),
                 sha256: hex::encode(Sha256::digest(source.as_bytes())),
             },
+            lock: self.options.lock.as_ref().map(super::lock::LockFile::told),
             settings: json!(recipe.settings),
             os_release: os_release(root)?,
             kernels: kernels(root)?,
             tarballs: packed.tarballs.clone(),
             archive: artifact::Archive {
+                version: archive::VERSION,
+                compression: summary
+                    .outputs
+                    .iter()
+                    .map(|packed| artifact::Compression { format: packed.format, level: packed.level, block: packed.block })
+                    .collect(),
                 entries: summary.entries,
                 bytes: summary.bytes,
                 level: self.options.packing.level,

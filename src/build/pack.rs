@@ -4,8 +4,7 @@ use anyhow::Context;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use super::ChosenLabels;
-use crate::archive::{self, Level, Summary};
+use crate::archive::{self, Labels, Level, Owners, Summary};
 use crate::artifact::Tarball;
 use crate::error::Result;
 use crate::process;
@@ -34,11 +33,26 @@ pub struct PackedTree {
     pub tarballs: Vec<Tarball>,
 }
 
+/// What is said of the tree's files in place of what the tree says itself.
+#[derive(Clone, Copy)]
+pub struct Told<'a> {
+    /// Their labels.
+    pub labels: &'a dyn Labels,
+    /// Their owners, where they are not those of the tree.
+    pub owners: Option<&'a Owners>,
+}
+
+impl std::fmt::Debug for Told<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Told").field("owners", &self.owners.is_some()).finish_non_exhaustive()
+    }
+}
+
 /// Writes the tree into the staged files. `expected` is the tar's size in bytes as far as it can be told, for the estimate.
 ///
 /// # Errors
 /// When the tree cannot be read or the tarballs cannot be written, and when a person stopped it.
-pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, labels: &ChosenLabels, expected: u64, report: &Report) -> Result<PackedTree> {
+pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, told: Told<'_>, expected: u64, report: &Report) -> Result<PackedTree> {
     let step = report.step("packing");
     let outputs = staged.sinks()?.into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
     let summary = archive::write_tree(
@@ -49,7 +63,8 @@ pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, labels: &ChosenLabe
             jobs: packing.jobs,
             memory: packing.memory,
             source_date_epoch: packing.source_date_epoch,
-            labels: labels.as_labels(),
+            labels: told.labels,
+            owners: told.owners,
             progress: &|progress| step.progress(Unit::Bytes, progress.bytes, if expected == 0 { 0 } else { expected.max(progress.bytes) }),
             cancelled: &|| process::stop_requested().is_some(),
         },

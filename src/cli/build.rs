@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::overrides::Overrides;
+use crate::build::lock::LockFile;
 use crate::build::{self, Options, Packing};
-use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{SbomKind, Settings, Visibility as Seen};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::recipe::{Lock, Recipe, SbomKind, Settings, Visibility as Seen, parse_duration};
 use crate::registry::{Address, Visibility, Wishes};
 use crate::report::Report;
 use crate::sandbox::Devices;
@@ -30,15 +31,27 @@ pub(super) struct Build {
     /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = crate::archive::parse_size)]
     memory: Option<u64>,
-    /// Folder of downloaded packages and metadata
-    #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
-    cache: PathBuf,
+    /// Folder of downloaded packages and metadata [default: /var/cache/osimg for root, else $XDG_CACHE_HOME/osimg]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Install exactly what the lock beside the recipe says
+    #[arg(long)]
+    locked: bool,
+    /// Install exactly what this lock says
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
     /// Keep the workdir for `osimg shell`
     #[arg(long, value_enum, default_value = "never", value_name = "WHEN")]
     keep: Keep,
+    /// End a phase of a transaction that prints nothing for so long, such as 10m [default: no limit]
+    #[arg(long, value_name = "TIME")]
+    idle_timeout: Option<String>,
+    /// Build twice under differing circumstances, and publish only when both come out the same
+    #[arg(long)]
+    verify_reproducible: bool,
     /// The /dev that scriptlets see
     #[arg(long = "dev", value_enum, default_value = "private", value_name = "KIND")]
     devices: Devices,
@@ -55,6 +68,9 @@ pub(super) struct Build {
 
 impl Build {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
+        // Before the first step: its progress bar is a thread, and a user namespace is entered by a process of one.
+        super::act_as_root(report)?;
         let step = report.step("reading the recipe");
         let decided = self.overrides.decide()?;
         let lowered = decided.recipe.script.lower()?;
@@ -74,13 +90,24 @@ impl Build {
                 memory: self.memory,
                 source_date_epoch: decided.source_date_epoch,
             },
-            cache: self.cache.clone(),
+            cache,
+            lock: self.lock_file(&decided.recipe)?,
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
             keep: self.keep,
             devices: self.devices,
             documents: self.documents(&decided.recipe.settings)?,
+            idle: self
+                .idle_timeout
+                .as_deref()
+                .map(|text| parse_duration(text).or_fail(ExitCode::Usage, format!("reading --idle-timeout {text}")))
+                .transpose()?,
+            reference: None,
         };
-        let artifact = build::build(&decided.recipe, &lowered.transactions, &options, report)?;
+        let artifact = if self.verify_reproducible {
+            build::build_twice(&decided.recipe, &lowered.transactions, &options, report)?
+        } else {
+            build::build(&decided.recipe, &lowered.transactions, &options, report)?
+        };
         if json {
             super::print(&serde_json::to_string_pretty(&artifact)?)?;
         } else {
@@ -91,7 +118,7 @@ impl Build {
         Ok(ExitCode::Done)
     }
 
-    fn documents(&self, settings: &Settings) -> Result<Documents> {
+    fn documents(&self, settings: &crate::recipe::Settings) -> Result<Documents> {
         let kinds = match self.sbom.as_slice() {
             [] => settings.image.sbom.clone(),
             named => named
@@ -115,6 +142,17 @@ impl Build {
         Documents::new(&kinds, &keys, &Passphrase::find(self.sign_passphrase_file.as_deref())?)
     }
 
+    fn lock_file(&self, recipe: &Recipe) -> Result<Option<LockFile>> {
+        let path = match &self.lock {
+            Some(path) => path.clone(),
+            None if self.locked => Lock::path_for(&recipe.path),
+            None => return Ok(None),
+        };
+        let (lock, sha256) = Lock::load(&path)?;
+        lock.belongs_to(&recipe.script, &recipe.settings.packages, &path)?;
+        Ok(Some(LockFile { path, lock, sha256 }))
+    }
+
     fn registry(&self, settings: &crate::recipe::Settings) -> Result<Address> {
         match (&self.registry, &settings.registry.url) {
             (Some(address), _) => Ok(address.clone()),
@@ -134,4 +172,15 @@ fn visibility(settings: &Settings) -> Visibility {
         Some(Seen::Shared) => Visibility::Shared,
         Some(Seen::Private) => Visibility::Private,
     }
+}
+
+/// Where packages are kept: the host's place for root, the user's own for a user.
+fn default_cache() -> Result<PathBuf> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok("/var/cache/osimg".into());
+    }
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache"))).map(|base| base.join("osimg")).ok_or_else(|| {
+        Failure::new(ExitCode::Usage, "choosing the package cache: HOME is not set").hint("name a folder: --cache DIR").into()
+    })
 }

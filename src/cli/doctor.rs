@@ -11,7 +11,11 @@ use crate::packages;
 use crate::process::{CommandLine, find_program};
 use crate::recipe::ManagerChoice;
 use crate::report::Report;
-use crate::sandbox::{Devices, Limits, Network, Sandbox, ToolRoot, View};
+use crate::sandbox::{Devices, Ids, Lent, Limits, Network, Sandbox, ToolRoot, USUAL_IDS, View, become_root};
+use crate::workdir::{self, LeftoverState};
+
+/// Where workdirs are unless the person names another place.
+const WORKDIRS: &str = "/var/tmp";
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
@@ -21,6 +25,15 @@ pub(super) struct Doctor {
     /// The project, or its id, by which Ironic's conductor reads Glance
     #[arg(long, value_name = "PROJECT", default_value = "service", requires = "cloud")]
     conductor_project: String,
+    /// Remove the workdirs that killed builds left; never one in use, never across a mount
+    #[arg(long)]
+    clean: bool,
+    /// With --clean: also those that were kept for `osimg shell`
+    #[arg(long, requires = "clean")]
+    kept: bool,
+    /// Where else workdirs are looked for, beside /var/tmp
+    #[arg(long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
 }
 
 /// One thing that was tried.
@@ -41,7 +54,13 @@ impl Doctor {
         if let Some(cloud) = &self.cloud {
             return self.examine(cloud, report, json);
         }
-        let findings = vec![root(), package_manager(), rpm(), sandbox(), space(Path::new("/var/tmp"), 3 << 30), memory()];
+        if self.clean {
+            return self.clean_up(report, json);
+        }
+        let workdirs = self.workdir.as_deref().unwrap_or(Path::new(WORKDIRS));
+        let mut findings = privilege();
+        findings.extend([owners(workdirs), capabilities(workdirs)]);
+        findings.extend([package_manager(), rpm(), sandbox(), space(workdirs, 3 << 30), memory(), leftovers(workdirs)]);
         let healthy = findings.iter().all(|f| f.works);
         if json {
             super::print(&serde_json::to_string_pretty(&serde_json::json!({ "healthy": healthy, "findings": findings }))?)?;
@@ -85,15 +104,136 @@ impl Doctor {
         }
         Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
     }
+
+    /// Removes what is left; what cannot be removed is an error, and the rest goes all the same.
+    fn clean_up(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        // Files of lent ids are the user's only inside the map.
+        become_root()?;
+        let bases = [Path::new(WORKDIRS)].into_iter().chain(self.workdir.as_deref());
+        let (mut removed, mut first_error) = (Vec::new(), None);
+        for leftover in bases.flat_map(workdir::leftovers) {
+            match leftover.state {
+                LeftoverState::InUse => {
+                    report.note(&format!("{}: a build uses it, or began less than a minute ago", leftover.path.display()))
+                }
+                LeftoverState::Kept if !self.kept => {
+                    report.note(&format!("{}: it was kept on purpose; remove it with --clean --kept", leftover.path.display()));
+                }
+                LeftoverState::Kept | LeftoverState::Abandoned => match leftover.remove() {
+                    Ok(()) => removed.push(leftover.path),
+                    Err(error) => {
+                        report.warn(&format!("{error:#}"));
+                        first_error.get_or_insert(error);
+                    }
+                },
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        if json {
+            super::print(&serde_json::to_string_pretty(&serde_json::json!({ "removed": removed }))?)?;
+        } else {
+            for path in &removed {
+                super::print(&path.display().to_string())?;
+            }
+            report.note(&format!("{} removed", super::plan::count(removed.len(), "workdir")));
+        }
+        Ok(ExitCode::Done)
+    }
 }
 
 fn finding(check: &str, works: bool, found: impl Into<String>, cure: &str) -> Finding {
     Finding { check: check.into(), works, found: found.into(), cure: (!works).then(|| cure.to_owned()) }
 }
 
-fn root() -> Finding {
-    let root = nix::unistd::geteuid().is_root();
-    finding("privilege", root, if root { "running as root" } else { "not root" }, "run osimg with sudo")
+/// Becomes root as a build does, in a user namespace where it has to be; what is tried after this is tried there.
+fn privilege() -> Vec<Finding> {
+    let uid = nix::unistd::geteuid();
+    let was_root = uid.is_root();
+    let name = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let lent = lent(&name, was_root);
+    let privilege = match become_root() {
+        Ok(Ids::Host) => finding("privilege", true, "running as root", ""),
+        Ok(Ids::Mapped(count)) => Finding {
+            cure: (count < USUAL_IDS).then(|| lend(&name)),
+            ..finding("privilege", true, format!("not the host's root: builds run in a user namespace with {count} ids"), "")
+        },
+        Ok(Ids::Single) => finding("privilege", true, "not root: builds run in a user namespace with a single id", ""),
+        Err(error) => {
+            let told = crate::error::render(&error);
+            let (_, cure) = told.split_once("\nhint: ").unwrap_or(("", "run osimg with sudo"));
+            finding("privilege", false, format!("{error:#}"), cure)
+        }
+    };
+    [privilege].into_iter().chain(lent).collect()
+}
+
+/// The command that lends a user ids.
+fn lend(name: &str) -> String {
+    format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}   (ranges that nobody else has)")
+}
+
+/// What the host lends to somebody who is not root.
+fn lent(name: &str, was_root: bool) -> Option<Finding> {
+    if was_root {
+        return None;
+    }
+    let check = "subordinate ids";
+    if find_program("newuidmap").is_none() || find_program("newgidmap").is_none() {
+        let cure = "apt-get install uidmap   (or: dnf install shadow-utils)".to_owned();
+        let found = "newuidmap is not installed: an image gets its owners from the packages, and loses those that scriptlets choose";
+        return Some(Finding { cure: Some(cure), ..finding(check, true, found, "") });
+    }
+    Some(match Lent::of(nix::unistd::geteuid(), nix::unistd::getegid()) {
+        Ok(Some(lent)) => finding(check, true, format!("{} ids by /etc/subuid and /etc/subgid", lent.count()), ""),
+        Ok(None) => {
+            let found = "none: an image gets its owners from the packages, and loses those that scriptlets choose";
+            Finding { cure: Some(lend(name)), ..finding(check, true, found, "") }
+        }
+        Err(error) => finding(check, false, format!("{error:#}"), "make /etc/subuid and /etc/subgid readable"),
+    })
+}
+
+/// Gives a file to the highest id that images use.
+fn owners(base: &Path) -> Finding {
+    const NOBODY: u32 = 65_534;
+    let check = "foreign owners";
+    let attempt = || -> Result<()> {
+        let file = tempfile::NamedTempFile::new_in(base)?;
+        std::os::unix::fs::chown(file.path(), Some(NOBODY), Some(NOBODY))?;
+        Ok(())
+    };
+    match (attempt(), Ids::of_this_process()) {
+        (Ok(()), _) => finding(check, true, format!("a file can be given to {NOBODY}"), ""),
+        (Err(_), Ok(Ids::Single)) => finding(check, true, "none can be had with a single id: they are taken from the packages", ""),
+        (Err(error), _) => finding(check, false, format!("{error:#}"), "lend at least 65536 subordinate ids, or run osimg with sudo"),
+    }
+}
+
+/// Sets a file capability and reads it back: it must come out as an image carries it, without the namespace it was set in.
+fn capabilities(base: &Path) -> Finding {
+    const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let attempt = || -> Result<usize> {
+        let file = tempfile::NamedTempFile::new_in(base)?;
+        xattr::set(file.path(), "security.capability", &NET_RAW)?;
+        Ok(xattr::get(file.path(), "security.capability")?.unwrap_or_default().len())
+    };
+    let cure = "name a folder on a file system with extended attributes: --workdir DIR";
+    match attempt() {
+        Ok(20) => finding("file capabilities", true, format!("set and read back in {}", base.display()), ""),
+        Ok(bytes) => finding("file capabilities", false, format!("set with 20 bytes, read back with {bytes}"), cure),
+        Err(error) => finding("file capabilities", false, format!("in {}: {error:#}", base.display()), cure),
+    }
+}
+
+/// What killed builds left.
+fn leftovers(base: &Path) -> Finding {
+    let abandoned = workdir::leftovers(base).into_iter().filter(|l| l.state == LeftoverState::Abandoned).count();
+    Finding {
+        cure: (abandoned > 0).then(|| "osimg doctor --clean".to_owned()),
+        ..finding("leftovers", true, format!("{abandoned} workdirs of killed builds in {}", base.display()), "")
+    }
 }
 
 fn package_manager() -> Finding {

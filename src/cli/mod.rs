@@ -2,11 +2,13 @@
 
 mod boot;
 mod build;
+mod cache;
 mod deploy;
 mod diff;
 mod doctor;
 mod images;
 mod inspect;
+mod lock;
 mod overrides;
 mod pack;
 mod plan;
@@ -20,7 +22,9 @@ use std::process::ExitCode;
 use crate::error::{self, Result};
 use crate::process;
 use crate::report::{Color, Report, Verbosity};
-use crate::sandbox::{INIT_VERB, NAMESPACES_VERB, Network, Terminal, init_main, namespaces_main};
+use crate::sandbox::{
+    IDMAP_VERB, INIT_VERB, Ids, NAMESPACES_VERB, Network, Terminal, USUAL_IDS, become_root, idmap_main, init_main, namespaces_main,
+};
 
 /// The table of `src/error.rs`, for the person.
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 unexpected; 2 usage; 3 recipe or settings; 4 host; 5 repository or network; 6 trust; \
@@ -59,14 +63,18 @@ enum Verb {
     Build(build::Build),
     /// Show what a build would do; needs no root
     Plan(plan::PlanArgs),
+    /// Write down which packages a recipe means, for `build --locked`
+    Lock(lock::LockArgs),
+    /// Show what the package cache holds, and make it smaller
+    Cache(cache::CacheArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
-    /// Say whether a tarball, anyone's, is fit for a node
-    Verify(verify::Verify),
     /// Show what an image is and what is in it
     Inspect(inspect::Inspect),
     /// Show what differs between two images
     Diff(diff::Diff),
+    /// Say whether a tarball, anyone's, is fit for a node
+    Verify(verify::Verify),
     /// Publish a tarball, with what it boots with, to a registry
     Publish(publish::Publish),
     /// Show what a registry holds, and prune it
@@ -100,14 +108,17 @@ pub fn main() -> ExitCode {
         (false, true) => Verbosity::Verbose,
         (false, false) => Verbosity::Normal,
     };
+    crate::secrets::conceal_environment();
     let report = Report::new(verbosity, cli.talk.color);
     let result = process::catch_signals().and_then(|()| match &cli.verb {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
+        Verb::Lock(args) => args.run(&report, cli.talk.json),
+        Verb::Cache(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
-        Verb::Verify(args) => args.run(&report, cli.talk.json),
         Verb::Inspect(args) => args.run(&report, cli.talk.json),
         Verb::Diff(args) => args.run(&report, cli.talk.json),
+        Verb::Verify(args) => args.run(&report, cli.talk.json),
         Verb::Publish(args) => args.run(&report, cli.talk.json),
         Verb::Images(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
@@ -124,7 +135,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The two verbs by which osimg starts itself inside the sandbox; they are not for people and know no options.
+/// The verbs by which osimg starts itself for the sandbox; they are not for people and know no options.
 fn sandbox_stage() -> Option<ExitCode> {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let result = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -134,6 +145,7 @@ fn sandbox_stage() -> Option<ExitCode> {
             parent.parse().map_err(anyhow::Error::from).and_then(|parent| namespaces_main(network, terminal, parent))
         }
         [_, INIT_VERB] => init_main(),
+        [_, IDMAP_VERB, pid, uids, gids] => idmap_main(pid, uids, gids),
         _ => return None,
     };
     Some(match result {
@@ -143,6 +155,22 @@ fn sandbox_stage() -> Option<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// Becomes root, in a user namespace where it has to be, and says so; see [`crate::sandbox::become_root`].
+fn act_as_root(report: &Report) -> Result<Ids> {
+    let was_root = nix::unistd::geteuid().is_root();
+    let ids = become_root()?;
+    match ids {
+        Ids::Mapped(count) if count < USUAL_IDS => report.warn(&format!(
+            "building without root, with the first {count} ids alone: a package with a file of another owner cannot be installed"
+        )),
+        Ids::Mapped(count) if !was_root => report.note(&format!("building without root, in a user namespace with {count} ids")),
+        Ids::Host | Ids::Mapped(_) => {}
+        Ids::Single => report
+            .warn("building without root and with a single id: owners are taken from the packages, those that scriptlets choose are lost"),
+    }
+    Ok(ids)
 }
 
 /// Prints a result on stdout; a closed pipe is the reader's choice, anything else an error.

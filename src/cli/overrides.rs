@@ -67,6 +67,10 @@ impl Overrides {
         let mut recipe = Recipe::load(&self.recipe, self.settings.as_deref())?;
         self.repositories(&mut recipe.settings)?;
         self.keys(&mut recipe.settings)?;
+        for file in recipe.settings.packages.repositories.iter().filter_map(|r| r.password_file.as_deref()) {
+            // One that cannot be read is an error where it is needed.
+            std::fs::read_to_string(file).unwrap_or_default().lines().for_each(crate::secrets::conceal);
+        }
         let packages = &mut recipe.settings.packages;
         packages.releasever = self.releasever.clone().or(packages.releasever.take());
         packages.arch = self.arch.clone().or(packages.arch.take());

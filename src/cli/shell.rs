@@ -20,7 +20,8 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub fn run(&self, _report: &Report) -> Result<ExitCode> {
+    pub fn run(&self, report: &Report) -> Result<ExitCode> {
+        super::act_as_root(report)?;
         let (root, scratch) = (self.workdir.join("root"), self.workdir.join("scratch"));
         if !root.is_dir() || !scratch.is_dir() {
             return Err(Failure::new(ExitCode::Usage, format!("{} is no workdir of osimg", self.workdir.display()))

@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, "/osimg")
-from driver import choose_group, fail, fail_missing, import_keys, package_files, run, tell
+from driver import among, choose_group, fail, fail_missing, fail_network, import_keys, package_files, repomd, run, tell
 
 try:
     import dnf
@@ -18,6 +18,7 @@ try:
     import dnf.subject
     import dnf.transaction
     import hawkey
+    import libdnf.repo
     import libdnf.transaction
     import rpm
 except ImportError as error:
@@ -33,7 +34,11 @@ class Download(dnf.callback.DownloadProgress):
 
     def __init__(self):
         self.files = self.size = self.ended = self.failed = 0
-        self.parts = {}
+        self.parts, self.reasons = {}, set()
+
+    def told(self, error):
+        """The error with what became of each address, of which it says merely that none was left."""
+        return "\n  - ".join([str(error)] + sorted(reason for reason in self.reasons if reason not in str(error)))
 
     def start(self, total_files, total_size, total_drpms=0):
         self.files, self.size, self.ended, self.parts = total_files, total_size, 0, {}
@@ -47,6 +52,7 @@ class Download(dnf.callback.DownloadProgress):
             self.parts[str(payload)] = payload.download_size
         if status == dnf.callback.STATUS_MIRROR:
             tell("retry", item=str(payload), message=str(msg or ""))
+            self.reasons.add(str(msg or "failed"))
             return
         self.ended += 1
         if status == dnf.callback.STATUS_FAILED:
@@ -161,7 +167,7 @@ def add_repositories(base, request):
         repo.repo_gpgcheck = wanted.get("signed_metadata", False)
         repo.gpgkey = ["file://" + key for key in request["keys"]] if repo.repo_gpgcheck else []
         base.repos.add(repo)
-    for change in request["transaction"]["repos"]:
+    for change in (request["transaction"] or {"repos": []})["repos"]:
         matched = base.repos.get_matching(change["glob"])
         if not matched:
             fail("spec", "no repository matches '%s'" % change["glob"], line=change["line"])
@@ -185,7 +191,12 @@ def load(base, request):
         base.fill_sack(load_system_repo=True, load_available_repos=True)
         base.read_comps(arch_filter=True)
     except dnf.exceptions.Error as error:
-        fail("repository", "\n  - ".join([str(error)] + sorted(str(reason) for reasons in heard for reason in reasons)))
+        fail_network("repository", "\n  - ".join([str(error)] + sorted(str(reason) for reasons in heard for reason in reasons)))
+    only = request["detail"] and request["detail"].get("only")
+    if only:
+        allowed = among(only)
+        others = [p for p in base.sack.query().available() if not allowed(p.name, p.version, p.release, p.arch)]
+        base.sack.add_excludes(base.sack.query().filter(pkg=others))
 
 
 def available_groups(base):
@@ -322,7 +333,8 @@ def describe(base, request, groups, files):
             nevra=nevra(package), name=package.name, epoch=package.epoch, version=package.version, release=package.release,
             arch=package.arch, repo=package.reponame, location=package.location, size=package.downloadsize, installed=package.installsize,
             built=package.buildtime, checksum="%s:%s" % (hash_name(kind), digest.hex()) if kind else None,
-            reason=libdnf.transaction.TransactionItemReasonToString(reasons.get(package, libdnf.transaction.TransactionItemReason_UNKNOWN))))
+            reason=libdnf.transaction.TransactionItemReasonToString(reasons.get(package, libdnf.transaction.TransactionItemReason_UNKNOWN)),
+            path=package.localPkg()))
     for package in sorted(set(base.transaction.remove_set) if base.transaction else (), key=nevra):
         outgoing.append(nevra(package))
     here = {nevra(p) for p in install_set}
@@ -332,7 +344,8 @@ def describe(base, request, groups, files):
     for spec in request["transaction"]["install"]:
         query = [files[spec["text"]]] if spec["text"] in files else dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
         specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({nevra(p) for p in query} & here)))
-    repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision()) for repo in base.repos.iter_enabled()]
+    repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision(), repomd=repomd(repo._repo.getCachedir()))
+                    for repo in base.repos.iter_enabled()]
     tell("plan", remove=outgoing, specs=specs, groups=groups, repositories=repositories, rpm=rpm.__version__)
 
 
@@ -346,9 +359,87 @@ def local_packages(base, wrong):
     return ", ".join(sorted(os.path.basename(p.localPkg()) for p in base.transaction.install_set if p._is_local_pkg() and wrong(p)))
 
 
+def fetch(base, request):
+    """Fetches files by their places, through the mirrors of their repositories; no metadata is read."""
+    progress = Download()
+    progress.start(len(request["detail"]["files"]), sum(file["size"] for file in request["detail"]["files"]))
+    targets = []
+    for file in request["detail"]["files"]:
+        repo = base.repos.get(file["repository"])
+        if repo is None:
+            fail("settings", "there is no repository '%s', which the lock names" % file["repository"])
+        base_url, location = None, file["location"]
+        if "://" in location:
+            base_url, location = location.rsplit("/", 1)
+        callbacks = Fetched(progress, file)
+        kind, digest = file["checksum"].split(":")
+        target = libdnf.repo.PackageTarget(repo._repo, location, file["path"], libdnf.repo.PackageTarget.checksumType(kind), digest,
+                                           file["size"], base_url, True, 0, 0, callbacks)
+        targets.append((target, callbacks, file))
+    try:
+        libdnf.repo.PackageTarget.downloadPackages(libdnf.repo.VectorPPackageTarget([target for target, _, _ in targets]), False)
+    except Exception as error:
+        fail_network("download", error)
+    # A target's own word on a file that came, or was there, is no failure.
+    wrong = ["%s: %s" % (file["location"], target.getErr()) for target, _, file in targets
+             if target.getErr() and target.getErr() != "Already downloaded"]
+    if wrong:
+        fail_network("download", progress.told("\n".join(wrong)))
+
+
+class Fetched(libdnf.repo.PackageTargetCB):
+    """Passes the bytes of one file on to the progress of all."""
+
+    def __init__(self, whole, file):
+        super().__init__()
+        self.whole, self.name = whole, os.path.basename(file["location"])
+
+    def progress(self, total, downloaded):
+        self.whole.progress(self.name, downloaded)
+        return 0
+
+    def mirrorFailure(self, message, url):
+        tell("retry", item=self.name, message=message or "failed")
+        self.whole.reasons.add(message or "failed")
+        return 0
+
+
+def load_files(base, request):
+    """Marks files to be installed, and what the plan removes to be removed; nothing else is known or considered."""
+    detail = request["detail"]
+    # What goes is said by name: nothing follows it that the plan does not name too.
+    base.conf.clean_requirements_on_remove = False
+    try:
+        base.fill_sack(load_system_repo=True, load_available_repos=False)
+        packages = base.add_remote_rpms(detail["files"], strict=True)
+        here = {nevra(p): p for p in base.sack.query().installed()}
+        coming = {p.name for p in packages}
+        for package in packages:
+            if nevra(package) in here:
+                base.package_reinstall(package)
+            else:
+                base.package_install(package, strict=True)
+        for name in detail["remove"]:
+            package = here.get(name)
+            if package is None:
+                fail("transaction", "%s is to be removed and not there" % name)
+            if package.name not in coming:
+                base.package_remove(package)
+    except (OSError, dnf.exceptions.Error) as error:
+        fail("transaction", error)
+
+
 def main(request):
     base = make_base(request)
+    if request["phase"] == "install-files":
+        base.conf.excludepkgs = []
+        load_files(base, request)
+        resolve(base)
+        describe(base, request, [])
+        return carry_out(base, request)
     add_repositories(base, request)
+    if request["phase"] == "fetch":
+        return fetch(base, request)
     configure(base, request)
     tell("loading", repositories=[r.id for r in base.repos.iter_enabled()])
     load(base, request)
@@ -358,8 +449,9 @@ def main(request):
     describe(base, request, groups, files)
     if request["phase"] == "resolve":
         return
+    progress = Download()
     try:
-        base.download_packages(list(base.transaction.install_set if base.transaction else ()), Download())
+        base.download_packages(list(base.transaction.install_set if base.transaction else ()), progress)
     except dnf.exceptions.Error as error:
         gone = local_packages(base, lambda package: not os.path.exists(package.localPkg()))
         if gone:
@@ -367,11 +459,15 @@ def main(request):
         changed = local_packages(base, lambda package: not package.verifyLocalPkg())
         if changed:
             fail("trust", "%s: not what the repository's metadata say" % changed)
-        fail("download", error)
+        fail_network("download", progress.told(error))
     if request["phase"] == "download":
         return
+    carry_out(base, request)
+
+
+def carry_out(base, request):
     import_keys(base._ts, request)
-    if request["transaction"]["mark"]:
+    if request["phase"] == "install" and request["transaction"]["mark"]:
         change_reasons(base, request["transaction"]["mark"])
         base.close()
         return

@@ -4,7 +4,7 @@ import os
 import sys
 
 sys.path.insert(0, "/osimg")
-from driver import choose_group, fail, fail_missing, import_keys, package_files, run, tell
+from driver import among, choose_group, fail, fail_missing, fail_network, import_keys, package_files, repomd, run, tell
 
 try:
     import libdnf5.base
@@ -211,13 +211,14 @@ def add_repositories(base, request):
                 put(conf, key, value)
         put(conf, "repo_gpgcheck", wanted.get("signed_metadata", False))
         put(conf, "gpgkey", ["file://" + key for key in request["keys"]] if wanted.get("signed_metadata") else [])
-    for change in request["transaction"]["repos"]:
+    for change in (request["transaction"] or {"repos": []})["repos"]:
         matched = matching(base, change["glob"])
         if not matched:
             fail("spec", "no repository matches '%s'" % change["glob"], line=change["line"])
         for repo in matched:
             (repo.enable if change["action"] == "enable" else repo.disable)()
-    configure(base, request)
+    if request["transaction"]:
+        configure(base, request)
     for repo in enabled(base):
         conf = repo.get_config()
         put(conf, "skip_if_unavailable", False)
@@ -238,7 +239,21 @@ def load(base, downloads):
         base.get_repo_sack().load_repos()
     except Exception as error:
         # What became of each address is known to the callbacks alone.
-        fail("repository", said(error, downloads))
+        fail_network("repository", said(error, downloads))
+
+
+def restrict(base, request):
+    """Hides every package that is not on the list, when there is one."""
+    only = request["detail"] and request["detail"].get("only")
+    if not only:
+        return
+    allowed = among(only)
+    available, others = libdnf5.rpm.PackageQuery(base), libdnf5.rpm.PackageSet(base)
+    available.filter_available()
+    for package in available:
+        if not allowed(package.get_name(), package.get_version(), package.get_release(), package.get_arch()):
+            others.add(package)
+    base.get_rpm_package_sack().add_user_excludes(others)
 
 
 def strict_settings():
@@ -431,7 +446,7 @@ def describe(base, transaction, request, groups, files):
             release=package.get_release(), arch=package.get_arch(), repo=package.get_repo_id(), location=package.get_location(),
             size=package.get_download_size(), installed=package.get_install_size(), built=package.get_build_time(),
             checksum="%s:%s" % (checksum.get_type_str(), checksum.get_checksum()) if checksum.get_checksum() else None,
-            reason=REASONS.get(item.get_reason(), "unknown")))
+            reason=REASONS.get(item.get_reason(), "unknown"), path=package.get_package_path()))
     installed = libdnf5.rpm.PackageQuery(base)
     installed.filter_installed()
     here = {package.get_full_nevra() for package in installed} | {item.get_package().get_full_nevra() for item in incoming}
@@ -442,12 +457,17 @@ def describe(base, transaction, request, groups, files):
         if spec["text"] not in files:
             query.resolve_pkg_spec(spec["text"], strict_settings(), False)
         specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({package.get_full_nevra() for package in query} & here)))
-    repositories = [dict(id=repo.get_id(), name=repo.get_config().get_name_option().get_value(), revision=repo.get_revision()) for repo in enabled(base)]
+    repositories = [dict(id=repo.get_id(), name=repo.get_config().get_name_option().get_value(), revision=repo.get_revision(),
+                         repomd=repomd(repo.get_cachedir())) for repo in enabled(base)]
     tell("plan", remove=sorted(outgoing), specs=specs, groups=groups, repositories=repositories, rpm=rpm.__version__)
     return [item.get_package() for item in incoming]
 
 
-def carry_out(transaction):
+def carry_out(transaction, request):
+    keys = rpm.TransactionSet(request["installroot"])
+    import_keys(keys, request)
+    # rpm locks its database; the set that wrote the keys must let go of it first.
+    keys.closeDB()
     callbacks = Transaction(transaction)
     transaction.set_callbacks(libdnf5.rpm.TransactionCallbacksUniquePtr(callbacks))
     result = transaction.run()
@@ -492,6 +512,7 @@ def solve(request, downloads, filelists):
     base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
     add_repositories(base, request)
     load(base, downloads)
+    restrict(base, request)
     goal = libdnf5.base.Goal(base)
     files = add_files(base, request)
     groups = mark(base, goal, request, files)
@@ -501,6 +522,10 @@ def solve(request, downloads, filelists):
 
 def main(request):
     downloads = Download()
+    if request["phase"] == "fetch":
+        return fetch(request, downloads)
+    if request["phase"] == "install-files":
+        return install_files(request)
     choose_streams(request, downloads)
     downloads = Download()
     # The lists of all files are large and rarely needed; dnf 4 has them always, so what fails without is tried with them.
@@ -522,14 +547,105 @@ def main(request):
         changed = sorted(os.path.basename(url) for url, why in downloads.reasons if url.startswith("file://") and "checksum" in why)
         if changed:
             fail("trust", "%s: not what the repository's metadata say" % ", ".join(changed))
-        fail("download", said(error, downloads))
+        fail_network("download", said(error, downloads))
     if request["phase"] == "download":
         return
-    keys = rpm.TransactionSet(request["installroot"])
-    import_keys(keys, request)
-    # rpm locks its database; the set that wrote the keys must let go of it first.
-    keys.closeDB()
-    carry_out(transaction)
+    carry_out(transaction, request)
+
+
+def fetch(request, downloads):
+    """Fetches files by their places, from one mirror after the other; their content is for the caller to judge."""
+    base = make_base(request, False)
+    base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
+    add_repositories(base, request)
+    repos = {repo.get_id(): repo for repo in enabled(base)}
+    files = request["detail"]["files"]
+    tell("loading", repositories=sorted({file["repository"] for file in files}))
+    sources = {ident: mirrors(base, repos, ident) for ident in {file["repository"] for file in files if "://" not in file["location"]}}
+    downloads.size, downloads.files = sum(file["size"] for file in files), len(files)
+
+    def missing(file):
+        return not os.path.exists(file["path"]) or os.path.getsize(file["path"]) != file["size"]
+
+    error = None
+    for turn in range(max([len(urls) for urls in sources.values()] + [1])):
+        left = [file for file in files if missing(file)]
+        if not left:
+            return
+        downloads.names, downloads.parts = [], []
+        downloader = libdnf5.repo.FileDownloader(base)
+        downloader.set_fail_fast(False)
+        for file in left:
+            if os.path.exists(file["path"]):
+                os.unlink(file["path"])
+            if file["repository"] not in repos:
+                fail("settings", "there is no repository '%s', which the lock names" % file["repository"])
+            urls = sources.get(file["repository"])
+            url = urls[turn % len(urls)].rstrip("/") + "/" + file["location"] if urls else file["location"]
+            downloader.add(repos[file["repository"]], url, file["path"])
+        try:
+            downloader.download()
+        except Exception as problem:
+            error = problem
+    if any(missing(file) for file in files):
+        fail_network("download", said(error or "files are shorter or longer than the lock says", downloads))
+
+
+def mirrors(base, repos, ident):
+    """The addresses of a repository; those of a list of mirrors are known once its index was read."""
+    if ident not in repos:
+        fail("settings", "there is no repository '%s', which the lock names" % ident)
+    repo = repos[ident]
+    urls = [base.get_vars().substitute(url) for url in repo.get_config().get_baseurl_option().get_value()]
+    if not urls:
+        try:
+            repo.read_metadata_cache()
+        except Exception:
+            pass  # the cache may have none
+        urls = list(repo.get_mirrors())
+    if not urls:
+        try:
+            base.get_repo_sack().load_repos(libdnf5.repo.Repo.Type_AVAILABLE)
+        except Exception as error:
+            fail_network("repository", error)
+        urls = list(repo.get_mirrors())
+    if not urls:
+        fail("repository", "the repository '%s' has no mirrors" % ident)
+    return urls
+
+
+def install_files(request):
+    """Installs files and removes what the plan removes; nothing else is known or considered."""
+    detail = request["detail"]
+    base = make_base(dict(request, exclude=[]), False)
+    sack = base.get_repo_sack()
+    sack.load_repos(libdnf5.repo.Repo.Type_SYSTEM)
+    sack.add_cmdline_packages(detail["files"])
+    # What the call returns is a map that not every build of the module can read.
+    files = libdnf5.rpm.PackageQuery(base)
+    files.filter_repo_id(["@commandline"])
+    packages = sorted(files, key=lambda package: package.get_full_nevra())
+    installed = libdnf5.rpm.PackageQuery(base)
+    installed.filter_installed()
+    here = {package.get_full_nevra(): package for package in installed}
+    coming = {package.get_name() for package in packages}
+    goal, settings = libdnf5.base.Goal(base), strict_settings()
+    keep = strict_settings()
+    # What goes is said by name: nothing follows it that the plan does not name too.
+    keep.set_clean_requirements_on_remove(libdnf5.base.GoalSetting_SET_FALSE)
+    for package in packages:
+        (goal.add_rpm_reinstall if package.get_full_nevra() in here else goal.add_rpm_install)(package, settings)
+    for name in detail["remove"]:
+        if name not in here:
+            fail("transaction", "%s is to be removed and not there" % name)
+        if here[name].get_name() not in coming:
+            goal.add_rpm_remove(here[name], keep)
+    goal.set_allow_erasing(True)
+    transaction = goal.resolve()
+    if transaction.get_problems() != libdnf5.base.GoalProblem_NO_PROBLEM:
+        fail("dependency", "\n".join(transaction.get_resolve_logs_as_strings()))
+    describe(base, transaction, dict(request, transaction={"install": []}), [])
+    carry_out(transaction, request)
 
 
 run(main)

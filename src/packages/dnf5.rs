@@ -5,7 +5,7 @@ use std::path::Path;
 use super::dnf4;
 use super::driver::{Driver, Phase, module_folders, refuse};
 use super::events::TransactionPlan;
-use super::{Failed, Job, PackageManager};
+use super::{Failed, Job, PackageManager, Wanted};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{ModuleAction, Transaction};
 use crate::report::Step;
@@ -58,7 +58,21 @@ impl PackageManager for Dnf5 {
     fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
         dnf4::check(job, transaction)?;
         check(job, transaction)?;
-        self.driver.download(job, transaction, step)
+        self.driver.download(job, Phase::Download, transaction, step)
+    }
+
+    fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+        dnf4::check(job, transaction)?;
+        check(job, transaction)?;
+        self.driver.download(job, Phase::Resolve, transaction, step)
+    }
+
+    fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()> {
+        self.driver.fetch(job, wanted, step)
+    }
+
+    fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
+        self.driver.install_files(job, transaction, plan, step)
     }
 
     fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
@@ -70,7 +84,7 @@ impl PackageManager for Dnf5 {
     }
 
     fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {
-        self.driver.sandbox(job, Phase::Install, None)
+        self.driver.sandbox(job, Phase::Install, None, &serde_json::Value::Null)
     }
 }
 

@@ -7,13 +7,22 @@
 //! To add a package manager: one file with a type that implements [`PackageManager`], one arm in [`open`].
 
 mod answers;
+mod cache;
+mod digest;
 mod dnf4;
 mod dnf5;
 mod driver;
 mod events;
+mod host_repositories;
 pub mod keys;
+mod locked;
+mod locking;
+mod owners;
+mod provenance;
 mod request;
+mod retry;
 mod rpmdb;
+mod shelf;
 mod verdict;
 mod workbench;
 
@@ -22,14 +31,19 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use cache::Cache;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
 pub use keys::PinnedKey;
+pub use locking::{Signers, Wish, lock};
+pub use owners::PackagedFile;
+pub use provenance::{Provenance, provenance};
 pub use rpmdb::InstalledPackage;
+pub use shelf::{Limit, Pruned, Shelf};
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify};
+use crate::recipe::{KeySource, Lock, ManagerChoice, PackageSettings, Transaction, Verify};
 use crate::report::{Report, Step};
-use crate::sandbox::{Devices, InstallRoot, Limits, Plan, ToolRoot};
+use crate::sandbox::{Devices, Ids, InstallRoot, Limits, Plan, ToolRoot};
 use verdict::{Evidence, FailedScriptlet};
 
 /// Everything that a package manager needs to know of a build.
@@ -47,8 +61,14 @@ pub struct Job<'a> {
     pub scratch: &'a Path,
     /// A folder of this build, where a package manager keeps what its next transaction must know.
     pub state: &'a Path,
-    /// The package cache's folder.
-    pub cache: &'a Path,
+    /// The package cache.
+    pub cache: &'a Cache,
+    /// The lock to go by, instead of what the repositories offer.
+    pub lock: Option<&'a Lock>,
+    /// The only packages that may come in, as `name-version-release.arch`; anything when there is no list.
+    pub only: Option<&'a [String]>,
+    /// How much of a package is installed.
+    pub extent: Extent,
     /// The settings of `[packages]`.
     pub settings: &'a PackageSettings,
     /// The pinned keys.
@@ -57,6 +77,8 @@ pub struct Job<'a> {
     pub devices: Devices,
     /// The limit on one phase of one transaction.
     pub timeout: Option<Duration>,
+    /// The limit on silence in it.
+    pub idle: Option<Duration>,
     /// Seconds since 1970 that everything is dated by; `None` until the packages are known.
     pub source_date_epoch: Option<i64>,
     /// Where the image's rpmdb goes.
@@ -74,10 +96,34 @@ pub enum Purpose {
     Tools,
 }
 
+/// How much of a package is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Its entry in the rpmdb alone, for a next transaction to build upon; no scriptlet runs.
+    DatabaseOnly,
+}
+
+/// A file that is fetched by its place in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wanted<'a> {
+    /// The repository's id.
+    pub repository: &'a str,
+    /// Its place below the repository's base, or its whole address.
+    pub location: &'a str,
+    /// `algorithm:hex`.
+    pub checksum: &'a str,
+    /// Bytes.
+    pub size: u64,
+    /// Where it goes, as the sandbox sees it.
+    pub path: String,
+}
+
 impl Job<'_> {
-    /// The time limits of a phase; silence is allowed for as long as the whole, scriptlets say nothing for minutes.
+    /// The time limits of a phase; without a limit of its own silence may last as long as the whole: scriptlets say nothing for minutes.
     fn limits(&self) -> Limits {
-        Limits { total: self.timeout, idle: None }
+        Limits { total: self.timeout, idle: self.idle }
     }
 }
 
@@ -91,6 +137,24 @@ pub trait PackageManager: Debug {
     /// # Errors
     /// When a repository, a spec or the dependencies fail.
     fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan>;
+
+    /// Resolves the transaction and downloads nothing but metadata.
+    ///
+    /// # Errors
+    /// As [`PackageManager::download`].
+    fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan>;
+
+    /// Fetches files from their repositories, whatever the metadata say of them.
+    ///
+    /// # Errors
+    /// When one of them cannot be had; the others are there.
+    fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()>;
+
+    /// As [`PackageManager::install`], from the files that the plan names, without any repository.
+    ///
+    /// # Errors
+    /// As [`PackageManager::install`].
+    fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>>;
 
     /// Imports the pinned keys and runs the transaction, without a network; returns the scriptlets that failed.
     ///
@@ -125,6 +189,9 @@ pub struct Filled {
     pub dbpath: String,
     /// The time that everything is dated by, in seconds since 1970.
     pub source_date_epoch: i64,
+    /// Who owns which file, where the tree itself cannot tell because the build has a single id.
+    #[serde(skip)]
+    pub owners: Option<Vec<PackagedFile>>,
 }
 
 /// Chooses a package manager that the tools' tree has.
@@ -167,16 +234,22 @@ pub fn fill(
     let root = InstallRoot::open(job.root)?;
     workbench::prepare(&root, job.dbpath)?;
     let (mut plans, mut failed) = (Vec::new(), Vec::new());
-    for transaction in transactions {
+    for (number, transaction) in transactions.iter().enumerate() {
         let step = job.report.step("downloading packages");
-        let plan = manager.download(job, transaction, &step)?;
+        let mut plan = obtain(manager, job, number, transaction, &step)?;
         step.finish(&format!("{} packages, {}", plan.install.len(), crate::report::bytes(plan.download_size())));
         on_planned(&plan)?;
         if job.source_date_epoch.is_none() {
             job.source_date_epoch = plan.newest_build();
         }
         let step = job.report.step("installing packages");
-        failed.extend(manager.install(job, transaction, &plan, &step)?.into_iter().map(|Failed(scriptlet)| scriptlet));
+        let mut done = install(manager, job, transaction, &plan, &step);
+        // rpm looks at all packages before it installs the first: what it refuses because the cache was damaged is fetched anew.
+        if done.as_ref().is_err_and(cache::may_be_damage) && job.cache.discard_damaged(&plan, job.report)? > 0 {
+            plan = obtain(manager, job, number, transaction, &step)?;
+            done = install(manager, job, transaction, &plan, &step);
+        }
+        failed.extend(done?.into_iter().map(|Failed(scriptlet)| scriptlet));
         step.finish(&format!("{} packages, {}", plan.install.len(), crate::report::bytes(plan.installed_size())));
         plans.push(plan);
     }
@@ -200,6 +273,7 @@ pub fn fill(
         strict: job.settings.verify == Verify::Strict,
     };
     verdict::judge(&evidence, &root)?;
+    let owners = if Ids::of_this_process()? == Ids::Single { Some(owners::packaged(job)?) } else { None };
     step.finish(&format!("{} packages in the rpmdb", installed.len()));
     let rpm = plans.last().map_or("", |plan| plan.rpm.as_str());
     Ok(Filled {
@@ -208,6 +282,7 @@ pub fn fill(
         installed,
         dbpath: job.dbpath.to_owned(),
         source_date_epoch: job.source_date_epoch.unwrap_or(0),
+        owners,
     })
 }
 
@@ -230,6 +305,40 @@ pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
 /// When it cannot be run.
 pub fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
     workbench::dbpath_of_tools(tools, scratch, root)
+}
+
+/// The packages of one transaction, in this build's view of the cache.
+fn obtain(
+    manager: &dyn PackageManager,
+    job: &Job<'_>,
+    number: usize,
+    transaction: &Transaction,
+    step: &Step<'_>,
+) -> Result<TransactionPlan> {
+    let filling = job.cache.fill(job.report)?;
+    match job.lock {
+        Some(lock) => locked::obtain(manager, job, &filling, (lock, number), transaction, step),
+        None => {
+            let plan = manager.download(job, transaction, step)?;
+            filling.share(&plan)?;
+            Ok(plan)
+        }
+    }
+}
+
+fn install(
+    manager: &dyn PackageManager,
+    job: &Job<'_>,
+    transaction: &Transaction,
+    plan: &TransactionPlan,
+    step: &Step<'_>,
+) -> Result<Vec<Failed>> {
+    match job.lock {
+        // Such a transaction can be empty: it marked packages, or moved none.
+        Some(_) if plan.install.is_empty() && plan.remove.is_empty() => Ok(Vec::new()),
+        Some(_) => manager.install_files(job, transaction, plan, step),
+        None => manager.install(job, transaction, plan, step),
+    }
 }
 
 /// Reads and checks the keys that the settings pin, fetching those that are addresses.

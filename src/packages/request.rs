@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-use super::Job;
+use super::cache::CACHE;
 use super::driver::Phase;
-use super::workbench::{self, CACHE};
+use super::{Extent, Job, host_repositories, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{RepositorySource, SpecKind, Transaction, Verify};
 use crate::sandbox::{Access, BUILD_ROOT, Mount, OWN};
@@ -15,26 +15,26 @@ use crate::sandbox::{Access, BUILD_ROOT, Mount, OWN};
 const STATE: &str = "/osimg/state";
 
 /// The request file of one phase, and the files of the host that it speaks of.
-pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>) -> Result<Vec<Mount>> {
+///
+/// `detail` is what a phase needs to know beside the transaction.
+pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Vec<Mount>> {
     let (mut mounts, key_paths) = workbench::key_files(job);
-    mounts.push(Mount::Bind { source: job.cache.to_owned(), target: CACHE.into(), access: Access::ReadWrite });
+    let cache = if phase.installs() { job.cache.view() } else { job.cache.folder() };
+    mounts.push(Mount::Bind { source: cache.to_owned(), target: CACHE.into(), access: Access::ReadWrite });
     mounts.push(Mount::Bind { source: job.state.to_owned(), target: STATE.into(), access: Access::ReadWrite });
     let (repositories, tls) = repositories(job, phase)?;
     mounts.extend(tls);
     let host_repositories = job.settings.repositories.is_empty();
     if host_repositories {
-        for path in ["/etc/yum.repos.d", "/etc/distro.repos.d", "/etc/dnf", "/etc/yum", "/etc/pki/rpm-gpg", "/etc/os-release"] {
-            if let Ok(source) = Path::new(path).canonicalize() {
-                mounts.push(Mount::Bind { source, target: path.into(), access: Access::ReadOnly });
-            }
-        }
+        mounts.extend(if phase.installs() { host_repositories::without_secrets()? } else { host_repositories::whole() });
     }
-    if let Some(transaction) = transaction {
-        let (files, binds) = package_files(job, transaction)?;
+    if transaction.is_some() || phase == Phase::Fetch {
+        let (files, binds) = transaction.map_or_else(|| Ok((json!({}), Vec::new())), |transaction| package_files(job, transaction))?;
         mounts.extend(binds);
         let request = json!({
-            "phase": match phase { Phase::Download => "download", Phase::Install => "install" },
-            "offline": phase == Phase::Install,
+            "phase": phase.name(),
+            "offline": phase.installs(),
+            "detail": detail,
             "installroot": BUILD_ROOT,
             "cachedir": CACHE,
             "state": STATE,
@@ -44,8 +44,8 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
             "arch": job.settings.arch,
             "vars": job.settings.vars,
             "install_weak_deps": job.settings.install_weak_deps.unwrap_or(true),
-            "tsflags": if job.settings.docs == Some(false) { vec!["nodocs"] } else { vec![] },
-            "exclude": job.settings.exclude.iter().chain(&transaction.exclude).collect::<Vec<_>>(),
+            "tsflags": flags(job),
+            "exclude": job.settings.exclude.iter().chain(transaction.iter().flat_map(|t| &t.exclude)).collect::<Vec<_>>(),
             "host_repositories": host_repositories,
             "repositories": repositories,
             "keys": key_paths,
@@ -93,13 +93,23 @@ fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec
     Ok((files.into(), mounts))
 }
 
+/// rpm's transaction flags by dnf's names.
+fn flags(job: &Job<'_>) -> Vec<&'static str> {
+    let docs = (job.settings.docs == Some(false)).then_some("nodocs");
+    let files = match job.extent {
+        Extent::Whole => None,
+        Extent::DatabaseOnly => Some("justdb"),
+    };
+    docs.into_iter().chain(files).collect()
+}
+
 /// The repositories of the settings as dnf's options, and the files of theirs that the sandbox must see.
 ///
 /// Secrets are passed to the download alone: scriptlets, which run while packages are installed, are the packages' own code.
 fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)> {
     let mut mounts = Vec::new();
     let mut place = |file: &Option<PathBuf>| -> Option<String> {
-        let source = file.clone().filter(|_| phase == Phase::Download)?;
+        let source = file.clone().filter(|_| !phase.installs())?;
         let target = format!("{OWN}/tls/{}", mounts.len());
         mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
         Some(target)
@@ -109,7 +119,7 @@ fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)>
         let password = repository
             .password_file
             .as_deref()
-            .filter(|_| phase == Phase::Download)
+            .filter(|_| !phase.installs())
             .map(workbench::host_text)
             .transpose()?
             .map(|text| text.trim_end().to_owned());
@@ -127,8 +137,8 @@ fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)>
             "sslcacert": place(&repository.ca),
             "sslclientcert": place(&repository.client_cert),
             "sslclientkey": place(&repository.client_key),
-            "proxy": repository.proxy.as_ref().filter(|_| phase == Phase::Download),
-            "username": repository.username.as_ref().filter(|_| phase == Phase::Download),
+            "proxy": repository.proxy.as_ref().filter(|_| !phase.installs()),
+            "username": repository.username.as_ref().filter(|_| !phase.installs()),
             "password": password,
             "signed_metadata": repository.signed_metadata,
         }));

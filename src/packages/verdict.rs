@@ -218,6 +218,7 @@ mod tests {
             built: 0,
             checksum: None,
             reason: "user".into(),
+            path: None,
         }
     }
 

@@ -12,8 +12,6 @@ use crate::sandbox::{
     Access, BUILD_ROOT, Devices, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, Terminal, ToolRoot, View,
 };
 
-/// Where the package cache is inside the sandbox.
-pub(super) const CACHE: &str = "/osimg/cache";
 /// The name that scriptlets see as the host's.
 const HOSTNAME: &str = "localhost";
 
@@ -125,7 +123,7 @@ pub(super) fn key_files(job: &Job<'_>) -> (Vec<Mount>, Vec<String>) {
 }
 
 /// Runs a short command and returns the lines of its standard output.
-fn ask(plan: &Plan, doing: &str) -> Result<Vec<String>> {
+pub(super) fn ask(plan: &Plan, doing: &str) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut said = Tail::new(4096);
     let outcome = Sandbox::run(plan, Limits { total: Some(std::time::Duration::from_secs(300)), idle: None }, &mut |stream, line| {

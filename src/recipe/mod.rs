@@ -9,6 +9,7 @@ mod commands;
 mod config_keys;
 mod diagnostic;
 mod lexer;
+pub mod lock;
 mod lower;
 mod script;
 mod settings;
@@ -17,6 +18,7 @@ mod suggest;
 mod transaction;
 
 pub use diagnostic::{Diagnostic, Severity, Span, SyntaxError, SyntaxErrors};
+pub use lock::{Lock, LockedPackage, LockedTransaction};
 pub use lower::Lowered;
 pub use script::Script;
 pub use settings::{

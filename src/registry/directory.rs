@@ -130,6 +130,12 @@ impl Directory {
         Self::open(folder)
     }
 
+    /// Where it is, links resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Locks the names for one build and opens a file for each format.
     ///
     /// # Errors
@@ -491,7 +497,8 @@ mod tests {
         for (_, mut file) in staged.sinks().expect("sinks") {
             file.write_all(content.as_bytes()).expect("written");
         }
-        let packed = Packed { format: Format::Tgz, bytes: content.len() as u64, sha256: "aa".into(), sha512: "bb".into() };
+        let bytes = content.len() as u64;
+        let packed = Packed { format: Format::Tgz, level: 5, block: 1 << 20, bytes, sha256: "aa".into(), sha512: "bb".into() };
         let tarballs = staged.tarballs(&[packed]);
         staged.commit(&tarballs, b"{}").expect("committed")
     }

@@ -6,6 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
 use std::collections::BTreeMap;
 
+use super::idmap::Ids;
 use crate::error::Result;
 
 /// What installing packages takes: foreign owners, setuid files, file capabilities, chroot. No mounts, no devices.
@@ -38,7 +39,7 @@ pub(super) fn apply() -> Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("forbidding core dumps")?;
     drop_capabilities()?;
     nix::sys::prctl::set_no_new_privs().context("forbidding new privileges")?;
-    for filter in filters()? {
+    for filter in filters(Ids::of_this_process()?)? {
         seccompiler::apply_filter(&filter).context("filtering system calls")?;
     }
     Ok(())
@@ -74,7 +75,7 @@ mod number {
     pub const OPEN_TREE_ATTR: i64 = 467;
 }
 
-fn filters() -> Result<Vec<BpfProgram>> {
+fn filters(ids: Ids) -> Result<Vec<BpfProgram>> {
     use nix::libc as c;
     let arch: TargetArch = std::env::consts::ARCH.try_into().context("choosing the system call filter")?;
     let denied: Vec<i64> = vec![
@@ -138,7 +139,16 @@ fn filters() -> Result<Vec<BpfProgram>> {
     }
     // clone3 hides its flags behind a pointer: "not implemented" makes every C library fall back to clone.
     let absent: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::from([(number::CLONE3, Vec::new())]);
-    [(rules, c::EPERM), (absent, c::ENOSYS)].into_iter().map(|(rules, errno)| program(rules, errno, arch)).collect()
+    let mut parts = vec![(rules, c::EPERM), (absent, c::ENOSYS)];
+    if ids == Ids::Single {
+        // No file can be given away. rpm and scriptlets are told that it was done, and the archiver asks the packages' headers.
+        #[cfg(target_arch = "x86_64")]
+        let giving = [c::SYS_chown, c::SYS_fchown, c::SYS_lchown, c::SYS_fchownat];
+        #[cfg(not(target_arch = "x86_64"))]
+        let giving = [c::SYS_fchown, c::SYS_fchownat];
+        parts.push((giving.into_iter().map(|call| (call, Vec::new())).collect(), 0));
+    }
+    parts.into_iter().map(|(rules, errno)| program(rules, errno, arch)).collect()
 }
 
 /// A rule on the low 32 bits of the argument `index`.
@@ -164,8 +174,10 @@ mod tests {
 
     #[test]
     fn the_filters_compile_for_this_machine() {
-        let filters = filters().expect("filters");
-        assert_eq!(filters.len(), 2);
-        assert!(filters.iter().all(|f| !f.is_empty()));
+        for (ids, count) in [(Ids::Host, 2), (Ids::Single, 3)] {
+            let filters = filters(ids).expect("filters");
+            assert_eq!(filters.len(), count);
+            assert!(filters.iter().all(|f| !f.is_empty()));
+        }
     }
 }

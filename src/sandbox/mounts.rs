@@ -8,7 +8,8 @@ use nix::sys::stat::{Mode, fstat, major, minor};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Plan, View};
+use super::idmap::Ids;
+use super::plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, Plan, View};
 use super::root::InstallRoot;
 use crate::error::Result;
 
@@ -47,7 +48,7 @@ pub(super) fn apply(plan: &Plan) -> Result<()> {
             let root = new.join(BUILD_ROOT.trim_start_matches('/'));
             folder(&root)?;
             bind_root(&plan.root, &root)?;
-            api_file_systems(&root, plan.devices)?;
+            api_file_systems(&root, plan.devices, plan.network)?;
             // The host's programs need them too; they are the sandbox's own, not the host's.
             for (name, _) in API_FILE_SYSTEMS {
                 let at = new.join(name);
@@ -62,7 +63,7 @@ pub(super) fn apply(plan: &Plan) -> Result<()> {
         }
         View::Image => {
             bind_root(&plan.root, new)?;
-            api_file_systems(new, plan.devices)?;
+            api_file_systems(new, plan.devices, plan.network)?;
         }
     }
     pivot(new)
@@ -71,12 +72,11 @@ pub(super) fn apply(plan: &Plan) -> Result<()> {
 /// The install root, without device nodes that would work.
 fn bind_root(source: &Path, target: &Path) -> Result<()> {
     bind(source, target).with_context(|| format!("binding install root {}", source.display()))?;
-    mount(None, target, None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NODEV, None)
-        .context("forbidding devices in the install root")
+    restrict(target, MsFlags::MS_NODEV).context("forbidding devices in the install root")
 }
 
 /// proc, sys, dev and run over the install root's own folders.
-fn api_file_systems(root: &Path, devices: Devices) -> Result<()> {
+fn api_file_systems(root: &Path, devices: Devices, network: Network) -> Result<()> {
     let install_root = InstallRoot::open(root)?;
     let mut at = Vec::new();
     for (name, mode) in API_FILE_SYSTEMS {
@@ -89,7 +89,8 @@ fn api_file_systems(root: &Path, devices: Devices) -> Result<()> {
     let [proc, sys, dev, run] = at.as_slice() else { anyhow::bail!("four API file systems are expected") };
     mount_on(proc, Some("proc"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None).context("mounting proc")?;
     mask_proc(&root.join("proc"), null)?;
-    mount_on(sys, Some("sysfs"), MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None)
+    let (kind, data) = if sysfs_is_ours(network)? { ("sysfs", None) } else { ("tmpfs", Some("mode=0555,size=4k")) };
+    mount_on(sys, Some(kind), MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, data)
         .context("mounting sys")?;
     hide_firmware(&root.join("sys/firmware"))?;
     mount_on(run, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(RUN_OPTIONS)).context("mounting run")?;
@@ -97,6 +98,12 @@ fn api_file_systems(root: &Path, devices: Devices) -> Result<()> {
         Devices::Private => private_dev(dev, &root.join("dev"), &nodes),
         Devices::Host => rbind_on(Path::new("/dev"), dev).context("binding the host's /dev"),
     }
+}
+
+/// Whether a sysfs can be mounted: it shows the network namespace's devices, so whoever mounts it must own that. A download,
+/// in which no package code runs, does without where the network is the host's and we are not its root.
+fn sysfs_is_ours(network: Network) -> Result<bool> {
+    Ok(network == Network::None || !Ids::of_this_process()?.mapped())
 }
 
 /// The nodes of the host that we bind, checked to be what they are called: a false null would be a way out (CVE-2025-31133).
@@ -139,7 +146,12 @@ fn private_dev(at: &OwnedFd, path: &Path, nodes: &[(&str, OwnedFd)]) -> Result<(
         &path.join("pts"),
         Some("devpts"),
         MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
-        Some("newinstance,ptmxmode=0666,mode=0620,gid=5"),
+        // Terminals belong to the group tty, where there are groups.
+        Some(if Ids::of_this_process()? == Ids::Single {
+            "newinstance,ptmxmode=0666,mode=0620"
+        } else {
+            "newinstance,ptmxmode=0666,mode=0620,gid=5"
+        }),
     )
     .context("mounting dev/pts")?;
     mount(Some("tmpfs"), &path.join("shm"), Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(SHM_OPTIONS))
@@ -150,8 +162,8 @@ fn private_dev(at: &OwnedFd, path: &Path, nodes: &[(&str, OwnedFd)]) -> Result<(
 /// be changed through a read-only mount.
 fn bind_device(source: &Path, target: &Path) -> Result<()> {
     bind(source, target).with_context(|| format!("binding {}", target.display()))?;
-    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount(None, target, None, flags, None).with_context(|| format!("protecting {}", target.display()))
+    restrict(target, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC)
+        .with_context(|| format!("protecting {}", target.display()))
 }
 
 /// Hides the files of the list; of the rest, every folder and every file that can be written becomes read-only, so that no
@@ -171,9 +183,8 @@ fn mask_proc(proc: &Path, null: &OwnedFd) -> Result<()> {
             bind_device(&descriptor(null), &target)?;
         } else if kind.is_dir() || kind.permissions().mode() & 0o222 != 0 {
             bind(&target, &target).with_context(|| format!("protecting {}", target.display()))?;
-            let flags =
-                MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-            mount(None, &target, None, flags, None).with_context(|| format!("protecting {}", target.display()))?;
+            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            restrict(&target, flags).with_context(|| format!("protecting {}", target.display()))?;
         }
     }
     Ok(())
@@ -202,8 +213,7 @@ fn place(new: &Path, what: &Mount) -> Result<()> {
             }
             bind(source, &target)?;
             if *access == Access::ReadOnly {
-                let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-                mount(None, &target, None, flags, None).context("making it read-only")?;
+                restrict(&target, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV).context("making it read-only")?;
             }
             Ok(())
         }
@@ -265,7 +275,30 @@ fn rbind_on(source: &Path, at: &OwnedFd) -> Result<(), Errno> {
 
 fn bind_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), Errno> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
-    nix::mount::mount(Some(source), target, None::<&str>, flags, None::<&str>)
+    let bind = |flags| nix::mount::mount(Some(source), target, None::<&str>, flags, None::<&str>);
+    match bind(flags) {
+        // In a user namespace what the host mounted over other mounts cannot be bound without them: it would show what they hide.
+        Err(Errno::EINVAL) if !flags.contains(MsFlags::MS_REC) => bind(flags | MsFlags::MS_REC),
+        other => other,
+    }
+}
+
+/// Adds restrictions to a bind mount and keeps those that it has: a user namespace may not take away what the host set.
+fn restrict(target: &Path, flags: MsFlags) -> Result<(), Errno> {
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    let has = statvfs(target)?.flags();
+    let mut flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    for (found, flag) in [
+        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+    ] {
+        if has.contains(found) {
+            flags |= flag;
+        }
+    }
+    mount(None, target, None, flags, None)
 }
 
 fn tmpfs(target: &Path, mode: u32, bytes: &str) -> Result<()> {

@@ -14,6 +14,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::idmap::Ids;
 use crate::error::{ExitCode, Failure, Result};
 
 /// An install root that is open.
@@ -177,15 +178,45 @@ impl InstallRoot {
     /// # Errors
     /// When the image knows no such user or group.
     pub fn give(&self, path: &Path, owner: &str) -> Result<()> {
-        let (user, group) = owner.split_once(':').unwrap_or((owner, owner));
-        let (uid, own_gid) = self.lookup("etc/passwd", user)?;
-        let gid = if owner.contains(':') { self.lookup("etc/group", group)?.0 } else { own_gid };
+        let (uid, gid) = self.owner_ids(owner)?;
+        if Ids::of_this_process()? == Ids::Single {
+            // Every file is ours; the archiver is told whose it will be.
+            return Ok(());
+        }
         let Some((folder, name)) = self.parent(path)? else {
             return Err(anyhow::anyhow!("the image has no folder for {}", path.display()));
         };
         let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
         nix::unistd::fchownat(&folder, name.as_os_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
             .with_context(|| format!("giving {} in the image to {owner}", path.display()))
+    }
+
+    /// The ids of `USER` or `USER:GROUP`, by the image's own passwd and group.
+    ///
+    /// # Errors
+    /// When the image knows no such user or group.
+    pub fn owner_ids(&self, owner: &str) -> Result<(u32, u32)> {
+        let (user, group) = owner.split_once(':').unwrap_or((owner, owner));
+        let (uid, own_gid) = self.lookup("etc/passwd", user)?;
+        let gid = if owner.contains(':') { self.lookup("etc/group", group)?.0 } else { own_gid };
+        Ok((uid, gid))
+    }
+
+    /// Device and inode of what stands at `path`, the last component not followed; `None` when nothing does.
+    ///
+    /// # Errors
+    /// As [`InstallRoot::kind`].
+    pub fn inode(&self, path: &Path) -> Result<Option<(u64, u64)>> {
+        if relative(path) == Path::new(".") {
+            let stat = fstat(&self.fd).context("looking at the install root")?;
+            return Ok(Some((stat.st_dev, stat.st_ino)));
+        }
+        let Some((folder, name)) = self.parent(path)? else { return Ok(None) };
+        match fstatat(&folder, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some((stat.st_dev, stat.st_ino))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("looking at {} in the image", path.display())),
+        }
     }
 
     /// The id (third field) of `name` in a passwd-like file, and the field after it as a number.

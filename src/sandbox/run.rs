@@ -25,7 +25,7 @@ pub enum Stream {
     Err,
 }
 
-/// How long a run may take; in monotonic time, so that neither a clock change nor a stopped machine counts.
+/// How long a run may take; in monotonic time, so that neither a clock change nor a stopped machine or osimg counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     /// From start to end.
@@ -235,12 +235,13 @@ fn watch(stages: &mut Stages, socket: &UnixStream, limits: Limits, on_line: &mut
     let mut err = Lines::new(stages.child.stderr.take().map(OwnedFd::from), Stream::Err)?;
     let mut told = Vec::new();
     let mut last_words = process::Tail::new(4096);
-    let (began, mut heard) = (Instant::now(), Instant::now());
+    let mut clock = Clock::start();
     loop {
+        clock.tick();
         if let Some(code) = process::stop_requested() {
             return Err(process::stopped(code).into());
         }
-        check_limits(limits, began, heard)?;
+        check_limits(limits, &clock)?;
         if stages.first_has_ended()? {
             // Killed before pid 1 had bound itself to it, or at the run's end: our half of the socket is what pid 1 watches too.
             let _ = socket.shutdown(std::net::Shutdown::Write);
@@ -260,7 +261,7 @@ fn watch(stages: &mut Stages, socket: &UnixStream, limits: Limits, on_line: &mut
             on_line(stream, line)
         };
         if out.drain(&mut keep)? | err.drain(&mut keep)? {
-            heard = Instant::now();
+            clock.silence = Duration::ZERO;
         }
         // The socket ends when the last process of the sandbox that holds it has ended.
         if read_status(socket, &mut told)? && out.source.is_none() && err.source.is_none() {
@@ -269,14 +270,38 @@ fn watch(stages: &mut Stages, socket: &UnixStream, limits: Limits, on_line: &mut
     }
 }
 
-fn check_limits(limits: Limits, began: Instant, heard: Instant) -> Result<()> {
+/// The most that one turn of the loop takes, with room for a machine under load; what is beyond was no time of ours.
+const LONGEST_TURN: Duration = Duration::from_secs(2);
+
+/// How long a run took and how long it has said nothing, without the time in which we ourselves were stopped.
+struct Clock {
+    turned: Instant,
+    total: Duration,
+    silence: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { turned: Instant::now(), total: Duration::ZERO, silence: Duration::ZERO }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let turn = (now - self.turned).min(LONGEST_TURN);
+        self.turned = now;
+        self.total += turn;
+        self.silence += turn;
+    }
+}
+
+fn check_limits(limits: Limits, clock: &Clock) -> Result<()> {
     let passed = |what: &str, limit: Duration| {
         Failure::new(ExitCode::TimedOut, format!("{what} of {} s passed: everything in the sandbox was ended", limit.as_secs()))
-            .hint("raise it with --timeout, or timeout in the settings")
+            .hint("raise it with --timeout or --idle-timeout, or timeout in the settings")
     };
     match limits {
-        Limits { total: Some(limit), .. } if began.elapsed() > limit => Err(passed("the time limit", limit).into()),
-        Limits { idle: Some(limit), .. } if heard.elapsed() > limit => Err(passed("the limit on silence", limit).into()),
+        Limits { total: Some(limit), .. } if clock.total > limit => Err(passed("the time limit", limit).into()),
+        Limits { idle: Some(limit), .. } if clock.silence > limit => Err(passed("the limit on silence", limit).into()),
         _ => Ok(()),
     }
 }

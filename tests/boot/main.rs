@@ -95,6 +95,7 @@ fn with_acl(image: &Path, folder: &Path) -> PathBuf {
         memory: None,
         jobs: NonZeroUsize::MIN,
         source_date_epoch: None,
+        owners: None,
         labels: &OneLabel,
         progress: &|_| {},
         cancelled: &|| false,

@@ -74,6 +74,11 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole() 
     // The policy gives nearly every member a label; mount points such as /proc have none by its own word.
     let count = |name: &str| manifest["archive"][name].as_u64().unwrap();
     assert!(count("entries") - count("labels") < 20, "{} of {}", count("labels"), count("entries"));
+    // What the bytes follow from.
+    let archive = &manifest["archive"];
+    assert_eq!((archive["version"].as_u64(), archive["compression"][0]["format"].as_str()), (Some(1), Some("tgz")));
+    assert!(archive["compression"][0]["level"].is_u64());
+    assert_eq!(archive["compression"][0]["block"], 1 << 20);
     run(Command::new("sha256sum").arg("-c").arg("image.tgz.sha256").current_dir(stage.out()));
 }
 

@@ -1,6 +1,6 @@
 //! Package files that a recipe names itself, on this machine or behind an address, beside what the repositories have.
 
-use crate::network::{Answer, Server};
+use crate::server::{Answer, Server};
 use crate::stage::Stage;
 use crate::support::repo::{Package, Repo, Signature};
 use crate::support::require_root;

@@ -1,0 +1,65 @@
+//! Who owns the tree's files where the build itself owns them all: what the packages' headers and the settings say.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::archive::Owners;
+use crate::error::Result;
+use crate::packages::PackagedFile;
+use crate::recipe::FinishFile;
+use crate::report::Report;
+use crate::sandbox::InstallRoot;
+
+/// Accounts by name, from a passwd-like file of the image: the id is its third field.
+fn accounts(root: &InstallRoot, file: &str) -> Result<HashMap<String, u32>> {
+    let text = root.read(Path::new(file), 16 << 20)?.unwrap_or_default();
+    let mut ids = HashMap::from([("root".to_owned(), 0)]);
+    for line in String::from_utf8_lossy(&text).lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(id)) = (fields.next(), fields.nth(1).and_then(|id| id.parse().ok())) {
+            ids.entry(name.to_owned()).or_insert(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// The owners of every file that is not root's own.
+///
+/// # Errors
+/// When the tree cannot be read, or has no such account for a file of the settings.
+pub(super) fn owners(root: &InstallRoot, packaged: &[PackagedFile], placed: &[FinishFile], report: &Report) -> Result<Owners> {
+    let (users, groups) = (accounts(root, "etc/passwd")?, accounts(root, "etc/group")?);
+    let mut owners = Owners::new();
+    let mut unknown: Vec<&str> = Vec::new();
+    for file in packaged {
+        let id = |ids: &HashMap<String, u32>, name: &str| ids.get(name).copied();
+        let (uid, gid) = (id(&users, &file.user), id(&groups, &file.group));
+        if uid.is_none() {
+            unknown.push(&file.user);
+        }
+        if gid.is_none() {
+            unknown.push(&file.group);
+        }
+        if let Some(inode) = root.inode(Path::new(&file.path))? {
+            // As rpm does with names that the image does not know.
+            owners.insert(inode, (uid.unwrap_or(0), gid.unwrap_or(0)));
+        }
+    }
+    for file in placed {
+        let path = Path::new(&file.path);
+        let ids = match &file.owner {
+            Some(owner) => root.owner_ids(owner)?,
+            None => (0, 0),
+        };
+        if let Some(inode) = root.inode(path)? {
+            owners.insert(inode, ids);
+        }
+    }
+    unknown.sort_unstable();
+    unknown.dedup();
+    if !unknown.is_empty() {
+        report.warn(&format!("packages give files to accounts that the image does not have; root has them: {}", unknown.join(", ")));
+    }
+    owners.retain(|_, ids| *ids != (0, 0));
+    Ok(owners)
+}

@@ -1,0 +1,102 @@
+//! Who is behind a file of the image: the package that brought it, and the packages whose scriptlets speak of it.
+
+use std::path::Path;
+
+use super::workbench;
+use crate::error::Result;
+use crate::process::CommandLine;
+use crate::sandbox::{BUILD_ROOT, Devices, Mount, Network, Plan, Terminal, ToolRoot, View};
+
+/// What the rpmdb knows of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// The packages that the file belongs to.
+    pub owners: Vec<String>,
+    /// The packages whose scriptlets name the file, or else its folder.
+    pub scriptlets: Vec<String>,
+}
+
+/// Marks the line of a package's name in what rpm prints; no scriptlet can have it.
+const MARK: char = '\u{1}';
+const FILES: &str = "[%{FILENAMES}\\t%{=NAME}-%{=VERSION}-%{=RELEASE}.%{=ARCH}\\n]";
+
+/// Asks the image's rpmdb about the absolute path `file`.
+///
+/// # Errors
+/// When rpm cannot be run.
+pub fn provenance(root: &Path, scratch: &Path, dbpath: &str, file: &str) -> Result<Provenance> {
+    let scriptlets = ["PRETRANS", "PREIN", "POSTIN", "POSTTRANS"].map(|tag| format!("%|{tag}?{{%{{{tag}}}\\n}}|")).concat();
+    let scriptlets = format!("{MARK}%{{NAME}}-%{{VERSION}}-%{{RELEASE}}.%{{ARCH}}\\n{scriptlets}[%{{TRIGGERSCRIPTS}}\\n]");
+    let host = ToolRoot::host();
+    let ask = |query: &str| -> Result<Vec<String>> {
+        let rpm = super::need(&host, "rpm", "read the image's rpmdb", "rpm")?;
+        let mut mounts = host.mounts(Network::None);
+        mounts.push(Mount::Folder { target: "/etc/rpm".into() });
+        let plan = Plan {
+            root: root.to_owned(),
+            scratch: scratch.to_owned(),
+            view: View::Tools,
+            network: Network::None,
+            devices: Devices::Private,
+            terminal: Terminal::None,
+            hostname: "localhost".into(),
+            mounts,
+            command: CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", dbpath, "-qa", "--qf", query])
+                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+                .env("HOME", "/root")
+                .env("LC_ALL", "C.UTF-8")
+                .env("RPM_FORCE_DEBIAN", "1"),
+        };
+        workbench::ask(&plan, "asking the rpmdb about a file")
+    };
+    let owners = owners(&ask(FILES)?, file);
+    Ok(Provenance { owners, scriptlets: naming(&ask(&scriptlets)?, file) })
+}
+
+fn owners(lines: &[String], file: &str) -> Vec<String> {
+    let mut found: Vec<String> = lines
+        .iter()
+        .filter_map(|line| line.rsplit_once('\t'))
+        .filter(|(path, _)| *path == file)
+        .map(|(_, package)| package.to_owned())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The packages whose scriptlets hold the path, else the nearest folder above it that any of them holds.
+fn naming(lines: &[String], file: &str) -> Vec<String> {
+    for part in Path::new(file).ancestors().filter(|path| path.components().count() > 2) {
+        let part = part.to_string_lossy();
+        let (mut package, mut found) = ("", Vec::new());
+        for line in lines {
+            if let Some(name) = line.strip_prefix(MARK) {
+                package = name;
+            } else if line.contains(&*part) {
+                found.push(package.to_owned());
+            }
+        }
+        if !found.is_empty() {
+            found.sort();
+            found.dedup();
+            return found;
+        }
+    }
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scriptlets_are_found_by_the_file_and_else_by_its_folder() {
+        let lines =
+            ["\u{1}a-1-1.noarch", "date > /etc/app/stamp", "\u{1}b-1-1.noarch", "mkdir /etc/app", "date > /etc/other"].map(str::to_owned);
+        assert_eq!(naming(&lines, "/etc/app/stamp"), ["a-1-1.noarch"]);
+        assert_eq!(naming(&lines, "/etc/app/random"), ["a-1-1.noarch", "b-1-1.noarch"]);
+        assert_eq!(naming(&lines, "/var/x"), [String::new(); 0]);
+        assert_eq!(owners(&["/etc/x\tb-1-1.noarch".to_owned(), "/etc/xy\tc".to_owned()], "/etc/x"), ["b-1-1.noarch"]);
+    }
+}

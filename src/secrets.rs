@@ -1,0 +1,148 @@
+//! Passwords and tokens never come out again: everything that is printed or kept as a record goes through [`concealed`].
+
+use std::borrow::Cow;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// What stands in a secret's place.
+const MASK: &str = "***";
+/// Shorter values would be found everywhere.
+const SHORTEST: usize = 6;
+/// Parameters of a URL whose values are no secrets; those of mirror lists.
+const HARMLESS: [&str; 14] = [
+    "repo",
+    "arch",
+    "basearch",
+    "release",
+    "releasever",
+    "country",
+    "protocol",
+    "infra",
+    "path",
+    "version",
+    "ip",
+    "cc",
+    "time",
+    "mirrorlist",
+];
+/// Endings of names of environment variables that hold secrets.
+const NAMES: [&str; 10] =
+    ["PASSWORD", "PASSWD", "TOKEN", "SECRET", "API_KEY", "APIKEY", "ACCESS_KEY", "SECRET_KEY", "PRIVATE_KEY", "CREDENTIALS"];
+
+static SECRETS: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
+
+/// From now on the value appears nowhere.
+pub fn conceal(secret: &str) {
+    let secret = secret.trim();
+    if secret.len() < SHORTEST {
+        return;
+    }
+    let mut known = SECRETS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    // As JSON has it too: records are kept in that.
+    let quoted = serde_json::Value::from(secret).to_string();
+    for form in [secret, quoted.trim_matches('"')] {
+        if !known.iter().any(|other| other == form) {
+            known.push(form.to_owned());
+        }
+    }
+    // The longer one first, where one holds another.
+    known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+}
+
+/// Conceals what the caller's environment calls a password, a token or a key.
+pub fn conceal_environment() {
+    for (name, value) in std::env::vars_os() {
+        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+        let upper = name.to_ascii_uppercase();
+        if NAMES.iter().any(|ending| upper.ends_with(ending)) {
+            conceal(value);
+        }
+        if upper.ends_with("_PROXY")
+            && let Some((user, _)) = value.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'))
+        {
+            conceal(user.split_once(':').map_or(user, |(_, password)| password));
+        }
+    }
+}
+
+/// The text without any known secret, without users and passwords in URLs, and without the values of their parameters.
+#[must_use]
+pub fn concealed(text: &str) -> Cow<'_, str> {
+    let mut text = urls(text);
+    if let Some(known) = SECRETS.get() {
+        for secret in known.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if text.contains(secret.as_str()) {
+                text = Cow::Owned(text.replace(secret.as_str(), MASK));
+            }
+        }
+    }
+    text
+}
+
+/// Masks `user:password` of every URL, and the value of every parameter that is not known to be harmless.
+fn urls(text: &str) -> Cow<'_, str> {
+    if !text.contains("://") {
+        return Cow::Borrowed(text);
+    }
+    let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '<' | '>' | '\\' | '`' | ')' | '|');
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let (url, tail) = after.split_at(after.find(ends).unwrap_or(after.len()));
+        out.push_str(&url_without_secrets(url));
+        rest = tail;
+    }
+    out.push_str(rest);
+    if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
+}
+
+/// The part of a URL behind `://`.
+fn url_without_secrets(url: &str) -> String {
+    let (place, query) = url.split_once('?').map_or((url, None), |(place, query)| (place, Some(query)));
+    let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+    let host = match host.rsplit_once('@') {
+        // As long as it was, so that what is underlined stays underlined.
+        Some((user, host)) => format!("{}@{host}", "*".repeat(user.chars().count())),
+        None => host.to_owned(),
+    };
+    let Some(query) = query else { return host + path };
+    let parameters: Vec<String> = query
+        .split('&')
+        .map(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if HARMLESS.contains(&name) || value.starts_with('$') => format!("{name}={value}"),
+            Some((name, _)) => format!("{name}={MASK}"),
+            None => parameter.to_owned(),
+        })
+        .collect();
+    format!("{host}{path}?{}", parameters.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_passwords_and_parameters_of_urls_are_masked_and_the_rest_is_not() {
+        for (text, shown) in [
+            ("get https://ann:secret@host/a failed", "get https://**********@host/a failed"),
+            ("\"https://host/x?token=abc&arch=x86_64\"", "\"https://host/x?token=***&arch=x86_64\""),
+            (
+                "https://mirrors.invalid/list?repo=baseos-$releasever&arch=$basearch",
+                "https://mirrors.invalid/list?repo=baseos-$releasever&arch=$basearch",
+            ),
+            ("file:///srv/a@b", "file:///srv/a@b"),
+            ("mail ann@host: no URL", "mail ann@host: no URL"),
+        ] {
+            assert_eq!(concealed(text), shown);
+        }
+    }
+
+    #[test]
+    fn a_known_secret_appears_nowhere_not_even_as_json() {
+        conceal("correct \"horse\" battery\n");
+        conceal("short");
+        assert_eq!(concealed("said correct \"horse\" battery, in short"), "said ***, in short");
+        assert_eq!(concealed(r#"{"a": "correct \"horse\" battery"}"#), r#"{"a": "***"}"#);
+    }
+}

@@ -1,0 +1,269 @@
+//! Builds by an ordinary user: the same bytes as root's, the same sandbox, nothing left behind, and plain words where it cannot be.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "other tiers use the rest of it")]
+mod support;
+
+mod user;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
+use support::repo::{Package, Repo, When};
+use support::{require_root, skip};
+use user::{Subordinate, User, digest, members, run};
+
+const RECIPE: &str = "install odd\nts run\n";
+
+/// Everything that is easily lost without root: owners, special modes, capabilities, what a scriptlet makes unreadable.
+fn odd(repo: Repo) -> Repo {
+    repo.package(
+        Package::named("odd")
+            .file("/usr/bin/setuid", "x", 0o4755, "root:root")
+            .file("/usr/bin/helper", "x", 0o4750, "root:app")
+            .file("/usr/bin/capable", "x", 0o755, "root:root")
+            .caps("cap_net_raw=ep")
+            .file("/usr/share/owned", "x", 0o640, "app:app")
+            .file("/usr/share/unreadable", "x", 0o000, "app:root")
+            .folder("/usr/share/sticky", 0o1777)
+            .link("/usr/share/dangling", "/no/such/place")
+            .scriptlet(
+                When::Post,
+                "mkdir -p /var/lib/locked/deep && echo secret > /var/lib/locked/deep/file\n\
+                 chmod 000 /var/lib/locked/deep/file /var/lib/locked/deep /var/lib/locked\n",
+            ),
+    )
+}
+
+/// The packages of [`odd`], one of which gives files away while it is installed.
+fn giving(repo: Repo) -> Repo {
+    odd(repo).package(Package::named("giver").requires("odd").scriptlet(
+        When::Post,
+        "busybox mkdir -p /var/lib/given/deep; echo x > /var/lib/given/file; busybox chown -R 998:997 /var/lib/given\n\
+         busybox chown 65534 /etc/os-release; chmod 700 /var/lib/given/deep /var/lib/given\n",
+    ))
+}
+
+#[test]
+fn a_user_with_lent_ids_builds_the_very_tarball_that_root_builds() {
+    if !require_root() {
+        return;
+    }
+    let user = User::new(Subordinate::Range, giving);
+    let recipe = "install giver\nts run\n";
+    let roots = user.build_as_root("root", recipe);
+    let (in_memory, said) = user.build("memory", recipe, &[]);
+    assert!(said.contains("in a user namespace with 65537 ids"), "{said}");
+    let work = user.path().join("work");
+    let (on_disk, _) = user.build("disk", recipe, &["--workdir", work.to_str().unwrap()]);
+    let listed = members(&roots);
+    for (mode, owners, name) in [
+        ("-rwsr-x---", "0/997", "./usr/bin/helper"),
+        ("-rw-r-----", "998/997", "./usr/share/owned"),
+        ("d---------", "0/0", "./var/lib/locked/"),
+        ("drwx------", "998/997", "./var/lib/given/deep/"),
+        ("-rw-r--r--", "65534/0", "./etc/os-release"),
+    ] {
+        let told = listed.iter().any(|line| line.starts_with(mode) && line.contains(owners) && line.ends_with(name));
+        assert!(told, "{mode} {owners} {name}: {listed:#?}");
+    }
+    assert_eq!(members(&in_memory), listed);
+    assert_eq!((digest(&in_memory), digest(&on_disk)), (digest(&roots), digest(&roots)));
+    assert_eq!(in_memory.metadata().unwrap().uid(), user.uid, "the artifact is the user's own");
+    assert!(user.path().join(".cache/osimg").is_dir(), "packages are kept in the user's own folder");
+    user.nothing_is_left();
+}
+
+#[test]
+fn with_a_single_id_only_what_scriptlets_give_away_differs() {
+    if !require_root() {
+        return;
+    }
+    let user = User::new(Subordinate::Nothing, giving);
+    let plain = user.build_as_root("plain-root", RECIPE);
+    let work = user.path().join("work");
+    let (single, said) = user.build("plain", RECIPE, &["--workdir", work.to_str().unwrap()]);
+    assert!(said.contains("warning: building without root and with a single id"), "{said}");
+    assert_eq!(members(&single), members(&plain));
+    assert_eq!(digest(&single), digest(&plain), "packages alone decide: the same bytes");
+    let recipe = "install giver\nts run\n";
+    let roots = members(&user.build_as_root("given-root", recipe));
+    let (given, _) = user.build("given", recipe, &[]);
+    let differing: Vec<String> =
+        members(&given).iter().zip(&roots).filter(|(a, b)| a != b).map(|(a, _)| a.rsplit(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(differing, ["./etc/os-release", "./var/lib/given/", "./var/lib/given/deep/", "./var/lib/given/file"]);
+    user.nothing_is_left();
+}
+
+#[test]
+fn scriptlets_of_a_user_s_build_are_as_confined_as_those_of_root_s() {
+    if !require_root() {
+        return;
+    }
+    let canary = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
+    let probe = format!(
+        "exec > /etc/probe\n\
+         busybox grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status\n\
+         busybox mount -t tmpfs none /mnt 2>/dev/null && echo mounted\n\
+         busybox unshare -U true 2>/dev/null && echo unshared\n\
+         busybox mknod /disk b 7 0 2>/dev/null && echo made a device\n\
+         test -e /proc/1/root{canary} && echo the host is seen\n\
+         busybox ls /sys/class/net /proc/sys/kernel/hostname /dev | busybox tr '\\n' ' '\n\
+         echo x > /proc/sys/kernel/hostname 2>/dev/null && echo wrote\n\
+         true\n",
+        canary = canary.path().display()
+    );
+    let user = User::new(Subordinate::Range, |repo| repo.package(Package::named("odd").scriptlet(When::Post, &probe)));
+    let roots = user.build_as_root("root", RECIPE);
+    let (image, _) = user.build("user", RECIPE, &[]);
+    let read = |image: &Path| String::from_utf8(run(Command::new("tar").arg("-xOf").arg(image).arg("./etc/probe"))).unwrap();
+    let found = read(&image);
+    assert_eq!(found, read(&roots), "the same view as root's");
+    for line in ["CapEff:\t00000000800400df", "CapBnd:\t00000000800400df", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(found.contains(line), "{found}");
+    }
+    for line in ["mounted", "unshared", "made a device", "the host is seen", "wrote"] {
+        assert!(!found.contains(line), "{found}");
+    }
+}
+
+#[test]
+fn what_a_killed_build_of_a_user_left_is_removed_with_all_its_foreign_files() {
+    if !require_root() {
+        return;
+    }
+    let user = User::new(Subordinate::Range, |repo| {
+        giving(repo).package(Package::named("slow").requires_first("giver").scriptlet(When::Post, "sleep 1000"))
+    });
+    let work = user.path().join("work");
+    let (_, words) = user.words("image", "install slow\nts run\n", &["--workdir", work.to_str().unwrap()]);
+    let program = user.path().join("osimg");
+    let all: Vec<&str> = [program.to_str().unwrap()].into_iter().chain(words.iter().map(String::as_str)).collect();
+    let mut child = user.command(&all).spawn().unwrap();
+    let foreign = |root: &Path| root.join("var/lib/given/file").symlink_metadata().is_ok_and(|m| m.uid() > 1_000_000_000);
+    let workdir = wait_for("the scriptlets' files", || {
+        let entry = fs::read_dir(&work).ok()?.flatten().next()?.path();
+        // The last scriptlet runs when the one before has given its files away.
+        (foreign(&entry.join("root")) && sleeps(&program)).then_some(entry)
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_for("the end of the sandbox", || (!sleeps(&program)).then_some(()));
+    fs::File::open(&workdir).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    // Nothing mounted may be crossed: the user's own folder beside it must stand.
+    let output = user.osimg(&["doctor", "--clean", "--workdir", work.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(workdir.to_str().unwrap()));
+    user.nothing_is_left();
+}
+
+/// Whether a process with `sleep 1000` runs in a sandbox that the program made.
+fn sleeps(program: &Path) -> bool {
+    let mark = program.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+    fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        read("cmdline").contains("sleep\x001000") && read("mountinfo").contains(&mark)
+    })
+}
+
+fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_container_s_root_that_may_not_mount_builds_in_a_user_namespace_of_its_own() {
+    if !require_root() {
+        return;
+    }
+    let user = User::new(Subordinate::Nothing, giving);
+    let recipe = "install giver\nts run\n";
+    let roots = user.build_as_root("root", recipe);
+    let cache = user.path().join("other-cache");
+    let (image, words) = user.words("container", recipe, &["--cache", cache.to_str().unwrap()]);
+    let dropped = ["--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", "--"];
+    run(Command::new("setpriv").args(dropped).arg(user.path().join("osimg")).args(&words));
+    assert_eq!(digest(&image), digest(&roots));
+}
+
+#[test]
+fn where_user_namespaces_are_not_to_be_had_the_reason_and_the_cure_are_told() {
+    if !require_root() {
+        return;
+    }
+    let user = User::new(Subordinate::Nothing, odd);
+    let (image, words) = user.words("image", RECIPE, &["--cache", user.path().join("c").to_str().unwrap()]);
+    // A limit of this one namespace: the host's is not touched.
+    let line = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin -- \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", line, "sh"]).arg(user.path().join("osimg"));
+    let output = command.args(&words).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("making a user namespace") && said.contains("hint: allow some: sysctl user.max_user_namespaces"), "{said}");
+    assert!(!image.exists());
+}
+
+#[test]
+fn the_doctor_tries_a_user_s_namespace_for_real_and_names_what_is_not_lent() {
+    if !require_root() {
+        return;
+    }
+    let findings = |user: &User| -> serde_json::Value {
+        let output = user.osimg(&["doctor", "--json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let of = |all: &serde_json::Value, check: &str| {
+        all["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check}: {all}")).clone()
+    };
+    let rich = findings(&User::new(Subordinate::Range, odd));
+    for check in ["privilege", "subordinate ids", "foreign owners", "file capabilities", "sandbox"] {
+        assert_eq!(of(&rich, check)["works"], true, "{rich}");
+    }
+    assert!(of(&rich, "foreign owners")["found"].as_str().unwrap().contains("65534"));
+    let poor = findings(&User::new(Subordinate::Nothing, odd));
+    assert!(of(&poor, "subordinate ids")["cure"].as_str().unwrap().contains("--add-subuids"), "{poor}");
+    assert_eq!(of(&poor, "sandbox")["works"], true, "{poor}");
+}
+
+#[test]
+fn the_demo_distribution_comes_out_byte_for_byte_as_root_s() {
+    if !require_root() {
+        return;
+    }
+    let folder =
+        std::env::var_os("OSIMG_DEMO_REPO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
+    let settings = folder.join("osimg-demo.toml");
+    if !settings.exists() {
+        skip(&format!("there is no demo distribution in {}: make demo", folder.display()));
+        return;
+    }
+    let user = User::new(Subordinate::Range, odd);
+    let recipe = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("baremetal.yum")).unwrap();
+    let of = |name: &str| {
+        let (image, mut words) = user.words(name, &recipe, &["--level", "fast", "--cache", user.path().join(name).to_str().unwrap()]);
+        let at = words.iter().position(|word| word == "--settings").unwrap();
+        words[at + 1] = settings.to_str().unwrap().to_owned();
+        (image, words)
+    };
+    let (roots, words) = of("root");
+    run(Command::new(user.path().join("osimg")).args(&words));
+    let (image, words) = of("user");
+    if user.command(&["test", "-r", settings.to_str().unwrap()]).status().is_ok_and(|s| !s.success()) {
+        skip("the demo distribution lies where only root can look");
+        return;
+    }
+    let output = user.osimg(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(digest(&image), digest(&roots));
+    assert!(members(&image).len() > 20_000);
+}

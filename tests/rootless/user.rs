@@ -1,0 +1,134 @@
+//! An ordinary user of the test's own, the program in a place that the user can reach, and what it leaves.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Mutex;
+
+use crate::support::repo::Repo;
+
+/// The account files are changed by one test at a time.
+static ACCOUNTS: Mutex<()> = Mutex::new(());
+
+/// Whether the host lends the user ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subordinate {
+    /// A range of 65536.
+    Range,
+    /// None.
+    Nothing,
+}
+
+/// A user with a home of its own; both are gone at the end.
+pub struct User {
+    name: String,
+    home: tempfile::TempDir,
+    pub uid: u32,
+}
+
+impl User {
+    /// Makes the user; the folder holds the program, and a repository of the packages `base`, `shell` and what `fill` adds.
+    pub fn new(subordinate: Subordinate, fill: impl FnOnce(Repo) -> Repo) -> Self {
+        // Not below the tests' own folder, which may lie where only root can look.
+        let home = tempfile::Builder::new().prefix("rootless-").tempdir_in("/var/tmp").unwrap();
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let name = format!("osimg-{}", home.path().file_name().unwrap().to_string_lossy().rsplit('-').next().unwrap().to_lowercase());
+        let _guard = ACCOUNTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Accounts of the system are lent nothing by themselves.
+        run(Command::new("useradd").args(["--system", "--no-create-home", "--shell", "/bin/sh", "--home-dir"]).arg(home.path()).arg(&name));
+        let uid: u32 = String::from_utf8(run(Command::new("id").args(["-u", &name]))).unwrap().trim().parse().unwrap();
+        if subordinate == Subordinate::Range {
+            let first = 1_000_000_000 + u64::from(uid) * 65_536;
+            let range = format!("{first}-{}", first + 65_535);
+            run(Command::new("usermod").args(["--add-subuids", &range, "--add-subgids", &range, &name]));
+        }
+        let user = Self { name, home, uid };
+        fs::copy(env!("CARGO_BIN_EXE_osimg"), user.path().join("osimg")).unwrap();
+        fill(Repo::new(&user.path().join("repo"))).write();
+        for folder in ["work", "out"] {
+            fs::create_dir(user.path().join(folder)).unwrap();
+            chown(user.path().join(folder), Some(uid), Some(uid)).unwrap();
+        }
+        chown(user.path(), Some(uid), None).unwrap();
+        user
+    }
+
+    pub fn path(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A command as this user, with nothing of our environment but the home.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &self.name, "--regid", &self.name, "--init-groups", "--"]).args(words);
+        command.env_clear().env("HOME", self.path()).env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin").current_dir(self.path());
+        command
+    }
+
+    /// `osimg` with these words, as this user.
+    pub fn osimg(&self, words: &[&str]) -> Output {
+        let program = self.path().join("osimg");
+        let words: Vec<&str> = [program.to_str().unwrap()].into_iter().chain(words.iter().copied()).collect();
+        self.command(&words).output().unwrap()
+    }
+
+    /// Writes the recipe and builds it as this user into `out/NAME.tar`; returns the tarball's path and what was said.
+    pub fn build(&self, name: &str, recipe: &str, words: &[&str]) -> (PathBuf, String) {
+        let (image, all) = self.words(name, recipe, words);
+        let output = self.osimg(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        (image, said)
+    }
+
+    /// The same build by the host's root.
+    pub fn build_as_root(&self, name: &str, recipe: &str) -> PathBuf {
+        let cache = self.path().join("root-cache");
+        let (image, words) = self.words(name, recipe, &["--cache", cache.to_str().unwrap()]);
+        run(Command::new(self.path().join("osimg")).args(words).current_dir(self.path()));
+        image
+    }
+
+    /// The words of a build, and where its tarball will be.
+    pub fn words(&self, name: &str, recipe: &str, words: &[&str]) -> (PathBuf, Vec<String>) {
+        let file = self.path().join("image.yum");
+        fs::write(&file, recipe).unwrap();
+        let image = self.path().join(format!("out/{name}.tar"));
+        let settings = self.path().join("repo/settings.toml");
+        let own = ["build", file.to_str().unwrap(), "--settings", settings.to_str().unwrap(), "-o", image.to_str().unwrap()];
+        (image.clone(), own.iter().chain(words).map(|word| (*word).to_owned()).collect())
+    }
+
+    /// Fails when anything is left in the user's folder for workdirs.
+    pub fn nothing_is_left(&self) {
+        let left: Vec<_> = fs::read_dir(self.path().join("work")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(left.is_empty(), "left: {left:?}");
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _guard = ACCOUNTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // With the user go the lines in /etc/subuid and /etc/subgid.
+        let _ = Command::new("userdel").arg(&self.name).output();
+    }
+}
+
+/// Runs a program that has to succeed and returns its stdout.
+pub fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// A digest as sha256sum tells it.
+pub fn digest(file: &Path) -> String {
+    String::from_utf8(run(Command::new("sha256sum").arg(file))).unwrap().split(' ').next().unwrap().to_owned()
+}
+
+/// Every member with its mode, owners, size and name, as GNU tar lists them.
+pub fn members(file: &Path) -> Vec<String> {
+    let text = String::from_utf8(run(Command::new("tar").args(["--numeric-owner", "--full-time", "-tvf"]).arg(file))).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
