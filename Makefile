@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh Debian 12 with Rust, git and make: `make image` and `make test`.
-.PHONY: image test check lint demo build deps-image deps-test bench clean
+.PHONY: image test torture check lint demo build deps-image deps-test bench clean
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 DEMO := .demo/repo
@@ -13,6 +13,12 @@ image: demo
 test: deps-test demo
 	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" \
 		cargo test --release --all-targets --no-fail-fast -- --test-threads=2
+
+# Everything that people and machines do to a builder, at full counts; hours.
+torture: deps-test demo
+	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 OSIMG_TORTURE=full OSIMG_TEST_KILLS=100 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" \
+		RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" cargo test --release --no-fail-fast \
+		--test torture --test e2e --test privileged --test archive --test rootless -- --test-threads=2 --nocapture
 
 # What a change must pass before it is committed; needs no root.
 check: lint
@@ -35,8 +41,7 @@ deps-image:
 
 deps-test: deps-image
 	@tests/support/install-packages $(SUDO) -- libarchive-tools attr acl libcap2-bin selinux-utils xfsprogs e2fsprogs \
-		xz-utils bzip2 lbzip2 pbzip2 file strace python3 python3-venv curl gnupg openssl busybox-static util-linux mmdebstrap qemu-system-x86 \
-		chromium minisign python3-jsonschema
+		xz-utils bzip2 lbzip2 pbzip2 file strace python3 python3-venv curl gnupg openssl busybox-static util-linux mmdebstrap qemu-system-x86 zstd docker-registry skopeo nginx-light apache2-utils xorriso genisoimage python3-pip chromium minisign python3-jsonschema uidmap
 
 # osimg beside the shell pipeline of Ironic's documentation, alternating.
 bench: demo

@@ -26,7 +26,7 @@ use crate::registry::{Address, Staged, Wishes};
 use crate::report::{Report, bytes};
 use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 use crate::sbom::Documents;
-use crate::verify::{self, Findings};
+use crate::verify::{self, Finding};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
 pub use labels::{ChosenLabels, labels};
 pub use pack::{Packing, Told};
@@ -80,6 +80,9 @@ pub struct Options {
 pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
     let started = SystemTime::now();
     be_root()?;
+    if let Some(arch) = &recipe.settings.packages.arch {
+        crate::sandbox::check_runnable(arch)?;
+    }
     let (tools, manager) = tools(&recipe.settings.packages)?;
     // A wrong password is told now, not after the build.
     let remote = Remote::open(recipe, options, report)?;
@@ -146,7 +149,9 @@ impl Build<'_> {
             tools = self.make_tools(&tools, workdir, &keys)?;
         }
         let dbpath = self.dbpath(&tools, workdir)?;
-        let filled = self.fill(&tools, workdir, &keys, &dbpath)?;
+        let filled = self
+            .fill(&tools, workdir, &keys, &dbpath)
+            .map_err(|error| blame_space(error, &[&workdir.root(), workdir.path(), &self.options.cache]))?;
 
         let root = InstallRoot::open(&workdir.root())?;
         let removed = self.finish(&root, workdir, &filled)?;
@@ -174,7 +179,7 @@ impl Build<'_> {
             packed: &packed,
             labels: labels.description,
             removed,
-            findings: findings.findings.clone(),
+            findings: findings.clone(),
             workdir: workdir.backing(),
         };
         let manifest = self.manifest(known)?;
@@ -192,7 +197,7 @@ impl Build<'_> {
             digests: packed.tarballs,
             published: Vec::new(),
             steps: report.timings(),
-            findings: findings.findings,
+            findings,
             warnings: report.warnings(),
         })
     }
@@ -333,15 +338,47 @@ impl Build<'_> {
 }
 
 /// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote them and are not digested again.
-fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<Findings> {
+fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<Vec<Finding>> {
     let step = report.step("verifying the tree");
     let options = verify::Options { digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
-    let findings = verify::tree(root, labels, &options)?;
+    let findings = match verify::tree(root, labels, &options) {
+        Ok(findings) => findings,
+        Err(error) => {
+            process::check_stop()?;
+            // Whatever is wrong with the tree itself, packing says more of it.
+            report.warn(&format!("the tree was not verified: {error:#}"));
+            return Ok(Vec::new());
+        }
+    };
     step.finish(&format!("{} errors, {} warnings for {}", findings.errors(), findings.warnings(), findings.profile));
     for line in findings.lines() {
         report.caution(&line);
     }
-    Ok(findings)
+    Ok(findings.findings)
+}
+
+/// Bytes below which a place counts as full: databases fail there with words of their own.
+const AS_GOOD_AS_FULL: u64 = 1 << 20;
+/// The same for files.
+const AS_GOOD_AS_SPENT: u64 = 16;
+
+/// A failure for which a full place is the better explanation says so; whoever failed knew only that something did not work.
+fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Error {
+    if !matches!(crate::error::exit_code(&error), ExitCode::Transaction | ExitCode::Unexpected | ExitCode::Repository) {
+        return error;
+    }
+    for place in places {
+        let what = match (free_space(place), crate::workdir::free_inodes(place)) {
+            (Ok(free), _) if free < AS_GOOD_AS_FULL => format!("only {} are free", bytes(free)),
+            (_, Ok(Some(inodes))) if inodes < AS_GOOD_AS_SPENT => format!("only {inodes} more files can be made"),
+            _ => continue,
+        };
+        return Failure::new(ExitCode::Space, format!("no space left: {what} in {}", place.display()))
+            .because(error)
+            .hint("name a larger place: --workdir DIR, --cache DIR")
+            .into();
+    }
+    error
 }
 
 /// About how large the tar will be, for the estimate: what a root in memory takes up, else what the packages say and a tenth.

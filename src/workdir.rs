@@ -275,6 +275,15 @@ pub fn free_space(path: &Path) -> Result<u64> {
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
 }
 
+/// How many more files can be made where `path` is; `None` on a file system that sets no bound.
+///
+/// # Errors
+/// When the file system does not answer.
+pub fn free_inodes(path: &Path) -> Result<Option<u64>> {
+    let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("asking for the free inodes of {}", path.display()))?;
+    Ok((stat.files() > 0).then(|| stat.files_available() as u64))
+}
+
 /// Used bytes of the file system that `path` is on.
 ///
 /// # Errors

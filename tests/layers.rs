@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
-    ("report", &[]),
+    ("secrets", &[]),
+    ("report", &["secrets"]),
     ("process", &["error"]),
     ("calendar", &[]),
     ("cloud", &["error", "report", "process", "calendar"]),
@@ -21,16 +22,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("treeinfo", &[]),
     ("web", &["error", "process"]),
     ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
+    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("sbom", &["error", "recipe", "artifact", "calendar"]),
     ("inspect", &["error", "report", "archive", "contents", "sbom"]),
     ("diff", &["error", "report", "contents", "inspect"]),
-    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("workdir", &["error", "report", "sandbox"]),
     (
         "build",
         &[
-            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify", "artifact",
-            "registry", "sbom", "workdir", "calendar",
+            "error", "report", "secrets", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify",
+            "artifact", "registry", "sbom", "deploy", "workdir", "calendar",
         ],
     ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
@@ -38,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
+            "boot", "secrets", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),

@@ -20,7 +20,7 @@ pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> 
             let folder = match &options.registry {
                 Address::Directory(folder) => folder.as_path(),
                 // What is sent to a remote registry is kept here first: whole, with its manifest, and again there after a failed upload.
-                Address::Glance(_) | Address::Oci(_) => Path::new(LOCAL),
+                Address::Glance(_) | Address::Oci(_) | Address::Tree(..) => Path::new(LOCAL),
             };
             let version = version(recipe, options.packing.source_date_epoch, started);
             Directory::open(folder)?.stage(Names::versioned(&recipe.name(), &version, &options.formats))

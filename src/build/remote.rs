@@ -2,10 +2,12 @@
 
 use anyhow::Context;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Options;
 use crate::artifact::Artifact;
+use crate::deploy::ImageRelease;
+use crate::deploy::pieces::{Gathering, Mismatch, Source};
 use crate::error::{Failure, Result};
 use crate::recipe::Recipe;
 use crate::registry::{self, Address, Piece, Registry, Set};
@@ -17,9 +19,8 @@ pub(super) struct Remote {
     registry: Box<dyn Registry>,
     address: Address,
     properties: BTreeMap<String, String>,
-    kernel: Option<Piece>,
-    ramdisk: Option<Piece>,
-    stage2: Option<Piece>,
+    source: Option<Source>,
+    cache: PathBuf,
     kickstart: Option<Piece>,
 }
 
@@ -36,11 +37,19 @@ impl Remote {
             registry,
             address: options.registry.clone(),
             properties: recipe.settings.image.properties.clone(),
-            kernel: piece(&deploy.kernel)?,
-            ramdisk: piece(&deploy.ramdisk)?,
-            stage2: piece(&deploy.stage2)?,
+            source: Source::of_settings(deploy)?,
+            cache: options.cache.clone(),
             kickstart: piece(&deploy.kickstart)?,
         }))
+    }
+
+    /// The installer's pieces, of the release that was built.
+    fn boot_pieces(&self, set: &mut Set, report: &Report) -> Result<()> {
+        if let Some(source) = &self.source {
+            let how = Gathering { cache: &self.cache, ca: None, mismatch: Mismatch::Refuse };
+            source.gather(&ImageRelease::of_set(set), &how, report)?.join(set);
+        }
+        Ok(())
     }
 
     /// Publishes every tarball of the artifact, and writes into its manifest where it is.
@@ -48,11 +57,9 @@ impl Remote {
         for path in &artifact.tarballs {
             let mut set = Set::of_tarball(path, |_, _| {})?;
             set.properties.clone_from(&self.properties);
-            set.kernel.clone_from(&self.kernel);
-            set.ramdisk.clone_from(&self.ramdisk);
-            set.stage2.clone_from(&self.stage2);
             set.kickstart.clone_from(&self.kickstart);
-            let references = self.registry.publish(&set, report).map_err(|error| {
+            let published = self.boot_pieces(&mut set, report).and_then(|()| self.registry.publish(&set, report));
+            let references = published.map_err(|error| {
                 Failure::new(crate::error::exit_code(&error), format!("publishing {}", path.display())).because(error).hint(format!(
                     "the artifact is whole: osimg publish {} --registry {}",
                     path.display(),

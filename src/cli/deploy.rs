@@ -1,20 +1,21 @@
 //! `osimg deploy`: tells Ironic to install a published image, or says how.
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::archive::Format;
 use crate::cloud::{Cloud, Session};
+use crate::deploy::config_drive;
 use crate::deploy::find::{Choice, Found, find};
 use crate::deploy::http::{Expected, check};
 use crate::deploy::instance_info::{Image, Mode, NodeSettings, Wishes};
 use crate::deploy::ironic::{Ironic, Limits};
-use crate::deploy::kickstart::{Options, Tarball, Template};
+use crate::deploy::kickstart::{self, Options, Tarball, Template};
 use crate::deploy::preflight::{ConductorProject, Remark, Severity, check_glance, check_pieces, find_image, image_of_glance};
 use crate::deploy::rollout::{Extent, failed, roll_out};
-use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{Settings, parse_duration};
 use crate::registry::Role;
 use crate::report::Report;
@@ -72,9 +73,9 @@ pub(super) struct Deploy {
     /// How long to follow the deployment, and at most a minute of it to wait for a locked node: 90s, 30m, 1h30m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     timeout: Duration,
-    /// cloud-init's user data for the nodes: a file
-    #[arg(long, value_name = "FILE", requires = "start")]
-    user_data: Option<PathBuf>,
+    /// The nodes' config drive for cloud-init: an ISO image (genisoimage -r -V config-2), packed with gzip or not, or its URL
+    #[arg(long, value_name = "FILE|URL", requires = "start")]
+    config_drive: Option<String>,
     /// How the nodes boot the installer: ipxe, pxe, http-ipxe, http
     #[arg(long, value_name = "NAME")]
     boot_interface: Option<String>,
@@ -127,7 +128,7 @@ impl Deploy {
             _ => return self.print_settings(&settings, &remarks, as_json),
         };
         let ironic = Ironic::open(&session)?.patience(self.timeout);
-        let drive = self.config_drive()?;
+        let drive = self.config_drive.as_deref().map(config_drive::load).transpose()?;
         let extent = match (self.start, self.wait) {
             (true, true) => Extent::Wait(Limits { total: self.timeout }),
             (true, false) => Extent::Start,
@@ -212,12 +213,6 @@ impl Deploy {
         image
     }
 
-    fn config_drive(&self) -> Result<Option<Value>> {
-        let Some(path) = &self.user_data else { return Ok(None) };
-        let text = std::fs::read_to_string(path).or_fail(ExitCode::Usage, format!("reading the user data {}", path.display()))?;
-        Ok(Some(json!({ "user_data": text })))
-    }
-
     fn print_settings(&self, settings: &NodeSettings, remarks: &[Remark], as_json: bool) -> Result<ExitCode> {
         let placeholder = ["NODE".to_owned()];
         let nodes = if self.nodes.is_empty() { placeholder.as_slice() } else { &self.nodes };
@@ -253,11 +248,7 @@ impl Deploy {
             }
         };
         let template = match &self.kickstart {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .or_fail(ExitCode::Recipe, format!("reading the kickstart template {}", path.display()))?;
-                Template::of_person(&text, &path.display().to_string(), tarball.as_ref())?
-            }
+            Some(path) => kickstart::load(path, tarball.as_ref())?,
             None => {
                 let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
                 Template::ours(&Options::of_settings(&settings.deploy.install, tarball)?)?

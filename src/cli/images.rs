@@ -9,7 +9,7 @@ use crate::report::{Report, bytes};
 
 #[derive(Debug, Args)]
 pub(super) struct Images {
-    /// The registry: dir:PATH, glance:CLOUD or oci:REFERENCE
+    /// The registry: dir:PATH, tree:PATH, glance:CLOUD or oci:HOST/NAME
     #[arg(long, value_name = "ADDRESS", default_value = "dir:out")]
     registry: Address,
     /// Only images of this name

@@ -101,6 +101,14 @@ impl Cloud {
         Self::find(name, &Environment::own())
     }
 
+    /// The cloud of that name of one file, whatever the environment says.
+    ///
+    /// # Errors
+    /// As [`Cloud::load`].
+    pub fn load_from(file: &std::path::Path, name: &str) -> Result<Self> {
+        Self::find(Some(name), &Environment::of_file(file))
+    }
+
     pub(super) fn find(name: Option<&str>, environment: &Environment) -> Result<Self> {
         let chosen = name.or_else(|| environment.variable("OS_CLOUD")).filter(|name| *name != "envvars");
         if chosen.is_none()

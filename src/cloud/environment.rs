@@ -30,6 +30,12 @@ impl Environment {
         Self { variables, folders }
     }
 
+    /// One clouds.yaml, and nothing else.
+    #[must_use]
+    pub fn of_file(path: &std::path::Path) -> Self {
+        Self { variables: vec![("OS_CLIENT_CONFIG_FILE".to_owned(), path.to_string_lossy().into_owned())], folders: Vec::new() }
+    }
+
     /// For tests: these variables and folders.
     #[cfg(test)]
     pub fn of(variables: &[(&str, &str)], folders: &[&std::path::Path]) -> Self {

@@ -161,7 +161,7 @@ impl Http {
                 process::check_stop()?;
             }
             let wait = match &result {
-                Ok(answer) if answer.is(&[429, 502, 503, 504]) && call.repeat == Repeat::Safe => {
+                Ok(answer) if answer.is(&[429, 500, 502, 503, 504]) && call.repeat == Repeat::Safe => {
                     let asked = answer.header("retry-after").and_then(|s| s.parse().ok()).map(Duration::from_secs);
                     asked.map_or(pause, |asked| asked.clamp(pause, LONGEST_PAUSE))
                 }
@@ -345,6 +345,9 @@ fn told(error: ureq::Error, url: &str) -> anyhow::Error {
             ureq::Error::Timeout(_) => "is the network up, and the service? a firewall may swallow what is sent",
             ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
                 "nothing listens there: is the service up, and the port right?"
+            }
+            _ if url.starts_with("http://") => {
+                "the connection broke: is the service up? if that port speaks TLS, write https:// in the address"
             }
             _ => "the connection broke: is the service up?",
         };

@@ -264,7 +264,7 @@ impl Session {
                 )
             }
             (401, Identity::Token(_)) => format!("the token of '{name}' in {source} ran out or was revoked: take a new one"),
-            (401, Identity::ApplicationCredential(..)) => {
+            (401 | 404, Identity::ApplicationCredential(..)) if answer.status == 401 || answer.message().contains("redential") => {
                 format!("the application credential of '{name}' in {source} is wrong, ran out or was removed: make a new one")
             }
             (300 | 404, _) => format!("that is no Keystone of version 3: look at auth_url in {source}"),

@@ -202,7 +202,7 @@ fn bare_metal(ironic: &Ironic<'_>) -> Result<Vec<Finding>> {
         Finding::bad(
             "nodes",
             "none is shown to us",
-            "enroll one, or have its owner set to your project: baremetal node set NODE --owner PROJECT_ID",
+            "a project sees the nodes that it owns or leases: baremetal node set NODE --owner PROJECT_ID; all are seen with system_scope: all",
         )
     } else {
         Finding::good("nodes", format!("{} shown to us, {available} available", nodes.len()))

@@ -263,7 +263,7 @@ mod tests {
         bytes[25] = flags;
         bytes[32] = name.len() as u8;
         bytes.extend_from_slice(name);
-        if name.len() % 2 == 0 {
+        if name.len().is_multiple_of(2) {
             bytes.push(0);
         }
         bytes.extend_from_slice(system_use);

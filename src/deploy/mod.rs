@@ -1,5 +1,6 @@
 //! Step 7: tells Ironic how to install a published image on a node.
 
+pub mod config_drive;
 pub mod doctor;
 pub mod find;
 pub mod http;

@@ -1,6 +1,7 @@
 //! Whether installer and image are of one distribution and release: the installer writes the boot loader's EFI folder and runs the image's
 //! own tools, and both are named and made by the distribution.
 
+use crate::registry::Set;
 use crate::treeinfo::Release;
 
 /// The image's side: `ID` and `VERSION_ID` of its os-release, and its architecture.
@@ -12,6 +13,14 @@ pub struct ImageRelease {
     pub version: Option<String>,
     /// The architecture, as rpm names it.
     pub arch: Option<String>,
+}
+
+impl ImageRelease {
+    /// What a set says of its image.
+    #[must_use]
+    pub fn of_set(set: &Set) -> Self {
+        Self { id: set.os_distro.clone(), version: set.os_version.clone(), arch: set.arch.clone() }
+    }
 }
 
 /// What comparing came to.

@@ -5,6 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, "/osimg")
+from dnf4_files import fetch, mark_files
 from driver import among, choose_group, fail, fail_missing, fail_network, import_keys, package_files, repomd, run, tell
 
 try:
@@ -13,12 +14,12 @@ try:
     import dnf.conf
     import dnf.const
     import dnf.exceptions
+    import dnf.lock
     import dnf.module.module_base
     import dnf.repo
     import dnf.subject
     import dnf.transaction
     import hawkey
-    import libdnf.repo
     import libdnf.transaction
     import rpm
 except ImportError as error:
@@ -88,6 +89,15 @@ class Transaction(dnf.callback.TransactionProgress):
         pass
 
 
+def trust_our_own_lock():
+    """dnf's locks are files with process numbers, which mean nothing in a pid namespace: one left by a killed build would be waited for.
+
+    osimg holds a lock of the kernel's on everything that they guard.
+    """
+    dnf.lock.ProcessLock.__enter__ = lambda self: self._lock_thread()
+    dnf.lock.ProcessLock.__exit__ = lambda self, *exception: self._unlock_thread()
+
+
 def make_base(request):
     # A Conf of our own: the default one would ask the host's rpmdb for its release.
     conf = dnf.conf.Conf()
@@ -124,6 +134,7 @@ def make_base(request):
         conf.substitutions["arch"] = request["arch"]
         conf.substitutions["basearch"] = dnf.rpm.basearch(request["arch"])
         conf.arch, conf.basearch = request["arch"], conf.substitutions["basearch"]
+        conf.ignorearch = True  # rpm would refuse what this machine's processor cannot run by itself
     conf.substitutions["releasever"] = request.get("releasever") or ""
     for name, value in request.get("vars", {}).items():
         conf.substitutions[name] = value
@@ -359,87 +370,18 @@ def local_packages(base, wrong):
     return ", ".join(sorted(os.path.basename(p.localPkg()) for p in base.transaction.install_set if p._is_local_pkg() and wrong(p)))
 
 
-def fetch(base, request):
-    """Fetches files by their places, through the mirrors of their repositories; no metadata is read."""
-    progress = Download()
-    progress.start(len(request["detail"]["files"]), sum(file["size"] for file in request["detail"]["files"]))
-    targets = []
-    for file in request["detail"]["files"]:
-        repo = base.repos.get(file["repository"])
-        if repo is None:
-            fail("settings", "there is no repository '%s', which the lock names" % file["repository"])
-        base_url, location = None, file["location"]
-        if "://" in location:
-            base_url, location = location.rsplit("/", 1)
-        callbacks = Fetched(progress, file)
-        kind, digest = file["checksum"].split(":")
-        target = libdnf.repo.PackageTarget(repo._repo, location, file["path"], libdnf.repo.PackageTarget.checksumType(kind), digest,
-                                           file["size"], base_url, True, 0, 0, callbacks)
-        targets.append((target, callbacks, file))
-    try:
-        libdnf.repo.PackageTarget.downloadPackages(libdnf.repo.VectorPPackageTarget([target for target, _, _ in targets]), False)
-    except Exception as error:
-        fail_network("download", error)
-    # A target's own word on a file that came, or was there, is no failure.
-    wrong = ["%s: %s" % (file["location"], target.getErr()) for target, _, file in targets
-             if target.getErr() and target.getErr() != "Already downloaded"]
-    if wrong:
-        fail_network("download", progress.told("\n".join(wrong)))
-
-
-class Fetched(libdnf.repo.PackageTargetCB):
-    """Passes the bytes of one file on to the progress of all."""
-
-    def __init__(self, whole, file):
-        super().__init__()
-        self.whole, self.name = whole, os.path.basename(file["location"])
-
-    def progress(self, total, downloaded):
-        self.whole.progress(self.name, downloaded)
-        return 0
-
-    def mirrorFailure(self, message, url):
-        tell("retry", item=self.name, message=message or "failed")
-        self.whole.reasons.add(message or "failed")
-        return 0
-
-
-def load_files(base, request):
-    """Marks files to be installed, and what the plan removes to be removed; nothing else is known or considered."""
-    detail = request["detail"]
-    # What goes is said by name: nothing follows it that the plan does not name too.
-    base.conf.clean_requirements_on_remove = False
-    try:
-        base.fill_sack(load_system_repo=True, load_available_repos=False)
-        packages = base.add_remote_rpms(detail["files"], strict=True)
-        here = {nevra(p): p for p in base.sack.query().installed()}
-        coming = {p.name for p in packages}
-        for package in packages:
-            if nevra(package) in here:
-                base.package_reinstall(package)
-            else:
-                base.package_install(package, strict=True)
-        for name in detail["remove"]:
-            package = here.get(name)
-            if package is None:
-                fail("transaction", "%s is to be removed and not there" % name)
-            if package.name not in coming:
-                base.package_remove(package)
-    except (OSError, dnf.exceptions.Error) as error:
-        fail("transaction", error)
-
-
 def main(request):
+    trust_our_own_lock()
     base = make_base(request)
     if request["phase"] == "install-files":
         base.conf.excludepkgs = []
-        load_files(base, request)
+        mark_files(base, request, nevra)
         resolve(base)
         describe(base, request, [])
         return carry_out(base, request)
     add_repositories(base, request)
     if request["phase"] == "fetch":
-        return fetch(base, request)
+        return fetch(base, request, Download())
     configure(base, request)
     tell("loading", repositories=[r.id for r in base.repos.iter_enabled()])
     load(base, request)

@@ -4,6 +4,7 @@ import os
 import sys
 
 sys.path.insert(0, "/osimg")
+from dnf5_files import fetch, mark_files
 from driver import among, choose_group, fail, fail_missing, fail_network, import_keys, package_files, repomd, run, tell
 
 try:
@@ -165,6 +166,7 @@ def make_base(request, filelists):
     if request.get("arch"):
         variables.set("arch", request["arch"])
         variables.set("basearch", libdnf5.rpm.get_base_arch(request["arch"]))
+        put(conf, "ignorearch", True)  # rpm would refuse what this machine's processor cannot run by itself
     variables.set("releasever", request.get("releasever") or "")
     for name, value in request.get("vars", {}).items():
         variables.set(name, value)
@@ -523,7 +525,10 @@ def solve(request, downloads, filelists):
 def main(request):
     downloads = Download()
     if request["phase"] == "fetch":
-        return fetch(request, downloads)
+        base = make_base(request, False)
+        base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
+        add_repositories(base, request)
+        return fetch(base, request, {repo.get_id(): repo for repo in enabled(base)}, downloads, said)
     if request["phase"] == "install-files":
         return install_files(request)
     choose_streams(request, downloads)
@@ -553,93 +558,9 @@ def main(request):
     carry_out(transaction, request)
 
 
-def fetch(request, downloads):
-    """Fetches files by their places, from one mirror after the other; their content is for the caller to judge."""
-    base = make_base(request, False)
-    base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
-    add_repositories(base, request)
-    repos = {repo.get_id(): repo for repo in enabled(base)}
-    files = request["detail"]["files"]
-    tell("loading", repositories=sorted({file["repository"] for file in files}))
-    sources = {ident: mirrors(base, repos, ident) for ident in {file["repository"] for file in files if "://" not in file["location"]}}
-    downloads.size, downloads.files = sum(file["size"] for file in files), len(files)
-
-    def missing(file):
-        return not os.path.exists(file["path"]) or os.path.getsize(file["path"]) != file["size"]
-
-    error = None
-    for turn in range(max([len(urls) for urls in sources.values()] + [1])):
-        left = [file for file in files if missing(file)]
-        if not left:
-            return
-        downloads.names, downloads.parts = [], []
-        downloader = libdnf5.repo.FileDownloader(base)
-        downloader.set_fail_fast(False)
-        for file in left:
-            if os.path.exists(file["path"]):
-                os.unlink(file["path"])
-            if file["repository"] not in repos:
-                fail("settings", "there is no repository '%s', which the lock names" % file["repository"])
-            urls = sources.get(file["repository"])
-            url = urls[turn % len(urls)].rstrip("/") + "/" + file["location"] if urls else file["location"]
-            downloader.add(repos[file["repository"]], url, file["path"])
-        try:
-            downloader.download()
-        except Exception as problem:
-            error = problem
-    if any(missing(file) for file in files):
-        fail_network("download", said(error or "files are shorter or longer than the lock says", downloads))
-
-
-def mirrors(base, repos, ident):
-    """The addresses of a repository; those of a list of mirrors are known once its index was read."""
-    if ident not in repos:
-        fail("settings", "there is no repository '%s', which the lock names" % ident)
-    repo = repos[ident]
-    urls = [base.get_vars().substitute(url) for url in repo.get_config().get_baseurl_option().get_value()]
-    if not urls:
-        try:
-            repo.read_metadata_cache()
-        except Exception:
-            pass  # the cache may have none
-        urls = list(repo.get_mirrors())
-    if not urls:
-        try:
-            base.get_repo_sack().load_repos(libdnf5.repo.Repo.Type_AVAILABLE)
-        except Exception as error:
-            fail_network("repository", error)
-        urls = list(repo.get_mirrors())
-    if not urls:
-        fail("repository", "the repository '%s' has no mirrors" % ident)
-    return urls
-
-
 def install_files(request):
-    """Installs files and removes what the plan removes; nothing else is known or considered."""
-    detail = request["detail"]
     base = make_base(dict(request, exclude=[]), False)
-    sack = base.get_repo_sack()
-    sack.load_repos(libdnf5.repo.Repo.Type_SYSTEM)
-    sack.add_cmdline_packages(detail["files"])
-    # What the call returns is a map that not every build of the module can read.
-    files = libdnf5.rpm.PackageQuery(base)
-    files.filter_repo_id(["@commandline"])
-    packages = sorted(files, key=lambda package: package.get_full_nevra())
-    installed = libdnf5.rpm.PackageQuery(base)
-    installed.filter_installed()
-    here = {package.get_full_nevra(): package for package in installed}
-    coming = {package.get_name() for package in packages}
-    goal, settings = libdnf5.base.Goal(base), strict_settings()
-    keep = strict_settings()
-    # What goes is said by name: nothing follows it that the plan does not name too.
-    keep.set_clean_requirements_on_remove(libdnf5.base.GoalSetting_SET_FALSE)
-    for package in packages:
-        (goal.add_rpm_reinstall if package.get_full_nevra() in here else goal.add_rpm_install)(package, settings)
-    for name in detail["remove"]:
-        if name not in here:
-            fail("transaction", "%s is to be removed and not there" % name)
-        if here[name].get_name() not in coming:
-            goal.add_rpm_remove(here[name], keep)
+    goal = mark_files(base, request, strict_settings)
     goal.set_allow_erasing(True)
     transaction = goal.resolve()
     if transaction.get_problems() != libdnf5.base.GoalProblem_NO_PROBLEM:

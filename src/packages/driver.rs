@@ -30,6 +30,10 @@ pub(super) struct Driver {
     pub file: &'static str,
     /// The program.
     pub program: &'static str,
+    /// Name of the module beside it that goes by locks.
+    pub files: &'static str,
+    /// That module.
+    pub files_module: &'static str,
     /// The Python that has the API.
     pub python: PathBuf,
 }
@@ -74,6 +78,7 @@ impl Driver {
         let mut extra = request::mounts(job, phase, transaction, detail)?;
         let program = format!("{OWN}/{}", self.file);
         extra.push(Mount::File { target: format!("{OWN}/driver.py").into(), content: COMMON.to_owned() });
+        extra.push(Mount::File { target: format!("{OWN}/{}", self.files).into(), content: self.files_module.to_owned() });
         extra.push(Mount::File { target: program.clone().into(), content: self.program.to_owned() });
         Ok(workbench::plan(job, network, extra, CommandLine::new([&*self.python.to_string_lossy(), "-I", "-B", &program])))
     }
@@ -222,7 +227,14 @@ mod tests {
     fn the_drivers_are_python_that_compiles() -> Result<()> {
         let Some(python) = crate::process::find_program("python3") else { return Ok(()) };
         let dir = tempfile::tempdir().context("a temporary folder")?;
-        for (name, program) in [("driver.py", COMMON), ("dnf4.py", super::super::dnf4::PROGRAM), ("dnf5.py", super::super::dnf5::PROGRAM)] {
+        use super::super::{dnf4, dnf5};
+        for (name, program) in [
+            ("driver.py", COMMON),
+            ("dnf4.py", dnf4::PROGRAM),
+            ("dnf4_files.py", dnf4::FILES),
+            ("dnf5.py", dnf5::PROGRAM),
+            ("dnf5_files.py", dnf5::FILES),
+        ] {
             let file = dir.path().join(name);
             std::fs::write(&file, program)?;
             #[expect(clippy::disallowed_methods, reason = "a test asks Python itself")]

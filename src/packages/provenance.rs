@@ -96,7 +96,7 @@ mod tests {
             ["\u{1}a-1-1.noarch", "date > /etc/app/stamp", "\u{1}b-1-1.noarch", "mkdir /etc/app", "date > /etc/other"].map(str::to_owned);
         assert_eq!(naming(&lines, "/etc/app/stamp"), ["a-1-1.noarch"]);
         assert_eq!(naming(&lines, "/etc/app/random"), ["a-1-1.noarch", "b-1-1.noarch"]);
-        assert_eq!(naming(&lines, "/var/x"), [String::new(); 0]);
+        assert!(naming(&lines, "/var/x").is_empty());
         assert_eq!(owners(&["/etc/x\tb-1-1.noarch".to_owned(), "/etc/xy\tc".to_owned()], "/etc/x"), ["b-1-1.noarch"]);
     }
 }

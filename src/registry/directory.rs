@@ -6,7 +6,7 @@
 mod entries;
 mod publish;
 
-pub(super) use publish::file_of;
+pub(super) use publish::{file_of, holds, manifest_text};
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -149,7 +149,7 @@ impl Directory {
         Ok(Staged { folder: self.path.clone(), names, files, attached: Vec::new(), _lock: lock })
     }
 
-    fn lock(&self, stem: &str) -> Result<Lock> {
+    pub(super) fn lock(&self, stem: &str) -> Result<Lock> {
         let path = self.path.join(format!(".{stem}.lock"));
         loop {
             let mut file = File::options()
@@ -191,7 +191,7 @@ impl Directory {
 
 /// The lock of an artifact's name; its file goes with it.
 #[derive(Debug)]
-struct Lock {
+pub(super) struct Lock {
     path: PathBuf,
     _held: Flock<File>,
 }
@@ -475,7 +475,7 @@ pub fn record(manifest: &Path, references: &References) -> Result<()> {
 }
 
 /// Makes or replaces a link in the folder.
-fn link(folder: &Path, name: &str, points_to: &str) -> Result<()> {
+pub(super) fn link(folder: &Path, name: &str, points_to: &str) -> Result<()> {
     let hidden = hidden_name(folder, name);
     let _ = std::fs::remove_file(&hidden);
     std::os::unix::fs::symlink(points_to, &hidden)
@@ -483,7 +483,7 @@ fn link(folder: &Path, name: &str, points_to: &str) -> Result<()> {
         .with_context(|| format!("linking {name} in {}", folder.display()))
 }
 
-fn sync_folder(folder: &Path) -> Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).with_context(|| format!("writing {}", folder.display()))
 }
 

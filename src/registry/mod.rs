@@ -11,9 +11,10 @@ pub mod oci;
 mod piece;
 mod references;
 mod set;
+mod tree;
 mod wishes;
 
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::Result;
 use crate::report::Report;
 
 pub use address::Address;
@@ -23,6 +24,7 @@ pub use oci::Oci;
 pub use piece::{Piece, Role};
 pub use references::{Entry, Kind, Made, Reference, References, State};
 pub use set::{OsTarball, Set};
+pub use tree::WebTree;
 pub use wishes::{Older, SignatureKey, Visibility, Wishes};
 
 /// A place that keeps images.
@@ -78,7 +80,8 @@ pub fn open(address: &Address, wishes: &Wishes, report: &Report) -> Result<Box<d
     match address {
         Address::Directory(path) => Ok(Box::new(Directory::open(path)?)),
         Address::Glance(cloud) => Ok(Box::new(Glance::open(cloud.as_deref(), wishes, report)?)),
-        Address::Oci(_) => Err(Failure::new(ExitCode::Usage, format!("opening {address}: OCI registries are to come")).into()),
+        Address::Tree(path, url) => Ok(Box::new(WebTree::open(path, url.as_deref())?)),
+        Address::Oci(reference) => Ok(Box::new(Oci::open(reference, &oci::Access::of_environment(wishes.ca.clone()))?)),
     }
 }
 

@@ -72,4 +72,6 @@ pub struct Wishes {
     pub import_from: Option<String>,
     /// The key to sign with.
     pub signature: Option<SignatureKey>,
+    /// What an OCI registry's certificate is checked against, a PEM file; a cloud has its own word for it.
+    pub ca: Option<PathBuf>,
 }

@@ -11,6 +11,7 @@
 //! kernel ends every process of the build. There is nothing to clean up, so nothing can be forgotten.
 
 mod confine;
+mod foreign;
 mod idmap;
 mod init;
 mod mounts;
@@ -23,6 +24,7 @@ mod status;
 mod tools;
 mod workspace;
 
+pub use foreign::check_runnable;
 pub use idmap::{APPARMOR_CURE, IDMAP_VERB, Ids, Lent, USUAL_IDS, become_root, idmap_main};
 pub use init::main as init_main;
 pub use namespaces::main as namespaces_main;

@@ -7,9 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::address::Answer;
 use super::{Options, Profile};
-use crate::contents::{Contents, FileState, Member, PackagedFile};
+use crate::contents::{Contents, FileState, Kind, Member, PackagedFile};
 use crate::error::Result;
-use crate::finish::selinux::{FileContexts, Source};
+use crate::finish::selinux::{FileContexts, Lookup, Source};
 
 /// Where an image came from.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(super) struct Image<'a> {
     /// Seconds since 1970.
     pub(super) now: i64,
     policy: OnceCell<Result<Option<FileContexts>, String>>,
+    mislabelled: OnceCell<Vec<(&'a Member, Vec<u8>)>>,
     owned: OnceCell<HashMap<Vec<u8>, Vec<&'a PackagedFile>>>,
 }
 
@@ -67,6 +68,7 @@ impl<'a> Image<'a> {
             groups: BTreeMap::new(),
             now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX)),
             policy: OnceCell::new(),
+            mislabelled: OnceCell::new(),
             owned: OnceCell::new(),
         }
     }
@@ -95,12 +97,31 @@ impl<'a> Image<'a> {
         policy.as_ref().map(Option::as_ref).map_err(String::as_str)
     }
 
+    /// The label that the image's policy gives a member.
+    pub(super) fn wanted(&self, member: &Member) -> Option<&[u8]> {
+        match self.policy().ok().flatten()?.lookup(&[b"/", member.path.as_slice()].concat(), member.st_mode()) {
+            Lookup::Context(label) => Some(label),
+            Lookup::Excluded | Lookup::NoMatch => None,
+        }
+    }
+
+    /// The members that have no label or another one than the policy gives, with the policy's. A hard link has none of its own.
+    pub(super) fn mislabelled(&self) -> &[(&'a Member, Vec<u8>)] {
+        self.mislabelled.get_or_init(|| {
+            let members = self.members().iter().filter(|member| member.kind != Kind::HardLink);
+            let differs = |member: &'a Member| {
+                self.wanted(member).filter(|wanted| member.label.as_deref() != Some(wanted)).map(|wanted| (member, wanted.to_vec()))
+            };
+            members.filter_map(differs).collect()
+        })
+    }
+
     /// A program of the image: an executable file in one of the folders that a PATH names.
     pub(super) fn has_program(&self, name: &str) -> bool {
         let Some(contents) = self.contents else { return false };
         ["usr/bin", "usr/sbin", "bin", "sbin", "usr/lib/systemd", "usr/libexec"].iter().any(|folder| {
             let found = contents.resolve(format!("{folder}/{name}")).map(|member| contents.carrier(member));
-            found.is_some_and(|file| file.kind == crate::contents::Kind::File && file.mode & 0o111 != 0 && file.size > 0)
+            found.is_some_and(|file| file.kind == Kind::File && file.mode & 0o111 != 0 && file.size > 0)
         })
     }
 

@@ -5,6 +5,7 @@ mod bzip2;
 mod failures;
 mod fidelity;
 mod form;
+mod many;
 mod pack;
 mod read_foreign;
 mod read_hostile;

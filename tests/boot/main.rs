@@ -95,8 +95,8 @@ fn with_acl(image: &Path, folder: &Path) -> PathBuf {
         memory: None,
         jobs: NonZeroUsize::MIN,
         source_date_epoch: None,
-        owners: None,
         labels: &OneLabel,
+        owners: None,
         progress: &|_| {},
         cancelled: &|| false,
     };

@@ -188,7 +188,7 @@ fn a_host_without_dnf_is_told_what_to_install() {
 }
 
 #[test]
-fn who_is_not_root_is_told_so_and_may_still_plan() {
+fn who_is_not_root_may_plan() {
     if !require_root() {
         return;
     }
@@ -202,11 +202,6 @@ fn who_is_not_root_is_told_so_and_may_still_plan() {
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program).args([verb, "image.yum"]);
         command.current_dir(folder.path()).output().unwrap()
     };
-    let build = nobody("build");
-    let said = String::from_utf8_lossy(&build.stderr);
-    assert_eq!(build.status.code(), Some(4), "{said}");
-    assert!(said.contains("root") && said.contains("hint: ") && said.contains("sudo"), "{said}");
-    assert!(build.stdout.is_empty() && !folder.path().join("out").exists());
     let plan = nobody("plan");
     let said = String::from_utf8_lossy(&plan.stdout);
     assert!(plan.status.success() && said.contains("install hello"), "{said}");

@@ -89,3 +89,20 @@ fn dnf_5_fetches_by_place_alone_and_says_what_is_gone_or_other() {
         Machine::Dnf5.build(&stage, RECIPE).arg("--locked").fails(code).says(&["library", words]);
     }
 }
+
+#[test]
+fn a_list_of_mirrors_is_followed_by_place_with_dnf_4_and_dnf_5() {
+    let machines = both();
+    let stage = Stage::new(repository);
+    let server = Server::start(stage.repo(), |_, _| Answer::File);
+    fs::write(stage.repo().join("mirrors"), format!("http://127.0.0.1:9/\n{}\n", server.url())).unwrap();
+    stage.settings(|settings| settings.baseurl = format!("{}mirrors", server.url()));
+    let path = stage.repo().join("settings.toml");
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace("baseurl =", "mirrorlist =")).unwrap();
+    for machine in machines {
+        lock(machine, &stage).arg("--metadata-only").succeeds();
+        fs::remove_dir_all(stage.cache()).unwrap();
+        fs::create_dir(stage.cache()).unwrap();
+        machine.build(&stage, RECIPE).arg("--locked").succeeds();
+    }
+}

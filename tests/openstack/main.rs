@@ -1,17 +1,27 @@
 //! Publishing to real registries: Keystone and Glance are started, and stopped again, by the tests themselves.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
+#[path = "../pieces/servers.rs"]
+#[allow(dead_code, reason = "of the servers on loopback only the registry is used here")]
+mod loopback;
 #[path = "../support/openstack.rs"]
 mod servers;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "this tier builds nothing")]
+mod support;
 
-#[test]
-fn the_servers_run_and_answer() {
-    let Some(servers) = servers::Servers::shared(servers::IMAGES) else { return };
-    for cloud in ["osimg", "osimg-demo", "osimg-noauth"] {
-        let api = servers::Api::login(servers, cloud);
-        assert_eq!(api.call("GET", "image", "/v2/images", None).0, 200, "{cloud}");
-    }
+mod contract;
+mod deploy;
+mod faults;
+mod glance;
+mod memory;
+mod proxy;
+mod refusals;
+mod sets;
+mod tokens;
+
+use support::skip;
+
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("openstack-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }

@@ -2,11 +2,13 @@
 //! productmd, sha256sum and xorriso.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
+mod cli;
 mod oci;
 mod servers;
 mod set;
 mod sources;
 mod urls;
+mod webtree;
 
 /// Prints why a test cannot run here; fails it where it has to.
 fn skip(why: &str) {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use crate::servers::{Fault, PASSWORD, Proxy, Registry, Server, output, sha256sum};
+use crate::servers::{Fault, PASSWORD, Proxy, Registry, Server, output, sha256sum, tokens};
 use crate::set::{kernel, piece, set};
 use crate::{folder, have};
 
@@ -158,6 +158,32 @@ fn a_password_is_taken_from_the_files_that_the_tools_write_and_appears_nowhere()
     assert!(text.contains("the login is wrong"), "{text}");
     let text = told(&Access { ca: None, logins: vec![logins] });
     assert!(text.contains("signed by nobody we trust"), "{text}");
+}
+
+#[test]
+fn tokens_are_bought_with_the_password_and_shown_in_its_place() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let folder = folder();
+    // printf osimg:pass:word | base64
+    let basic = "Basic b3NpbWc6cGFzczp3b3Jk";
+    let (port, certificate, asked) = tokens(folder.path(), basic);
+    let server = Registry { tokens: Some((port, certificate)), ..Registry::default() }.start();
+    let logins = folder.path().join("auth.json");
+    let host = format!("127.0.0.1:{}", server.port);
+    std::fs::write(&logins, format!(r#"{{"auths": {{"{host}": {{"auth": "{}"}}}}}}"#, &basic[6..])).unwrap();
+    let access = Access { ca: None, logins: vec![logins] };
+    let oci = open(server.port, &access);
+    let set = set(folder.path(), "web-1", "hello");
+    let references = publish(&oci, &set).unwrap();
+    assert_eq!(references.kernel.unwrap().made, Made::New);
+    assert_eq!(oci.prune(None, 0).unwrap().len(), 6);
+    let asked = asked.lock().unwrap().clone();
+    assert!(asked.len() < 4, "a token is used until it is refused: {}", asked.len());
+    assert!(asked[0].contains("scope=repository%3Aos%2Fimage%3Apull%2Cpush%2Cdelete"), "{}", asked[0]);
+    let error = Oci::open(&format!("{host}/os/image"), &Access::default()).unwrap_err();
+    assert!(render(&error).contains("answers 401"), "{}", render(&error));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Servers on loopback that end with the test: real ones as processes, misbehaving ones as threads.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -52,7 +52,7 @@ impl Server {
 }
 
 /// How a registry is set up.
-#[derive(Default, Clone, Copy)]
+#[derive(Default, Clone)]
 pub struct Registry {
     /// A user `osimg` with the password `pass:word`.
     pub password: bool,
@@ -60,6 +60,8 @@ pub struct Registry {
     pub tls: bool,
     /// Manifests cannot be deleted.
     pub keeps_all: bool,
+    /// Tokens, which the server of this port gives out; they are signed with the key of this certificate; see [`tokens`].
+    pub tokens: Option<(u16, String)>,
 }
 
 pub const PASSWORD: &str = "pass:word";
@@ -81,6 +83,11 @@ impl Registry {
             let entry = output(Command::new("htpasswd").args(["-Bbn", "osimg", PASSWORD]));
             std::fs::write(path("htpasswd"), entry.trim_end().to_owned() + "\n").unwrap();
             config += &format!("auth:\n  htpasswd: {{realm: osimg, path: {}}}\n", path("htpasswd"));
+        }
+        if let Some((port, certificate)) = &self.tokens {
+            config += &format!(
+                "auth:\n  token: {{realm: 'http://127.0.0.1:{port}/token', service: osimg, issuer: osimg-tests, rootcertbundle: {certificate}}}\n"
+            );
         }
         std::fs::write(path("config.yml"), config).unwrap();
         let config = path("config.yml");
@@ -115,6 +122,51 @@ pub fn certificate(folder: &Path) {
         "-extfile",
         "san",
     ]);
+}
+
+/// A server of tokens for docker-registry: to who says `authorization`, ones for `os/image`. Returns its port, its certificate's path, and what
+/// it was asked.
+pub fn tokens(folder: &Path, authorization: &'static str) -> (u16, String, Arc<Mutex<Vec<String>>>) {
+    let (key, certificate) = (folder.join("token.key"), folder.join("token.crt"));
+    let arguments = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=osimg tokens", "-days", "2", "-keyout"];
+    output(Command::new("openssl").args(arguments).arg(&key).arg("-out").arg(&certificate));
+    let pem = std::fs::read_to_string(&certificate).unwrap();
+    let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    let folder = folder.to_owned();
+    let port = odd(move |head, number, stream| {
+        log.lock().unwrap().push(head.to_owned());
+        let known = head.lines().any(|line| line.to_ascii_lowercase().starts_with("authorization:") && line.ends_with(authorization));
+        let (status, body) = if known {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+            let claims = serde_json::json!({
+                "iss": "osimg-tests", "sub": "osimg", "aud": "osimg", "exp": now + 300, "nbf": now - 10, "iat": now, "jti": number.to_string(),
+                "access": [{"type": "repository", "name": "os/image", "actions": ["pull", "push", "delete"]}],
+            });
+            let header = serde_json::json!({"typ": "JWT", "alg": "RS256", "x5c": [der]});
+            let signed = format!("{}.{}", base64url(header.to_string().as_bytes()), base64url(claims.to_string().as_bytes()));
+            let file = folder.join(format!("token-{number}"));
+            std::fs::write(&file, &signed).unwrap();
+            let signature = Command::new("openssl")
+                .args(["dgst", "-sha256", "-sign"])
+                .arg(folder.join("token.key"))
+                .arg(&file)
+                .output()
+                .unwrap()
+                .stdout;
+            ("200 OK", serde_json::json!({"token": format!("{signed}.{}", base64url(&signature))}).to_string())
+        } else {
+            ("401 Unauthorized", "{}".to_owned())
+        };
+        let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    });
+    (port, certificate.display().to_string(), asked)
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Python's web server over a folder.
@@ -242,6 +294,15 @@ fn relay(mut client: TcpStream, server: u16, fault: &Mutex<Fault>, seen: &Mutex<
     Ok(())
 }
 
+/// Gives a request, whose head was read, to a server on loopback, and its answer back.
+pub fn pass_on(head: &str, client: &mut TcpStream, server: u16) -> std::io::Result<()> {
+    let mut upstream = TcpStream::connect(("127.0.0.1", server))?;
+    upstream.write_all(head.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes())?;
+    std::io::copy(&mut client.take(length(head)), &mut upstream)?;
+    std::io::copy(&mut upstream, client)?;
+    Ok(())
+}
+
 fn length(head: &str) -> u64 {
     head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0)
 }
@@ -276,9 +337,4 @@ pub fn productmd() -> Option<PathBuf> {
         }
     }
     Some(site)
-}
-
-/// Reads all lines of a text that a reader gives.
-pub fn lines(reader: impl Read) -> Vec<String> {
-    BufReader::new(reader).lines().map(Result::unwrap).collect()
 }

@@ -58,9 +58,10 @@ impl Servers {
     }
 
     /// The instance that all tests of this process share; none after a skip, where servers cannot be had.
-    pub fn shared(services: &'static str) -> Option<&'static Self> {
+    pub fn shared(_services: &'static str) -> Option<&'static Self> {
         static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();
-        match SHARED.get_or_init(|| Self::start(services, &[])) {
+        // Whichever test comes first: publishing and deploying share one start, which is most of the time that they take.
+        match SHARED.get_or_init(|| Self::start(EVERYTHING, &[])) {
             Ok(servers) => Some(servers),
             Err(why) => {
                 crate::support::skip(why);
@@ -125,6 +126,8 @@ pub struct Api {
     pub endpoints: BTreeMap<String, String>,
     /// The project's id.
     pub project: String,
+    /// The user's id.
+    pub user: String,
 }
 
 impl Api {
@@ -140,6 +143,7 @@ impl Api {
                 token: None,
                 endpoints: [("image".into(), image), ("baremetal".into(), metal)].into(),
                 project: String::new(),
+                user: String::new(),
             };
         }
         let auth = &cloud["auth"];
@@ -164,7 +168,13 @@ impl Api {
             }
         }
         let project = body["token"]["project"]["id"].as_str().unwrap_or_default().to_owned();
-        Self { agent, token: Some(token), endpoints, project }
+        let user = body["token"]["user"]["id"].as_str().unwrap_or_default().to_owned();
+        Self { agent, token: Some(token), endpoints, project, user }
+    }
+
+    /// The token.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().unwrap_or_default()
     }
 
     /// One call to a service; returns status and body, null when it is no JSON.

@@ -177,7 +177,7 @@ impl Package {
         self.write(&repository.join("Packages"))
     }
 
-    fn write(&self, folder: &Path) -> PathBuf {
+    pub fn write(&self, folder: &Path) -> PathBuf {
         let mut builder =
             rpm::PackageBuilder::new(&self.name, &self.version, &self.license, "noarch", &format!("The package {}", self.name));
         builder

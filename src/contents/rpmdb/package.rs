@@ -15,7 +15,7 @@ const MOST_PATHS: usize = 128 << 20;
 
 /// `RPMTAG_*` of rpm's rpmtag.h.
 mod tag {
-    pub(super) const SIGNATURES: [u32; 5] = [268, 267, 5168, 259, 262];
+    pub(super) const SIGNATURES: [u32; 4] = [268, 267, 259, 262];
     pub(super) const HEADER_SHA256: u32 = 273;
     pub(super) const NAME: u32 = 1000;
     pub(super) const VERSION: u32 = 1001;
@@ -234,7 +234,6 @@ fn package(header: &Header<'_>) -> Result<Package> {
 /// The key that the package's signature names: of the header's when there is one, else of the old one over everything.
 fn key_id(header: &Header<'_>) -> Result<Option<String>> {
     for tag in tag::SIGNATURES {
-        // Of version 6 packages it is a list of texts.
         let Ok(Some(bytes)) = header.binary(tag) else { continue };
         let Ok(signature) = DetachedSignature::from_bytes(bytes) else { continue };
         let ids: Vec<String> = signature.signature.issuer_key_id().iter().map(|id| hex(id.as_ref())).collect();

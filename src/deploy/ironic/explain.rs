@@ -126,6 +126,11 @@ const KNOWN: &[Row] = &[
         "add it to enabled_deploy_interfaces in ironic.conf and restart the conductor",
     ),
     (
+        &["could not find the following interface"],
+        "the conductor has no such interface",
+        "choose one that it has, with --boot-interface: the message names them, and `baremetal driver show DRIVER`",
+    ),
+    (
         &["anaconda", "enabled_deploy_interfaces"],
         "the conductor has no anaconda deploy interface",
         "add it to enabled_deploy_interfaces in ironic.conf and restart the conductor",

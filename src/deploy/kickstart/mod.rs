@@ -14,7 +14,12 @@ mod tests;
 pub use check::Advice;
 pub use options::{Authority, Options, Tarball};
 
-use crate::error::{ExitCode, Failure, Result};
+use std::path::Path;
+
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::recipe::InstallSettings;
+use crate::registry::{Piece, Set};
+use crate::report::Report;
 
 /// A kickstart template, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,4 +120,31 @@ impl Template {
             Failure::new(ExitCode::Recipe, format!("rendering the kickstart template: line {}: {}", error.line, error.text)).into()
         })
     }
+}
+
+/// The template of a set: a person's own, checked and with the tarball's checksum, or ours. It is written into `folder`.
+///
+/// # Errors
+/// When the person's template cannot be read or would not do, or nothing can be written.
+pub fn of_set(set: &Set, own: Option<&Path>, install: &InstallSettings, folder: &Path, report: &Report) -> Result<Piece> {
+    let tarball = Tarball { sha256: set.tarball.piece.sha256.clone(), format: set.tarball.format };
+    let template = match own {
+        Some(path) => load(path, Some(&tarball))?,
+        None => Template::ours(&Options::of_settings(install, Some(tarball))?)?,
+    };
+    for advice in template.advice() {
+        report.warn(&advice.at(&own.map_or_else(|| "the kickstart template".into(), |path| path.display().to_string())));
+    }
+    let path = folder.join("ks.cfg");
+    std::fs::write(&path, template.text()).or_fail(ExitCode::Space, format!("writing {}", path.display()))?;
+    Piece::of_file(&path, |_, _| {})
+}
+
+/// Reads and checks a person's template.
+///
+/// # Errors
+/// When it cannot be read, or as [`Template::of_person`].
+pub fn load(path: &Path, tarball: Option<&Tarball>) -> Result<Template> {
+    let text = std::fs::read_to_string(path).or_fail(ExitCode::Recipe, format!("reading the kickstart template {}", path.display()))?;
+    Template::of_person(&text, &path.display().to_string(), tarball)
 }

@@ -140,3 +140,16 @@ fn a_list_of_mirrors_is_no_address_for_rpms_lock() {
     assert!(format!("{error:#}").contains("list of mirrors"), "{error:#}");
     assert!(foreign::print(&lock(), Form::Manifest, &settings).unwrap().contains("metalink: https://mirrors.invalid"));
 }
+
+#[test]
+fn lists_that_the_tools_themselves_wrote_are_read() {
+    let rpms = foreign::parse(include_str!("../../../fixtures/locks/rpms.lock.yaml"), "rpms.lock.yaml", "x86_64").unwrap();
+    let manifest =
+        foreign::parse(include_str!("../../../fixtures/locks/packages.manifest.yaml"), "packages.manifest.yaml", "x86_64").unwrap();
+    let sorted = |mut listed: Vec<foreign::Listed>| {
+        listed.sort_by(|a, b| a.nvra.cmp(&b.nvra));
+        listed
+    };
+    assert!(rpms.iter().any(|entry| entry.nvra == "libaudit1-3.0.9-1.x86_64"), "{rpms:?}");
+    assert_eq!(sorted(rpms), sorted(manifest));
+}

@@ -382,6 +382,15 @@ impl Check<'_> {
     }
 
     fn deploy(&mut self, raw: raw::Deploy) -> DeploySettings {
+        if let (Some(tree), true) = (&raw.tree, raw.kernel.is_some() || raw.ramdisk.is_some() || raw.stage2.is_some()) {
+            self.fail(tree.span(), "both an install `tree` and single boot pieces", "keep the tree, or `kernel`, `ramdisk` and `stage2`");
+        }
+        match (&raw.kernel, &raw.ramdisk) {
+            (Some(one), None) | (None, Some(one)) => {
+                self.fail(one.span(), "one of `kernel` and `ramdisk` without the other", "name both, and `stage2`");
+            }
+            _ => {}
+        }
         DeploySettings {
             kernel: self.reference(raw.kernel, "kernel"),
             ramdisk: self.reference(raw.ramdisk, "ramdisk"),

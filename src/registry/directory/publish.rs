@@ -108,7 +108,7 @@ fn appear(folder: &Path, mut files: Vec<Pending>, mut manifest: Pending) -> Resu
 }
 
 /// Whether the file is there with these very bytes.
-fn holds(path: &Path, piece: &Piece) -> Result<bool> {
+pub(in crate::registry) fn holds(path: &Path, piece: &Piece) -> Result<bool> {
     match path.symlink_metadata() {
         Ok(found) if found.is_file() && found.len() == piece.size => {}
         _ => return Ok(false),
@@ -172,7 +172,7 @@ fn gather(directory: &Directory, set: &Set, references: Vec<(Role, Reference)>) 
 }
 
 /// The set's own manifest, else one that says what is known.
-fn manifest_text(set: &Set) -> Result<String> {
+pub(in crate::registry) fn manifest_text(set: &Set) -> Result<String> {
     if let Some(piece) = &set.manifest {
         let mut text = String::new();
         let doing = || format!("reading the manifest {}", piece.path.display());

@@ -31,7 +31,15 @@ impl Glance {
     /// # Errors
     /// When the cloud is not known, or Keystone cannot be reached or refuses.
     pub fn open(cloud: Option<&str>, wishes: &Wishes, report: &Report) -> Result<Self> {
-        let session = Session::open(Cloud::load(cloud)?, report)?;
+        Self::log_in(Cloud::load(cloud)?, wishes, report)
+    }
+
+    /// Logs in to a cloud that is known.
+    ///
+    /// # Errors
+    /// When Keystone cannot be reached or refuses.
+    pub fn log_in(cloud: Cloud, wishes: &Wishes, report: &Report) -> Result<Self> {
+        let session = Session::open(cloud, report)?;
         // Where it is not in the catalogue, that is told before anything is hashed.
         session.endpoint("image")?;
         Ok(Self { session, wishes: wishes.clone() })

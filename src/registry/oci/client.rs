@@ -190,7 +190,7 @@ impl Client {
             let location = begun.header("location").unwrap_or_default();
             let session = self.absolute(location)?;
             let url = format!("{session}{}digest={}", if session.contains('?') { '&' } else { '?' }, blob.digest.replace(':', "%3A"));
-            let mut reader = Stoppable(open()?);
+            let mut reader = Stoppable(open().inspect_err(|_| self.abandon(&session))?);
             let headers = [("content-type", "application/octet-stream")];
             let failure = match self.send(&Method::PUT, &url, &headers, &mut reader, blob.size) {
                 Ok(answer) if answer.status == StatusCode::CREATED => {
@@ -312,7 +312,7 @@ impl Client {
         let wrong = |why: &str| Failure::new(ExitCode::Registry, format!("{doing}: logging in: {why}"));
         let realm = parameter(challenge, "realm").ok_or_else(|| wrong("the registry does not say where"))?;
         let host = realm.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-        if !realm.starts_with("https://") && !(realm.starts_with("http://") && web::is_loopback(host)) {
+        if !realm.starts_with("https://") && (!realm.starts_with("http://") || !web::is_loopback(host)) {
             return Err(wrong("the registry wants the password in the clear").into());
         }
         let service = parameter(challenge, "service").unwrap_or_default();

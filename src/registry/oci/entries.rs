@@ -120,7 +120,7 @@ pub(super) fn remove(oci: &Oci, wanted: &Entry) -> Result<Vec<String>> {
     let shelf = shelf(oci)?;
     if wanted.state == State::Unfinished {
         delete(oci, &wanted.id, &wanted.name)?;
-        return Ok(vec![wanted.name.clone()]);
+        return Ok(vec![wanted.id.clone()]);
     }
     let is_it = |document: &Document| entry(document).is_some_and(|found| Entry { state: wanted.state, ..found } == *wanted);
     let Some((digest, (tag, document))) = shelf.sets.iter().find(|(_, (_, document))| is_it(document)) else {
@@ -138,7 +138,7 @@ pub(super) fn remove(oci: &Oci, wanted: &Entry) -> Result<Vec<String>> {
     for (role, id) in parts(document).filter(|(_, id)| !used.contains(id)) {
         let name = shelf.pieces.get(id).map_or_else(|| format!("{role} {id}"), |(tag, _)| tag.clone());
         delete(oci, id, &name)?;
-        removed.push(name);
+        removed.push(id.to_owned());
     }
     Ok(removed)
 }

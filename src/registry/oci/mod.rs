@@ -166,7 +166,12 @@ impl Oci {
         let made = self.blob(&Blob { what: title, digest: &digest, size: piece.size }, || {
             sent.done.set(before);
             Ok(Counted { reader: piece.open()?, sent })
-        })?;
+        });
+        let made = match made {
+            // The registry only says that the digest is wrong.
+            Err(_) if process::stop_requested().is_none() && has_changed(piece) => return Err(piece.changed(piece.size)),
+            made => made?,
+        };
         sent.done.set(before + piece.size);
         let annotations = [(TITLE, title.as_str()), (ROLE, role), (SHA512, &piece.sha512)];
         let mut layer = Descriptor {
@@ -346,6 +351,11 @@ impl<R: Read> Read for Counted<'_, R> {
         self.sent.step.progress(Unit::Bytes, self.sent.done.get(), self.sent.total);
         Ok(count)
     }
+}
+
+/// Whether the file's bytes are no longer those that were hashed; not told when it cannot be read, which is another trouble.
+fn has_changed(piece: &Piece) -> bool {
+    Piece::of_file(&piece.path, |_, _| {}).is_ok_and(|now| now.sha256 != piece.sha256)
 }
 
 fn total(set: &Set) -> u64 {

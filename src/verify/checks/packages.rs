@@ -196,10 +196,9 @@ fn told(image: &Image<'_>, contents: &Contents, text: &str, differs: impl Fn(&Pa
         let mut why = None;
         for file in files.iter().filter(|file| !file.is_ghost()) {
             // As rpm does: a link to a folder does for the folder.
-            let seen = match contents.resolve(&member.path) {
-                Some(target) if kind_bits(file.mode) == FOLDERS && member.kind == Kind::Symlink && target.kind == Kind::Directory => target,
-                _ => contents.carrier(member),
-            };
+            let is_link = kind_bits(file.mode) == FOLDERS && member.kind == Kind::Symlink;
+            let target = is_link.then(|| contents.resolve(&member.path)).flatten().filter(|target| target.kind == Kind::Directory);
+            let seen = target.unwrap_or_else(|| contents.carrier(member));
             match differs(file, seen) {
                 None => return None,
                 Some(difference) => why = Some(difference),

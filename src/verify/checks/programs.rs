@@ -91,6 +91,6 @@ fn ca_bundle(_: &Image<'_>, contents: &crate::contents::Contents) -> Vec<Hit> {
         "etc/pki/tls/cert.pem",
         "etc/ssl/certs/ca-certificates.crt",
     ];
-    let full = |path: &&str| contents.resolve(path).map(|member| contents.carrier(member)).is_some_and(|member| member.size > 0);
-    if BUNDLES.iter().any(|path| full(&path)) { Vec::new() } else { said("there is no bundle of certificate authorities (CA bundle)") }
+    let full = |path: &str| contents.resolve(path).map(|member| contents.carrier(member)).is_some_and(|member| member.size > 0);
+    if BUNDLES.iter().any(|path| full(path)) { Vec::new() } else { said("there is no bundle of certificate authorities (CA bundle)") }
 }

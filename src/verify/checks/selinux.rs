@@ -1,10 +1,8 @@
 //! SELinux: labels have to come in the tarball, since Anaconda labels only a part of the new system.
 
 use super::{Check, Look, about, members, said};
-use crate::contents::{Contents, Kind, Member};
-use crate::finish::selinux::{FileContexts, Lookup};
+use crate::contents::Contents;
 use crate::verify::Severity::{Error, Warning};
-use crate::verify::image::Image;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -24,10 +22,8 @@ pub(super) const CHECKS: &[Check] = &[
         why: "unpacked files without a label get their folder's: Anaconda's restorecon does not reach /usr/bin, /usr/sbin and others, and services are denied",
         mend: "pack with `osimg pack ROOT`, which computes the labels, or with `tar --selinux` after setfiles",
         look: Look::Contents(|image, _| {
-            members(
-                "files without an SELinux label",
-                compared(image).filter(|(_, has, wanted)| has.is_none() && wanted.is_some()).map(first),
-            )
+            let without = image.mislabelled().iter().map(|(member, _)| *member).filter(|member| member.label.is_none());
+            members("files without an SELinux label", without)
         }),
     },
     Check {
@@ -36,9 +32,8 @@ pub(super) const CHECKS: &[Check] = &[
         why: "the kernel denies what the policy allows under another label; Anaconda puts right only a part of them",
         mend: "pack with `osimg pack ROOT`, which computes the labels from the image's own policy",
         look: Look::Contents(|image, _| {
-            let wrong =
-                compared(image).filter_map(|(member, has, wanted)| Some((member, has?, wanted?))).filter(|(_, has, wanted)| has != wanted);
             let lossy = |label: &[u8]| String::from_utf8_lossy(label).escape_debug().to_string();
+            let wrong = image.mislabelled().iter().filter_map(|(member, wanted)| Some((member, member.label.as_deref()?, wanted)));
             about(
                 "other SELinux labels than the image's policy gives",
                 wrong.map(|(member, has, wanted)| format!("{} ({}, not {})", member.shown(), lossy(has), lossy(wanted))),
@@ -51,12 +46,11 @@ pub(super) const CHECKS: &[Check] = &[
         why: "these are labels of a container, a user's session or no policy at all: an enforcing system may not even read the files",
         mend: "pack with `osimg pack ROOT`, which computes the labels, instead of keeping the build host's",
         look: Look::Contents(|image, contents| {
-            let policy = image.policy().ok().flatten();
             let foreign = contents.members.iter().filter(|member| {
                 let label = member.label.as_deref().unwrap_or_default();
                 let kind = label.split(|byte| *byte == b':').nth(2).unwrap_or_default();
                 // A policy may give this one to what it knows nothing of.
-                let by_policy = || policy.is_some_and(|policy| wanted(policy, member) == Some(label));
+                let by_policy = || image.wanted(member) == Some(label);
                 FOREIGN.iter().any(|foreign| foreign.as_bytes() == kind) || (kind == b"default_t" && !by_policy())
             });
             members("labels that no installed file has", foreign)
@@ -90,24 +84,6 @@ pub(super) const CHECKS: &[Check] = &[
 
 /// Types of labels that no file of an installed system has.
 const FOREIGN: [&str; 5] = ["unlabeled_t", "container_file_t", "container_ro_file_t", "svirt_sandbox_file_t", "user_tmp_t"];
-
-/// The members that have a label of their own, with what they have and what the policy gives them.
-fn compared<'i>(image: &'i Image<'_>) -> impl Iterator<Item = (&'i Member, Option<&'i [u8]>, Option<&'i [u8]>)> {
-    let policy = image.policy().ok().flatten();
-    let members = image.members().iter().filter(|member| member.kind != Kind::HardLink);
-    members.filter_map(move |member| Some((member, member.label.as_deref(), wanted(policy?, member))))
-}
-
-fn wanted<'p>(policy: &'p FileContexts, member: &Member) -> Option<&'p [u8]> {
-    match policy.lookup(&[b"/", member.path.as_slice()].concat(), member.st_mode()) {
-        Lookup::Context(label) => Some(label),
-        Lookup::Excluded | Lookup::NoMatch => None,
-    }
-}
-
-fn first<'m>((member, _, _): (&'m Member, Option<&[u8]>, Option<&[u8]>)) -> &'m Member {
-    member
-}
 
 fn has_compiled_policy(contents: &Contents) -> bool {
     contents.all_below("etc/selinux").any(|member| {

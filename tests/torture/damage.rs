@@ -1,0 +1,141 @@
+//! Bytes that changed on their way: packages, metadata, keys.
+
+use crate::stage::{Run, Stage, run, sh};
+use crate::support::repo::index;
+use crate::support::require_root;
+use crate::{RECIPE, rounds, small};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Numbers that look random and are the same every time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from((self.0 >> 33) % limit as u64).unwrap()
+    }
+}
+
+/// Changes a byte of the file, or cuts it off; says which.
+fn damage(file: &Path, numbers: &mut Numbers) -> String {
+    let mut bytes = fs::read(file).unwrap();
+    let at = numbers.below(bytes.len());
+    let what = if numbers.below(4) == 0 {
+        bytes.truncate(at);
+        "cut off"
+    } else {
+        bytes[at] ^= 1 << numbers.below(8);
+        "changed"
+    };
+    fs::write(file, &bytes).unwrap();
+    format!("{} {what} at byte {at}", file.display())
+}
+
+/// Builds; it must be refused, or the damage must not show.
+fn is_refused_or_harmless(stage: &Stage, good: &str, case: &str) -> bool {
+    let done = build(stage).run();
+    assert!(!done.stderr.contains("panicked"), "{case}: {}", done.stderr);
+    stage.nothing_is_left();
+    if done.code == Some(0) {
+        assert_eq!(sh(&stage.out(), "sha256sum < image.tgz"), good, "{case}: another image was built");
+        return false;
+    }
+    assert!(done.code.is_some_and(|code| (4..=8).contains(&code)), "{case}: {:?} {}", done.code, done.stderr);
+    done.says(&["hint: "]);
+    true
+}
+
+/// A build with a cache that nothing good is found in.
+fn build(stage: &Stage) -> Run<'_> {
+    let _ = fs::remove_dir_all(stage.cache());
+    fs::create_dir(stage.cache()).unwrap();
+    stage.build(RECIPE)
+}
+
+fn good() -> (Stage, String) {
+    let stage = Stage::new(small);
+    build(&stage).succeeds();
+    let good = sh(&stage.out(), "sha256sum < image.tgz");
+    sh(stage.path(), "cp -a repo whole");
+    (stage, good)
+}
+
+#[test]
+fn a_package_with_any_changed_byte_is_refused_though_its_repository_vouches_for_it() {
+    if !require_root() {
+        return;
+    }
+    let (stage, good) = good();
+    let mut numbers = Numbers(25);
+    let mut refused = 0;
+    let count = rounds(6, 1000);
+    for _ in 0..count {
+        sh(stage.path(), "rm -rf repo; cp -a whole repo");
+        let name = ["one-1.0-1.noarch.rpm", "two-1.0-1.noarch.rpm", "base-1.0-1.noarch.rpm"][numbers.below(3)];
+        let case = damage(&stage.repo().join("Packages").join(name), &mut numbers);
+        // Metadata that are right about the damaged file, where createrepo_c still reads it.
+        let _ = std::panic::catch_unwind(|| index(&stage.repo()));
+        refused += usize::from(is_refused_or_harmless(&stage, &good, &case));
+    }
+    assert!(refused * 2 > count, "only {refused} of {count} were refused");
+}
+
+#[test]
+fn metadata_with_any_changed_byte_are_refused_or_give_the_same_image() {
+    if !require_root() {
+        return;
+    }
+    let (stage, good) = good();
+    let mut numbers = Numbers(26);
+    for _ in 0..rounds(5, 1000) {
+        sh(stage.path(), "rm -rf repo; cp -a whole repo");
+        let mut files: Vec<PathBuf> = fs::read_dir(stage.repo().join("repodata")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let file = files[numbers.below(files.len())].clone();
+        let case = damage(&file, &mut numbers);
+        is_refused_or_harmless(&stage, &good, &case);
+    }
+}
+
+#[test]
+fn an_expired_and_a_revoked_key_are_refused_before_any_download() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(small);
+    let home = stage.path().join("gnupg");
+    fs::create_dir(&home).unwrap();
+    sh(stage.path(), "chmod 700 gnupg");
+    let gpg = |words: &[&str]| {
+        String::from_utf8(run(Command::new("gpg")
+            .args(["--batch", "--quiet", "--homedir"])
+            .arg(&home)
+            .args(["--passphrase", ""])
+            .args(words)))
+        .unwrap()
+    };
+    gpg(&["--faked-system-time", "20190101T000000!", "--quick-generate-key", "expired <e@x.invalid>", "rsa2048", "sign", "seconds=86400"]);
+    gpg(&["--quick-generate-key", "revoked <r@x.invalid>", "rsa2048", "sign", "never"]);
+    let fingerprint = |name: &str| {
+        let listed = gpg(&["--list-keys", "--with-colons", name]);
+        listed.lines().find_map(|line| line.strip_prefix("fpr:::::::::")?.split(':').next().map(str::to_owned)).unwrap()
+    };
+    let revoked = fingerprint("revoked");
+    let certificate =
+        fs::read_to_string(home.join(format!("openpgp-revocs.d/{revoked}.rev"))).unwrap().replace(":-----BEGIN", "-----BEGIN");
+    let file = stage.write("revocation.asc", certificate);
+    gpg(&["--import", file.to_str().unwrap()]);
+    let keys = ["expired", "revoked"].map(|name| stage.write(&format!("{name}.asc"), gpg(&["--armor", "--export", name])));
+    let fingerprints = [fingerprint("expired"), revoked];
+    // Its agent is no process of a build.
+    run(Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]));
+    for ((name, key), fingerprint) in ["expired", "revoked"].into_iter().zip(&keys).zip(&fingerprints) {
+        stage.settings(|settings| {
+            settings.key = key.display().to_string();
+            settings.fingerprint.clone_from(fingerprint);
+        });
+        stage.build(RECIPE).fails(6).says(&[name]).says_not(&["downloading"]);
+    }
+}

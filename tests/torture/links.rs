@@ -1,0 +1,196 @@
+//! Names that lead to the host: links in every place, folders that change into links, mounts in what is to be removed.
+
+use crate::stage::{Stage, run, sh};
+use crate::support::repo::{Package, When};
+use crate::support::require_root;
+use crate::{rounds, some};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// Everything of a folder that a build could change.
+fn look(folder: &Path) -> String {
+    sh(folder, "find . -printf '%p %m %U %G %s %T@ %C@ %l\\n' | sort; find . -type f | sort | xargs sha256sum")
+}
+
+/// A folder of the host with files of the names that builds write, truncate or remove.
+fn victim(stage: &Stage) -> std::path::PathBuf {
+    let folder = stage.path().join("victim");
+    for name in ["dnf", "yum", "log", "lib/rpm", "etc", "boot", "null", "kernel"] {
+        fs::create_dir_all(folder.join(name)).unwrap();
+    }
+    for name in ["machine-id", "hostname", "dnf.log", "rpmdb.sqlite", ".rpm.lock", "random-seed", "etc/machine-id", "boot/vmlinuz"] {
+        fs::write(folder.join(name), "intact").unwrap();
+    }
+    folder
+}
+
+/// Places that packages and scriptlets put links in.
+const PLACES: [&str; 20] = [
+    "/dev",
+    "/proc",
+    "/sys",
+    "/run",
+    "/tmp",
+    "/boot/efi",
+    "/var/cache",
+    "/var/log",
+    "/var/lib",
+    "/var/lib/rpm",
+    "/var/lib/dnf",
+    "/var/tmp",
+    "/etc/machine-id",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/pki",
+    "/root",
+    "/var/lib/systemd",
+    "/etc/dnf",
+    "/usr/lib/sysimage",
+];
+
+#[test]
+fn links_in_any_place_never_lead_a_build_to_the_host() {
+    if !require_root() {
+        return;
+    }
+    let mut cases = Vec::new();
+    for place in PLACES {
+        cases.extend(["absolute", "upwards", "by a scriptlet"].map(|how| (place, how)));
+    }
+    for (place, how) in some(&cases, 9) {
+        let stage = Stage::empty();
+        let victim = victim(&stage);
+        let target = victim.display().to_string();
+        let package = Package::named("odd").requires("base");
+        let package = match how {
+            "absolute" => package.link(place, &target),
+            "upwards" => package.link(place, format!("{}{target}", "../".repeat(20))),
+            _ => package.scriptlet(When::Post, &format!("rm -rf {place} 2>/dev/null; ln -sfn {target} {place} 2>/dev/null; true")),
+        };
+        crate::support::repo::Repo::new(&stage.repo()).package(package).write();
+        let before = look(&victim);
+        let done = stage.build("install odd\nts run\n").run();
+        let case = format!("{place}, {how}");
+        assert!(matches!(done.code, Some(0 | 4 | 7)), "{case}: {:?} {}", done.code, done.stderr);
+        done.says_not(&["panicked"]);
+        assert_eq!(look(&victim), before, "{case}");
+        stage.nothing_is_left();
+        if done.code == Some(0) {
+            let names = stage.members();
+            assert!(!names.iter().any(|name| name.contains("vmlinuz") || name.ends_with("dnf.log")), "{case}: {names:#?}");
+        }
+    }
+}
+
+#[test]
+fn paths_of_packages_that_lead_upwards_stay_in_the_image() {
+    if !require_root() {
+        return;
+    }
+    let mark = format!("osimg-escape-{}", std::process::id());
+    for path in [
+        format!("/usr/share/../../../../../../../../var/tmp/{mark}"),
+        format!("/usr/share/a\nb/{mark}"),
+        format!("/usr/share/{}/{mark}", "x/".repeat(1500)),
+    ] {
+        let stage = Stage::empty();
+        // What the maker of packages itself refuses is no case.
+        let made = std::panic::catch_unwind(|| {
+            crate::support::repo::Repo::new(&stage.repo())
+                .package(Package::named("odd").requires("base").file(&path, "x", 0o644, "root:root"))
+                .write()
+        });
+        if made.is_err() {
+            continue;
+        }
+        let done = stage.build("install odd\nts run\n").run();
+        assert!(done.code.is_some(), "{done:?}");
+        done.says_not(&["panicked"]);
+        assert!(!Path::new("/var/tmp").join(&mark).exists(), "{path}");
+        stage.nothing_is_left();
+        if done.code == Some(0) {
+            assert!(!stage.members().iter().any(|name| name.contains("..")));
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outside() {
+    if !require_root() {
+        return;
+    }
+    const CANARY: &str = "canary-from-outside";
+    let stage = Stage::empty();
+    let (tree, outside) = (stage.path().join("tree"), stage.path().join("outside"));
+    for folder in [tree.join("a/inner"), tree.join("z"), outside.join("inner")] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    for number in 0..40 {
+        fs::write(tree.join(format!("a/inner/{number}")), "inside").unwrap();
+        fs::write(outside.join(format!("inner/{number}")), CANARY).unwrap();
+    }
+    let (place, link) = (tree.join("a"), stage.path().join("link"));
+    std::os::unix::fs::symlink(&outside, &link).unwrap();
+    let stop = AtomicBool::new(false);
+    let swaps = std::thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
+            let mut swaps = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                renameat2(AT_FDCWD, &place, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE).unwrap();
+                swaps += 1;
+            }
+            swaps
+        });
+        for _ in 0..rounds(40, 5000) {
+            let image = stage.out().join("x.tar");
+            let done = stage.osimg(crate::stage::OSIMG, &["pack", "--selinux", "none"]).arg(&tree).arg("--output").arg(&image).run();
+            assert!(matches!(done.code, Some(0 | 1)), "{:?} {}", done.code, done.stderr);
+            if image.exists() {
+                let bytes = fs::read(&image).unwrap();
+                assert!(!bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes()), "bytes from outside are in the archive");
+                fs::remove_file(&image).unwrap();
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        swapper.join().unwrap()
+    });
+    println!("{swaps} swaps");
+    assert!(swaps > 1000, "{swaps}");
+}
+
+#[test]
+fn cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_folder() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::empty();
+    let work = stage.work();
+    let victim = victim(&stage);
+    for name in ["osimg-dead", "osimg-mounted", "osimg-kept", "osimg-foreign", "other"] {
+        fs::create_dir_all(work.join(name).join("root/etc")).unwrap();
+        fs::create_dir_all(work.join(name).join("scratch")).unwrap();
+    }
+    fs::write(work.join("osimg-kept/kept"), "").unwrap();
+    fs::create_dir(work.join("osimg-no-workdir")).unwrap();
+    std::os::unix::fs::symlink(&victim, work.join("osimg-link")).unwrap();
+    run(Command::new("chown").args(["-R", "12345"]).arg(work.join("osimg-foreign")));
+    for entry in fs::read_dir(&work).unwrap().flatten().filter(|entry| entry.file_type().unwrap().is_dir()) {
+        fs::File::open(entry.path()).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    }
+    let before = look(&victim);
+    let line = format!("mount --bind {} {}/osimg-mounted/root/etc; exec \"$@\"", victim.display(), work.display());
+    let clean = |words: &[&str]| stage.osimg(crate::stage::OSIMG, &["doctor", "--clean", "--workdir"]).arg(&work).args(words);
+    let done = clean(&[]).behind(&["unshare", "-m", "sh", "-ec", &line, "sh"]).run();
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    done.says(&["osimg-mounted/root/etc is still mounted", "hint: unmount it first", "osimg-kept: it was kept"]);
+    assert_eq!(look(&victim), before);
+    let left = |stage: &Stage| stage.files(&stage.work()).into_keys().collect::<Vec<_>>();
+    assert_eq!(left(&stage), ["osimg-foreign", "osimg-kept", "osimg-link", "osimg-mounted", "osimg-no-workdir", "other"]);
+    clean(&["--kept"]).run();
+    assert_eq!(left(&stage), ["osimg-foreign", "osimg-link", "osimg-no-workdir", "other"]);
+    assert_eq!(look(&victim), before);
+}

@@ -1,0 +1,138 @@
+//! Canaries in everything that holds a secret: none comes out again, in words, records or the image.
+
+use crate::stage::{Done, Stage, sh};
+use crate::support::repo::{Package, When};
+use crate::support::require_root;
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const CANARY: &str = "c4n4ry-s3cr3t";
+
+/// Python's server of a folder; it asks for no password, and is given one all the same.
+struct Server(Child, u16);
+
+impl Server {
+    fn start(stage: &Stage) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("python3");
+        command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()]).current_dir(stage.repo());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        crate::stage::wait_until("the server", Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self(child, port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Fails when the canary is in what was said, or in any file of the output, of the tarball too.
+fn is_nowhere(stage: &Stage, done: &Done, case: &str) {
+    for (stream, text) in [("stdout", &done.stdout), ("stderr", &done.stderr)] {
+        assert!(!text.contains(CANARY), "{case}: on {stream}: {text}");
+    }
+    for (name, content) in stage.files(&stage.out()) {
+        assert!(!String::from_utf8_lossy(&content).contains(CANARY), "{case}: in {name}");
+    }
+    if stage.image().exists() {
+        let found = sh(&stage.out(), &format!("zcat image.tgz | grep -ac {CANARY} || true"));
+        assert_eq!(found.trim(), "0", "{case}: in the image");
+    }
+}
+
+fn stage() -> Stage {
+    Stage::new(|repo| {
+        repo.package(Package::named("nosy").scriptlet(
+            When::Post,
+            "exec > /etc/seen 2>&1; busybox env; busybox cat /proc/*/environ /proc/*/cmdline; cat /osimg/* /etc/dnf/* /etc/yum.repos.d/*; \
+             busybox grep -r c4n4ry /etc /var /tmp /run /osimg; true",
+        ))
+    })
+}
+
+const RECIPE: &str = "install nosy\nts run\n";
+
+#[test]
+fn no_secret_of_settings_or_environment_is_said_recorded_or_shown_to_scriptlets() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    let server = Server::start(&stage);
+    let password = stage.write("password", format!("{CANARY}-in-a-file\n"));
+    stage.write("key.pem", format!("{CANARY}-private-key\n"));
+    stage.settings(|settings| {
+        settings.baseurl = format!("http://127.0.0.1:{}/\"\nusername = \"ann\"\npassword_file = \"{}", server.1, password.display());
+    });
+    let environment = [
+        ("OS_PASSWORD", format!("{CANARY}-password")),
+        ("GITHUB_TOKEN", format!("{CANARY}-token")),
+        ("AWS_SECRET_ACCESS_KEY", format!("{CANARY}-key")),
+        ("no_proxy", "127.0.0.1".to_owned()),
+        ("https_proxy", format!("http://ann:{CANARY}-proxy@127.0.0.1:9")),
+    ];
+    for words in [&["-v"] as &[&str], &["-v", "--json"]] {
+        let run = environment.iter().fold(stage.build(RECIPE), |run, (name, value)| run.env(name, value));
+        let done = run.args(words).run();
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        is_nowhere(&stage, &done, "a build that succeeds");
+        let seen = sh(&stage.out(), &format!("tar -xzOf image.tgz ./etc/seen | grep -ac {CANARY} || true"));
+        assert_eq!(seen.trim(), "0", "a scriptlet sees a secret");
+    }
+    // The errors of a download speak of addresses and proxies.
+    for baseurl in [format!("http://127.0.0.1:{}/missing/", server.1), "https://127.0.0.1:9/".to_owned()] {
+        stage.settings(|settings| {
+            settings.baseurl = format!("{baseurl}\"\nusername = \"ann\"\npassword_file = \"{}", password.display());
+        });
+        let run = environment.iter().fold(stage.build(RECIPE), |run, (name, value)| run.env(name, value));
+        let done = run.arg("-v").run();
+        assert_eq!(done.code, Some(5), "{}", done.stderr);
+        is_nowhere(&stage, &done, &baseurl);
+    }
+}
+
+#[test]
+fn a_password_in_an_address_is_refused_without_being_repeated() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    for name in ["baseurl", "proxy"] {
+        stage.settings(|settings| {
+            settings.baseurl = match name {
+                "baseurl" => format!("https://ann:{CANARY}@127.0.0.1/"),
+                _ => format!("./\"\nproxy = \"http://ann:{CANARY}@127.0.0.1:3128"),
+            };
+        });
+        for verb in ["build", "plan"] {
+            let settings = stage.repo().join("settings.toml");
+            let done = stage.osimg(crate::stage::OSIMG, &[verb]).arg(stage.recipe(RECIPE)).arg("--settings").arg(settings).run();
+            assert_eq!(done.code, Some(3), "{}", done.stderr);
+            done.says(&["password_file"]);
+            is_nowhere(&stage, &done, name);
+        }
+    }
+    stage.settings(|_| {});
+    let done = stage.build(RECIPE).arg("--repo").arg(format!("x=https://ann:{CANARY}@127.0.0.1/")).run();
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    is_nowhere(&stage, &done, "--repo");
+}
+
+#[test]
+fn parameters_of_a_mirror_list_are_not_repeated() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    let settings = fs::read_to_string(stage.repo().join("settings.toml")).unwrap();
+    let list = format!("mirrorlist = \"http://127.0.0.1:9/list?arch=x86_64&token={CANARY}\"");
+    fs::write(stage.repo().join("settings.toml"), settings.replace("baseurl = \"./\"", &list)).unwrap();
+    let settings = stage.repo().join("settings.toml");
+    let plan = stage.osimg(crate::stage::OSIMG, &["plan"]).arg(stage.recipe(RECIPE)).arg("--settings").arg(&settings).run();
+    is_nowhere(&stage, &plan, "plan");
+}

@@ -1,0 +1,27 @@
+//! Many builds in a row: nothing grows.
+
+use crate::stage::{Stage, mountinfo, sh};
+use crate::support::require_root;
+use crate::{RECIPE, rounds, small};
+use std::fs;
+
+#[test]
+fn many_builds_leave_as_many_files_mounts_and_loop_devices_as_the_first() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(small);
+    let count = || {
+        // Logs of dnf are in the sandbox: nothing in the cache may grow either.
+        let files = sh(stage.path(), "find cache work out | wc -l; du -sb cache work | cut -f1");
+        let loops = fs::read_dir("/sys/block").unwrap().flatten().filter(|e| e.path().join("loop/backing_file").exists()).count();
+        (files, mountinfo(), loops, sh(stage.path(), "ls -d /var/tmp/osimg-twice-* 2>/dev/null | wc -l"))
+    };
+    stage.build(RECIPE).succeeds();
+    stage.build(RECIPE).succeeds();
+    let before = count();
+    for round in 0..rounds(3, 500) {
+        stage.build(RECIPE).succeeds();
+        assert_eq!(count(), before, "after build {round}");
+    }
+}

@@ -1,0 +1,434 @@
+//! The table: every case, what proves it, and what no test here can show. `-- --nocapture the_table` prints it.
+
+use std::fs;
+use std::path::Path;
+
+/// How far a case is proven.
+enum Proof {
+    /// By these tests, whole.
+    Whole,
+    /// By these tests, but for what is said.
+    But(&'static str),
+    /// Not run, for the reason that is said.
+    NotRun(&'static str),
+}
+use Proof::{But, NotRun, Whole};
+
+/// One case: number, what happens, the tests that prove it as `file: name`, and how far they do.
+type Case = (u8, &'static str, &'static [&'static str], Proof);
+
+const CASES: [Case; 47] = [
+    (
+        1,
+        "kill -9 of osimg at random moments",
+        &[
+            "e2e/kills.rs: a_build_killed_at_any_moment_leaves_no_mount_no_process_and_no_half_artifact",
+            "privileged/ending.rs: kill_9_of_osimg_or_a_stage_at_any_moment_leaves_no_process_and_no_mount",
+            "rootless/main.rs: what_a_killed_build_of_a_user_left_is_removed_with_all_its_foreign_files",
+        ],
+        Whole,
+    ),
+    (
+        2,
+        "kill -9 of the sandbox's pid 1",
+        &["privileged/ending.rs: kill_9_of_osimg_or_a_stage_at_any_moment_leaves_no_process_and_no_mount"],
+        Whole,
+    ),
+    (
+        3,
+        "kill -9 of the package manager alone",
+        &["e2e/kills.rs: a_sandbox_that_is_killed_fails_the_build_and_not_more"],
+        But("once a run, not fifty times"),
+    ),
+    (
+        4,
+        "kill -9 at every call of publishing",
+        &[
+            "torture/faults.rs: a_build_killed_at_any_call_of_publishing_leaves_the_old_artifact_or_the_new_one",
+            "e2e/signals.rs: an_interrupt_while_publishing_leaves_all_or_nothing",
+        ],
+        Whole,
+    ),
+    (5, "power cut while publishing", &["torture/faults.rs: a_power_cut_while_publishing_leaves_the_old_artifact_or_the_new_one"], Whole),
+    (
+        6,
+        "SIGINT in every step",
+        &[
+            "e2e/signals.rs: an_interrupt_during_the_download_ends_the_build_at_once",
+            "e2e/signals.rs: an_interrupt_between_two_tries_ends_the_build_at_once",
+            "e2e/signals.rs: an_interrupt_during_a_scriptlet_that_ignores_it_ends_the_build_at_once",
+            "e2e/signals.rs: a_second_interrupt_ends_the_program_too",
+            "e2e/signals.rs: an_interrupt_while_packing_leaves_no_file",
+            "e2e/signals.rs: an_interrupt_while_a_program_of_the_image_runs_ends_the_build_at_once",
+        ],
+        Whole,
+    ),
+    (
+        7,
+        "SIGTERM, SIGHUP, closed stdout",
+        &[
+            "torture/stops.rs: sigterm_and_sighup_end_a_build_with_their_codes_and_leave_nothing",
+            "e2e/signals.rs: a_closed_stdout_does_not_undo_the_artifact",
+        ],
+        Whole,
+    ),
+    (
+        8,
+        "SIGSTOP and SIGCONT",
+        &["torture/stops.rs: a_build_that_was_stopped_goes_on_and_the_pause_does_not_count_as_its_time"],
+        But("seconds, not minutes"),
+    ),
+    (
+        9,
+        "a scriptlet that hangs and ignores SIGTERM",
+        &[
+            "e2e/scriptlets.rs: a_hanging_scriptlet_is_ended_by_the_time_limit_and_its_package_named",
+            "torture/stops.rs: a_silent_scriptlet_is_ended_by_the_idle_limit_and_its_package_is_named",
+        ],
+        Whole,
+    ),
+    (
+        10,
+        "a scriptlet that prints without end",
+        &[
+            "e2e/scriptlets.rs: a_scriptlet_that_prints_without_end_does_not_fill_the_memory_or_the_report",
+            "privileged/ending.rs: a_flood_of_output_does_not_fill_the_supervisor_s_memory",
+        ],
+        Whole,
+    ),
+    (
+        11,
+        "daemons that scriptlets leave",
+        &[
+            "e2e/scriptlets.rs: a_daemon_that_a_scriptlet_leaves_is_ended_and_told",
+            "e2e/scriptlets.rs: a_daemon_that_holds_the_output_of_its_scriptlet_does_not_hang_the_build",
+            "privileged/ending.rs: a_daemon_that_ignores_signals_and_holds_the_output_open_is_ended_and_named",
+        ],
+        Whole,
+    ),
+    (
+        12,
+        "a fork bomb",
+        &["privileged/confinement.rs: a_fork_bomb_meets_a_bound_and_the_host_s_own_is_as_before"],
+        But("bounded on kernels from 6.14 on"),
+    ),
+    (
+        13,
+        "scriptlets that fail",
+        &[
+            "e2e/scriptlets.rs: a_failing_pre_fails_the_build_and_names_the_package",
+            "e2e/scriptlets.rs: a_failing_post_fails_the_build_and_names_the_package",
+            "e2e/scriptlets.rs: a_failing_posttrans_fails_the_build_and_names_the_package",
+            "e2e/scriptlets.rs: a_failing_scriptlet_in_lua_fails_the_build",
+            "e2e/scriptlets.rs: several_failing_scriptlets_are_all_told",
+        ],
+        But("triggers: the maker of the test packages has none"),
+    ),
+    (
+        14,
+        "recipes that are wrong",
+        &[
+            "e2e/recipes.rs: an_unknown_package_is_told_with_its_line_and_near_names",
+            "e2e/recipes.rs: an_unknown_group_is_told_with_its_line_and_the_groups_there_are",
+            "e2e/recipes.rs: a_misspelt_command_is_told_with_its_line_and_what_was_meant",
+            "e2e/recipes.rs: a_recipe_without_ts_run_is_built_with_a_note",
+            "e2e/recipes.rs: an_empty_recipe_is_refused",
+            "recipe_language.rs: everything_that_dnf_would_swallow_is_an_error_with_its_place_and_its_cure",
+            "recipe_properties.rs: a_line_of_a_megabyte_and_a_file_of_many_errors_are_read_in_no_time",
+        ],
+        Whole,
+    ),
+    (
+        15,
+        "full disks in cache, root and output at 20 sizes",
+        &[
+            "torture/faults.rs: full_disks_and_spent_inodes_of_any_size_are_told_and_nothing_half_is_left",
+            "e2e/space.rs: a_workdir_that_is_too_small_is_told_before_anything_is_installed",
+            "e2e/space.rs: a_scriptlet_that_fills_the_workdir_fails_the_build",
+            "e2e/space.rs: a_cache_that_is_too_small_is_told",
+            "e2e/space.rs: an_output_that_is_too_small_leaves_no_file_and_spares_an_earlier_one",
+        ],
+        Whole,
+    ),
+    (
+        16,
+        "EIO, EDQUOT, EROFS, no inodes",
+        &[
+            "torture/faults.rs: an_error_of_any_call_of_publishing_is_told_and_spares_the_earlier_artifact",
+            "torture/faults.rs: full_disks_and_spent_inodes_of_any_size_are_told_and_nothing_half_is_left",
+            "torture/faults.rs: an_output_that_cannot_be_written_to_is_told_before_any_work",
+        ],
+        Whole,
+    ),
+    (
+        17,
+        "write errors at the end of every format",
+        &["archive/failures.rs: a_full_disk_is_told_as_such_for_every_format", "archive/failures.rs: one_failing_output_ends_them_all"],
+        Whole,
+    ),
+    (
+        18,
+        "builds that race for one output",
+        &[
+            "torture/faults.rs: builds_that_race_for_one_output_never_mix_and_the_loser_is_told_who_won",
+            "e2e/signals.rs: of_two_builds_of_one_output_the_second_is_refused",
+        ],
+        Whole,
+    ),
+    (
+        19,
+        "two builds of one cache",
+        &[
+            "e2e/signals.rs: two_builds_of_one_cache_take_turns_and_both_succeed",
+            "e2e/network.rs: a_second_build_asks_for_no_package_again",
+        ],
+        But("once a run, not twenty times"),
+    ),
+    (20, "locks that nobody holds", &["torture/faults.rs: locks_that_nobody_holds_stop_nobody"], But("no NFS of another host")),
+    (
+        21,
+        "mirrors that fail",
+        &[
+            "e2e/network.rs: a_server_that_is_busy_for_a_while_is_asked_again",
+            "e2e/network.rs: a_download_that_breaks_off_is_taken_up_again",
+            "e2e/network.rs: a_repository_that_nobody_serves_is_told",
+        ],
+        But("429 with Retry-After, loops of redirects and expired TLS have no test"),
+    ),
+    (
+        22,
+        "metadata that change in between",
+        &["e2e/network.rs: a_package_that_changes_on_its_way_never_gets_in"],
+        But("metadata that change as a whole have no test"),
+    ),
+    (23, "a registry that fails", &[], NotRun("the registry of this tree is a folder; see the tier of the registries")),
+    (24, "a registry that stores other bytes", &[], NotRun("the registry of this tree is a folder; see the tier of the registries")),
+    (
+        25,
+        "packages with changed bytes",
+        &[
+            "torture/damage.rs: a_package_with_any_changed_byte_is_refused_though_its_repository_vouches_for_it",
+            "e2e/trust.rs: a_damaged_package_is_refused_though_its_repository_vouches_for_it",
+            "e2e/trust.rs: a_package_that_changed_since_its_repository_was_indexed_is_refused",
+        ],
+        Whole,
+    ),
+    (
+        26,
+        "metadata with changed bytes",
+        &[
+            "torture/damage.rs: metadata_with_any_changed_byte_are_refused_or_give_the_same_image",
+            "e2e/trust.rs: damaged_metadata_are_refused",
+        ],
+        Whole,
+    ),
+    (
+        27,
+        "wrong keys and signatures",
+        &[
+            "torture/damage.rs: an_expired_and_a_revoked_key_are_refused_before_any_download",
+            "e2e/trust.rs: a_package_that_nobody_signed_is_refused",
+            "e2e/trust.rs: a_package_that_somebody_else_signed_is_refused",
+            "e2e/trust.rs: a_key_file_of_two_keys_is_refused",
+        ],
+        But("weak digests are left to the host's rpm"),
+    ),
+    (28, "older metadata are replayed", &[], NotRun("see the tests of lock files")),
+    (
+        29,
+        "packages that bring configuration",
+        &["e2e/hostile.rs: configuration_that_a_package_brings_does_not_steer_the_next_transaction"],
+        Whole,
+    ),
+    (
+        30,
+        "links to the host in 20 places",
+        &[
+            "torture/links.rs: links_in_any_place_never_lead_a_build_to_the_host",
+            "e2e/hostile.rs: a_device_or_run_folder_that_links_to_the_host_never_leads_there",
+            "e2e/hostile.rs: links_that_a_scriptlet_makes_do_not_lead_out_of_the_image",
+            "privileged/hostile.rs: a_trap_in_place_of_an_api_folder_is_named_and_the_host_is_untouched",
+        ],
+        Whole,
+    ),
+    (
+        31,
+        "paths of packages that are hostile",
+        &["torture/links.rs: paths_of_packages_that_lead_upwards_stay_in_the_image"],
+        But("names that the maker of the test packages refuses are no case"),
+    ),
+    (
+        32,
+        "scriptlets that want to escape",
+        &[
+            "e2e/hostile.rs: a_scriptlet_cannot_reach_the_host",
+            "privileged/confinement.rs: dangerous_system_calls_are_refused_under_both_of_their_numbers",
+            "privileged/confinement.rs: the_host_is_not_behind_any_process_s_root_nor_behind_two_chroots",
+            "privileged/confinement.rs: pid_1_and_its_socket_to_the_supervisor_are_out_of_reach",
+            "privileged/devices.rs: nothing_of_proc_and_sys_that_belongs_to_the_host_can_be_written",
+            "rootless/main.rs: scriptlets_of_a_user_s_build_are_as_confined_as_those_of_root_s",
+        ],
+        Whole,
+    ),
+    (
+        33,
+        "odd inodes",
+        &[
+            "archive/fidelity.rs: anacondas_command_restores_everything_but_the_named",
+            "archive/fidelity.rs: a_path_beyond_what_linux_takes_at_once_is_packed_whole",
+            "privileged/trees.rs: deep_trees_and_odd_names_are_removed_whole",
+        ],
+        But("a million hard links and the immutable flag have no test"),
+    ),
+    (
+        34,
+        "folders that become links meanwhile",
+        &[
+            "torture/links.rs: a_folder_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outside",
+            "privileged/trees.rs: removing_never_leaves_the_tree_while_folders_become_links",
+            "privileged/trees.rs: writing_and_removing_in_a_root_never_leave_it_while_folders_become_links",
+        ],
+        Whole,
+    ),
+    (
+        35,
+        "a mount in what is to be removed",
+        &[
+            "torture/links.rs: cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_folder",
+            "privileged/trees.rs: a_mount_below_stops_removal_and_its_content_stays",
+        ],
+        Whole,
+    ),
+    (
+        36,
+        "a host whose mounts propagate",
+        &[
+            "privileged/hostile.rs: a_mount_table_that_propagates_stays_as_it_is",
+            "privileged/hostile.rs: a_build_whose_workdir_is_in_a_shared_mount_leaves_no_mount_behind",
+        ],
+        Whole,
+    ),
+    (
+        37,
+        "fuzzed parsers",
+        &[
+            "recipe_properties.rs: no_text_makes_the_parser_panic",
+            "recipe_settings.rs: no_settings_make_the_reader_panic",
+            "archive/read_hostile.rs: any_bytes_are_read_without_a_panic",
+        ],
+        But("by properties, not by a fuzzer of ten minutes"),
+    ),
+    (
+        38,
+        "odd clocks and time zones",
+        &[
+            "torture/stops.rs: odd_surroundings_give_the_same_image",
+            "archive/reproducibility.rs: umask_time_zone_and_locale_do_not_show_and_128_descriptors_are_enough",
+        ],
+        But("the machine's clock is not set: it is everybody's"),
+    ),
+    (
+        39,
+        "without root",
+        &[
+            "rootless/main.rs: a_user_with_lent_ids_builds_the_very_tarball_that_root_builds",
+            "rootless/main.rs: with_a_single_id_only_what_scriptlets_give_away_differs",
+            "rootless/main.rs: a_container_s_root_that_may_not_mount_builds_in_a_user_namespace_of_its_own",
+            "rootless/main.rs: where_user_namespaces_are_not_to_be_had_the_reason_and_the_cure_are_told",
+            "rootless/main.rs: the_demo_distribution_comes_out_byte_for_byte_as_root_s",
+        ],
+        But("AppArmor's ban and a container's own filter are not to be had on the test machine"),
+    ),
+    (
+        40,
+        "capabilities and ids from outside the map",
+        &[
+            "archive/failures.rs: a_capability_of_a_container_is_refused_by_name",
+            "rootless/main.rs: a_user_with_lent_ids_builds_the_very_tarball_that_root_builds",
+        ],
+        Whole,
+    ),
+    (
+        41,
+        "two builds, one digest",
+        &[
+            "torture/reproducible.rs: two_builds_under_differing_circumstances_come_out_the_same",
+            "e2e/artifacts.rs: the_same_recipe_gives_the_same_bytes_whatever_surrounds_it",
+            "e2e/artifacts.rs: a_root_in_memory_gives_the_same_bytes_as_one_on_disk",
+            "archive/reproducibility.rs: the_number_of_jobs_does_not_show",
+        ],
+        Whole,
+    ),
+    (
+        42,
+        "odd umask, limits, descriptors, folders",
+        &[
+            "torture/stops.rs: odd_surroundings_give_the_same_image",
+            "privileged/inheritance.rs: few_descriptors_a_lost_folder_closed_streams_and_limits_do_no_harm",
+            "e2e/space.rs: a_file_size_limit_is_an_error_and_not_a_death",
+        ],
+        Whole,
+    ),
+    (
+        43,
+        "little memory",
+        &["archive/read_hostile.rs: an_archive_made_to_take_memory_takes_little"],
+        But("no build within 256 MB: the test machine has no cgroups to bound one"),
+    ),
+    (
+        44,
+        "the image as Anaconda unpacks it, compared and booted",
+        &[
+            "archive/fidelity.rs: anacondas_command_restores_everything_but_the_named",
+            "e2e/demo.rs: the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole",
+            "boot/main.rs: the_demo_image_comes_up_with_its_policy_labels_capabilities_and_acls",
+        ],
+        Whole,
+    ),
+    (45, "tarballs that are cut off", &["archive/read_hostile.rs: a_tarball_cut_off_anywhere_is_refused"], Whole),
+    (
+        46,
+        "secrets",
+        &[
+            "torture/secrets.rs: no_secret_of_settings_or_environment_is_said_recorded_or_shown_to_scriptlets",
+            "torture/secrets.rs: a_password_in_an_address_is_refused_without_being_repeated",
+            "torture/secrets.rs: parameters_of_a_mirror_list_are_not_repeated",
+        ],
+        Whole,
+    ),
+    (
+        47,
+        "many builds in a row",
+        &["torture/soak.rs: many_builds_leave_as_many_files_mounts_and_loop_devices_as_the_first"],
+        But("as many builds as asked for, not a day long"),
+    ),
+];
+
+#[test]
+fn the_table_names_tests_that_there_are() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut missing = Vec::new();
+    let mut count = [0; 3];
+    for (index, (number, what, proofs, proof)) in CASES.iter().enumerate() {
+        assert_eq!(usize::from(*number), index + 1);
+        let (place, word) = match proof {
+            Whole => (0, "proven".to_owned()),
+            But(what) => (1, format!("proven, but: {what}")),
+            NotRun(why) => (2, format!("NOT RUN: {why}")),
+        };
+        count[place] += 1;
+        println!("{number:>2} {what}: {word}");
+        assert_eq!(proofs.is_empty(), matches!(proof, NotRun(_)), "case {number}");
+        for reference in *proofs {
+            println!("     {reference}");
+            let (file, name) = reference.split_once(": ").unwrap();
+            let text = fs::read_to_string(tests.join(file)).unwrap_or_default();
+            let at = text.find(&format!("fn {name}"));
+            if !at.is_some_and(|at| text[..at].contains("#[test]") || text[..at].contains("proptest")) {
+                missing.push(*reference);
+            }
+        }
+    }
+    println!("{} cases: {} proven, {} in part, {} not run", CASES.len(), count[0], count[1], count[2]);
+    assert!(missing.is_empty(), "no such test: {missing:#?}");
+}
