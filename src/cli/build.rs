@@ -118,7 +118,7 @@ impl Build {
         Ok(ExitCode::Done)
     }
 
-    fn documents(&self, settings: &Settings) -> Result<Documents> {
+    fn documents(&self, settings: &crate::recipe::Settings) -> Result<Documents> {
         let kinds = match self.sbom.as_slice() {
             [] => settings.image.sbom.clone(),
             named => named

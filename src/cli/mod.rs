@@ -69,12 +69,12 @@ enum Verb {
     Cache(cache::CacheArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
-    /// Say whether a tarball, anyone's, is fit for a node
-    Verify(verify::Verify),
     /// Show what an image is and what is in it
     Inspect(inspect::Inspect),
     /// Show what differs between two images
     Diff(diff::Diff),
+    /// Say whether a tarball, anyone's, is fit for a node
+    Verify(verify::Verify),
     /// Publish a tarball, with what it boots with, to a registry
     Publish(publish::Publish),
     /// Show what a registry holds, and prune it
@@ -116,9 +116,9 @@ pub fn main() -> ExitCode {
         Verb::Lock(args) => args.run(&report, cli.talk.json),
         Verb::Cache(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
-        Verb::Verify(args) => args.run(&report, cli.talk.json),
         Verb::Inspect(args) => args.run(&report, cli.talk.json),
         Verb::Diff(args) => args.run(&report, cli.talk.json),
+        Verb::Verify(args) => args.run(&report, cli.talk.json),
         Verb::Publish(args) => args.run(&report, cli.talk.json),
         Verb::Images(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),

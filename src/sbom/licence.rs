@@ -19,9 +19,15 @@ impl Licence {
         if text.is_empty() || text == "(none)" {
             return Self::Unknown;
         }
-        // A reference to a text that stands in no document says nothing to a reader of this one.
-        let known = spdx::Expression::parse(text)
-            .is_ok_and(|parsed| parsed.requirements().all(|requirement| matches!(requirement.req.license, spdx::LicenseItem::Spdx { .. })));
+        // SPDX 2.3 wants operators in capitals. A reference to a text that stands in no document says nothing to a reader of this one.
+        let operators = text
+            .split([' ', '(', ')'])
+            .all(|word| !["and", "or", "with"].iter().any(|o| o.eq_ignore_ascii_case(word) && *word != o.to_uppercase()));
+        let mode = spdx::ParseMode { allow_deprecated: true, ..spdx::ParseMode::STRICT };
+        let known = operators
+            && spdx::Expression::parse_mode(text, mode).is_ok_and(|parsed| {
+                parsed.requirements().all(|requirement| matches!(requirement.req.license, spdx::LicenseItem::Spdx { .. }))
+            });
         if known { Self::Expression(text.to_owned()) } else { Self::Text(text.to_owned()) }
     }
 
