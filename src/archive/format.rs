@@ -145,7 +145,8 @@ impl Level {
             Format::Tar => return Ok(0),
             Format::Tgz => (0..=12, 1, 5, 12),
             Format::Tbz => (1..=9, 1, 9, 9),
-            Format::Txz => (0..=9, 0, 6, 9),
+            // Preset 6 searches a twenty-fifth longer for a five-hundredth less.
+            Format::Txz => (0..=9, 0, 5, 9),
         };
         match self {
             Self::Fast => Ok(fast),

@@ -169,3 +169,28 @@ fn a_file_that_would_look_like_a_boot_sector_is_shifted() {
     packing.pack(&tree, folder.path(), "x", &[Format::Tar]);
     shell(folder.path(), "gzip -dc x.tgz | cmp - x.tar; python3 -c \"import tarfile; assert len(tarfile.open('x.tgz').getnames()) == 2\"");
 }
+
+#[test]
+fn programs_of_x86_get_the_filter_for_them_and_every_reader_undoes_it() {
+    if !can_run(&["xz", "bsdtar", "python3", "tar"]) {
+        return;
+    }
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIPPED: this machine has no programs of x86");
+        return;
+    }
+    let folder = folder();
+    let tree = inside(folder.path(), "tree");
+    shell(&tree, "cp -L /usr/bin/python3 /bin/bash .");
+    let packing = Packing { level: Level::Fast, epoch: Some(0), ..Packing::default() };
+    packing.pack(&tree, folder.path(), "x", &[Format::Tar, Format::Txz]);
+    shell(folder.path(), "xz -lvv x.txz | grep -q -- --x86; xz -t x.txz; xz -dc x.txz | cmp - x.tar; bsdcat x.txz | cmp - x.tar");
+    shell(folder.path(), "tar -xaf x.txz --to-stdout ./python3 | cmp - tree/python3; test $(stat -c %s x.txz) -lt $(xz -0c x.tar | wc -c)");
+    let program = "import lzma, sys; print(lzma.open(sys.argv[1]).read() == open(sys.argv[2], 'rb').read())";
+    assert_eq!(python(program, &[&folder.path().join("x.txz"), &folder.path().join("x.tar")]), "True\n");
+    // Text has none of that.
+    fs::write(tree.join("python3"), "no program ".repeat(300_000)).unwrap();
+    shell(&tree, "cp python3 bash");
+    packing.pack(&tree, folder.path(), "y", &[Format::Txz]);
+    shell(folder.path(), "! xz -lvv y.txz | grep -q -- --x86; xz -t y.txz");
+}
