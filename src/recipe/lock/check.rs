@@ -38,9 +38,7 @@ pub(super) fn package(package: &LockedPackage) -> Result<(), String> {
     if package.size == 0 {
         return Err("its size is 0".to_owned());
     }
-    if let Err(why) = crate::recipe::checked_repository_id(&package.repository) {
-        return Err(why);
-    }
+    crate::recipe::checked_repository_id(&package.repository)?;
     Ok(())
 }
 
