@@ -26,6 +26,9 @@ pub struct Manifest {
     pub builder: Builder,
     /// The recipe.
     pub recipe: Input,
+    /// The lock that it was built by, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Locked>,
     /// The settings, as they were understood.
     pub settings: serde_json::Value,
     /// `ID`, `VERSION_ID` and the rest of the image's os-release.
@@ -44,6 +47,8 @@ pub struct Manifest {
     pub packages: Vec<Package>,
     /// What finishing removed.
     pub removed: Vec<String>,
+    /// What a node would miss or stumble over.
+    pub findings: Vec<crate::verify::Finding>,
     /// What the person was warned of.
     pub warnings: Vec<String>,
     /// When it was built and how long each step took; the one part that differs between two equal builds.
@@ -70,6 +75,15 @@ pub struct Input {
     pub sha256: String,
 }
 
+/// A lock file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Locked {
+    /// Its name, without folders.
+    pub name: String,
+    /// The digest of its bytes, in hex.
+    pub sha256: String,
+}
+
 /// One tarball.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Tarball {
@@ -88,16 +102,31 @@ pub struct Tarball {
 /// How the tarballs were written.
 #[derive(Debug, Clone, Serialize)]
 pub struct Archive {
+    /// [`crate::archive::VERSION`]: tools with the same number make the same bytes of the same tree, labels, epoch, level and blocks.
+    pub version: u32,
     /// Members.
     pub entries: u64,
     /// Bytes of the uncompressed tar.
     pub bytes: u64,
     /// The compression level asked for.
     pub level: crate::archive::Level,
+    /// How each tarball was compressed, in their order.
+    pub compression: Vec<Compression>,
     /// Members with an SELinux label.
     pub labels: u64,
     /// Where the labels come from.
     pub selinux: String,
+}
+
+/// How a tarball was compressed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Compression {
+    /// Its format.
+    pub format: Format,
+    /// The compressor's own level; 0 of what is not compressed.
+    pub level: u32,
+    /// Bytes of the tar that were compressed at a time, independently of the others: why the number of threads does not show.
+    pub block: u64,
 }
 
 /// A package of the image.
@@ -121,6 +150,15 @@ pub struct Package {
     pub license: String,
     /// The source package it was built from.
     pub source: String,
+    /// Who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// Its home page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// What it is, in a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
 }
 
 /// The circumstances of a build.
@@ -145,8 +183,12 @@ pub struct Artifact {
     pub packages: usize,
     /// The tarballs' sizes and digests, in the same order.
     pub digests: Vec<Tarball>,
+    /// How a remote registry names them, as `registry::References`, in the same order; the manifest has it too.
+    pub published: Vec<serde_json::Value>,
     /// Seconds of each step.
     pub steps: Vec<crate::report::Timing>,
+    /// What a node would miss or stumble over.
+    pub findings: Vec<crate::verify::Finding>,
     /// What the person was warned of.
     pub warnings: Vec<String>,
 }

@@ -1,29 +1,36 @@
 //! The pipeline: a recipe becomes a published artifact. Reads like the shell script that it replaces.
 
 mod labels;
+pub mod lock;
 mod manifest;
 mod output;
 mod owners;
 pub mod pack;
+mod remote;
 mod twice;
 
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::archive::Format;
+use crate::archive::{self, Format};
 use crate::artifact::Artifact;
+use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::Contents;
-use crate::finish::{certificates, files, initramfs, leftovers, machine_id};
-use crate::packages::{self, Filled, Job, PinnedKey, TransactionPlan};
+use crate::finish::{certificates, files, initramfs, leftovers, machine_id, selinux};
+use crate::packages::{self, Cache, Extent, Filled, Job, PinnedKey, Purpose, TransactionPlan};
 use crate::process::{self, CommandLine};
-use crate::recipe::{Recipe, Transaction};
-use crate::registry::{Address, Staged};
+use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
+use crate::registry::{Address, Staged, Wishes};
 use crate::report::{Report, bytes};
-use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, View};
+use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
+use crate::sbom::Documents;
+use crate::verify::{self, Finding};
 use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
-pub use pack::Packing;
+pub use labels::{ChosenLabels, labels};
+pub use pack::{Packing, Told};
+use remote::Remote;
 pub use twice::{Reference, build_twice};
 
 /// The default limit on one phase of a transaction.
@@ -38,20 +45,28 @@ const LEAST_CACHE: u64 = 64 << 20;
 pub struct Options {
     /// Where the artifact goes.
     pub registry: Address,
+    /// How it is published there.
+    pub wishes: Wishes,
     /// One file instead of the registry's own names.
     pub output: Option<PathBuf>,
     /// The formats, the first one's path is printed.
     pub formats: Vec<Format>,
+    /// Where labels come from.
+    pub selinux: selinux::Mode,
     /// How the tree is packed.
     pub packing: Packing,
     /// The package cache.
     pub cache: PathBuf,
+    /// The lock to go by.
+    pub lock: Option<lock::LockFile>,
     /// Where the workdir is made.
     pub workdir: Place,
     /// What becomes of it.
     pub keep: Keep,
     /// Which /dev scriptlets see.
     pub devices: Devices,
+    /// What is written beside the tarballs, and who signs.
+    pub documents: Documents,
     /// How long a phase of a transaction may say nothing.
     pub idle: Option<Duration>,
     /// What must come out, when it is known.
@@ -65,13 +80,22 @@ pub struct Options {
 pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
     let started = SystemTime::now();
     be_root()?;
-    let manager = packages::open(recipe.settings.packages.manager)?;
+    if let Some(arch) = &recipe.settings.packages.arch {
+        crate::sandbox::check_runnable(arch)?;
+    }
+    let (tools, manager) = tools(&recipe.settings.packages)?;
+    // A wrong password is told now, not after the build.
+    let remote = Remote::open(recipe, options, report)?;
     // Before any file is opened: a file of the host's namespace cannot be linked by its name in ours.
     crate::sandbox::enter_private_mounts()?;
     let staged = output::stage(recipe, options, started)?;
     let mut workdir = Workdir::create(&options.workdir, options.keep)?;
-    let build = Build { recipe, transactions, options, report, manager: manager.as_ref(), started };
-    let result = build.run(staged, &mut workdir);
+    let build = Build { recipe, transactions, options, report, started };
+    let result = build.run(Tools { root: tools, manager }, staged, &mut workdir);
+    let result = match (result, remote) {
+        (Ok(artifact), Some(remote)) => remote.publish(artifact, report),
+        (result, _) => result,
+    };
     let kept = workdir.finish(result.is_err());
     match (result, kept) {
         (Ok(artifact), Ok(kept)) => {
@@ -95,24 +119,45 @@ struct Build<'a> {
     transactions: &'a [Transaction],
     options: &'a Options,
     report: &'a Report,
-    manager: &'a dyn packages::PackageManager,
     started: SystemTime,
 }
 
+/// The tree and the package manager that a build begins with.
+fn tools(settings: &PackageSettings) -> Result<(ToolRoot, Box<dyn packages::PackageManager>)> {
+    let (tools, manager) = match &settings.bootstrap {
+        Bootstrap::Host => (ToolRoot::host(), settings.manager),
+        Bootstrap::Root(folder) => (ToolRoot::at(folder)?, settings.manager),
+        // The image's own comes later; this one makes the root that has it.
+        Bootstrap::Made => (ToolRoot::host(), ManagerChoice::Auto),
+    };
+    let manager = packages::open(manager, &tools)?;
+    Ok((tools, manager))
+}
+
+/// What fills a root.
+struct Tools {
+    root: ToolRoot,
+    manager: Box<dyn packages::PackageManager>,
+}
+
 impl Build<'_> {
-    fn run(&self, staged: Staged, workdir: &mut Workdir) -> Result<Artifact> {
+    fn run(&self, mut tools: Tools, mut staged: Staged, workdir: &mut Workdir) -> Result<Artifact> {
         let report = self.report;
         let settings = &self.recipe.settings.packages;
         let keys = packages::pinned_keys(settings, &workdir.scratch(), &workdir.root())?;
-        let dbpath = settings.dbpath.clone().unwrap_or_else(|| packages::default_dbpath(settings.releasever.as_deref()).to_owned());
-        let cache = lock_cache(&self.options.cache, report)?;
+        if settings.bootstrap == Bootstrap::Made {
+            tools = self.make_tools(&tools, workdir, &keys)?;
+        }
+        let dbpath = self.dbpath(&tools, workdir)?;
         let filled = self
-            .fill(workdir, &keys, &dbpath)
+            .fill(&tools, workdir, &keys, &dbpath)
             .map_err(|error| blame_space(error, &[&workdir.root(), workdir.path(), &self.options.cache]))?;
-        drop(cache);
 
         let root = InstallRoot::open(&workdir.root())?;
         let removed = self.finish(&root, workdir, &filled)?;
+
+        let labels = labels(&self.options.selinux, &workdir.root(), report)?;
+        let findings = verify(&workdir.root(), labels.as_labels(), report)?;
 
         let packing = Packing { source_date_epoch: Some(filled.source_date_epoch), ..self.options.packing.clone() };
         let owners = filled
@@ -120,14 +165,28 @@ impl Build<'_> {
             .as_ref()
             .map(|packaged| owners::owners(&root, packaged, &self.recipe.settings.finish.files, report))
             .transpose()?;
-        let packed = pack::pack(&workdir.root(), &staged, &packing, owners.as_ref(), expected_size(workdir, &filled), report)?;
+        let told = Told { labels: labels.as_labels(), owners: owners.as_ref() };
+        let packed = pack::pack(&workdir.root(), &staged, &packing, told, expected_size(workdir, &filled), report)?;
         if let (Some(reference), Some(tarball)) = (&self.options.reference, packed.tarballs.first()) {
             twice::judge(reference, &tarball.sha256, &staged, workdir, &filled)?;
         }
 
         let step = report.step("publishing");
-        let known = manifest::Known { root: &root, filled: &filled, keys: &keys, packed: &packed, removed, workdir: workdir.backing() };
-        let mut text = serde_json::to_string_pretty(&self.manifest(known)?).context("writing the manifest")?;
+        let known = manifest::Known {
+            root: &root,
+            filled: &filled,
+            keys: &keys,
+            packed: &packed,
+            labels: labels.description,
+            removed,
+            findings: findings.clone(),
+            workdir: workdir.backing(),
+        };
+        let manifest = self.manifest(known)?;
+        for document in self.options.documents.of(&manifest, staged.stem(), staged.written()?)? {
+            staged.attach(&document.name(staged.stem()), &document.content)?;
+        }
+        let mut text = serde_json::to_string_pretty(&manifest).context("writing the manifest")?;
         text.push('\n');
         let published = staged.commit(&packed.tarballs, crate::secrets::concealed(&text).as_bytes())?;
         step.finish(&published.tarballs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
@@ -136,22 +195,77 @@ impl Build<'_> {
             manifest: published.manifest,
             packages: filled.installed.len(),
             digests: packed.tarballs,
+            published: Vec::new(),
             steps: report.timings(),
+            findings,
             warnings: report.warnings(),
         })
     }
 
+    /// A root of the image's own package manager, made by the host's.
+    fn make_tools(&self, host: &Tools, workdir: &Workdir, keys: &[PinnedKey]) -> Result<Tools> {
+        let (root, state) = workdir.bootstrap();
+        let settings = &self.recipe.settings.packages;
+        let names = packages::bootstrap_packages(settings);
+        self.report.note(&format!("making a root for the package manager: {}", names.join(", ")));
+        let place = |(index, text): (usize, &String)| Spec { text: text.clone(), line: 1, column: index + 1 };
+        let transaction = Transaction { line: 1, install: names.iter().enumerate().map(place).collect(), ..Transaction::default() };
+        let settings =
+            PackageSettings { docs: Some(false), install_weak_deps: Some(false), languages: None, exclude: Vec::new(), ..settings.clone() };
+        let mut job = Job {
+            recipe: Path::new("bootstrap_packages"),
+            tools: &host.root,
+            purpose: Purpose::Tools,
+            root: &root,
+            scratch: &workdir.scratch(),
+            state: &state,
+            cache: &Cache::open(&self.options.cache)?,
+            lock: None,
+            only: None,
+            extent: Extent::Whole,
+            settings: &settings,
+            keys,
+            devices: self.options.devices,
+            timeout: Some(settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            idle: self.options.idle,
+            source_date_epoch: None,
+            dbpath: packages::default_dbpath(settings.releasever.as_deref()),
+            report: self.report,
+        };
+        packages::fill(host.manager.as_ref(), &mut job, &[transaction], &mut |plan| room(&root, plan.installed_size()))
+            .context("making the bootstrap root")?;
+        let root = ToolRoot::at(&root)?;
+        let manager = packages::open(self.recipe.settings.packages.manager, &root)?;
+        Ok(Tools { root, manager })
+    }
+
+    /// Where the image's rpmdb goes: where the settings say, else where the image's own rpm puts it, else what its release is known for.
+    fn dbpath(&self, tools: &Tools, workdir: &Workdir) -> Result<String> {
+        let settings = &self.recipe.settings.packages;
+        let own = match (&settings.dbpath, tools.root.is_host()) {
+            (Some(path), _) => Some(path.clone()),
+            (None, true) => None,
+            (None, false) => packages::dbpath_of_tools(&tools.root, &workdir.scratch(), &workdir.root())?,
+        };
+        Ok(own.unwrap_or_else(|| packages::default_dbpath(settings.releasever.as_deref()).to_owned()))
+    }
+
     /// Steps 2 and 3: the package manager fills the root inside the sandbox.
-    fn fill(&self, workdir: &mut Workdir, keys: &[PinnedKey], dbpath: &str) -> Result<Filled> {
+    fn fill(&self, tools: &Tools, workdir: &mut Workdir, keys: &[PinnedKey], dbpath: &str) -> Result<Filled> {
         let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
         let settings = &self.recipe.settings;
-        let cache = &self.options.cache;
+        let cache = Cache::open(&self.options.cache)?;
         let mut job = Job {
             recipe: &self.recipe.path,
+            tools: &tools.root,
+            purpose: Purpose::Image,
             root: &root,
             scratch: &scratch,
             state: &state,
-            cache,
+            cache: &cache,
+            lock: self.options.lock.as_ref().map(|file| &file.lock),
+            only: None,
+            extent: Extent::Whole,
             settings: &settings.packages,
             keys,
             devices: self.options.devices,
@@ -162,15 +276,18 @@ impl Build<'_> {
             report: self.report,
         };
         let mut reserved = 0;
-        packages::fill(self.manager, &mut job, self.transactions, &mut |plan| {
+        packages::fill(tools.manager.as_ref(), &mut job, self.transactions, &mut |plan| {
             reserved += plan.installed_size();
             // A tenth above what the packages say: the rpmdb, the initramfs and what scriptlets make.
             workdir.reserve(reserved + reserved / 10 + (64 << 20))?;
-            let free = free_space(cache)?;
+            let free = free_space(cache.folder())?;
             if free < LEAST_CACHE {
-                return Err(Failure::new(ExitCode::Space, format!("the package cache {} has only {} free", cache.display(), bytes(free)))
-                    .hint("name a larger place: --cache DIR")
-                    .into());
+                return Err(Failure::new(
+                    ExitCode::Space,
+                    format!("the package cache {} has only {} free", cache.folder().display(), bytes(free)),
+                )
+                .hint("name a larger place: --cache DIR")
+                .into());
             }
             initramfs::prepare(&InstallRoot::open(&root)?, settings.finish.initramfs, contents(plan))
         })
@@ -220,6 +337,26 @@ impl Build<'_> {
     }
 }
 
+/// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote them and are not digested again.
+fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<Vec<Finding>> {
+    let step = report.step("verifying the tree");
+    let options = verify::Options { digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
+    let findings = match verify::tree(root, labels, &options) {
+        Ok(findings) => findings,
+        Err(error) => {
+            process::check_stop()?;
+            // Whatever is wrong with the tree itself, packing says more of it.
+            report.warn(&format!("the tree was not verified: {error:#}"));
+            return Ok(Vec::new());
+        }
+    };
+    step.finish(&format!("{} errors, {} warnings for {}", findings.errors(), findings.warnings(), findings.profile));
+    for line in findings.lines() {
+        report.caution(&line);
+    }
+    Ok(findings.findings)
+}
+
 /// Bytes below which a place counts as full: databases fail there with words of their own.
 const AS_GOOD_AS_FULL: u64 = 1 << 20;
 /// The same for files.
@@ -261,32 +398,14 @@ fn be_root() -> Result<()> {
     Err(Failure::new(ExitCode::Host, "building an image takes root, or a user namespace: files in it belong to many users").into())
 }
 
-/// One build at a time uses the cache: dnf's own lock means nothing across pid namespaces.
-fn lock_cache(cache: &Path, report: &Report) -> Result<nix::fcntl::Flock<std::fs::File>> {
-    use nix::fcntl::{Flock, FlockArg};
-    std::fs::create_dir_all(cache).with_context(|| format!("making the package cache {}", cache.display()))?;
-    let path = cache.join(".lock");
-    let mut file = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    let mut told = false;
-    loop {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((file, nix::errno::Errno::EWOULDBLOCK)) => file,
-            Err((_, error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
-        };
-        if !told {
-            report.note(&format!("waiting for another build that uses the package cache {}", cache.display()));
-            told = true;
-        }
-        process::check_stop()?;
-        std::thread::sleep(Duration::from_millis(200));
+/// Makes sure that there are so many bytes where the folder is.
+fn room(folder: &Path, bytes_needed: u64) -> Result<()> {
+    let free = free_space(folder)?;
+    if free >= bytes_needed {
+        return Ok(());
     }
+    let what = format!("the bootstrap root needs {}, and {} has {} free", bytes(bytes_needed), folder.display(), bytes(free));
+    Err(Failure::new(ExitCode::Space, what).hint("name a larger place: --workdir DIR").into())
 }
 
 /// What the initramfs step has to know of the packages to come.

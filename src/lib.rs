@@ -10,8 +10,10 @@
 //! | 4 | [`finish`] | makes the tree a clone: machine-id, leftovers, labels, certificates |
 //! | 5 | [`archive`] | labels, tars and packs the tree, the same bytes every time |
 //! | 6 | [`registry`] | publishes the artifact |
+//! | 7 | [`deploy`] | tells Ironic how to install it |
 //!
-//! Steps never call each other sideways; [`build`] alone knows the order. [`boot`] tries the artifact in a virtual machine.
+//! Steps never call each other sideways; [`build`] alone knows the order. [`contents`] reads what is in a tarball or a tree,
+//! [`verify`] says whether a node could use it, and [`boot`] tries the artifact in a virtual machine.
 
 pub mod cli;
 
@@ -26,13 +28,29 @@ pub mod finish;
 
 pub mod archive;
 
+pub mod contents;
+
+pub mod verify;
+
 pub mod registry;
+
+pub mod deploy;
 
 pub mod boot;
 
+pub mod sbom;
+
+pub mod inspect;
+
+pub mod diff;
+
 pub mod artifact;
+pub mod calendar;
+pub mod cloud;
 pub mod error;
 pub mod process;
 pub mod report;
 pub mod secrets;
+pub mod treeinfo;
+pub mod web;
 pub mod workdir;

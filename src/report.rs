@@ -45,6 +45,8 @@ pub struct Timing {
     pub step: String,
     /// Wall time in seconds.
     pub seconds: f64,
+    /// Seconds of CPU, of this process and its children.
+    pub cpu_seconds: f64,
 }
 
 /// Where everything that osimg says to a person goes.
@@ -96,7 +98,7 @@ impl Report {
         } else {
             None
         };
-        Step { report: self, name: name.to_owned(), began: Instant::now(), bar, unit: Mutex::new(None), closed: false }
+        Step { report: self, name: name.to_owned(), began: Instant::now(), cpu: cpu_seconds(), bar, unit: Mutex::new(None), closed: false }
     }
 
     /// Says something worth knowing that is no trouble.
@@ -109,6 +111,11 @@ impl Report {
     /// Says, and keeps for the summary, what the person should look at though the build goes on.
     pub fn warn(&self, text: &str) {
         lock(&self.warnings).push(secrets::concealed(text).into_owned());
+        self.caution(text);
+    }
+
+    /// Says a warning that is kept elsewhere.
+    pub fn caution(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
             let word = self.paint("33", "warning");
             self.line(&format!("{word}: {text}"));
@@ -168,6 +175,7 @@ pub struct Step<'a> {
     report: &'a Report,
     name: String,
     began: Instant,
+    cpu: f64,
     bar: Option<ProgressBar>,
     unit: Mutex<Option<Unit>>,
     closed: bool,
@@ -206,7 +214,9 @@ impl Step<'_> {
     pub fn finish(mut self, summary: &str) {
         self.close();
         let seconds = self.began.elapsed().as_secs_f64();
-        lock(&self.report.timings).push(Timing { step: self.name.clone(), seconds: (seconds * 1000.0).round() / 1000.0 });
+        let cpu = cpu_seconds() - self.cpu;
+        let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
+        lock(&self.report.timings).push(Timing { step: self.name.clone(), seconds: round(seconds), cpu_seconds: round(cpu) });
         if self.report.verbosity >= Verbosity::Normal {
             let head = self.report.paint("32", "osimg");
             let dash = if summary.is_empty() { "" } else { ": " };
@@ -235,6 +245,18 @@ impl Drop for Step<'_> {
 #[must_use]
 pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
+}
+
+/// Seconds of CPU that this process and the children it waited for have used.
+fn cpu_seconds() -> f64 {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
+    [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN]
+        .into_iter()
+        .filter_map(|who| getrusage(who).ok())
+        .map(|usage| usage.user_time() + usage.system_time())
+        .map(|time| std::time::Duration::from_micros(time.num_microseconds().unsigned_abs()).as_secs_f64())
+        .sum()
 }
 
 fn spinner_style() -> ProgressStyle {

@@ -79,7 +79,7 @@ impl Workdir {
             .keep();
         let lock = lock(&path)?.with_context(|| format!("locking {}: somebody else has it", path.display()))?;
         let mut workdir = Self { path, backing: Backing::Disk, keep, done: false, _lock: lock };
-        for name in ["root", "scratch", "state"] {
+        for name in ["root", "scratch", "state", "bootstrap", "bootstrap-state"] {
             let folder = workdir.path.join(name);
             // The root's mode becomes that of the image's `/`: it must not be the caller's umask.
             std::fs::create_dir(&folder)
@@ -110,6 +110,12 @@ impl Workdir {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.path.join("state")
+    }
+
+    /// The root of the tools that fill the image, when they are not the host's, and what its package manager remembers.
+    #[must_use]
+    pub fn bootstrap(&self) -> (PathBuf, PathBuf) {
+        (self.path.join("bootstrap"), self.path.join("bootstrap-state"))
     }
 
     /// The workdir itself.

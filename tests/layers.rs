@@ -4,29 +4,42 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("secrets", &[]),
     ("report", &["secrets"]),
     ("process", &["error"]),
+    ("calendar", &[]),
+    ("cloud", &["error", "report", "process", "calendar"]),
     ("recipe", &["error"]),
     ("sandbox", &["error", "process"]),
     ("packages", &["error", "process", "report", "recipe", "sandbox"]),
     ("finish", &["error", "recipe", "sandbox"]),
     ("archive", &["error"]),
-    ("artifact", &["archive", "packages", "report", "sandbox"]),
-    ("registry", &["error", "process", "archive", "artifact"]),
+    ("contents", &["error", "archive"]),
+    ("verify", &["error", "report", "finish", "archive", "contents"]),
+    ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
+    ("treeinfo", &[]),
+    ("web", &["error", "process"]),
+    ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
+    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
+    ("sbom", &["error", "recipe", "artifact", "calendar"]),
+    ("inspect", &["error", "report", "archive", "contents", "sbom"]),
+    ("diff", &["error", "report", "contents", "inspect"]),
     ("workdir", &["error", "report", "sandbox"]),
     (
         "build",
-        &["error", "report", "secrets", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir"],
+        &[
+            "error", "report", "secrets", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify",
+            "artifact", "registry", "sbom", "deploy", "workdir", "calendar",
+        ],
     ),
     ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
     (
         "cli",
         &[
-            "error", "report", "secrets", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry",
-            "workdir", "build", "boot",
+            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
+            "boot", "secrets", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),

@@ -2,7 +2,7 @@
 
 use osimg::error::{ExitCode, exit_code, render};
 use osimg::recipe::{
-    Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, SelinuxChoice, Settings, Verify, Visibility,
+    Bootstrap, Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, SelinuxChoice, Settings, Verify, Visibility,
 };
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ const FULL: &str = r#"
 name = "centos"
 version = "9.5"
 formats = ["tgz", "tar.xz"]
+sbom = ["spdx"]
+sign = ["minisign:osimg.key"]
 level = "best"
 source_date_epoch = 1700000000
 properties = { os_distro = "centos", hw_firmware_type = "uefi" }
@@ -95,6 +97,8 @@ visibility = "shared"
 fn every_key_is_read_and_paths_begin_at_the_folder_of_the_file() {
     let s = parse(FULL);
     assert_eq!((s.image.name.as_deref(), s.image.version.as_deref()), (Some("centos"), Some("9.5")));
+    assert_eq!(s.image.sbom, [osimg::recipe::SbomKind::Spdx]);
+    assert!(s.image.sign[0].starts_with("minisign:/") && s.image.sign[0].ends_with("/osimg.key"), "{:?}", s.image.sign);
     assert_eq!((s.image.formats.clone(), s.image.level), (vec!["tgz".to_owned(), "tar.xz".to_owned()], Level::Best));
     assert_eq!((s.image.source_date_epoch, s.image.properties["os_distro"].as_str()), (Some(1_700_000_000), "centos"));
     let p = &s.packages;
@@ -103,7 +107,7 @@ fn every_key_is_read_and_paths_begin_at_the_folder_of_the_file() {
         (p.releasever.as_deref(), p.arch.as_deref(), p.dbpath.as_deref()),
         (Some("9"), Some("x86_64"), Some("/usr/lib/sysimage/rpm"))
     );
-    assert_eq!((p.install_weak_deps, p.docs, p.bootstrap), (Some(false), Some(false), Some(true)));
+    assert_eq!((p.install_weak_deps, p.docs, p.bootstrap.clone()), (Some(false), Some(false), Bootstrap::Made));
     assert_eq!((p.languages.as_deref(), p.vars["stream"].as_str()), (Some(&["en".to_owned(), "de".to_owned()][..]), "9-stream"));
     let r = &p.repositories[0];
     let urls = vec!["https://mirror.example/$stream/".to_owned(), "file:///srv/recipes/repo".to_owned()];
@@ -153,6 +157,8 @@ fn wrong_settings_are_told_with_their_place_and_a_cure() {
         ("[packages]\nexclude = [\"-x\"]".into(), "2:12: `-x` is no name", "string of its own"),
         ("[packages]\ndbpath = \"var/lib/rpm\"".into(), "2:10: `dbpath` is an absolute path inside the image", ""),
         ("[image]\nformats = [\"zip\"]".into(), "2:12: unknown format `zip`", "tar.xz"),
+        ("[image]\nsbom = [\"swid\"]".into(), "2:9: unknown variant `swid`", "cyclonedx"),
+        ("[image]\nsign = [\"gpg:k\"]".into(), "2:9: `gpg:k` is no signing key", "openpgp:FILE"),
         ("[image]\nformats = \"tgz\"".into(), "2:11: invalid type: string", "write a list"),
         ("[image]\nlevel = 13".into(), "2:9: `level` is", ""),
         ("[image]\nname = \"a/b\"".into(), "2:8: `a/b` cannot be the `name`", "slashes"),

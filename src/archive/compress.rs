@@ -103,7 +103,7 @@ impl Encoder {
         match self {
             Self::Stored => packed.extend(block),
             Self::Gzip(encoder) => encoder.encode(block, &mut packed)?,
-            Self::Bzip2(encoder) => encoder.encode(block, &mut packed)?,
+            Self::Bzip2(encoder) => encoder.encode(block, &mut packed),
             Self::Xz(encoder) => unpadded = encoder.encode(block, &mut packed, stopped)?,
         }
         Ok(Piece { bytes: packed, unpadded, plain: block.len() as u64 })

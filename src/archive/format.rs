@@ -75,7 +75,12 @@ impl Format {
             .hint(hint())
             .into());
         }
-        Err(Failure::new(ExitCode::Usage, format!("choosing a format for {shown}: no known suffix")).hint(hint()).into())
+        Err(Failure::new(
+            ExitCode::Usage,
+            format!("choosing a format for {shown}: no known suffix, so that Anaconda would take the file for a disk image"),
+        )
+        .hint(hint())
+        .into())
     }
 }
 

@@ -23,6 +23,7 @@ mod pax;
 mod pool;
 mod probe;
 pub mod read;
+mod scan;
 mod sink;
 mod sparse;
 mod tape;
@@ -33,6 +34,7 @@ pub use compare::{Difference, first_difference};
 pub use format::{Format, Level};
 pub use labels::{FromTree, LabelSource, Labels, NoLabels};
 pub use memory::parse_size;
+pub use scan::scan_tree;
 
 use crate::error::{ExitCode, Failure, Result};
 use anyhow::Context;
@@ -42,6 +44,10 @@ use std::fmt;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+
+/// The number of the promise that the same tree gives the same bytes: raised whenever any tree comes out otherwise at the same level, be it
+/// by the order or form of its members, the size of the blocks, or what a compressor makes of them.
+pub const VERSION: u32 = 1;
 
 /// One tarball to be written.
 pub struct Output<'a> {
@@ -106,6 +112,10 @@ pub struct Progress {
 pub struct Packed {
     /// How it is compressed.
     pub format: Format,
+    /// The compressor's own level.
+    pub level: u32,
+    /// Bytes of the archive that were compressed at a time, independently of the others.
+    pub block: u64,
     /// Its size in bytes.
     pub bytes: u64,
     /// Its SHA-256 in lower-case hexadecimal.

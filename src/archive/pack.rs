@@ -80,18 +80,9 @@ struct Known<'e> {
 
 impl Packing<'_, '_, '_> {
     fn add(&mut self, entry: &Entry) -> Result<()> {
-        let kind = match entry.kind() {
-            SFlag::S_IFREG => Kind::File,
-            SFlag::S_IFDIR => Kind::Directory,
-            SFlag::S_IFLNK => Kind::Symlink,
-            SFlag::S_IFCHR => Kind::Character,
-            SFlag::S_IFBLK => Kind::Block,
-            SFlag::S_IFIFO => Kind::Fifo,
-            SFlag::S_IFSOCK => {
-                self.summary.sockets.push(absolute(&entry.path));
-                return Ok(());
-            }
-            other => return Err(Failure::new(ExitCode::Unexpected, format!("its type {:o} is unknown", other.bits())).into()),
+        let Some(kind) = kind_of(entry)? else {
+            self.summary.sockets.push(absolute(&entry.path));
+            return Ok(());
         };
         let name = member_name(&entry.path, kind);
         if name.len() > LONGEST_PATH {
@@ -304,8 +295,22 @@ fn ended_early(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof)
 }
 
+/// What the archive calls an entry; none of a socket, which it cannot hold.
+pub(super) fn kind_of(entry: &Entry) -> Result<Option<Kind>> {
+    Ok(Some(match entry.kind() {
+        SFlag::S_IFREG => Kind::File,
+        SFlag::S_IFDIR => Kind::Directory,
+        SFlag::S_IFLNK => Kind::Symlink,
+        SFlag::S_IFCHR => Kind::Character,
+        SFlag::S_IFBLK => Kind::Block,
+        SFlag::S_IFIFO => Kind::Fifo,
+        SFlag::S_IFSOCK => return Ok(None),
+        other => return Err(Failure::new(ExitCode::Unexpected, format!("its type {:o} is unknown", other.bits())).into()),
+    }))
+}
+
 /// The path inside the tree as a member's name.
-fn member_name(path: &[u8], kind: Kind) -> Vec<u8> {
+pub(super) fn member_name(path: &[u8], kind: Kind) -> Vec<u8> {
     let mut name = [b"./", path].concat();
     if kind == Kind::Directory && !path.is_empty() {
         name.push(b'/');

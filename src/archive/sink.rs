@@ -3,6 +3,7 @@
 //! A file with those two bytes there is taken for a disk with a partition table, and refused, by the image inspection of
 //! Glance and Ironic (oslo.utils, `imageutils/format_inspector.py`); one compressed file in 65,536 has them by chance.
 
+use super::compress::block_size;
 use super::digest::Digesting;
 use super::format::Format;
 use super::pool::{Lane, Pool};
@@ -52,7 +53,8 @@ fn write_avoiding(avoided: [u8; 2], pool: &Pool<'_>, number: usize, lane: Lane, 
     sink.write_all(&container.closing()?).with_context(writing)?;
     let digests = sink.finish().with_context(writing)?;
     pool.finished(number);
-    Ok(Packed { format: lane.format, bytes: digests.bytes, sha256: digests.sha256, sha512: digests.sha512 })
+    let block = block_size(lane.format, lane.level) as u64;
+    Ok(Packed { format: lane.format, level: lane.level, block, bytes: digests.bytes, sha256: digests.sha256, sha512: digests.sha512 })
 }
 
 /// What a format puts around and between the packed blocks.

@@ -22,14 +22,23 @@ const CHECK: usize = 8;
 /// The longest block header that its one-byte size can tell (3.1.1).
 const LONGEST_HEADER: usize = 1024;
 
+/// Samples of a block for the trial of the filter for x86, and their size.
+const SAMPLES: usize = 32;
+const SAMPLE: usize = 32 << 10;
+
 /// How much is packed between two looks at whether to stop.
 const STRIDE: usize = 1 << 18;
 
 pub(super) struct Encoder {
     search: Filters,
+    /// The same for programs of x86.
+    search_x86: Filters,
     /// For what does not compress; with the same dictionary, since it may still repeat.
     fast: Filters,
+    /// Without and with the filter for x86, for samples.
+    trials: [Filters; 2],
     probe: Probe,
+    samples: Vec<u8>,
     alone: Buffer,
 }
 
@@ -55,35 +64,81 @@ impl Encoder {
             filters.lzma2(options);
             filters
         };
-        Ok(Self { search: filters(&search), fast: filters(&fast), probe: Probe::new(64)?, alone: Buffer::default() })
+        let x86 = |options: &LzmaOptions| {
+            let mut filters = Filters::new();
+            filters.x86();
+            filters.lzma2(options);
+            filters
+        };
+        let trial = preset(0)?;
+        Ok(Self {
+            search: filters(&search),
+            search_x86: x86(&search),
+            fast: filters(&fast),
+            trials: [filters(&trial), x86(&trial)],
+            probe: Probe::new(64)?,
+            samples: Vec::new(),
+            alone: Buffer::default(),
+        })
     }
 
     /// Packs a block and returns its unpadded size (4.3).
     pub(super) fn encode(&mut self, block: &[u8], packed: &mut Buffer, stopped: &dyn Fn() -> bool) -> Result<u64> {
-        let filters = if self.probe.is_incompressible(block) { &self.fast } else { &self.search };
-        let mut stream = Stream::new_stream_encoder(filters, Check::Crc64).context("starting an xz encoder")?;
-        self.alone.clear();
-        self.alone.reserve(block.len() + block.len() / 1024 + 4096);
-        loop {
-            if stopped() {
-                return Err(Stopped.into());
-            }
-            let (read, written) = (usize::try_from(stream.total_in())?, stream.total_out());
-            let rest = block.get(read..).unwrap_or_default();
-            let (part, action) = match rest.get(..STRIDE) {
-                Some(part) if part.len() < rest.len() => (part, Action::Run),
-                _ => (rest, Action::Finish),
-            };
-            self.alone.reserve(1 << 12);
-            let status = stream.process(part, self.alone.room(), action).context("compressing an xz block")?;
-            self.alone.advance(usize::try_from(stream.total_out() - written)?);
-            if status == Status::StreamEnd {
-                break;
-            }
-        }
+        let filters = if self.probe.is_incompressible(block) {
+            &self.fast
+        } else if x86_pays(block, &self.trials, &mut self.samples, &mut self.alone, stopped)? {
+            &self.search_x86
+        } else {
+            &self.search
+        };
+        compress(block, filters, &mut self.alone, stopped)?;
         take_apart(self.alone.filled(), block.len() as u64, packed)
             .ok_or_else(|| anyhow!("taking an xz stream apart: liblzma wrote an unexpected form"))
     }
+}
+
+/// Compresses `plain` to a stream of one block.
+fn compress(plain: &[u8], filters: &Filters, packed: &mut Buffer, stopped: &dyn Fn() -> bool) -> Result<()> {
+    let mut stream = Stream::new_stream_encoder(filters, Check::Crc64).context("starting an xz encoder")?;
+    packed.clear();
+    packed.reserve(plain.len() + plain.len() / 1024 + 4096);
+    loop {
+        if stopped() {
+            return Err(Stopped.into());
+        }
+        let (read, written) = (usize::try_from(stream.total_in())?, stream.total_out());
+        let rest = plain.get(read..).unwrap_or_default();
+        let (part, action) = match rest.get(..STRIDE) {
+            Some(part) if part.len() < rest.len() => (part, Action::Run),
+            _ => (rest, Action::Finish),
+        };
+        packed.reserve(1 << 12);
+        let status = stream.process(part, packed.room(), action).context("compressing an xz block")?;
+        packed.advance(usize::try_from(stream.total_out() - written)?);
+        if status == Status::StreamEnd {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether samples of the block get smaller when the addresses in x86 machine code are made absolute first, as `xz --x86` does.
+///
+/// They do in programs and libraries; in kernel modules, which are not linked yet, they get larger. Only x86: the readers of EL 8 and 9
+/// do not know the filter for 64-bit ARM.
+fn x86_pays(block: &[u8], trials: &[Filters; 2], samples: &mut Vec<u8>, packed: &mut Buffer, stopped: &dyn Fn() -> bool) -> Result<bool> {
+    if block.len() < SAMPLES * SAMPLE {
+        return Ok(false);
+    }
+    samples.clear();
+    for part in block.chunks(block.len() / SAMPLES) {
+        samples.extend_from_slice(part.get(..SAMPLE).unwrap_or(part));
+    }
+    let mut size = |filters: &Filters| -> Result<usize> {
+        compress(samples, filters, packed, stopped)?;
+        Ok(packed.filled().len())
+    };
+    let [without, with] = [size(&trials[0])?, size(&trials[1])?];
+    Ok(with + with / 256 < without)
 }
 
 /// Takes the only block out of a stream and gives it a header with its sizes; returns its unpadded size.
@@ -98,17 +153,21 @@ fn take_apart(stream: &[u8], plain: u64, packed: &mut Buffer) -> Option<u64> {
     let (uncompressed, _) = read_number(records)?;
     let block = stream.get(STREAM_HEADER.len()..index_start)?;
     let old_header = (usize::from(*block.first()?) + 1) * 4;
-    // Flags 0: one filter, no sizes; then LZMA2 (0x21), one byte of properties.
-    if !stream.starts_with(&STREAM_HEADER) || uncompressed != plain || block.get(1..4)? != [0, 0x21, 1] {
+    // Flags: one filter or two, no sizes. Then x86 (4) without properties, if at all, and LZMA2 (0x21) with one byte of them (5.3).
+    let (flags, filters) = match block.get(1..)? {
+        [0, 0x21, 1, ..] => (0xC0, block.get(2..5)?),
+        [1, 4, 0, 0x21, 1, ..] => (0xC1, block.get(2..7)?),
+        _ => return None,
+    };
+    if !stream.starts_with(&STREAM_HEADER) || uncompressed != plain {
         return None;
     }
-    let filter = block.get(2..5)?;
     let compressed = unpadded.checked_sub((old_header + CHECK) as u64)?;
 
-    let mut header = vec![0, 0xC0];
+    let mut header = vec![0, flags];
     write_number(&mut header, compressed);
     write_number(&mut header, plain);
-    header.extend_from_slice(filter);
+    header.extend_from_slice(filters);
     seal_header(&mut header, 0)?;
     packed.extend(&header);
     packed.extend(block.get(old_header..)?);

@@ -8,7 +8,7 @@ use super::console::{Landmark, Results, landmark, plain};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::{self, CommandLine, Tail, find_program};
 use crate::report::{Report, Step};
-use crate::sandbox::{Access, Devices, Limits, Mount, Network, Plan, Sandbox, Stream, Terminal, View, tools};
+use crate::sandbox::{Access, Devices, Limits, Mount, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 
 /// How the guest's processor is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -159,7 +159,7 @@ impl Machine {
 
     /// The sandbox in which QEMU runs: the host's programs, this machine's files, and nothing else.
     fn plan(&self, accelerator: Accelerator, disk: Disk, limit: Duration) -> Plan {
-        let mut mounts = tools(Path::new("/"), Network::None);
+        let mut mounts = ToolRoot::host().mounts(Network::None);
         let mut bind = |source: &Path, target: &str, access| {
             mounts.push(Mount::Bind { source: source.to_owned(), target: target.into(), access });
         };

@@ -9,10 +9,10 @@ use crate::report::Report;
 
 /// Where the labels of an archive come from, ready for the archiver.
 #[derive(Debug)]
-pub(super) struct ChosenLabels {
+pub struct ChosenLabels {
     source: Chosen,
     /// What is said of it in the manifest.
-    pub(super) description: String,
+    pub description: String,
 }
 
 #[derive(Debug)]
@@ -24,7 +24,8 @@ enum Chosen {
 
 impl ChosenLabels {
     /// For the archiver.
-    pub(super) fn as_labels(&self) -> &dyn archive::Labels {
+    #[must_use]
+    pub fn as_labels(&self) -> &dyn archive::Labels {
         match &self.source {
             Chosen::Policy(contexts) => contexts.as_ref(),
             Chosen::Tree(tree) => tree,
@@ -46,7 +47,7 @@ impl archive::Labels for selinux::FileContexts {
 ///
 /// # Errors
 /// When a policy is there and cannot be read.
-pub(super) fn labels(mode: &selinux::Mode, root: &Path, report: &Report) -> Result<ChosenLabels> {
+pub fn labels(mode: &selinux::Mode, root: &Path, report: &Report) -> Result<ChosenLabels> {
     let policy = |contexts: selinux::FileContexts, from: &str| ChosenLabels {
         description: format!("computed from {from} ({} specs)", contexts.specs()),
         source: Chosen::Policy(Box::new(contexts)),

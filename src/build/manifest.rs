@@ -8,10 +8,12 @@ use std::time::UNIX_EPOCH;
 
 use super::pack::PackedTree;
 use super::{Build, output};
+use crate::archive;
 use crate::artifact::{self, Manifest};
 use crate::error::Result;
 use crate::packages::{self, Filled, PinnedKey};
 use crate::sandbox::{Backing, InstallRoot};
+use crate::verify::Finding;
 
 /// What the steps found out.
 pub(super) struct Known<'a> {
@@ -19,7 +21,9 @@ pub(super) struct Known<'a> {
     pub(super) filled: &'a Filled,
     pub(super) keys: &'a [PinnedKey],
     pub(super) packed: &'a PackedTree,
+    pub(super) labels: String,
     pub(super) removed: Vec<String>,
+    pub(super) findings: Vec<Finding>,
     pub(super) workdir: Backing,
 }
 
@@ -29,7 +33,7 @@ impl Build<'_> {
     /// # Errors
     /// When the image's os-release or boot folder cannot be read.
     pub(super) fn manifest(&self, known: Known<'_>) -> Result<Manifest> {
-        let Known { root, filled, keys, packed, removed, workdir } = known;
+        let Known { root, filled, keys, packed, labels, removed, findings, workdir } = known;
         let (recipe, summary) = (self.recipe, &packed.summary);
         let source = recipe.script.source();
         let planned: HashMap<&str, _> = filled.plans.iter().flat_map(|plan| &plan.install).map(|p| (p.nevra.as_str(), p)).collect();
@@ -52,6 +56,9 @@ impl Build<'_> {
                     reason: plan.map(|p| p.reason.clone()),
                     license: package.license.clone(),
                     source: package.source.clone(),
+                    vendor: package.vendor.clone(),
+                    url: package.url.clone(),
+                    summary: package.summary.clone(),
                 }
             })
             .collect();
@@ -67,21 +74,29 @@ impl Build<'_> {
                 text: source.to_owned(),
                 sha256: hex::encode(Sha256::digest(source.as_bytes())),
             },
+            lock: self.options.lock.as_ref().map(super::lock::LockFile::told),
             settings: json!(recipe.settings),
             os_release: os_release(root)?,
             kernels: kernels(root)?,
             tarballs: packed.tarballs.clone(),
             archive: artifact::Archive {
+                version: archive::VERSION,
+                compression: summary
+                    .outputs
+                    .iter()
+                    .map(|packed| artifact::Compression { format: packed.format, level: packed.level, block: packed.block })
+                    .collect(),
                 entries: summary.entries,
                 bytes: summary.bytes,
                 level: self.options.packing.level,
                 labels: summary.labels,
-                selinux: packed.labels.clone(),
+                selinux: labels,
             },
             repositories: filled.plans.last().map(|plan| plan.repositories.clone()).unwrap_or_default(),
             keys: keys.to_vec(),
             packages,
             removed,
+            findings,
             warnings: self.report.warnings(),
             build: artifact::Build {
                 started: self.started.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),

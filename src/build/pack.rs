@@ -4,11 +4,9 @@ use anyhow::Context;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use super::labels;
-use crate::archive::{self, Level, Owners, Summary};
+use crate::archive::{self, Labels, Level, Owners, Summary};
 use crate::artifact::Tarball;
 use crate::error::Result;
-use crate::finish::selinux;
 use crate::process;
 use crate::registry::Staged;
 use crate::report::{Report, Unit, bytes};
@@ -22,8 +20,6 @@ pub struct Packing {
     pub jobs: NonZeroUsize,
     /// Bytes of memory that packing may take.
     pub memory: Option<u64>,
-    /// Where labels come from.
-    pub selinux: selinux::Mode,
     /// Seconds since 1970 that files are dated by at most; in a build else the newest package's build time.
     pub source_date_epoch: Option<i64>,
 }
@@ -35,24 +31,29 @@ pub struct PackedTree {
     pub summary: Summary,
     /// The tarballs, under the names they will have.
     pub tarballs: Vec<Tarball>,
-    /// Where the labels come from, for people.
-    pub labels: String,
 }
 
-/// Writes the tree into the staged files. `owners` are told in place of the tree's own. `expected` is the tar's size in bytes as far as it can be told, for the estimate.
+/// What is said of the tree's files in place of what the tree says itself.
+#[derive(Clone, Copy)]
+pub struct Told<'a> {
+    /// Their labels.
+    pub labels: &'a dyn Labels,
+    /// Their owners, where they are not those of the tree.
+    pub owners: Option<&'a Owners>,
+}
+
+impl std::fmt::Debug for Told<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Told").field("owners", &self.owners.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Writes the tree into the staged files. `expected` is the tar's size in bytes as far as it can be told, for the estimate.
 ///
 /// # Errors
 /// When the tree cannot be read or the tarballs cannot be written, and when a person stopped it.
-pub fn pack(
-    tree: &Path,
-    staged: &Staged,
-    packing: &Packing,
-    owners: Option<&Owners>,
-    expected: u64,
-    report: &Report,
-) -> Result<PackedTree> {
+pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, told: Told<'_>, expected: u64, report: &Report) -> Result<PackedTree> {
     let step = report.step("packing");
-    let labels = labels::labels(&packing.selinux, tree, report)?;
     let outputs = staged.sinks()?.into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
     let summary = archive::write_tree(
         tree,
@@ -62,8 +63,8 @@ pub fn pack(
             jobs: packing.jobs,
             memory: packing.memory,
             source_date_epoch: packing.source_date_epoch,
-            labels: labels.as_labels(),
-            owners,
+            labels: told.labels,
+            owners: told.owners,
             progress: &|progress| step.progress(Unit::Bytes, progress.bytes, if expected == 0 { 0 } else { expected.max(progress.bytes) }),
             cancelled: &|| process::stop_requested().is_some(),
         },
@@ -76,5 +77,5 @@ pub fn pack(
     let packed: u64 = summary.outputs.iter().map(|o| o.bytes).sum();
     step.finish(&format!("{} members, {} as {}", summary.entries, bytes(summary.bytes), bytes(packed)));
     let tarballs = staged.tarballs(&summary.outputs);
-    Ok(PackedTree { summary, tarballs, labels: labels.description })
+    Ok(PackedTree { summary, tarballs })
 }

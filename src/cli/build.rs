@@ -5,12 +5,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::overrides::Overrides;
+use crate::build::lock::LockFile;
 use crate::build::{self, Options, Packing};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::recipe::parse_duration;
-use crate::registry::Address;
+use crate::recipe::{Lock, Recipe, SbomKind, Settings, Visibility as Seen, parse_duration};
+use crate::registry::{Address, Visibility, Wishes};
 use crate::report::Report;
 use crate::sandbox::Devices;
+use crate::sbom::{Documents, Passphrase, SignKey};
 use crate::workdir::{Keep, Place};
 
 #[derive(Debug, Args)]
@@ -32,6 +34,12 @@ pub(super) struct Build {
     /// Folder of downloaded packages and metadata [default: /var/cache/osimg for root, else $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Install exactly what the lock beside the recipe says
+    #[arg(long)]
+    locked: bool,
+    /// Install exactly what this lock says
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
@@ -47,6 +55,15 @@ pub(super) struct Build {
     /// The /dev that scriptlets see
     #[arg(long = "dev", value_enum, default_value = "private", value_name = "KIND")]
     devices: Devices,
+    /// What to write beside the tarball: spdx, cyclonedx, provenance, or none [default: all three]
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["spdx", "cyclonedx", "provenance", "none"])]
+    sbom: Vec<String>,
+    /// Sign the artifact with minisign:FILE or openpgp:FILE (can be repeated)
+    #[arg(long, value_name = "SCHEME:FILE")]
+    sign: Vec<SignKey>,
+    /// File whose first line is the signing key's passphrase [default: the variable OSIMG_SIGN_PASSPHRASE]
+    #[arg(long, value_name = "FILE")]
+    sign_passphrase_file: Option<PathBuf>,
 }
 
 impl Build {
@@ -63,19 +80,22 @@ impl Build {
         step.finish(&format!("{} in {}", super::plan::count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
         let options = Options {
             registry: self.registry(&decided.recipe.settings)?,
+            wishes: Wishes { visibility: visibility(&decided.recipe.settings), ..Wishes::default() },
             output: self.output.clone(),
             formats: decided.formats,
+            selinux: decided.selinux,
             packing: Packing {
                 level: decided.level,
                 jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
                 memory: self.memory,
-                selinux: decided.selinux,
                 source_date_epoch: decided.source_date_epoch,
             },
             cache,
+            lock: self.lock_file(&decided.recipe)?,
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
             keep: self.keep,
             devices: self.devices,
+            documents: self.documents(&decided.recipe.settings)?,
             idle: self
                 .idle_timeout
                 .as_deref()
@@ -98,6 +118,41 @@ impl Build {
         Ok(ExitCode::Done)
     }
 
+    fn documents(&self, settings: &Settings) -> Result<Documents> {
+        let kinds = match self.sbom.as_slice() {
+            [] => settings.image.sbom.clone(),
+            named => named
+                .iter()
+                .filter_map(|name| match name.as_str() {
+                    "spdx" => Some(SbomKind::Spdx),
+                    "cyclonedx" => Some(SbomKind::Cyclonedx),
+                    "provenance" => Some(SbomKind::Provenance),
+                    _ => None,
+                })
+                .collect(),
+        };
+        let mut keys = self.sign.clone();
+        for text in &settings.image.sign {
+            let key = text.parse().map_err(|why: String| Failure::new(ExitCode::Recipe, format!("reading sign under [image]: {why}")))?;
+            keys.push(key);
+        }
+        if keys.is_empty() {
+            return Documents::new(&kinds, &[], &Passphrase::default());
+        }
+        Documents::new(&kinds, &keys, &Passphrase::find(self.sign_passphrase_file.as_deref())?)
+    }
+
+    fn lock_file(&self, recipe: &Recipe) -> Result<Option<LockFile>> {
+        let path = match &self.lock {
+            Some(path) => path.clone(),
+            None if self.locked => Lock::path_for(&recipe.path),
+            None => return Ok(None),
+        };
+        let (lock, sha256) = Lock::load(&path)?;
+        lock.belongs_to(&recipe.script, &recipe.settings.packages, &path)?;
+        Ok(Some(LockFile { path, lock, sha256 }))
+    }
+
     fn registry(&self, settings: &crate::recipe::Settings) -> Result<Address> {
         match (&self.registry, &settings.registry.url) {
             (Some(address), _) => Ok(address.clone()),
@@ -106,6 +161,16 @@ impl Build {
             }
             (None, None) => Ok(Address::Directory("out".into())),
         }
+    }
+}
+
+fn visibility(settings: &Settings) -> Visibility {
+    match settings.registry.visibility {
+        None => Visibility::Auto,
+        Some(Seen::Public) => Visibility::Public,
+        Some(Seen::Community) => Visibility::Community,
+        Some(Seen::Shared) => Visibility::Shared,
+        Some(Seen::Private) => Visibility::Private,
     }
 }
 

@@ -1,16 +1,17 @@
-//! `osimg doctor`: what this host can and cannot do, tried for real, and the command that mends it.
+//! `osimg doctor`: what this host, or a cloud, can and cannot do, tried for real, and the command that mends it.
 
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 use crate::build::image_plan;
+use crate::deploy::doctor::examine;
 use crate::error::{ExitCode, Result};
 use crate::packages;
 use crate::process::{CommandLine, find_program};
 use crate::recipe::ManagerChoice;
 use crate::report::Report;
-use crate::sandbox::{Devices, Ids, Lent, Limits, Network, Sandbox, USUAL_IDS, View, become_root, tools};
+use crate::sandbox::{Devices, Ids, Lent, Limits, Network, Sandbox, ToolRoot, USUAL_IDS, View, become_root};
 use crate::workdir::{self, LeftoverState};
 
 /// Where workdirs are unless the person names another place.
@@ -18,6 +19,12 @@ const WORKDIRS: &str = "/var/tmp";
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
+    /// Examine this cloud of clouds.yaml instead of this host
+    #[arg(long, value_name = "NAME")]
+    cloud: Option<String>,
+    /// The project, or its id, by which Ironic's conductor reads Glance
+    #[arg(long, value_name = "PROJECT", default_value = "service", requires = "cloud")]
+    conductor_project: String,
     /// Remove the workdirs that killed builds left; never one in use, never across a mount
     #[arg(long)]
     clean: bool,
@@ -44,6 +51,9 @@ struct Finding {
 
 impl Doctor {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        if let Some(cloud) = &self.cloud {
+            return self.examine(cloud, report, json);
+        }
         if self.clean {
             return self.clean_up(report, json);
         }
@@ -71,6 +81,30 @@ impl Doctor {
 }
 
 impl Doctor {
+    fn examine(&self, cloud: &str, report: &Report, json: bool) -> Result<ExitCode> {
+        let findings = examine(Some(cloud), &self.conductor_project, report);
+        let healthy = findings.iter().all(|f| f.works != Some(false));
+        if json {
+            super::print(&serde_json::to_string_pretty(&serde_json::json!({ "healthy": healthy, "findings": findings }))?)?;
+        } else {
+            for finding in &findings {
+                let (mark, advice) = match finding.works {
+                    Some(true) => ("ok     ", "mend it"),
+                    Some(false) => ("MISSING", "mend it"),
+                    None => ("?      ", "to be sure"),
+                };
+                super::print(&format!("{mark} {}: {}", finding.check, finding.found))?;
+                if let Some(cure) = &finding.cure {
+                    super::print(&format!("        {advice}: {cure}"))?;
+                }
+            }
+        }
+        if !healthy {
+            report.note(&format!("the cloud '{cloud}' cannot deploy yet"));
+        }
+        Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
+    }
+
     /// Removes what is left; what cannot be removed is an error, and the rest goes all the same.
     fn clean_up(&self, report: &Report, json: bool) -> Result<ExitCode> {
         // Files of lent ids are the user's only inside the map.
@@ -205,7 +239,7 @@ fn leftovers(base: &Path) -> Finding {
 fn package_manager() -> Finding {
     let mended_by = "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf, or python3-libdnf5 python3-rpm)";
     let attempt = || -> Result<String> {
-        let manager = packages::open(ManagerChoice::Auto)?;
+        let manager = packages::open(ManagerChoice::Auto, &ToolRoot::host())?;
         let (_dir, root, scratch) = places()?;
         manager.try_out(&root, &scratch)?;
         Ok(manager.description().to_owned())
@@ -238,7 +272,7 @@ fn sandbox() -> Finding {
         let (_dir, root, scratch) = places()?;
         let mut plan = image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
         plan.view = View::Tools;
-        plan.mounts = tools(Path::new("/"), Network::None);
+        plan.mounts = ToolRoot::host().mounts(Network::None);
         let outcome = Sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))?;
         Ok(outcome.describe())
     };

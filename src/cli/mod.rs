@@ -2,11 +2,19 @@
 
 mod boot;
 mod build;
+mod cache;
+mod deploy;
+mod diff;
 mod doctor;
+mod images;
+mod inspect;
+mod lock;
 mod overrides;
 mod pack;
 mod plan;
+mod publish;
 mod shell;
+mod verify;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -55,10 +63,26 @@ enum Verb {
     Build(build::Build),
     /// Show what a build would do; needs no root
     Plan(plan::PlanArgs),
+    /// Write down which packages a recipe means, for `build --locked`
+    Lock(lock::LockArgs),
+    /// Show what the package cache holds, and make it smaller
+    Cache(cache::CacheArgs),
     /// Write a tree that stands already as a tarball
     Pack(pack::Pack),
+    /// Say whether a tarball, anyone's, is fit for a node
+    Verify(verify::Verify),
+    /// Show what an image is and what is in it
+    Inspect(inspect::Inspect),
+    /// Show what differs between two images
+    Diff(diff::Diff),
+    /// Publish a tarball, with what it boots with, to a registry
+    Publish(publish::Publish),
+    /// Show what a registry holds, and prune it
+    Images(images::Images),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
+    /// Tell Ironic to install a published image, or say how
+    Deploy(Box<deploy::Deploy>),
     /// Enter a kept install root in the same sandbox
     Shell(shell::Shell),
     /// Say what this host can and cannot do, and what mends it
@@ -89,8 +113,16 @@ pub fn main() -> ExitCode {
     let result = process::catch_signals().and_then(|()| match &cli.verb {
         Verb::Build(args) => args.run(&report, cli.talk.json),
         Verb::Plan(args) => args.run(&report, cli.talk.json),
+        Verb::Lock(args) => args.run(&report, cli.talk.json),
+        Verb::Cache(args) => args.run(&report, cli.talk.json),
         Verb::Pack(args) => args.run(&report, cli.talk.json),
+        Verb::Verify(args) => args.run(&report, cli.talk.json),
+        Verb::Inspect(args) => args.run(&report, cli.talk.json),
+        Verb::Diff(args) => args.run(&report, cli.talk.json),
+        Verb::Publish(args) => args.run(&report, cli.talk.json),
+        Verb::Images(args) => args.run(&report, cli.talk.json),
         Verb::Boot(args) => args.run(&report, cli.talk.json),
+        Verb::Deploy(args) => args.run(&report, cli.talk.json),
         Verb::Shell(args) => args.run(&report),
         Verb::Doctor(args) => args.run(&report, cli.talk.json),
     });

@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::archive::{self, Level};
-use crate::build::pack::{Packing, pack};
+use crate::build::labels;
+use crate::build::pack::{Packing, Told, pack};
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::selinux;
 use crate::registry::{Directory, Names};
@@ -40,24 +41,34 @@ pub(super) struct Pack {
 impl Pack {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if !self.tree.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("packing {}: it is no folder", self.tree.display())).into());
+            let why = if self.tree.exists() { "it is no folder" } else { "there is no such folder" };
+            return Err(Failure::new(ExitCode::Usage, format!("packing {}: {why}", self.tree.display())).into());
         }
-        let staged = Directory::holding(&self.output)?.stage(Names::of_output(&self.output)?)?;
+        let folder = Directory::holding(&self.output)?;
+        if folder.path().starts_with(self.tree.canonicalize()?) {
+            let what = format!("packing {}: the output {} lies inside", self.tree.display(), self.output.display());
+            return Err(Failure::new(ExitCode::Usage, what).hint("write it elsewhere").into());
+        }
+        let staged = folder.stage(Names::of_output(&self.output)?)?;
+        let labels = labels(&self.selinux, &self.tree, report)?;
         let packing = Packing {
             level: self.level,
             jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
             memory: self.memory,
-            selinux: self.selinux.clone(),
             source_date_epoch: self.source_date_epoch,
         };
-        let packed = pack(&self.tree, &staged, &packing, None, 0, report)?;
+        let told = Told { labels: labels.as_labels(), owners: None };
+        let packed = pack(&self.tree, &staged, &packing, told, 0, report)?;
         let path = staged.place(&packed.tarballs)?;
         if json {
+            // Of the packed size to the plain one.
+            let ratio = packed.tarballs.iter().map(|t| t.bytes).sum::<u64>() as f64 / packed.summary.bytes.max(1) as f64;
             let value = json!({
                 "path": path,
                 "tarballs": packed.tarballs,
+                "ratio": ratio,
                 "summary": packed.summary,
-                "labels": packed.labels,
+                "labels": labels.description,
                 "steps": report.timings(),
             });
             super::print(&serde_json::to_string_pretty(&value)?)?;

@@ -9,7 +9,7 @@ use crate::error::{ExitCode, Result};
 use crate::packages;
 use crate::recipe::{Diagnostic, KeySource, RepoAction, RepositorySource, Severity, Transaction};
 use crate::report::Report;
-use crate::sandbox::{Devices, Network, tools};
+use crate::sandbox::{Devices, Network, ToolRoot};
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
@@ -93,7 +93,7 @@ impl PlanArgs {
             Devices::Host => "/buildroot/dev: the host's, bound".to_owned(),
         });
         lines.push("/buildroot/proc of its own, /buildroot/sys read-only, /buildroot/run an empty tmpfs".to_owned());
-        for mount in tools(Path::new("/"), Network::None) {
+        for mount in ToolRoot::host().mounts(Network::None) {
             if let crate::sandbox::Mount::Bind { source, target, .. } = mount {
                 lines.push(format!("{} read-only from {}", target.display(), source.display()));
             }

@@ -4,10 +4,12 @@ use super::Failed;
 use super::Job;
 use super::driver::{Driver, Phase};
 use super::events::{DriverError, ErrorKind, Event, PlannedPackage, TransactionPlan};
+use super::retry::RetryAfter;
 use super::verdict::FailedScriptlet;
 use crate::error::{ExitCode, Failure};
 use crate::process::Tail;
 use crate::report::{Step, Unit};
+use std::time::Duration;
 
 /// What the driver has answered so far.
 pub(super) struct Answers<'a> {
@@ -101,11 +103,17 @@ pub(super) fn failure(job: &Job<'_>, driver: &Driver, answers: &Answers<'_>, err
         ),
         // curl's CURLE_WRITE_ERROR: it is the cache that failed, not the network.
         ErrorKind::Repository | ErrorKind::Download if said.contains("Curl error (23)") || said.contains("No space left") => {
-            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.display()))
+            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.folder().display()))
                 .hint("name a larger place: --cache DIR")
         }
-        ErrorKind::Repository | ErrorKind::Download => Failure::new(ExitCode::Repository, said.to_owned())
-            .hint("look at the repository's address and the network; --cache keeps what was downloaded"),
+        ErrorKind::Repository | ErrorKind::Download => {
+            let failure = Failure::new(ExitCode::Repository, said.to_owned())
+                .hint("look at the repository's address and the network; --cache keeps what was downloaded");
+            match error.retry_after {
+                Some(seconds) => failure.because(RetryAfter(Duration::from_secs(seconds))),
+                None => failure,
+            }
+        }
         ErrorKind::Spec => {
             let mut failure = Failure::new(ExitCode::Transaction, format!("{}{said}", place(error.line)));
             if !error.known.is_empty() {
@@ -147,8 +155,9 @@ pub(super) fn failure(job: &Job<'_>, driver: &Driver, answers: &Answers<'_>, err
         }
         ErrorKind::Unexpected => {
             let phase = match phase {
-                Phase::Download => "downloading",
-                Phase::Install => "installing",
+                Phase::Resolve => "resolving",
+                Phase::Download | Phase::Fetch => "downloading",
+                Phase::Install | Phase::InstallFiles => "installing",
             };
             Failure::new(ExitCode::Transaction, format!("{} failed while {phase}: {said}", driver.name))
         }

@@ -5,7 +5,8 @@ import os
 import sys
 
 sys.path.insert(0, "/osimg")
-from driver import choose_group, fail, fail_missing, import_keys, run, tell
+from dnf4_files import fetch, mark_files
+from driver import among, choose_group, fail, fail_missing, fail_network, import_keys, package_files, repomd, run, tell
 
 try:
     import dnf
@@ -34,7 +35,11 @@ class Download(dnf.callback.DownloadProgress):
 
     def __init__(self):
         self.files = self.size = self.ended = self.failed = 0
-        self.parts = {}
+        self.parts, self.reasons = {}, set()
+
+    def told(self, error):
+        """The error with what became of each address, of which it says merely that none was left."""
+        return "\n  - ".join([str(error)] + sorted(reason for reason in self.reasons if reason not in str(error)))
 
     def start(self, total_files, total_size, total_drpms=0):
         self.files, self.size, self.ended, self.parts = total_files, total_size, 0, {}
@@ -48,6 +53,7 @@ class Download(dnf.callback.DownloadProgress):
             self.parts[str(payload)] = payload.download_size
         if status == dnf.callback.STATUS_MIRROR:
             tell("retry", item=str(payload), message=str(msg or ""))
+            self.reasons.add(str(msg or "failed"))
             return
         self.ended += 1
         if status == dnf.callback.STATUS_FAILED:
@@ -128,6 +134,7 @@ def make_base(request):
         conf.substitutions["arch"] = request["arch"]
         conf.substitutions["basearch"] = dnf.rpm.basearch(request["arch"])
         conf.arch, conf.basearch = request["arch"], conf.substitutions["basearch"]
+        conf.ignorearch = True  # rpm would refuse what this machine's processor cannot run by itself
     conf.substitutions["releasever"] = request.get("releasever") or ""
     for name, value in request.get("vars", {}).items():
         conf.substitutions[name] = value
@@ -171,7 +178,7 @@ def add_repositories(base, request):
         repo.repo_gpgcheck = wanted.get("signed_metadata", False)
         repo.gpgkey = ["file://" + key for key in request["keys"]] if repo.repo_gpgcheck else []
         base.repos.add(repo)
-    for change in request["transaction"]["repos"]:
+    for change in (request["transaction"] or {"repos": []})["repos"]:
         matched = base.repos.get_matching(change["glob"])
         if not matched:
             fail("spec", "no repository matches '%s'" % change["glob"], line=change["line"])
@@ -195,7 +202,12 @@ def load(base, request):
         base.fill_sack(load_system_repo=True, load_available_repos=True)
         base.read_comps(arch_filter=True)
     except dnf.exceptions.Error as error:
-        fail("repository", "\n  - ".join([str(error)] + sorted(str(reason) for reasons in heard for reason in reasons)))
+        fail_network("repository", "\n  - ".join([str(error)] + sorted(str(reason) for reasons in heard for reason in reasons)))
+    only = request["detail"] and request["detail"].get("only")
+    if only:
+        allowed = among(only)
+        others = [p for p in base.sack.query().available() if not allowed(p.name, p.version, p.release, p.arch)]
+        base.sack.add_excludes(base.sack.query().filter(pkg=others))
 
 
 def available_groups(base):
@@ -238,7 +250,19 @@ def change_module(base, change):
         fail("spec", error, line=change["specs"][0]["line"])
 
 
-def mark(base, request):
+def add_files(base, request):
+    """The packages of the files that the transaction names, by spec."""
+    packages = {}
+    for text, path in package_files(request).items():
+        try:
+            packages[text], = base.add_remote_rpms([path], strict=True)
+        except (dnf.exceptions.Error, OSError) as error:
+            lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
+            fail("spec", "%s is no package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
+    return packages
+
+
+def mark(base, request, files):
     """Marks what the transaction asks for; returns the groups it names."""
     wanted = request["transaction"]
     kinds = list(base.conf.group_package_types)
@@ -250,7 +274,9 @@ def mark(base, request):
     missing = []
     for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]:
         try:
-            if not base.install(spec["text"], strict=True) and not list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed()):
+            if spec["text"] in files:
+                base.package_install(files[spec["text"]], strict=True)
+            elif not base.install(spec["text"], strict=True) and not list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed()):
                 missing.append(spec)
         except dnf.exceptions.MarkingError:
             missing.append(spec)
@@ -308,7 +334,7 @@ def resolve(base):
         fail("dependency", error)
 
 
-def describe(base, request, groups):
+def describe(base, request, groups, files):
     outgoing = []
     install_set = set(base.transaction.install_set) if base.transaction else set()
     reasons = {item.pkg: item.reason for item in base.transaction or ()}
@@ -318,7 +344,8 @@ def describe(base, request, groups):
             nevra=nevra(package), name=package.name, epoch=package.epoch, version=package.version, release=package.release,
             arch=package.arch, repo=package.reponame, location=package.location, size=package.downloadsize, installed=package.installsize,
             built=package.buildtime, checksum="%s:%s" % (hash_name(kind), digest.hex()) if kind else None,
-            reason=libdnf.transaction.TransactionItemReasonToString(reasons.get(package, libdnf.transaction.TransactionItemReason_UNKNOWN))))
+            reason=libdnf.transaction.TransactionItemReasonToString(reasons.get(package, libdnf.transaction.TransactionItemReason_UNKNOWN)),
+            path=package.localPkg()))
     for package in sorted(set(base.transaction.remove_set) if base.transaction else (), key=nevra):
         outgoing.append(nevra(package))
     here = {nevra(p) for p in install_set}
@@ -326,9 +353,10 @@ def describe(base, request, groups):
     here -= set(outgoing)
     specs = []
     for spec in request["transaction"]["install"]:
-        query = dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
+        query = [files[spec["text"]]] if spec["text"] in files else dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
         specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({nevra(p) for p in query} & here)))
-    repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision()) for repo in base.repos.iter_enabled()]
+    repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision(), repomd=repomd(repo._repo.getCachedir()))
+                    for repo in base.repos.iter_enabled()]
     tell("plan", remove=outgoing, specs=specs, groups=groups, repositories=repositories, rpm=rpm.__version__)
 
 
@@ -345,17 +373,27 @@ def local_packages(base, wrong):
 def main(request):
     trust_our_own_lock()
     base = make_base(request)
+    if request["phase"] == "install-files":
+        base.conf.excludepkgs = []
+        mark_files(base, request, nevra)
+        resolve(base)
+        describe(base, request, [])
+        return carry_out(base, request)
     add_repositories(base, request)
+    if request["phase"] == "fetch":
+        return fetch(base, request, Download())
     configure(base, request)
     tell("loading", repositories=[r.id for r in base.repos.iter_enabled()])
     load(base, request)
-    groups = mark(base, request)
+    files = add_files(base, request)
+    groups = mark(base, request, files)
     resolve(base)
-    describe(base, request, groups)
+    describe(base, request, groups, files)
     if request["phase"] == "resolve":
         return
+    progress = Download()
     try:
-        base.download_packages(list(base.transaction.install_set if base.transaction else ()), Download())
+        base.download_packages(list(base.transaction.install_set if base.transaction else ()), progress)
     except dnf.exceptions.Error as error:
         gone = local_packages(base, lambda package: not os.path.exists(package.localPkg()))
         if gone:
@@ -363,11 +401,15 @@ def main(request):
         changed = local_packages(base, lambda package: not package.verifyLocalPkg())
         if changed:
             fail("trust", "%s: not what the repository's metadata say" % changed)
-        fail("download", error)
+        fail_network("download", progress.told(error))
     if request["phase"] == "download":
         return
+    carry_out(base, request)
+
+
+def carry_out(base, request):
     import_keys(base._ts, request)
-    if request["transaction"]["mark"]:
+    if request["phase"] == "install" and request["transaction"]["mark"]:
         change_reasons(base, request["transaction"]["mark"])
         base.close()
         return

@@ -4,14 +4,16 @@ use std::path::Path;
 
 use super::driver::{Driver, Phase, module_folders, refuse};
 use super::events::TransactionPlan;
-use super::{Failed, Job, PackageManager};
+use super::{Failed, Job, PackageManager, Wanted};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{GroupAction, MarkAction, Transaction};
 use crate::report::Step;
-use crate::sandbox::Plan;
+use crate::sandbox::{Plan, ToolRoot};
 
 /// The driver's program.
 pub(super) const PROGRAM: &str = include_str!("dnf4.py");
+/// The part of it that goes by locks.
+pub(super) const FILES: &str = include_str!("dnf4_files.py");
 /// How to get it.
 const CURE: &str = "install it: apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)";
 
@@ -38,12 +40,13 @@ impl Dnf4 {
     ///
     /// # Errors
     /// When the module is there and rpm is not.
-    pub fn find() -> Result<Option<Self>> {
+    pub fn find(tools: &ToolRoot) -> Result<Option<Self>> {
         // EL 8 keeps dnf's Python apart from the one that people use.
-        let python = ["platform-python", "python3"].into_iter().find_map(crate::process::find_program);
-        let (Some(python), Some(version)) = (python, module_version()) else { return Ok(None) };
-        super::need("rpm", "read the image's rpmdb", "rpm")?;
-        let driver = Driver { name: "dnf 4", cure: CURE, file: "dnf4.py", program: PROGRAM, python };
+        let python = ["platform-python", "python3"].into_iter().find_map(|name| tools.program(name));
+        let (Some(python), Some(version)) = (python, module_version(tools)) else { return Ok(None) };
+        super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
+        let driver =
+            Driver { name: "dnf 4", cure: CURE, file: "dnf4.py", program: PROGRAM, files: "dnf4_files.py", files_module: FILES, python };
         Ok(Some(Self { description: format!("dnf {version}"), driver }))
     }
 
@@ -60,7 +63,20 @@ impl PackageManager for Dnf4 {
 
     fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
         check(job, transaction)?;
-        self.driver.download(job, transaction, step)
+        self.driver.download(job, Phase::Download, transaction, step)
+    }
+
+    fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+        check(job, transaction)?;
+        self.driver.download(job, Phase::Resolve, transaction, step)
+    }
+
+    fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()> {
+        self.driver.fetch(job, wanted, step)
+    }
+
+    fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
+        self.driver.install_files(job, transaction, plan, step)
     }
 
     fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
@@ -72,7 +88,7 @@ impl PackageManager for Dnf4 {
     }
 
     fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {
-        self.driver.sandbox(job, Phase::Install, None)
+        self.driver.sandbox(job, Phase::Install, None, &serde_json::Value::Null)
     }
 }
 
@@ -92,8 +108,8 @@ pub(super) fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
 }
 
 /// The version of dnf's module, by looking where Python looks.
-fn module_version() -> Option<String> {
-    module_folders().iter().find_map(|folder| {
+fn module_version(tools: &ToolRoot) -> Option<String> {
+    module_folders(tools).iter().find_map(|folder| {
         let text = std::fs::read_to_string(folder.join("dnf/const.py")).ok()?;
         let version = text.lines().find_map(|line| line.trim().strip_prefix("VERSION"))?;
         Some(version.trim_matches(|c: char| !c.is_ascii_digit()).to_owned())

@@ -4,7 +4,8 @@ import os
 import sys
 
 sys.path.insert(0, "/osimg")
-from driver import choose_group, fail, fail_missing, import_keys, run, tell
+from dnf5_files import fetch, mark_files
+from driver import among, choose_group, fail, fail_missing, fail_network, import_keys, package_files, repomd, run, tell
 
 try:
     import libdnf5.base
@@ -165,6 +166,7 @@ def make_base(request, filelists):
     if request.get("arch"):
         variables.set("arch", request["arch"])
         variables.set("basearch", libdnf5.rpm.get_base_arch(request["arch"]))
+        put(conf, "ignorearch", True)  # rpm would refuse what this machine's processor cannot run by itself
     variables.set("releasever", request.get("releasever") or "")
     for name, value in request.get("vars", {}).items():
         variables.set(name, value)
@@ -211,13 +213,14 @@ def add_repositories(base, request):
                 put(conf, key, value)
         put(conf, "repo_gpgcheck", wanted.get("signed_metadata", False))
         put(conf, "gpgkey", ["file://" + key for key in request["keys"]] if wanted.get("signed_metadata") else [])
-    for change in request["transaction"]["repos"]:
+    for change in (request["transaction"] or {"repos": []})["repos"]:
         matched = matching(base, change["glob"])
         if not matched:
             fail("spec", "no repository matches '%s'" % change["glob"], line=change["line"])
         for repo in matched:
             (repo.enable if change["action"] == "enable" else repo.disable)()
-    configure(base, request)
+    if request["transaction"]:
+        configure(base, request)
     for repo in enabled(base):
         conf = repo.get_config()
         put(conf, "skip_if_unavailable", False)
@@ -238,7 +241,21 @@ def load(base, downloads):
         base.get_repo_sack().load_repos()
     except Exception as error:
         # What became of each address is known to the callbacks alone.
-        fail("repository", said(error, downloads))
+        fail_network("repository", said(error, downloads))
+
+
+def restrict(base, request):
+    """Hides every package that is not on the list, when there is one."""
+    only = request["detail"] and request["detail"].get("only")
+    if not only:
+        return
+    allowed = among(only)
+    available, others = libdnf5.rpm.PackageQuery(base), libdnf5.rpm.PackageSet(base)
+    available.filter_available()
+    for package in available:
+        if not allowed(package.get_name(), package.get_version(), package.get_release(), package.get_arch()):
+            others.add(package)
+    base.get_rpm_package_sack().add_user_excludes(others)
 
 
 def strict_settings():
@@ -308,7 +325,23 @@ def change_group(base, goal, change):
         goal.add_group_upgrade(ident, settings)
 
 
-def mark(base, goal, request):
+def add_files(base, request):
+    """The packages of the files that the transaction names, by spec."""
+    packages = {}
+    for text, path in package_files(request).items():
+        try:
+            base.get_repo_sack().add_cmdline_packages([path])
+            query = libdnf5.rpm.PackageQuery(base)
+            query.filter_repo_id(["@commandline"])
+            # What the call returns is opaque to Python.
+            packages[text], = [package for package in query if package.get_package_path() == path]
+        except Exception as error:
+            lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
+            fail("spec", "%s is no package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
+    return packages
+
+
+def mark(base, goal, request, files):
     """Puts all that the transaction asks for into the goal; returns the groups it names."""
     wanted = request["transaction"]
     known = comps(base, False)
@@ -333,7 +366,7 @@ def mark(base, goal, request):
         if not wanted["distro_sync"]:
             goal.add_rpm_distro_sync(settings)
     for add, spec in jobs:
-        add(spec["text"], settings)
+        add(files.get(spec["text"], spec["text"]), settings)
     reasons = {"install": libdnf5.transaction.TransactionItemReason_USER, "remove": libdnf5.transaction.TransactionItemReason_DEPENDENCY}
     for change in wanted["mark"]:
         for spec in change["specs"]:
@@ -399,7 +432,7 @@ def complain(base, problems):
     fail_missing(missing, near)
 
 
-def describe(base, transaction, request, groups):
+def describe(base, transaction, request, groups, files):
     incoming, outgoing = [], []
     for item in transaction.get_transaction_packages():
         if libdnf5.transaction.transaction_item_action_is_inbound(item.get_action()):
@@ -415,22 +448,28 @@ def describe(base, transaction, request, groups):
             release=package.get_release(), arch=package.get_arch(), repo=package.get_repo_id(), location=package.get_location(),
             size=package.get_download_size(), installed=package.get_install_size(), built=package.get_build_time(),
             checksum="%s:%s" % (checksum.get_type_str(), checksum.get_checksum()) if checksum.get_checksum() else None,
-            reason=REASONS.get(item.get_reason(), "unknown")))
+            reason=REASONS.get(item.get_reason(), "unknown"), path=package.get_package_path()))
     installed = libdnf5.rpm.PackageQuery(base)
     installed.filter_installed()
     here = {package.get_full_nevra() for package in installed} | {item.get_package().get_full_nevra() for item in incoming}
     here -= set(outgoing) - {item.get_package().get_full_nevra() for item in incoming}
     specs = []
     for spec in request["transaction"]["install"]:
-        query = libdnf5.rpm.PackageQuery(base)
-        query.resolve_pkg_spec(spec["text"], strict_settings(), False)
+        query = [files[spec["text"]]] if spec["text"] in files else libdnf5.rpm.PackageQuery(base)
+        if spec["text"] not in files:
+            query.resolve_pkg_spec(spec["text"], strict_settings(), False)
         specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({package.get_full_nevra() for package in query} & here)))
-    repositories = [dict(id=repo.get_id(), name=repo.get_config().get_name_option().get_value(), revision=repo.get_revision()) for repo in enabled(base)]
+    repositories = [dict(id=repo.get_id(), name=repo.get_config().get_name_option().get_value(), revision=repo.get_revision(),
+                         repomd=repomd(repo.get_cachedir())) for repo in enabled(base)]
     tell("plan", remove=sorted(outgoing), specs=specs, groups=groups, repositories=repositories, rpm=rpm.__version__)
     return [item.get_package() for item in incoming]
 
 
-def carry_out(transaction):
+def carry_out(transaction, request):
+    keys = rpm.TransactionSet(request["installroot"])
+    import_keys(keys, request)
+    # rpm locks its database; the set that wrote the keys must let go of it first.
+    keys.closeDB()
     callbacks = Transaction(transaction)
     transaction.set_callbacks(libdnf5.rpm.TransactionCallbacksUniquePtr(callbacks))
     result = transaction.run()
@@ -475,26 +514,35 @@ def solve(request, downloads, filelists):
     base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
     add_repositories(base, request)
     load(base, downloads)
+    restrict(base, request)
     goal = libdnf5.base.Goal(base)
-    groups = mark(base, goal, request)
+    files = add_files(base, request)
+    groups = mark(base, goal, request, files)
     transaction, problems = resolve(base, goal, request)
-    return base, groups, transaction, problems
+    return base, groups, transaction, problems, files
 
 
 def main(request):
     downloads = Download()
+    if request["phase"] == "fetch":
+        base = make_base(request, False)
+        base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
+        add_repositories(base, request)
+        return fetch(base, request, {repo.get_id(): repo for repo in enabled(base)}, downloads, said)
+    if request["phase"] == "install-files":
+        return install_files(request)
     choose_streams(request, downloads)
     downloads = Download()
     # The lists of all files are large and rarely needed; dnf 4 has them always, so what fails without is tried with them.
-    paths = any(spec["text"].startswith(("/", "*/")) for spec in specs_of(request["transaction"]))
+    paths = any(spec["text"].startswith(("/", "*/")) and spec["text"] not in request["files"] for spec in specs_of(request["transaction"]))
     kept = solve(request, downloads, paths)
     if kept[3] and not paths:
         downloads = Download()
         kept = solve(request, downloads, True)
-    base, groups, transaction, problems = kept
+    base, groups, transaction, problems, files = kept
     if problems:
         complain(base, problems)
-    incoming = describe(base, transaction, request, groups)
+    incoming = describe(base, transaction, request, groups, files)
     if request["phase"] == "resolve":
         return
     try:
@@ -504,14 +552,21 @@ def main(request):
         changed = sorted(os.path.basename(url) for url, why in downloads.reasons if url.startswith("file://") and "checksum" in why)
         if changed:
             fail("trust", "%s: not what the repository's metadata say" % ", ".join(changed))
-        fail("download", said(error, downloads))
+        fail_network("download", said(error, downloads))
     if request["phase"] == "download":
         return
-    keys = rpm.TransactionSet(request["installroot"])
-    import_keys(keys, request)
-    # rpm locks its database; the set that wrote the keys must let go of it first.
-    keys.closeDB()
-    carry_out(transaction)
+    carry_out(transaction, request)
+
+
+def install_files(request):
+    base = make_base(dict(request, exclude=[]), False)
+    goal = mark_files(base, request, strict_settings)
+    goal.set_allow_erasing(True)
+    transaction = goal.resolve()
+    if transaction.get_problems() != libdnf5.base.GoalProblem_NO_PROBLEM:
+        fail("dependency", "\n".join(transaction.get_resolve_logs_as_strings()))
+    describe(base, transaction, dict(request, transaction={"install": []}), [])
+    carry_out(transaction, request)
 
 
 run(main)

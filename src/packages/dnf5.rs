@@ -5,14 +5,16 @@ use std::path::Path;
 use super::dnf4;
 use super::driver::{Driver, Phase, module_folders, refuse};
 use super::events::TransactionPlan;
-use super::{Failed, Job, PackageManager};
+use super::{Failed, Job, PackageManager, Wanted};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{ModuleAction, Transaction};
 use crate::report::Step;
-use crate::sandbox::Plan;
+use crate::sandbox::{Plan, ToolRoot};
 
 /// The driver's program.
 pub(super) const PROGRAM: &str = include_str!("dnf5.py");
+/// The part of it that goes by locks.
+pub(super) const FILES: &str = include_str!("dnf5_files.py");
 /// How to get it.
 const CURE: &str = "install it: dnf install python3-libdnf5 python3-rpm   (on Debian: apt-get install python3-libdnf5 python3-rpm rpm)";
 
@@ -37,10 +39,11 @@ impl Dnf5 {
     ///
     /// # Errors
     /// When the module is there and rpm is not.
-    pub fn find() -> Result<Option<Self>> {
-        let (Some(python), Some(version)) = (crate::process::find_program("python3"), module_version()) else { return Ok(None) };
-        super::need("rpm", "read the image's rpmdb", "rpm")?;
-        let driver = Driver { name: "dnf 5", cure: CURE, file: "dnf5.py", program: PROGRAM, python };
+    pub fn find(tools: &ToolRoot) -> Result<Option<Self>> {
+        let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else { return Ok(None) };
+        super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
+        let driver =
+            Driver { name: "dnf 5", cure: CURE, file: "dnf5.py", program: PROGRAM, files: "dnf5_files.py", files_module: FILES, python };
         Ok(Some(Self { description: format!("dnf {version}"), driver }))
     }
 
@@ -58,7 +61,21 @@ impl PackageManager for Dnf5 {
     fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
         dnf4::check(job, transaction)?;
         check(job, transaction)?;
-        self.driver.download(job, transaction, step)
+        self.driver.download(job, Phase::Download, transaction, step)
+    }
+
+    fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+        dnf4::check(job, transaction)?;
+        check(job, transaction)?;
+        self.driver.download(job, Phase::Resolve, transaction, step)
+    }
+
+    fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()> {
+        self.driver.fetch(job, wanted, step)
+    }
+
+    fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
+        self.driver.install_files(job, transaction, plan, step)
     }
 
     fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
@@ -70,7 +87,7 @@ impl PackageManager for Dnf5 {
     }
 
     fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {
-        self.driver.sandbox(job, Phase::Install, None)
+        self.driver.sandbox(job, Phase::Install, None, &serde_json::Value::Null)
     }
 }
 
@@ -89,8 +106,8 @@ fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
 }
 
 /// The version of libdnf5's module, by looking where Python looks.
-fn module_version() -> Option<String> {
-    module_folders().iter().find_map(|folder| {
+fn module_version(tools: &ToolRoot) -> Option<String> {
+    module_folders(tools).iter().find_map(|folder| {
         if !folder.join("libdnf5/__init__.py").is_file() {
             return None;
         }

@@ -2,10 +2,14 @@
 # name is understood, and keys as rpm takes them. Whatever else is printed goes to standard error.
 import base64
 import fnmatch
+import hashlib
+import http.client
 import json
 import os
 import re
+import shutil
 import sys
+import urllib.request
 
 EVENTS = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="surrogateescape")
 os.dup2(2, 1)  # a library that prints must not be taken for an answer
@@ -19,6 +23,49 @@ def fail(kind, message, **fields):
     tell("error", kind=kind, message=str(message), **fields)
     EVENTS.flush()
     os._exit(3)  # not sys.exit: objects of a half-made transaction crash in their destructors
+
+
+def fail_network(kind, message):
+    """Gives up over the network, with what the server wants of its clients."""
+    fail(kind, message, retry_after=retry_after(str(message)))
+
+
+def retry_after(message):
+    """Seconds that a busy server asks to be left alone for; dnf's libraries keep its answer to themselves."""
+    found = re.search(r"Status code: (?:429|503) for (https?://[^ ]+)", message)
+    if not found:
+        return None
+    import email.utils
+    import time
+    import urllib.error
+    import urllib.request
+
+    try:
+        urllib.request.urlopen(urllib.request.Request(found.group(1), method="HEAD"), timeout=10).close()
+    except urllib.error.HTTPError as answer:
+        value = (answer.headers.get("Retry-After") or "").strip()
+        if value.isdigit():
+            return int(value)
+        date = email.utils.parsedate_to_datetime(value) if value.endswith("GMT") else None
+        return max(0, int(date.timestamp() - time.time())) if date else None
+    except OSError:
+        pass
+    return None
+
+
+def repomd(cachedir):
+    """The digest of a repository's index as it was read."""
+    try:
+        with open(cachedir + "/repodata/repomd.xml", "rb") as file:
+            return "sha256:" + hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
+
+
+def among(only):
+    """Whether a package is one of those that may come in."""
+    allowed = set(only)
+    return lambda name, version, release, arch: "%s-%s-%s.%s" % (name, version, release, arch) in allowed
 
 
 def fail_missing(specs, near):
@@ -43,6 +90,26 @@ def choose_group(wanted, known):
     if len(found) > 1:
         fail("spec", "'%s' names several groups: %s" % (name, ", ".join(sorted("%s (%s)" % (n, i) for _, i, n, _ in found))), line=line)
     return found[0]
+
+
+def package_files(request):
+    """The package files that the transaction names, by spec; those behind an address are fetched first."""
+    for text, file in request["files"].items():
+        if "url" not in file or request["phase"] == "install":
+            continue
+        os.makedirs(os.path.dirname(file["path"]), exist_ok=True)
+        part = "%s.%d" % (file["path"], os.getpid())
+        try:
+            with urllib.request.urlopen(text, timeout=60) as answer, open(part, "wb") as copy:
+                shutil.copyfileobj(answer, copy)
+                length = answer.headers.get("Content-Length")
+                if length is not None and copy.tell() != int(length):
+                    fail("download", "%s: %d of %s bytes came" % (text, copy.tell(), length))
+            os.replace(part, file["path"])
+        except (OSError, http.client.HTTPException) as error:
+            status = getattr(error, "code", None)
+            fail("download", "%s: %s" % (text, "Status code: %d" % status if status else error))
+    return {text: file["path"] for text, file in request["files"].items()}
 
 
 def key_packets(path):

@@ -3,21 +3,21 @@
 //! The API and not the command, because its errors are truthful and its callbacks give real progress; a process of its own,
 //! because package code runs in it.
 
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 use super::answers::{Answers, failure};
 use super::events::TransactionPlan;
-use super::{Failed, Job, request, workbench};
+use super::retry::persist;
+use super::{Failed, Job, Wanted, request, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
-use crate::recipe::{RepositorySource, Transaction};
+use crate::recipe::{SpecKind, Transaction};
 use crate::report::Step;
-use crate::sandbox::{Mount, Network, OWN, Plan, Sandbox, Stream};
+use crate::sandbox::{Mount, Network, OWN, Plan, Sandbox, Stream, ToolRoot};
 
 /// What the drivers share.
 const COMMON: &str = include_str!("driver.py");
-/// How often a failed download phase is tried in all; dnf itself gives up after three refusals within a second.
-const ATTEMPTS: u32 = 4;
 
 /// A package manager's Python API, and the program of ours that speaks it.
 #[derive(Debug)]
@@ -30,29 +30,55 @@ pub(super) struct Driver {
     pub file: &'static str,
     /// The program.
     pub program: &'static str,
+    /// Name of the module beside it that goes by locks.
+    pub files: &'static str,
+    /// That module.
+    pub files_module: &'static str,
     /// The Python that has the API.
     pub python: PathBuf,
 }
 
-/// The two halves of a transaction.
+/// What a driver is run for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Metadata come, and no package.
+    Resolve,
     /// Metadata and packages come; there is a network, and no package code runs.
     Download,
+    /// Files come from repositories by their place, without metadata.
+    Fetch,
     /// rpm works; there is no network.
     Install,
+    /// rpm works on files that are named one by one, whatever the repositories have.
+    InstallFiles,
+}
+
+impl Phase {
+    /// Whether package code runs: there is no network then, and only this build's view of the cache.
+    pub fn installs(self) -> bool {
+        matches!(self, Self::Install | Self::InstallFiles)
+    }
+
+    /// Its name in the request.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Download => "download",
+            Self::Fetch => "fetch",
+            Self::Install => "install",
+            Self::InstallFiles => "install-files",
+        }
+    }
 }
 
 impl Driver {
     /// The sandbox of a phase; without a transaction it is only to be shown.
-    pub fn sandbox(&self, job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>) -> Result<Plan> {
-        let network = match phase {
-            Phase::Download => Network::Host,
-            Phase::Install => Network::None,
-        };
-        let mut extra = request::mounts(job, phase, transaction)?;
+    pub fn sandbox(&self, job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Plan> {
+        let network = if phase.installs() { Network::None } else { Network::Host };
+        let mut extra = request::mounts(job, phase, transaction, detail)?;
         let program = format!("{OWN}/{}", self.file);
         extra.push(Mount::File { target: format!("{OWN}/driver.py").into(), content: COMMON.to_owned() });
+        extra.push(Mount::File { target: format!("{OWN}/{}", self.files).into(), content: self.files_module.to_owned() });
         extra.push(Mount::File { target: program.clone().into(), content: self.program.to_owned() });
         Ok(workbench::plan(job, network, extra, CommandLine::new([&*self.python.to_string_lossy(), "-I", "-B", &program])))
     }
@@ -67,27 +93,22 @@ impl Driver {
         Err(Failure::new(ExitCode::Host, said.join("\n")).hint(self.cure).into())
     }
 
-    /// Resolves and downloads; what a network may have spoilt is tried again.
-    pub fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
-        let remote = job.settings.repositories.is_empty() || job.settings.repositories.iter().any(|r| is_remote(&r.source));
-        let mut attempt = 1;
-        loop {
-            match self.run(job, Phase::Download, transaction, step) {
-                Ok((plan, _)) => return Ok(plan),
-                Err(error) if remote && attempt < ATTEMPTS && may_pass(&error) => {
-                    let pause = std::time::Duration::from_secs(1 << (attempt * 2 - 2));
-                    job.report.note(&format!("{error:#}; trying again in {} s ({attempt} of {ATTEMPTS})", pause.as_secs()));
-                    wait(pause)?;
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+    /// Resolves, and downloads as `phase` says; what a network may have spoilt is tried again.
+    pub fn download(&self, job: &Job<'_>, phase: Phase, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+        let detail = json!({ "only": job.only });
+        let fetches = transaction.install.iter().any(|spec| spec.kind() == SpecKind::Url);
+        persist(job, fetches, || Ok(self.planned(job, phase, transaction, &detail, step)?.0))
+    }
+
+    /// Fetches files by their places; what a network may have spoilt is tried again.
+    pub fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()> {
+        let detail = json!({ "files": wanted });
+        persist(job, false, || self.run(job, Phase::Fetch, None, &detail, step).map(|_| ()))
     }
 
     /// Installs what was planned, and nothing else.
     pub fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
-        let (done, failed) = self.run(job, Phase::Install, transaction, step)?;
+        let (done, failed) = self.planned(job, Phase::Install, transaction, &json!({ "only": job.only }), step)?;
         if done.install != plan.install || done.remove != plan.remove {
             return Err(Failure::new(
                 ExitCode::Transaction,
@@ -99,9 +120,55 @@ impl Driver {
         Ok(failed)
     }
 
+    /// Installs the files of the plan, and removes what it says, and nothing else.
+    pub fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
+        let files: Vec<&str> = plan.install.iter().filter_map(|package| package.path.as_deref()).collect();
+        let detail = json!({ "files": files, "remove": plan.remove });
+        let (done, failed) = self.planned(job, Phase::InstallFiles, transaction, &detail, step)?;
+        let names = |plan: &TransactionPlan| plan.install.iter().map(|p| p.nevra.clone()).collect::<std::collections::BTreeSet<_>>();
+        let (meant, found) = (names(plan), names(&done));
+        if meant != found || done.remove != plan.remove {
+            let list = |a: &std::collections::BTreeSet<String>, b: &std::collections::BTreeSet<String>| {
+                a.difference(b).take(10).cloned().collect::<Vec<_>>().join(", ")
+            };
+            return Err(Failure::new(
+                ExitCode::Transaction,
+                format!(
+                    "the packages of the lock make another transaction than it says (left out: {}; added: {})",
+                    list(&meant, &found),
+                    list(&found, &meant)
+                ),
+            )
+            .hint("make the lock again: osimg lock RECIPE")
+            .into());
+        }
+        Ok(failed)
+    }
+
+    /// Runs a phase that tells a plan.
+    fn planned(
+        &self,
+        job: &Job<'_>,
+        phase: Phase,
+        transaction: &Transaction,
+        detail: &Value,
+        step: &Step<'_>,
+    ) -> Result<(TransactionPlan, Vec<Failed>)> {
+        let (plan, failed) = self.run(job, phase, Some(transaction), detail, step)?;
+        let plan = plan.ok_or_else(|| Failure::new(ExitCode::Transaction, format!("{} told no plan", self.name)))?;
+        Ok((plan, failed))
+    }
+
     /// Runs one phase of one transaction.
-    fn run(&self, job: &Job<'_>, phase: Phase, transaction: &Transaction, step: &Step<'_>) -> Result<(TransactionPlan, Vec<Failed>)> {
-        let plan = self.sandbox(job, phase, Some(transaction))?;
+    fn run(
+        &self,
+        job: &Job<'_>,
+        phase: Phase,
+        transaction: Option<&Transaction>,
+        detail: &Value,
+        step: &Step<'_>,
+    ) -> Result<(Option<TransactionPlan>, Vec<Failed>)> {
+        let plan = self.sandbox(job, phase, transaction, detail)?;
         job.report.command(&plan.command.quoted());
         let mut answers = Answers::new(step);
         let outcome = Sandbox::run(&plan, job.limits(), &mut |stream, line| {
@@ -118,46 +185,21 @@ impl Driver {
             (Err(error), Some(package)) => return Err(error.context(format!("running a scriptlet of {package}"))),
             (outcome, _) => outcome?,
         };
-        if !outcome.strays.is_empty() && phase == Phase::Install {
+        if !outcome.strays.is_empty() && phase.installs() {
             job.report.note(&format!("scriptlets left processes behind, which were ended: {}", outcome.strays.join(", ")));
         }
         if let Some(error) = &answers.error {
             return Err(failure(job, self, &answers, error, phase).into());
         }
-        match answers.plan {
-            Some(plan) if answers.done && outcome.success() => Ok((plan, answers.failed)),
-            _ => Err(Failure::new(
-                ExitCode::Transaction,
-                format!("{} ended with {} before its work was done:\n{}", self.name, outcome.describe(), answers.said.last(12)),
-            )
-            .into()),
+        if answers.done && outcome.success() && (answers.plan.is_some() || phase == Phase::Fetch) {
+            return Ok((answers.plan, answers.failed));
         }
+        Err(Failure::new(
+            ExitCode::Transaction,
+            format!("{} ended with {} before its work was done:\n{}", self.name, outcome.describe(), answers.said.last(12)),
+        )
+        .into())
     }
-}
-
-/// Whether trying again may help: a folder does not come back by itself.
-fn is_remote(source: &RepositorySource) -> bool {
-    match source {
-        RepositorySource::Baseurl(urls) => urls.iter().any(|url| !url.starts_with("file://")),
-        RepositorySource::Metalink(_) | RepositorySource::Mirrorlist(_) => true,
-    }
-}
-
-/// Whether trying again may help: not where the server knows the client well and says no.
-fn may_pass(error: &anyhow::Error) -> bool {
-    let said = format!("{error:#}");
-    let refused = ["401", "403", "404", "410"].iter().any(|status| said.contains(&format!("Status code: {status}")));
-    crate::error::exit_code(error) == ExitCode::Repository && !refused
-}
-
-/// Sleeps, but not through a request to stop.
-fn wait(pause: std::time::Duration) -> Result<()> {
-    let end = std::time::Instant::now() + pause;
-    while std::time::Instant::now() < end {
-        crate::process::check_stop()?;
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    Ok(())
 }
 
 /// What a driver does not do is refused by name, before anything is downloaded.
@@ -165,14 +207,15 @@ pub(super) fn refuse(job: &Job<'_>, line: usize, what: &str, hint: &str) -> Fail
     Failure::new(ExitCode::Recipe, format!("{}:{line}: {what}", job.recipe.display())).hint(hint)
 }
 
-/// The folders in which the host's Pythons look for modules; nothing of them is run outside the sandbox.
-pub(super) fn module_folders() -> Vec<PathBuf> {
-    let mut folders = vec![PathBuf::from("/usr/lib/python3/dist-packages")];
+/// The folders in which the tools' Pythons look for modules; nothing of them is run outside the sandbox.
+pub(super) fn module_folders(tools: &ToolRoot) -> Vec<PathBuf> {
+    let mut folders = vec!["/usr/lib/python3/dist-packages".to_owned()];
     for lib in ["/usr/lib", "/usr/lib64", "/usr/local/lib"] {
-        let entries = std::fs::read_dir(lib).into_iter().flatten().filter_map(|e| e.ok());
-        folders.extend(entries.filter(|e| e.file_name().to_string_lossy().starts_with("python3")).map(|e| e.path().join("site-packages")));
+        let entries = tools.resolve(lib).and_then(|lib| std::fs::read_dir(lib).ok()).into_iter().flatten().filter_map(|e| e.ok());
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        folders.extend(names.filter(|name| name.starts_with("python3")).map(|name| format!("{lib}/{name}/site-packages")));
     }
-    folders
+    folders.iter().filter_map(|folder| tools.resolve(folder)).collect()
 }
 
 #[cfg(test)]
@@ -184,7 +227,14 @@ mod tests {
     fn the_drivers_are_python_that_compiles() -> Result<()> {
         let Some(python) = crate::process::find_program("python3") else { return Ok(()) };
         let dir = tempfile::tempdir().context("a temporary folder")?;
-        for (name, program) in [("driver.py", COMMON), ("dnf4.py", super::super::dnf4::PROGRAM), ("dnf5.py", super::super::dnf5::PROGRAM)] {
+        use super::super::{dnf4, dnf5};
+        for (name, program) in [
+            ("driver.py", COMMON),
+            ("dnf4.py", dnf4::PROGRAM),
+            ("dnf4_files.py", dnf4::FILES),
+            ("dnf5.py", dnf5::PROGRAM),
+            ("dnf5_files.py", dnf5::FILES),
+        ] {
             let file = dir.path().join(name);
             std::fs::write(&file, program)?;
             #[expect(clippy::disallowed_methods, reason = "a test asks Python itself")]

@@ -89,6 +89,8 @@ pub(super) struct DriverError {
     /// The groups that there are.
     #[serde(default)]
     pub known: Vec<String>,
+    /// Seconds that a busy server asks to be left alone for.
+    pub retry_after: Option<u64>,
 }
 
 /// The kinds of failure that a driver tells apart.
@@ -171,6 +173,9 @@ pub struct PlannedPackage {
     pub checksum: Option<String>,
     /// Why: asked for, a group's, or a dependency.
     pub reason: String,
+    /// Where the package manager has its file, or will have it, as the sandbox sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// The packages that satisfy a spec.
@@ -208,6 +213,9 @@ pub struct RepositoryState {
     pub name: String,
     /// The revision that its metadata says.
     pub revision: String,
+    /// `sha256:` and the digest of its repomd.xml.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repomd: Option<String>,
 }
 
 impl TransactionPlan {

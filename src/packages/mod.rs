@@ -7,16 +7,22 @@
 //! To add a package manager: one file with a type that implements [`PackageManager`], one arm in [`open`].
 
 mod answers;
+mod cache;
+mod digest;
 mod dnf4;
 mod dnf5;
 mod driver;
 mod events;
 mod host_repositories;
 pub mod keys;
+mod locked;
+mod locking;
 mod owners;
 mod provenance;
 mod request;
+mod retry;
 mod rpmdb;
+mod shelf;
 mod verdict;
 mod workbench;
 
@@ -25,17 +31,19 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use cache::Cache;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
 pub use keys::PinnedKey;
+pub use locking::{Signers, Wish, lock};
 pub use owners::PackagedFile;
 pub use provenance::{Provenance, provenance};
 pub use rpmdb::InstalledPackage;
+pub use shelf::{Limit, Pruned, Shelf};
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::process;
-use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify};
+use crate::recipe::{KeySource, Lock, ManagerChoice, PackageSettings, Transaction, Verify};
 use crate::report::{Report, Step};
-use crate::sandbox::{Devices, Ids, InstallRoot, Limits, Plan};
+use crate::sandbox::{Devices, Ids, InstallRoot, Limits, Plan, ToolRoot};
 use verdict::{Evidence, FailedScriptlet};
 
 /// Everything that a package manager needs to know of a build.
@@ -43,14 +51,24 @@ use verdict::{Evidence, FailedScriptlet};
 pub struct Job<'a> {
     /// The recipe's file, for messages.
     pub recipe: &'a Path,
+    /// The tree whose package manager does it.
+    pub tools: &'a ToolRoot,
+    /// What the root becomes.
+    pub purpose: Purpose,
     /// The install root's folder.
     pub root: &'a Path,
     /// An empty folder for the sandbox to mount over.
     pub scratch: &'a Path,
     /// A folder of this build, where a package manager keeps what its next transaction must know.
     pub state: &'a Path,
-    /// The package cache's folder.
-    pub cache: &'a Path,
+    /// The package cache.
+    pub cache: &'a Cache,
+    /// The lock to go by, instead of what the repositories offer.
+    pub lock: Option<&'a Lock>,
+    /// The only packages that may come in, as `name-version-release.arch`; anything when there is no list.
+    pub only: Option<&'a [String]>,
+    /// How much of a package is installed.
+    pub extent: Extent,
     /// The settings of `[packages]`.
     pub settings: &'a PackageSettings,
     /// The pinned keys.
@@ -67,6 +85,39 @@ pub struct Job<'a> {
     pub dbpath: &'a str,
     /// Where talk goes.
     pub report: &'a Report,
+}
+
+/// What an install root becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// An image.
+    Image,
+    /// The tools that fill one.
+    Tools,
+}
+
+/// How much of a package is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Its entry in the rpmdb alone, for a next transaction to build upon; no scriptlet runs.
+    DatabaseOnly,
+}
+
+/// A file that is fetched by its place in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wanted<'a> {
+    /// The repository's id.
+    pub repository: &'a str,
+    /// Its place below the repository's base, or its whole address.
+    pub location: &'a str,
+    /// `algorithm:hex`.
+    pub checksum: &'a str,
+    /// Bytes.
+    pub size: u64,
+    /// Where it goes, as the sandbox sees it.
+    pub path: String,
 }
 
 impl Job<'_> {
@@ -86,6 +137,24 @@ pub trait PackageManager: Debug {
     /// # Errors
     /// When a repository, a spec or the dependencies fail.
     fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan>;
+
+    /// Resolves the transaction and downloads nothing but metadata.
+    ///
+    /// # Errors
+    /// As [`PackageManager::download`].
+    fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan>;
+
+    /// Fetches files from their repositories, whatever the metadata say of them.
+    ///
+    /// # Errors
+    /// When one of them cannot be had; the others are there.
+    fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()>;
+
+    /// As [`PackageManager::install`], from the files that the plan names, without any repository.
+    ///
+    /// # Errors
+    /// As [`PackageManager::install`].
+    fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>>;
 
     /// Imports the pinned keys and runs the transaction, without a network; returns the scriptlets that failed.
     ///
@@ -125,15 +194,17 @@ pub struct Filled {
     pub owners: Option<Vec<PackagedFile>>,
 }
 
-/// Chooses a package manager that this host has.
+/// Chooses a package manager that the tools' tree has.
 ///
 /// # Errors
 /// [`ExitCode::Host`] with the command that installs one.
-pub fn open(manager: ManagerChoice) -> Result<Box<dyn PackageManager>> {
-    let dnf4 =
-        || -> Result<Option<Box<dyn PackageManager>>> { Ok(dnf4::Dnf4::find()?.map(|found| Box::new(found) as Box<dyn PackageManager>)) };
-    let dnf5 =
-        || -> Result<Option<Box<dyn PackageManager>>> { Ok(dnf5::Dnf5::find()?.map(|found| Box::new(found) as Box<dyn PackageManager>)) };
+pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Box<dyn PackageManager>> {
+    let dnf4 = || -> Result<Option<Box<dyn PackageManager>>> {
+        Ok(dnf4::Dnf4::find(tools)?.map(|found| Box::new(found) as Box<dyn PackageManager>))
+    };
+    let dnf5 = || -> Result<Option<Box<dyn PackageManager>>> {
+        Ok(dnf5::Dnf5::find(tools)?.map(|found| Box::new(found) as Box<dyn PackageManager>))
+    };
     let (found, missing) = match manager {
         // The one whose language the recipe is goes first.
         ManagerChoice::Auto => (dnf4()?.map_or_else(dnf5, |found| Ok(Some(found)))?, dnf4::Dnf4::missing()),
@@ -163,22 +234,32 @@ pub fn fill(
     let root = InstallRoot::open(job.root)?;
     workbench::prepare(&root, job.dbpath)?;
     let (mut plans, mut failed) = (Vec::new(), Vec::new());
-    for transaction in transactions {
+    for (number, transaction) in transactions.iter().enumerate() {
         let step = job.report.step("downloading packages");
-        let plan = manager.download(job, transaction, &step)?;
+        let mut plan = obtain(manager, job, number, transaction, &step)?;
         step.finish(&format!("{} packages, {}", plan.install.len(), crate::report::bytes(plan.download_size())));
         on_planned(&plan)?;
         if job.source_date_epoch.is_none() {
             job.source_date_epoch = plan.newest_build();
         }
         let step = job.report.step("installing packages");
-        failed.extend(manager.install(job, transaction, &plan, &step)?.into_iter().map(|Failed(scriptlet)| scriptlet));
+        let mut done = install(manager, job, transaction, &plan, &step);
+        // rpm looks at all packages before it installs the first: what it refuses because the cache was damaged is fetched anew.
+        if done.as_ref().is_err_and(cache::may_be_damage) && job.cache.discard_damaged(&plan, job.report)? > 0 {
+            plan = obtain(manager, job, number, transaction, &step)?;
+            done = install(manager, job, transaction, &plan, &step);
+        }
+        failed.extend(done?.into_iter().map(|Failed(scriptlet)| scriptlet));
         step.finish(&format!("{} packages, {}", plan.install.len(), crate::report::bytes(plan.installed_size())));
         plans.push(plan);
     }
     let step = job.report.step("judging the transaction");
     let (installed, keys_found) = workbench::installed(job)?;
-    let dbpath_of_target = workbench::dbpath_of_target(job, &root)?;
+    let database_of_target = match job.purpose {
+        Purpose::Image => workbench::database_of_target(job, &root)?,
+        // Nobody will ask the rpm of a bootstrap root for what is in it.
+        Purpose::Tools => None,
+    };
     let evidence = Evidence {
         plans: &plans,
         installed: &installed,
@@ -187,7 +268,8 @@ pub fn fill(
         failed_scriptlets: &failed,
         allowed_failures: &job.settings.allow_failed_scriptlets,
         dbpath: job.dbpath,
-        dbpath_of_target: dbpath_of_target.as_deref(),
+        database_of_target: database_of_target.as_ref(),
+        backend: job.tools.is_host().then_some("sqlite"),
         strict: job.settings.verify == Verify::Strict,
     };
     verdict::judge(&evidence, &root)?;
@@ -202,6 +284,61 @@ pub fn fill(
         source_date_epoch: job.source_date_epoch.unwrap_or(0),
         owners,
     })
+}
+
+/// What a bootstrap root of a release is made of.
+#[must_use]
+pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
+    if !settings.bootstrap_packages.is_empty() {
+        return settings.bootstrap_packages.clone();
+    }
+    // Fedora's dnf is dnf 5 since release 41; Enterprise Linux has not come that far.
+    let release = settings.releasever.as_deref().and_then(|text| text.split(['.', '-']).next()).and_then(|text| text.parse::<u32>().ok());
+    let dnf = if release.is_some_and(|release| release >= 41) { "python3-libdnf5" } else { "python3-dnf" };
+    // The release has macros of rpm; the last three are what scriptlets of the others take for granted.
+    [dnf, "python3-rpm", "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
+}
+
+/// Where the rpm of the tools puts a database by itself.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
+    workbench::dbpath_of_tools(tools, scratch, root)
+}
+
+/// The packages of one transaction, in this build's view of the cache.
+fn obtain(
+    manager: &dyn PackageManager,
+    job: &Job<'_>,
+    number: usize,
+    transaction: &Transaction,
+    step: &Step<'_>,
+) -> Result<TransactionPlan> {
+    let filling = job.cache.fill(job.report)?;
+    match job.lock {
+        Some(lock) => locked::obtain(manager, job, &filling, (lock, number), transaction, step),
+        None => {
+            let plan = manager.download(job, transaction, step)?;
+            filling.share(&plan)?;
+            Ok(plan)
+        }
+    }
+}
+
+fn install(
+    manager: &dyn PackageManager,
+    job: &Job<'_>,
+    transaction: &Transaction,
+    plan: &TransactionPlan,
+    step: &Step<'_>,
+) -> Result<Vec<Failed>> {
+    match job.lock {
+        // Such a transaction can be empty: it marked packages, or moved none.
+        Some(_) if plan.install.is_empty() && plan.remove.is_empty() => Ok(Vec::new()),
+        Some(_) => manager.install_files(job, transaction, plan, step),
+        None => manager.install(job, transaction, plan, step),
+    }
 }
 
 /// Reads and checks the keys that the settings pin, fetching those that are addresses.
@@ -235,12 +372,18 @@ pub fn default_dbpath(releasever: Option<&str>) -> &'static str {
     }
 }
 
-/// A program of the host that must be there.
-fn need(name: &str, purpose: &str, packages: &str) -> Result<PathBuf> {
-    process::find_program(name).ok_or_else(|| {
-        Failure::new(ExitCode::Host, format!("this host has no {name}, which is needed to {purpose}"))
-            .hint(format!("install it: apt-get install {packages}   (or: dnf install {packages})"))
-            .into()
+/// A program of the tools that must be there.
+fn need(tools: &ToolRoot, name: &str, purpose: &str, packages: &str) -> Result<PathBuf> {
+    tools.program(name).ok_or_else(|| {
+        if tools.is_host() {
+            Failure::new(ExitCode::Host, format!("this host has no {name}, which is needed to {purpose}"))
+                .hint(format!("install it: apt-get install {packages}   (or: dnf install {packages})"))
+                .into()
+        } else {
+            Failure::new(ExitCode::Host, format!("{} has no {name}, which is needed to {purpose}", tools.path().display()))
+                .hint("name the packages of the bootstrap root: bootstrap_packages under [packages]")
+                .into()
+        }
     })
 }
 

@@ -24,7 +24,7 @@ const QUERY: &str = "[%{=DBINSTANCE}\\t%{FILESTATES:fstate}\\t%{FILEFLAGS:fflags
 /// # Errors
 /// When the rpmdb cannot be read.
 pub(super) fn packaged(job: &Job<'_>) -> Result<Vec<PackagedFile>> {
-    let rpm = super::need("rpm", "read the image's rpmdb", "rpm")?;
+    let rpm = super::need(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
     let command = CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", job.dbpath, "-qa", "--qf", QUERY]);
     let plan = workbench::plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));
     Ok(parse(&workbench::ask(&plan, "reading the owners of the image's files")?))

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::workbench;
 use crate::error::Result;
 use crate::process::CommandLine;
-use crate::sandbox::{BUILD_ROOT, Devices, Mount, Network, Plan, Terminal, View, tools};
+use crate::sandbox::{BUILD_ROOT, Devices, Mount, Network, Plan, Terminal, ToolRoot, View};
 
 /// What the rpmdb knows of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,9 +27,10 @@ const FILES: &str = "[%{FILENAMES}\\t%{=NAME}-%{=VERSION}-%{=RELEASE}.%{=ARCH}\\
 pub fn provenance(root: &Path, scratch: &Path, dbpath: &str, file: &str) -> Result<Provenance> {
     let scriptlets = ["PRETRANS", "PREIN", "POSTIN", "POSTTRANS"].map(|tag| format!("%|{tag}?{{%{{{tag}}}\\n}}|")).concat();
     let scriptlets = format!("{MARK}%{{NAME}}-%{{VERSION}}-%{{RELEASE}}.%{{ARCH}}\\n{scriptlets}[%{{TRIGGERSCRIPTS}}\\n]");
+    let host = ToolRoot::host();
     let ask = |query: &str| -> Result<Vec<String>> {
-        let rpm = super::need("rpm", "read the image's rpmdb", "rpm")?;
-        let mut mounts = tools(Path::new("/"), Network::None);
+        let rpm = super::need(&host, "rpm", "read the image's rpmdb", "rpm")?;
+        let mut mounts = host.mounts(Network::None);
         mounts.push(Mount::Folder { target: "/etc/rpm".into() });
         let plan = Plan {
             root: root.to_owned(),

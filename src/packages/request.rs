@@ -1,37 +1,40 @@
 //! What a driver is asked: the transaction, the repositories and the limits, as the JSON that it reads.
 
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
 
-use super::Job;
+use super::cache::CACHE;
 use super::driver::Phase;
-use super::host_repositories;
-use super::workbench::{self, CACHE};
+use super::{Extent, Job, host_repositories, workbench};
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{RepositorySource, Transaction, Verify};
+use crate::recipe::{RepositorySource, SpecKind, Transaction, Verify};
 use crate::sandbox::{Access, BUILD_ROOT, Mount, OWN};
 
 /// Where the package manager remembers, from one transaction to the next, why a package is there.
 const STATE: &str = "/osimg/state";
 
 /// The request file of one phase, and the files of the host that it speaks of.
-pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>) -> Result<Vec<Mount>> {
+///
+/// `detail` is what a phase needs to know beside the transaction.
+pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Vec<Mount>> {
     let (mut mounts, key_paths) = workbench::key_files(job);
-    mounts.push(Mount::Bind { source: job.cache.to_owned(), target: CACHE.into(), access: Access::ReadWrite });
+    let cache = if phase.installs() { job.cache.view() } else { job.cache.folder() };
+    mounts.push(Mount::Bind { source: cache.to_owned(), target: CACHE.into(), access: Access::ReadWrite });
     mounts.push(Mount::Bind { source: job.state.to_owned(), target: STATE.into(), access: Access::ReadWrite });
     let (repositories, tls) = repositories(job, phase)?;
     mounts.extend(tls);
     let host_repositories = job.settings.repositories.is_empty();
     if host_repositories {
-        mounts.extend(match phase {
-            Phase::Install => host_repositories::without_secrets()?,
-            _ => host_repositories::whole(),
-        });
+        mounts.extend(if phase.installs() { host_repositories::without_secrets()? } else { host_repositories::whole() });
     }
-    if let Some(transaction) = transaction {
+    if transaction.is_some() || phase == Phase::Fetch {
+        let (files, binds) = transaction.map_or_else(|| Ok((json!({}), Vec::new())), |transaction| package_files(job, transaction))?;
+        mounts.extend(binds);
         let request = json!({
-            "phase": match phase { Phase::Download => "download", Phase::Install => "install" },
-            "offline": phase == Phase::Install,
+            "phase": phase.name(),
+            "offline": phase.installs(),
+            "detail": detail,
             "installroot": BUILD_ROOT,
             "cachedir": CACHE,
             "state": STATE,
@@ -41,16 +44,63 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
             "arch": job.settings.arch,
             "vars": job.settings.vars,
             "install_weak_deps": job.settings.install_weak_deps.unwrap_or(true),
-            "tsflags": if job.settings.docs == Some(false) { vec!["nodocs"] } else { vec![] },
-            "exclude": job.settings.exclude.iter().chain(&transaction.exclude).collect::<Vec<_>>(),
+            "tsflags": flags(job),
+            "exclude": job.settings.exclude.iter().chain(transaction.iter().flat_map(|t| &t.exclude)).collect::<Vec<_>>(),
             "host_repositories": host_repositories,
             "repositories": repositories,
             "keys": key_paths,
+            "files": files,
             "transaction": transaction,
         });
         mounts.push(Mount::File { target: format!("{OWN}/request.json").into(), content: request.to_string() });
     }
     Ok(mounts)
+}
+
+/// The package files that the transaction names: where the driver finds each, and from where it fetches those behind an address.
+fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec<Mount>)> {
+    let (mut files, mut mounts) = (serde_json::Map::new(), Vec::new());
+    for spec in transaction.install.iter().chain(transaction.swap.iter().map(|swap| &swap.install)).filter(|spec| spec.is_package_file()) {
+        let wrong =
+            |what: String| Failure::new(ExitCode::Recipe, format!("{}:{}:{}: {what}", job.recipe.display(), spec.line, spec.column));
+        let name = spec.text.rsplit('/').next().unwrap_or_default();
+        if !name.ends_with(".rpm") || name.contains(['?', '#']) {
+            return Err(wrong(format!("'{}' does not end in the name of a package file", spec.text))
+                .hint("name the file itself: https://HOST/FOLDER/NAME-VERSION-RELEASE.ARCH.rpm")
+                .into());
+        }
+        let local = match spec.kind() {
+            SpecKind::Url => spec.text.strip_prefix("file://"),
+            _ => Some(spec.text.as_str()),
+        };
+        let value = match local {
+            Some(path) => {
+                let source = job.recipe.parent().unwrap_or(Path::new("")).join(path);
+                let source = source.canonicalize().map_err(|error| {
+                    wrong(format!("opening {}: {error}", source.display())).hint("a relative path begins at the recipe's folder")
+                })?;
+                let target = format!("{OWN}/files/{}/{name}", mounts.len());
+                mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
+                json!({ "path": target })
+            }
+            None => {
+                let folder = hex::encode(Sha256::digest(spec.text.as_bytes()));
+                json!({ "path": format!("{CACHE}/files/{folder}/{name}"), "url": spec.text })
+            }
+        };
+        files.insert(spec.text.clone(), value);
+    }
+    Ok((files.into(), mounts))
+}
+
+/// rpm's transaction flags by dnf's names.
+fn flags(job: &Job<'_>) -> Vec<&'static str> {
+    let docs = (job.settings.docs == Some(false)).then_some("nodocs");
+    let files = match job.extent {
+        Extent::Whole => None,
+        Extent::DatabaseOnly => Some("justdb"),
+    };
+    docs.into_iter().chain(files).collect()
 }
 
 /// The repositories of the settings as dnf's options, and the files of theirs that the sandbox must see.
@@ -59,7 +109,7 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
 fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)> {
     let mut mounts = Vec::new();
     let mut place = |file: &Option<PathBuf>| -> Option<String> {
-        let source = file.clone().filter(|_| phase == Phase::Download)?;
+        let source = file.clone().filter(|_| !phase.installs())?;
         let target = format!("{OWN}/tls/{}", mounts.len());
         mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
         Some(target)
@@ -69,7 +119,7 @@ fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)>
         let password = repository
             .password_file
             .as_deref()
-            .filter(|_| phase == Phase::Download)
+            .filter(|_| !phase.installs())
             .map(workbench::host_text)
             .transpose()?
             .map(|text| text.trim_end().to_owned());
@@ -87,8 +137,8 @@ fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)>
             "sslcacert": place(&repository.ca),
             "sslclientcert": place(&repository.client_cert),
             "sslclientkey": place(&repository.client_key),
-            "proxy": repository.proxy.as_ref().filter(|_| phase == Phase::Download),
-            "username": repository.username.as_ref().filter(|_| phase == Phase::Download),
+            "proxy": repository.proxy.as_ref().filter(|_| !phase.installs()),
+            "username": repository.username.as_ref().filter(|_| !phase.installs()),
             "password": password,
             "signed_metadata": repository.signed_metadata,
         }));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::events::TransactionPlan;
 use super::keys::PinnedKey;
 use super::rpmdb::InstalledPackage;
+use super::workbench::Database;
 use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::{InstallRoot, Kind};
 
@@ -23,10 +24,12 @@ pub(super) struct Evidence<'a> {
     pub failed_scriptlets: &'a [FailedScriptlet],
     /// Packages whose scriptlets may fail, by the settings.
     pub allowed_failures: &'a [String],
-    /// Where the rpmdb was put, and where the image's own rpm looks for it.
+    /// Where the rpmdb was put, and what the image's own rpm uses.
     pub dbpath: &'a str,
     /// As above; `None` when the image has no rpm.
-    pub dbpath_of_target: Option<&'a str>,
+    pub database_of_target: Option<&'a Database>,
+    /// The format that it was written in, when it is not the choice of the image's own rpm.
+    pub backend: Option<&'a str>,
     /// Whether packages must be signed by a pinned key.
     pub strict: bool,
 }
@@ -145,13 +148,20 @@ fn keys(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
 }
 
 fn tree(evidence: &Evidence<'_>, root: &InstallRoot, findings: &mut Vec<String>) -> Result<()> {
-    if let Some(target) = evidence.dbpath_of_target
+    if let Some(Database { path: target, .. }) = evidence.database_of_target
         && target != evidence.dbpath
         && !same_folder(root, target, evidence.dbpath)?
     {
         findings.push(format!(
             "the rpmdb is in {}, but the image's rpm looks in {target}: set dbpath = \"{target}\" under [packages]",
             evidence.dbpath
+        ));
+    }
+    if let (Some(Database { backend, .. }), Some(written)) = (evidence.database_of_target, evidence.backend)
+        && backend != written
+    {
+        findings.push(format!(
+            "the rpmdb is in the format {written}, but the image's rpm reads {backend}: set bootstrap = true under [packages], which builds with the image's own rpm"
         ));
     }
     if root.kind("root/.rpmdb".as_ref())?.is_some() {
@@ -208,6 +218,7 @@ mod tests {
             built: 0,
             checksum: None,
             reason: "user".into(),
+            path: None,
         }
     }
 
@@ -219,6 +230,9 @@ mod tests {
             key_id: Some("AAAABBBBCCCCDDDD".into()),
             license: String::new(),
             source: String::new(),
+            vendor: None,
+            url: None,
+            summary: None,
         }
     }
 
@@ -238,7 +252,8 @@ mod tests {
             failed_scriptlets: failed,
             allowed_failures: allowed,
             dbpath: "/var/lib/rpm",
-            dbpath_of_target: None,
+            database_of_target: None,
+            backend: Some("sqlite"),
             strict: true,
         };
         judge(&evidence, &root).map_err(|e| e.to_string())

@@ -9,11 +9,9 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::process::{CommandLine, Tail};
 use crate::recipe::{RepositorySource, Verify};
 use crate::sandbox::{
-    Access, BUILD_ROOT, Devices, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, Terminal, View, tools,
+    Access, BUILD_ROOT, Devices, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, Terminal, ToolRoot, View,
 };
 
-/// Where the package cache is inside the sandbox.
-pub(super) const CACHE: &str = "/osimg/cache";
 /// The name that scriptlets see as the host's.
 const HOSTNAME: &str = "localhost";
 
@@ -29,7 +27,7 @@ pub(super) fn prepare(root: &InstallRoot, dbpath: &str) -> Result<()> {
 
 /// The sandbox of one phase around `command`.
 pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: CommandLine) -> Plan {
-    let mut mounts = tools(Path::new("/"), network);
+    let mut mounts = job.tools.mounts(network);
     mounts.push(Mount::File { target: "/etc/rpm/macros".into(), content: macros(job) });
     mounts.extend(local_repositories(job));
     mounts.extend(extra);
@@ -58,8 +56,10 @@ pub(super) fn insists_on_signatures(job: &Job<'_>) -> bool {
 fn macros(job: &Job<'_>) -> String {
     let level = if insists_on_signatures(job) { "all" } else { "digest" };
     let languages = job.settings.languages.as_ref().map_or_else(|| "all".to_owned(), |languages| languages.join(":"));
+    // A root made for it has the image's own rpm, and that knows its format.
+    let backend = if job.tools.is_host() { "%_db_backend sqlite\n" } else { "" };
     let mut text = format!(
-        "%_dbpath {}\n%_db_backend sqlite\n%_keyring rpmdb\n%_pkgverify_level {level}\n%_pkgverify_flags 0x0\n\
+        "%_dbpath {}\n{backend}%_keyring rpmdb\n%_pkgverify_level {level}\n%_pkgverify_flags 0x0\n\
          %_netsharedpath /proc:/sys:/dev:/run\n%_excludedocs 0\n%_install_langs {languages}\n%_tmppath /var/tmp\n%_minimize_writes 0\n",
         job.dbpath
     );
@@ -145,26 +145,59 @@ pub(super) fn ask(plan: &Plan, doing: &str) -> Result<Vec<String>> {
 
 /// What the image's rpmdb holds: packages, and key ids.
 pub(super) fn installed(job: &Job<'_>) -> Result<(Vec<InstalledPackage>, Vec<String>)> {
-    let rpm = super::need("rpm", "read the image's rpmdb", "rpm")?;
+    let rpm = super::need(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
     let command = CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", job.dbpath, "-qa", "--qf", rpmdb::QUERY]);
     // Debian's rpm warns away who uses it on a Debian; the image is none.
     let plan = plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));
     rpmdb::parse(&ask(&plan, "reading the image's rpmdb")?)
 }
 
-/// Where the image's own rpm looks for its database; `None` when the image has no rpm.
-pub(super) fn dbpath_of_target(job: &Job<'_>, root: &InstallRoot) -> Result<Option<String>> {
+/// An rpm's database, as its macros say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Database {
+    /// Its folder.
+    pub path: String,
+    /// Its format: sqlite, ndb or bdb.
+    pub backend: String,
+}
+
+/// The question to an rpm after its database.
+fn database_question() -> CommandLine {
+    CommandLine::new(["/usr/bin/rpm", "--eval", "%{_dbpath}", "--eval", "%{?_db_backend}"])
+}
+
+fn database(answer: &[String]) -> Option<Database> {
+    let at = answer.iter().rposition(|line| line.starts_with('/'))?;
+    // Before rpm 4.15 there was but one format.
+    let backend = answer.get(at + 1).map(|line| line.trim()).filter(|line| !line.is_empty()).unwrap_or("bdb");
+    Some(Database { path: answer.get(at)?.trim().to_owned(), backend: backend.to_owned() })
+}
+
+/// Which database the image's own rpm uses; `None` when the image has no rpm.
+pub(super) fn database_of_target(job: &Job<'_>, root: &InstallRoot) -> Result<Option<Database>> {
     if root.kind(Path::new("usr/bin/rpm"))? != Some(Kind::File) {
         return Ok(None);
     }
-    let command = environment(CommandLine::new(["/usr/bin/rpm", "--eval", "%{_dbpath}"]), job.source_date_epoch, Network::None);
-    let mut plan = plan(job, Network::None, Vec::new(), command);
+    let mut plan = plan(job, Network::None, Vec::new(), environment(database_question(), job.source_date_epoch, Network::None));
     plan.view = View::Image;
     plan.mounts.clear();
-    Ok(ask(&plan, "asking the image's rpm for its database")?
-        .last()
-        .map(|line| line.trim().to_owned())
-        .filter(|path| path.starts_with('/')))
+    Ok(database(&ask(&plan, "asking the image's rpm for its database")?))
+}
+
+/// Where the rpm of the tools puts a database by itself, with its own macros and none of ours.
+pub(super) fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
+    let plan = Plan {
+        root: root.to_owned(),
+        scratch: scratch.to_owned(),
+        view: View::Tools,
+        network: Network::None,
+        devices: Devices::Private,
+        terminal: Terminal::None,
+        hostname: HOSTNAME.into(),
+        mounts: tools.mounts(Network::None),
+        command: environment(database_question(), None, Network::None),
+    };
+    Ok(database(&ask(&plan, "asking the tools' rpm for its database")?).map(|database| database.path))
 }
 
 /// Fetches a key inside the sandbox, by Python's client with the host's authorities.
@@ -172,7 +205,7 @@ pub(super) fn fetch(url: &str, scratch: &Path, root: &Path) -> Result<String> {
     if let Some(path) = url.strip_prefix("file://") {
         return keys::read_file(Path::new(path));
     }
-    let python = super::need("python3", "fetch a key", "python3")?;
+    let python = super::need(&ToolRoot::host(), "python3", "fetch a key", "python3")?;
     let lines = run_python(&python, &[keys::fetch_script(), url], Network::Host, scratch, root, "fetching a key").or_fail_hint(
         ExitCode::Repository,
         format!("fetching the key {url}"),
@@ -200,7 +233,7 @@ pub(super) fn run_python(
         devices: Devices::Private,
         terminal: Terminal::None,
         hostname: HOSTNAME.into(),
-        mounts: tools(Path::new("/"), network),
+        mounts: ToolRoot::host().mounts(network),
         command: environment(command, None, network),
     };
     ask(&plan, doing)

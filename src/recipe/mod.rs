@@ -9,6 +9,7 @@ mod commands;
 mod config_keys;
 mod diagnostic;
 mod lexer;
+pub mod lock;
 mod lower;
 mod script;
 mod settings;
@@ -17,12 +18,13 @@ mod suggest;
 mod transaction;
 
 pub use diagnostic::{Diagnostic, Severity, Span, SyntaxError, SyntaxErrors};
+pub use lock::{Lock, LockedPackage, LockedTransaction};
 pub use lower::Lowered;
 pub use script::Script;
 pub use settings::{
-    DeploySettings, DurationError, FinishFile, FinishSettings, ImageSettings, Initramfs, Key, KeySource, Level, MachineId, ManagerChoice,
-    PackageSettings, RegistrySettings, Repository, RepositorySource, SelinuxChoice, Settings, Verify, Visibility, checked_fingerprint,
-    checked_repository_id, checked_url, parse_duration,
+    Bootstrap, DeploySettings, Disks, DurationError, FinishFile, FinishSettings, ImageSettings, Initramfs, InstallSettings, Key, KeySource,
+    Layout, Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository, RepositorySource, SbomKind, SelinuxChoice,
+    SelinuxMode, Settings, Verify, Visibility, checked_fingerprint, checked_repository_id, checked_url, parse_duration,
 };
 pub use statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, Statement, StatementKind};
 pub use transaction::{GroupChange, GroupScope, GroupSpec, Mark, ModuleChange, RepoChange, Swap, Transaction, Upgrade};
@@ -57,9 +59,9 @@ impl Recipe {
         let script = Script::parse(&text, &path.display().to_string()).map_err(Failure::from)?;
         let beside = path.with_extension("toml");
         let settings = match settings_path {
-            Some(given) => load_settings(given)?,
+            Some(given) => Settings::load(given)?,
             // `symlink_metadata`, so that a dangling link is an error and not a build with other settings than meant.
-            None if beside != path && std::fs::symlink_metadata(&beside).is_ok() => load_settings(&beside)?,
+            None if beside != path && std::fs::symlink_metadata(&beside).is_ok() => Settings::load(&beside)?,
             None => Settings::default(),
         };
         Ok(Self { path: path.to_owned(), script, settings })
@@ -73,13 +75,19 @@ impl Recipe {
     }
 }
 
-fn load_settings(path: &Path) -> Result<Settings> {
-    let text = read_text(path, "settings")?;
-    let shown = path.display().to_string();
-    let absolute = std::path::absolute(path)
-        .map_err(|error| Failure::new(ExitCode::Recipe, format!("finding the folder of {shown}")).because(error))?;
-    let folder = absolute.parent().unwrap_or(Path::new("/"));
-    Ok(Settings::parse(&text, &shown, folder).map_err(Failure::from)?)
+impl Settings {
+    /// Reads a settings file; relative paths in it begin at its folder.
+    ///
+    /// # Errors
+    /// Fails with [`ExitCode::Recipe`] when it cannot be read, is no text, or says something wrong.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = read_text(path, "settings")?;
+        let shown = path.display().to_string();
+        let absolute = std::path::absolute(path)
+            .map_err(|error| Failure::new(ExitCode::Recipe, format!("finding the folder of {shown}")).because(error))?;
+        let folder = absolute.parent().unwrap_or(Path::new("/"));
+        Ok(Self::parse(&text, &shown, folder).map_err(Failure::from)?)
+    }
 }
 
 /// Reads a text file that a person wrote; `what` it is goes into the messages.

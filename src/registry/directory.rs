@@ -3,6 +3,11 @@
 //! Tarballs are written as nameless files (O_TMPFILE) where the file system has them, so that a killed build leaves
 //! nothing. At the end they get their names by rename, checksums follow, and the manifest, the commit point, comes last.
 
+mod entries;
+mod publish;
+
+pub(super) use publish::{file_of, holds, manifest_text};
+
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat};
@@ -17,6 +22,22 @@ use crate::archive::{Format, Packed};
 use crate::artifact::Tarball;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::process;
+use crate::registry::{Entry, References, Registry, Set, manifest};
+use crate::report::Report;
+
+/// Suffixes of what may stand beside an artifact, and of the signatures of each.
+const DOCUMENTS: [&str; 3] = ["spdx.json", "cdx.json", "intoto.json"];
+const SIGNATURES: [&str; 2] = ["minisig", "asc"];
+
+/// Names of the documents of an artifact, and of their signatures.
+fn documents(stem: &str) -> Vec<String> {
+    DOCUMENTS.iter().map(|suffix| format!("{stem}.{suffix}")).flat_map(|name| signatures(&name).into_iter().chain([name])).collect()
+}
+
+/// Names of the signatures of a file.
+fn signatures(file: &str) -> Vec<String> {
+    SIGNATURES.iter().map(|suffix| format!("{file}.{suffix}")).collect()
+}
 
 /// The names that an artifact's files get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +130,12 @@ impl Directory {
         Self::open(folder)
     }
 
+    /// Where it is, links resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Locks the names for one build and opens a file for each format.
     ///
     /// # Errors
@@ -119,10 +146,10 @@ impl Directory {
         for (format, _) in &names.suffix {
             files.push((*format, Pending::create(&self.path, &names.tarball(*format))?));
         }
-        Ok(Staged { folder: self.path.clone(), names, files, _lock: lock })
+        Ok(Staged { folder: self.path.clone(), names, files, attached: Vec::new(), _lock: lock })
     }
 
-    fn lock(&self, stem: &str) -> Result<Lock> {
+    pub(super) fn lock(&self, stem: &str) -> Result<Lock> {
         let path = self.path.join(format!(".{stem}.lock"));
         loop {
             let mut file = File::options()
@@ -164,7 +191,7 @@ impl Directory {
 
 /// The lock of an artifact's name; its file goes with it.
 #[derive(Debug)]
-struct Lock {
+pub(super) struct Lock {
     path: PathBuf,
     _held: Flock<File>,
 }
@@ -251,6 +278,7 @@ pub struct Staged {
     folder: PathBuf,
     names: Names,
     files: Vec<(Format, Pending)>,
+    attached: Vec<Pending>,
     _lock: Lock,
 }
 
@@ -276,6 +304,29 @@ impl Staged {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// What the names of all its files begin with.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        &self.names.stem
+    }
+
+    /// The tarballs' names with their files, for who reads again what was written.
+    ///
+    /// # Errors
+    /// When a descriptor cannot be duplicated.
+    pub fn written(&self) -> Result<Vec<(String, File)>> {
+        self.sinks().map(|files| files.into_iter().map(|(format, file)| (self.names.tarball(format), file)).collect())
+    }
+
+    /// Adds a small file that appears with the tarballs.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn attach(&mut self, name: &str, content: &[u8]) -> Result<()> {
+        self.attached.push(Pending::with_content(&self.folder, name, content)?);
+        Ok(())
     }
 
     /// What was written, under the names it will have.
@@ -313,6 +364,9 @@ impl Staged {
         for file in &mut checksums {
             file.settle()?;
         }
+        for file in &mut self.attached {
+            file.settle()?;
+        }
         manifest.settle()?;
         process::check_stop()?;
         // From here on nothing is written, only renamed, and it is carried to its end whoever interrupts: a reader finds the manifest of what is there, or none.
@@ -325,9 +379,10 @@ impl Staged {
         for (_, file) in &mut self.files {
             file.appear()?;
         }
-        for file in &mut checksums {
+        for file in checksums.iter_mut().chain(&mut self.attached) {
             file.appear()?;
         }
+        self.remove_stale(tarballs)?;
         sync_folder(&self.folder)?;
         manifest.appear()?;
         self.links(tarballs)?;
@@ -354,23 +409,81 @@ impl Staged {
         Ok(self.folder.join(&tarball.file))
     }
 
+    /// A document or signature of an artifact that was here before under this name says what is no longer so.
+    fn remove_stale(&self, tarballs: &[Tarball]) -> Result<()> {
+        let names = documents(&self.names.stem).into_iter().chain(tarballs.iter().flat_map(|tarball| signatures(&tarball.file)));
+        for name in names {
+            let path = self.folder.join(name);
+            if self.attached.iter().any(|pending| pending.target == path) {
+                continue;
+            }
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("removing {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn links(&self, tarballs: &[Tarball]) -> Result<()> {
         let Some(latest) = &self.names.latest else { return Ok(()) };
         let mut links: Vec<(String, String)> =
             tarballs.iter().map(|t| (format!("{latest}.{}", t.format.extension()), t.file.clone())).collect();
         links.push((format!("{latest}.json"), format!("{}.json", self.names.stem)));
         for (name, points_to) in links {
-            let hidden = hidden_name(&self.folder, &name);
-            let _ = std::fs::remove_file(&hidden);
-            std::os::unix::fs::symlink(&points_to, &hidden)
-                .and_then(|()| std::fs::rename(&hidden, self.folder.join(&name)))
-                .with_context(|| format!("linking {name} in {}", self.folder.display()))?;
+            link(&self.folder, &name, &points_to)?;
         }
         Ok(())
     }
 }
 
-fn sync_folder(folder: &Path) -> Result<()> {
+impl Registry for Directory {
+    fn describe(&self) -> String {
+        format!("dir:{}", self.path.display())
+    }
+
+    fn publish(&self, set: &Set, report: &Report) -> Result<References> {
+        publish::publish(self, set, report)
+    }
+
+    fn list(&self) -> Result<Vec<Entry>> {
+        entries::list(self)
+    }
+
+    fn remove(&self, entry: &Entry) -> Result<Vec<String>> {
+        entries::remove(self, entry)
+    }
+}
+
+/// Writes into a manifest beside its tarball where the set was published.
+///
+/// # Errors
+/// When it cannot be read or replaced; it is as it was then.
+pub fn record(manifest: &Path, references: &References) -> Result<()> {
+    let doing = || format!("writing the references into {}", manifest.display());
+    let text = std::fs::read_to_string(manifest).with_context(doing)?;
+    let real = manifest.canonicalize().with_context(doing)?;
+    let folder = real.parent().unwrap_or(Path::new("/"));
+    let name = real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let text = manifest::with(&text, references).with_context(doing)?;
+    let mut pending = Pending::with_content(folder, &name, text.as_bytes())?;
+    pending.settle()?;
+    pending.appear()?;
+    sync_folder(folder)
+}
+
+/// Makes or replaces a link in the folder.
+pub(super) fn link(folder: &Path, name: &str, points_to: &str) -> Result<()> {
+    let hidden = hidden_name(folder, name);
+    let _ = std::fs::remove_file(&hidden);
+    std::os::unix::fs::symlink(points_to, &hidden)
+        .and_then(|()| std::fs::rename(&hidden, folder.join(name)))
+        .with_context(|| format!("linking {name} in {}", folder.display()))
+}
+
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).with_context(|| format!("writing {}", folder.display()))
 }
 
@@ -384,7 +497,8 @@ mod tests {
         for (_, mut file) in staged.sinks().expect("sinks") {
             file.write_all(content.as_bytes()).expect("written");
         }
-        let packed = Packed { format: Format::Tgz, bytes: content.len() as u64, sha256: "aa".into(), sha512: "bb".into() };
+        let bytes = content.len() as u64;
+        let packed = Packed { format: Format::Tgz, level: 5, block: 1 << 20, bytes, sha256: "aa".into(), sha512: "bb".into() };
         let tarballs = staged.tarballs(&[packed]);
         staged.commit(&tarballs, b"{}").expect("committed")
     }

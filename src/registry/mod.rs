@@ -1,37 +1,103 @@
 //! Step 6: registries keep what builds make.
 //!
-//! To add a registry: one file with its type, one arm in [`Address`] and in `build.rs`, and the shared contract test.
+//! [`Registry`] is the contract; what it promises is tested over every backend by one suite, `tests/openstack/contract.rs`.
+//! To add a registry: one file with its type, one arm in [`Address`] and in [`open`], and a row of the contract test.
 
+mod address;
 mod directory;
+mod glance;
+pub mod manifest;
+pub mod oci;
+mod piece;
+mod references;
+mod set;
+mod tree;
+mod wishes;
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use crate::error::Result;
+use crate::report::Report;
 
-pub use directory::{Directory, Names, Staged};
+pub use address::Address;
+pub use directory::{Directory, Names, Staged, record};
+pub use glance::Glance;
+pub use oci::Oci;
+pub use piece::{Piece, Role};
+pub use references::{Entry, Kind, Made, Reference, References, State};
+pub use set::{OsTarball, Set};
+pub use tree::WebTree;
+pub use wishes::{Older, SignatureKey, Visibility, Wishes};
 
-/// Where a registry is, as `--registry` takes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// `dir:PATH`: a folder, the embedded default.
-    Directory(PathBuf),
-}
+/// A place that keeps images.
+///
+/// What every backend promises:
+/// - *whole or not at all*: when [`Registry::publish`] fails, or is stopped by a signal, nothing that it made is left; what could not
+///   be removed is named in the error.
+/// - *idempotent*: a set that is there already, by the SHA-512 of its pieces and its properties, is not sent again; the references are
+///   the same as the first time.
+/// - *verified*: every piece sent is compared with the digest that the other side computed, or that is read back.
+/// - *no secrets*: neither [`Registry::describe`] nor any error or reference has a password or token in it.
+pub trait Registry: std::fmt::Debug {
+    /// The registry in a few words for people, such as `glance:CLOUD (https://…, project NAME)`.
+    fn describe(&self) -> String;
 
-impl FromStr for Address {
-    type Err = String;
+    /// Publishes the set and returns how its pieces are named there.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached or refuses; nothing of the set is left there then.
+    fn publish(&self, set: &Set, report: &Report) -> Result<References>;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
-            _ => Err(format!("'{text}' is no registry: write dir:PATH")),
+    /// What is there, the newest of each name first.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached or refuses.
+    fn list(&self) -> Result<Vec<Entry>>;
+
+    /// Removes one entry, and those of its boot pieces that no other entry uses; returns the names of what was removed.
+    ///
+    /// # Errors
+    /// When something cannot be removed; it is named.
+    fn remove(&self, entry: &Entry) -> Result<Vec<String>>;
+
+    /// Removes all but the newest `keep` entries of each name (of `name` alone, when it is given) and what half-made things a killed
+    /// publisher left; returns the names of what was removed.
+    ///
+    /// # Errors
+    /// When something cannot be removed; it is named.
+    fn prune(&self, name: Option<&str>, keep: usize) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        for entry in surplus(self.list()?, name, keep) {
+            removed.extend(self.remove(&entry)?);
         }
+        Ok(removed)
     }
 }
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory(path) => write!(f, "dir:{}", path.display()),
-        }
+/// Opens the registry at an address.
+///
+/// # Errors
+/// When it cannot be reached, or refuses.
+pub fn open(address: &Address, wishes: &Wishes, report: &Report) -> Result<Box<dyn Registry>> {
+    match address {
+        Address::Directory(path) => Ok(Box::new(Directory::open(path)?)),
+        Address::Glance(cloud) => Ok(Box::new(Glance::open(cloud.as_deref(), wishes, report)?)),
+        Address::Tree(path, url) => Ok(Box::new(WebTree::open(path, url.as_deref())?)),
+        Address::Oci(reference) => Ok(Box::new(Oci::open(reference, &oci::Access::of_environment(wishes.ca.clone()))?)),
     }
+}
+
+/// The entries that are more than `keep` of their name, those that are half made among them always.
+fn surplus(entries: Vec<Entry>, name: Option<&str>, keep: usize) -> Vec<Entry> {
+    let mut kept: std::collections::HashMap<(String, String), usize> = std::collections::HashMap::new();
+    entries
+        .into_iter()
+        .filter(|entry| name.is_none_or(|name| entry.name == name))
+        .filter(|entry| {
+            if entry.state == State::Unfinished {
+                return true;
+            }
+            let count = kept.entry((entry.name.clone(), entry.extension.clone())).or_default();
+            *count += 1;
+            *count > keep
+        })
+        .collect()
 }

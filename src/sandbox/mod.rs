@@ -11,6 +11,7 @@
 //! kernel ends every process of the build. There is nothing to clean up, so nothing can be forgotten.
 
 mod confine;
+mod foreign;
 mod idmap;
 mod init;
 mod mounts;
@@ -20,15 +21,18 @@ mod remove;
 mod root;
 mod run;
 mod status;
+mod tools;
 mod workspace;
 
+pub use foreign::check_runnable;
 pub use idmap::{APPARMOR_CURE, IDMAP_VERB, Ids, Lent, USUAL_IDS, become_root, idmap_main};
 pub use init::main as init_main;
 pub use namespaces::main as namespaces_main;
-pub use plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, OWN, Plan, Terminal, View, tools};
+pub use plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, OWN, Plan, Terminal, View};
 pub use remove::{mount_below, remove_tree};
 pub use root::{InstallRoot, Kind};
 pub use run::{Limits, Outcome, Sandbox, Stream};
+pub use tools::ToolRoot;
 pub use workspace::{Backing, enter_private_mounts, mount_memory, unmount_memory};
 
 /// The hidden verb of the first stage.

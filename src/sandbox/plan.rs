@@ -1,7 +1,7 @@
 //! What a run in the sandbox may see and do, as plain data that can be shown and tested without any privilege.
 
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::process::CommandLine;
 
@@ -129,63 +129,6 @@ pub struct Plan {
 /// See <https://systemd.io/API_FILE_SYSTEMS/>.
 pub const API_FILE_SYSTEMS: [(&str, u32); 4] = [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755)];
 
-/// The host's folders that its programs need, beside what the merged /usr links to.
-const HOST_FILES: [&str; 12] = [
-    "/etc/alternatives",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/passwd",
-    "/etc/group",
-    "/etc/nsswitch.conf",
-    "/etc/localtime",
-    "/etc/protocols",
-    "/etc/services",
-    "/etc/host.conf",
-    "/etc/crypto-policies",
-];
-
-/// What only a download needs: names, and the authorities of TLS.
-const NETWORK_FILES: [&str; 7] =
-    ["/etc/resolv.conf", "/etc/hosts", "/etc/gai.conf", "/etc/ssl", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates"];
-
-/// The mounts that bring the host's programs into the sandbox, read-only.
-///
-/// `host` is `/`, or a prepared folder in tests.
-#[must_use]
-pub fn tools(host: &Path, network: Network) -> Vec<Mount> {
-    let inside = |path: &str| host.join(path.trim_start_matches('/'));
-    let bind = |path: &str| Mount::Bind { source: inside(path), target: path.into(), access: Access::ReadOnly };
-    let mut mounts = vec![bind("/usr")];
-    for name in ["bin", "sbin", "lib", "lib64", "lib32", "libx32"] {
-        let path = format!("/{name}");
-        match inside(&path).symlink_metadata() {
-            Ok(m) if m.is_symlink() => {
-                if let Ok(points_to) = std::fs::read_link(inside(&path)) {
-                    mounts.push(Mount::Link { target: path.into(), points_to });
-                }
-            }
-            Ok(m) if m.is_dir() => mounts.push(bind(&path)),
-            _ => {}
-        }
-    }
-    mounts.push(Mount::Folder { target: "/etc".into() });
-    let network_files: &[&str] = match network {
-        Network::Host => &NETWORK_FILES,
-        Network::None => &[],
-    };
-    for path in HOST_FILES.iter().chain(network_files) {
-        // Through links: resolv.conf is often one into /run, which the sandbox does not have.
-        if let Ok(source) = inside(path).canonicalize() {
-            mounts.push(Mount::Bind { source, target: (*path).into(), access: Access::ReadOnly });
-        }
-    }
-    mounts.push(Mount::Tmpfs { target: "/tmp".into(), mode: 0o1777 });
-    mounts.push(Mount::Tmpfs { target: "/var".into(), mode: 0o755 });
-    mounts.push(Mount::Folder { target: "/var/tmp".into() });
-    mounts
-}
-
 impl Plan {
     /// The plan as lines for `osimg plan`.
     #[must_use]
@@ -217,41 +160,5 @@ impl Plan {
             });
         }
         lines
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn host() -> tempfile::TempDir {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        std::fs::create_dir_all(dir.path().join("usr/bin")).expect("usr");
-        std::fs::create_dir_all(dir.path().join("etc/ssl")).expect("etc");
-        std::fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").expect("passwd");
-        std::os::unix::fs::symlink("usr/bin", dir.path().join("bin")).expect("bin");
-        dir
-    }
-
-    #[test]
-    fn tools_are_read_only_and_merged_usr_links_are_kept() {
-        let host = host();
-        let mounts = tools(host.path(), Network::None);
-        assert!(mounts.iter().all(|m| !matches!(m, Mount::Bind { access: Access::ReadWrite, .. })));
-        assert!(mounts.contains(&Mount::Link { target: "/bin".into(), points_to: "usr/bin".into() }));
-    }
-
-    #[test]
-    fn certificates_are_seen_only_with_a_network() {
-        let host = host();
-        let has_ssl = |n| tools(host.path(), n).iter().any(|m| matches!(m, Mount::Bind { target, .. } if target == Path::new("/etc/ssl")));
-        assert!(has_ssl(Network::Host));
-        assert!(!has_ssl(Network::None));
-    }
-
-    #[test]
-    fn host_configuration_of_rpm_and_dnf_never_enters() {
-        let shown: Vec<String> = tools(Path::new("/"), Network::Host).iter().map(|m| format!("{m:?}")).collect();
-        assert!(!shown.iter().any(|m| m.contains("/etc/rpm") || m.contains("/etc/dnf") || m.contains("yum.repos.d")));
     }
 }

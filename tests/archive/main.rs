@@ -1,10 +1,14 @@
 //! The archiver judged from outside: by GNU tar as Anaconda calls it, bsdtar, Python's tarfile, gzip, bzip2, xz and file.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod bzip2;
 mod failures;
 mod fidelity;
 mod form;
+mod many;
+mod pack;
 mod read_foreign;
 mod read_hostile;
+mod releases;
 mod reproducibility;
 mod support;

@@ -70,3 +70,89 @@ fn packs_for_another_test() {
     let (Some(tree), Some(folder)) = (std::env::var_os("ARCHIVE_TEST_TREE"), std::env::var_os("ARCHIVE_TEST_FOLDER")) else { return };
     packing(3).pack(Path::new(&tree), Path::new(&folder), "other", &[Format::Tgz]);
 }
+
+/// Makes the same tree in another order each time.
+const PLANT: &str = r#"
+import os, random, sys
+root, seed = sys.argv[1], int(sys.argv[2])
+content = random.Random(1)
+plan = [(f"d{n % 7}/e{n % 3}/f{n}", bytes(content.randrange(1 << (1 + n % 8)) for _ in range(n * 37 % 9000))) for n in range(300)]
+plan.append(("noise", content.randbytes(1_300_000)))
+plan.append(("holes", bytes(200_000) + b"x" + bytes(300_000)))
+order = random.Random(seed)
+order.shuffle(plan)
+os.umask(0)
+for name, data in plan:
+    path = os.path.join(root, name)
+    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(data)
+    os.chmod(path, 0o644 | (len(data) % 2) * 0o111)
+links = [("f0", "d0/e0/f0"), ("z0", "d0/e0/f0")]
+order.shuffle(links)
+for name, first in links: os.link(os.path.join(root, first), os.path.join(root, name))
+os.symlink("f0", os.path.join(root, "symlink"))
+os.mkfifo(os.path.join(root, "fifo"), 0o644)
+os.system(f"setfacl -m u:4711:r--,g:815:r-x {root}/d1/e1/f1 && setfacl -d -m u:4711:rwx {root}/d1")
+for folder, folders, files in os.walk(root, topdown=False):
+    for name in folders + files + ["."]:
+        os.utime(os.path.join(folder, name), (seed, 1_600_000_000), follow_symlinks=False)
+os.chmod(root, 0o755)
+"#;
+
+/// Ten builds, each in a format of its own: all sums are printed.
+const TEN: &str = r#"
+work=$1 osimg=$2 policy=$3
+mount --make-rprivate /
+cp "$osimg" "$work/osimg"
+mkdir "$work/host" "$work/tmpfs" "$work/xfs" "$work/ext4"
+mount -t tmpfs tmpfs "$work/tmpfs"
+for kind in xfs ext4; do
+    truncate -s 400M "$work/$kind.disk"
+    "mkfs.$kind" -q "$work/$kind.disk"
+    mount -o loop "$work/$kind.disk" "$work/$kind"
+done
+chmod 755 "$work" "$work"/*
+cp "$policy" "$work/policy" && chmod 644 "$work/policy"
+number=1
+while read -r place umask zone locale jobs user; do
+    tree=$work/$place/tree$number out=$work/$place/out$number
+    mkdir "$tree" "$out"
+    python3 "$work/plant" "$tree" $number
+    chown $user "$out"
+    for suffix in tar tgz tbz txz; do
+        (umask $umask; cd /; TZ=$zone LC_ALL=$locale setpriv --reuid $user --regid $user --clear-groups "$work/osimg" pack -q -j $jobs --level fast \
+            --source-date-epoch 1500000000 --selinux "policy=$work/policy" "$tree" -o "$out/x.$suffix" >/dev/null)
+        sha256sum <"$out/x.$suffix" | sed "s/-/$suffix/"
+    done
+    number=$((number + 1))
+done <<BUILDS
+host 022 UTC C 1 0
+host 077 Asia/Kolkata C.UTF-8 2 0
+tmpfs 000 Pacific/Apia tr_TR.UTF-8 3 65534
+xfs 027 America/St_Johns C 4 0
+xfs 002 UTC de_DE 5 65534
+host 777 Etc/GMT+12 POSIX 6 0
+tmpfs 022 Etc/GMT-14 C 7 0
+ext4 022 UTC C.UTF-8 8 65534
+ext4 077 Europe/Berlin C 1 0
+xfs 022 Asia/Tokyo ja_JP.eucJP 8 0
+BUILDS
+"#;
+
+#[test]
+fn ten_builds_in_other_circumstances_have_one_sum_for_each_format() {
+    if !can_run(&["python3", "setfacl", "setpriv", "unshare", "mount", "mkfs.xfs", "mkfs.ext4"]) {
+        return;
+    }
+    // Where everyone may go, unlike the usual place of the tests.
+    let folder = tempfile::Builder::new().prefix("osimg-ten-").tempdir_in("/var/tmp").unwrap();
+    std::fs::write(folder.path().join("plant"), PLANT).unwrap();
+    let sums = run(Command::new("unshare")
+        .args(["--mount", "sh", "-ec", TEN, "sh"])
+        .arg(folder.path())
+        .args([env!("CARGO_BIN_EXE_osimg"), concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/selinux/file_contexts")]));
+    let sums = String::from_utf8(sums).unwrap();
+    let different: std::collections::BTreeSet<&str> = sums.lines().collect();
+    assert_eq!((sums.lines().count(), different.len()), (40, 4), "{sums}");
+}

@@ -64,9 +64,12 @@ pub fn differences(a: &Path, b: &Path, ignore: &str) -> BTreeSet<String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/treediff.py");
     let output = Command::new("python3").arg(script).args([a, b]).args(["--json", "--ignore", ignore]).output().unwrap();
     assert_ne!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
+    parsed(&String::from_utf8(output.stdout).unwrap())
+}
+
+/// The differences that `treediff.py --json` told.
+pub fn parsed(told: &str) -> BTreeSet<String> {
+    told.lines()
         .map(|line| {
             let found: serde_json::Value = serde_json::from_str(line).unwrap();
             format!("{} {}", found["field"].as_str().unwrap(), found["path"].as_str().unwrap())

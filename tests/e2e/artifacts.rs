@@ -42,7 +42,10 @@ fn the_path_alone_is_on_stdout_and_the_steps_are_on_stderr() {
     let quiet = stage.build(RECIPE).arg("-q").succeeds();
     assert_eq!((quiet.stdout, quiet.stderr.as_str()), (done.stdout, ""));
     let names: Vec<String> = stage.files(&stage.out()).into_keys().collect();
-    assert_eq!(names, ["image.json", "image.tgz", "image.tgz.sha256", "image.tgz.sha512"]);
+    assert_eq!(
+        names,
+        ["image.cdx.json", "image.intoto.json", "image.json", "image.spdx.json", "image.tgz", "image.tgz.sha256", "image.tgz.sha512"]
+    );
 }
 
 #[test]

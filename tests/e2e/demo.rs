@@ -29,9 +29,23 @@ const DOCUMENTED: &str = "group install 'Minimal Install'\ninstall cloud-init\nt
 fn the_documented_recipe_builds_and_its_image_is_said_to_have_no_kernel() {
     let Some(settings) = distribution() else { return };
     let stage = Stage::empty();
-    stage.build(DOCUMENTED).arg("--settings").arg(settings).args(&["--level", "fast"]).succeeds();
+    let built = stage.build(DOCUMENTED).arg("--settings").arg(settings).args(&["--level", "fast"]).succeeds();
+    built.says(&["there is no kernel", "shimx64.efi", "grubx64.efi", "efibootmgr", "grub2-mkconfig", "dracut", "grub2-install"]);
     let manifest = stage.manifest();
     assert_eq!(manifest["kernels"], serde_json::json!([]));
+    let named = |value: &serde_json::Value| -> BTreeSet<String> {
+        value.as_array().unwrap().iter().map(|finding| finding["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let told = named(&manifest["findings"]);
+    for name in ["kernel", "efi-loader", "bios-loader", "program-efibootmgr", "program-grub2-mkconfig", "program-dracut"] {
+        assert!(told.contains(name), "{name}: {told:?}");
+    }
+    assert!(manifest["findings"].as_array().unwrap().iter().all(|f| f["text"].is_string() && f["severity"].is_string()));
+    // The tarball, read again by itself with all contents, has the same to say.
+    let verified = stage.osimg(env!("CARGO_BIN_EXE_osimg"), &["verify", "--json"]).arg(stage.image()).run();
+    assert_eq!(verified.code, Some(10), "{}", verified.stderr);
+    let value: serde_json::Value = serde_json::from_str(&verified.stdout).unwrap();
+    assert_eq!(named(&value["findings"]), told);
     let names: Vec<&str> = manifest["packages"].as_array().unwrap().iter().map(|p| p["nevra"].as_str().unwrap()).collect();
     assert!(names.iter().any(|name| name.starts_with("cloud-init-")), "{names:?}");
     assert!(names.len() > 100, "{}", names.len());
@@ -55,6 +69,9 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole() 
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("baremetal.yum");
     stage.build_file(&recipe).arg("--settings").arg(settings).args(&["--level", "fast"]).succeeds();
     let manifest = stage.manifest();
+    assert_eq!(manifest["findings"], serde_json::json!([]));
+    let verified = stage.osimg(env!("CARGO_BIN_EXE_osimg"), &["verify"]).arg(stage.image()).run();
+    assert_eq!((verified.code, verified.stdout.lines().count()), (Some(0), 1), "{}", verified.stdout);
     let kernels = manifest["kernels"].as_array().unwrap();
     assert_eq!(kernels.len(), 1, "{kernels:?}");
     let tree = stage.extract();
@@ -74,5 +91,40 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole() 
     // The policy gives nearly every member a label; mount points such as /proc have none by its own word.
     let count = |name: &str| manifest["archive"][name].as_u64().unwrap();
     assert!(count("entries") - count("labels") < 20, "{} of {}", count("labels"), count("entries"));
+    // What the bytes follow from.
+    let archive = &manifest["archive"];
+    assert_eq!((archive["version"].as_u64(), archive["compression"][0]["format"].as_str()), (Some(1), Some("tgz")));
+    assert!(archive["compression"][0]["level"].is_u64());
+    assert_eq!(archive["compression"][0]["block"], 1 << 20);
     run(Command::new("sha256sum").arg("-c").arg("image.tgz.sha256").current_dir(stage.out()));
+}
+
+#[test]
+fn a_root_with_the_image_s_own_package_manager_is_made_first_where_the_settings_want_it() {
+    let Some(settings) = distribution() else { return };
+    let stage = Stage::empty();
+    let repository = settings.parent().unwrap().canonicalize().unwrap();
+    let text = std::fs::read_to_string(&settings)
+        .unwrap()
+        .replace("\"./\"", &format!("\"{}\"", repository.display()))
+        .replace("file = \"", &format!("file = \"{}/", repository.display()));
+    let plain = stage.write("plain.toml", &text);
+    // Without a dbpath: the image's own rpm knows it.
+    let own = stage.write("own.toml", text.replace("dbpath = \"/var/lib/rpm\"", "bootstrap = true"));
+    let recipe = "install bash coreutils rpm system-release\nts run\n";
+    let packages = |settings: &Path| {
+        stage.build(recipe).arg("--settings").arg(settings).args(&["--level", "fast"]).succeeds();
+        let manifest = stage.manifest();
+        (manifest["packages"].clone(), manifest["builder"]["package_manager"].as_str().unwrap().to_owned())
+    };
+    let (expected, _) = packages(&plain);
+    let (found, manager) = packages(&own);
+    assert_eq!(found, expected);
+    assert!(manager.starts_with("dnf 4"), "{manager}");
+    let tree = stage.extract();
+    assert!(tree.join("var/lib/rpm/rpmdb.sqlite").exists());
+    stage.nothing_is_left();
+    // A root that cannot be made is said to be the bootstrap root.
+    let wrong = stage.write("wrong.toml", text.replace("dbpath =", "bootstrap = true\nbootstrap_packages = [\"no-such-dnf\"]\ndbpath ="));
+    stage.build(recipe).arg("--settings").arg(wrong).fails(7).says(&["making the bootstrap root", "no-such-dnf"]);
 }

@@ -51,7 +51,10 @@ fn a_build_killed_at_any_moment_leaves_no_mount_no_process_and_no_half_artifact(
     assert!(seen.iter().filter(|(_, code, _)| code.is_none()).count() > seen.len() / 2, "too few builds were killed: {seen:?}");
     stage.build(recipe).run();
     assert_eq!(sum(&stage), good, "the next build works");
-    crate::stage::sh(&stage.out(), "test \"$(ls -A)\" = \"$(printf 'image.json\\nimage.tgz\\nimage.tgz.sha256\\nimage.tgz.sha512')\"");
+    crate::stage::sh(
+        &stage.out(),
+        "test \"$(ls -A)\" = \"$(printf 'image.cdx.json\\nimage.intoto.json\\nimage.json\\nimage.spdx.json\\nimage.tgz\\nimage.tgz.sha256\\nimage.tgz.sha512')\"",
+    );
 }
 
 #[test]

@@ -5,12 +5,16 @@
 mod support;
 
 mod artifacts;
+mod cache;
 mod demo;
 mod hostile;
 mod kills;
+mod locks;
 mod network;
+mod package_files;
 mod recipes;
 mod scriptlets;
+mod server;
 mod settings;
 mod signals;
 mod space;

@@ -1,129 +1,15 @@
-//! Repositories behind a network that fails: nobody answers, errors, a wrong body, a stall; and a small server that does it.
+//! Repositories behind a network that fails: nobody answers, errors, a wrong body, a stall, other metadata in the midst of reading.
 
-use crate::stage::{Stage, wait_until};
-use crate::support::repo::Package;
-use crate::support::require_root;
+use crate::server::{Answer, Server, swapped};
+use crate::stage::{OSIMG, Stage, sh, wait_until};
+use crate::support::repo::{Package, Repo};
+use crate::support::{require_root, skip};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-/// What the server does with a request.
-pub enum Answer {
-    File,
-    Status(u16),
-    /// The first half of the file, under the whole one's length; then the connection ends.
-    Half,
-    /// The file with a byte changed.
-    Changed,
-    /// The first half of the file, and then nothing for as long as the client waits.
-    Stall,
-}
-
-/// An HTTP server over a folder on 127.0.0.1, as good as the test lets it be.
-pub struct Server {
-    port: u16,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    /// `answer` decides by the path and by how often it was asked for before.
-    pub fn start(folder: PathBuf, answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer) = (Arc::clone(&asked), Arc::new(answer));
-        // The thread ends with the test process.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (log, answer, folder) = (Arc::clone(&log), Arc::clone(&answer), folder.clone());
-                std::thread::spawn(move || {
-                    // A client that goes away is the client's affair.
-                    let _ = serve(&stream, &folder, &log, &*answer);
-                });
-            }
-        });
-        Self { port, asked }
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/", self.port)
-    }
-
-    /// The paths asked for so far.
-    pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
-    }
-
-    pub fn wait_for(&self, part: &str) {
-        wait_until(&format!("a request for {part}"), Duration::from_secs(60), || self.asked().iter().any(|path| path.contains(part)));
-    }
-}
-
-fn serve(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>, answer: &dyn Fn(&str, usize) -> Answer) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let mut out = stream;
-    loop {
-        let mut request = String::new();
-        if reader.read_line(&mut request)? == 0 {
-            return Ok(());
-        }
-        let mut start = 0;
-        loop {
-            let mut header = String::new();
-            if reader.read_line(&mut header)? == 0 || header == "\r\n" {
-                break;
-            }
-            if let Some(range) = header.to_ascii_lowercase().strip_prefix("range: bytes=") {
-                start = range.split('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-            }
-        }
-        let path = request.split(' ').nth(1).unwrap_or("/").trim_start_matches('/').to_owned();
-        let before = {
-            let mut log = log.lock().unwrap();
-            log.push(path.clone());
-            log.iter().filter(|p| **p == path).count() - 1
-        };
-        let Ok(mut body) = fs::read(folder.join(&path)) else {
-            write!(out, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
-            continue;
-        };
-        let whole = body.len();
-        let mut send = |body: &[u8]| -> std::io::Result<()> {
-            match start {
-                0 => write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {whole}\r\n\r\n")?,
-                _ => write!(
-                    out,
-                    "HTTP/1.1 206 Partial\r\nContent-Range: bytes {start}-{}/{whole}\r\nContent-Length: {}\r\n\r\n",
-                    whole - 1,
-                    whole - start
-                )?,
-            }
-            out.write_all(body.get(start..).unwrap_or_default())
-        };
-        match answer(&path, before) {
-            Answer::File => send(&body)?,
-            Answer::Status(code) => write!(out, "HTTP/1.1 {code} As the test says\r\nContent-Length: 0\r\n\r\n")?,
-            Answer::Half => {
-                send(&body[..whole / 2])?;
-                return Ok(());
-            }
-            Answer::Changed => {
-                body[whole / 2] ^= 0x20;
-                send(&body)?;
-            }
-            Answer::Stall => {
-                send(&body[..whole / 2])?;
-                // Until the client hangs up.
-                let mut line = String::new();
-                reader.read_line(&mut line)?;
-                return Ok(());
-            }
-        }
-    }
-}
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 const RECIPE: &str = "install hello\nts run\n";
 
@@ -204,4 +90,228 @@ fn a_second_build_asks_for_no_package_again() {
     assert_eq!(first, 2);
     stage.build(RECIPE).succeeds();
     assert_eq!(packages(), first);
+}
+
+#[test]
+fn a_server_that_says_how_long_it_is_busy_is_left_alone_for_so_long() {
+    if !require_root() {
+        return;
+    }
+    let until: Mutex<Option<Instant>> = Mutex::new(None);
+    // Whoever comes before the time is sent away again.
+    let (stage, _server) = served(move |path, _| {
+        if !path.contains("hello-1.0") {
+            return Answer::File;
+        }
+        let end = *until.lock().unwrap().get_or_insert_with(|| Instant::now() + Duration::from_secs(4));
+        if Instant::now() < end { Answer::Busy(4) } else { Answer::File }
+    });
+    let done = stage.build(RECIPE).succeeds();
+    done.says(&["asks to be left alone for 4 s", "trying again in 4 s (1 of 4)"]).says_not(&["(2 of 4)"]);
+}
+
+#[test]
+fn a_server_that_is_busy_for_an_hour_is_not_waited_for() {
+    if !require_root() {
+        return;
+    }
+    let (stage, _server) = served(|path, _| if path.ends_with(".rpm") { Answer::Busy(3600) } else { Answer::File });
+    let done = stage.build(RECIPE).fails(5);
+    done.says(&["503", "asks to be left alone for 3600 s"]).says_not(&["trying again"]);
+}
+
+#[test]
+fn a_busy_server_is_asked_again_for_metadata_too() {
+    if !require_root() {
+        return;
+    }
+    let (stage, _server) = served(|path, before| match path {
+        _ if path.ends_with("repomd.xml") && before < 4 => Answer::Status(503),
+        _ if path.contains("primary") && before < 4 => Answer::Status(502),
+        _ => Answer::File,
+    });
+    stage.build(RECIPE).succeeds().says(&["trying again"]);
+}
+
+#[test]
+fn a_file_of_a_wrong_length_or_of_none_is_right_in_the_end() {
+    if !require_root() {
+        return;
+    }
+    let (stage, server) = served(|path, before| match path {
+        _ if path.contains("hello-1.0") && before == 0 => Answer::Short,
+        _ if path.contains("primary") && before == 0 => Answer::Short,
+        _ if path.contains("base-1.0") => Answer::Endless,
+        _ => Answer::File,
+    });
+    stage.build(RECIPE).succeeds();
+    assert!(stage.members().contains(&"./usr/share/hello".to_owned()));
+    assert!(server.asked().iter().filter(|path| path.contains("hello-1.0")).count() >= 2);
+}
+
+#[test]
+fn metadata_that_are_replaced_while_they_are_read_are_read_once_more() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let server = swapped(&stage);
+    stage.settings(|settings| settings.baseurl = server.url());
+    let done = stage.build(RECIPE).succeeds();
+    done.says(&["asking it anew"]).says_not(&["trying again in"]);
+    assert_eq!(stage.content("./usr/share/hello"), "2\n");
+}
+
+#[test]
+fn what_is_gone_for_good_is_asked_for_anew_once_and_then_told() {
+    if !require_root() {
+        return;
+    }
+    let (stage, _server) = served(|path, _| if path.contains("hello-1.0") { Answer::Status(404) } else { Answer::File });
+    let done = stage.build(RECIPE).fails(5);
+    done.says(&["404", "hello-1.0-1.noarch.rpm"]);
+    assert_eq!(done.stderr.matches("asking it anew").count(), 1, "{}", done.stderr);
+    let (stage, server) = served(|path, _| if path.contains("hello-1.0") { Answer::Status(403) } else { Answer::File });
+    stage.build(RECIPE).fails(5).says(&["403"]).says_not(&["trying again in"]);
+    drop(server);
+}
+
+/// Settings with several addresses and more options for the repository.
+fn addresses(stage: &Stage, urls: &[String], options: &str) {
+    stage.settings(|_| {});
+    let path = stage.repo().join("settings.toml");
+    let list = urls.iter().map(|url| format!("\"{url}\"")).collect::<Vec<_>>().join(", ");
+    let text = fs::read_to_string(&path).unwrap().replace("baseurl = \"./\"", &format!("baseurl = [{list}]\n{options}"));
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn a_mirror_that_stalls_is_left_for_the_next_one() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let stalls = Server::start(stage.repo(), |path, _| if path.contains("hello-1.0") { Answer::Stall } else { Answer::File });
+    let works = Server::start(stage.repo(), |_, _| Answer::File);
+    addresses(&stage, &[stalls.url(), works.url()], "");
+    let done = stage.build(RECIPE).succeeds();
+    assert!(stalls.asked().iter().any(|path| path.contains("hello-1.0")));
+    assert!(works.asked().iter().any(|path| path.contains("hello-1.0")));
+    // librepo's limit: less than 1000 bytes a second for 30 s.
+    assert!(done.took < Duration::from_secs(100), "{:?}", done.took);
+}
+
+#[test]
+fn a_repository_behind_a_proxy_is_asked_through_it() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let proxy = Server::start(stage.repo(), |_, _| Answer::File);
+    addresses(&stage, &["http://mirror.invalid/".into()], &format!("proxy = \"{}\"", proxy.url()));
+    stage.build(RECIPE).succeeds();
+    assert!(proxy.asked().iter().any(|path| path.contains("hello-1.0")));
+    // The environment's proxy is as good, as curl reads it.
+    let stage = hello();
+    let proxy = Server::start(stage.repo(), |_, _| Answer::File);
+    addresses(&stage, &["http://mirror.invalid/".into()], "");
+    stage.build(RECIPE).env("http_proxy", &proxy.url()).succeeds();
+    assert!(proxy.asked().iter().any(|path| path.contains("hello-1.0")));
+}
+
+#[test]
+fn one_mirror_gives_many_packages_at_once() {
+    if !require_root() {
+        return;
+    }
+    let names: Vec<String> = (0..24).map(|n| format!("part{n}")).collect();
+    let fill = |repo: Repo| names.iter().fold(repo, |repo, name| repo.package(Package::named(name).requires_first("base")));
+    let stage = Stage::new(fill);
+    static NOW: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    let server = Server::start(stage.repo(), |path, _| {
+        if path.contains("part") {
+            MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Long enough for every other request that is to come at the same time.
+            std::thread::sleep(Duration::from_millis(500));
+            NOW.fetch_sub(1, Ordering::SeqCst);
+        }
+        Answer::File
+    });
+    stage.settings(|settings| settings.baseurl = server.url());
+    stage.build(&format!("install {}\nts run\n", names.join(" "))).succeeds();
+    // dnf's own default for one mirror is 3.
+    assert!(MOST.load(Ordering::SeqCst) >= 10, "{}", MOST.load(Ordering::SeqCst));
+}
+
+/// A server by TLS that wants its client's certificate, as Red Hat's content network does.
+struct Tls(Child);
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const TLS: &str = "
+import http.server, ssl, sys
+folder, ca, cert, key, told = sys.argv[1:]
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *args): super().__init__(*args, directory=folder)
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
+context.verify_mode = ssl.CERT_REQUIRED
+context.load_cert_chain(cert, key)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+open(told + '.part', 'w').write(str(server.server_port))
+import os; os.rename(told + '.part', told)
+server.serve_forever()
+";
+
+const CERTIFICATES: &str = "
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem
+for name in server client; do
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$name -keyout $name.key -out $name.csr
+    printf 'subjectAltName=IP:127.0.0.1' > san
+    openssl x509 -req -days 2 -CA ca.pem -CAkey ca.key -CAcreateserial -extfile san -in $name.csr -out $name.pem
+done 2>&1";
+
+#[test]
+fn a_server_that_wants_a_certificate_gets_it_and_a_foreign_one_is_not_believed() {
+    if !require_root() {
+        return;
+    }
+    if !Path::new("/usr/bin/openssl").exists() {
+        return skip("openssl is not installed");
+    }
+    let stage = hello();
+    let tls = stage.path().join("tls");
+    fs::create_dir(&tls).unwrap();
+    sh(&tls, CERTIFICATES);
+    let file = |name: &str| tls.join(name).display().to_string();
+    let mut command = Command::new("/usr/bin/python3");
+    // By names below its folder: a process that names the stage would be taken for the build's.
+    command.args(["-I", "-c", TLS, "../repo", "ca.pem", "server.pem", "server.key", "port"]).current_dir(&tls);
+    let _server = Tls(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    wait_until("the server's port", Duration::from_secs(30), || tls.join("port").exists());
+    let url = format!("https://127.0.0.1:{}/", fs::read_to_string(tls.join("port")).unwrap());
+    let ca = format!("ca = \"{}\"", file("ca.pem"));
+    let shown = format!("client_cert = \"{}\"\nclient_key = \"{}\"", file("client.pem"), file("client.key"));
+    addresses(&stage, std::slice::from_ref(&url), &format!("{ca}\n{shown}"));
+    stage.build(RECIPE).succeeds();
+    // By the lock too, which fetches on a way of its own.
+    let recipe = stage.recipe(RECIPE);
+    let settings = stage.repo().join("settings.toml");
+    let lock = stage.osimg(OSIMG, &["lock"]).arg(recipe).arg("--settings").arg(settings).arg("--cache").arg(stage.cache());
+    lock.arg("--workdir").arg(stage.work()).succeeds();
+    fs::remove_dir_all(stage.cache()).unwrap();
+    fs::create_dir(stage.cache()).unwrap();
+    stage.build(RECIPE).arg("--locked").succeeds();
+    for options in [ca, shown] {
+        addresses(&stage, std::slice::from_ref(&url), &options);
+        let done = stage.build(RECIPE).fails(5);
+        done.says(&["127.0.0.1"]);
+    }
 }

@@ -238,3 +238,15 @@ fn a_package_that_is_removed_runs_its_scriptlets() {
     stage.build("install odd shell base\nts run\nremove odd\nts run\n").succeeds();
     assert!(stage.members().contains(&"./usr/farewell".to_owned()));
 }
+
+#[test]
+fn an_architecture_that_this_machine_cannot_run_is_refused_before_any_work() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| repo);
+    // Nobody has an emulator for it registered; what is missing differs with the machine.
+    stage.build("install base\nts run\n").args(&["--arch", "s390x"]).fails(4).says(&["building for s390x", "binfmt", "hint: "]);
+    stage.build("install base\nts run\n").args(&["--arch", "vax"]).fails(4).says(&["not known"]);
+    stage.build("install base\nts run\n").args(&["--arch", "x86_64"]).succeeds();
+}

@@ -71,7 +71,7 @@ fn a_cache_that_is_too_small_is_told() {
     }
     let stage = large(20 << 20);
     // Over HTTP, because packages in a local folder are not copied into the cache.
-    let server = crate::network::Server::start(stage.repo(), |_, _| crate::network::Answer::File);
+    let server = crate::server::Server::start(stage.repo(), |_, _| crate::server::Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
     let done = with_small(&stage.cache(), "16m", stage.build("install large\nts run\n"));
     is_told(&stage, &done, &stage.cache());

@@ -310,6 +310,12 @@ impl Started<'_> {
         }
     }
 
+    /// Sends the signal, and waits for the end that it brings.
+    pub fn interrupt_any(mut self, signal: nix::sys::signal::Signal) {
+        self.signal(signal);
+        self.child.wait().unwrap();
+    }
+
     /// Sends the signal; the program must then end with the code within `limit`, as a clean failure.
     pub fn interrupt(self, signal: nix::sys::signal::Signal, code: i32, limit: Duration) -> Done {
         let stage = self.stage;

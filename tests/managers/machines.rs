@@ -55,7 +55,7 @@ impl Machine {
     }
 
     /// The folder that holds another release, made once.
-    fn tree(self) -> Option<Result<PathBuf, String>> {
+    pub fn tree(self) -> Option<Result<PathBuf, String>> {
         static SID: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         static TRIXIE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         let (suite, packages) = self.release()?;
@@ -65,12 +65,22 @@ impl Machine {
 
     /// The program with these words, on this machine; it sees the folders under their own paths.
     pub fn osimg<'a>(self, stage: &'a Stage, words: &[&str], folders: &[&Path]) -> Run<'a> {
-        let Some(tree) = self.tree() else { return stage.osimg(OSIMG, words) };
-        let (tree, scratch) = (tree.unwrap(), stage.path().join("machine"));
+        let scratch = stage.path().join("machine");
         fs::create_dir_all(&scratch).unwrap();
-        let program = Path::new(OSIMG).parent().unwrap();
-        let run = stage.osimg(ENTER, &[]).arg(tree).arg(scratch).arg(stage.path()).arg(program);
+        let Some(run) = self.entered(stage, &scratch) else { return stage.osimg(OSIMG, words) };
         folders.iter().fold(run, |run, folder| run.arg(folder)).arg("--").arg(OSIMG).args(words)
+    }
+
+    /// As [`Machine::osimg`], on a machine whose changes are kept in `scratch`: several of them can run at once.
+    pub fn osimg_in<'a>(self, stage: &'a Stage, scratch: &Path, words: &[&str]) -> Run<'a> {
+        let Some(run) = self.entered(stage, scratch) else { return stage.osimg(OSIMG, words) };
+        run.arg("--").arg(OSIMG).args(words)
+    }
+
+    fn entered<'a>(self, stage: &'a Stage, scratch: &Path) -> Option<Run<'a>> {
+        let tree = self.tree()?.unwrap();
+        let program = Path::new(OSIMG).parent().unwrap();
+        Some(stage.osimg(ENTER, &[]).arg(tree).arg(scratch).arg(stage.path()).arg(program))
     }
 
     /// The name of its package manager, for `--package-manager`.

@@ -4,12 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 #![allow(dead_code, reason = "what the tiers share is not all used by each of them")]
 
+#[path = "../e2e/server.rs"]
+mod server;
 #[path = "../e2e/stage.rs"]
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bootstrap;
 mod demo;
 mod failures;
+mod faults;
+mod locks;
 mod machines;
 mod sets;

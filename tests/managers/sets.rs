@@ -48,6 +48,12 @@ const RECIPES: &[(&str, &str, &[&str])] = &[
     ("a file that a package owns", "config install_weak_deps 0\ninstall /usr/bin/app\nts run\n", &["app-1.0", "library-1.0"]),
     ("a provide", "install libapp.so.1\nts run\n", &["library-1.0"]),
     ("a glob", "install ext*\nts run\n", &["extra-1.0"]),
+    ("a package file", "install ./repo/Packages/stepped-1.0-1.noarch.rpm\nts run\n", &["stepped-1.0"]),
+    (
+        "a package file with what it needs",
+        "install aside repo/Packages/app-1.0-1.noarch.rpm\nts run\n",
+        &["aside-1.0", "app-1.0", "extra-1.0", "library-1.0"],
+    ),
     ("a version", "install stepped-1.0\nts run\n", &["stepped-1.0"]),
     ("the newest version", "install stepped\nts run\n", &["stepped-2.0"]),
     ("an exclusion", "config exclude extra\ninstall app\nts run\n", &["app-1.0", "library-1.0"]),

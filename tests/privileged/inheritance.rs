@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::support::*;
-use osimg::sandbox::{InstallRoot, Network, tools};
+use osimg::sandbox::{InstallRoot, Network, ToolRoot};
 
 #[test]
 fn the_environment_is_exactly_the_plan_s() {
@@ -83,7 +83,7 @@ fn with_the_host_s_network_the_files_that_resolve_names_are_there() {
     );
     let mut plan = workdir.python(&script);
     plan.network = Network::Host;
-    plan.mounts = tools(Path::new("/"), Network::Host);
+    plan.mounts = ToolRoot::host().mounts(Network::Host);
     let ended = std::thread::scope(|scope| {
         scope.spawn(|| server.accept().and_then(|(mut peer, _)| peer.write_all(b"hello")).expect("a visitor"));
         let ended = run(&plan, seconds(30));

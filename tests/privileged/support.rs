@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use osimg::error::Result;
 use osimg::process::CommandLine;
-use osimg::sandbox::{Devices, Limits, Network, Outcome, Plan, Sandbox, Stream, Terminal, View, tools};
+use osimg::sandbox::{Devices, Limits, Network, Outcome, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 
 /// The program under test.
 pub const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
@@ -83,7 +83,7 @@ impl Workdir {
             devices: Devices::Private,
             terminal: Terminal::None,
             hostname: "localhost".into(),
-            mounts: tools(Path::new("/"), Network::None),
+            mounts: ToolRoot::host().mounts(Network::None),
             command: CommandLine::new(argv.iter().copied()).env("PATH", "/usr/bin:/bin"),
         }
     }

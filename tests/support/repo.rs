@@ -53,6 +53,9 @@ pub struct Package {
     entries: Vec<Entry>,
     scriptlets: Vec<(When, &'static str, String)>,
     signature: Signature,
+    license: String,
+    epoch: u32,
+    changelog: Vec<(String, String, u32)>,
 }
 
 impl Package {
@@ -67,7 +70,26 @@ impl Package {
             entries: Vec::new(),
             scriptlets: Vec::new(),
             signature: Signature::Ours,
+            license: "MIT".into(),
+            epoch: 0,
+            changelog: Vec::new(),
         }
+    }
+
+    pub fn license(mut self, text: &str) -> Self {
+        self.license = text.into();
+        self
+    }
+
+    pub fn epoch(mut self, epoch: u32) -> Self {
+        self.epoch = epoch;
+        self
+    }
+
+    /// An entry of the changelog: who, what, and when in seconds since 1970.
+    pub fn change(mut self, author: &str, text: &str, time: u32) -> Self {
+        self.changelog.push((author.into(), text.into(), time));
+        self
     }
 
     pub fn version(mut self, version: &str) -> Self {
@@ -150,13 +172,27 @@ impl Package {
         format!("{}-{}-1.noarch.rpm", self.name, self.version)
     }
 
-    fn write(&self, folder: &Path) -> PathBuf {
-        let mut builder = rpm::PackageBuilder::new(&self.name, &self.version, "MIT", "noarch", &format!("The package {}", self.name));
+    /// Writes it into a repository that stands already; its metadata are then to be made anew.
+    pub fn write_into(&self, repository: &Path) -> PathBuf {
+        self.write(&repository.join("Packages"))
+    }
+
+    pub fn write(&self, folder: &Path) -> PathBuf {
+        let mut builder =
+            rpm::PackageBuilder::new(&self.name, &self.version, &self.license, "noarch", &format!("The package {}", self.name));
         builder
             .using_config(BuildConfig::v4().compression(CompressionWithLevel::Gzip(1)).source_date(BUILT).reserved_space(None))
             .release("1")
             .description("A package of the tests.")
+            .vendor("Tests & Sons")
+            .url("https://example.invalid/a")
             .build_host("tests.invalid");
+        if self.epoch > 0 {
+            builder.epoch(self.epoch);
+        }
+        for (author, text, time) in &self.changelog {
+            builder.add_changelog_entry(author, text, *time);
+        }
         for dependency in &self.requires {
             builder.requires(dependency.clone());
         }

@@ -99,6 +99,15 @@ impl FileContexts {
         policy::sources_of_tree(tree)?.map(|sources| Self::parse(&sources)).transpose()
     }
 
+    /// Reads the policy of an image whose files `read` reads by their paths inside it; `None` if the image has no SELinux policy.
+    ///
+    /// # Errors
+    /// As [`FileContexts::load_from_tree`].
+    pub fn load_from(read: &dyn Fn(&str) -> Result<Option<Source>>) -> Result<Option<Self>> {
+        let read = |path: &Path| path.to_str().map_or(Ok(None), read);
+        policy::sources_of(read, "the image")?.map(|sources| Self::parse(&sources)).transpose()
+    }
+
     /// Reads a `file_contexts` of the host and the siblings beside it.
     ///
     /// # Errors

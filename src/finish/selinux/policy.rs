@@ -81,12 +81,21 @@ pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
     let root = open(tree, flags, Mode::empty()).with_context(|| format!("opening the tree {}", tree.display()))?;
     let read = |path: &Path| read_inside(&root, tree, path);
 
+    sources_of(read, &tree.display().to_string())
+}
+
+/// The texts of the policy of an image whose files `read` reads by their paths inside it; `image` is what errors call it.
+///
+/// # Errors
+/// As [`sources_of_tree`].
+pub(super) fn sources_of(read: impl Fn(&Path) -> Result<Option<Source>>, image: &str) -> Result<Option<Sources>> {
     let Some(config) = read(Path::new(CONFIG))? else { return Ok(None) };
+    let name = config.name;
     let config = Config::parse(&config.text);
     if config.policy.is_empty() || config.policy.contains(['/', '\0']) || config.policy.starts_with('.') {
         return Err(Failure::new(
             ExitCode::Unexpected,
-            format!("reading {}: SELINUXTYPE={:?} is no policy's name", tree.join(CONFIG).display(), config.policy),
+            format!("reading {}: SELINUXTYPE={:?} is no policy's name", name.display(), config.policy),
         )
         .into());
     }
@@ -95,7 +104,7 @@ pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
     if sources.is_none() && config.enforcement == Enforcement::Enforcing {
         return Err(Failure::new(
             ExitCode::Unexpected,
-            format!("looking for the SELinux policy {:?} of {}: no {}", config.policy, tree.display(), base.display()),
+            format!("looking for the SELinux policy {:?} of {image}: no {}", config.policy, base.display()),
         )
         .hint("an image that is to enforce a policy does not boot without it: install the policy's package")
         .hint("or set SELINUX=disabled in the image's etc/selinux/config, or pack with --selinux none")

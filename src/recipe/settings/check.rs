@@ -4,8 +4,8 @@ use super::fields::Check;
 use super::raw::{self, Raw, Text};
 use super::values::{absolute, checked_fingerprint, checked_repository_id, parse_duration};
 use super::{
-    DeploySettings, FinishFile, FinishSettings, ImageSettings, Key, KeySource, Level, PackageSettings, RegistrySettings, Repository,
-    RepositorySource, SelinuxChoice, Settings,
+    Bootstrap, DeploySettings, FinishFile, FinishSettings, ImageSettings, Key, KeySource, Level, PackageSettings, RegistrySettings,
+    Repository, RepositorySource, SelinuxChoice, Settings,
 };
 use crate::recipe::diagnostic::{Collector, SyntaxErrors, quoted};
 use crate::recipe::suggest;
@@ -119,7 +119,20 @@ impl Check<'_> {
             formats = ImageSettings::default().formats;
         }
         let level = raw.level.map_or(Level::Default, |level| self.level(&level));
-        ImageSettings { name, version, formats, level, properties: raw.properties, source_date_epoch: raw.source_date_epoch }
+        let sbom = raw.sbom.unwrap_or_else(|| ImageSettings::default().sbom);
+        let sign = raw.sign.into_iter().flatten().filter_map(|key| self.sign(key)).collect();
+        ImageSettings { name, version, formats, level, properties: raw.properties, source_date_epoch: raw.source_date_epoch, sbom, sign }
+    }
+
+    /// `SCHEME:FILE`, the file made absolute.
+    fn sign(&mut self, key: Spanned<String>) -> Option<String> {
+        let Some((scheme, file)) = key.get_ref().split_once(':').filter(|(scheme, _)| matches!(*scheme, "minisign" | "openpgp")) else {
+            self.fail(key.span(), format!("{} is no signing key", quoted(key.get_ref())), "write minisign:FILE or openpgp:FILE");
+            return None;
+        };
+        let (scheme, file) = (scheme.to_owned(), Spanned::new(key.span(), file.to_owned()));
+        let path = self.path(Some(file))?;
+        Some(format!("{scheme}:{}", path.display()))
     }
 
     fn level(&mut self, value: &Spanned<toml::Value>) -> Level {
@@ -135,12 +148,28 @@ impl Check<'_> {
         }
     }
 
+    fn bootstrap(&mut self, value: &Spanned<toml::Value>) -> Bootstrap {
+        match value.get_ref() {
+            toml::Value::Boolean(true) => Bootstrap::Made,
+            toml::Value::Boolean(false) => Bootstrap::Host,
+            toml::Value::String(folder) => {
+                self.path(Some(Spanned::new(value.span(), folder.clone()))).map_or(Bootstrap::Host, Bootstrap::Root)
+            }
+            _ => {
+                self.fail(value.span(), "`bootstrap` is true, false or a folder", "");
+                Bootstrap::Host
+            }
+        }
+    }
+
     fn packages(&mut self, raw: raw::Packages) -> PackageSettings {
         let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let releasever = self.matching(raw.releasever, "releasever", "letters, digits and `._-`", word);
         let arch = self.matching(raw.arch, "arch", "letters, digits and `_`", |c| c.is_ascii_alphanumeric() || c == '_');
         let languages = raw.languages.map(|languages| self.names(Some(languages)));
         let exclude = self.names(raw.exclude);
+        let bootstrap = raw.bootstrap.map_or(Bootstrap::Host, |value| self.bootstrap(&value));
+        let bootstrap_packages = self.names(raw.bootstrap_packages);
         let allow_failed_scriptlets = self.names(raw.allow_failed_scriptlets);
         let dbpath = self.image_path(raw.dbpath, "dbpath");
         for name in raw.vars.keys() {
@@ -176,7 +205,8 @@ impl Check<'_> {
             docs: raw.docs,
             languages,
             exclude,
-            bootstrap: raw.bootstrap,
+            bootstrap,
+            bootstrap_packages,
             verify: raw.verify,
             allow_failed_scriptlets,
             dbpath,
@@ -352,12 +382,22 @@ impl Check<'_> {
     }
 
     fn deploy(&mut self, raw: raw::Deploy) -> DeploySettings {
+        if let (Some(tree), true) = (&raw.tree, raw.kernel.is_some() || raw.ramdisk.is_some() || raw.stage2.is_some()) {
+            self.fail(tree.span(), "both an install `tree` and single boot pieces", "keep the tree, or `kernel`, `ramdisk` and `stage2`");
+        }
+        match (&raw.kernel, &raw.ramdisk) {
+            (Some(one), None) | (None, Some(one)) => {
+                self.fail(one.span(), "one of `kernel` and `ramdisk` without the other", "name both, and `stage2`");
+            }
+            _ => {}
+        }
         DeploySettings {
             kernel: self.reference(raw.kernel, "kernel"),
             ramdisk: self.reference(raw.ramdisk, "ramdisk"),
             stage2: self.reference(raw.stage2, "stage2"),
             tree: self.reference(raw.tree, "tree"),
             kickstart: self.reference(raw.kickstart, "kickstart"),
+            install: self.install(raw.install),
         }
     }
 }

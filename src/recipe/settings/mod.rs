@@ -2,9 +2,11 @@
 
 mod check;
 mod fields;
+mod install;
 mod raw;
 mod values;
 
+pub use install::{Disks, InstallSettings, Layout, SelinuxMode};
 pub use values::{DurationError, checked_fingerprint, checked_repository_id, checked_url, parse_duration};
 
 use super::diagnostic::SyntaxErrors;
@@ -54,6 +56,22 @@ pub struct ImageSettings {
     pub properties: BTreeMap<String, String>,
     /// The latest time that a file in the tarball may carry, in seconds since 1970.
     pub source_date_epoch: Option<u64>,
+    /// The documents that are written beside the tarballs.
+    pub sbom: Vec<SbomKind>,
+    /// Keys that sign the artifact: `minisign:FILE` and `openpgp:FILE`.
+    pub sign: Vec<String>,
+}
+
+/// A document beside the tarballs that says what is in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SbomKind {
+    /// A bill of materials in SPDX 2.3.
+    Spdx,
+    /// A bill of materials in CycloneDX 1.6.
+    Cyclonedx,
+    /// An in-toto statement with SLSA's provenance.
+    Provenance,
 }
 
 impl Default for ImageSettings {
@@ -65,6 +83,8 @@ impl Default for ImageSettings {
             level: Level::Default,
             properties: BTreeMap::new(),
             source_date_epoch: None,
+            sbom: vec![SbomKind::Spdx, SbomKind::Cyclonedx, SbomKind::Provenance],
+            sign: Vec::new(),
         }
     }
 }
@@ -100,6 +120,19 @@ impl Serialize for Level {
     }
 }
 
+/// Whose package manager fills the image: `bootstrap` under `[packages]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bootstrap {
+    /// The host's.
+    #[default]
+    Host,
+    /// The image's own, in a root that the host's package manager makes first.
+    Made,
+    /// That of this folder, which holds a whole system: an unpacked container image, say.
+    Root(PathBuf),
+}
+
 /// `[packages]`
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct PackageSettings {
@@ -117,8 +150,10 @@ pub struct PackageSettings {
     pub languages: Option<Vec<String>>,
     /// Packages that must not come in; names and globs.
     pub exclude: Vec<String>,
-    /// Whether to install with the image's own package manager, from a root made for that.
-    pub bootstrap: Option<bool>,
+    /// Whose package manager fills the image.
+    pub bootstrap: Bootstrap,
+    /// What the bootstrap root is made of; empty for what the release needs.
+    pub bootstrap_packages: Vec<String>,
     /// What every package is checked for.
     pub verify: Verify,
     /// Packages whose scriptlets may fail.
@@ -357,8 +392,10 @@ pub struct DeploySettings {
     pub stage2: Option<String>,
     /// The URL of an install tree that has all three.
     pub tree: Option<String>,
-    /// The kickstart template.
+    /// The kickstart template; osimg's own when it is not set.
     pub kickstart: Option<String>,
+    /// How osimg's own kickstart template installs.
+    pub install: InstallSettings,
 }
 
 /// `[registry]`

@@ -1,6 +1,6 @@
 //! The settings file as it is written: which keys there are, and of what type.
 
-use super::{Initramfs, MachineId, ManagerChoice, Verify, Visibility};
+use super::{Initramfs, Layout, MachineId, ManagerChoice, SbomKind, SelinuxMode, Verify, Visibility};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -8,7 +8,7 @@ use toml::Spanned;
 /// The keys of every table, for finding unknown ones and suggesting what was meant. The types below refuse them too.
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("", &["image", "packages", "finish", "deploy", "registry"]),
-    ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch"]),
+    ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch", "sbom", "sign"]),
     (
         "packages",
         &[
@@ -20,6 +20,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "languages",
             "exclude",
             "bootstrap",
+            "bootstrap_packages",
             "verify",
             "allow_failed_scriptlets",
             "dbpath",
@@ -55,7 +56,24 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("packages.key", &["file", "url", "fingerprint"]),
     ("finish", &["machine_id", "certificates", "hostname", "files", "selinux", "initramfs"]),
     ("finish.files", &["source", "path", "mode", "owner"]),
-    ("deploy", &["kernel", "ramdisk", "stage2", "tree", "kickstart"]),
+    ("deploy", &["kernel", "ramdisk", "stage2", "tree", "kickstart", "install"]),
+    (
+        "deploy.install",
+        &[
+            "disks",
+            "layout",
+            "storage",
+            "kernel_arguments",
+            "network",
+            "language",
+            "keyboard",
+            "timezone",
+            "selinux",
+            "root_keys",
+            "authority",
+            "packages",
+        ],
+    ),
     ("registry", &["url", "visibility"]),
 ];
 
@@ -81,6 +99,8 @@ pub(super) struct Image {
     pub level: Option<Spanned<toml::Value>>,
     pub properties: BTreeMap<String, String>,
     pub source_date_epoch: Option<u64>,
+    pub sbom: Option<Vec<SbomKind>>,
+    pub sign: Texts,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,7 +113,9 @@ pub(super) struct Packages {
     pub docs: Option<bool>,
     pub languages: Texts,
     pub exclude: Texts,
-    pub bootstrap: Option<bool>,
+    /// Whether, or where.
+    pub bootstrap: Option<Spanned<toml::Value>>,
+    pub bootstrap_packages: Texts,
     pub verify: Verify,
     pub allow_failed_scriptlets: Texts,
     pub dbpath: Text,
@@ -163,6 +185,25 @@ pub(super) struct Deploy {
     pub stage2: Text,
     pub tree: Text,
     pub kickstart: Text,
+    pub install: Install,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Install {
+    /// A word, or a list of disks.
+    pub disks: Option<Spanned<toml::Value>>,
+    pub layout: Option<Spanned<Layout>>,
+    pub storage: Text,
+    pub kernel_arguments: Text,
+    pub network: Texts,
+    pub language: Text,
+    pub keyboard: Text,
+    pub timezone: Text,
+    pub selinux: SelinuxMode,
+    pub root_keys: Texts,
+    pub authority: Text,
+    pub packages: Texts,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,0 +1,92 @@
+//! Locks: made by the pipeline's own first steps, and told in the manifest of what is built from them.
+
+use std::path::PathBuf;
+
+use super::be_root;
+use crate::error::Result;
+use crate::packages::{self, Cache, Extent, Job, Purpose, Signers, Wish};
+use crate::recipe::lock::foreign::Listed;
+use crate::recipe::{Lock, Recipe, Transaction};
+use crate::report::Report;
+use crate::sandbox::Devices;
+use crate::workdir::{Keep, Place, Workdir};
+
+/// A lock file that a build goes by.
+#[derive(Debug, Clone)]
+pub struct LockFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says.
+    pub lock: Lock,
+    /// The digest of its bytes, in hex.
+    pub sha256: String,
+}
+
+impl LockFile {
+    /// What the manifest says of it.
+    #[must_use]
+    pub fn told(&self) -> crate::artifact::Locked {
+        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        crate::artifact::Locked { name, sha256: self.sha256.clone() }
+    }
+}
+
+/// Where a recipe is resolved.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The package cache.
+    pub cache: PathBuf,
+    /// Where the workdir is made.
+    pub workdir: Place,
+    /// Seconds since 1970 that everything is dated by.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// Resolves the recipe and returns its lock.
+///
+/// # Errors
+/// Whatever resolving fails with.
+pub fn make(
+    recipe: &Recipe,
+    transactions: &[Transaction],
+    (signers, listed): (Signers, Option<&[Listed]>),
+    places: &Places,
+    report: &Report,
+) -> Result<Lock> {
+    be_root()?;
+    let (tools, manager) = super::tools(&recipe.settings.packages)?;
+    crate::sandbox::enter_private_mounts()?;
+    let workdir = Workdir::create(&places.workdir, Keep::Never)?;
+    let settings = &recipe.settings.packages;
+    let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
+    let keys = packages::pinned_keys(settings, &scratch, &root)?;
+    let dbpath = settings.dbpath.clone().unwrap_or_else(|| packages::default_dbpath(settings.releasever.as_deref()).to_owned());
+    let cache = Cache::open(&places.cache)?;
+    let only: Option<Vec<String>> = listed.map(|listed| listed.iter().map(|entry| entry.nvra.clone()).collect());
+    let mut job = Job {
+        recipe: &recipe.path,
+        tools: &tools,
+        purpose: Purpose::Image,
+        root: &root,
+        scratch: &scratch,
+        state: &state,
+        cache: &cache,
+        lock: None,
+        only: only.as_deref(),
+        extent: Extent::Whole,
+        settings,
+        keys: &keys,
+        devices: Devices::Private,
+        timeout: Some(settings.timeout.unwrap_or(super::DEFAULT_TIMEOUT)),
+        idle: None,
+        source_date_epoch: places.source_date_epoch,
+        dbpath: &dbpath,
+        report,
+    };
+    let made = packages::lock(manager.as_ref(), &mut job, &Wish { recipe, transactions, signers, listed });
+    drop(cache);
+    let removed = workdir.finish(made.is_err());
+    let made = made?;
+    removed?;
+    Ok(made)
+}

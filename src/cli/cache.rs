@@ -1,0 +1,59 @@
+//! `osimg cache`: what the package cache holds, and making it smaller.
+
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{ExitCode, Failure, Result};
+use crate::packages::{Limit, Shelf};
+use crate::report::{Report, bytes};
+
+#[derive(Debug, Args)]
+pub(super) struct CacheArgs {
+    /// Folder of downloaded packages and metadata
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
+    cache: PathBuf,
+    /// Remove what is over --max or --older, and what killed builds left
+    #[arg(long)]
+    prune: bool,
+    /// What may stay in all, such as 20G; what was not needed for longest goes first
+    #[arg(long, value_name = "SIZE", value_parser = crate::archive::parse_size, requires = "prune")]
+    max: Option<u64>,
+    /// Remove what no build needed for so many days
+    #[arg(long, value_name = "DAYS", requires = "prune")]
+    older: Option<u32>,
+}
+
+impl CacheArgs {
+    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let pruned = if self.prune {
+            if self.max.is_none() && self.older.is_none() {
+                return Err(Failure::new(ExitCode::Usage, "--prune needs to know what may stay")
+                    .hint("say --max SIZE, such as 20G, or --older DAYS, or both; --max 0 removes everything")
+                    .into());
+            }
+            let age = self.older.map(|days| Duration::from_secs(u64::from(days) * 86400));
+            let step = report.step("pruning the package cache");
+            let pruned = Shelf::prune(&self.cache, Limit { bytes: self.max, age }, report)?;
+            step.finish(&format!("{}, {}", super::plan::count(pruned.packages, "package"), bytes(pruned.bytes)));
+            Some(pruned)
+        } else {
+            None
+        };
+        let shelf = Shelf::look(&self.cache)?;
+        if json {
+            super::print(&serde_json::to_string_pretty(&json!({ "cache": self.cache, "holds": shelf, "pruned": pruned }))?)?;
+            return Ok(ExitCode::Done);
+        }
+        let mut lines = Vec::new();
+        for held in &shelf.repositories {
+            let packages = super::plan::count(held.packages, "package");
+            lines.push(format!("{}: {packages}, {}; metadata {}", held.name, bytes(held.package_bytes), bytes(held.metadata_bytes)));
+        }
+        let builds = if shelf.builds > 0 { format!("; in use by {}", super::plan::count(shelf.builds, "build")) } else { String::new() };
+        lines.push(format!("{}: {}{builds}", self.cache.display(), bytes(shelf.bytes)));
+        super::print(&lines.join("\n"))?;
+        Ok(ExitCode::Done)
+    }
+}

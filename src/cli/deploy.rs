@@ -1,0 +1,285 @@
+//! `osimg deploy`: tells Ironic to install a published image, or says how.
+
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::archive::Format;
+use crate::cloud::{Cloud, Session};
+use crate::deploy::config_drive;
+use crate::deploy::find::{Choice, Found, find};
+use crate::deploy::http::{Expected, check};
+use crate::deploy::instance_info::{Image, Mode, NodeSettings, Wishes};
+use crate::deploy::ironic::{Ironic, Limits};
+use crate::deploy::kickstart::{self, Options, Tarball, Template};
+use crate::deploy::preflight::{ConductorProject, Remark, Severity, check_glance, check_pieces, find_image, image_of_glance};
+use crate::deploy::rollout::{Extent, failed, roll_out};
+use crate::error::{ExitCode, Failure, Result};
+use crate::recipe::{Settings, parse_duration};
+use crate::registry::Role;
+use crate::report::Report;
+
+#[derive(Debug, Args)]
+pub(super) struct Deploy {
+    /// An image in Glance (name or UUID), a manifest (file or URL), a tarball's URL, an install tree's URL (ends in /), or oci://…
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// The cloud of clouds.yaml
+    #[arg(long, value_name = "NAME", env = "OS_CLOUD", hide_env_values = true)]
+    cloud: Option<String>,
+    /// Where Ironic gets the image from: told by IMAGE if it is not said
+    #[arg(long, value_enum, value_name = "MODE")]
+    mode: Option<Mode>,
+    /// Which tarball of a manifest: tgz, tbz, txz or tar
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// The URL under which the manifest's folder is served
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// The installer's kernel: URL or Glance UUID, in place of the image's
+    #[arg(long, value_name = "REFERENCE")]
+    kernel: Option<String>,
+    /// The installer's initramfs
+    #[arg(long, value_name = "REFERENCE")]
+    ramdisk: Option<String>,
+    /// The installer's second stage
+    #[arg(long, value_name = "REFERENCE")]
+    stage2: Option<String>,
+    /// The kickstart template, published already
+    #[arg(long, value_name = "REFERENCE")]
+    ks_template: Option<String>,
+    /// Print the kickstart template for this image and do no more
+    #[arg(long, conflicts_with_all = ["apply", "start", "wait"])]
+    print_kickstart: bool,
+    /// With --print-kickstart: check and complete this template instead of making one
+    #[arg(long, value_name = "FILE", requires = "print_kickstart")]
+    kickstart: Option<PathBuf>,
+    /// With --print-kickstart: settings file with [deploy.install]
+    #[arg(long, value_name = "FILE", requires = "print_kickstart")]
+    settings: Option<PathBuf>,
+    /// A node of Ironic (can be repeated)
+    #[arg(long = "node", value_name = "NODE")]
+    nodes: Vec<String>,
+    /// Set the image on the nodes and validate them
+    #[arg(long, requires = "nodes")]
+    apply: bool,
+    /// Start the deployment, which erases the nodes' disks
+    #[arg(long, requires = "apply")]
+    start: bool,
+    /// Follow the deployment to its end
+    #[arg(long, requires = "start")]
+    wait: bool,
+    /// How long to follow the deployment, and at most a minute of it to wait for a locked node: 90s, 30m, 1h30m
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    timeout: Duration,
+    /// The nodes' config drive for cloud-init: an ISO image (genisoimage -r -V config-2), packed with gzip or not, or its URL
+    #[arg(long, value_name = "FILE|URL", requires = "start")]
+    config_drive: Option<String>,
+    /// How the nodes boot the installer: ipxe, pxe, http-ipxe, http
+    #[arg(long, value_name = "NAME")]
+    boot_interface: Option<String>,
+    /// Further arguments of the installer's kernel; %default% stands for the conductor's own
+    #[arg(long, value_name = "ARGUMENTS")]
+    kernel_append_params: Option<String>,
+    /// The size that Ironic demands to be told; no disk is divided by it
+    #[arg(long, value_name = "GIB", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
+    root_gb: u32,
+    /// The project, or its id, by which Ironic's conductor reads Glance
+    #[arg(long, value_name = "PROJECT", default_value = "service")]
+    conductor_project: String,
+    /// Authorities (PEM) of the image's web server, where they are not the host's
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Do not look at the image itself: this machine may not see what the conductor sees
+    #[arg(long)]
+    no_check: bool,
+}
+
+impl Deploy {
+    pub fn run(&self, report: &Report, as_json: bool) -> Result<ExitCode> {
+        let choice = Choice { mode: self.mode, format: self.format, base_url: self.base_url.as_deref(), ca: self.ca_file.as_deref() };
+        let found = match find(&self.image, &choice) {
+            // For the template alone a tarball on this machine will do.
+            Err(_) if self.print_kickstart && Path::new(&self.image).is_file() => return self.print_template(None, report),
+            found => found?,
+        };
+        let wishes = Wishes {
+            root_gb: Some(self.root_gb),
+            kernel_append_params: self.kernel_append_params.clone(),
+            boot_interface: self.boot_interface.clone(),
+        };
+        let (cloud, sha256) = match &found {
+            Found::InGlance { cloud, sha256, .. } => (self.cloud.clone().or_else(|| cloud.clone()), sha256.clone()),
+            Found::Image { sha256, .. } => (self.cloud.clone(), sha256.clone()),
+        };
+        if self.print_kickstart {
+            return self.print_template(sha256, report);
+        }
+        let session = match &found {
+            Found::Image { .. } if !self.apply => None,
+            _ => Some(Session::open(Cloud::load(cloud.as_deref())?, report)?),
+        };
+        let (image, remarks) = self.image(found, session.as_ref(), report)?;
+        tell(&remarks, &self.image, report)?;
+        let settings = image.settings(&wishes)?;
+        let session = match session {
+            Some(session) if self.apply => session,
+            _ => return self.print_settings(&settings, &remarks, as_json),
+        };
+        let ironic = Ironic::open(&session)?.patience(self.timeout);
+        let drive = self.config_drive.as_deref().map(config_drive::load).transpose()?;
+        let extent = match (self.start, self.wait) {
+            (true, true) => Extent::Wait(Limits { total: self.timeout }),
+            (true, false) => Extent::Start,
+            (false, _) => Extent::Apply,
+        };
+        let outcomes = roll_out(&ironic, &self.nodes, &settings, drive.as_ref(), extent, report)?;
+        if as_json {
+            let whole = json!({ "settings": settings, "remarks": remarks, "nodes": outcomes });
+            super::print(&serde_json::to_string_pretty(&whole)?)?;
+        } else {
+            for outcome in &outcomes {
+                let state = match (&outcome.ending, outcome.started) {
+                    (Some(ending), _) => ending.state.as_str(),
+                    (None, true) => "started",
+                    (None, false) => "valid",
+                };
+                super::print(&format!("{} {state}", outcome.node))?;
+            }
+        }
+        failed(&outcomes).map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
+    }
+
+    /// The image with the pieces that the person named in place of its own, and what was found looking at it.
+    fn image(&self, found: Found, session: Option<&Session>, report: &Report) -> Result<(Image, Vec<Remark>)> {
+        let step = report.step("looking at the image");
+        let mut remarks = Vec::new();
+        let image = match (found, session) {
+            (Found::Image { image, .. }, _) => self.with_own_pieces(image),
+            (Found::InGlance { .. }, None) => {
+                return Err(Failure::new(ExitCode::Usage, "an image in Glance needs a cloud: --cloud NAME").into());
+            }
+            (Found::InGlance { name, .. }, Some(session)) => {
+                for (option, given) in [("--kernel", &self.kernel), ("--ramdisk", &self.ramdisk), ("--stage2", &self.stage2)] {
+                    if given.is_some() {
+                        return Err(Failure::new(
+                            ExitCode::Usage,
+                            format!("{option} has no effect on an image in Glance: Ironic reads its properties"),
+                        )
+                        .hint("publish the set with the right pieces: osimg publish")
+                        .into());
+                    }
+                }
+                let body = find_image(session, &name)?;
+                if !self.no_check {
+                    let conductor = ConductorProject::find(session, &self.conductor_project)?;
+                    remarks.extend(check_glance(session, &body, &conductor)?);
+                }
+                self.with_own_pieces(image_of_glance(&body))
+            }
+        };
+        if image.mode != Mode::Glance && !self.no_check {
+            image.check()?;
+            if image.mode == Mode::Http {
+                let expected = Expected { role: Role::Tarball, size: None, ca: self.ca_file.as_deref() };
+                let problems = check(&image.source, &expected)?.problems;
+                remarks.extend(problems.into_iter().map(|problem| Remark {
+                    severity: Severity::Error,
+                    text: format!("the tarball {}: {}", image.source, problem.what),
+                    cure: problem.hint,
+                }));
+            }
+            let conductor = match session {
+                Some(session) => ConductorProject::find(session, &self.conductor_project)?,
+                None => ConductorProject { name: self.conductor_project.clone(), id: None },
+            };
+            remarks.extend(check_pieces(session, &image, &conductor, self.ca_file.as_deref())?);
+        }
+        step.finish(&image.source);
+        Ok((image, remarks))
+    }
+
+    fn with_own_pieces(&self, mut image: Image) -> Image {
+        let over = |own: &mut Option<String>, given: &Option<String>| {
+            if let Some(given) = given {
+                *own = Some(given.clone());
+            }
+        };
+        over(&mut image.kernel, &self.kernel);
+        over(&mut image.ramdisk, &self.ramdisk);
+        over(&mut image.stage2, &self.stage2);
+        over(&mut image.kickstart, &self.ks_template);
+        image
+    }
+
+    fn print_settings(&self, settings: &NodeSettings, remarks: &[Remark], as_json: bool) -> Result<ExitCode> {
+        let placeholder = ["NODE".to_owned()];
+        let nodes = if self.nodes.is_empty() { placeholder.as_slice() } else { &self.nodes };
+        let lines: Vec<String> = nodes.iter().flat_map(|node| settings.commands(node)).map(|line| line.quoted()).collect();
+        if as_json {
+            super::print(&serde_json::to_string_pretty(&json!({ "settings": settings, "commands": lines, "remarks": remarks }))?)?;
+        } else {
+            super::print(&lines.join("\n"))?;
+        }
+        Ok(ExitCode::Done)
+    }
+
+    /// Prints the template; `sha256` is the tarball's, where IMAGE led to it.
+    fn print_template(&self, sha256: Option<String>, report: &Report) -> Result<ExitCode> {
+        let path = Path::new(&self.image);
+        let format = self.format.or_else(|| Format::of_name(path).ok());
+        let tarball = match (sha256, format) {
+            (Some(sha256), format) => Some(Tarball { sha256, format: format.unwrap_or(Format::Tgz) }),
+            (None, Some(format)) if path.is_file() => {
+                let step = report.step("hashing the tarball");
+                let piece = crate::registry::Piece::of_file(path, |done, total| step.progress(crate::report::Unit::Bytes, done, total))?;
+                step.finish("");
+                Some(Tarball { sha256: piece.sha256, format })
+            }
+            (None, _) if self.image.ends_with('/') => None,
+            (None, _) => {
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("making the kickstart template: the checksum of {} is not known", self.image.escape_debug()),
+                )
+                .hint("name the tarball's file, or the manifest")
+                .into());
+            }
+        };
+        let template = match &self.kickstart {
+            Some(path) => kickstart::load(path, tarball.as_ref())?,
+            None => {
+                let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
+                Template::ours(&Options::of_settings(&settings.deploy.install, tarball)?)?
+            }
+        };
+        for advice in template.advice() {
+            let file = self.kickstart.as_ref().map_or_else(|| "template".into(), |path| path.display().to_string());
+            report.warn(&advice.at(&file));
+        }
+        super::print(template.text().trim_end())?;
+        Ok(ExitCode::Done)
+    }
+}
+
+/// Says the warnings; errors end it, all at once.
+fn tell(remarks: &[Remark], image: &str, report: &Report) -> Result<()> {
+    let (errors, warnings): (Vec<&Remark>, Vec<&Remark>) = remarks.iter().partition(|remark| remark.severity == Severity::Error);
+    for warning in warnings {
+        report.warn(&format!("{} ({})", warning.text, warning.cure));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let said: Vec<&str> = errors.iter().map(|error| error.text.as_str()).collect();
+    let mut failure = Failure::new(ExitCode::Registry, format!("checking the image {}: {}", image.escape_debug(), said.join("; ")));
+    let mut cures: Vec<&str> = Vec::new();
+    for error in &errors {
+        if !cures.contains(&error.cure.as_str()) {
+            cures.push(&error.cure);
+            failure = failure.hint(error.cure.clone());
+        }
+    }
+    Err(failure.hint("no node was touched").into())
+}

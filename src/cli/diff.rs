@@ -1,0 +1,53 @@
+//! `osimg diff`: what changed between two images, and whether it is too much.
+
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+
+use crate::diff::{self, Gate, TextOptions};
+use crate::error::{ExitCode, Failure, Result};
+use crate::report::Report;
+
+#[derive(Debug, Args)]
+pub(super) struct Diff {
+    /// The first image: a tarball, a tree, or the manifest of a build (.json)
+    #[arg(value_name = "BEFORE")]
+    before: PathBuf,
+    /// The second image, of any of these kinds
+    #[arg(value_name = "AFTER")]
+    after: PathBuf,
+    /// Exit with 10 when packages or files differ, or size or tarball grow by more: packages, files, size:+5%, tarball:+20M (can be repeated)
+    #[arg(long, value_name = "CONDITION")]
+    fail_on: Vec<Gate>,
+    /// Show every row
+    #[arg(long)]
+    all: bool,
+}
+
+impl Diff {
+    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let (before, _) = super::inspect::read(&self.before, report)?;
+        let (after, _) = super::inspect::read(&self.after, report)?;
+        let difference = diff::compare(&before, &after);
+        let verdicts = self
+            .fail_on
+            .iter()
+            .map(|gate| {
+                gate.judge(&difference).map_err(|why| {
+                    Failure::new(ExitCode::Usage, format!("judging --fail-on {gate}: {why}")).hint("name tarballs instead").into()
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        if json {
+            super::print(&serde_json::to_string_pretty(&json!({"difference": difference, "verdicts": verdicts}))?)?;
+        } else {
+            super::print(&diff::text(&difference, TextOptions { all: self.all }))?;
+        }
+        let mut code = ExitCode::Done;
+        for verdict in verdicts.iter().filter(|verdict| !verdict.passed) {
+            report.error(&format!("error: --fail-on {}: {}", verdict.gate, verdict.reason));
+            code = ExitCode::Findings;
+        }
+        Ok(code)
+    }
+}

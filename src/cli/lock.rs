@@ -1,0 +1,133 @@
+//! `osimg lock`: which packages a recipe means, written down; and lists of packages from and for other tools.
+
+use clap::Args;
+use serde_json::json;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::overrides::{Decided, Overrides};
+use crate::build::lock::{self as making, Places};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::packages::Signers;
+use crate::recipe::Lock;
+use crate::recipe::lock::foreign::{self, Form};
+use crate::report::Report;
+use crate::workdir::Place;
+
+#[derive(Debug, Args)]
+pub(super) struct LockArgs {
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Write the lock here [default: beside the recipe, NAME.lock]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Download no packages; the lock then does not say who signed them
+    #[arg(long)]
+    metadata_only: bool,
+    /// Resolve with nothing but the packages of this rpms.lock.yaml or package manifest
+    #[arg(long, value_name = "FILE", conflicts_with = "export")]
+    import: Option<PathBuf>,
+    /// Write the lock that is there as another tool's list, whose name says which: rpms.lock.yaml or NAME.manifest.yaml
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["metadata_only"])]
+    export: Option<PathBuf>,
+    /// The form to export, whatever the name: rpms-lock or manifest
+    #[arg(long = "as", value_name = "FORM", requires = "export")]
+    form: Option<Form>,
+    /// Folder of downloaded packages and metadata
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
+    cache: PathBuf,
+    /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
+    #[arg(long, value_name = "DIR", default_value = "auto")]
+    workdir: PathBuf,
+}
+
+impl LockArgs {
+    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let decided = self.overrides.decide()?;
+        let path = self.output.clone().unwrap_or_else(|| Lock::path_for(&decided.recipe.path));
+        if let Some(target) = &self.export {
+            return export(&decided, &path, target, self.form);
+        }
+        let lowered = decided.recipe.script.lower()?;
+        for diagnostic in &lowered.diagnostics {
+            super::plan::tell(report, &decided.recipe.path, diagnostic);
+        }
+        let listed = match &self.import {
+            Some(file) => {
+                let text = std::fs::read_to_string(file).or_fail(ExitCode::Recipe, format!("reading {}", file.display()))?;
+                let arch = crate::recipe::lock::arch(&decided.recipe.settings.packages);
+                Some(foreign::parse(&text, &file.display().to_string(), &arch)?)
+            }
+            None => None,
+        };
+        let signers = if self.metadata_only { Signers::Leave } else { Signers::Read };
+        let places = Places {
+            cache: self.cache.clone(),
+            workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
+            source_date_epoch: decided.source_date_epoch,
+        };
+        let lock = making::make(&decided.recipe, &lowered.transactions, (signers, listed.as_deref()), &places, report)?;
+        let before = std::fs::read_to_string(&path).ok().and_then(|text| Lock::parse(&text, "").ok());
+        write(&path, &lock.print()?)?;
+        let change = Change::between(before.as_ref(), &lock);
+        if json {
+            let value = json!({ "lock": path, "packages": lock.packages().count(), "added": change.added, "removed": change.removed });
+            super::print(&serde_json::to_string_pretty(&value)?)?;
+        } else {
+            if before.is_some() {
+                report.note(&change.told());
+            }
+            super::print(&path.display().to_string())?;
+        }
+        Ok(ExitCode::Done)
+    }
+}
+
+fn export(decided: &Decided, path: &Path, target: &Path, form: Option<Form>) -> Result<ExitCode> {
+    let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let form = form.or_else(|| Form::of_name(&name)).ok_or_else(|| {
+        Failure::new(ExitCode::Usage, format!("the name {name} does not say which form to export"))
+            .hint("name it rpms.lock.yaml or NAME.manifest.yaml, or say --as rpms-lock or --as manifest")
+    })?;
+    let (lock, _) = Lock::load(path)?;
+    lock.belongs_to(&decided.recipe.script, &decided.recipe.settings.packages, path)?;
+    write(target, &foreign::print(&lock, form, &decided.recipe.settings.packages)?)?;
+    super::print(&target.display().to_string())?;
+    Ok(ExitCode::Done)
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let doing = || format!("writing {}", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder)
+        .or_fail(ExitCode::Space, doing())?;
+    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).or_fail(ExitCode::Space, doing())?;
+    file.persist(path).or_fail(ExitCode::Space, doing())?;
+    Ok(())
+}
+
+/// What a new lock has that the old one had not.
+#[derive(Debug, Default)]
+struct Change {
+    added: Vec<String>,
+    removed: Vec<String>,
+}
+
+impl Change {
+    fn between(before: Option<&Lock>, after: &Lock) -> Self {
+        let names = |lock: &Lock| lock.packages().map(|p| p.nevra.clone()).collect::<std::collections::BTreeSet<_>>();
+        let (old, new) = (before.map(names).unwrap_or_default(), names(after));
+        Self { added: new.difference(&old).cloned().collect(), removed: old.difference(&new).cloned().collect() }
+    }
+
+    fn told(&self) -> String {
+        if self.added.is_empty() && self.removed.is_empty() {
+            return "the lock names the same packages as before".to_owned();
+        }
+        let lines = self.removed.iter().map(|n| format!("\n  - {n}")).chain(self.added.iter().map(|n| format!("\n  + {n}")));
+        format!("the lock changed:{}", lines.collect::<String>())
+    }
+}

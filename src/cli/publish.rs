@@ -1,0 +1,227 @@
+//! `osimg publish`: a tarball, with what it boots with, into a registry.
+
+use clap::Args;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::contents::Digests;
+use crate::deploy::pieces::{Gathering, Mismatch, Source};
+use crate::deploy::{ImageRelease, kickstart};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::process;
+use crate::recipe::Settings;
+use crate::registry::{self, Address, Kind, Older, References, Set, SignatureKey, Visibility, Wishes};
+use crate::report::{Report, Unit, bytes};
+use crate::verify;
+
+#[derive(Debug, Args)]
+pub(super) struct Publish {
+    /// The tarball; the manifest beside it says what it is
+    #[arg(value_name = "TARBALL")]
+    tarball: PathBuf,
+    /// Where to publish: dir:PATH, tree:PATH=URL (a web server's folder), glance:CLOUD (of clouds.yaml; glance: takes OS_CLOUD or OS_*) or
+    /// oci:HOST/NAME[:TAG]
+    #[arg(long, value_name = "ADDRESS")]
+    registry: Address,
+    /// The installer's kernel: a file or URL
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<String>,
+    /// The installer's initramfs
+    #[arg(long, value_name = "FILE")]
+    ramdisk: Option<String>,
+    /// The installer's second stage: a squashfs
+    #[arg(long, value_name = "FILE")]
+    stage2: Option<String>,
+    /// In place of the three: an install tree (a folder, or the URL where .treeinfo is) or an installer's ISO image
+    #[arg(long, value_name = "TREE", conflicts_with_all = ["kernel", "ramdisk", "stage2"])]
+    tree: Option<String>,
+    /// Take boot pieces of another distribution or release than the image's
+    #[arg(long)]
+    allow_release_mismatch: bool,
+    /// Where fetched boot pieces are kept
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
+    cache: PathBuf,
+    /// The authority (a PEM file) that an install tree's server and an OCI registry are checked against
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The kickstart template, checked and completed with the tarball's checksum [default: osimg's own]
+    #[arg(long, value_name = "FILE")]
+    kickstart: Option<PathBuf>,
+    /// Settings file with [deploy.install], for osimg's own kickstart template
+    #[arg(long, value_name = "FILE", conflicts_with = "kickstart")]
+    settings: Option<PathBuf>,
+    /// The image's name [default: the manifest's, else the file's]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The image's version [default: the manifest's, else the file's]
+    #[arg(long, value_name = "VERSION")]
+    image_version: Option<String>,
+    /// A property of the image (can be repeated)
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = property)]
+    properties: Vec<(String, String)>,
+    /// Publish although this check of `osimg verify` finds an error (can be repeated)
+    #[arg(long, value_name = "NAME")]
+    allow: Vec<String>,
+    #[command(flatten)]
+    wishes: WishArgs,
+}
+
+/// How it is published, beside what it is.
+#[derive(Debug, Args)]
+struct WishArgs {
+    /// Who may see it; auto is the widest that the roles allow, for Ironic has to find it
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHO")]
+    visibility: Visibility,
+    /// Share it with a project, by name or id: Ironic's own (can be repeated)
+    #[arg(long, value_name = "PROJECT")]
+    share_with: Vec<String>,
+    /// A tag (can be repeated)
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Leave it out of lists
+    #[arg(long)]
+    hidden: bool,
+    /// Protect it from removal
+    #[arg(long)]
+    protected: bool,
+    /// What becomes of older versions: keep, hide, or how many to keep in all
+    #[arg(long, value_name = "keep|hide|N", default_value = "keep", value_parser = older)]
+    older: Older,
+    /// An address of the tarball from which Glance fetches it itself
+    #[arg(long, value_name = "URL")]
+    import_from: Option<String>,
+    /// Sign the images with this RSA key
+    #[arg(long, value_name = "FILE", requires = "sign_certificate")]
+    sign_key: Option<PathBuf>,
+    /// The id of the key's certificate in Barbican
+    #[arg(long, value_name = "UUID", requires = "sign_key")]
+    sign_certificate: Option<String>,
+}
+
+impl WishArgs {
+    fn wishes(&self) -> Wishes {
+        let signature = self.sign_key.clone().zip(self.sign_certificate.clone());
+        Wishes {
+            visibility: self.visibility,
+            share_with: self.share_with.clone(),
+            hidden: self.hidden,
+            protected: self.protected,
+            tags: self.tags.clone(),
+            older: self.older,
+            import_from: self.import_from.clone(),
+            signature: signature.map(|(key, certificate)| SignatureKey { key, certificate }),
+            ca: None,
+        }
+    }
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".into()),
+    }
+}
+
+fn older(text: &str) -> Result<Older, String> {
+    match text {
+        "keep" => Ok(Older::Keep),
+        "hide" => Ok(Older::Hide),
+        number => match usize::from_str(number) {
+            Ok(keep) if keep > 0 => Ok(Older::Remove(keep)),
+            _ => Err("write keep, hide, or a number of versions to keep".into()),
+        },
+    }
+}
+
+impl Publish {
+    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        // Before hundreds of megabytes are hashed: a wrong password is told at once.
+        let source = Source::choose(self.kernel.as_deref(), self.ramdisk.as_deref(), self.stage2.as_deref(), self.tree.as_deref())?;
+        let wishes = Wishes { ca: self.ca_file.clone(), ..self.wishes.wishes() };
+        let registry = registry::open(&self.registry, &wishes, report)?;
+        report.note(&registry.describe());
+        let mut set = self.set(report)?;
+        self.be_fit(report)?;
+        if let Some(source) = source {
+            let mismatch = if self.allow_release_mismatch { Mismatch::Allow } else { Mismatch::Refuse };
+            let how = Gathering { cache: &self.cache, ca: self.ca_file.as_deref(), mismatch };
+            source.gather(&ImageRelease::of_set(&set), &how, report)?.join(&mut set);
+        }
+        let folder = tempfile::tempdir().or_fail(ExitCode::Space, "making a temporary folder")?;
+        if self.kickstart.is_some() || set.kernel.is_some() {
+            let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
+            set.kickstart = Some(kickstart::of_set(&set, self.kickstart.as_deref(), &settings.deploy.install, folder.path(), report)?);
+        }
+        set.check()?;
+        let references = registry.publish(&set, report)?;
+        if let Some(manifest) = &set.manifest
+            && references.kind != Kind::Directory
+            && let Err(error) = registry::record(&manifest.path, &references)
+        {
+            report.warn(&format!("the set is published, but its manifest does not say so: {error:#}"));
+        }
+        if json {
+            super::print(&serde_json::to_string_pretty(&references)?)?;
+        } else {
+            tell(report, &references);
+            super::print(&references.tarball.id)?;
+        }
+        Ok(ExitCode::Done)
+    }
+
+    /// Verifies the tarball: what a node could not use is not published, unless it is allowed by name.
+    fn be_fit(&self, report: &Report) -> Result<()> {
+        let step = report.step("verifying");
+        let options = verify::Options {
+            allow: self.allow.iter().cloned().collect(),
+            digests: Digests::None,
+            progress: &|done, total| step.progress(Unit::Bytes, done, total),
+            check: &process::check_stop,
+            ..verify::Options::default()
+        };
+        let findings = verify::tarball(&self.tarball, &options)?;
+        if findings.fit() {
+            step.finish(&format!("fit for {}, {} warnings", findings.profile, findings.warnings()));
+            return Ok(());
+        }
+        let path = self.tarball.display();
+        let errors: Vec<_> = findings.findings.iter().filter(|f| f.severity == verify::Severity::Error && !f.allowed).collect();
+        let said: Vec<&str> = errors.iter().map(|finding| finding.text.as_str()).collect();
+        let allowed: Vec<String> = errors.iter().map(|finding| format!("--allow {}", finding.name)).collect();
+        Err(Failure::new(ExitCode::Findings, format!("publishing {path}: it is not fit for {}: {}", findings.profile, said.join("; ")))
+            .hint(format!("what mends it: osimg verify {path}"))
+            .hint(format!("to publish it as it is: {}", allowed.join(" ")))
+            .into())
+    }
+
+    fn set(&self, report: &Report) -> Result<Set> {
+        let step = report.step("reading the set");
+        step.item(&self.tarball.display().to_string());
+        let mut set = Set::of_tarball(&self.tarball, |done, total| step.progress(Unit::Bytes, done, total))?;
+        if let Some(name) = &self.name {
+            set.name.clone_from(name);
+        }
+        if let Some(version) = &self.image_version {
+            set.version.clone_from(version);
+        }
+        for (key, value) in &self.properties {
+            if set.properties.insert(key.clone(), value.clone()).is_some() {
+                return Err(Failure::new(ExitCode::Usage, format!("the property {key} is given twice")).into());
+            }
+        }
+        step.finish(&format!("{}, {}", set.stem(), bytes(set.tarball.piece.size)));
+        Ok(set)
+    }
+}
+
+/// Says which id is what.
+pub(super) fn tell(report: &Report, references: &References) {
+    for role in registry::Role::ALL {
+        if let Some(reference) = references.role(role) {
+            report.note(&format!("{role}: {}", reference.id));
+        }
+    }
+    if !references.retired.is_empty() {
+        report.note(&format!("older versions, hidden or removed: {}", references.retired.join(", ")));
+    }
+}

@@ -1,0 +1,94 @@
+//! `osimg verify`: is a tarball, anyone's, fit for a node?
+
+use clap::Args;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::archive;
+use crate::contents::Digests;
+use crate::error::{ExitCode, Failure, Result};
+use crate::process;
+use crate::report::{Report, Unit};
+use crate::verify::{self, Finding, Findings, Options, Profile, Severity};
+
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// The tarball: a file or an http or https address
+    #[arg(value_name = "TARBALL")]
+    tarball: PathBuf,
+    /// The installer that is to take it [default: as the image's os-release says]
+    #[arg(long, value_enum, value_name = "PROFILE")]
+    profile: Option<Profile>,
+    /// Let the findings of this check pass; repeatable
+    #[arg(long, value_name = "NAME")]
+    allow: Vec<String>,
+    /// The smallest disk that it is to be installed to, such as 20G
+    #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = archive::parse_size)]
+    disk: u64,
+    /// Do not compare contents with the packages' digests: a third faster
+    #[arg(long)]
+    no_digests: bool,
+}
+
+impl Verify {
+    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let step = report.step("verifying");
+        let options = Options {
+            profile: self.profile,
+            allow: self.allow.iter().cloned().collect::<BTreeSet<_>>(),
+            smallest_disk: self.disk,
+            digests: if self.no_digests { Digests::None } else { Digests::Sha256 },
+            progress: &|done, total| step.progress(Unit::Bytes, done, total),
+            check: &process::check_stop,
+        };
+        let name = self.tarball.to_string_lossy();
+        let findings = if verify::is_address(&name) {
+            verify::address(&name, &options)?
+        } else {
+            be_file(&self.tarball)?;
+            verify::tarball(&self.tarball, &options)?
+        };
+        step.finish(&format!("{} checks of {} members, {} packages", findings.checks.len(), findings.members, findings.packages));
+        if json {
+            super::print(&serde_json::to_string_pretty(&findings)?)?;
+        } else {
+            super::print(&lines(&findings).join("\n"))?;
+        }
+        Ok(if findings.fit() { ExitCode::Done } else { ExitCode::Findings })
+    }
+}
+
+fn be_file(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Failure::new(ExitCode::Usage, format!("verifying {}: it is a folder", path.display()))
+            .hint("pack it first: osimg pack TREE -o os.tgz")
+            .into());
+    }
+    if !path.exists() {
+        return Err(Failure::new(ExitCode::Usage, format!("verifying {}: there is no such file", path.display())).into());
+    }
+    Ok(())
+}
+
+/// What was found, as a person reads it.
+fn lines(findings: &Findings) -> Vec<String> {
+    let mut lines = Vec::new();
+    for finding in &findings.findings {
+        let Finding { name, severity, text, why, mend, allowed, .. } = finding;
+        let allowed = if *allowed { ", allowed" } else { "" };
+        lines.push(format!("{severity}: {text} [{name}{allowed}]"));
+        // A warning is told shortly.
+        if *severity == Severity::Error {
+            lines.push(format!("    node: {why}"));
+        }
+        lines.push(format!("    mend: {mend}"));
+    }
+    let name = findings.tarball.as_deref().unwrap_or("the image");
+    let profile = findings.profile;
+    lines.push(match (findings.errors(), findings.warnings()) {
+        (0, 0) => format!("{name}: fit for {profile}"),
+        (0, warnings) => format!("{name}: fit for {profile}, {warnings} warnings"),
+        (errors, warnings) => format!("{name}: not fit for {profile}: {errors} errors, {warnings} warnings"),
+    });
+    lines
+}

@@ -1,0 +1,418 @@
+//! A cloud as clouds.yaml, secure.yaml and the `OS_*` variables describe it, understood and checked.
+
+use serde_yaml_ng::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::environment::{Environment, merge};
+use super::secret::Secret;
+use crate::error::{ExitCode, Failure, Result};
+
+/// A cloud and who we are there.
+#[derive(Debug, Clone)]
+pub struct Cloud {
+    /// Its name in clouds.yaml, or `environment`.
+    pub name: String,
+    /// Where it is written down, for messages.
+    pub source: String,
+    /// How to log in.
+    pub auth: Auth,
+    /// The region; the catalogue's only one when it is not set.
+    pub region: Option<String>,
+    /// Which of a service's endpoints: public, internal or admin.
+    pub interface: String,
+    /// Endpoints in place of the catalogue's, by service type with underscores: `image`, `baremetal`.
+    pub endpoints: BTreeMap<String, String>,
+    /// How servers' certificates are checked.
+    pub tls: Tls,
+}
+
+/// How servers' certificates are checked.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// The authorities, in place of the host's.
+    pub cacert: Option<PathBuf>,
+    /// Whether nothing is checked at all.
+    pub insecure: bool,
+    /// The certificate and key that are shown to the server.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// How to log in.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
+pub enum Auth {
+    /// Not at all: `auth_type: none`.
+    None,
+    /// With Keystone, version 3.
+    Keystone {
+        /// Ends in `/v3`.
+        url: String,
+        /// Who.
+        identity: Identity,
+        /// For what.
+        scope: Scope,
+    },
+}
+
+/// Who logs in.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// A user with a password.
+    Password(Named, Secret),
+    /// Whoever has this token.
+    Token(Secret),
+    /// An application credential: its id or name, the user when it is a name, its secret.
+    ApplicationCredential(Named, Named, Secret),
+}
+
+/// Something of Keystone's: an id, or a name with its domain's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Its id.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
+    /// The id of its domain.
+    pub domain_id: Option<String>,
+    /// The name of its domain.
+    pub domain_name: Option<String>,
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// What the credential itself says.
+    Own,
+    /// A project.
+    Project(Named),
+    /// A domain.
+    Domain(Named),
+    /// The whole system.
+    System,
+}
+
+impl Cloud {
+    /// The cloud of that name; without one `OS_CLOUD`'s, else the `OS_*` variables' own, else the only one there is.
+    ///
+    /// # Errors
+    /// [`ExitCode::Recipe`] when there is none of that name, or its entry is not understood.
+    pub fn load(name: Option<&str>) -> Result<Self> {
+        Self::find(name, &Environment::own())
+    }
+
+    /// The cloud of that name of one file, whatever the environment says.
+    ///
+    /// # Errors
+    /// As [`Cloud::load`].
+    pub fn load_from(file: &std::path::Path, name: &str) -> Result<Self> {
+        Self::find(Some(name), &Environment::of_file(file))
+    }
+
+    pub(super) fn find(name: Option<&str>, environment: &Environment) -> Result<Self> {
+        let chosen = name.or_else(|| environment.variable("OS_CLOUD")).filter(|name| *name != "envvars");
+        if chosen.is_none()
+            && let Some(entry) = environment.cloud()
+        {
+            return Entry { name: "environment".into(), source: "the OS_* variables".into(), value: entry }.cloud();
+        }
+        let Some((path, file)) = environment.file("clouds", "OS_CLIENT_CONFIG_FILE")? else {
+            return Err(Failure::new(ExitCode::Recipe, "finding the cloud: there is no clouds.yaml and no OS_AUTH_URL")
+                .hint(format!("write one of {}, or source the openrc file of your cloud", environment.folders()))
+                .into());
+        };
+        let source = path.display().to_string();
+        let names: Vec<String> =
+            file.get("clouds").and_then(Value::as_mapping).into_iter().flatten().filter_map(|(k, _)| scalar(k)).collect();
+        let name = match (chosen, names.as_slice()) {
+            (Some(name), _) => name.to_owned(),
+            (None, [only]) => only.clone(),
+            (None, _) => {
+                return Err(Failure::new(ExitCode::Recipe, format!("finding the cloud: {source} has {} of them", names.len()))
+                    .hint(format!("name one, as in glance:{}, or set OS_CLOUD", names.first().map_or("NAME", String::as_str)))
+                    .into());
+            }
+        };
+        let Some(entry) = file.get("clouds").and_then(|clouds| clouds.get(name.as_str())) else {
+            return Err(Failure::new(ExitCode::Recipe, format!("finding the cloud '{}': {source} has no such entry", name.escape_debug()))
+                .hint(if names.is_empty() { "it has none at all".into() } else { format!("it has {}", names.join(", ")) })
+                .into());
+        };
+        let mut value = Value::Mapping(serde_yaml_ng::Mapping::new());
+        if let Some(profile) = entry.get("profile").or_else(|| entry.get("cloud")).and_then(scalar) {
+            let public = environment.file("clouds-public", "OS_CLIENT_VENDOR_FILE")?;
+            let found = public.as_ref().and_then(|(_, file)| file.get("public-clouds")?.get(profile.as_str()));
+            let Some(found) = found else {
+                return Err(Failure::new(ExitCode::Recipe, format!("reading the cloud '{name}' of {source}: no profile '{profile}'"))
+                    .hint("a profile is an entry of public-clouds in clouds-public.yaml; or write auth_url into the cloud itself")
+                    .into());
+            };
+            merge(&mut value, found.clone());
+        }
+        merge(&mut value, entry.clone());
+        if let Some((_, secure)) = environment.file("secure", "OS_CLIENT_SECURE_FILE")?
+            && let Some(over) = secure.get("clouds").and_then(|clouds| clouds.get(name.as_str()))
+        {
+            merge(&mut value, over.clone());
+        }
+        Entry { name, source, value }.cloud()
+    }
+}
+
+/// A cloud's entry, files laid over each other.
+struct Entry {
+    name: String,
+    source: String,
+    value: Value,
+}
+
+impl Entry {
+    fn cloud(self) -> Result<Cloud> {
+        let cacert = self.path("cacert");
+        if let Some(path) = cacert.as_ref().filter(|path| !path.is_file()) {
+            return Err(self.wrong(&format!("its cacert {} is no file", path.display())));
+        }
+        let client = match (self.path("cert"), self.path("key")) {
+            (Some(cert), key) => Some((cert.clone(), key.unwrap_or(cert))),
+            (None, _) => None,
+        };
+        let insecure = self.flag("verify") == Some(false) || (self.flag("insecure") == Some(true) && cacert.is_none());
+        let regions = self.value.get("regions").and_then(Value::as_sequence).and_then(|list| list.first());
+        let first_region = regions.and_then(|region| scalar(region).or_else(|| region.get("name").and_then(scalar)));
+        let mut endpoints = BTreeMap::new();
+        for (key, value) in self.value.as_mapping().into_iter().flatten() {
+            let (Some(key), Some(value)) = (scalar(key), scalar(value)) else { continue };
+            if let Some(service) = key.strip_suffix("_endpoint_override").or_else(|| key.strip_suffix("_endpoint")) {
+                endpoints.insert(service.to_owned(), value.trim_end_matches('/').to_owned());
+            }
+        }
+        let auth = self.auth()?;
+        if let (Auth::None, Some(endpoint)) = (&auth, self.text("endpoint")) {
+            endpoints.entry("image".to_owned()).or_insert_with(|| endpoint.trim_end_matches('/').to_owned());
+        }
+        for url in endpoints.values() {
+            self.check_url(url)?;
+        }
+        Ok(Cloud {
+            region: self.text("region_name").or(first_region),
+            interface: self
+                .text("image_interface")
+                .or_else(|| self.text("interface"))
+                .or_else(|| self.text("endpoint_type"))
+                .map_or_else(|| "public".to_owned(), |name| name.trim_end_matches("URL").to_owned()),
+            endpoints,
+            tls: Tls { cacert, insecure, client },
+            auth,
+            name: self.name,
+            source: self.source,
+        })
+    }
+
+    fn auth(&self) -> Result<Auth> {
+        let has = |key: &str| self.text(key).is_some();
+        let kind = self.text("auth_type").or_else(|| self.text("auth_plugin")).unwrap_or_else(|| {
+            let guess = if has("application_credential_id") || has("application_credential_name") {
+                "v3applicationcredential"
+            } else if has("token") && !has("password") {
+                "token"
+            } else {
+                "password"
+            };
+            guess.to_owned()
+        });
+        let need = |key: &str| self.text(key).ok_or_else(|| self.wrong(&format!("it has no {key}")));
+        let identity = match kind.as_str() {
+            "none" => return Ok(Auth::None),
+            "password" | "v3password" => {
+                let user = self.named("user");
+                if user.id.is_none() && user.name.is_none() {
+                    return Err(self.wrong("it has no username"));
+                }
+                Identity::Password(user, Secret::new(need("password")?))
+            }
+            "token" | "v3token" => Identity::Token(Secret::new(need("token")?)),
+            "v3applicationcredential" => {
+                let credential = self.named("application_credential");
+                if credential.id.is_none() && credential.name.is_none() {
+                    return Err(self.wrong("it has no application_credential_id"));
+                }
+                Identity::ApplicationCredential(credential, self.named("user"), Secret::new(need("application_credential_secret")?))
+            }
+            other => return Err(self.wrong(&format!("osimg does not know its auth_type '{}'", other.escape_debug()))),
+        };
+        let url = need("auth_url")?;
+        let url = url.trim_end_matches('/');
+        self.check_url(url)?;
+        let url = match url.rsplit('/').next() {
+            Some("v3") => url.to_owned(),
+            Some("v2.0") => return Err(self.wrong("its auth_url is Keystone's version 2, which is no more")),
+            _ => format!("{url}/v3"),
+        };
+        let scope = match &identity {
+            // Keystone refuses a scope with an application credential: it has its own.
+            Identity::ApplicationCredential(..) => Scope::Own,
+            Identity::Password(..) | Identity::Token(_) => self.scope(),
+        };
+        Ok(Auth::Keystone { url, identity, scope })
+    }
+
+    fn scope(&self) -> Scope {
+        let project = self.named("project");
+        let project = if project.id.is_none() && project.name.is_none() {
+            Named { id: self.text("tenant_id"), name: self.text("tenant_name"), ..project }
+        } else {
+            project
+        };
+        if self.text("system_scope").is_some() {
+            Scope::System
+        } else if project.id.is_some() || project.name.is_some() {
+            Scope::Project(project)
+        } else if self.text("domain_id").is_some() || self.text("domain_name").is_some() {
+            Scope::Domain(Named { id: self.text("domain_id"), name: self.text("domain_name"), ..Named::default() })
+        } else {
+            Scope::Own
+        }
+    }
+
+    /// `WHAT_id`, `WHAT_name` (or `username`), and the domain, which may be the default one of all.
+    fn named(&self, what: &str) -> Named {
+        let mut named = Named {
+            id: self.text(&format!("{what}_id")),
+            name: self.text(&format!("{what}_name")),
+            domain_id: self.text(&format!("{what}_domain_id")),
+            domain_name: self.text(&format!("{what}_domain_name")),
+        };
+        if what == "user" {
+            named.name = self.text("username").or(named.name);
+        }
+        if named.domain_id.is_none() && named.domain_name.is_none() {
+            let id = self.text("default_domain_id").or_else(|| self.text("default_domain"));
+            named.domain_name = self.text("default_domain_name").filter(|_| id.is_none());
+            // Keystone calls its first domain so.
+            named.domain_id = id.or_else(|| named.domain_name.is_none().then(|| "default".to_owned()));
+        }
+        named
+    }
+
+    /// A value below `auth`, else beside it.
+    fn text(&self, key: &str) -> Option<String> {
+        let below = self.value.get("auth").and_then(|auth| auth.get(key)).and_then(scalar);
+        below.or_else(|| self.value.get(key).and_then(scalar)).filter(|text| !text.is_empty())
+    }
+
+    fn flag(&self, key: &str) -> Option<bool> {
+        match self.text(key)?.to_ascii_lowercase().as_str() {
+            "false" | "no" | "0" | "off" => Some(false),
+            "true" | "yes" | "1" | "on" => Some(true),
+            _ => None,
+        }
+    }
+
+    fn path(&self, key: &str) -> Option<PathBuf> {
+        let text = self.text(key)?;
+        match (text.strip_prefix("~/"), std::env::var_os("HOME")) {
+            (Some(below), Some(home)) => Some(PathBuf::from(home).join(below)),
+            _ => Some(text.into()),
+        }
+    }
+
+    fn check_url(&self, url: &str) -> Result<()> {
+        let plain = url.chars().all(|c| c.is_ascii_graphic());
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        if !plain || rest.is_none_or(str::is_empty) {
+            return Err(self.wrong(&format!("'{}' is no http:// or https:// address", url.escape_debug())));
+        }
+        if rest.and_then(|rest| rest.split('/').next()).is_some_and(|host| host.contains('@')) {
+            return Err(self.wrong("an address with a password in it: name username and password under auth"));
+        }
+        Ok(())
+    }
+
+    fn wrong(&self, why: &str) -> anyhow::Error {
+        let place = if self.name == "environment" { self.source.clone() } else { format!("the cloud '{}' of {}", self.name, self.source) };
+        Failure::new(ExitCode::Recipe, format!("reading {place}: {why}")).into()
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(name: Option<&str>, variables: &[(&str, &str)], files: &[(&str, &str)]) -> Result<Cloud> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for (file, text) in files {
+            std::fs::write(dir.path().join(file), text).expect("written");
+        }
+        Cloud::find(name, &Environment::of(variables, &[dir.path()]))
+    }
+
+    const CLOUDS: &str = "clouds:
+  a:
+    auth: {auth_url: 'http://h:5000', username: u, project_name: p, user_domain_name: D, project_domain_id: d2}
+    region_name: R
+    verify: false
+    image_endpoint_override: http://h:9292/
+  b: {auth_type: none, auth: {endpoint: 'http://h:1'}}
+";
+    const SECURE: &str = "clouds: {a: {auth: {password: hunter2}}}";
+
+    #[test]
+    fn secure_yaml_is_laid_over_clouds_yaml() {
+        let cloud = load(Some("a"), &[], &[("clouds.yaml", CLOUDS), ("secure.yaml", SECURE)]).expect("a cloud");
+        let Auth::Keystone { url, identity: Identity::Password(user, password), scope: Scope::Project(project) } = &cloud.auth else {
+            panic!("{cloud:?}")
+        };
+        assert_eq!((url.as_str(), password.reveal()), ("http://h:5000/v3", "hunter2"));
+        assert_eq!((user.domain_name.as_deref(), project.domain_id.as_deref()), (Some("D"), Some("d2")));
+        assert!(cloud.tls.insecure);
+        assert_eq!(cloud.endpoints["image"], "http://h:9292");
+        assert!(!format!("{cloud:?}").contains("hunter2"), "secrets are not shown");
+    }
+
+    #[test]
+    fn the_name_wins_over_the_environment_and_the_environment_over_the_files() {
+        let files = [("clouds.yaml", CLOUDS)];
+        assert_eq!(load(None, &[("OS_CLOUD", "b")], &files).expect("a cloud").name, "b");
+        let variables = [("OS_AUTH_URL", "https://k/v3"), ("OS_USERNAME", "u"), ("OS_PASSWORD", "p"), ("OS_PROJECT_NAME", "x")];
+        let cloud = load(None, &variables, &files).expect("a cloud");
+        assert_eq!(cloud.name, "environment");
+        assert_eq!(load(Some("b"), &variables, &files).expect("a cloud").name, "b");
+    }
+
+    #[test]
+    fn application_credentials_bring_their_own_scope() {
+        let text = "clouds: {x: {auth_type: v3applicationcredential, auth: {auth_url: 'http://k/v3', project_name: p,
+            application_credential_id: i, application_credential_secret: s}}}";
+        let cloud = load(None, &[], &[("clouds.yaml", text)]).expect("a cloud");
+        assert!(matches!(cloud.auth, Auth::Keystone { scope: Scope::Own, .. }), "{cloud:?}");
+    }
+
+    #[test]
+    fn what_is_missing_or_odd_is_named() {
+        for (name, files, part) in [
+            (Some("a"), vec![("clouds.yaml", CLOUDS)], "no password"),
+            (Some("z"), vec![("clouds.yaml", CLOUDS)], "it has a, b"),
+            (None, vec![("clouds.yaml", CLOUDS)], "OS_CLOUD"),
+            (None, vec![], "openrc"),
+            (None, vec![("clouds.yaml", "clouds: {x: {auth: {auth_url: 'ftp://h', username: u, password: p}}}")], "no http://"),
+            (None, vec![("clouds.yaml", "clouds: {x: {cacert: /nonexistent/ca.pem}}")], "/nonexistent/ca.pem"),
+            (None, vec![("clouds.yaml", "clouds: {x: {auth_type: v3oidcpassword}}")], "v3oidcpassword"),
+            (None, vec![("clouds.yaml", "clouds: {x: {profile: nobody}}")], "nobody"),
+            (None, vec![("clouds.yaml", "clouds: {x: {auth: {auth_url: 'http://u:hunter2@h', username: u, password: p}}}")], "under auth"),
+        ] {
+            let error = load(name, &[], &files).expect_err(part);
+            let told = crate::error::render(&error);
+            assert!(told.contains(part) && !told.contains("hunter2"), "{told}");
+            assert_eq!(crate::error::exit_code(&error), ExitCode::Recipe);
+        }
+    }
+}

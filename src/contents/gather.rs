@@ -1,0 +1,198 @@
+//! Takes members as they come: lists them, keeps the small files, puts the rpmdb aside and has contents digested.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{Read, Write};
+use tempfile::TempDir;
+
+use super::hashing::Hasher;
+use super::kept::{self, RPMDB};
+use super::paths::normal;
+use super::{Contents, Kind, Member, Options, rpmdb};
+use crate::archive::read::{Damaged, Entry, Part};
+use crate::error::Result;
+use anyhow::Context;
+
+/// What a listing may take; that of a real system takes a hundredth.
+const MOST_METADATA: u64 = 512 << 20;
+/// The longest holes of a file that are digested as zeros: a claim of exabytes costs an archive nothing.
+const LONGEST_HOLES: u64 = 1 << 30;
+/// The largest file of an rpmdb.
+const LARGEST_RPMDB: u64 = 1 << 30;
+/// What is read of a file at once.
+const WINDOW: usize = 1 << 16;
+
+/// Gives a member's content, part by part, to whoever is named.
+type Content<'c> = &'c mut dyn FnMut(&mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()>;
+
+pub(super) struct Gather {
+    members: Vec<Member>,
+    index: HashMap<Vec<u8>, usize>,
+    files: BTreeMap<Vec<u8>, Vec<u8>>,
+    kept: u64,
+    metadata: u64,
+    hasher: Hasher,
+    databases: [Option<TempDir>; RPMDB.len()],
+    sizes: u64,
+}
+
+impl Gather {
+    pub(super) fn new(options: &Options<'_>) -> Result<Self> {
+        Ok(Self {
+            members: Vec::new(),
+            index: HashMap::new(),
+            files: BTreeMap::new(),
+            kept: 0,
+            metadata: 0,
+            hasher: Hasher::new(options.digests)?,
+            databases: Default::default(),
+            sizes: 0,
+        })
+    }
+
+    pub(super) fn member(&mut self, entry: Entry, content: Content<'_>) -> Result<()> {
+        let path = normal(&entry.path);
+        let number = self.members.len();
+        self.weigh(&entry, &path)?;
+        if entry.kind == Kind::File {
+            let holes = entry.size - stored(&entry);
+            let hashed = self.hasher.is_on() && holes <= LONGEST_HOLES;
+            let mut text = self.is_kept(&entry, &path).then(Vec::new);
+            let mut aside = self.aside(&entry, &path)?;
+            if hashed || text.is_some() || aside.is_some() {
+                let hasher = &mut self.hasher;
+                content(&mut |part| {
+                    if let (Some(text), Part::Data(bytes)) = (&mut text, part) {
+                        text.extend_from_slice(bytes);
+                    }
+                    if let Some(file) = &mut aside {
+                        put_aside(file, part).context("putting the rpmdb aside")?;
+                    }
+                    match part {
+                        Part::Data(bytes) if hashed => hasher.data(bytes),
+                        Part::Hole(count) if hashed => hasher.zeros(count),
+                        _ => Ok(()),
+                    }
+                })?;
+            }
+            if hashed {
+                self.hasher.end(number)?;
+            }
+            if let Some(text) = text {
+                self.kept += text.len() as u64;
+                self.files.insert(path.clone(), text);
+            }
+        } else {
+            self.files.remove(&path);
+        }
+        self.index.insert(path.clone(), number);
+        self.members.push(told(entry, path));
+        Ok(())
+    }
+
+    /// Counts what the listing takes.
+    fn weigh(&mut self, entry: &Entry, path: &[u8]) -> Result<()> {
+        let xattrs: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+        let texts = [&entry.acl, &entry.default_acl, &entry.label].into_iter().flatten().map(Vec::len).sum::<usize>();
+        let names = entry.path.len() + 2 * path.len() + entry.link.len() + entry.uname.len() + entry.gname.len();
+        self.metadata += (size_of::<Member>() + 64 + xattrs + texts + names) as u64;
+        if self.metadata > MOST_METADATA {
+            let why = format!("what it says of its members takes more than {} MiB", MOST_METADATA >> 20);
+            return Err(Damaged { offset: entry.offset, why }.into());
+        }
+        Ok(())
+    }
+
+    fn is_kept(&self, entry: &Entry, path: &[u8]) -> bool {
+        entry.sparse.is_none() && entry.size <= kept::LARGEST && self.kept + entry.size <= kept::MOST && kept::is_kept(path)
+    }
+
+    /// Where a file of an rpmdb is put.
+    fn aside(&mut self, entry: &Entry, path: &[u8]) -> Result<Option<File>> {
+        let Some((folder, name)) = kept::rpmdb(path) else { return Ok(None) };
+        if !rpmdb::is_wanted(name) || self.sizes + entry.size > LARGEST_RPMDB {
+            return Ok(None);
+        }
+        self.sizes += entry.size;
+        let Some(database) = self.databases.get_mut(folder) else { return Ok(None) };
+        let database = match database {
+            Some(database) => database,
+            None => database.insert(tempfile::Builder::new().prefix("osimg-rpmdb-").tempdir().context("making a temporary folder")?),
+        };
+        let place = database.path().join(name);
+        Ok(Some(File::create(&place).with_context(|| format!("making {}", place.display()))?))
+    }
+
+    pub(super) fn finish(mut self) -> Result<Contents> {
+        for (number, digest) in self.hasher.finish()? {
+            if let Some(member) = self.members.get_mut(number) {
+                member.sha256 = Some(digest);
+            }
+        }
+        let mut contents = Contents {
+            stored: None,
+            members: self.members,
+            irregular: Vec::new(),
+            irregularities: 0,
+            packages: rpmdb::Packages::Absent,
+            index: self.index,
+            files: self.files,
+        };
+        contents.packages = rpmdb::read(&contents, &self.databases)?;
+        Ok(contents)
+    }
+}
+
+fn put_aside(file: &mut File, part: Part<'_>) -> std::io::Result<()> {
+    match part {
+        Part::Data(bytes) => file.write_all(bytes),
+        // The size of an rpmdb's files is bounded, holes included.
+        Part::Hole(count) => std::io::copy(&mut std::io::repeat(0).take(count), file).map(|_| ()),
+    }
+}
+
+/// Bytes of content that the archive holds.
+fn stored(entry: &Entry) -> u64 {
+    match &entry.sparse {
+        Some(extents) => extents.iter().map(|extent| extent.length).sum::<u64>().min(entry.size),
+        None => entry.size,
+    }
+}
+
+fn told(entry: Entry, path: Vec<u8>) -> Member {
+    let stored = stored(&entry);
+    let Entry { path: name, kind, mode, uid, gid, uname, gname, size, mtime, link, device, xattrs, acl, default_acl, label, .. } = entry;
+    Member {
+        path,
+        name,
+        kind,
+        mode,
+        uid,
+        gid,
+        uname,
+        gname,
+        size,
+        stored,
+        mtime,
+        link,
+        device,
+        label,
+        acl,
+        default_acl,
+        xattrs,
+        sha256: None,
+    }
+}
+
+/// The content of a file of a tree.
+pub(super) fn content_of(mut file: &File, take: &mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()> {
+    let mut window = vec![0; WINDOW];
+    loop {
+        match file.read(&mut window) {
+            Ok(0) => return Ok(()),
+            Ok(count) => take(Part::Data(window.get(..count).unwrap_or_default()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("reading a file of the tree"),
+        }
+    }
+}

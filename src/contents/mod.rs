@@ -1,0 +1,304 @@
+//! What is in a tarball or a tree, read in one pass: every member, the small files that tell what the system is, and the packages.
+//!
+//! [`gather`] takes the members as they come, [`kept`] says which files are kept whole, [`hashing`] digests contents on a thread of its
+//! own, [`rpmdb`] reads the packages. Memory is bounded whatever the archive claims.
+
+mod gather;
+mod hashing;
+mod kept;
+mod paths;
+pub mod rpmdb;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::archive::read::{Irregularity, Reader};
+use crate::archive::{Format, Labels};
+use crate::error::{ExitCode, Result, ResultExt};
+use gather::Gather;
+use hashing::Tee;
+
+pub use crate::archive::read::{Kind, Time};
+pub use paths::normal;
+pub use rpmdb::{Change, FileState, Package, PackagedFile, Packages};
+
+/// What is computed beside the listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digests {
+    /// Nothing.
+    None,
+    /// The SHA-256 of every file's content, and of the tarball itself.
+    Sha256,
+}
+
+/// How a tarball or tree is read.
+pub struct Options<'a> {
+    /// Whether contents are digested.
+    pub digests: Digests,
+    /// Told of every member: how many bytes of the tarball (as it is stored) were read.
+    pub progress: &'a dyn Fn(u64),
+    /// Asked often; an error ends the reading.
+    pub check: &'a dyn Fn() -> Result<()>,
+}
+
+impl std::fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("digests", &self.digests).finish_non_exhaustive()
+    }
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { digests: Digests::Sha256, progress: &|_| {}, check: &|| Ok(()) }
+    }
+}
+
+/// One file of the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its path inside the image, without a slash or `./` at the beginning and a slash at the end; empty for the root itself.
+    pub path: Vec<u8>,
+    /// Its name as the archive writes it.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// The permissions, without the type.
+    pub mode: u32,
+    /// The owner's number.
+    pub uid: u64,
+    /// The group's number.
+    pub gid: u64,
+    /// The owner's name that the archive carries; usually empty.
+    pub uname: Vec<u8>,
+    /// The group's name that the archive carries; usually empty.
+    pub gname: Vec<u8>,
+    /// Bytes of its content, holes included; 0 of a hard link.
+    pub size: u64,
+    /// Bytes of its content without the holes that the archive knows of.
+    pub stored: u64,
+    /// When its content was last changed.
+    pub mtime: Time,
+    /// Where a symbolic link points; of a hard link the name of the member that has the content.
+    pub link: Vec<u8>,
+    /// Major and minor number of a device.
+    pub device: Option<(u64, u64)>,
+    /// The SELinux label, without a final NUL.
+    pub label: Option<Vec<u8>>,
+    /// The access ACL as text.
+    pub acl: Option<Vec<u8>>,
+    /// The default ACL as text.
+    pub default_acl: Option<Vec<u8>>,
+    /// Extended attributes by name, but label and ACLs; `security.capability` is one of them.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// SHA-256 of its content, of a regular file when it was asked for and can be had.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl Member {
+    /// The file capability, as the kernel stores it.
+    #[must_use]
+    pub fn capability(&self) -> Option<&[u8]> {
+        self.xattrs.get(b"security.capability".as_slice()).map(Vec::as_slice)
+    }
+
+    /// The path as a person is told it: absolute, without control characters.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        paths::shown(&self.path)
+    }
+
+    /// `st_mode` with the bits of the type; a hard link is taken for the regular file that it mostly is.
+    #[must_use]
+    pub fn st_mode(&self) -> u32 {
+        let kind = match self.kind {
+            Kind::File | Kind::HardLink => 0o100_000,
+            Kind::Directory => 0o040_000,
+            Kind::Symlink => 0o120_000,
+            Kind::Character => 0o020_000,
+            Kind::Block => 0o060_000,
+            Kind::Fifo => 0o010_000,
+        };
+        kind | self.mode
+    }
+}
+
+/// The tarball as a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// How it is compressed, whatever its name says.
+    pub format: Format,
+    /// Its size.
+    pub bytes: u64,
+    /// The archive's size before compression.
+    pub tar_bytes: u64,
+    /// Its SHA-256, when digests were asked for.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// Everything that was read.
+#[derive(Debug)]
+pub struct Contents {
+    /// The tarball; none of a tree.
+    pub stored: Option<Stored>,
+    /// The members in the archive's order; of several of one path all.
+    pub members: Vec<Member>,
+    /// What is not right about the archive although it could be read on: the first hundred, each with its member's name.
+    pub irregular: Vec<(Irregularity, Vec<u8>)>,
+    /// How much is not right in all.
+    pub irregularities: u64,
+    /// The packages.
+    pub packages: Packages,
+    /// By path the last member of it, which is what unpacking leaves.
+    index: HashMap<Vec<u8>, usize>,
+    files: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Contents {
+    /// Reads the tarball at `path`.
+    ///
+    /// # Errors
+    /// Fails with [`Damaged`](crate::archive::read::Damaged) in the chain when it is cut off, altered or not understood, else when it
+    /// cannot be read.
+    pub fn of_tarball(path: &Path, options: &Options<'_>) -> Result<Self> {
+        let reading = || format!("reading the tarball {}", path.display());
+        let file = File::open(path).or_fail(ExitCode::Space, reading())?;
+        Self::of_stream(file, options).map_err(|error| error.context(reading()))
+    }
+
+    /// Reads a tarball from its beginning to its end.
+    ///
+    /// # Errors
+    /// As [`Contents::of_tarball`].
+    pub fn of_stream(source: impl Read, options: &Options<'_>) -> Result<Self> {
+        let (tee, told) = Tee::new(source, options.digests)?;
+        let mut gather = Gather::new(options)?;
+        let mut reader = Reader::new(tee)?;
+        while let Some(entry) = reader.next()? {
+            (options.check)()?;
+            (options.progress)(told.bytes());
+            gather.member(entry, &mut |take| reader.content(take))?;
+        }
+        let (format, tar_bytes) = (reader.format(), reader.offset());
+        let (irregular, irregularities) = (reader.irregular().to_vec(), reader.irregularities());
+        drop(reader);
+        let (bytes, sha256) = told.finish()?;
+        let mut contents = gather.finish()?;
+        contents.stored = Some(Stored { format, bytes, tar_bytes, sha256 });
+        (contents.irregular, contents.irregularities) = (irregular, irregularities);
+        Ok(contents)
+    }
+
+    /// Reads the tree at `root`; `labels` are those that an archive of it would carry.
+    ///
+    /// # Errors
+    /// Fails when the tree cannot be read whole.
+    pub fn of_tree(root: &Path, labels: &dyn Labels, options: &Options<'_>) -> Result<Self> {
+        let mut gather = Gather::new(options)?;
+        crate::archive::scan_tree(root, labels, |entry, file| {
+            (options.check)()?;
+            match file {
+                Some(file) => gather.member(entry, &mut |take| gather::content_of(file, take)),
+                None => gather.member(entry, &mut |_| Ok(())),
+            }
+        })
+        .map_err(|error| error.context(format!("reading the tree {}", root.display())))?;
+        gather.finish()
+    }
+
+    /// The member that has this path, [`normal`] as in [`Member::path`]; links in it are not followed.
+    #[must_use]
+    pub fn find(&self, path: impl AsRef<[u8]>) -> Option<&Member> {
+        self.index.get(path.as_ref()).and_then(|at| self.members.get(*at))
+    }
+
+    /// The member that a program of the image would find under this path: symbolic links are followed inside the image, the last too.
+    #[must_use]
+    pub fn resolve(&self, path: impl AsRef<[u8]>) -> Option<&Member> {
+        paths::resolve(self, path.as_ref(), paths::Last::Followed)
+    }
+
+    /// As [`Contents::resolve`], but a link at the end is the answer.
+    #[must_use]
+    pub fn resolve_parents(&self, path: impl AsRef<[u8]>) -> Option<&Member> {
+        paths::resolve(self, path.as_ref(), paths::Last::Taken)
+    }
+
+    /// The member that carries the content and the attributes of `member`: of a hard link the one it points to.
+    #[must_use]
+    pub fn carrier<'a>(&'a self, member: &'a Member) -> &'a Member {
+        if member.kind != Kind::HardLink {
+            return member;
+        }
+        self.find(normal(&member.link)).filter(|carrier| carrier.kind != Kind::HardLink).unwrap_or(member)
+    }
+
+    /// The members of the directory with this path, by path; not those further down.
+    pub fn below<'a>(&'a self, directory: &'a str) -> impl Iterator<Item = &'a Member> {
+        self.all_below(directory)
+            .filter(move |member| member.path.get(directory.len() + 1..).is_some_and(|name| !name.is_empty() && !name.contains(&b'/')))
+    }
+
+    /// All members below the directory with this path.
+    pub fn all_below<'a>(&'a self, directory: &'a str) -> impl Iterator<Item = &'a Member> {
+        self.members
+            .iter()
+            .filter(move |member| member.path.strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/')))
+    }
+
+    /// The text of one of the small files that are kept, symbolic links followed.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<&[u8]> {
+        let member = self.carrier(self.resolve(path)?);
+        self.files.get(&member.path).map(Vec::as_slice)
+    }
+
+    /// All of the small files that are kept, by path.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.files
+    }
+
+    /// The image's os-release, unquoted; see os-release(5).
+    #[must_use]
+    pub fn os_release(&self) -> BTreeMap<String, String> {
+        let text = self.file("etc/os-release").or_else(|| self.file("usr/lib/os-release")).unwrap_or_default();
+        String::from_utf8_lossy(text)
+            .lines()
+            .filter_map(|line| line.trim().split_once('='))
+            .filter(|(key, _)| !key.starts_with('#'))
+            .map(|(key, value)| (key.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+            .collect()
+    }
+
+    /// Names by number of a passwd or group file of the image.
+    #[must_use]
+    pub fn accounts(&self, path: &str) -> BTreeMap<u64, String> {
+        let text = self.file(path).unwrap_or_default();
+        let mut names = BTreeMap::new();
+        for line in String::from_utf8_lossy(text).lines() {
+            let mut fields = line.split(':');
+            if let (Some(name), Some(_), Some(Ok(number))) = (fields.next(), fields.next(), fields.next().map(str::parse::<u64>)) {
+                // getpwuid() answers with the first.
+                names.entry(number).or_insert_with(|| name.to_owned());
+            }
+        }
+        names
+    }
+
+    /// Versions of the kernels that Anaconda would find: members whose names contain `boot/vmlinuz-` but not `-rescue-`.
+    #[must_use]
+    pub fn kernels(&self) -> Vec<String> {
+        let mut versions: Vec<String> = self
+            .members
+            .iter()
+            .filter_map(|member| member.path.strip_prefix(b"boot/vmlinuz-"))
+            .map(|version| String::from_utf8_lossy(version).into_owned())
+            .filter(|version| !version.contains("-rescue-") && !version.starts_with("0-rescue") && !version.contains('/'))
+            .collect();
+        versions.sort();
+        versions.dedup();
+        versions
+    }
+}

@@ -1,0 +1,292 @@
+//! From what a person names to an image that Ironic can be told of: a manifest, a URL, a reference, a name in Glance.
+
+use std::path::Path;
+
+use super::instance_info::{Image, Mode};
+use crate::archive::Format;
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::registry::{Address, Kind, References, manifest};
+use crate::treeinfo::{LONGEST, TreeInfo};
+use crate::web::{self, Redirects, WebUrl};
+
+/// No manifest is larger.
+const LONGEST_MANIFEST: u64 = 256 << 20;
+
+/// How to read what the person named, where it could mean several things.
+#[derive(Debug, Clone, Default)]
+pub struct Choice<'a> {
+    /// The mode; told by the form of the name when it is not set.
+    pub mode: Option<Mode>,
+    /// Which of several tarballs.
+    pub format: Option<Format>,
+    /// The URL under which a folder's files are served.
+    pub base_url: Option<&'a str>,
+    /// The authorities of web servers; the host's when there are none.
+    pub ca: Option<&'a Path>,
+}
+
+/// What the person named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// An image whose parts are all known.
+    Image {
+        /// The image.
+        image: Image,
+        /// The tarball's SHA-256, when it is known.
+        sha256: Option<String>,
+    },
+    /// An image to be looked up in Glance.
+    InGlance {
+        /// Its name or UUID.
+        name: String,
+        /// The cloud, when a manifest names it.
+        cloud: Option<String>,
+        /// The tarball's SHA-256, when it is known.
+        sha256: Option<String>,
+    },
+}
+
+/// Finds out what the text means. Pieces that are not found here may still be named one by one.
+///
+/// # Errors
+/// When it means nothing, several things, or what it means cannot be read.
+pub fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
+    if let Some(rest) = text.strip_prefix("oci://") {
+        return Ok(Found::Image { image: bare(Mode::Oci, &format!("oci://{rest}")), sha256: None });
+    }
+    if text.starts_with("http://") || text.starts_with("https://") {
+        let url = WebUrl::parse(text).map_err(|why| {
+            let shown = text.split(['?', '#']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+            Failure::new(ExitCode::Usage, format!("reading the URL of the image {}: {why}", shown.escape_debug()))
+        })?;
+        return of_url(&url, choice);
+    }
+    if Path::new(text).is_file() {
+        return of_file(Path::new(text), choice);
+    }
+    if text.ends_with(".json") || text.starts_with(['/', '.']) {
+        return Err(Failure::new(ExitCode::Usage, format!("looking for the image {}: there is no such file", text.escape_debug())).into());
+    }
+    match choice.mode {
+        None | Some(Mode::Glance) => Ok(Found::InGlance { name: text.to_owned(), cloud: None, sha256: None }),
+        Some(_) => {
+            Err(Failure::new(ExitCode::Usage, format!("looking for the image {}: it is neither a manifest nor a URL", text.escape_debug()))
+                .hint("only images in Glance have names: leave --mode out, or name the manifest or the URL")
+                .into())
+        }
+    }
+}
+
+fn bare(mode: Mode, source: &str) -> Image {
+    Image { mode, source: source.to_owned(), kernel: None, ramdisk: None, stage2: None, kickstart: None }
+}
+
+fn of_file(path: &Path, choice: &Choice<'_>) -> Result<Found> {
+    let shown = path.display().to_string();
+    if Format::of_name(path).is_ok() {
+        return Err(Failure::new(ExitCode::Usage, format!("deploying {shown}: a tarball on this machine is out of every node's reach"))
+            .hint("publish it first (osimg publish), then name the manifest beside it, or the image in the registry")
+            .into());
+    }
+    let doing = format!("reading the manifest {shown}");
+    let size = path.metadata().or_fail(ExitCode::Usage, doing.clone())?.len();
+    if size > LONGEST_MANIFEST {
+        return Err(Failure::new(ExitCode::Usage, format!("{doing}: it is longer than any manifest")).into());
+    }
+    let text = std::fs::read_to_string(path).or_fail(ExitCode::Usage, doing)?;
+    of_manifest(&text, &shown, None, choice)
+}
+
+fn of_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
+    let name = url.file_name();
+    if choice.mode == Some(Mode::Tree) || (choice.mode.is_none() && name.is_empty()) {
+        return tree(url, choice);
+    }
+    let agent = web::agent(choice.ca, Redirects::Follow)?;
+    let folder = folder_of(url);
+    if name.ends_with(".json") {
+        let text = web::text(&agent, url, LONGEST_MANIFEST)?
+            .ok_or_else(|| Failure::new(ExitCode::Registry, format!("reading the manifest {url}: the server has no such file")))?;
+        return of_manifest(&text, url.as_str(), Some(&folder), choice);
+    }
+    if Format::of_name(Path::new(name)).is_err() {
+        return Err(Failure::new(ExitCode::Usage, format!("deploying {url}: its end is no tarball's, no manifest's and no folder's"))
+            .hint("a tarball ends in .tgz, .tbz, .txz or .tar, a manifest in .json, and an install tree's URL in a slash")
+            .into());
+    }
+    // What osimg published has its manifest beside it.
+    let stem = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
+    let beside = WebUrl::parse(&format!("{folder}/{stem}.json")).ok();
+    if let Some(beside) = beside
+        && let Ok(Some(text)) = web::text(&agent, &beside, LONGEST_MANIFEST)
+        && let Some(set) = manifest::published(&text).into_iter().find(|set| set.tarball.id == name)
+    {
+        let image = Image::of_references(&set, Some(&folder))?;
+        return Ok(Found::Image { image, sha256: set.tarball.sha256 });
+    }
+    let sum = WebUrl::parse(&format!("{url}.sha256")).ok().and_then(|sum| web::text(&agent, &sum, 4096).ok().flatten());
+    let sha256 = sum
+        .as_deref()
+        .and_then(|text| text.split_whitespace().next())
+        .filter(|d| d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit()));
+    Ok(Found::Image { image: bare(Mode::Http, url.as_str()), sha256: sha256.map(str::to_ascii_lowercase) })
+}
+
+fn folder_of(url: &WebUrl) -> String {
+    url.as_str().rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned())
+}
+
+/// An install tree: it says itself where its kernel and ramdisk are.
+fn tree(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
+    let source = format!("{}/", url.as_str().trim_end_matches('/'));
+    let mut image = bare(Mode::Tree, &source);
+    let doing = format!("reading the install tree {source}");
+    let agent = web::agent(choice.ca, Redirects::Follow)?;
+    for name in [".treeinfo", "treeinfo"] {
+        let Some(text) = web::text(&agent, &url.join(name), LONGEST as u64)? else { continue };
+        let wrong = |why: String| Failure::new(ExitCode::Registry, format!("{doing}: its {name}: {why}"));
+        let info = TreeInfo::parse(&text).map_err(|error| wrong(error.to_string()))?;
+        let (kernel, ramdisk) = info.boot().map_err(wrong)?;
+        image.kernel = Some(url.join(kernel.as_str()).to_string());
+        image.ramdisk = Some(url.join(ramdisk.as_str()).to_string());
+        return Ok(Found::Image { image, sha256: None });
+    }
+    Ok(Found::Image { image, sha256: None })
+}
+
+fn of_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_>) -> Result<Found> {
+    let doing = format!("reading the manifest {shown}");
+    // What `osimg publish --json` prints will do as well.
+    let mut sets = manifest::published(text);
+    if sets.is_empty() {
+        sets.extend(serde_json::from_str::<References>(text));
+    }
+    if sets.is_empty() {
+        return Err(Failure::new(ExitCode::Usage, format!("{doing}: it names nothing that was published"))
+            .hint("publish the tarball: osimg publish TARBALL --registry glance:CLOUD, dir:PATH or oci:REFERENCE")
+            .into());
+    }
+    let base = base.or(choice.base_url);
+    let wanted = |set: &References| {
+        let mode = match choice.mode {
+            None => true,
+            Some(Mode::Glance) => set.kind == Kind::Glance,
+            Some(Mode::Http) => matches!(set.kind, Kind::Http | Kind::Directory),
+            Some(Mode::Oci) => set.kind == Kind::Oci,
+            Some(Mode::Tree) => false,
+        };
+        // A manifest that came from a web server stands beside the files of its folder.
+        let here = choice.mode.is_some() || base.is_none() || matches!(set.kind, Kind::Http | Kind::Directory);
+        mode && here && choice.format.is_none_or(|format| Format::of_name(Path::new(&format!("x{}", set.extension))).ok() == Some(format))
+    };
+    let places = |sets: &[References]| {
+        let list: Vec<String> = sets.iter().map(|set| format!("{} ({})", set.registry, set.extension)).collect();
+        list.join(", ")
+    };
+    let fitting: Vec<References> = sets.iter().filter(|set| wanted(set)).cloned().collect();
+    let Some(first) = fitting.first() else {
+        return Err(Failure::new(ExitCode::Usage, format!("{doing}: nothing that it names was published that way"))
+            .hint(format!("it names {}", places(&sets)))
+            .into());
+    };
+    if fitting.iter().any(|set| set.registry != first.registry) {
+        return Err(Failure::new(ExitCode::Usage, format!("{doing}: it was published in several places"))
+            .hint(format!("choose one with --mode: {}", places(&fitting)))
+            .into());
+    }
+    let sha256 = first.tarball.sha256.clone();
+    if first.kind == Kind::Glance {
+        let cloud = match first.registry.parse() {
+            Ok(Address::Glance(cloud)) => cloud,
+            _ => None,
+        };
+        return Ok(Found::InGlance { name: first.tarball.id.clone(), cloud, sha256 });
+    }
+    Ok(Found::Image { image: Image::of_references(first, base)?, sha256 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Made, Reference};
+
+    fn set(kind: Kind, registry: &str, extension: &str) -> References {
+        let reference = |name: &str| Reference {
+            name: name.into(),
+            id: name.into(),
+            url: Some(format!("oci://r/{name}@sha256:00")),
+            size: 1,
+            sha256: Some("ab".repeat(32)),
+            sha512: None,
+            made: Made::New,
+        };
+        References {
+            kind,
+            registry: registry.into(),
+            name: "os".into(),
+            version: "1".into(),
+            extension: extension.into(),
+            visibility: None,
+            tarball: reference(&format!("os-1{extension}")),
+            kernel: Some(reference("os-1.vmlinuz")),
+            ramdisk: Some(reference("os-1.initrd.img")),
+            stage2: Some(reference("os-1.stage2.img")),
+            kickstart: Some(reference("os-1.ks.cfg")),
+            manifest: None,
+            retired: Vec::new(),
+        }
+    }
+
+    fn manifest_of(sets: &[References]) -> String {
+        serde_json::json!({ "name": "os", "published": sets }).to_string()
+    }
+
+    #[test]
+    fn a_folders_set_is_deployed_by_the_url_it_is_served_under() {
+        let text = manifest_of(&[set(Kind::Directory, "dir:/srv", ".tgz"), set(Kind::Directory, "dir:/srv", ".txz")]);
+        let choice = Choice { base_url: Some("http://m/os/"), ..Choice::default() };
+        let Found::Image { image, sha256 } = of_manifest(&text, "m.json", None, &choice).expect("an image") else { panic!("an image") };
+        assert_eq!((image.mode, image.source.as_str()), (Mode::Http, "http://m/os/os-1.tgz"));
+        assert_eq!(image.kickstart.as_deref(), Some("http://m/os/os-1.ks.cfg"));
+        assert_eq!(sha256, Some("ab".repeat(32)));
+        let choice = Choice { format: Some(Format::Txz), ..choice };
+        let Found::Image { image, .. } = of_manifest(&text, "m.json", None, &choice).expect("an image") else { panic!("an image") };
+        assert_eq!(image.source, "http://m/os/os-1.txz");
+        let error = of_manifest(&text, "m.json", None, &Choice::default()).expect_err("no base");
+        assert!(crate::error::render(&error).contains("--base-url"), "{error:#}");
+    }
+
+    #[test]
+    fn several_places_are_told_apart_by_the_mode() {
+        let text = manifest_of(&[
+            set(Kind::Directory, "dir:/srv", ".tgz"),
+            set(Kind::Glance, "glance:lab", ".tgz"),
+            set(Kind::Oci, "oci:r/os", ".tgz"),
+        ]);
+        let error = of_manifest(&text, "m.json", None, &Choice::default()).expect_err("several");
+        assert!(crate::error::render(&error).contains("glance:lab (.tgz)"), "{error:#}");
+        let glance = of_manifest(&text, "m.json", None, &Choice { mode: Some(Mode::Glance), ..Choice::default() }).expect("found");
+        assert!(matches!(glance, Found::InGlance { cloud: Some(cloud), .. } if cloud == "lab"));
+        let oci = of_manifest(&text, "m.json", None, &Choice { mode: Some(Mode::Oci), ..Choice::default() }).expect("found");
+        assert!(matches!(oci, Found::Image { image, .. } if image.source.starts_with("oci://r/os-1.tgz@sha256:")));
+    }
+
+    #[test]
+    fn what_means_nothing_is_told_with_what_would() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let tarball = dir.path().join("os.tgz");
+        std::fs::write(&tarball, "x").expect("written");
+        std::fs::write(dir.path().join("other.json"), "{}").expect("written");
+        for (text, expected) in [
+            ("./missing.json", "no such file"),
+            (tarball.to_str().expect("a path"), "publish it first"),
+            (dir.path().join("other.json").to_str().expect("a path"), "nothing that was published"),
+            ("http://me:secret@h/os.tgz", "user name"),
+            ("http://h/os.iso", "no tarball's"),
+        ] {
+            let said = crate::error::render(&find(text, &Choice::default()).expect_err(text));
+            assert!(said.contains(expected) && !said.contains("secret"), "{text}: {said}");
+        }
+        assert!(matches!(find("os-10", &Choice::default()), Ok(Found::InGlance { .. })));
+    }
+}

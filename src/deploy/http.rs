@@ -1,0 +1,144 @@
+//! Asks a web server for an image as Ironic and Anaconda ask, before a node depends on the answer.
+//!
+//! Ironic sends HEAD, takes any final answer but 200 for an error, and one of type `text/html` for an install tree
+//! (`HttpImageService.validate_href`, `is_source_a_path`). Anaconda sends HEAD without following a redirect, sizes the disk by
+//! Content-Length, and chooses how to unpack by how the URL ends.
+
+use serde::Serialize;
+use std::path::Path;
+use ureq::http::{HeaderMap, StatusCode, header};
+
+use crate::error::{ExitCode, Failure, Result};
+use crate::registry::Role;
+use crate::web::{self, Redirects, WebUrl};
+
+/// The endings that Anaconda unpacks; anything else it mounts as a disk.
+const ENDINGS: [&str; 7] = [".tar", ".tgz", ".tbz", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz"];
+
+/// Something about a URL that a deployment would stumble over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// What is wrong, and what it does to the node.
+    pub what: String,
+    /// How to mend it.
+    pub hint: String,
+}
+
+/// What a server said about a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// The URL.
+    pub url: String,
+    /// The file's size in bytes, if the server says it.
+    pub size: Option<u64>,
+    /// What is wrong; nothing when the URL will do.
+    pub problems: Vec<Problem>,
+}
+
+impl Checked {
+    /// The URL as the servers understand it, when it will do.
+    ///
+    /// # Errors
+    /// All the problems in one failure, with their hints.
+    pub fn into_result(self) -> Result<Option<u64>> {
+        if self.problems.is_empty() {
+            return Ok(self.size);
+        }
+        let all: Vec<&str> = self.problems.iter().map(|problem| problem.what.as_str()).collect();
+        let mut failure = Failure::new(ExitCode::Registry, format!("checking {}: {}", self.url, all.join("; ")));
+        for problem in &self.problems {
+            failure = failure.hint(problem.hint.clone());
+        }
+        Err(failure.into())
+    }
+}
+
+/// What a file behind a URL should be.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// What it is for: a tarball's URL must end as one.
+    pub role: Role,
+    /// Its size in bytes, when it is known here.
+    pub size: Option<u64>,
+    /// The authorities that the server is checked against; the host's when there are none.
+    pub ca: Option<&'a Path>,
+}
+
+/// Checks a URL as Ironic and Anaconda ask for it. Problems of the URL and of the answer are all told at once.
+///
+/// # Errors
+/// When no answer can be had at all, because the authorities cannot be read or a signal asks to stop.
+pub fn check(text: &str, expected: &Expected<'_>) -> Result<Checked> {
+    let mut problems = Vec::new();
+    let mut tell = |what: &str, hint: &str| problems.push(Problem { what: what.to_owned(), hint: hint.to_owned() });
+    let url = match WebUrl::parse(text) {
+        Ok(url) => url,
+        Err(why) => {
+            tell(&why, "write http(s)://HOST/PATH, without user, query or fragment");
+            // The text may hold a password.
+            let shown = text.split(['?', '#']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+            return Ok(Checked { url: shown.escape_debug().to_string(), size: None, problems });
+        }
+    };
+    if expected.role == Role::Tarball && !ENDINGS.iter().any(|ending| url.path().ends_with(ending)) {
+        tell(
+            "its end is no tarball's: Anaconda would mount it as a disk",
+            "let it end in .tgz, .tbz, .txz, .tar, .tar.gz, .tar.bz2 or .tar.xz, in small letters",
+        );
+    }
+    let agent = web::agent(expected.ca, Redirects::Show)?;
+    let mut size = None;
+    // Both use python-requests, which offers compression: a server that compresses as it sends shows it only then.
+    match agent.head(url.as_str()).header("accept", "*/*").header("accept-encoding", "gzip, deflate").call() {
+        Err(error) => {
+            let (why, hint) = web::explain(&error);
+            tell(&why, hint.unwrap_or("is the web server up, and can the conductor and the node reach it by this name?"));
+        }
+        Ok(answer) if answer.status() != StatusCode::OK => refused(answer.status(), answer.headers(), &mut tell),
+        Ok(answer) => size = accepted(answer.headers(), expected, &mut tell),
+    }
+    Ok(Checked { url: url.to_string(), size, problems })
+}
+
+fn refused(status: StatusCode, headers: &HeaderMap, tell: &mut impl FnMut(&str, &str)) {
+    match status.as_u16() {
+        300..=399 => {
+            let to = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("somewhere");
+            tell(
+                &format!("it is redirected ({status}) to {}, which Anaconda's HEAD does not follow", to.escape_debug()),
+                "give the URL that the redirect ends at",
+            );
+        }
+        401 | 403 => tell(&format!("the server refuses it ({status})"), "nodes fetch it without a password: let everybody read it"),
+        404 | 410 => tell(&format!("the server has no such file ({status})"), "is the tree published where this URL points?"),
+        405 | 501 => tell(&format!("the server does not answer HEAD ({status})"), "Ironic and Anaconda ask by HEAD first: allow it"),
+        _ => tell(&format!("the server answers {status}"), "see its log"),
+    }
+}
+
+fn accepted(headers: &HeaderMap, expected: &Expected<'_>, tell: &mut impl FnMut(&str, &str)) -> Option<u64> {
+    let value = |name| headers.get(name).and_then(|value: &ureq::http::HeaderValue| value.to_str().ok());
+    if let Some(coding) = value(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        tell(
+            &format!("the server sends Content-Encoding: {}, so that what arrives is not the file", coding.escape_debug()),
+            "turn it off: Apache's mod_mime sends it for .tgz (RemoveEncoding .gz .tgz), nginx's gzip for listed types",
+        );
+    }
+    if let Some(kind) = value(header::CONTENT_TYPE).filter(|kind| kind.to_ascii_lowercase().starts_with("text/html")) {
+        tell(
+            &format!("the server says that it is {}: Ironic would take it for an install tree", kind.escape_debug()),
+            "is it the file itself, and not a page about it?",
+        );
+    }
+    let size = value(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    match (size, expected.size) {
+        (None, _) => {
+            tell("the server does not say how long it is (Content-Length)", "serve it as a plain file, not through a script or compression")
+        }
+        (Some(have), Some(want)) if have != want => {
+            tell(&format!("it has {have} bytes there, {want} here"), "it is another version, or only half copied: publish it again")
+        }
+        _ => {}
+    }
+    size
+}

@@ -1,0 +1,449 @@
+//! What a node of Ironic is told so that the anaconda deploy interface installs an image: instance_info and driver_info.
+//!
+//! Which keys Ironic reads depends on where the image is (`deploy_utils.py`, `pxe_utils.py` of Ironic 39). Nothing that it
+//! reads nowhere is set, and nothing that it reads is left to chance.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use crate::error::{ExitCode, Failure, Result};
+use crate::process::CommandLine;
+use crate::registry::{Kind, References};
+
+/// The keys of instance_info that osimg sets, or that a former image left and that would spoil this one.
+pub const OWNED: [&str; 17] = [
+    "image_source",
+    "kernel",
+    "ramdisk",
+    "stage2",
+    "ks_template",
+    "root_gb",
+    "image_type",
+    "image_download_source",
+    "kernel_append_params",
+    "boot_iso",
+    "image_url",
+    "image_checksum",
+    "image_os_hash_algo",
+    "image_os_hash_value",
+    "image_disk_format",
+    "image_properties",
+    "image_info",
+];
+
+/// What Anaconda takes for a tarball when a URL ends with it.
+const SUFFIXES: [&str; 7] = [".tar", ".tgz", ".tar.gz", ".tbz", ".tar.bz2", ".txz", ".tar.xz"];
+
+/// Where Ironic gets the image from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// From Glance, with the boot pieces and the template named by the image's properties.
+    Glance,
+    /// From a web server; Anaconda asks it directly.
+    Http,
+    /// From an install tree on a web server: packages, no tarball.
+    Tree,
+    /// From a container registry.
+    Oci,
+}
+
+/// An image with what the installer needs beside it; each as Ironic takes it: a Glance UUID, or a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Image {
+    /// Where it is.
+    pub mode: Mode,
+    /// The tarball, or the tree.
+    pub source: String,
+    /// The installer's kernel.
+    pub kernel: Option<String>,
+    /// The installer's initramfs.
+    pub ramdisk: Option<String>,
+    /// The installer's second stage.
+    pub stage2: Option<String>,
+    /// The kickstart template.
+    pub kickstart: Option<String>,
+}
+
+/// What is the same for every image.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wishes {
+    /// Size of the root partition in GiB. Ironic demands a number and then divides no disk by it: the kickstart does.
+    pub root_gb: Option<u32>,
+    /// Further arguments of the installer's kernel; `%default%` stands for the conductor's own.
+    pub kernel_append_params: Option<String>,
+    /// `ipxe`, `pxe`, `http-ipxe` and the like; the node's own when it is not set.
+    pub boot_interface: Option<String>,
+}
+
+/// What a node is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeSettings {
+    /// The way of installing.
+    pub mode: Mode,
+    /// Always `anaconda`.
+    pub deploy_interface: &'static str,
+    /// How it boots, if that is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_interface: Option<String>,
+    /// Demanded by Ironic's validation and never used; a node that has its own keeps it.
+    pub driver_info: BTreeMap<&'static str, String>,
+    /// What to install.
+    pub instance_info: BTreeMap<&'static str, Value>,
+}
+
+impl Image {
+    /// A published set; `base` is the URL under which the files of a folder are served.
+    ///
+    /// # Errors
+    /// When Ironic cannot get the set from there.
+    pub fn of_references(set: &References, base: Option<&str>) -> Result<Self> {
+        let doing = || format!("deploying {} {}", set.name, set.version).trim_end().to_owned();
+        let mode = match set.kind {
+            Kind::Glance => Mode::Glance,
+            Kind::Oci => Mode::Oci,
+            Kind::Http | Kind::Directory => Mode::Http,
+        };
+        let name = |reference: &crate::registry::Reference| -> Result<String> {
+            match set.kind {
+                Kind::Glance => Ok(reference.id.clone()),
+                Kind::Oci | Kind::Http if base.is_none() => {
+                    let missing = || Failure::new(ExitCode::Registry, format!("{}: {} has no URL", doing(), reference.name));
+                    reference.url.clone().ok_or_else(|| missing().into())
+                }
+                Kind::Oci => {
+                    Err(Failure::new(ExitCode::Usage, format!("{}: a set in a container registry has its own URLs", doing())).into())
+                }
+                Kind::Http | Kind::Directory => match base {
+                    Some(base) => Ok(format!("{}/{}", base.trim_end_matches('/'), reference.id)),
+                    None => Err(Failure::new(ExitCode::Usage, format!("{}: it is in a folder, which no node can read", doing()))
+                        .hint("say under which URL a web server gives out that folder: --base-url URL")
+                        .into()),
+                },
+            }
+        };
+        let optional = |reference: &Option<crate::registry::Reference>| reference.as_ref().map(name).transpose();
+        Ok(Self {
+            mode,
+            source: name(&set.tarball)?,
+            kernel: optional(&set.kernel)?,
+            ramdisk: optional(&set.ramdisk)?,
+            stage2: optional(&set.stage2)?,
+            kickstart: optional(&set.kickstart)?,
+        })
+    }
+
+    /// Looks for what Ironic's own validation lets pass and its deployment then fails by.
+    ///
+    /// # Errors
+    /// With every lack at once.
+    pub fn check(&self) -> Result<()> {
+        let mut lacks: Vec<(String, &str)> = Vec::new();
+        let pieces = "publish it with them, or name them: --kernel, --ramdisk, --stage2";
+        let boots = self.kernel.is_some() && self.ramdisk.is_some();
+        // Without the two Ironic takes any image for that of a whole disk and stops with KeyError: 'ks_template'.
+        if !boots && self.mode != Mode::Glance {
+            lacks.push(("the installer's kernel and ramdisk are not known".into(), pieces));
+        }
+        if self.stage2.is_none() && matches!(self.mode, Mode::Http | Mode::Oci) {
+            lacks.push(("the installer's second stage is not known".into(), pieces));
+        }
+        match self.mode {
+            Mode::Http if !SUFFIXES.iter().any(|suffix| self.source.ends_with(suffix)) => lacks.push((
+                format!("{} does not end in {}, so that Ironic or Anaconda takes it for something else", self.source, SUFFIXES.join(", ")),
+                "name the tarball's URL, or an install tree's with a slash at its end",
+            )),
+            Mode::Tree if !self.source.ends_with('/') => {
+                lacks.push((format!("{} does not end with a slash, so that Ironic may take it for an image", self.source), "append one"));
+            }
+            Mode::Oci if !self.source.contains("@sha256:") => {
+                lacks.push((
+                    format!("{} names no digest, and Ironic takes a tag for a whole disk's image", self.source),
+                    "write oci://HOST/NAME@sha256:DIGEST",
+                ));
+            }
+            _ => {}
+        }
+        let all = [
+            ("image", Some(&self.source)),
+            ("kernel", self.kernel.as_ref()),
+            ("ramdisk", self.ramdisk.as_ref()),
+            ("stage2", self.stage2.as_ref()),
+            ("kickstart template", self.kickstart.as_ref()),
+        ];
+        for (what, reference) in all.into_iter().filter_map(|(what, reference)| reference.map(|r| (what, r))) {
+            if let Err(why) = reference_form(reference) {
+                lacks.push((format!("the {what} {}: {why}", reference.escape_debug()), "write a Glance UUID, http://, https:// or oci://"));
+            }
+        }
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        let text: Vec<&str> = lacks.iter().map(|(text, _)| text.as_str()).collect();
+        let mut failure = Failure::new(ExitCode::Usage, format!("deploying {}: {}", self.source.escape_debug(), text.join("; ")));
+        let mut cures: Vec<&str> = lacks.iter().map(|(_, cure)| *cure).collect();
+        cures.dedup();
+        for cure in cures {
+            failure = failure.hint(cure);
+        }
+        Err(failure.into())
+    }
+
+    /// What a node is told to get this image.
+    ///
+    /// # Errors
+    /// When [`Image::check`] finds something, or a wish cannot be told.
+    pub fn settings(&self, wishes: &Wishes) -> Result<NodeSettings> {
+        self.check()?;
+        let mut info: BTreeMap<&'static str, Value> = BTreeMap::new();
+        info.insert("image_source", json!(self.source));
+        if let Some(kickstart) = &self.kickstart {
+            info.insert("ks_template", json!(kickstart));
+        }
+        if let Some(arguments) = &wishes.kernel_append_params {
+            kernel_arguments(arguments)?;
+            info.insert("kernel_append_params", json!(arguments));
+        }
+        let mut boot = || {
+            for (key, value) in [("kernel", &self.kernel), ("ramdisk", &self.ramdisk), ("stage2", &self.stage2)] {
+                if let Some(value) = value {
+                    info.insert(key, json!(value));
+                }
+            }
+        };
+        // Ironic refuses to deploy what is no tree without it, and reads it for nothing.
+        let root_gb = json!(wishes.root_gb.unwrap_or(10));
+        match self.mode {
+            // The properties of the image name the rest; instance_info could not, for validation looks at the properties alone.
+            Mode::Glance => {
+                info.insert("root_gb", root_gb);
+            }
+            Mode::Http => {
+                boot();
+                info.insert("root_gb", root_gb);
+                // A conductor may be set to fetch images itself; its copy has no suffix by which Anaconda would know a tarball.
+                info.insert("image_download_source", json!("http"));
+            }
+            // The tree says itself where its second stage is.
+            Mode::Tree => {
+                for (key, value) in [("kernel", &self.kernel), ("ramdisk", &self.ramdisk)] {
+                    info.extend(value.as_ref().map(|value| (key, json!(value))));
+                }
+            }
+            Mode::Oci => {
+                boot();
+                info.insert("root_gb", root_gb);
+                // Without it Ironic takes the artifact for a whole disk's image.
+                info.insert("image_type", json!("partition"));
+                info.insert("image_download_source", json!("http"));
+            }
+        }
+        let mut driver_info = BTreeMap::new();
+        if let (Some(kernel), Some(ramdisk)) = (&self.kernel, &self.ramdisk) {
+            driver_info.insert("deploy_kernel", kernel.clone());
+            driver_info.insert("deploy_ramdisk", ramdisk.clone());
+        }
+        Ok(NodeSettings {
+            mode: self.mode,
+            deploy_interface: "anaconda",
+            boot_interface: wishes.boot_interface.clone(),
+            driver_info,
+            instance_info: info,
+        })
+    }
+}
+
+impl NodeSettings {
+    /// The same for a person: lines for Ironic's command line client.
+    #[must_use]
+    pub fn commands(&self, node: &str) -> Vec<CommandLine> {
+        let set = || vec!["baremetal".to_owned(), "node".to_owned(), "set".to_owned(), node.to_owned()];
+        let mut interfaces = set();
+        interfaces.extend(["--deploy-interface".to_owned(), self.deploy_interface.to_owned()]);
+        if let Some(boot) = &self.boot_interface {
+            interfaces.extend(["--boot-interface".to_owned(), boot.clone()]);
+        }
+        let mut lines = vec![interfaces];
+        if !self.driver_info.is_empty() {
+            let mut line = set();
+            for (key, value) in &self.driver_info {
+                line.extend(["--driver-info".to_owned(), format!("{key}={value}")]);
+            }
+            lines.push(line);
+        }
+        let mut line = set();
+        for (key, value) in &self.instance_info {
+            // The client reads a value as JSON if it can; a text that looks like a number must stay a text.
+            let text = match value {
+                Value::String(text) if serde_json::from_str::<Value>(text).is_ok() => value.to_string(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            line.extend(["--instance-info".to_owned(), format!("{key}={text}")]);
+        }
+        lines.push(line);
+        for verb in ["validate", "deploy"] {
+            lines.push(vec!["baremetal".to_owned(), "node".to_owned(), verb.to_owned(), node.to_owned()]);
+        }
+        lines.into_iter().map(CommandLine::new).collect()
+    }
+}
+
+/// Whether a text is 8-4-4-4-12 hexadecimal digits.
+#[must_use]
+pub fn is_uuid(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]) && parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn reference_form(text: &str) -> Result<(), &'static str> {
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("it has blanks or control characters in it");
+    }
+    if is_uuid(text) || text.strip_prefix("glance://").is_some_and(is_uuid) {
+        return Ok(());
+    }
+    match text.split_once("://") {
+        Some(("http" | "https", rest)) => {
+            if rest.split('/').next().is_some_and(|host| host.contains('@')) {
+                return Err("a password or user name in a URL ends up in logs and on nodes");
+            }
+            if text.contains(['?', '#']) {
+                return Err("Anaconda chooses by how the URL ends, so that it cannot have a query string");
+            }
+            Ok(())
+        }
+        Some(("oci", _)) => Ok(()),
+        Some(("file", _)) => {
+            Err("Ironic reads files only below [conductor] file_url_allowed_paths, and hands a tarball on without its suffix")
+        }
+        _ => Err("it is neither a Glance UUID nor a URL"),
+    }
+}
+
+/// As Ironic's grammar has it (`kernel_parameters.py`): words of `KEY`, `KEY=VALUE` or `KEY="VALUE WITH BLANKS"`, then `-- ARGUMENTS OF INIT`.
+fn kernel_arguments(text: &str) -> Result<()> {
+    let wrong = |word: &str| {
+        let shown: String = word.chars().take(40).flat_map(char::escape_debug).collect();
+        Failure::new(ExitCode::Usage, format!("setting the installer's kernel arguments: '{shown}' is no kernel argument to Ironic"))
+            .hint("write KEY, KEY=VALUE or KEY=\"VALUE WITH BLANKS\"; %default% stands for the conductor's own")
+    };
+    let printable = |c: char| c.is_ascii_graphic() && c != '"';
+    let mut rest = text.replace("%default%", "default").trim().to_owned();
+    while !rest.is_empty() {
+        if let Some(init) = rest.strip_prefix("-- ") {
+            return if init.chars().all(|c| printable(c) || c == ' ') { Ok(()) } else { Err(wrong(init).into()) };
+        }
+        let key_end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c))).unwrap_or(rest.len());
+        let after = rest.get(key_end..).unwrap_or_default();
+        let end = match after.strip_prefix('=') {
+            None => 0,
+            Some(value) => match value.strip_prefix('"') {
+                Some(quoted) => 3 + quoted.find('"').filter(|at| *at > 0).ok_or_else(|| wrong(&rest))?,
+                None => 1 + value.find(|c: char| !printable(c)).unwrap_or(value.len()),
+            },
+        };
+        let next = after.get(end..).unwrap_or_default();
+        if key_end == 0 || end == 1 || !(next.is_empty() || next.starts_with(' ')) {
+            return Err(wrong(rest.split(' ').next().unwrap_or_default()).into());
+        }
+        rest = next.trim_start().to_owned();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "1aa085aa-ddb0-46a3-ad5e-cf0054dc4ef5";
+
+    fn image(mode: Mode, source: &str) -> Image {
+        let url = |name: &str| Some(format!("http://h/{name}"));
+        Image {
+            mode,
+            source: source.into(),
+            kernel: url("vmlinuz"),
+            ramdisk: url("initrd"),
+            stage2: url("install.img"),
+            kickstart: url("os.ks"),
+        }
+    }
+
+    fn keys(image: &Image) -> Vec<&'static str> {
+        image.settings(&Wishes::default()).expect("settings").instance_info.into_keys().collect()
+    }
+
+    #[test]
+    fn every_mode_sets_what_ironic_reads_in_it_and_no_more() {
+        let mut glance = image(Mode::Glance, UUID);
+        glance.kickstart = None;
+        assert_eq!(keys(&glance), ["image_source", "root_gb"]);
+        assert_eq!(
+            keys(&image(Mode::Http, "http://h/os.tgz")),
+            ["image_download_source", "image_source", "kernel", "ks_template", "ramdisk", "root_gb", "stage2"]
+        );
+        assert_eq!(keys(&image(Mode::Tree, "http://h/tree/")), ["image_source", "kernel", "ks_template", "ramdisk"]);
+        let oci = image(Mode::Oci, "oci://r/os@sha256:ab");
+        assert_eq!(
+            keys(&oci),
+            ["image_download_source", "image_source", "image_type", "kernel", "ks_template", "ramdisk", "root_gb", "stage2"]
+        );
+    }
+
+    #[test]
+    fn what_validation_lets_pass_is_found_before() {
+        let http = || image(Mode::Http, "http://h/os.tgz");
+        let cases = [
+            (Image { stage2: None, ..http() }, "second stage is not known"),
+            (Image { kernel: None, ..http() }, "kernel and ramdisk are not known"),
+            (Image { ramdisk: None, ..image(Mode::Tree, "http://h/t/") }, "kernel and ramdisk are not known"),
+            (image(Mode::Http, "http://h/os.tar.zst"), "does not end in .tar"),
+            (image(Mode::Http, "http://h/os.TGZ"), "does not end in .tar"),
+            (image(Mode::Http, "http://h/x?f=os.tgz"), "query string"),
+            (image(Mode::Http, "http://me:secret@h/os.tgz"), "password"),
+            (image(Mode::Tree, "http://h/tree"), "does not end with a slash"),
+            (image(Mode::Oci, "oci://r/os:1"), "names no digest"),
+            (image(Mode::Glance, "os image"), "blanks"),
+            (Image { kickstart: Some("/etc/ironic/ks.cfg.template".into()), ..http() }, "neither a Glance UUID nor a URL"),
+            (Image { kickstart: Some("file:///etc/ks".into()), ..http() }, "file_url_allowed_paths"),
+        ];
+        for (image, expected) in cases {
+            let said = image.settings(&Wishes::default()).expect_err(expected).to_string();
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+    }
+
+    #[test]
+    fn lines_for_a_shell_are_quoted_and_numbers_stay_numbers() {
+        let wishes =
+            Wishes { kernel_append_params: Some("console=ttyS0 x=\"a b\"".into()), boot_interface: Some("ipxe".into()), root_gb: Some(20) };
+        let lines: Vec<String> = image(Mode::Http, "http://h/it's.tgz")
+            .settings(&wishes)
+            .expect("settings")
+            .commands("node 1")
+            .iter()
+            .map(CommandLine::quoted)
+            .collect();
+        assert_eq!(lines[0], "baremetal node set 'node 1' --deploy-interface anaconda --boot-interface ipxe");
+        assert_eq!(
+            lines[1],
+            "baremetal node set 'node 1' --driver-info deploy_kernel=http://h/vmlinuz --driver-info deploy_ramdisk=http://h/initrd"
+        );
+        assert!(lines[2].contains(r"--instance-info 'image_source=http://h/it'\''s.tgz'"), "{}", lines[2]);
+        assert!(lines[2].contains(r#"--instance-info 'kernel_append_params=console=ttyS0 x="a b"'"#), "{}", lines[2]);
+        assert!(lines[2].contains("--instance-info root_gb=20"), "{}", lines[2]);
+        assert_eq!(lines[3..], ["baremetal node validate 'node 1'", "baremetal node deploy 'node 1'"]);
+    }
+
+    #[test]
+    fn kernel_arguments_are_those_of_ironics_grammar() {
+        for right in ["", "quiet", "a=b c", "%default% console=ttyS0,115200n8", "x=\"a b\" y", "a -- init arguments", "a=b;c", "a=$(x)"] {
+            kernel_arguments(right).expect(right);
+        }
+        for wrong in ["a b; $(x)", "a=", "\"a b\"", "a=\"b", "a=\"\"", "a=b\"c", "a=\u{e9}", "=b", "a=b\nc", "a -- \u{7}"] {
+            kernel_arguments(wrong).expect_err(wrong);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Ironic's API: nodes, what is set on them, validation and provisioning.
+
+mod explain;
+mod follow;
+mod node;
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::instance_info::{NodeSettings, OWNED};
+use crate::cloud::{Answer, Call, Session};
+use crate::error::{ExitCode, Failure, Result};
+use crate::web;
+
+pub use explain::{Explanation, explain};
+pub use follow::{Ending, Limits, follow};
+pub use node::Node;
+
+/// The oldest API with the heartbeats of the anaconda interface (Xena).
+const MICROVERSION: (u32, u32) = (1, 72);
+/// How long a node that is locked is waited for.
+const LOCKED_FOR: Duration = Duration::from_secs(60);
+/// The service's type in the catalogue.
+const BAREMETAL: &str = "baremetal";
+
+/// An Ironic.
+#[derive(Debug)]
+pub struct Ironic<'a> {
+    session: &'a Session,
+    newest: (u32, u32),
+    patience: Duration,
+}
+
+/// What validation says of one of a node's interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Verdict {
+    /// The interface: `boot`, `deploy`, `power`.
+    pub interface: String,
+    /// What is wrong, in Ironic's words.
+    pub reason: String,
+    /// The same for a person, when osimg knows it.
+    pub explanation: Option<Explanation>,
+}
+
+/// What was set on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Change {
+    /// Names of what was set, such as `instance_info/image_source`.
+    pub set: Vec<String>,
+    /// Names of what was taken away because it belonged to another image.
+    pub removed: Vec<String>,
+}
+
+impl<'a> Ironic<'a> {
+    /// Opens the cloud's Ironic.
+    ///
+    /// # Errors
+    /// When it does not answer, is none, or is too old for the anaconda interface.
+    pub fn open(session: &'a Session) -> Result<Self> {
+        let url = session.endpoint(BAREMETAL)?;
+        let doing = format!("asking {url} for its versions");
+        let root = session.call(BAREMETAL, &Call::get("/"))?.expect(&[200, 300], &doing)?.json(&doing)?;
+        let newest = root["versions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .chain(std::iter::once(&root["default_version"]))
+            .find_map(|version| parse_version(version["version"].as_str()?));
+        let Some(newest) = newest else {
+            return Err(Failure::new(ExitCode::Registry, format!("{doing}: this is no Ironic"))
+                .hint("look at the baremetal endpoint in Keystone's catalogue, or at baremetal_endpoint_override in clouds.yaml")
+                .into());
+        };
+        if newest < MICROVERSION {
+            let text = format!("{doing}: its newest is {}.{}", newest.0, newest.1);
+            let hint = format!("the anaconda deploy interface needs {}.{} (Xena) or later: upgrade Ironic", MICROVERSION.0, MICROVERSION.1);
+            return Err(Failure::new(ExitCode::Registry, text).hint(hint).into());
+        }
+        Ok(Self { session, newest, patience: LOCKED_FOR })
+    }
+
+    /// Waits for nodes that a conductor has locked no longer than this; a minute otherwise.
+    #[must_use]
+    pub fn patience(mut self, longest: Duration) -> Self {
+        self.patience = self.patience.min(longest);
+        self
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.session.endpoint(BAREMETAL).unwrap_or_default()
+    }
+
+    /// The newest microversion that it has.
+    #[must_use]
+    pub fn newest(&self) -> String {
+        format!("{}.{}", self.newest.0, self.newest.1)
+    }
+
+    /// Any resource, for reading; none when Ironic says that the caller may not see it or that there is none.
+    ///
+    /// # Errors
+    /// When Ironic fails otherwise or cannot be reached.
+    pub fn read(&self, path: &str, doing: &str) -> Result<Option<Value>> {
+        let answer = self.call(Call::get(path))?;
+        if answer.is(&[401, 403, 404]) {
+            return Ok(None);
+        }
+        answer.expect(&[200], doing)?.json(doing).map(Some)
+    }
+
+    /// A node by its name or UUID.
+    ///
+    /// # Errors
+    /// When there is none that the caller may see.
+    pub fn node(&self, name: &str) -> Result<Node> {
+        let doing = "looking up";
+        let answer = self.call(Call::get(format!("/v1/nodes/{}", segment(name))))?;
+        let body = self.about(name, doing, answer)?.json(doing)?;
+        Node::of_json(&body)
+            .ok_or_else(|| Failure::new(ExitCode::Registry, format!("looking up the node {name}: Ironic's answer is no node")).into())
+    }
+
+    /// Sets the interfaces, instance_info and driver_info of a node, and takes away what another image left. What is right already is not
+    /// touched, and what driver_info has stays: a project's member may often set instance_info alone.
+    ///
+    /// # Errors
+    /// When Ironic refuses.
+    pub fn apply(&self, node: &Node, settings: &NodeSettings) -> Result<Change> {
+        let mut change = Change::default();
+        let add = |path: &str, value: Value| json!({ "op": "add", "path": format!("/{path}"), "value": value });
+        let mut interfaces = Vec::new();
+        if node.deploy_interface.as_deref() != Some(settings.deploy_interface) {
+            interfaces.push(add("deploy_interface", json!(settings.deploy_interface)));
+            change.set.push("deploy_interface".into());
+        }
+        if let Some(boot) = settings.boot_interface.as_ref().filter(|boot| node.boot_interface.as_ref() != Some(boot)) {
+            interfaces.push(add("boot_interface", json!(boot)));
+            change.set.push("boot_interface".into());
+        }
+        self.patch(node, &interfaces)?;
+        let mut info = Vec::new();
+        for (key, value) in &settings.instance_info {
+            if node.instance_info.get(*key) != Some(value) {
+                info.push(add(&format!("instance_info/{key}"), value.clone()));
+                change.set.push(format!("instance_info/{key}"));
+            }
+        }
+        for key in OWNED.iter().filter(|key| node.instance_info.contains_key(**key) && !settings.instance_info.contains_key(**key)) {
+            info.push(json!({ "op": "remove", "path": format!("/instance_info/{key}") }));
+            change.removed.push(format!("instance_info/{key}"));
+        }
+        self.patch(node, &info)?;
+        let driver: Vec<(&&str, &String)> = settings.driver_info.iter().filter(|(key, _)| !node.driver_info.contains_key(**key)).collect();
+        let operations: Vec<Value> = driver.iter().map(|(key, value)| add(&format!("driver_info/{key}"), json!(value))).collect();
+        if !operations.is_empty() {
+            let answer = self.while_locked(&Call::json("PATCH", format!("/v1/nodes/{}", node.uuid), &json!(operations)))?;
+            // The conductor may have its own in ironic.conf; if not, validation will say so.
+            if answer.status != 403 {
+                self.about(&node.title(), "setting up", answer)?;
+                change.set.extend(driver.iter().map(|(key, _)| format!("driver_info/{key}")));
+            }
+        }
+        Ok(change)
+    }
+
+    fn patch(&self, node: &Node, operations: &[Value]) -> Result<()> {
+        if operations.is_empty() {
+            return Ok(());
+        }
+        let answer = self.while_locked(&Call::json("PATCH", format!("/v1/nodes/{}", node.uuid), &json!(operations)))?;
+        self.about(&node.title(), "setting up", answer).map(|_| ())
+    }
+
+    /// What Ironic's own validation finds wrong.
+    ///
+    /// # Errors
+    /// When Ironic refuses.
+    pub fn validate(&self, node: &Node) -> Result<Vec<Verdict>> {
+        let answer = self.call(Call::get(format!("/v1/nodes/{}/validate", node.uuid)))?;
+        let body = self.about(&node.title(), "validating", answer)?.json("validating the node")?;
+        let answers: BTreeMap<String, Value> = serde_json::from_value(body).unwrap_or_default();
+        // Only these decide over a deployment; a console that is not set up does not.
+        let deciding = ["boot", "deploy", "management", "network", "power", "storage"];
+        Ok(answers
+            .into_iter()
+            .filter(|(interface, answer)| deciding.contains(&interface.as_str()) && answer["result"] == json!(false))
+            .map(|(interface, answer)| {
+                let reason = answer["reason"].as_str().unwrap_or("no reason given").to_owned();
+                let explanation = explain(&reason, &node.title());
+                Verdict { interface, reason, explanation }
+            })
+            .collect())
+    }
+
+    /// Starts the deployment of a node, with a config drive if there is one.
+    ///
+    /// # Errors
+    /// When the node's state does not allow it, or Ironic refuses.
+    pub fn start(&self, node: &Node, config_drive: Option<&Value>) -> Result<()> {
+        let mut body = json!({ "target": node.deploying_verb()? });
+        if let (Some(drive), Some(fields)) = (config_drive, body.as_object_mut()) {
+            fields.insert("configdrive".into(), drive.clone());
+        }
+        let call = Call::json("PUT", format!("/v1/nodes/{}/states/provision", node.uuid), &body);
+        let answer = self.while_locked(&call)?;
+        self.about(&node.title(), "starting the deployment of", answer).map(|_| ())
+    }
+
+    fn call(&self, call: Call) -> Result<Answer> {
+        let version = format!("{}.{}", MICROVERSION.0, MICROVERSION.1);
+        self.session.call(BAREMETAL, &call.header("x-openstack-ironic-api-version", version))
+    }
+
+    /// Calls again while the conductor has the node locked.
+    fn while_locked(&self, call: &Call) -> Result<Answer> {
+        let began = Instant::now();
+        let mut wait = Duration::from_millis(200);
+        loop {
+            let answer = self.call(call.clone())?;
+            if !locked(&answer) || began.elapsed() >= self.patience {
+                return Ok(answer);
+            }
+            web::pause(wait)?;
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// A refusal to do something about a node as a person understands it.
+    fn about(&self, node: &str, doing: &str, answer: Answer) -> Result<Answer> {
+        if answer.is(&[200, 202, 204]) {
+            return Ok(answer);
+        }
+        let node = node.escape_debug().to_string();
+        let doing = format!("{doing} the node {node}");
+        let said = answer.message();
+        let hint = match answer.status {
+            404 => format!(
+                "{} sees the nodes that its project owns or leases; all of them are seen with system scope (system_scope: all in clouds.yaml). \
+                 Give it one: baremetal node set NODE --owner PROJECT_ID",
+                self.session.who()
+            ),
+            403 if said.contains("interface") => format!(
+                "{} may not change how a node is installed: an operator sets it once: baremetal node set {node} --deploy-interface anaconda",
+                self.session.who()
+            ),
+            403 => format!(
+                "{} may not do that: it takes a role in the project that owns the node (baremetal node set {node} --owner PROJECT_ID), or admin",
+                self.session.who()
+            ),
+            409 if locked(&answer) => {
+                format!(
+                    "the conductor has been at work on it for {} s: see `baremetal node show {node}` (reservation)",
+                    LOCKED_FOR.as_secs()
+                )
+            }
+            _ => match explain(&said, &node) {
+                Some(explanation) => explanation.to_string(),
+                None => return Err(answer.refusal(&doing)),
+            },
+        };
+        let request = answer.header("x-openstack-request-id").map(|id| format!(" (request {id})")).unwrap_or_default();
+        Err(Failure::new(ExitCode::Registry, format!("{doing}: Ironic answered {}: {said}{request}", answer.status)).hint(hint).into())
+    }
+}
+
+fn locked(answer: &Answer) -> bool {
+    answer.status == 409 && answer.message().contains("is locked by host")
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// A name as one segment of a path.
+fn segment(name: &str) -> String {
+    name.bytes()
+        .map(
+            |byte| {
+                if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+            },
+        )
+        .collect()
+}

@@ -1,0 +1,150 @@
+//! The kickstart template of an image: ours, or a person's own one that was checked for what Ironic demands.
+//!
+//! Ironic's conductor renders the template for every node and Anaconda follows the result. A template of its own for every
+//! image has two reasons: it carries the tarball's checksum, which nothing else on the way verifies, and the template that
+//! Ironic brings along cannot be read by Ironic itself as it is packaged.
+
+mod check;
+mod options;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::Advice;
+pub use options::{Authority, Options, Tarball};
+
+use std::path::Path;
+
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::recipe::InstallSettings;
+use crate::registry::{Piece, Set};
+use crate::report::Report;
+
+/// A kickstart template, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    text: String,
+    advice: Vec<Advice>,
+}
+
+/// What a template is rendered with, besides what is the same for every image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Values {
+    /// Where Anaconda gets the tarball, or the install tree.
+    pub liveimg_url: String,
+    /// What `liveimg_url` leads to.
+    pub source: Source,
+    /// The secret by which the node's calls are known.
+    pub agent_token: String,
+    /// Where the node calls.
+    pub heartbeat_url: String,
+    /// `%post` sections that write the node's config drive.
+    pub config_drive: String,
+    /// Whether the conductor's `[anaconda] insecure_heartbeat` is set.
+    pub heartbeat_trust: Trust,
+}
+
+/// What Anaconda installs from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A tarball.
+    Tarball,
+    /// An install tree.
+    Tree,
+}
+
+/// Whether the node checks the certificate of Ironic's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It does.
+    Checked,
+    /// It does not.
+    Blind,
+}
+
+impl Template {
+    /// Our own template.
+    ///
+    /// # Errors
+    /// When an option holds what cannot stand in a kickstart file.
+    pub fn ours(options: &Options) -> Result<Self> {
+        let text = write::template(options)?;
+        // The same judge as for other people's templates; it finds nothing unless an option broke the form.
+        let judged = check::judge(&text);
+        match judged.errors.first() {
+            None => Ok(Self { text, advice: judged.advice }),
+            Some(error) => Err(Failure::new(ExitCode::Recipe, format!("making the kickstart template: {}", error.text)).into()),
+        }
+    }
+
+    /// A person's own template; `file` is its name in messages. Its `liveimg` line gets the tarball's checksum unless it has it.
+    ///
+    /// # Errors
+    /// With every reason for which Ironic or Anaconda would refuse it, each with its line.
+    pub fn of_person(text: &str, file: &str, tarball: Option<&Tarball>) -> Result<Self> {
+        let mut judged = check::judge(text);
+        let text = match tarball {
+            Some(tarball) => check::with_checksum(text, tarball, &mut judged),
+            None => text.to_owned(),
+        };
+        if judged.errors.is_empty() {
+            return Ok(Self { text, advice: judged.advice });
+        }
+        let lines: Vec<String> = judged.errors.iter().map(|error| error.at(file)).collect();
+        let mut failure = Failure::new(ExitCode::Recipe, format!("checking the kickstart template {}", lines.join("\n")));
+        for hint in judged.errors.iter().filter_map(|error| error.cure.clone()) {
+            failure = failure.hint(hint);
+        }
+        Err(failure.into())
+    }
+
+    /// The template.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What a person should look at, though Ironic takes the template.
+    #[must_use]
+    pub fn advice(&self) -> &[Advice] {
+        &self.advice
+    }
+
+    /// The kickstart file that Ironic makes of it for a node.
+    ///
+    /// # Errors
+    /// When the template cannot be rendered.
+    pub fn render(&self, values: &Values) -> Result<String> {
+        check::render(&self.text, values, check::Strictness::Lenient).map_err(|error| {
+            Failure::new(ExitCode::Recipe, format!("rendering the kickstart template: line {}: {}", error.line, error.text)).into()
+        })
+    }
+}
+
+/// The template of a set: a person's own, checked and with the tarball's checksum, or ours. It is written into `folder`.
+///
+/// # Errors
+/// When the person's template cannot be read or would not do, or nothing can be written.
+pub fn of_set(set: &Set, own: Option<&Path>, install: &InstallSettings, folder: &Path, report: &Report) -> Result<Piece> {
+    let tarball = Tarball { sha256: set.tarball.piece.sha256.clone(), format: set.tarball.format };
+    let template = match own {
+        Some(path) => load(path, Some(&tarball))?,
+        None => Template::ours(&Options::of_settings(install, Some(tarball))?)?,
+    };
+    for advice in template.advice() {
+        report.warn(&advice.at(&own.map_or_else(|| "the kickstart template".into(), |path| path.display().to_string())));
+    }
+    let path = folder.join("ks.cfg");
+    std::fs::write(&path, template.text()).or_fail(ExitCode::Space, format!("writing {}", path.display()))?;
+    Piece::of_file(&path, |_, _| {})
+}
+
+/// Reads and checks a person's template.
+///
+/// # Errors
+/// When it cannot be read, or as [`Template::of_person`].
+pub fn load(path: &Path, tarball: Option<&Tarball>) -> Result<Template> {
+    let text = std::fs::read_to_string(path).or_fail(ExitCode::Recipe, format!("reading the kickstart template {}", path.display()))?;
+    Template::of_person(&text, &path.display().to_string(), tarball)
+}

@@ -1,0 +1,166 @@
+//! Tells kernel, ramdisk and second stage apart by their first bytes: a set with two of them swapped boots nowhere.
+
+use std::fs::File;
+use std::io::Read;
+
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::registry::{Piece, Role};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Magic {
+    /// A kernel, and for which machine when it says so.
+    Kernel(Option<&'static str>),
+    /// Something compressed: an initramfs, or the kernel of a machine whose kernels are plain gzip.
+    Compressed,
+    Cpio,
+    FileSystem,
+    Iso,
+    Unknown,
+}
+
+impl Magic {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Kernel(_) => "a kernel",
+            Self::Compressed => "a compressed file",
+            Self::Cpio => "an initramfs",
+            Self::FileSystem => "a file system",
+            Self::Iso => "an ISO image",
+            Self::Unknown => "nothing known",
+        }
+    }
+}
+
+fn magic(bytes: &[u8]) -> Magic {
+    let at = |offset: usize, magic: &[u8]| bytes.get(offset..offset + magic.len()) == Some(magic);
+    // Linux: Documentation/arch/x86/boot.rst, arch/arm64/booting.rst, drivers/firmware/efi/libstub/zboot-header.S
+    if at(0x202, b"HdrS") {
+        Magic::Kernel(Some("x86_64"))
+    } else if at(0x38, b"ARM\x64") {
+        Magic::Kernel(Some("aarch64"))
+    } else if at(0, b"MZ") && at(4, b"zimg") || at(0, b"\x7fELF") {
+        Magic::Kernel(None)
+    } else if at(0, b"hsqs") || at(1024, &[0xE2, 0xE1, 0xF5, 0xE0]) {
+        // squashfs, EROFS
+        Magic::FileSystem
+    } else if at(0, b"070701") || at(0, b"070702") {
+        Magic::Cpio
+    } else if at(0x8001, b"CD001") {
+        Magic::Iso
+    } else if [
+        &[0x1F, 0x8B][..],
+        &[0xFD, b'7', b'z', b'X', b'Z', 0],
+        &[0x28, 0xB5, 0x2F, 0xFD],
+        &[0x02, 0x21, 0x4C, 0x18],
+        &[0x04, 0x22, 0x4D, 0x18],
+        b"BZh",
+        &[0x5D, 0, 0],
+    ]
+    .iter()
+    .any(|magic| at(0, magic))
+    {
+        Magic::Compressed
+    } else {
+        Magic::Unknown
+    }
+}
+
+/// How many first bytes tell all that can be told.
+pub(super) const ENOUGH: u64 = 0x8006;
+
+/// Whether a file that begins with `bytes` can be what it is said to be, on a machine of `arch`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It can.
+    Fits,
+    /// Nobody knows.
+    Unknown,
+    /// It is something else.
+    Wrong(String),
+}
+
+pub(super) fn judge(role: Role, bytes: &[u8], arch: Option<&str>) -> Verdict {
+    match (role, magic(bytes)) {
+        (Role::Kernel, Magic::Kernel(Some(made_for))) => match arch {
+            Some(arch) if arch != made_for => Verdict::Wrong(format!("it is a kernel for {made_for}, the image is for {arch}")),
+            _ => Verdict::Fits,
+        },
+        (Role::Kernel, Magic::Kernel(None))
+        | (Role::Ramdisk, Magic::Compressed | Magic::Cpio)
+        | (Role::Stage2, Magic::FileSystem)
+        | (Role::Kickstart | Role::Tarball, _) => Verdict::Fits,
+        // Kernels for x86 carry their own decompressor; other machines' may be plain gzip.
+        (Role::Kernel, Magic::Compressed) if arch != Some("x86_64") => Verdict::Fits,
+        (_, Magic::Unknown) => Verdict::Unknown,
+        (_, other) => Verdict::Wrong(format!("it is {}", other.word())),
+    }
+}
+
+/// Checks that a piece can be what it is said to be, on a machine of `arch`; returns what the person should know when that cannot be told.
+///
+/// # Errors
+/// When it is something else.
+pub(super) fn check(role: Role, piece: &Piece, arch: Option<&str>) -> Result<Option<String>> {
+    let mut bytes = Vec::new();
+    piece.open()?.take(ENOUGH).read_to_end(&mut bytes).or_fail(ExitCode::Space, format!("reading the {role} {}", piece.path.display()))?;
+    match judge(role, &bytes, arch) {
+        Verdict::Fits => Ok(None),
+        Verdict::Unknown => Ok(Some(format!("{} does not look like a {role}, nor like anything else", piece.path.display()))),
+        Verdict::Wrong(wrong) => Err(Failure::new(ExitCode::Usage, format!("taking {} as the {role}: {wrong}", piece.path.display()))
+            .hint(
+                "are kernel, ramdisk and stage2 in the right order? images/pxeboot/vmlinuz, images/pxeboot/initrd.img, images/install.img",
+            )
+            .into()),
+    }
+}
+
+/// The start of `file`, for telling an ISO image from anything else.
+pub(super) fn is_iso(mut file: File) -> bool {
+    let mut bytes = Vec::new();
+    file.by_ref().take(ENOUGH).read_to_end(&mut bytes).is_ok() && magic(&bytes) == Magic::Iso
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(folder: &tempfile::TempDir, bytes: &[u8]) -> Piece {
+        let path = folder.path().join("piece");
+        std::fs::write(&path, bytes).expect("written");
+        Piece::of_file(&path, |_, _| {}).expect("a piece")
+    }
+
+    fn with(offset: usize, magic: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; offset];
+        bytes.extend_from_slice(magic);
+        bytes
+    }
+
+    #[test]
+    fn swapped_pieces_are_found_out() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let kernel = with(0x202, b"HdrS");
+        let arm = with(0x38, b"ARM\x64");
+        let (gzip, squashfs, erofs) = (with(0, &[0x1F, 0x8B, 8]), with(0, b"hsqs"), with(1024, &[0xE2, 0xE1, 0xF5, 0xE0]));
+        for (role, bytes, good) in [
+            (Role::Kernel, &kernel, true),
+            (Role::Kernel, &arm, false),
+            (Role::Kernel, &gzip, false),
+            (Role::Kernel, &squashfs, false),
+            (Role::Ramdisk, &gzip, true),
+            (Role::Ramdisk, &with(0, b"070701"), true),
+            (Role::Ramdisk, &kernel, false),
+            (Role::Ramdisk, &erofs, false),
+            (Role::Stage2, &squashfs, true),
+            (Role::Stage2, &erofs, true),
+            (Role::Stage2, &kernel, false),
+            (Role::Stage2, &with(0x8001, b"CD001"), false),
+        ] {
+            let outcome = check(role, &piece(&folder, bytes), Some("x86_64"));
+            assert_eq!(outcome.is_ok(), good, "{role}: {outcome:?}");
+            assert!(!good || outcome.expect("good").is_none());
+        }
+        assert!(check(Role::Kernel, &piece(&folder, &gzip), Some("aarch64")).expect("gzip will do").is_none());
+        assert!(check(Role::Kernel, &piece(&folder, b"??"), Some("x86_64")).expect("unknown").is_some());
+    }
+}

@@ -1,0 +1,115 @@
+//! Boot pieces kept by their digest: what was fetched once is not fetched again, and what rotted meanwhile is not used.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::registry::Piece;
+
+/// A part left by a killed fetch is removed when it is older than this.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// A folder of pieces, each under its SHA-256.
+#[derive(Debug)]
+pub(super) struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    /// The store below osimg's cache folder.
+    pub fn open(cache: &Path) -> Result<Self> {
+        let folder = cache.join("pieces");
+        std::fs::create_dir_all(&folder).or_fail_hint(
+            ExitCode::Space,
+            format!("making the cache of boot pieces {}", folder.display()),
+            "name another place with --cache",
+        )?;
+        let store = Self { folder };
+        store.sweep();
+        Ok(store)
+    }
+
+    /// What cannot be removed is only a waste of space.
+    fn sweep(&self) {
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let old = entry.metadata().and_then(|m| m.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED));
+            if old && entry.file_name().to_string_lossy().starts_with(".part-") {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// The piece of that digest, if it is here and still what it was.
+    pub fn find(&self, sha256: &str) -> Option<Piece> {
+        let path = self.folder.join(sha256);
+        let piece = Piece::of_file(&path, |_, _| {}).ok()?;
+        if piece.sha256 == sha256 {
+            return Some(piece);
+        }
+        // It would be written anew in any case.
+        let _ = std::fs::remove_file(&path);
+        None
+    }
+
+    /// Lets `fill` write a file, checks it against the digest it should have, and keeps it; nothing when `fill` found nothing.
+    pub fn keep(&self, what: &str, sha256: Option<&str>, fill: impl FnOnce(&mut File) -> Result<Option<u64>>) -> Result<Option<Piece>> {
+        let doing = || format!("keeping {what} in {}", self.folder.display());
+        let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(&self.folder).or_fail(ExitCode::Space, doing())?;
+        if fill(part.as_file_mut())?.is_none() {
+            return Ok(None);
+        }
+        let mut piece = Piece::of_file(part.path(), |_, _| {})?;
+        if let Some(promised) = sha256
+            && promised != piece.sha256
+        {
+            return Err(Failure::new(
+                ExitCode::Trust,
+                format!("checking {what}: its sha256 is {}, the .treeinfo promises {promised}", piece.sha256),
+            )
+            .hint("the mirror is damaged, or in the middle of an update: try again later, or take another one")
+            .into());
+        }
+        part.as_file().sync_all().or_fail(ExitCode::Space, doing())?;
+        let path = self.folder.join(&piece.sha256);
+        part.persist(&path).map_err(|error| error.error).or_fail(ExitCode::Space, doing())?;
+        piece.path = path;
+        Ok(Some(piece))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    // printf hello | sha256sum
+    const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+    fn hello(file: &mut File) -> Result<Option<u64>> {
+        file.write_all(b"hello")?;
+        Ok(Some(5))
+    }
+
+    #[test]
+    fn a_piece_is_found_by_its_digest_until_it_rots() {
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(cache.path()).expect("a store");
+        assert!(store.find(HELLO).is_none());
+        let kept = store.keep("x", Some(HELLO), hello).expect("kept").expect("found");
+        assert_eq!(store.find(HELLO), Some(kept.clone()));
+        std::fs::write(&kept.path, "jello").expect("rotten");
+        assert!(store.find(HELLO).is_none());
+        assert!(!kept.path.exists());
+    }
+
+    #[test]
+    fn what_is_not_as_promised_is_not_kept() {
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(cache.path()).expect("a store");
+        let error = store.keep("x", Some(&"0".repeat(64)), hello).expect_err("wrong");
+        assert_eq!(crate::error::exit_code(&error), ExitCode::Trust);
+        assert!(store.keep("x", None, |_| Ok(None)).expect("nothing").is_none());
+        assert_eq!(std::fs::read_dir(cache.path().join("pieces")).expect("folder").count(), 0);
+    }
+}

@@ -1,0 +1,111 @@
+//! An install tree as a place that files are taken from: a folder, an ISO image or a web server.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::PathBuf;
+
+use super::iso::Iso;
+use super::store::Store;
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::process;
+use crate::registry::Piece;
+use crate::treeinfo::{Checksum, TreePath};
+use crate::web::{self, WebUrl};
+
+/// An open install tree.
+#[derive(Debug)]
+pub(super) enum Tree {
+    Folder(PathBuf),
+    Iso { path: PathBuf, image: Iso<File> },
+    Web { url: WebUrl, agent: ureq::Agent },
+}
+
+impl Tree {
+    /// The place of a file in it, for people.
+    pub fn place(&self, path: &str) -> String {
+        match self {
+            Self::Folder(folder) => folder.join(path).display().to_string(),
+            Self::Iso { path: image, .. } => format!("{path} in {}", image.display()),
+            Self::Web { url, .. } => url.join(path).to_string(),
+        }
+    }
+
+    /// A small text, if the tree has it.
+    pub fn text(&mut self, path: &str, limit: u64) -> Result<Option<String>> {
+        let doing = format!("reading {}", self.place(path));
+        let mut bytes = Vec::new();
+        match self {
+            Self::Web { url, agent } => return web::text(agent, &url.join(path), limit),
+            Self::Folder(folder) => match File::open(folder.join(path)) {
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+                Err(error) => return Err(error).or_fail(ExitCode::Space, doing),
+                Ok(file) => file.take(limit + 1).read_to_end(&mut bytes).or_fail(ExitCode::Space, doing.clone())?,
+            },
+            Self::Iso { image, .. } => {
+                let Some(extents) = image.find(path).or_fail(ExitCode::Space, doing.clone())? else { return Ok(None) };
+                image.read(&extents).take(limit + 1).read_to_end(&mut bytes).or_fail(ExitCode::Space, doing.clone())?
+            }
+        };
+        if bytes.len() as u64 > limit {
+            return Err(Failure::new(ExitCode::Repository, format!("{doing}: it is longer than {limit} bytes")).into());
+        }
+        String::from_utf8(bytes).map(Some).or_fail(ExitCode::Repository, format!("{doing}: it is not UTF-8"))
+    }
+
+    /// A file as a piece, checked against what the tree promises, if the tree has it; from a folder where it stands, else by way of the store.
+    pub fn piece(
+        &mut self,
+        path: &TreePath,
+        checksum: Option<&Checksum>,
+        store: &Store,
+        limit: u64,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Option<Piece>> {
+        let place = self.place(path.as_str());
+        let promised = match checksum {
+            Some(Checksum::Sha256(digest)) => Some(digest.as_str()),
+            Some(Checksum::Other(_)) | None => None,
+        };
+        if let Self::Folder(folder) = self {
+            let file = folder.join(path.as_str());
+            if !file.exists() {
+                return Ok(None);
+            }
+            let piece = Piece::of_file(&file, progress)?;
+            return match promised {
+                Some(promised) if promised != piece.sha256 => Err(Failure::new(
+                    ExitCode::Trust,
+                    format!("checking {place}: its sha256 is {}, the .treeinfo promises {promised}", piece.sha256),
+                )
+                .hint("it was altered or only half copied: copy the tree again")
+                .into()),
+                _ => Ok(Some(piece)),
+            };
+        }
+        if let Some(found) = promised.and_then(|digest| store.find(digest)) {
+            return Ok(Some(found));
+        }
+        match self {
+            Self::Folder(_) => Ok(None),
+            Self::Web { url, agent } => {
+                store.keep(&place, promised, |file| web::download(agent, &url.join(path.as_str()), limit, file, progress))
+            }
+            Self::Iso { image, .. } => {
+                let doing = || format!("reading {place}");
+                let Some(extents) = image.find(path.as_str()).or_fail(ExitCode::Space, doing())? else { return Ok(None) };
+                store.keep(&place, promised, |file| {
+                    let (mut reader, total, mut done) = (image.read(&extents), extents.size(), 0);
+                    let mut window = vec![0; 1 << 18];
+                    loop {
+                        process::check_stop()?;
+                        let count = reader.read(&mut window).or_fail(ExitCode::Space, doing())?;
+                        let Some(part) = window.get(..count).filter(|part| !part.is_empty()) else { return Ok(Some(done)) };
+                        std::io::Write::write_all(file, part).or_fail(ExitCode::Space, doing())?;
+                        done += count as u64;
+                        progress(done, total);
+                    }
+                })
+            }
+        }
+    }
+}

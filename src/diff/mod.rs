@@ -1,0 +1,153 @@
+//! What differs between two images: packages, files, sizes, and what the system is.
+//!
+//! Each side may be a tarball, a tree or a manifest; a manifest knows no single files, and then none are compared.
+
+mod files;
+mod gate;
+mod packages;
+mod text;
+
+use serde::Serialize;
+
+use crate::inspect::{Image, Origin};
+
+pub use files::{Aspect, FileChange, FileChanges, FileDifference, Presence};
+pub use gate::{Budget, Gate, Measure, Verdict};
+pub use packages::{Direction, PackageChange, PackageChanges, PackageEntry};
+pub use text::{TextOptions, text};
+
+/// One of the two images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// What a person calls it.
+    pub title: String,
+    /// Where it was read from.
+    pub origin: Origin,
+    /// Packages.
+    pub packages: usize,
+    /// Members.
+    pub members: u64,
+    /// Bytes of its files; of what the packages say when the other side's files are not known.
+    pub bytes: u64,
+    /// Bytes of the tarball.
+    pub tarball: Option<u64>,
+}
+
+/// Something about the system that is not the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    /// What.
+    pub name: String,
+    /// What only the first image has.
+    pub before: Vec<String>,
+    /// What only the second image has.
+    pub after: Vec<String>,
+}
+
+/// What differs between two images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The first image.
+    pub before: Side,
+    /// The second image.
+    pub after: Side,
+    /// What the system is.
+    pub facts: Vec<Fact>,
+    /// The packages.
+    pub packages: PackageChanges,
+    /// The files; none when a side is a manifest.
+    pub files: Option<FileChanges>,
+    /// Why something was not compared.
+    pub notes: Vec<String>,
+}
+
+impl Difference {
+    /// Whether nothing differs that was compared.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.facts.is_empty() && self.packages.is_empty() && self.files.as_ref().is_none_or(FileChanges::is_empty)
+    }
+}
+
+/// Compares two images.
+#[must_use]
+pub fn compare(before: &Image, after: &Image) -> Difference {
+    let mut notes = Vec::new();
+    let measured = before.has_files() && after.has_files();
+    let files = if measured {
+        Some(files::compare(before, after, &mut notes))
+    } else {
+        notes.push("a manifest knows no single files: name two tarballs or trees to compare files, users, services and policy".to_owned());
+        None
+    };
+    Difference {
+        facts: facts(before, after, measured),
+        packages: packages::compare(before, after, measured),
+        files,
+        before: side(before, after),
+        after: side(after, before),
+        notes,
+    }
+}
+
+fn side(image: &Image, other: &Image) -> Side {
+    // What files take is compared with what files take, what packages say with what packages say.
+    let bytes =
+        if image.has_files() == other.has_files() { image.totals.bytes } else { image.packages.iter().map(|p| p.declared_size).sum() };
+    Side {
+        title: image.title(),
+        origin: image.origin.clone(),
+        packages: image.packages.len(),
+        members: image.totals.members,
+        bytes,
+        tarball: image.origin.bytes,
+    }
+}
+
+fn facts(before: &Image, after: &Image, measured: bool) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut add = |name: &str, old: Vec<String>, new: Vec<String>| {
+        let fact = Fact {
+            name: name.to_owned(),
+            before: old.iter().filter(|line| !new.contains(line)).cloned().collect(),
+            after: new.iter().filter(|line| !old.contains(line)).cloned().collect(),
+        };
+        if !fact.before.is_empty() || !fact.after.is_empty() {
+            facts.push(fact);
+        }
+    };
+    let release = |image: &Image| image.os_release.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    add("os-release", release(before), release(after));
+    add("kernels", before.kernels.clone(), after.kernels.clone());
+    let arch = |image: &Image| image.arch.iter().cloned().collect();
+    add("architecture", arch(before), arch(after));
+    if measured {
+        let policy = |image: &Image| image.policy.iter().map(|policy| format!("{}, {}", policy.name, policy.mode)).collect();
+        add("SELinux", policy(before), policy(after));
+        let id = |image: &Image| image.machine_id.iter().cloned().collect();
+        add("machine-id", id(before), id(after));
+        let users = |image: &Image| {
+            let line = |u: &crate::inspect::User| {
+                format!("{} {}:{} {} {} password {}, {} ssh keys", u.name, u.uid, u.gid, u.home, u.shell, u.password, u.ssh_keys)
+            };
+            image.users.iter().map(line).collect()
+        };
+        add("users", users(before), users(after));
+        let units = |image: &Image| {
+            image
+                .services
+                .iter()
+                .map(|service| format!("{} ({}, by {})", service.unit, service.state, service.wanted_by.join(" ")))
+                .collect()
+        };
+        add("enabled units", units(before), units(after));
+        let privileged =
+            |image: &Image| image.privileged.iter().map(|p| format!("{} {} {} {}", p.path, p.mode, p.owner, p.powers.join(" "))).collect();
+        add("privileged files", privileged(before), privileged(after));
+    }
+    if before.has_files() == after.has_files() {
+        let keys = |image: &Image| image.keys.iter().map(|key| format!("{} {}", key.kind, key.name)).collect();
+        add("keys", keys(before), keys(after));
+    }
+    facts
+}

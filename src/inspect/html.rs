@@ -1,0 +1,194 @@
+//! The image as one page that needs nothing else: data, style and script stand in it, and nothing is fetched.
+//!
+//! A hostile file name must stay text: the data are JSON without a `<`, the script makes text nodes of them, and the page's
+//! Content-Security-Policy lets only the very script and style run that stand in it.
+
+use ct_codecs::{Base64, Encoder};
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+
+use super::{ContentKind, File, Image, plain};
+use crate::contents::Kind;
+use crate::error::Result;
+use anyhow::{Context, anyhow};
+
+const PAGE: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// Rows of the card of what no package owns.
+const UNOWNED: usize = 60;
+
+/// Something that is not right about the image, as the page tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// `error` or `warning`.
+    pub severity: String,
+    /// The check's name.
+    pub name: String,
+    /// What was found.
+    pub message: String,
+    /// What a node would do.
+    pub why: String,
+    /// The line that mends it.
+    pub mend: String,
+    /// The first of the files that it is about.
+    pub paths: Vec<String>,
+    /// How many files it is about.
+    pub count: usize,
+}
+
+/// The page; `findings` are those of the checks, or none when nothing was checked.
+///
+/// # Errors
+/// When the image cannot be written as JSON.
+pub fn html(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
+    let data = data(image, findings)?;
+    let mut page = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + data.len());
+    // One pass, so that nothing that is put in is taken for a place to put something.
+    let mut rest = PAGE;
+    while let Some((before, after)) = rest.split_once('@') {
+        page.push_str(before);
+        let (name, after) = after.split_once('@').context("the page's frame has an @ too many")?;
+        match name {
+            "TITLE" => page.push_str(&escaped(&image.title())),
+            "VERSION" => page.push_str(env!("CARGO_PKG_VERSION")),
+            "STYLE" => page.push_str(STYLE),
+            "SCRIPT" => page.push_str(SCRIPT),
+            "STYLE_HASH" => page.push_str(&hash(STYLE)?),
+            "SCRIPT_HASH" => page.push_str(&hash(SCRIPT)?),
+            "DATA" => page.push_str(&data),
+            other => return Err(anyhow!("the page's frame names an unknown @{other}@")),
+        }
+        rest = after;
+    }
+    page.push_str(rest);
+    Ok(page)
+}
+
+fn hash(text: &str) -> Result<String> {
+    Base64::encode_to_string(Sha256::digest(text.as_bytes())).map_err(|_| anyhow!("writing a digest of the page"))
+}
+
+/// Text between tags or in an attribute.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in plain(text.as_bytes()).chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// JSON that can end no script element: outside of strings it has no `<`, inside it is written as an escape.
+fn data(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
+    let mut tables = Tables::default();
+    let files: Vec<_> = image.files.iter().filter(|file| !file.path.is_empty()).map(|file| tables.row(file, image)).collect();
+    let mut told = serde_json::to_value(image).context("writing the page")?;
+    // All of them stand among the files.
+    if let Some(unowned) = told.get_mut("unowned").and_then(serde_json::Value::as_array_mut) {
+        unowned.truncate(UNOWNED);
+    }
+    let data = json!({
+        "image": told,
+        "unowned": image.unowned.len(),
+        "findings": findings,
+        "kinds": ContentKind::ALL.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "folders": tables.folders.list,
+        "owners": tables.owners.list,
+        "files": files,
+    });
+    let text = serde_json::to_string(&data).context("writing the page")?;
+    Ok(text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
+}
+
+/// Texts that many rows share, each written once.
+#[derive(Debug, Default)]
+struct Table {
+    list: Vec<String>,
+    index: HashMap<String, usize>,
+}
+
+impl Table {
+    fn place(&mut self, text: String) -> usize {
+        *self.index.entry(text).or_insert_with_key(|text| {
+            self.list.push(text.clone());
+            self.list.len() - 1
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    folders: Table,
+    owners: Table,
+}
+
+impl Tables {
+    fn row(&mut self, file: &File, image: &Image) -> serde_json::Value {
+        let shown = file.shown();
+        let (folder, name) = shown.rsplit_once('/').unwrap_or(("", &shown));
+        let kind = ContentKind::ALL.iter().position(|kind| *kind == file.content).unwrap_or(ContentKind::ALL.len() - 1);
+        let owned = file.package.and_then(|index| i64::try_from(index).ok()).unwrap_or(-1);
+        json!([
+            self.folders.place(format!("{folder}/")),
+            name,
+            file.size,
+            mode(file),
+            self.owners.place(image.names.owner(file.uid, file.gid)),
+            owned,
+            kind,
+            plain(&file.link),
+        ])
+    }
+}
+
+/// A letter for the type and the permissions as ls(1) writes them.
+fn mode(file: &File) -> String {
+    let kind = match file.kind {
+        _ if file.is_hard_link => 'h',
+        Kind::File | Kind::HardLink => 'f',
+        Kind::Symlink => 'l',
+        Kind::Directory => 'd',
+        Kind::Character => 'c',
+        Kind::Block => 'b',
+        Kind::Fifo => 'p',
+    };
+    let mut text = String::from(kind);
+    for (shift, special, set, plain) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')] {
+        let bits = file.mode >> shift;
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (file.mode & special != 0, bits & 1 != 0) {
+            (true, true) => set,
+            (true, false) => plain,
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_stays_text() {
+        assert_eq!(escaped("<b a=\"1\" c='2'>&\n"), "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt;&amp;\\n");
+    }
+
+    #[test]
+    fn no_part_of_the_page_can_end_another() {
+        assert!(!SCRIPT.contains("</script") && !SCRIPT.contains("<!--") && !STYLE.contains("</style"));
+        assert!(!SCRIPT.contains("innerHTML") && !SCRIPT.contains("http://") || SCRIPT.matches("http://").count() == 1);
+    }
+}

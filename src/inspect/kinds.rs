@@ -1,0 +1,122 @@
+//! What a file is for, told by its path: the question behind "what takes the space?".
+
+use serde::Serialize;
+use std::fmt;
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContentKind {
+    /// Kernels, initramfs and modules.
+    Kernel,
+    /// Firmware of devices.
+    Firmware,
+    /// Programs.
+    Programs,
+    /// Shared libraries and what else stands under the library folders.
+    Libraries,
+    /// Python's modules.
+    Python,
+    /// Translations and locales.
+    Locales,
+    /// Manual pages, documentation and licences.
+    Documentation,
+    /// What stands under /etc.
+    Configuration,
+    /// What stands under /usr/share.
+    Data,
+    /// The rpmdb and the package manager's own data.
+    PackageDatabase,
+    /// What stands under /var.
+    State,
+    /// Anything else.
+    Other,
+}
+
+impl ContentKind {
+    /// All of them, in the order of the page's legend.
+    pub const ALL: [Self; 12] = [
+        Self::Kernel,
+        Self::Firmware,
+        Self::Programs,
+        Self::Libraries,
+        Self::Python,
+        Self::Locales,
+        Self::Documentation,
+        Self::Configuration,
+        Self::Data,
+        Self::PackageDatabase,
+        Self::State,
+        Self::Other,
+    ];
+
+    /// Of a path inside the image, without a slash at the beginning.
+    #[must_use]
+    pub fn of(path: &[u8]) -> Self {
+        let path = String::from_utf8_lossy(path);
+        let parts: Vec<&str> = path.split('/').collect();
+        let below_usr = parts.strip_prefix(&["usr"]).unwrap_or(&parts);
+        let name = parts.last().copied().unwrap_or_default();
+        match below_usr {
+            ["boot", ..] | ["lib", "modules", ..] => Self::Kernel,
+            ["lib", "firmware", ..] => Self::Firmware,
+            ["var", "lib", "rpm" | "dnf", ..] | ["lib", "sysimage", ..] | ["var", "cache", "dnf", ..] => Self::PackageDatabase,
+            ["lib" | "lib64", folder, ..] if folder.starts_with("python") => Self::Python,
+            ["share", "locale", ..] | ["share", "i18n", ..] | ["lib", "locale", ..] => Self::Locales,
+            ["share", "doc" | "man" | "info" | "licenses" | "gtk-doc" | "help", ..] => Self::Documentation,
+            ["bin" | "sbin" | "libexec", ..] | ["local", "bin" | "sbin", ..] => Self::Programs,
+            ["lib" | "lib64" | "lib32" | "libx32", ..] => Self::Libraries,
+            _ if name.ends_with(".so") || name.contains(".so.") => Self::Libraries,
+            ["share", ..] => Self::Data,
+            ["etc", ..] => Self::Configuration,
+            ["var", ..] => Self::State,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for ContentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kernel => "kernel and modules",
+            Self::Firmware => "firmware",
+            Self::Programs => "programs",
+            Self::Libraries => "libraries",
+            Self::Python => "Python",
+            Self::Locales => "locales",
+            Self::Documentation => "documentation",
+            Self::Configuration => "configuration",
+            Self::Data => "shared data",
+            Self::PackageDatabase => "package database",
+            Self::State => "state in /var",
+            Self::Other => "other",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_tell_what_files_are_for() {
+        for (path, kind) in [
+            ("boot/vmlinuz-6.1", ContentKind::Kernel),
+            ("usr/lib/modules/6.1/kernel/a.ko.xz", ContentKind::Kernel),
+            ("lib/firmware/a.bin", ContentKind::Firmware),
+            ("usr/lib64/libc.so.6", ContentKind::Libraries),
+            ("usr/lib/python3.9/os.py", ContentKind::Python),
+            ("usr/share/locale/de/x.mo", ContentKind::Locales),
+            ("usr/share/man/man1/ls.1", ContentKind::Documentation),
+            ("usr/share/zoneinfo/UTC", ContentKind::Data),
+            ("etc/passwd", ContentKind::Configuration),
+            ("var/lib/rpm/rpmdb.sqlite", ContentKind::PackageDatabase),
+            ("var/lib/x", ContentKind::State),
+            ("opt/x/libx.so.1", ContentKind::Libraries),
+            ("opt/x/y", ContentKind::Other),
+            ("", ContentKind::Other),
+        ] {
+            assert_eq!(ContentKind::of(path.as_bytes()), kind, "{path}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+# The part of dnf 5's driver that goes by a lock: files fetched by their places, and installed one by one by their names.
+import os
+
+from driver import fail, fail_network, tell
+
+try:
+    import libdnf5.base
+    import libdnf5.repo
+    import libdnf5.rpm
+except ImportError as error:
+    fail("host", error)
+
+
+def fetch(base, request, repos, downloads, said):
+    """Fetches files by their places, from one mirror after the other; their content is for the caller to judge."""
+    files = request["detail"]["files"]
+    tell("loading", repositories=sorted({file["repository"] for file in files}))
+    sources = {ident: mirrors(base, repos, ident) for ident in {file["repository"] for file in files if "://" not in file["location"]}}
+    downloads.size, downloads.files = sum(file["size"] for file in files), len(files)
+
+    def missing(file):
+        return not os.path.exists(file["path"]) or os.path.getsize(file["path"]) != file["size"]
+
+    error = None
+    for turn in range(max([len(urls) for urls in sources.values()] + [1])):
+        left = [file for file in files if missing(file)]
+        if not left:
+            return
+        downloads.names, downloads.parts = [], []
+        downloader = libdnf5.repo.FileDownloader(base)
+        downloader.set_fail_fast(False)
+        for file in left:
+            if os.path.exists(file["path"]):
+                os.unlink(file["path"])
+            if file["repository"] not in repos:
+                fail("settings", "there is no repository '%s', which the lock names" % file["repository"])
+            urls = sources.get(file["repository"])
+            url = urls[turn % len(urls)].rstrip("/") + "/" + file["location"] if urls else file["location"]
+            downloader.add(repos[file["repository"]], url, file["path"])
+        try:
+            downloader.download()
+        except Exception as problem:
+            error = problem
+    if any(missing(file) for file in files):
+        fail_network("download", said(error or "files are shorter or longer than the lock says", downloads))
+
+
+def mirrors(base, repos, ident):
+    """The addresses of a repository; those of a list of mirrors are known once its index was read."""
+    if ident not in repos:
+        fail("settings", "there is no repository '%s', which the lock names" % ident)
+    repo = repos[ident]
+    urls = [base.get_vars().substitute(url) for url in repo.get_config().get_baseurl_option().get_value()]
+    if not urls:
+        try:
+            repo.read_metadata_cache()
+        except Exception:
+            pass  # the cache may have none
+        urls = list(repo.get_mirrors())
+    if not urls:
+        try:
+            base.get_repo_sack().load_repos(libdnf5.repo.Repo.Type_AVAILABLE)
+        except Exception as error:
+            fail_network("repository", error)
+        urls = list(repo.get_mirrors())
+    if not urls:
+        fail("repository", "the repository '%s' has no mirrors" % ident)
+    return urls
+
+
+def mark_files(base, request, strict_settings):
+    """The goal of installing the files and of removing what the plan removes; nothing else is known or considered."""
+    detail = request["detail"]
+    sack = base.get_repo_sack()
+    sack.load_repos(libdnf5.repo.Repo.Type_SYSTEM)
+    sack.add_cmdline_packages(detail["files"])
+    # What the call returns is a map that not every build of the module can read.
+    files = libdnf5.rpm.PackageQuery(base)
+    files.filter_repo_id(["@commandline"])
+    packages = sorted(files, key=lambda package: package.get_full_nevra())
+    installed = libdnf5.rpm.PackageQuery(base)
+    installed.filter_installed()
+    here = {package.get_full_nevra(): package for package in installed}
+    coming = {package.get_name() for package in packages}
+    goal, settings = libdnf5.base.Goal(base), strict_settings()
+    keep = strict_settings()
+    # What goes is said by name: nothing follows it that the plan does not name too.
+    keep.set_clean_requirements_on_remove(libdnf5.base.GoalSetting_SET_FALSE)
+    for package in packages:
+        (goal.add_rpm_reinstall if package.get_full_nevra() in here else goal.add_rpm_install)(package, settings)
+    for name in detail["remove"]:
+        if name not in here:
+            fail("transaction", "%s is to be removed and not there" % name)
+        if here[name].get_name() not in coming:
+            goal.add_rpm_remove(here[name], keep)
+    return goal

@@ -1,0 +1,209 @@
+//! Packages as a lock says them: taken from the cache, or fetched by their place, and let in only when size, checksum, name and
+//! signer are what it says.
+
+use anyhow::Context;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::cache::{CACHE, Filling, PACKAGES, VIEWS, entries};
+use super::digest::{self, Signer};
+use super::events::{GroupMatch, PlannedPackage, SpecMatch, TransactionPlan};
+use super::workbench::insists_on_signatures;
+use super::{Job, PackageManager, Wanted};
+use crate::error::{ExitCode, Failure, Result, exit_code};
+use crate::recipe::lock::Nevra;
+use crate::recipe::{Lock, LockedPackage, LockedTransaction, Transaction};
+use crate::report::Step;
+
+/// The end of the name of a folder of the cache that holds what was fetched by its place.
+const FETCHED: &str = "-locked";
+/// What mends a lock that no longer fits.
+const AGAIN: &str = "make the lock again and look at the difference: osimg lock RECIPE";
+
+/// Puts the packages of the lock's transaction into the view, and says them as a plan.
+///
+/// # Errors
+/// [`ExitCode::Repository`] for packages that are gone, [`ExitCode::Trust`] for those that are not what the lock says.
+pub(super) fn obtain(
+    manager: &dyn PackageManager,
+    job: &Job<'_>,
+    filling: &Filling<'_>,
+    (lock, number): (&Lock, usize),
+    transaction: &Transaction,
+    step: &Step<'_>,
+) -> Result<TransactionPlan> {
+    let locked = lock.transactions.get(number).ok_or_else(|| {
+        let message = format!("the recipe has more transactions than the lock, which has {}", lock.transactions.len());
+        Failure::new(ExitCode::Recipe, message).hint(AGAIN)
+    })?;
+    filling.clear()?;
+    let mut found = cached(job.cache.folder(), locked)?;
+    let missing: Vec<&LockedPackage> = locked.packages.iter().filter(|package| !found.contains_key(package.nevra.as_str())).collect();
+    if !missing.is_empty() {
+        step.item(&format!("{} packages that are not in the cache", missing.len()));
+        for (package, file) in missing.iter().zip(fetch(manager, job, &missing, step)?) {
+            found.insert(&package.nevra, file);
+        }
+    }
+    let mut install = Vec::new();
+    for package in &locked.packages {
+        let file = found.get(package.nevra.as_str()).with_context(|| format!("looking for {}", package.nevra))?;
+        let below = Path::new("locked").join(&package.repository).join(package.file_name());
+        filling.link(file, &below)?;
+        install.push(planned(job, package, file, &below)?);
+    }
+    install.sort_by(|a, b| a.nevra.cmp(&b.nevra));
+    let mut remove = locked.remove.clone();
+    remove.sort();
+    Ok(TransactionPlan { install, remove, ..asked(lock, locked, transaction) })
+}
+
+/// The cached files that are what the lock says, whichever build brought them.
+fn cached<'a>(cache: &Path, locked: &'a LockedTransaction) -> Result<HashMap<&'a str, PathBuf>> {
+    let mut known: HashMap<std::ffi::OsString, Vec<PathBuf>> = HashMap::new();
+    for repository in entries(cache)? {
+        let folder = repository.path().join(PACKAGES);
+        if repository.file_name() != VIEWS && folder.is_dir() {
+            for file in entries(&folder)? {
+                known.entry(file.file_name()).or_default().push(file.path());
+            }
+        }
+    }
+    let mut found = HashMap::new();
+    for package in &locked.packages {
+        for file in known.get(std::ffi::OsStr::new(package.file_name())).into_iter().flatten() {
+            if file.is_file() && digest::holds(file, &package.checksum, package.size)? {
+                found.insert(package.nevra.as_str(), file.clone());
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Fetches packages by their places; returns their files in the same order.
+fn fetch(manager: &dyn PackageManager, job: &Job<'_>, missing: &[&LockedPackage], step: &Step<'_>) -> Result<Vec<PathBuf>> {
+    let below = |package: &LockedPackage| Path::new(&format!("{}{FETCHED}", package.repository)).join(PACKAGES).join(package.file_name());
+    let files: Vec<PathBuf> = missing.iter().map(|package| job.cache.folder().join(below(package))).collect();
+    let mut wanted = Vec::new();
+    for (package, file) in missing.iter().zip(&files) {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        // A file of that name is not what the lock says, or it would have been found.
+        remove(file)?;
+        wanted.push(Wanted {
+            repository: &package.repository,
+            location: &package.location,
+            checksum: &package.checksum,
+            size: package.size,
+            path: Path::new(CACHE).join(below(package)).display().to_string(),
+        });
+    }
+    manager.fetch(job, &wanted, step).map_err(explain)?;
+    let mut wrong = Vec::new();
+    for (package, file) in missing.iter().zip(&files) {
+        if !file.is_file() {
+            return Err(Failure::new(
+                ExitCode::Repository,
+                format!("{} could not be fetched from '{}'", package.nevra, package.repository),
+            )
+            .into());
+        }
+        if !digest::holds(file, &package.checksum, package.size)? {
+            remove(file)?;
+            wrong.push(package.nevra.as_str());
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(files);
+    }
+    Err(differ(&wrong.join(", ")).into())
+}
+
+fn differ(what: &str) -> Failure {
+    let message = format!("packages are not the ones that the lock says, their checksums differ: {what}");
+    Failure::new(ExitCode::Trust, message).hint(format!("find out who changed them; if the repository did, {AGAIN}"))
+}
+
+fn remove(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| format!("removing {}", file.display())),
+        _ => Ok(()),
+    }
+}
+
+/// What a failed fetch means to who has a lock.
+fn explain(error: anyhow::Error) -> anyhow::Error {
+    let said = format!("{error:#}");
+    if exit_code(&error) == ExitCode::Repository
+        && (said.contains("Status code: 404") || said.contains("Status code: 410") || said.contains("Couldn't read a file://"))
+    {
+        let message = "packages of the lock are no longer in their repositories";
+        return Failure::new(ExitCode::Repository, message).because(error).hint(AGAIN).into();
+    }
+    if exit_code(&error) == ExitCode::Repository && said.contains("checksum") {
+        return differ(&said).into();
+    }
+    error
+}
+
+/// A package whose file holds what the lock says of it, as a plan says packages.
+fn planned(job: &Job<'_>, package: &LockedPackage, file: &Path, below: &Path) -> Result<PlannedPackage> {
+    let trust = |why: String| Failure::new(ExitCode::Trust, format!("checking {} against the lock: {why}", package.nevra)).hint(AGAIN);
+    let header = digest::header(file, job.keys)?;
+    if header.nevra != package.nevra {
+        return Err(trust(format!("the file is {}", header.nevra)).into());
+    }
+    let by = |signer: Option<&str>| signer.map_or_else(|| "nobody".to_owned(), str::to_owned);
+    let found = header.signer.as_ref().map(Signer::name);
+    if package.signer.is_some() && found != package.signer.as_deref() {
+        return Err(trust(format!("it is signed by {}, and the lock says {}", by(found), by(package.signer.as_deref()))).into());
+    }
+    if insists_on_signatures(job) && !matches!(header.signer, Some(Signer::Pinned(_))) {
+        return Err(trust(format!("it is signed by {}, which no pinned key is", by(found))).into());
+    }
+    let nevra = Nevra::parse(&package.nevra).ok_or_else(|| trust("it is no name-epoch:version-release.arch".into()))?;
+    Ok(PlannedPackage {
+        nevra: package.nevra.clone(),
+        name: nevra.name.to_owned(),
+        arch: nevra.arch.to_owned(),
+        version: nevra.version.to_owned(),
+        release: nevra.release.to_owned(),
+        repo: package.repository.clone(),
+        location: package.location.clone(),
+        size: package.size,
+        installed: header.installed,
+        built: header.built,
+        checksum: Some(package.checksum.clone()),
+        reason: package.reason.clone(),
+        path: Some(Path::new(CACHE).join(below).display().to_string()),
+    })
+}
+
+/// What the recipe asked for, with its lines, and what the lock says that it means.
+fn asked(lock: &Lock, locked: &LockedTransaction, transaction: &Transaction) -> TransactionPlan {
+    let line_of_spec = |text: &str| transaction.install.iter().find(|spec| spec.text == text).map_or(transaction.line, |spec| spec.line);
+    let line_of_group =
+        |name: &str| transaction.groups.iter().find(|group| group.name == name).map_or(transaction.line, |group| group.line);
+    let specs = locked.specs.iter().map(|spec| SpecMatch {
+        text: spec.text.clone(),
+        line: line_of_spec(&spec.text),
+        packages: spec.packages.clone(),
+    });
+    let groups = locked.groups.iter().map(|group| GroupMatch {
+        name: group.name.clone(),
+        id: group.id.clone(),
+        kind: group.kind.clone(),
+        line: line_of_group(&group.name),
+        mandatory: group.mandatory.clone(),
+    });
+    let repositories = lock.repositories.iter().map(|repository| super::RepositoryState {
+        id: repository.id.clone(),
+        name: repository.id.clone(),
+        revision: repository.revision.clone(),
+        repomd: repository.repomd.clone(),
+    });
+    TransactionPlan { specs: specs.collect(), groups: groups.collect(), repositories: repositories.collect(), ..TransactionPlan::default() }
+}

@@ -1,0 +1,190 @@
+//! Making a lock: the package manager resolves the recipe, and what it says of every package is written down, signer included.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::cache::CACHE;
+use super::digest::{self, Signer};
+use super::events::{PlannedPackage, TransactionPlan};
+use super::workbench::{self, insists_on_signatures};
+use super::{Extent, Job, PackageManager};
+use crate::error::{ExitCode, Failure, Result};
+use crate::recipe::lock::foreign::Listed;
+use crate::recipe::lock::{self, LOCK_VERSION, LockedGroup, LockedRepository, LockedSpec};
+use crate::recipe::{Lock, LockedPackage, LockedTransaction, Recipe, Transaction};
+use crate::sandbox::InstallRoot;
+
+/// Whether packages are downloaded to see who signed them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signers {
+    /// They are; a build finds them in the cache.
+    Read,
+    /// They are not, and the lock says nothing of signers.
+    Leave,
+}
+
+/// What a lock is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// Its transactions.
+    pub transactions: &'a [Transaction],
+    /// Whether signers are wanted.
+    pub signers: Signers,
+    /// Another tool's list, beside which nothing may come in.
+    pub listed: Option<&'a [Listed]>,
+}
+
+/// Resolves all transactions and returns the lock.
+///
+/// A transaction is resolved against what those before it left: all but the last are carried out in the install root's rpmdb,
+/// and nowhere else.
+///
+/// # Errors
+/// When the recipe has what cannot be locked, or does not resolve, or a package is not signed as the settings ask.
+pub fn lock(manager: &dyn PackageManager, job: &mut Job<'_>, wish: &Wish<'_>) -> Result<Lock> {
+    wish.transactions.iter().try_for_each(|transaction| lockable(job.recipe, transaction))?;
+    let root = InstallRoot::open(job.root)?;
+    workbench::prepare(&root, job.dbpath)?;
+    job.extent = Extent::DatabaseOnly;
+    let mut repositories = BTreeMap::new();
+    let mut transactions = Vec::new();
+    for (number, transaction) in wish.transactions.iter().enumerate() {
+        let last = number + 1 == wish.transactions.len();
+        let step = job.report.step("resolving packages");
+        let filling = job.cache.fill(job.report)?;
+        let plan = match wish.signers {
+            Signers::Leave if last => manager.resolve(job, transaction, &step)?,
+            Signers::Leave | Signers::Read => manager.download(job, transaction, &step)?,
+        };
+        let packages = plan.install.iter().map(|package| locked(job, package, wish.signers)).collect::<Result<Vec<_>>>()?;
+        if !last {
+            filling.share(&plan)?;
+            drop(filling);
+            manager.install(job, transaction, &plan, &step)?;
+        }
+        step.finish(&format!("{} packages, {}", plan.install.len(), crate::report::bytes(plan.download_size())));
+        repositories.extend(plan.repositories.iter().map(|repository| (repository.id.clone(), repository.clone())));
+        transactions.push(transaction_of(plan, packages));
+    }
+    let settings = job.settings;
+    let made = Lock {
+        version: LOCK_VERSION,
+        recipe: lock::digest(&wish.recipe.script),
+        arch: lock::arch(settings),
+        releasever: settings.releasever.clone(),
+        install_weak_deps: settings.install_weak_deps,
+        exclude: {
+            let mut exclude = settings.exclude.clone();
+            exclude.sort();
+            exclude
+        },
+        keys: job.keys.iter().map(|key| key.fingerprint.clone()).collect(),
+        repositories: repositories.into_values().map(|r| LockedRepository { id: r.id, revision: r.revision, repomd: r.repomd }).collect(),
+        transactions,
+    };
+    if let Some(listed) = wish.listed {
+        compare(job, &made, listed)?;
+    }
+    Ok(made)
+}
+
+/// What has no place in a repository, or changes more than packages, cannot be said by a lock.
+fn lockable(recipe: &Path, transaction: &Transaction) -> Result<()> {
+    let line = |number: usize| format!("{}:{number}: ", recipe.display());
+    let file = transaction.install.iter().chain(&transaction.reinstall).chain(&transaction.downgrade).find(|spec| spec.is_package_file());
+    if let Some(spec) = file {
+        return Err(Failure::new(
+            ExitCode::Recipe,
+            format!("{}a lock cannot say where the file '{}' comes from", line(spec.line), spec.text),
+        )
+        .hint("put it into a repository: createrepo_c FOLDER, and [[packages.repository]]")
+        .into());
+    }
+    if !transaction.modules.is_empty() {
+        let number = transaction.modules.iter().flat_map(|m| &m.specs).map(|s| s.line).next().unwrap_or(transaction.line);
+        return Err(Failure::new(ExitCode::Recipe, format!("{}recipes that choose modules' streams cannot be locked yet", line(number)))
+            .hint("build without a lock; the manifest says which packages came")
+            .into());
+    }
+    Ok(())
+}
+
+/// A package of a plan, with its signer when that is wanted.
+fn locked(job: &Job<'_>, package: &PlannedPackage, signers: Signers) -> Result<LockedPackage> {
+    let trust = |why: &str| Failure::new(ExitCode::Trust, format!("locking {}: {why}", package.nevra));
+    let checksum = package.checksum.clone().ok_or_else(|| trust("its repository says no checksum"))?;
+    let signer = match signers {
+        Signers::Leave => None,
+        Signers::Read => {
+            let file = host_path(job, package).ok_or_else(|| trust("it was not downloaded"))?;
+            if !digest::holds(&file, &checksum, package.size)? {
+                return Err(trust("its file is not what the repository's metadata say")
+                    .hint("the checksum must be SHA-2: sha256 or longer; remove the cache if it is damaged: osimg cache --prune --max 0")
+                    .into());
+            }
+            let header = digest::header(&file, job.keys)?;
+            if insists_on_signatures(job) && !matches!(header.signer, Some(Signer::Pinned(_))) {
+                let by = header.signer.as_ref().map_or("nobody", Signer::name);
+                return Err(trust(&format!("it is signed by {by}, and no pinned key signed it"))
+                    .hint("pin the repository's signing key with [[packages.key]]")
+                    .into());
+            }
+            header.signer.map(|signer| signer.name().to_owned())
+        }
+    };
+    Ok(LockedPackage {
+        nevra: package.nevra.clone(),
+        repository: package.repo.clone(),
+        location: package.location.clone(),
+        checksum,
+        size: package.size,
+        signer,
+        reason: package.reason.clone(),
+    })
+}
+
+/// Where this host has a file that the package manager names as the sandbox sees it.
+fn host_path(job: &Job<'_>, package: &PlannedPackage) -> Option<PathBuf> {
+    let path = Path::new(package.path.as_deref()?);
+    Some(path.strip_prefix(CACHE).map_or_else(|_| path.to_owned(), |below| job.cache.folder().join(below)))
+}
+
+fn transaction_of(plan: TransactionPlan, packages: Vec<LockedPackage>) -> LockedTransaction {
+    let groups = plan.groups.into_iter().map(|g| LockedGroup { name: g.name, id: g.id, kind: g.kind, mandatory: g.mandatory });
+    let specs = plan.specs.into_iter().map(|s| LockedSpec { text: s.text, packages: s.packages });
+    LockedTransaction { remove: plan.remove, groups: groups.collect(), specs: specs.collect(), packages }
+}
+
+/// What another tool's list says of the packages must hold, and what it has beyond them is told.
+fn compare(job: &Job<'_>, made: &Lock, listed: &[Listed]) -> Result<()> {
+    let known: BTreeMap<String, &Listed> = listed.iter().map(|entry| (entry.nvra.clone(), entry)).collect();
+    let mut used = BTreeSet::new();
+    for package in made.packages() {
+        let Some(name) = nvra(&package.nevra) else { continue };
+        let Some(entry) = known.get(&name) else { continue };
+        if entry.checksum.as_ref().is_some_and(|checksum| *checksum != package.checksum)
+            || entry.size.is_some_and(|size| size != package.size)
+        {
+            return Err(Failure::new(
+                ExitCode::Trust,
+                format!("{} in the repository is not the one that the list says: its checksum or size differs", package.nevra),
+            )
+            .hint("make the list anew with the tool that made it")
+            .into());
+        }
+        used.insert(name);
+    }
+    let unused: Vec<&str> = known.keys().filter(|name| !used.contains(*name)).map(String::as_str).collect();
+    if !unused.is_empty() {
+        let shown = unused.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+        job.report.warn(&format!("the recipe does not need {} of the list's packages, which the lock leaves out: {shown}", unused.len()));
+    }
+    Ok(())
+}
+
+fn nvra(nevra: &str) -> Option<String> {
+    let parts = lock::Nevra::parse(nevra)?;
+    Some(format!("{}-{}-{}.{}", parts.name, parts.version, parts.release, parts.arch))
+}

@@ -1,0 +1,90 @@
+//! The OS images that a cloud holds, told by the properties that osimg gives them, and how one leaves.
+
+use std::collections::HashSet;
+
+use super::Glance;
+use super::draft::{EXTENSION, LINKS, NAME, ROLE, VERSION};
+use super::images::Image;
+use super::journal::remove as delete;
+use crate::cloud::Stop;
+use crate::error::{ExitCode, Failure, Result};
+use crate::registry::piece::Role;
+use crate::registry::references::{Entry, State};
+
+/// States of an image that has no data yet.
+const UNFINISHED: &str = "in:queued,saving,importing,uploading";
+
+pub(super) fn list(glance: &Glance) -> Result<Vec<Entry>> {
+    let doing = "listing the images";
+    let mut images = glance.images().list(&[(ROLE, Role::Tarball.word())], doing, Stop::Heed)?;
+    let unfinished = glance.images().list(&[("status", UNFINISHED)], doing, Stop::Heed)?;
+    images.retain(|image| image.status == "active");
+    images.extend(unfinished.into_iter().filter(|image| image.property(ROLE).is_some()));
+    // The newest first; the version decides among those of one second.
+    let age = |image: &Image| (image.created_at.clone(), image.property(VERSION).unwrap_or_default().to_owned(), image.id.clone());
+    images.sort_by_key(|image| std::cmp::Reverse(age(image)));
+    let mut seen = HashSet::new();
+    Ok(images.iter().map(|image| entry(image, &mut seen)).collect())
+}
+
+fn entry(image: &Image, seen: &mut HashSet<(String, String)>) -> Entry {
+    let name = image.property(NAME).or(image.name.as_deref()).unwrap_or_default().to_owned();
+    let extension = image.property(EXTENSION).unwrap_or_default().to_owned();
+    let state = if image.status != "active" {
+        State::Unfinished
+    } else if !image.os_hidden && seen.insert((name.clone(), extension.clone())) {
+        State::Current
+    } else {
+        State::Older
+    };
+    let mut visibility = image.visibility.clone();
+    for (flag, word) in [(image.os_hidden, " hidden"), (image.protected, " protected")] {
+        if flag {
+            visibility.push_str(word);
+        }
+    }
+    Entry {
+        name,
+        version: image.property(VERSION).unwrap_or_default().to_owned(),
+        extension,
+        id: image.id.clone(),
+        created: image.created_at.clone(),
+        size: image.size,
+        sha512: image.os_hash_value.clone().filter(|_| image.os_hash_algo.as_deref() == Some("sha512")),
+        state,
+        visibility: Some(visibility),
+        pieces: LINKS.iter().filter_map(|(role, link)| Some((*role, image.property(link)?.to_owned()))).collect(),
+    }
+}
+
+pub(super) fn remove(glance: &Glance, entry: &Entry) -> Result<Vec<String>> {
+    let images = glance.images();
+    let doing = format!("removing the image {} ({})", entry.id, entry.name.escape_debug());
+    let Some(image) = images.find(&entry.id, &doing, Stop::Heed)? else { return Ok(Vec::new()) };
+    if image.property(ROLE).is_none() {
+        return Err(Failure::new(ExitCode::Registry, format!("{doing}: it is none of osimg's")).into());
+    }
+    if image.protected {
+        return Err(Failure::new(ExitCode::Registry, format!("{doing}: it is protected"))
+            .hint(format!("openstack image set --unprotected {}", entry.id))
+            .into());
+    }
+    images.remove(&entry.id, Stop::Heed)?.expect(&[204, 404, 410], &doing)?;
+    let mut removed = vec![entry.id.clone()];
+    for (_, id) in &entry.pieces {
+        let doing = format!("removing the image {id}, which {} booted with", entry.id);
+        // A piece may also be an address, or somebody else's image.
+        let Some(piece) = images.find(id, &doing, Stop::Heed)? else { continue };
+        let project = glance.project();
+        let ours = piece.property(ROLE).is_some() && project.is_none_or(|project| piece.owner.as_ref() == Some(&project));
+        let mut used = false;
+        for (_, link) in LINKS {
+            used = used || !images.list(&[(link, id)], &doing, Stop::Heed)?.is_empty();
+        }
+        if ours && !used && !piece.protected {
+            delete(images, id)?;
+            removed.push(id.clone());
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,183 @@
+//! Glance's API, version 2, as far as it is needed: one function a call. <https://docs.openstack.org/api-ref/image/v2/>
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use crate::cloud::{Answer, Call, Session, Stop, Upload};
+use crate::error::Result;
+
+const SERVICE: &str = "image";
+/// How many images a page of a list has.
+const PAGE: usize = 200;
+
+/// An image as Glance shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Image {
+    pub id: String,
+    pub name: Option<String>,
+    pub status: String,
+    pub size: Option<u64>,
+    pub os_hash_algo: Option<String>,
+    pub os_hash_value: Option<String>,
+    pub visibility: String,
+    pub owner: Option<String>,
+    #[serde(default)]
+    pub os_hidden: bool,
+    #[serde(default)]
+    pub protected: bool,
+    pub container_format: Option<String>,
+    pub disk_format: Option<String>,
+    #[serde(default)]
+    pub created_at: String,
+    #[serde(default)]
+    pub updated_at: String,
+    #[serde(flatten)]
+    more: BTreeMap<String, Value>,
+}
+
+impl Image {
+    /// A property.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.more.get(name)?.as_str()
+    }
+
+    /// Its name and id, for messages.
+    pub fn shown(&self) -> String {
+        format!("{} ({})", self.id, self.name.as_deref().unwrap_or("without a name").escape_debug())
+    }
+}
+
+/// An image to be made.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    pub name: String,
+    pub container: &'static str,
+    pub disk: &'static str,
+    pub visibility: &'static str,
+    pub hidden: bool,
+    pub tags: Vec<String>,
+    pub properties: BTreeMap<String, String>,
+}
+
+/// The images of a cloud.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Images<'a> {
+    pub session: &'a Session,
+}
+
+impl Images<'_> {
+    /// Makes an image of that id, without data. What the answer says is the caller's to judge.
+    pub fn create(self, id: &str, draft: &Draft) -> Result<Answer> {
+        let mut body = json!({
+            "id": id,
+            "name": draft.name,
+            "container_format": draft.container,
+            "disk_format": draft.disk,
+            "visibility": draft.visibility,
+            "os_hidden": draft.hidden,
+            "tags": draft.tags,
+        });
+        if let Some(body) = body.as_object_mut() {
+            body.extend(draft.properties.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));
+        }
+        // The id is ours: a second one of it is refused, and then the first was made.
+        self.session.call(SERVICE, &Call::json("POST", "/v2/images", &body).repeatable())
+    }
+
+    /// The image, if it is there.
+    pub fn find(self, id: &str, doing: &str, stop: Stop) -> Result<Option<Image>> {
+        let call = Call { stop, ..Call::get(format!("/v2/images/{}", escaped(id))) };
+        let answer = self.session.call(SERVICE, &call)?;
+        if answer.is(&[404, 410]) {
+            return Ok(None);
+        }
+        let answer = answer.expect(&[200], doing)?;
+        image(answer.json(doing)?, doing).map(Some)
+    }
+
+    /// Every image that fits, hidden or not.
+    pub fn list(self, filters: &[(&str, &str)], doing: &str, stop: Stop) -> Result<Vec<Image>> {
+        let mut found = Vec::new();
+        for hidden in ["false", "true"] {
+            let query: String = filters.iter().map(|(name, value)| format!("&{}={}", escaped(name), escaped(value))).collect();
+            let mut path = format!("/v2/images?limit={PAGE}&os_hidden={hidden}{query}");
+            loop {
+                let body = self.session.call(SERVICE, &Call { stop, ..Call::get(path) })?.expect(&[200], doing)?.json(doing)?;
+                for item in body.get("images").and_then(Value::as_array).into_iter().flatten() {
+                    found.push(image(item.clone(), doing)?);
+                }
+                match body.get("next").and_then(Value::as_str).filter(|next| next.starts_with("/v2/")) {
+                    Some(next) => path = next.to_owned(),
+                    None => break,
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sends an image's data, once.
+    pub fn upload(self, id: &str, size: u64, body: &mut dyn Read) -> Result<Answer> {
+        let headers = vec![("content-type", "application/octet-stream".to_owned()), ("x-openstack-image-size", size.to_string())];
+        self.session.upload(SERVICE, Upload { path: format!("/v2/images/{}/file", escaped(id)), headers, size, body })
+    }
+
+    /// Has Glance fetch an image's data from an address.
+    pub fn import(self, id: &str, url: &str) -> Result<Answer> {
+        let body = json!({ "method": { "name": "web-download", "uri": url } });
+        self.session.call(SERVICE, &Call::json("POST", format!("/v2/images/{}/import", escaped(id)), &body))
+    }
+
+    /// Sets one attribute or property.
+    pub fn set(self, id: &str, name: &str, value: &Value, stop: Stop) -> Result<Answer> {
+        let operation = |op: &str| json!([{ "op": op, "path": format!("/{name}"), "value": value }]);
+        let call = Call { stop, ..Call::json("PATCH", format!("/v2/images/{}", escaped(id)), &operation("replace")) };
+        self.session.call(SERVICE, &call.header("content-type", "application/openstack-images-v2.1-json-patch").repeatable())
+    }
+
+    /// Shares an image with a project; that it is already is no refusal.
+    pub fn share(self, id: &str, project: &str, doing: &str) -> Result<()> {
+        let call = Call::json("POST", format!("/v2/images/{}/members", escaped(id)), &json!({ "member": project }));
+        self.session.call(SERVICE, &call.repeatable())?.expect(&[200, 409], doing).map(|_| ())
+    }
+
+    /// Removes an image; that it is gone already is no refusal.
+    pub fn remove(self, id: &str, stop: Stop) -> Result<Answer> {
+        self.session.call(SERVICE, &Call { stop, ..Call::delete(format!("/v2/images/{}", escaped(id))) })
+    }
+}
+
+fn image(value: Value, doing: &str) -> Result<Image> {
+    use crate::error::{ExitCode, ResultExt};
+    serde_json::from_value(value).or_fail(ExitCode::Registry, format!("{doing}: what Glance answered is no image"))
+}
+
+/// A text within a URL's path or query.
+pub(super) fn escaped(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut url, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            url.push_str(&format!("%{byte:02X}"));
+        }
+        url
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_a_url_is_escaped() {
+        assert_eq!(escaped("a b/ü&c=1"), "a%20b%2F%C3%BC%26c%3D1");
+    }
+
+    #[test]
+    fn properties_are_what_is_no_attribute() {
+        let text = r#"{"id": "1", "status": "active", "visibility": "public", "kernel_id": "k", "virtual_size": null, "os_hidden": true}"#;
+        let image: Image = serde_json::from_str(text).expect("an image");
+        assert_eq!((image.property("kernel_id"), image.property("id"), image.os_hidden), (Some("k"), None, true));
+    }
+}

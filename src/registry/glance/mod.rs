@@ -1,0 +1,87 @@
+//! Glance, version 2, with Keystone or without.
+//!
+//! [`publish`] sends a set, [`draft`] says what its images look like, [`send`] makes one image, [`journal`] unmakes them all,
+//! [`visibility`] chooses who sees them, [`entries`] tells what is there.
+
+mod draft;
+mod entries;
+mod images;
+mod journal;
+mod publish;
+mod send;
+mod signature;
+mod visibility;
+
+use crate::cloud::{Auth, Cloud, Session};
+use crate::error::Result;
+use crate::registry::{Entry, References, Registry, Set, Wishes};
+use crate::report::Report;
+use images::Images;
+
+/// The images of a cloud.
+#[derive(Debug)]
+pub struct Glance {
+    session: Session,
+    wishes: Wishes,
+}
+
+impl Glance {
+    /// Logs in to a cloud; without a name to the one that `OS_CLOUD` or the other `OS_*` variables say.
+    ///
+    /// # Errors
+    /// When the cloud is not known, or Keystone cannot be reached or refuses.
+    pub fn open(cloud: Option<&str>, wishes: &Wishes, report: &Report) -> Result<Self> {
+        Self::log_in(Cloud::load(cloud)?, wishes, report)
+    }
+
+    /// Logs in to a cloud that is known.
+    ///
+    /// # Errors
+    /// When Keystone cannot be reached or refuses.
+    pub fn log_in(cloud: Cloud, wishes: &Wishes, report: &Report) -> Result<Self> {
+        let session = Session::open(cloud, report)?;
+        // Where it is not in the catalogue, that is told before anything is hashed.
+        session.endpoint("image")?;
+        Ok(Self { session, wishes: wishes.clone() })
+    }
+
+    /// The address, as `--registry` takes it.
+    fn address(&self) -> String {
+        match self.session.cloud().name.as_str() {
+            "environment" => "glance:".to_owned(),
+            name => format!("glance:{name}"),
+        }
+    }
+
+    fn images(&self) -> Images<'_> {
+        Images { session: &self.session }
+    }
+
+    /// The project whose images we may call ours; none where there is no Keystone.
+    fn project(&self) -> Option<String> {
+        self.session.project().map(|project| project.id)
+    }
+}
+
+impl Registry for Glance {
+    fn describe(&self) -> String {
+        let cloud = self.session.cloud();
+        let who = match cloud.auth {
+            Auth::None => "without Keystone".to_owned(),
+            Auth::Keystone { .. } => self.session.who(),
+        };
+        format!("{} at {}, {who}", self.address(), self.session.endpoint("image").unwrap_or_default())
+    }
+
+    fn publish(&self, set: &Set, report: &Report) -> Result<References> {
+        publish::publish(self, set, report)
+    }
+
+    fn list(&self) -> Result<Vec<Entry>> {
+        entries::list(self)
+    }
+
+    fn remove(&self, entry: &Entry) -> Result<Vec<String>> {
+        entries::remove(self, entry)
+    }
+}

@@ -1,0 +1,247 @@
+//! A set into Glance: boot pieces first, the tarball that names them last, and after any failure nothing of it is left.
+
+use anyhow::Context;
+use serde_json::json;
+
+use std::io::Read;
+
+use super::draft::{draft, fits};
+use super::images::{Draft, Image};
+use super::journal::{Journal, gone};
+use super::send::{Origin, PublicRefused, protect, send};
+use super::visibility::{Chosen, choose};
+use super::{Glance, entries, signature};
+use crate::cloud::Stop;
+use crate::error::{ExitCode, Failure, Result};
+use crate::process;
+use crate::registry::piece::{Piece, Role};
+use crate::registry::references::{Kind, Made, Reference, References, State};
+use crate::registry::set::Set;
+use crate::registry::wishes::Older;
+use crate::report::{Report, bytes};
+
+/// A set is begun anew when pieces that it uses again are removed by somebody else meanwhile.
+const ATTEMPTS: u32 = 3;
+
+pub(super) fn publish(glance: &Glance, set: &Set, report: &Report) -> Result<References> {
+    set.check()?;
+    check_first_sector(&set.tarball.piece)?;
+    let mut chosen = choose(glance, report)?;
+    let mut attempt_number = 1;
+    loop {
+        let mut journal = Journal::default();
+        let error = match attempt(glance, set, &chosen, &mut journal, report) {
+            Ok(Some(references)) => return Ok(retire(glance, references, report)),
+            Ok(None) => gone("publishing the set"),
+            Err(error) => error,
+        };
+        let refused = error.downcast_ref::<PublicRefused>().is_some();
+        let vanished = error.downcast_ref::<Vanished>().is_some();
+        let error = journal.undo(glance.images(), &glance.session.cloud().name, error);
+        if refused && chosen.may_fall_back {
+            report.note("Glance refuses public images: these are community ones, which Ironic finds as well");
+            chosen = Chosen { word: "community", may_fall_back: false, members: Vec::new() };
+        } else if vanished && attempt_number < ATTEMPTS {
+            report.note("somebody removed a piece meanwhile: publishing begins anew");
+            attempt_number += 1;
+        } else {
+            return Err(error);
+        }
+    }
+}
+
+/// Marks that a piece which was to be used again is gone.
+#[derive(Debug, Clone, Copy)]
+struct Vanished;
+
+impl std::fmt::Display for Vanished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("using a piece again that was there")
+    }
+}
+
+fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, report: &Report) -> Result<Option<References>> {
+    let mut links: Vec<(Role, String)> = Vec::new();
+    let mut references: Vec<(Role, Reference)> = Vec::new();
+    let mut visibility = String::new();
+    for role in Role::ALL {
+        let Some(piece) = set.piece(role) else { continue };
+        process::check_stop()?;
+        let mut draft = draft(set, role, &links, &glance.wishes, chosen.word)?;
+        let (image, made) = match there(glance, &draft, piece, role)? {
+            Some(image) => (image, Made::Reused),
+            None => {
+                if let Some(key) = &glance.wishes.signature {
+                    signature::add(&mut draft.properties, key, piece)?;
+                }
+                let step = report.step(&format!("publishing the {role}"));
+                step.item(&draft.name);
+                let origin = glance.wishes.import_from.as_deref().filter(|_| role == Role::Tarball).map_or(Origin::Here, Origin::Url);
+                let image = send(glance, &draft, piece, origin, journal, &step)?;
+                step.finish(&format!("{} as {}", bytes(piece.size), image.shown()));
+                twin(glance, &draft, piece, role, image, journal)?
+            }
+        };
+        if made == Made::Reused {
+            report.note(&format!("the {role} is there already: {}", image.shown()));
+            if role == Role::Tarball && image.os_hidden != glance.wishes.hidden {
+                let doing = format!("showing the image {} again", image.id);
+                glance.images().set(&image.id, "os_hidden", &json!(glance.wishes.hidden), Stop::Heed)?.expect(&[200], &doing)?;
+            }
+        }
+        if image.visibility == "shared" {
+            for member in &chosen.members {
+                glance.images().share(&image.id, member, &format!("sharing the image {} with project {member}", image.id))?;
+            }
+        }
+        visibility.clone_from(&image.visibility);
+        links.push((role, image.id.clone()));
+        references.push((role, reference(glance, &image, piece, made)));
+    }
+    // A set whose parts are not all there is none: others may remove what they made.
+    for (_, reference) in &references {
+        let found = glance.images().find(&reference.id, "looking at what was published", Stop::Heed)?;
+        if found.is_none_or(|image| image.status != "active") {
+            return Err(gone(&format!("looking at the image {}", reference.id)).context(Vanished));
+        }
+    }
+    process::check_stop()?;
+    if glance.wishes.protected {
+        protect(glance, journal.ids().map(str::to_owned).collect::<Vec<_>>().into_iter())?;
+    }
+    gather(glance, set, references, visibility).map(Some)
+}
+
+/// An image that is there and can be used in place of a new one: the oldest, so that all choose the same.
+fn there(glance: &Glance, draft: &Draft, piece: &Piece, role: Role) -> Result<Option<Image>> {
+    let project = glance.project();
+    let mut found = Vec::new();
+    for digest in [&piece.sha512, &piece.sha256] {
+        let doing = format!("looking for the {role} in Glance");
+        found.extend(glance.images().list(&[("os_hash_value", digest)], &doing, Stop::Heed)?);
+        if !found.is_empty() {
+            break;
+        }
+    }
+    found.retain(|image| fits(image, draft, piece, role, project.as_deref()));
+    Ok(found.into_iter().min_by(|a, b| (&a.updated_at, &a.id).cmp(&(&b.updated_at, &b.id))))
+}
+
+/// Of two that published the same at once, the one that was done first is used, and the other is removed by who made it.
+fn twin(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, image: Image, journal: &mut Journal) -> Result<(Image, Made)> {
+    match there(glance, draft, piece, role)? {
+        Some(first) if first.id != image.id => {
+            super::journal::remove(glance.images(), &image.id)?;
+            journal.forget(&image.id);
+            Ok((first, Made::Reused))
+        }
+        _ => Ok((image, Made::New)),
+    }
+}
+
+fn reference(glance: &Glance, image: &Image, piece: &Piece, made: Made) -> Reference {
+    let endpoint = glance.session.endpoint("image").unwrap_or_default();
+    Reference {
+        name: image.name.clone().unwrap_or_default(),
+        id: image.id.clone(),
+        url: Some(format!("{endpoint}/v2/images/{}/file", image.id)),
+        size: piece.size,
+        sha256: Some(piece.sha256.clone()),
+        sha512: Some(piece.sha512.clone()),
+        made,
+    }
+}
+
+fn gather(glance: &Glance, set: &Set, references: Vec<(Role, Reference)>, visibility: String) -> Result<References> {
+    let of = |wanted: Role| references.iter().find(|(role, _)| *role == wanted).map(|(_, reference)| reference.clone());
+    Ok(References {
+        kind: Kind::Glance,
+        registry: glance.address(),
+        name: set.name.clone(),
+        version: set.version.clone(),
+        extension: set.tarball.extension.to_owned(),
+        visibility: Some(visibility),
+        tarball: of(Role::Tarball).context("a set without a tarball")?,
+        kernel: of(Role::Kernel),
+        ramdisk: of(Role::Ramdisk),
+        stage2: of(Role::Stage2),
+        kickstart: of(Role::Kickstart),
+        manifest: None,
+        retired: Vec::new(),
+    })
+}
+
+/// Hides or removes older versions, as wished. The set is published by now: what goes wrong here is a warning.
+fn retire(glance: &Glance, mut references: References, report: &Report) -> References {
+    let keep = match glance.wishes.older {
+        Older::Keep => return references,
+        Older::Hide => 1,
+        Older::Remove(keep) => keep.max(1),
+    };
+    let retired = entries::list(glance).map(|all| {
+        all.into_iter()
+            .filter(|e| e.name == references.name && e.extension == references.extension)
+            .filter(|e| e.state != State::Unfinished && e.id != references.tarball.id)
+            .skip(keep - 1)
+            .collect::<Vec<_>>()
+    });
+    let retired = match retired {
+        Ok(retired) => retired,
+        Err(error) => {
+            report.warn(&format!("older versions stay as they are: {error:#}"));
+            return references;
+        }
+    };
+    for entry in retired {
+        let done = match glance.wishes.older {
+            Older::Hide => {
+                let doing = format!("hiding the image {}", entry.id);
+                let hidden = glance.images().set(&entry.id, "os_hidden", &json!(true), Stop::Heed).and_then(|a| a.expect(&[200], &doing));
+                hidden.map(|_| vec![entry.id.clone()])
+            }
+            Older::Keep | Older::Remove(_) => entries::remove(glance, &entry),
+        };
+        match done {
+            Ok(names) => references.retired.extend(names),
+            Err(error) => report.warn(&format!("the older version {} stays as it is: {error:#}", entry.id)),
+        }
+    }
+    references
+}
+
+/// Refuses a file that the image inspection of Glance and Ironic would take for a disk.
+fn check_first_sector(piece: &Piece) -> Result<()> {
+    let mut start = Vec::new();
+    piece.open()?.take(512).read_to_end(&mut start).with_context(|| format!("reading {}", piece.path.display()))?;
+    if start.get(510..512) != Some(&[0x55, 0xAA]) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ExitCode::Registry,
+        format!(
+            "publishing {}: its bytes 510 and 511 are 55 AA, and Glance and Ironic take it for a disk with a boot sector",
+            piece.path.display()
+        ),
+    )
+    .hint("pack it anew with osimg build or osimg pack, which shift such a file; or with another compression level")
+    .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tarball_that_looks_like_a_boot_sector_is_refused_before_anything_is_sent() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("os.tgz");
+        let mut bytes = vec![0_u8; 600];
+        std::fs::write(&path, &bytes).expect("written");
+        check_first_sector(&Piece::of_file(&path, |_, _| {}).expect("a piece")).expect("harmless");
+        bytes[510] = 0x55;
+        bytes[511] = 0xAA;
+        std::fs::write(&path, &bytes).expect("written");
+        let error = check_first_sector(&Piece::of_file(&path, |_, _| {}).expect("a piece")).expect_err("a boot sector");
+        assert!(error.to_string().contains("55 AA"));
+    }
+}

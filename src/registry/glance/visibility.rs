@@ -1,0 +1,76 @@
+//! Who sees what is published: the widest that the roles allow, because Ironic's conductor has to find it to the very end.
+//!
+//! Its service user sees public and community images, its own project's, and those shared with that project; an image that is
+//! `shared` with nobody starts to deploy for an administrator and fails at the end (ironic `service_utils.is_image_available`).
+
+use super::Glance;
+use crate::cloud::Call;
+use crate::error::{ExitCode, Failure, Result};
+use crate::registry::wishes::Visibility;
+use crate::report::Report;
+
+/// What was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// Glance's word.
+    pub word: &'static str,
+    /// Whether a narrower one may be tried when Glance refuses it.
+    pub may_fall_back: bool,
+    /// Ids of projects that it is shared with.
+    pub members: Vec<String>,
+}
+
+pub(super) fn choose(glance: &Glance, report: &Report) -> Result<Chosen> {
+    let wishes = &glance.wishes;
+    let members = wishes.share_with.iter().map(|project| member(glance, project)).collect::<Result<Vec<_>>>()?;
+    let word = match wishes.visibility {
+        Visibility::Auto if !members.is_empty() => "shared",
+        Visibility::Auto if glance.session.is_admin() => "public",
+        Visibility::Auto => {
+            report.note(&format!(
+                "{} may not make public images: these are community ones, which Ironic finds as well",
+                glance.session.who()
+            ));
+            "community"
+        }
+        chosen => chosen.word().unwrap_or("private"),
+    };
+    if !members.is_empty() && word != "shared" {
+        return Err(Failure::new(ExitCode::Usage, format!("sharing the images: {word} ones have no members"))
+            .hint("leave --visibility out, or choose shared")
+            .into());
+    }
+    if members.is_empty() && matches!(word, "shared" | "private") {
+        report.warn(&format!(
+            "{word} images without a member: Ironic finds them only where its conductor works in the same project; \
+             share them (--share-with PROJECT), or choose community"
+        ));
+    }
+    Ok(Chosen { word, may_fall_back: wishes.visibility == Visibility::Auto && word == "public", members })
+}
+
+/// The id of a project: as it is, or looked up by its name.
+fn member(glance: &Glance, project: &str) -> Result<String> {
+    let plain: String = project.chars().filter(|c| *c != '-').collect();
+    if plain.len() == 32 && plain.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Ok(project.to_owned());
+    }
+    let doing = format!("looking for the project '{}'", project.escape_debug());
+    let path = format!("/v3/projects?name={}", super::images::escaped(project));
+    let answer = glance.session.call("identity", &Call::get(path))?;
+    if answer.status == 403 {
+        return Err(Failure::new(ExitCode::Registry, format!("{doing}: {} may not list projects", glance.session.who()))
+            .hint("name it by its id: ask an administrator for `openstack project show NAME -f value -c id`")
+            .into());
+    }
+    let body = answer.expect(&[200], &doing)?.json(&doing)?;
+    let found: Vec<&str> =
+        body.get("projects").and_then(|p| p.as_array()).into_iter().flatten().filter_map(|p| p.get("id")?.as_str()).collect();
+    match found.as_slice() {
+        [id] => Ok((*id).to_owned()),
+        [] => Err(Failure::new(ExitCode::Registry, format!("{doing}: there is none")).hint("openstack project list shows them").into()),
+        _ => Err(Failure::new(ExitCode::Registry, format!("{doing}: there are {} of that name", found.len()))
+            .hint(format!("name it by its id: one of {}", found.join(", ")))
+            .into()),
+    }
+}

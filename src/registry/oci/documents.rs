@@ -1,0 +1,157 @@
+//! The manifests: one for each piece, and one that holds them all.
+//!
+//! A piece has a manifest of its own, with one layer, because that is what Ironic can use: `oci://…@DIGEST` must name a manifest with
+//! exactly one layer (`OciClient.download_blob_from_manifest`). The set's manifest has all of them as layers, so that one `oras pull` brings
+//! the whole set and one tag names it.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::archive::Format;
+use crate::registry::{Role, Set};
+
+/// The type of a manifest.
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The type of a set of pieces.
+pub(super) const SET: &str = "application/vnd.osimg.set.v1";
+/// The type of one piece.
+pub(super) const PIECE: &str = "application/vnd.osimg.piece.v1";
+/// The config of an artifact that has none: <https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidance-for-an-empty-descriptor>.
+pub(super) const EMPTY: &[u8] = b"{}";
+/// Its digest.
+pub(super) const EMPTY_DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
+
+/// Annotations of OCI's.
+pub(super) const TITLE: &str = "org.opencontainers.image.title";
+pub(super) const VERSION: &str = "org.opencontainers.image.version";
+pub(super) const CREATED: &str = "org.opencontainers.image.created";
+/// Annotations of our own.
+pub(super) const NAME: &str = "org.osimg.name";
+pub(super) const EXTENSION: &str = "org.osimg.disk_file_extension";
+pub(super) const ROLE: &str = "org.osimg.role";
+pub(super) const SHA512: &str = "org.osimg.sha512";
+/// The digest of the piece's own manifest.
+pub(super) const ITSELF: &str = "org.osimg.manifest";
+
+/// A descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Descriptor {
+    pub media_type: String,
+    pub digest: String,
+    pub size: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Document {
+    pub schema_version: u32,
+    pub media_type: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub artifact_type: String,
+    pub config: Descriptor,
+    #[serde(default)]
+    pub layers: Vec<Descriptor>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Document {
+    fn new(kind: &str, layers: Vec<Descriptor>, annotations: BTreeMap<String, String>) -> Self {
+        let config = Descriptor {
+            media_type: EMPTY_TYPE.into(),
+            digest: EMPTY_DIGEST.into(),
+            size: EMPTY.len() as u64,
+            annotations: BTreeMap::new(),
+        };
+        Self { schema_version: 2, media_type: MANIFEST.into(), artifact_type: kind.into(), config, layers, annotations }
+    }
+
+    /// The manifest of one piece. It says only what belongs to the bytes, so that equal pieces of two sets have equal manifests.
+    pub fn of_piece(layer: &Descriptor) -> Self {
+        let mut layer = layer.clone();
+        let annotations = layer.annotations.iter().filter(|(key, _)| [ROLE, SHA512].contains(&key.as_str()));
+        layer.annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
+        if let Some(role) = layer.annotations.get(ROLE).cloned() {
+            layer.annotations.insert(TITLE.into(), role);
+        }
+        Self::new(PIECE, vec![layer], BTreeMap::new())
+    }
+
+    /// The manifest of a set.
+    pub fn of_set(set: &Set, layers: Vec<Descriptor>, created: String) -> Self {
+        let mut annotations = BTreeMap::from([
+            (TITLE.to_owned(), set.stem()),
+            (CREATED.to_owned(), created),
+            (NAME.to_owned(), set.name.clone()),
+            (EXTENSION.to_owned(), set.tarball.extension.to_owned()),
+        ]);
+        let known = [(VERSION, Some(&set.version)), ("org.osimg.arch", set.arch.as_ref())];
+        let os = [("org.osimg.os_distro", set.os_distro.as_ref()), ("org.osimg.os_version", set.os_version.as_ref())];
+        for (key, value) in known.into_iter().chain(os) {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                annotations.insert(key.to_owned(), value.clone());
+            }
+        }
+        for (key, value) in &set.properties {
+            annotations.insert(format!("org.osimg.property.{key}"), value.clone());
+        }
+        Self::new(SET, layers, annotations)
+    }
+
+    /// Whether two sets differ in nothing but when they were made.
+    pub fn same_but_for_time(&self, other: &Self) -> bool {
+        let timeless = |document: &Self| {
+            let mut document = document.clone();
+            document.annotations.remove(CREATED);
+            document
+        };
+        timeless(self) == timeless(other)
+    }
+}
+
+/// What a piece is, for who pulls it.
+pub(super) const fn media_type(role: Role, format: Format) -> &'static str {
+    match (role, format) {
+        (Role::Kernel | Role::Ramdisk, _) => "application/octet-stream",
+        (Role::Stage2, _) => "application/vnd.squashfs",
+        (Role::Kickstart, _) => "text/plain",
+        (Role::Tarball, Format::Tar) => "application/x-tar",
+        (Role::Tarball, Format::Tgz) => "application/gzip",
+        (Role::Tarball, Format::Tbz) => "application/x-bzip2",
+        (Role::Tarball, Format::Txz) => "application/x-xz",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn the_empty_config_has_the_digest_that_the_specification_names() {
+        assert_eq!(format!("sha256:{}", crate::registry::piece::hex(&Sha256::digest(EMPTY))), EMPTY_DIGEST);
+    }
+
+    #[test]
+    fn a_piece_has_the_same_manifest_in_every_set() {
+        let layer = |title: &str| Descriptor {
+            media_type: "application/octet-stream".into(),
+            digest: EMPTY_DIGEST.into(),
+            size: 2,
+            annotations: BTreeMap::from([(TITLE.into(), title.into()), (ROLE.into(), "kernel".into()), (SHA512.into(), "ab".into())]),
+        };
+        let (one, two) = (Document::of_piece(&layer("a-1.vmlinuz")), Document::of_piece(&layer("b-2.vmlinuz")));
+        assert_eq!(one, two);
+        let text = serde_json::to_string(&one).expect("JSON");
+        assert!(
+            text.starts_with(r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Document>(&text).expect("read"), one);
+    }
+}

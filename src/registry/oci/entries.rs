@@ -1,0 +1,153 @@
+//! What a repository holds, told by its tags, and how an entry leaves it.
+
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use ureq::http::{Method, StatusCode};
+
+use super::documents::{CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION};
+use super::{Oci, digest_of};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::registry::{Entry, Role, State};
+
+/// No repository of images has more tags.
+const MOST_TAGS: usize = 20_000;
+
+/// Manifests of ours by digest, each with one of its tags.
+struct Shelf {
+    sets: BTreeMap<String, (String, Document)>,
+    pieces: BTreeMap<String, (String, Document)>,
+}
+
+fn tags(oci: &Oci) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Tags {
+        #[serde(default)]
+        tags: Option<Vec<String>>,
+    }
+    let doing = "listing";
+    let mut all = Vec::new();
+    let mut next = Some(oci.client.path("tags/list?n=1000"));
+    while let Some(path) = next.take() {
+        let answer = oci.client.call(&Method::GET, &path, &[], &[], doing)?;
+        match answer.status {
+            StatusCode::OK => {}
+            // A repository begins with its first manifest.
+            StatusCode::NOT_FOUND => break,
+            _ => return Err(oci.client.refused(doing, &answer)),
+        }
+        let page: Tags = serde_json::from_slice(&answer.body).or_fail(ExitCode::Registry, format!("{doing} {}", oci.repository))?;
+        let page = page.tags.unwrap_or_default();
+        if page.is_empty() || all.len() > MOST_TAGS {
+            break;
+        }
+        all.extend(page);
+        // `</v2/…>; rel="next"`, RFC 8288
+        let link = answer.header("link").filter(|link| link.contains("next"));
+        next = link.and_then(|link| Some(link.split_once('<')?.1.split_once('>')?.0.to_owned()));
+    }
+    Ok(all)
+}
+
+fn shelf(oci: &Oci) -> Result<Shelf> {
+    let mut shelf = Shelf { sets: BTreeMap::new(), pieces: BTreeMap::new() };
+    for tag in tags(oci)? {
+        // One that went meanwhile, or somebody else's.
+        let Some(text) = oci.manifest(&tag)? else { continue };
+        let Ok(document) = serde_json::from_slice::<Document>(&text) else { continue };
+        match document.artifact_type.as_str() {
+            SET => shelf.sets.insert(digest_of(&text), (tag, document)),
+            PIECE => shelf.pieces.insert(digest_of(&text), (tag, document)),
+            _ => None,
+        };
+    }
+    Ok(shelf)
+}
+
+/// The manifests of a set's pieces, by role.
+fn parts(document: &Document) -> impl Iterator<Item = (&str, &str)> {
+    document.layers.iter().filter_map(|layer| Some((layer.annotations.get(ROLE)?.as_str(), layer.annotations.get(ITSELF)?.as_str())))
+}
+
+pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
+    let shelf = shelf(oci)?;
+    let mut entries: Vec<Entry> = shelf.sets.values().filter_map(|(_, document)| entry(document)).collect();
+    // The newest first; the version decides among those of one second.
+    entries.sort_by(|a, b| (&b.created, &b.version).cmp(&(&a.created, &a.version)));
+    let mut seen = HashSet::new();
+    for entry in &mut entries {
+        if seen.insert((entry.name.clone(), entry.extension.clone())) {
+            entry.state = State::Current;
+        }
+    }
+    let used: BTreeSet<&str> = shelf.sets.values().flat_map(|(_, document)| parts(document)).map(|(_, id)| id).collect();
+    let orphans = shelf.pieces.iter().filter(|(digest, _)| !used.contains(digest.as_str()));
+    entries.extend(orphans.map(|(digest, (tag, document))| Entry {
+        name: tag.clone(),
+        version: String::new(),
+        extension: String::new(),
+        id: digest.clone(),
+        created: String::new(),
+        size: document.layers.first().map(|layer| layer.size),
+        sha512: document.layers.first().and_then(|layer| layer.annotations.get(SHA512).cloned()),
+        state: State::Unfinished,
+        visibility: None,
+        pieces: Vec::new(),
+    }));
+    Ok(entries)
+}
+
+fn entry(document: &Document) -> Option<Entry> {
+    let own = |key: &str| document.annotations.get(key).cloned();
+    let tarball = document.layers.iter().find(|layer| layer.annotations.get(ROLE).is_some_and(|role| role == Role::Tarball.word()))?;
+    Some(Entry {
+        name: own(NAME)?,
+        version: own(VERSION).unwrap_or_default(),
+        extension: own(EXTENSION).unwrap_or_default(),
+        id: tarball.annotations.get(ITSELF)?.clone(),
+        created: own(CREATED).unwrap_or_default(),
+        size: Some(tarball.size),
+        sha512: tarball.annotations.get(SHA512).cloned(),
+        state: State::Older,
+        visibility: None,
+        pieces: parts(document)
+            .filter_map(|(role, id)| Some((Role::of_word(role)?, id.to_owned())))
+            .filter(|(role, _)| *role != Role::Tarball)
+            .collect(),
+    })
+}
+
+pub(super) fn remove(oci: &Oci, wanted: &Entry) -> Result<Vec<String>> {
+    let shelf = shelf(oci)?;
+    if wanted.state == State::Unfinished {
+        delete(oci, &wanted.id, &wanted.name)?;
+        return Ok(vec![wanted.id.clone()]);
+    }
+    let is_it = |document: &Document| entry(document).is_some_and(|found| Entry { state: wanted.state, ..found } == *wanted);
+    let Some((digest, (tag, document))) = shelf.sets.iter().find(|(_, (_, document))| is_it(document)) else {
+        let failure = Failure::new(
+            ExitCode::Registry,
+            format!("removing {} {} from {}: it is not there", wanted.name, wanted.version, oci.repository),
+        );
+        return Err(failure.into());
+    };
+    // The set goes first: its pieces alone name nothing that is whole.
+    delete(oci, digest, tag)?;
+    let mut removed = vec![tag.clone()];
+    let others = shelf.sets.iter().filter(|(other, _)| *other != digest);
+    let used: BTreeSet<&str> = others.flat_map(|(_, (_, document))| parts(document)).map(|(_, id)| id).collect();
+    for (role, id) in parts(document).filter(|(_, id)| !used.contains(id)) {
+        let name = shelf.pieces.get(id).map_or_else(|| format!("{role} {id}"), |(tag, _)| tag.clone());
+        delete(oci, id, &name)?;
+        removed.push(id.to_owned());
+    }
+    Ok(removed)
+}
+
+fn delete(oci: &Oci, digest: &str, name: &str) -> Result<()> {
+    let answer = oci.delete_manifest(digest)?;
+    match answer.status {
+        // Somebody else removed it meanwhile.
+        StatusCode::ACCEPTED | StatusCode::NOT_FOUND => Ok(()),
+        _ => Err(oci.client.refused(&format!("removing {name} from"), &answer)),
+    }
+}

@@ -1,0 +1,371 @@
+//! An OCI registry: the set as an artifact that one tag names, and each piece as an artifact that Ironic can take.
+//!
+//! What is sent is content-addressed: blobs first, then a manifest for each piece, then the set's manifest with the tag, which is the
+//! commit point. A publisher that fails takes its manifests away again; the specification has no way to take a blob away that others may
+//! use, so those stay, unnamed, until the registry's own garbage collection.
+
+mod client;
+mod credentials;
+mod documents;
+mod entries;
+mod reference;
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+use ureq::http::{Method, StatusCode};
+
+use super::Registry;
+use super::directory::file_of;
+use super::piece::{Piece, Role, hex};
+use super::references::{Entry, Kind, Made, Reference, References};
+use super::set::Set;
+use crate::calendar;
+use crate::error::{self, ExitCode, Failure, Result, ResultExt};
+use crate::process;
+use crate::report::{Report, Step, Unit};
+use crate::web::{self, Redirects};
+
+use client::{Answer, Blob, Client};
+use documents::{Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, MANIFEST, ROLE, SHA512, TITLE, media_type};
+use reference::{Repository, as_tag};
+
+/// Where docker and podman keep the authority of one registry.
+const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
+
+/// A repository of an OCI registry.
+#[derive(Debug)]
+pub struct Oci {
+    repository: Repository,
+    client: Client,
+}
+
+/// Something to be undone when a later step fails.
+enum Undo {
+    /// A manifest that was not there before, by digest and by what it is for people.
+    Remove { digest: String, name: String },
+    /// A tag that named something else before.
+    Restore { tag: String, before: Vec<u8> },
+}
+
+/// How a registry is trusted, and who we are to it.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// A PEM file that its certificate is checked against; else what `certs.d` of podman or docker has for it, else what the host trusts.
+    pub ca: Option<PathBuf>,
+    /// Files in the form of docker's `config.json`, the first that has a login for it wins.
+    pub logins: Vec<PathBuf>,
+}
+
+impl Access {
+    /// The logins where podman, skopeo and docker keep them.
+    #[must_use]
+    pub fn of_environment(ca: Option<PathBuf>) -> Self {
+        Self { ca, logins: credentials::files(|name| std::env::var(name).ok()) }
+    }
+}
+
+impl Oci {
+    /// Connects to the registry of `HOST[:PORT]/NAME[:TAG]`.
+    ///
+    /// # Errors
+    /// When the reference is none, or the registry cannot be reached or refuses the login.
+    pub fn open(reference: &str, access: &Access) -> Result<Self> {
+        let repository = Repository::parse(reference).map_err(|why| {
+            // It may hold a password.
+            let shown = reference.rsplit('@').next().unwrap_or_default().escape_debug().to_string();
+            Failure::new(ExitCode::Usage, format!("reading the registry 'oci:{shown}': {why}"))
+                .hint("write oci:HOST/NAME or oci:HOST/NAME:TAG")
+        })?;
+        let filed = || CERTIFICATES.iter().map(|d| PathBuf::from(d).join(&repository.host).join("ca.crt")).find(|path| path.is_file());
+        let ca = access.ca.clone().or_else(filed);
+        let agent = web::agent(ca.as_deref(), Redirects::Follow)?;
+        let login = credentials::find(&access.logins, &repository.host, &repository.name)?;
+        let client = Client::connect(agent, repository.clone(), login)?;
+        Ok(Self { repository, client })
+    }
+
+    fn tag(&self, set: &Set) -> String {
+        self.repository.tag.clone().unwrap_or_else(|| as_tag(&format!("{}{}", set.stem(), set.tarball.extension)))
+    }
+
+    /// How the manifest of that digest is named, to Ironic and to other clients.
+    fn url(&self, digest: &str) -> String {
+        format!("oci://{}/{}@{digest}", self.repository.host, self.repository.name)
+    }
+
+    /// A manifest by tag or digest, as it is there.
+    fn manifest(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let doing = format!("reading the manifest {name} of");
+        let answer =
+            self.client.call(&Method::GET, &self.client.path(&format!("manifests/{name}")), &[("accept", MANIFEST)], &[], &doing)?;
+        match answer.status {
+            StatusCode::OK => Ok(Some(answer.body)),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(self.client.refused(&doing, &answer)),
+        }
+    }
+
+    /// Puts a manifest under a tag, and compares what the registry has then with what was meant.
+    fn put_manifest(&self, tag: &str, text: &[u8]) -> Result<()> {
+        let doing = format!("writing the manifest {tag} to");
+        let path = self.client.path(&format!("manifests/{tag}"));
+        let answer = self.client.call(&Method::PUT, &path, &[("content-type", MANIFEST)], text, &doing)?;
+        if answer.status != StatusCode::CREATED {
+            return Err(self.client.refused(&doing, &answer));
+        }
+        let digest = digest_of(text);
+        if self.manifest(&digest)?.as_deref() != Some(text) {
+            return Err(
+                Failure::new(ExitCode::Trust, format!("{doing} {}: what is there now is not what was sent", self.repository)).into()
+            );
+        }
+        Ok(())
+    }
+
+    fn delete_manifest(&self, digest: &str) -> Result<Answer> {
+        self.client.call(&Method::DELETE, &self.client.path(&format!("manifests/{digest}")), &[], &[], "removing a manifest of")
+    }
+
+    /// The size of a blob, if the repository has it.
+    fn blob_size(&self, digest: &str) -> Result<Option<u64>> {
+        let doing = "looking for a blob of";
+        let answer = self.client.call(&Method::HEAD, &self.client.path(&format!("blobs/{digest}")), &[], &[], doing)?;
+        match answer.status {
+            StatusCode::OK => Ok(answer.header("content-length").and_then(|length| length.parse().ok())),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(self.client.refused(doing, &answer)),
+        }
+    }
+
+    /// Sends a blob that is not there yet, and asks for it then.
+    fn blob<R: Read>(&self, blob: &Blob<'_>, open: impl Fn() -> Result<R>) -> Result<Made> {
+        if self.blob_size(blob.digest)? == Some(blob.size) {
+            return Ok(Made::Reused);
+        }
+        self.client.upload(blob, open)?;
+        match self.blob_size(blob.digest)? {
+            Some(size) if size == blob.size => Ok(Made::New),
+            have => Err(Failure::new(
+                ExitCode::Trust,
+                format!("sending {} to {}: the registry has {have:?} bytes of it then, not {}", blob.what, self.repository, blob.size),
+            )
+            .into()),
+        }
+    }
+
+    /// A piece with its own manifest; returns the set's layer and the reference.
+    fn piece(&self, what: &Outgoing<'_>, undo: &mut Vec<Undo>, sent: &Progress<'_>) -> Result<(Descriptor, Reference)> {
+        let Outgoing { role, piece, title, media_type } = what;
+        sent.step.item(title);
+        let digest = format!("sha256:{}", piece.sha256);
+        let before = sent.done.get();
+        let made = self.blob(&Blob { what: title, digest: &digest, size: piece.size }, || {
+            sent.done.set(before);
+            Ok(Counted { reader: piece.open()?, sent })
+        });
+        let made = match made {
+            // The registry only says that the digest is wrong.
+            Err(_) if process::stop_requested().is_none() && has_changed(piece) => return Err(piece.changed(piece.size)),
+            made => made?,
+        };
+        sent.done.set(before + piece.size);
+        let annotations = [(TITLE, title.as_str()), (ROLE, role), (SHA512, &piece.sha512)];
+        let mut layer = Descriptor {
+            media_type: (*media_type).to_owned(),
+            digest,
+            size: piece.size,
+            annotations: annotations.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        };
+        let text = text(&Document::of_piece(&layer))?;
+        let itself = digest_of(&text);
+        // A tag of its own keeps it from registries that throw untagged manifests away, and is the same for equal pieces.
+        let tag = format!("{role}-{}", piece.sha256.get(..16).unwrap_or_default());
+        if self.manifest(&tag)?.as_deref() != Some(&text) {
+            if self.manifest(&itself)?.is_none() {
+                undo.push(Undo::Remove { digest: itself.clone(), name: tag.clone() });
+            }
+            self.put_manifest(&tag, &text)?;
+        }
+        layer.annotations.insert(ITSELF.to_owned(), itself.clone());
+        let reference = Reference {
+            name: title.clone(),
+            url: Some(self.url(&itself)),
+            id: itself,
+            size: piece.size,
+            sha256: Some(piece.sha256.clone()),
+            sha512: Some(piece.sha512.clone()),
+            made,
+        };
+        Ok((layer, reference))
+    }
+
+    fn send(&self, set: &Set, report: &Report, undo: &mut Vec<Undo>) -> Result<References> {
+        let step = report.step("publishing");
+        let sent = Progress { step: &step, done: Cell::new(0), total: total(set) };
+        self.blob(&Blob { what: "an empty config", digest: EMPTY_DIGEST, size: EMPTY.len() as u64 }, || Ok(EMPTY))?;
+        let (mut layers, mut references) = (Vec::new(), BTreeMap::new());
+        for role in Role::ALL {
+            let Some(piece) = set.piece(role) else { continue };
+            let media_type = media_type(role, set.tarball.format);
+            let (layer, reference) =
+                self.piece(&Outgoing { role: role.word(), piece, title: file_of(set, role), media_type }, undo, &sent)?;
+            layers.push(layer);
+            references.insert(role, reference);
+        }
+        if let Some(piece) = &set.manifest {
+            let title = format!("{}.json", set.stem());
+            let (layer, _) = self.piece(&Outgoing { role: "manifest", piece, title, media_type: "application/json" }, undo, &sent)?;
+            layers.push(layer);
+        }
+        let tag = self.tag(set);
+        let document = Document::of_set(set, layers, calendar::rfc3339(calendar::now()));
+        let before = self.manifest(&tag)?;
+        let known =
+            before.as_ref().and_then(|text| serde_json::from_slice::<Document>(text).ok()).filter(|old| old.same_but_for_time(&document));
+        let (itself, made, size) = match (known, before) {
+            (Some(_), Some(before)) => (digest_of(&before), Made::Reused, before.len()),
+            (_, before) => {
+                let text = text(&document)?;
+                undo.push(Undo::Remove { digest: digest_of(&text), name: tag.clone() });
+                undo.extend(before.map(|before| Undo::Restore { tag: tag.clone(), before }));
+                process::check_stop()?;
+                self.put_manifest(&tag, &text)?;
+                (digest_of(&text), Made::New, text.len())
+            }
+        };
+        let mut take = |role| references.remove(&role);
+        let published = References {
+            kind: Kind::Oci,
+            registry: format!("oci:{}/{}:{tag}", self.repository.host, self.repository.name),
+            name: set.name.clone(),
+            version: set.version.clone(),
+            extension: set.tarball.extension.to_owned(),
+            visibility: None,
+            tarball: take(Role::Tarball).context("a set without a tarball")?,
+            kernel: take(Role::Kernel),
+            ramdisk: take(Role::Ramdisk),
+            stage2: take(Role::Stage2),
+            kickstart: take(Role::Kickstart),
+            manifest: Some(Reference {
+                name: tag.clone(),
+                url: Some(self.url(&itself)),
+                sha256: Some(itself.trim_start_matches("sha256:").to_owned()),
+                id: itself,
+                size: size as u64,
+                sha512: None,
+                made,
+            }),
+            retired: Vec::new(),
+        };
+        step.finish(&tag);
+        Ok(published)
+    }
+
+    /// Takes away what was made; what cannot be is told with the error that made it necessary.
+    fn roll_back(&self, undo: Vec<Undo>, error: anyhow::Error) -> anyhow::Error {
+        self.client.see_it_through();
+        let mut left = Vec::new();
+        for step in undo.into_iter().rev() {
+            match step {
+                Undo::Restore { tag, before } => {
+                    if self.put_manifest(&tag, &before).is_err() {
+                        left.push(format!("the tag {tag} in a state that is not known"));
+                    }
+                }
+                Undo::Remove { digest, name } => match self.delete_manifest(&digest) {
+                    Ok(answer) if answer.status == StatusCode::ACCEPTED || answer.status == StatusCode::NOT_FOUND => {}
+                    _ => left.push(format!("{name} ({digest})")),
+                },
+            }
+        }
+        if left.is_empty() {
+            return error;
+        }
+        Failure::new(
+            error::exit_code(&error),
+            format!("publishing to {}: it failed, and what is left there could not be removed: {}", self.repository, left.join(", ")),
+        )
+        .hint("remove it there by hand, or let the registry delete: storage.delete.enabled of docker-registry")
+        .because(error)
+        .into()
+    }
+}
+
+impl Registry for Oci {
+    fn describe(&self) -> String {
+        let how = if self.client.is_plain() { "plain http" } else { "https" };
+        format!("oci:{} ({how})", self.repository)
+    }
+
+    fn publish(&self, set: &Set, report: &Report) -> Result<References> {
+        set.check()?;
+        let mut undo = Vec::new();
+        let references = self.send(set, report, &mut undo).map_err(|error| self.roll_back(undo, error))?;
+        report.note(
+            "what Ironic 39 does with oci:// references: kernel, ramdisk, stage2 and ks_template take them (by digest, as printed); as \
+             image_source only with image_type=partition and a kickstart of your own, because the URL that reaches Anaconda ends in a digest, \
+             not in .tgz, and Anaconda would mount it as a disk: give the tarball by Glance or a web server",
+        );
+        if self.client.is_plain() {
+            report.note("this registry speaks plain http: the conductor needs [oci]permit_fallback_to_http_transport");
+        }
+        Ok(references)
+    }
+
+    fn list(&self) -> Result<Vec<Entry>> {
+        entries::list(self)
+    }
+
+    fn remove(&self, entry: &Entry) -> Result<Vec<String>> {
+        entries::remove(self, entry)
+    }
+}
+
+/// A piece on its way.
+struct Outgoing<'a> {
+    role: &'a str,
+    piece: &'a Piece,
+    title: String,
+    media_type: &'a str,
+}
+
+struct Progress<'a> {
+    step: &'a Step<'a>,
+    done: Cell<u64>,
+    total: u64,
+}
+
+struct Counted<'a, R> {
+    reader: R,
+    sent: &'a Progress<'a>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.sent.done.set(self.sent.done.get() + count as u64);
+        self.sent.step.progress(Unit::Bytes, self.sent.done.get(), self.sent.total);
+        Ok(count)
+    }
+}
+
+/// Whether the file's bytes are no longer those that were hashed; not told when it cannot be read, which is another trouble.
+fn has_changed(piece: &Piece) -> bool {
+    Piece::of_file(&piece.path, |_, _| {}).is_ok_and(|now| now.sha256 != piece.sha256)
+}
+
+fn total(set: &Set) -> u64 {
+    Role::ALL.iter().filter_map(|role| set.piece(*role)).chain(&set.manifest).map(|piece| piece.size).sum()
+}
+
+fn digest_of(text: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(text)))
+}
+
+fn text(document: &Document) -> Result<Vec<u8>> {
+    serde_json::to_vec(document).or_fail(ExitCode::Unexpected, "writing a manifest")
+}

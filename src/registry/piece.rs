@@ -1,0 +1,174 @@
+//! One file of a set, with its digests: what is published is what was hashed.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256, Sha512};
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::process;
+
+/// What is read and hashed at once.
+const WINDOW: usize = 1 << 18;
+
+/// What a file of a set is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The installer's kernel.
+    Kernel,
+    /// The installer's initramfs.
+    Ramdisk,
+    /// The installer's second stage: a squashfs.
+    Stage2,
+    /// The kickstart template.
+    Kickstart,
+    /// The OS tarball.
+    Tarball,
+}
+
+impl Role {
+    /// Every role, in the order of publishing: the tarball names the others and comes last.
+    pub const ALL: [Self; 5] = [Self::Kernel, Self::Ramdisk, Self::Stage2, Self::Kickstart, Self::Tarball];
+
+    /// The word for it in properties, names and JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Ramdisk => "ramdisk",
+            Self::Stage2 => "stage2",
+            Self::Kickstart => "kickstart",
+            Self::Tarball => "tarball",
+        }
+    }
+
+    /// The role of a word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.word() == word)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// A file with its digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Piece {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256 in lower-case hexadecimal.
+    pub sha256: String,
+    /// Its SHA-512 in lower-case hexadecimal.
+    pub sha512: String,
+}
+
+impl Piece {
+    /// Reads the file once and computes its digests; `progress` is told the bytes so far and the size.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no file or is empty, and when a signal asks to stop.
+    pub fn of_file(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
+        let doing = || format!("reading {}", path.display());
+        let mut file = File::open(path).or_fail(ExitCode::Space, doing())?;
+        let kind = file.metadata().or_fail(ExitCode::Space, doing())?;
+        if !kind.is_file() {
+            return Err(Failure::new(ExitCode::Usage, format!("{}: it is no file", doing())).into());
+        }
+        let (mut sha256, mut sha512, mut size) = (Sha256::new(), Sha512::new(), 0_u64);
+        let mut window = vec![0; WINDOW];
+        loop {
+            process::check_stop()?;
+            let count = file.read(&mut window).or_fail(ExitCode::Space, doing())?;
+            let Some(bytes) = window.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+            sha256.update(bytes);
+            sha512.update(bytes);
+            size += count as u64;
+            progress(size, kind.len().max(size));
+        }
+        if size == 0 {
+            return Err(Failure::new(ExitCode::Usage, format!("{}: it is empty", doing())).into());
+        }
+        Ok(Self { path: path.to_owned(), size, sha256: hex(&sha256.finalize()), sha512: hex(&sha512.finalize()) })
+    }
+
+    /// Opens the file for sending, if it still has the size it had when it was hashed.
+    ///
+    /// # Errors
+    /// When it cannot be opened or has changed.
+    pub fn open(&self) -> Result<File> {
+        let doing = || format!("reading {}", self.path.display());
+        let file = File::open(&self.path).or_fail(ExitCode::Space, doing())?;
+        let size = file.metadata().or_fail(ExitCode::Space, doing())?.len();
+        if size != self.size {
+            return Err(self.changed(size));
+        }
+        Ok(file)
+    }
+
+    /// The failure of a file that is not what it was when it was hashed.
+    pub(super) fn changed(&self, size: u64) -> anyhow::Error {
+        Failure::new(
+            ExitCode::Trust,
+            format!("reading {}: it changed meanwhile ({size} bytes in place of {})", self.path.display(), self.size),
+        )
+        .hint("let whatever writes it finish first")
+        .into()
+    }
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_those_of_the_usual_tools() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("x");
+        std::fs::write(&path, "hello, world").expect("written");
+        let mut told = Vec::new();
+        let piece = Piece::of_file(&path, |done, total| told.push((done, total))).expect("a piece");
+        // printf 'hello, world' | sha256sum, sha512sum
+        assert_eq!(piece.sha256, "09ca7e4eaa6e8ae9c7d261167129184883644d07dfba7cbfbc4c8a2e08360d5b");
+        assert!(piece.sha512.starts_with("8710339dcb6814d0"));
+        assert_eq!((piece.size, told), (12, vec![(12, 12)]));
+    }
+
+    #[test]
+    fn a_file_that_changed_after_it_was_hashed_is_not_sent() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("x");
+        std::fs::write(&path, "one").expect("written");
+        let piece = Piece::of_file(&path, |_, _| {}).expect("a piece");
+        std::fs::write(&path, "three").expect("written");
+        assert_eq!(crate::error::exit_code(&piece.open().expect_err("changed")), ExitCode::Trust);
+    }
+
+    #[test]
+    fn folders_and_empty_files_are_refused() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        assert!(Piece::of_file(dir.path(), |_, _| {}).is_err());
+        std::fs::write(dir.path().join("x"), "").expect("written");
+        assert!(Piece::of_file(&dir.path().join("x"), |_, _| {}).is_err());
+    }
+
+    #[test]
+    fn every_role_has_a_word_of_its_own() {
+        for role in Role::ALL {
+            assert_eq!(Role::of_word(role.word()), Some(role));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a registry answers with: how the pieces of a published set are named there, and what is there at all.
+
+use serde::{Deserialize, Serialize};
+
+use super::piece::Role;
+
+/// Which kind of registry a reference belongs to: what Ironic can do with it depends on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A folder; ids are file names, URLs are `file://`.
+    Directory,
+    /// Glance; ids are UUIDs.
+    Glance,
+    /// An OCI registry; ids are digests, URLs are `oci://HOST/NAME@DIGEST`.
+    Oci,
+    /// A plain web server; ids are file names.
+    Http,
+}
+
+/// Whether a piece was sent, or was there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Made {
+    /// It was sent.
+    New,
+    /// It was there, byte for byte, and is used again.
+    Reused,
+}
+
+/// One piece as the registry names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Its name there, for people.
+    pub name: String,
+    /// What Ironic, or another client of the registry, is given: a Glance UUID, a file name, an OCI digest.
+    pub id: String,
+    /// Where it can be fetched from, where a plain client can.
+    pub url: Option<String>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256 in lower-case hexadecimal; only who sent it knows it where the registry keeps none.
+    pub sha256: Option<String>,
+    /// Its SHA-512 in lower-case hexadecimal.
+    pub sha512: Option<String>,
+    /// Whether it was sent or reused.
+    pub made: Made,
+}
+
+/// A published set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct References {
+    /// The kind of registry.
+    pub kind: Kind,
+    /// The registry's address, as `--registry` takes it.
+    pub registry: String,
+    /// The image's name.
+    pub name: String,
+    /// The image's version.
+    pub version: String,
+    /// The suffix with its dot, as Ironic's `disk_file_extension` wants it.
+    pub extension: String,
+    /// Who may see it, in the registry's words.
+    pub visibility: Option<String>,
+    /// The OS tarball.
+    pub tarball: Reference,
+    /// The installer's kernel.
+    pub kernel: Option<Reference>,
+    /// The installer's initramfs.
+    pub ramdisk: Option<Reference>,
+    /// The installer's second stage.
+    pub stage2: Option<Reference>,
+    /// The kickstart template.
+    pub kickstart: Option<Reference>,
+    /// The manifest, where the registry keeps it as a thing of its own.
+    pub manifest: Option<Reference>,
+    /// Names of older versions that were hidden or removed, as asked.
+    pub retired: Vec<String>,
+}
+
+impl References {
+    /// The reference of a role, if the set has it.
+    #[must_use]
+    pub fn role(&self, role: Role) -> Option<&Reference> {
+        match role {
+            Role::Kernel => self.kernel.as_ref(),
+            Role::Ramdisk => self.ramdisk.as_ref(),
+            Role::Stage2 => self.stage2.as_ref(),
+            Role::Kickstart => self.kickstart.as_ref(),
+            Role::Tarball => Some(&self.tarball),
+        }
+    }
+}
+
+/// How far an entry of a registry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The newest of its name: what a deployment should use.
+    Current,
+    /// There is a newer one.
+    Older,
+    /// A publisher was killed in the middle, or is still at work.
+    Unfinished,
+}
+
+/// An image that a registry holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The image's name, without its version.
+    pub name: String,
+    /// Its version, if it says one.
+    pub version: String,
+    /// The suffix of its tarball, with the dot; versions of one name are compared among equal suffixes.
+    pub extension: String,
+    /// What the registry calls its tarball.
+    pub id: String,
+    /// When it was made: RFC 3339, in UTC.
+    pub created: String,
+    /// The tarball's size in bytes, when it is known.
+    pub size: Option<u64>,
+    /// The tarball's SHA-512, when it is known.
+    pub sha512: Option<String>,
+    /// Whether it is the newest of its name.
+    pub state: State,
+    /// Who may see it, in the registry's words; `hidden` among them.
+    pub visibility: Option<String>,
+    /// Its boot pieces and kickstart: role and id.
+    pub pieces: Vec<(Role, String)>,
+}

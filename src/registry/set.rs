@@ -1,0 +1,311 @@
+//! What is published together: the tarball, what the installer boots with, and what is known of them.
+
+use anyhow::Context;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::piece::{Piece, Role, hex};
+use crate::archive::Format;
+use crate::artifact;
+use crate::error::{ExitCode, Failure, Result};
+
+/// Suffixes that Ironic and Anaconda both know, the longest first; see `disk_file_extension` of Ironic's `pxe_utils.py`.
+pub(super) const EXTENSIONS: [&str; 7] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"];
+/// No manifest is larger.
+const LARGEST_MANIFEST: u64 = 256 << 20;
+
+/// An OS tarball with its format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OsTarball {
+    /// The file.
+    pub piece: Piece,
+    /// How it is compressed.
+    pub format: Format,
+    /// Its file name's suffix with the dot, as Ironic's `disk_file_extension` wants it.
+    pub extension: &'static str,
+}
+
+/// What is published together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// The image's name.
+    pub name: String,
+    /// The image's version.
+    pub version: String,
+    /// The image's architecture, as rpm names it.
+    pub arch: Option<String>,
+    /// The distribution: `ID` of os-release.
+    pub os_distro: Option<String>,
+    /// Its version: `VERSION_ID` of os-release.
+    pub os_version: Option<String>,
+    /// Further properties that the person wants on the image.
+    pub properties: BTreeMap<String, String>,
+    /// The OS tarball.
+    pub tarball: OsTarball,
+    /// The installer's kernel.
+    pub kernel: Option<Piece>,
+    /// The installer's initramfs.
+    pub ramdisk: Option<Piece>,
+    /// The installer's second stage.
+    pub stage2: Option<Piece>,
+    /// The kickstart template.
+    pub kickstart: Option<Piece>,
+    /// The manifest beside the tarball, if it has one that speaks of this very tarball.
+    pub manifest: Option<Piece>,
+}
+
+/// What publishing wants from a manifest; the rest is not its business.
+#[derive(Debug, Deserialize)]
+struct Known {
+    name: String,
+    version: String,
+    arch: Option<String>,
+    #[serde(default)]
+    os_release: BTreeMap<String, String>,
+    tarballs: Vec<artifact::Tarball>,
+}
+
+impl Set {
+    /// A tarball alone: hashed, compared with the manifest beside it (when there is one), its first bytes with its suffix.
+    ///
+    /// `progress` is told the bytes hashed so far and the size.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not what its suffix promises, or is not what its manifest says.
+    pub fn of_tarball(path: &Path, progress: impl FnMut(u64, u64)) -> Result<Self> {
+        let format = Format::of_name(path)?;
+        let file_name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let extension = EXTENSIONS
+            .into_iter()
+            .find(|extension| file_name.ends_with(extension))
+            .with_context(|| format!("choosing a suffix for {}", path.display()))?;
+        let stem = file_name.strip_suffix(extension).unwrap_or(&file_name).to_owned();
+        check_magic(path, format)?;
+        let piece = Piece::of_file(path, progress)?;
+        let (name, version) = match stem.rsplit_once('-') {
+            Some((name, version)) if !name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()) => (name, version),
+            _ => (stem.as_str(), ""),
+        };
+        let mut set = Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            arch: None,
+            os_distro: None,
+            os_version: None,
+            properties: BTreeMap::new(),
+            tarball: OsTarball { piece, format, extension },
+            kernel: None,
+            ramdisk: None,
+            stage2: None,
+            kickstart: None,
+            manifest: None,
+        };
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let real_name = real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let beside = real.with_file_name(format!("{}.json", real_name.strip_suffix(extension).unwrap_or(&stem)));
+        if beside.is_file() {
+            set.adopt(&beside, &real_name)?;
+        }
+        Ok(set)
+    }
+
+    /// Takes over what a manifest says, if it is one of osimg's that speaks of this tarball.
+    fn adopt(&mut self, path: &Path, file_name: &str) -> Result<()> {
+        let mut text = Vec::new();
+        let file = File::open(path).with_context(|| format!("opening the manifest {}", path.display()))?;
+        file.take(LARGEST_MANIFEST).read_to_end(&mut text).with_context(|| format!("reading the manifest {}", path.display()))?;
+        let Ok(known) = serde_json::from_slice::<Known>(&text) else { return Ok(()) };
+        let Some(said) = known.tarballs.iter().find(|tarball| tarball.file == file_name) else { return Ok(()) };
+        let have = &self.tarball.piece;
+        if (said.bytes, &said.sha512) != (have.size, &have.sha512) {
+            return Err(Failure::new(
+                ExitCode::Trust,
+                format!("comparing {} with its manifest {}: the digests differ", have.path.display(), path.display()),
+            )
+            .hint("it was altered after it was built, or the manifest is of another build: build it again, or take the manifest away")
+            .into());
+        }
+        self.name = known.name;
+        self.version = known.version;
+        self.arch = known.arch;
+        self.os_distro = known.os_release.get("ID").cloned();
+        self.os_version = known.os_release.get("VERSION_ID").cloned();
+        self.manifest = Some(Piece::of_file(path, |_, _| {})?);
+        Ok(())
+    }
+
+    /// The piece of a role, if the set has it.
+    #[must_use]
+    pub fn piece(&self, role: Role) -> Option<&Piece> {
+        match role {
+            Role::Kernel => self.kernel.as_ref(),
+            Role::Ramdisk => self.ramdisk.as_ref(),
+            Role::Stage2 => self.stage2.as_ref(),
+            Role::Kickstart => self.kickstart.as_ref(),
+            Role::Tarball => Some(&self.tarball.piece),
+        }
+    }
+
+    /// `NAME-VERSION`, or the name alone.
+    #[must_use]
+    pub fn stem(&self) -> String {
+        if self.version.is_empty() { self.name.clone() } else { format!("{}-{}", self.name, self.version) }
+    }
+
+    /// SHA-256 over all digests, roles and names: equal exactly when two sets are.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut sum = Sha256::new();
+        for role in Role::ALL {
+            if let Some(piece) = self.piece(role) {
+                sum.update(format!("{role} {}\n", piece.sha512));
+            }
+        }
+        sum.update(format!("{} {} {}\n", self.name, self.version, self.tarball.extension));
+        hex(&sum.finalize())
+    }
+
+    /// Checks what is common to all registries: names that can be written down, boot pieces that belong together.
+    ///
+    /// # Errors
+    /// Names the part that does not do.
+    pub fn check(&self) -> Result<()> {
+        for (what, text) in [("name", &self.name), ("version", &self.version)] {
+            let bad = text.chars().find(|c| c.is_control() || *c == '/' || *c == char::REPLACEMENT_CHARACTER);
+            if let Some(bad) = bad {
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("naming the image '{}': its {what} has the character {bad:?}", text.escape_debug()),
+                )
+                .hint("choose letters, digits and . _ + -")
+                .into());
+            }
+        }
+        if self.name.is_empty() || self.name.starts_with('.') {
+            return Err(Failure::new(ExitCode::Usage, format!("naming the image '{}': a name begins with a letter or digit", self.name))
+                .hint("give it one: --name NAME")
+                .into());
+        }
+        match (&self.kernel, &self.ramdisk) {
+            (Some(_), None) => Err(missing("a kernel, but no ramdisk", "--ramdisk FILE")),
+            (None, Some(_)) => Err(missing("a ramdisk, but no kernel", "--kernel FILE")),
+            (None, None) if self.stage2.is_some() => Err(missing("a stage2, but no kernel and no ramdisk", "--kernel FILE --ramdisk FILE")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn missing(has: &str, option: &str) -> anyhow::Error {
+    Failure::new(ExitCode::Usage, format!("putting the set together: it has {has}"))
+        .hint(format!("Anaconda boots with all of them: {option}"))
+        .into()
+}
+
+/// Compares the first bytes with what the suffix promises.
+fn check_magic(path: &Path, format: Format) -> Result<()> {
+    let mut start = Vec::new();
+    let file = File::open(path).with_context(|| format!("opening the tarball {}", path.display()))?;
+    file.take(512).read_to_end(&mut start).with_context(|| format!("reading the tarball {}", path.display()))?;
+    let found = match start.as_slice() {
+        [0x1F, 0x8B, ..] => "gzip",
+        [b'B', b'Z', b'h', ..] => "bzip2",
+        [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => "zstd",
+        [b'Q', b'F', b'I', 0xFB, ..] => "a qcow2 disk",
+        // magic and version of POSIX's ustar header, and of GNU's
+        bytes if bytes.get(257..262) == Some(b"ustar") => "tar",
+        _ => "something else",
+    };
+    let promised = match format {
+        Format::Tar => "tar",
+        Format::Tgz => "gzip",
+        Format::Tbz => "bzip2",
+        Format::Txz => "xz",
+    };
+    if found != promised {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("reading the tarball {}: its suffix promises {promised}, its first bytes are {found}", path.display()),
+        )
+        .hint("Anaconda chooses by the suffix: give it the one that fits")
+        .into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gzip member of nothing.
+    const EMPTY_GZIP: &[u8] = &[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    fn tarball(name: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        (dir, path)
+    }
+
+    #[test]
+    fn name_and_version_come_from_the_file_name_without_a_manifest() {
+        let (_dir, path) = tarball("web-node-20261122.tar.gz", EMPTY_GZIP);
+        let set = Set::of_tarball(&path, |_, _| {}).expect("a set");
+        assert_eq!((set.name.as_str(), set.version.as_str(), set.tarball.extension), ("web-node", "20261122", ".tar.gz"));
+        assert_eq!(set.stem(), "web-node-20261122");
+        let (_dir, path) = tarball("os-image.tgz", EMPTY_GZIP);
+        assert_eq!(Set::of_tarball(&path, |_, _| {}).expect("a set").stem(), "os-image");
+    }
+
+    #[test]
+    fn a_manifest_that_speaks_of_other_bytes_is_trouble() {
+        let (dir, path) = tarball("os-1.tgz", EMPTY_GZIP);
+        let manifest = |sha512: &str| {
+            format!(
+                r#"{{"name":"os","version":"1","arch":"x86_64","os_release":{{"ID":"demo","VERSION_ID":"12"}},"tarballs":[
+                {{"file":"os-1.tgz","format":"tgz","bytes":20,"sha256":"x","sha512":"{sha512}"}}]}}"#
+            )
+        };
+        let right = Piece::of_file(&path, |_, _| {}).expect("a piece").sha512;
+        std::fs::write(dir.path().join("os-1.json"), manifest(&right)).expect("written");
+        let set = Set::of_tarball(&path, |_, _| {}).expect("a set");
+        assert_eq!((set.os_distro.as_deref(), set.os_version.as_deref()), (Some("demo"), Some("12")));
+        assert!(set.manifest.is_some());
+        std::fs::write(dir.path().join("os-1.json"), manifest("beef")).expect("written");
+        let error = Set::of_tarball(&path, |_, _| {}).expect_err("altered");
+        assert_eq!(crate::error::exit_code(&error), ExitCode::Trust);
+    }
+
+    #[test]
+    fn a_suffix_that_promises_something_else_is_found() {
+        let (_dir, path) = tarball("os.txz", EMPTY_GZIP);
+        let error = Set::of_tarball(&path, |_, _| {}).expect_err("gzip is no xz");
+        assert!(error.to_string().contains("promises xz, its first bytes are gzip"), "{error}");
+    }
+
+    #[test]
+    fn names_that_nobody_can_write_down_are_refused() {
+        let (_dir, path) = tarball("os.tgz", EMPTY_GZIP);
+        let mut set = Set::of_tarball(&path, |_, _| {}).expect("a set");
+        set.check().expect("fine");
+        for name in ["a\u{7}b", "a/b", "", ".hidden", "a\nb"] {
+            set.name = name.into();
+            let error = set.check().expect_err(name);
+            assert!(!error.to_string().chars().any(char::is_control), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn boot_pieces_come_together() {
+        let (_dir, path) = tarball("os.tgz", EMPTY_GZIP);
+        let mut set = Set::of_tarball(&path, |_, _| {}).expect("a set");
+        set.kernel = Some(set.tarball.piece.clone());
+        assert!(set.check().is_err());
+        set.ramdisk = Some(set.tarball.piece.clone());
+        set.check().expect("a tree may have its stage2 elsewhere");
+    }
+}

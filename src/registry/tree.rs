@@ -1,0 +1,423 @@
+//! A folder that a plain web server gives out: for each image a tree that Ironic and Anaconda take what they need from, and that Anaconda's
+//! `inst.stage2` and osimg's own `tree` setting understand.
+//!
+//! ```text
+//! PATH/NAME-VERSION/.treeinfo                          what the tree is, with checksums
+//!                   NAME-VERSION.tgz  .sha256 .sha512  the tarball; checksums as Ironic reads them
+//!                   NAME-VERSION.tgz.ks.cfg            the kickstart template
+//!                   NAME-VERSION.json                  the manifest
+//!                   SHA256SUMS  SHA512SUMS             of all of them
+//!                   images/pxeboot/vmlinuz  initrd.img
+//!                   images/install.img                 the second stage; LiveOS/squashfs.img is the same file
+//! PATH/NAME-latest -> NAME-VERSION
+//! ```
+//!
+//! The image's folder appears by one rename, and changes by one exchange of two folders: a reader sees the old one or the new one.
+
+use anyhow::Context;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use sha2::{Digest, Sha512};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use super::directory::{Directory, file_of, holds, link, manifest_text, sync_folder};
+use super::piece::{Piece, Role, hex};
+use super::references::{Entry, Kind, Made, Reference, References, State};
+use super::set::Set;
+use super::{Registry, manifest};
+use crate::calendar;
+use crate::error::{ExitCode, Failure, Result};
+use crate::process;
+use crate::report::{Report, Step, Unit};
+use crate::treeinfo::{Checksum, Release, TreeInfo, TreePath};
+use crate::web::WebUrl;
+
+const KERNEL: &str = "images/pxeboot/vmlinuz";
+const RAMDISK: &str = "images/pxeboot/initrd.img";
+const STAGE2: &str = "images/install.img";
+/// Where Anaconda's first stage looks when it is given a folder without a `.treeinfo`.
+const STAGE2_TOO: &str = "LiveOS/squashfs.img";
+
+/// A web server's folder.
+#[derive(Debug)]
+pub struct WebTree {
+    path: PathBuf,
+    url: Option<WebUrl>,
+}
+
+/// The place of a role in an image's folder.
+fn place(set: &Set, role: Role) -> String {
+    match role {
+        Role::Kernel => KERNEL.to_owned(),
+        Role::Ramdisk => RAMDISK.to_owned(),
+        Role::Stage2 => STAGE2.to_owned(),
+        Role::Kickstart | Role::Tarball => file_of(set, role),
+    }
+}
+
+impl WebTree {
+    /// Opens the folder, which a web server gives out under `url`; its last component is made when it is missing.
+    ///
+    /// # Errors
+    /// When the folder above is missing, or the URL is none that a node could be given.
+    pub fn open(path: &Path, url: Option<&str>) -> Result<Self> {
+        let url = url
+            .map(|text| {
+                WebUrl::parse(text.trim_end_matches('/')).map_err(|why| {
+                    Failure::new(ExitCode::Usage, format!("reading the URL of tree:{}: {why}", path.display()))
+                        .hint("write tree:PATH=URL, where URL is what the web server calls PATH")
+                })
+            })
+            .transpose()?;
+        Directory::open(path)?;
+        Ok(Self { path: path.canonicalize().with_context(|| format!("opening {}", path.display()))?, url })
+    }
+
+    fn name(&self) -> String {
+        let url = self.url.as_ref().map_or(String::new(), |url| format!("={url}"));
+        format!("tree:{}{url}", self.path.display())
+    }
+
+    /// The sets of an image's folder, with the text of its manifest.
+    fn shelf(&self, stem: &str) -> Option<(String, Vec<References>)> {
+        let text = std::fs::read_to_string(self.path.join(stem).join(format!("{stem}.json"))).ok()?;
+        let mut sets = manifest::published(&text);
+        sets.retain(|set| set.kind == Kind::Http && set.registry.starts_with("tree:"));
+        Some((text, sets))
+    }
+
+    fn references(&self, set: &Set) -> Result<References> {
+        let stem = set.stem();
+        let mut found: BTreeMap<Role, Reference> = BTreeMap::new();
+        for role in Role::ALL {
+            let Some(piece) = set.piece(role) else { continue };
+            let id = place(set, role);
+            let made = if holds(&self.path.join(&stem).join(&id), piece)? { Made::Reused } else { Made::New };
+            let reference = Reference {
+                name: id.clone(),
+                url: self.url.as_ref().map(|url| url.join(&stem).join(&id).to_string()),
+                id,
+                size: piece.size,
+                sha256: Some(piece.sha256.clone()),
+                sha512: Some(piece.sha512.clone()),
+                made,
+            };
+            found.insert(role, reference);
+        }
+        Ok(References {
+            kind: Kind::Http,
+            registry: self.name(),
+            name: set.name.clone(),
+            version: set.version.clone(),
+            extension: set.tarball.extension.to_owned(),
+            visibility: None,
+            tarball: found.remove(&Role::Tarball).context("a set without a tarball")?,
+            kernel: found.remove(&Role::Kernel),
+            ramdisk: found.remove(&Role::Ramdisk),
+            stage2: found.remove(&Role::Stage2),
+            kickstart: found.remove(&Role::Kickstart),
+            manifest: None,
+            retired: Vec::new(),
+        })
+    }
+
+    /// A new folder beside the image's, hidden until it takes its place; dropped, it goes. What killed publishers left goes now: the lock says
+    /// that nobody works on it.
+    fn stage(&self, stem: &str) -> Result<tempfile::TempDir> {
+        let doing = || format!("making a folder in {}", self.path.display());
+        let prefix = format!(".{stem}.new-");
+        for entry in std::fs::read_dir(&self.path).with_context(doing)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                self.discard(&entry.path())?;
+            }
+        }
+        tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.path).with_context(doing)
+    }
+
+    /// Removes a folder of ours: out of sight first, by one rename.
+    fn discard(&self, folder: &Path) -> Result<()> {
+        let doing = || format!("removing {}", folder.display());
+        let bin = tempfile::Builder::new().prefix(".bin-").tempdir_in(&self.path).with_context(doing)?;
+        std::fs::rename(folder, bin.path().join("x")).with_context(doing)?;
+        bin.close().with_context(doing)
+    }
+
+    /// Puts the finished folder in the image's place.
+    fn appear(&self, stage: tempfile::TempDir, stem: &str) -> Result<()> {
+        let home = self.path.join(stem);
+        let doing = || format!("putting {} in its place", home.display());
+        settle(stage.path())?;
+        process::check_stop()?;
+        if home.exists() {
+            renameat2(AT_FDCWD, stage.path(), AT_FDCWD, &home, RenameFlags::RENAME_EXCHANGE).with_context(doing)?;
+            sync_folder(&self.path)?;
+            // What is in it now is the old one.
+            stage.close().with_context(|| format!("removing what {} was before", home.display()))
+        } else {
+            std::fs::rename(stage.path(), &home).with_context(doing)?;
+            let _ = stage.keep();
+            sync_folder(&self.path)
+        }
+    }
+
+    fn write(&self, set: &Set, references: &References, text: &str, all: &[References], report: &Report) -> Result<()> {
+        let stem = set.stem();
+        let home = self.path.join(&stem);
+        let stage = self.stage(&stem)?;
+        let step = report.step("publishing");
+        let total: u64 = Role::ALL.iter().filter_map(|role| set.piece(*role)).map(|piece| piece.size).sum();
+        let mut done = 0;
+        for role in Role::ALL {
+            let (Some(piece), Some(reference)) = (set.piece(role), references.role(role)) else { continue };
+            step.item(&reference.id);
+            let target = below(stage.path(), &reference.id)?;
+            match reference.made {
+                Made::Reused => hard_link(&home.join(&reference.id), &target)?,
+                Made::New => copy(piece, &target, &step, done, total)?,
+            }
+            done += piece.size;
+        }
+        adopt(&home, stage.path(), all)?;
+        if set.stage2.is_some() {
+            hard_link(&stage.path().join(STAGE2), &below(stage.path(), STAGE2_TOO)?)?;
+        }
+        if let Some(info) = treeinfo(set) {
+            put(&stage.path().join(".treeinfo"), &info.render())?;
+        } else if set.kernel.is_some() {
+            report.note("no .treeinfo: the image does not say its distribution and architecture (no manifest beside the tarball)");
+        }
+        sums(stage.path(), all)?;
+        put(&stage.path().join(format!("{stem}.json")), text)?;
+        self.appear(stage, &stem)?;
+        if !set.version.is_empty() {
+            link(&self.path, &format!("{}-latest", set.name), &stem)?;
+            sync_folder(&self.path)?;
+        }
+        step.finish(&stem);
+        Ok(())
+    }
+}
+
+impl Registry for WebTree {
+    fn describe(&self) -> String {
+        self.name()
+    }
+
+    fn publish(&self, set: &Set, report: &Report) -> Result<References> {
+        set.check()?;
+        let stem = set.stem();
+        let _lock = Directory::open(&self.path)?.lock(&stem)?;
+        let references = self.references(set)?;
+        let mut text = manifest_text(set)?;
+        let before = self.shelf(&stem);
+        let others = before.iter().flat_map(|(_, sets)| sets).filter(|old| old.tarball.id != references.tarball.id);
+        // The place is the same whatever was sent this time.
+        let mut settled = references.clone();
+        for reference in pieces_mut(&mut settled) {
+            reference.made = Made::Reused;
+        }
+        for old in others {
+            // The other formats of this version boot with the same files.
+            let mut old = old.clone();
+            old.kernel = settled.kernel.clone().or(old.kernel);
+            old.ramdisk = settled.ramdisk.clone().or(old.ramdisk);
+            old.stage2 = settled.stage2.clone().or(old.stage2);
+            text = manifest::with(&text, &old)?;
+        }
+        text = manifest::with(&text, &settled)?;
+        let all: Vec<References> = manifest::published(&text).into_iter().filter(|set| set.registry == self.name()).collect();
+        let sent = Role::ALL.iter().filter_map(|role| references.role(*role)).any(|reference| reference.made == Made::New);
+        if sent || before.is_none_or(|(old, _)| old != text) {
+            self.write(set, &references, &text, &all, report)?;
+        }
+        Ok(references)
+    }
+
+    fn list(&self) -> Result<Vec<Entry>> {
+        let doing = || format!("listing {}", self.path.display());
+        let mut found = Vec::new();
+        for item in std::fs::read_dir(&self.path).with_context(doing)? {
+            let item = item.with_context(doing)?;
+            let stem = item.file_name().to_string_lossy().into_owned();
+            if stem.starts_with('.') || item.path().is_symlink() {
+                continue;
+            }
+            let Some((_, sets)) = self.shelf(&stem) else { continue };
+            let changed = item.path().join(format!("{stem}.json")).metadata().and_then(|m| m.modified()).ok();
+            let seconds = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs());
+            found.extend(sets.into_iter().map(|set| (seconds, set)));
+        }
+        // The newest first; the version decides among those of one second.
+        found.sort_by(|(a, x), (b, y)| (b, &y.version).cmp(&(a, &x.version)));
+        let mut seen = BTreeSet::new();
+        let entries = found.into_iter().map(|(seconds, set)| Entry {
+            state: if seen.insert((set.name.clone(), set.extension.clone())) { State::Current } else { State::Older },
+            created: calendar::rfc3339(i64::try_from(seconds).unwrap_or(0)),
+            size: Some(set.tarball.size),
+            pieces: Role::ALL
+                .into_iter()
+                .filter(|role| *role != Role::Tarball)
+                .filter_map(|role| Some((role, set.role(role)?.id.clone())))
+                .collect(),
+            name: set.name,
+            version: set.version,
+            extension: set.extension,
+            id: set.tarball.id,
+            sha512: set.tarball.sha512,
+            visibility: None,
+        });
+        Ok(entries.collect())
+    }
+
+    fn remove(&self, entry: &Entry) -> Result<Vec<String>> {
+        let stem = if entry.version.is_empty() { entry.name.clone() } else { format!("{}-{}", entry.name, entry.version) };
+        let _lock = Directory::open(&self.path)?.lock(&stem)?;
+        let home = self.path.join(&stem);
+        let held = self.shelf(&stem).filter(|(_, sets)| sets.iter().any(|set| set.tarball.id == entry.id));
+        let Some((text, mut sets)) = held else {
+            return Err(
+                Failure::new(ExitCode::Registry, format!("removing {} from {}: it is not there", entry.id, self.path.display())).into()
+            );
+        };
+        sets.retain(|set| set.tarball.id != entry.id);
+        let removed = if sets.is_empty() {
+            self.discard(&home)?;
+            vec![entry.id.clone(), stem]
+        } else {
+            let stage = self.stage(&stem)?;
+            adopt(&home, stage.path(), &sets)?;
+            for path in [".treeinfo", STAGE2_TOO] {
+                if home.join(path).exists() {
+                    hard_link(&home.join(path), &below(stage.path(), path)?)?;
+                }
+            }
+            sums(stage.path(), &sets)?;
+            let mut left = manifest::original(&text);
+            for set in &sets {
+                left = manifest::with(&left, set)?;
+            }
+            put(&stage.path().join(format!("{stem}.json")), &left)?;
+            self.appear(stage, &stem)?;
+            vec![entry.id.clone()]
+        };
+        let latest = self.path.join(format!("{}-latest", entry.name));
+        if latest.is_symlink() && !latest.exists() {
+            match self.list()?.into_iter().find(|left| left.name == entry.name) {
+                Some(newest) => link(&self.path, &format!("{}-latest", entry.name), &format!("{}-{}", newest.name, newest.version))?,
+                None => std::fs::remove_file(&latest).with_context(|| format!("removing {}", latest.display()))?,
+            }
+        }
+        sync_folder(&self.path)?;
+        Ok(removed)
+    }
+}
+
+fn pieces_mut(references: &mut References) -> impl Iterator<Item = &mut Reference> {
+    let References { tarball, kernel, ramdisk, stage2, kickstart, .. } = references;
+    std::iter::once(tarball).chain([kernel, ramdisk, stage2, kickstart].into_iter().flatten())
+}
+
+/// What the tree says of itself; nothing for one that boots nothing or does not know what it is.
+fn treeinfo(set: &Set) -> Option<TreeInfo> {
+    let (kernel, ramdisk) = (set.kernel.as_ref()?, set.ramdisk.as_ref()?);
+    let (arch, name, version) = (set.arch.clone()?, set.os_distro.clone()?, set.os_version.clone()?);
+    let path = |text: &str| TreePath::parse(text).ok();
+    let images = BTreeMap::from([("kernel".to_owned(), path(KERNEL)?), ("initrd".to_owned(), path(RAMDISK)?)]);
+    let files = [(KERNEL, Some(kernel)), (RAMDISK, Some(ramdisk)), (STAGE2, set.stage2.as_ref())];
+    Some(TreeInfo {
+        release: Release { short: Some(name.clone()), name, version },
+        images: BTreeMap::from([(arch.clone(), images)]),
+        arch,
+        timestamp: u64::try_from(calendar::now()).ok(),
+        stage2: set.stage2.as_ref().and(path(STAGE2)),
+        checksums: files.into_iter().filter_map(|(path, piece)| Some((path.to_owned(), Checksum::Sha256(piece?.sha256.clone())))).collect(),
+        variants: Vec::new(),
+    })
+}
+
+/// Links what sets of the old folder need and the new one has not got.
+fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()> {
+    for id in sets.iter().flat_map(|set| Role::ALL.into_iter().filter_map(|role| Some(set.role(role)?.id.as_str()))) {
+        // A manifest is a file that anybody may have written.
+        let Ok(path) = TreePath::parse(id) else { continue };
+        let (old, new) = (home.join(path.as_str()), stage.join(path.as_str()));
+        if old.is_file() && !new.exists() {
+            hard_link(&old, &below(stage, path.as_str())?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The checksum files, in the form that `sha256sum -c` and Ironic read: `HASH  NAME`.
+fn sums(folder: &Path, sets: &[References]) -> Result<()> {
+    let mut lines: [BTreeSet<String>; 2] = Default::default();
+    for reference in sets.iter().flat_map(|set| Role::ALL.into_iter().filter_map(|role| set.role(role))) {
+        for (lines, digest) in lines.iter_mut().zip([&reference.sha256, &reference.sha512]) {
+            lines.extend(digest.as_ref().map(|digest| format!("{digest}  {}\n", reference.id)));
+        }
+    }
+    for (lines, name) in lines.iter().zip(["SHA256SUMS", "SHA512SUMS"]) {
+        put(&folder.join(name), &lines.iter().map(String::as_str).collect::<String>())?;
+    }
+    for tarball in sets.iter().map(|set| &set.tarball) {
+        for (suffix, digest) in [("sha256", &tarball.sha256), ("sha512", &tarball.sha512)] {
+            if let Some(digest) = digest {
+                put(&folder.join(format!("{}.{suffix}", tarball.id)), &format!("{digest}  {}\n", tarball.id))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The path below the folder, whose own folders are made.
+fn below(folder: &Path, relative: &str) -> Result<PathBuf> {
+    let path = folder.join(relative);
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    }
+    Ok(path)
+}
+
+fn hard_link(from: &Path, to: &Path) -> Result<()> {
+    std::fs::hard_link(from, to).with_context(|| format!("linking {} as {}", from.display(), to.display()))
+}
+
+fn put(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Copies a piece, and checks on the way that it is still what was hashed.
+fn copy(piece: &Piece, target: &Path, step: &Step<'_>, before: u64, total: u64) -> Result<()> {
+    let mut source = piece.open()?;
+    let mut file = File::create_new(target).with_context(|| format!("writing {}", target.display()))?;
+    let (mut sum, mut done, mut window) = (Sha512::new(), 0_u64, vec![0; 1 << 18]);
+    loop {
+        process::check_stop()?;
+        let count = source.read(&mut window).with_context(|| format!("reading {}", piece.path.display()))?;
+        let Some(bytes) = window.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+        sum.update(bytes);
+        file.write_all(bytes).with_context(|| format!("writing {}", target.display()))?;
+        done += count as u64;
+        step.progress(Unit::Bytes, before + done, total);
+    }
+    if hex(&sum.finalize()) != piece.sha512 {
+        return Err(piece.changed(done));
+    }
+    Ok(())
+}
+
+/// Makes all of a folder durable, and readable for a web server.
+fn settle(folder: &Path) -> Result<()> {
+    for entry in walkdir::WalkDir::new(folder).contents_first(true) {
+        let entry = entry.with_context(|| format!("reading {}", folder.display()))?;
+        let doing = || format!("writing {}", entry.path().display());
+        let mode = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
+        std::fs::set_permissions(entry.path(), Permissions::from_mode(mode)).with_context(doing)?;
+        File::open(entry.path()).and_then(|file| file.sync_all()).with_context(doing)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! Names that the rest of the world knows things by: package URLs and UUIDs, none of them taken from chance or the clock.
+
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::artifact::{Manifest, Package};
+
+/// The parts of `name-epoch:version-release.arch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NevraParts<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The epoch; 0 when none is written.
+    pub epoch: &'a str,
+    /// The version.
+    pub version: &'a str,
+    /// The release.
+    pub release: &'a str,
+    /// The architecture.
+    pub arch: &'a str,
+}
+
+impl<'a> NevraParts<'a> {
+    /// Takes it apart; what is missing is empty, for a manifest may come from anywhere.
+    #[must_use]
+    pub fn of(nevra: &'a str) -> Self {
+        let (rest, arch) = nevra.rsplit_once('.').unwrap_or((nevra, ""));
+        let (rest, release) = rest.rsplit_once('-').unwrap_or((rest, ""));
+        let (name, version) = rest.rsplit_once('-').unwrap_or((rest, ""));
+        let (epoch, version) = version.split_once(':').unwrap_or(("0", version));
+        Self { name, epoch, version, release, arch }
+    }
+
+    /// `version-release`, without the epoch.
+    #[must_use]
+    pub fn version_release(&self) -> String {
+        if self.release.is_empty() { self.version.to_owned() } else { format!("{}-{}", self.version, self.release) }
+    }
+
+    /// `version-release`, with the epoch before it when there is one.
+    #[must_use]
+    pub fn evr(&self) -> String {
+        if self.epoch == "0" { self.version_release() } else { format!("{}:{}", self.epoch, self.version_release()) }
+    }
+}
+
+/// `pkg:rpm/DISTRIBUTION/NAME@VERSION-RELEASE?arch=…`; see <https://github.com/package-url/purl-spec>.
+///
+/// `os_release` names the distribution; the namespace is its `ID`, as scanners look it up.
+#[must_use]
+pub fn package_url(nevra: &str, source: &str, os_release: &BTreeMap<String, String>) -> String {
+    let parts = NevraParts::of(nevra);
+    let id = os_release.get("ID").map_or("", String::as_str).to_ascii_lowercase();
+    let mut url = String::from("pkg:rpm/");
+    if !id.is_empty() {
+        url.push_str(&encoded(&id));
+        url.push('/');
+    }
+    url.push_str(&encoded(parts.name));
+    url.push('@');
+    url.push_str(&encoded(&parts.version_release()));
+    // Qualifiers stand in the order of their names.
+    let mut qualifiers = vec![("arch", parts.arch.to_owned())];
+    if let (false, Some(version)) = (id.is_empty(), os_release.get("VERSION_ID")) {
+        qualifiers.push(("distro", format!("{id}-{version}")));
+    }
+    if parts.epoch != "0" {
+        qualifiers.push(("epoch", parts.epoch.to_owned()));
+    }
+    if source.ends_with(".rpm") {
+        qualifiers.push(("upstream", source.to_owned()));
+    }
+    let mut before = '?';
+    for (key, value) in qualifiers.iter().filter(|(_, value)| !value.is_empty()) {
+        url.push(before);
+        url.push_str(key);
+        url.push('=');
+        url.push_str(&encoded(value));
+        before = '&';
+    }
+    url
+}
+
+pub(super) fn url_of(package: &Package, manifest: &Manifest) -> String {
+    package_url(&package.nevra, &package.source, &manifest.os_release)
+}
+
+/// Percent-encoding as the purl specification asks for it.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// A UUID of version 8 (RFC 9562: made in a way of one's own) from what the artifact is.
+pub(super) fn uuid(manifest: &Manifest, purpose: &str) -> String {
+    let mut digest = Sha256::new();
+    for part in [purpose, &manifest.name, &manifest.version] {
+        digest.update(part.as_bytes());
+        digest.update([0]);
+    }
+    for tarball in &manifest.tarballs {
+        digest.update(tarball.sha256.as_bytes());
+        digest.update([0]);
+    }
+    let mut text = hex::encode(digest.finalize());
+    text.truncate(32);
+    text.replace_range(12..13, "8");
+    text.replace_range(16..17, "8");
+    for at in [20, 16, 12, 8] {
+        text.insert(at, '-');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(id: &str, version: &str) -> BTreeMap<String, String> {
+        [("ID", id), ("VERSION_ID", version)].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+    }
+
+    #[test]
+    fn package_urls_are_those_of_the_specification() {
+        assert_eq!(
+            package_url("curl-0:7.50.3-1.fc25.i386", "curl-7.50.3-1.fc25.src.rpm", &release("Fedora", "25")),
+            "pkg:rpm/fedora/curl@7.50.3-1.fc25?arch=i386&distro=fedora-25&upstream=curl-7.50.3-1.fc25.src.rpm"
+        );
+        assert_eq!(
+            package_url("gcc-c++-2:12~rc1-1^git.x86_64", "(none)", &release("centos", "9")),
+            "pkg:rpm/centos/gcc-c%2B%2B@12~rc1-1%5Egit?arch=x86_64&distro=centos-9&epoch=2"
+        );
+        assert_eq!(package_url("a-0:1-1.noarch", "", &BTreeMap::new()), "pkg:rpm/a@1-1?arch=noarch");
+    }
+
+    #[test]
+    fn a_nevra_of_any_form_is_taken_apart() {
+        let parts = NevraParts::of("python3-foo-bar-1:2.0-3.el9.noarch");
+        assert_eq!((parts.name, parts.epoch, parts.version, parts.release, parts.arch), ("python3-foo-bar", "1", "2.0", "3.el9", "noarch"));
+        assert_eq!(parts.evr(), "1:2.0-3.el9");
+        assert_eq!(NevraParts::of("").name, "");
+        assert_eq!(NevraParts::of("odd").name, "odd");
+    }
+}

@@ -1,0 +1,106 @@
+//! What goes beside an artifact for those who must know what is in it: bills of materials, provenance and signatures.
+//!
+//! All of it is made from the manifest, so that equal builds give equal documents: times are the image's own, identifiers
+//! come from digests. Only the provenance's `runDetails.metadata` says when a build ran.
+
+mod cyclonedx;
+mod identity;
+mod licence;
+mod provenance;
+mod sign;
+mod spdx;
+
+use anyhow::Context;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::io::{Read, Seek};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::artifact::Manifest;
+use crate::error::Result;
+use crate::recipe::SbomKind;
+pub use identity::{NevraParts, package_url};
+pub use sign::{Passphrase, Scheme, SignKey, Signer};
+
+/// A file beside the tarballs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// What follows the artifact's `NAME-VERSION`, or the whole name of a file: see [`Document::name`].
+    pub suffix: String,
+    /// The file that it belongs to when that is not the artifact: `NAME-VERSION.tgz` of `NAME-VERSION.tgz.minisig`.
+    pub of: Option<String>,
+    /// Its bytes.
+    pub content: Vec<u8>,
+}
+
+impl Document {
+    /// Its file name beside an artifact whose names begin with `stem`.
+    #[must_use]
+    pub fn name(&self, stem: &str) -> String {
+        format!("{}.{}", self.of.as_deref().unwrap_or(stem), self.suffix)
+    }
+}
+
+/// Which documents a build writes, and who signs.
+#[derive(Debug, Clone, Default)]
+pub struct Documents {
+    kinds: Vec<SbomKind>,
+    signers: Arc<Vec<Signer>>,
+}
+
+impl Documents {
+    /// Opens every signing key, so that a wrong passphrase is told before the build and not after it.
+    ///
+    /// # Errors
+    /// When a key cannot be read or opened.
+    pub fn new(kinds: &[SbomKind], keys: &[SignKey], passphrase: &Passphrase) -> Result<Self> {
+        let signers = keys.iter().map(|key| Signer::open(key, passphrase)).collect::<Result<_>>()?;
+        let mut kinds = kinds.to_vec();
+        kinds.sort();
+        kinds.dedup();
+        Ok(Self { kinds, signers: Arc::new(signers) })
+    }
+
+    /// All documents of the artifact that `manifest` is of; `tarballs` are its files, open for reading, with their names.
+    ///
+    /// # Errors
+    /// When a tarball cannot be read or a signature cannot be made.
+    pub fn of<R: Read + Seek>(&self, manifest: &Manifest, stem: &str, tarballs: Vec<(String, R)>) -> Result<Vec<Document>> {
+        let mut documents = Vec::new();
+        for kind in &self.kinds {
+            let (suffix, value) = match kind {
+                SbomKind::Spdx => ("spdx.json", spdx::document(manifest)),
+                SbomKind::Cyclonedx => ("cdx.json", cyclonedx::document(manifest)),
+                SbomKind::Provenance => continue,
+            };
+            documents.push(Document { suffix: suffix.to_owned(), of: None, content: text(&value)? });
+        }
+        if self.kinds.contains(&SbomKind::Provenance) {
+            let beside: Vec<_> = documents.iter().map(|d| (d.name(stem), hex::encode(Sha256::digest(&d.content)))).collect();
+            let value = provenance::statement(manifest, &beside, SystemTime::now());
+            documents.push(Document { suffix: "intoto.json".to_owned(), of: None, content: text(&value)? });
+        }
+        let mut signatures = Vec::new();
+        for signer in self.signers.iter() {
+            for document in &documents {
+                let name = document.name(stem);
+                signatures.push(signer.sign(&name, manifest.source_date_epoch, document.content.as_slice())?);
+            }
+        }
+        for (name, mut tarball) in tarballs {
+            for signer in self.signers.iter() {
+                tarball.rewind().with_context(|| format!("reading {name}"))?;
+                signatures.push(signer.sign(&name, manifest.source_date_epoch, &mut tarball)?);
+            }
+        }
+        documents.extend(signatures);
+        Ok(documents)
+    }
+}
+
+fn text(value: &Value) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value).context("writing a document of the artifact")?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}

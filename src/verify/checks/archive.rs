@@ -1,0 +1,237 @@
+//! The archive itself: whether it is whole, and whether GNU tar as Anaconda calls it unpacks what is meant.
+
+use std::path::Path;
+
+use super::{Check, Hit, Look, about, members, said};
+use crate::archive::Format;
+use crate::archive::read::Irregularity;
+use crate::contents::{Contents, Kind};
+use crate::report::bytes;
+use crate::verify::Severity::{Error, Warning};
+use crate::verify::image::{Image, Place};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        name: "damaged",
+        severity: Error,
+        why: "Anaconda ignores tar's exit status: the node gets a part of the system and fails later, or boots it",
+        mend: "fetch or build the tarball again and compare its checksum",
+        look: Look::Place(|image| image.damage.as_ref().map(said).unwrap_or_default()),
+    },
+    Check {
+        name: "suffix",
+        severity: Error,
+        why: "Anaconda tells a tarball from a disk image by the end of its address alone, and would try to mount it",
+        mend: "name it .tgz, .tar.gz, .tbz, .tar.bz2, .txz, .tar.xz or .tar, as it is compressed",
+        look: Look::Place(suffix),
+    },
+    Check {
+        name: "checksum",
+        severity: Error,
+        why: "a node that compares it with os_hash_value refuses the image, one that does not installs something else",
+        mend: "fetch the tarball again, or write its checksum again if it was replaced on purpose",
+        look: Look::Place(checksum),
+    },
+    Check {
+        name: "checksum-file",
+        severity: Warning,
+        why: "without a checksum nobody notices that the tarball was cut off or replaced on its way to the node",
+        mend: "sha256sum NAME > NAME.sha256",
+        look: Look::Place(checksum_file),
+    },
+    Check {
+        name: "member-names",
+        severity: Error,
+        why: "Anaconda's --exclude ./dev/* ./etc/machine-id and so on match only names that begin with ./: all of that is unpacked",
+        mend: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
+        look: Look::Contents(|_, contents| {
+            members("names that do not begin with ./", contents.members.iter().filter(|m| !m.name.starts_with(b"./")))
+        }),
+    },
+    Check {
+        name: "root-member",
+        severity: Error,
+        why: "the member ./ gives / its owner and mode: a / that only root may enter lets no service start, and none leaves it as it was made",
+        mend: "chown 0:0 ROOT; chmod 755 ROOT before packing",
+        look: Look::Contents(root_member),
+    },
+    Check {
+        name: "upward-names",
+        severity: Error,
+        why: "tar refuses names with .. in them, or writes outside of the new system",
+        mend: "pack the tree again with GNU tar or `osimg pack ROOT`",
+        look: Look::Contents(|_, contents| irregular(contents, Irregularity::Upwards)),
+    },
+    Check {
+        name: "absolute-names",
+        severity: Error,
+        why: "absolute names match none of Anaconda's --exclude, and links to them end outside of the new system",
+        mend: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
+        look: Look::Contents(|_, contents| irregular(contents, Irregularity::Absolute)),
+    },
+    Check {
+        name: "duplicate-names",
+        severity: Error,
+        why: "of two members of a name the last one wins: what the first one's owner shipped is gone",
+        mend: "pack the tree once, without appending to an archive",
+        look: Look::Contents(|_, contents| irregular(contents, Irregularity::Duplicate)),
+    },
+    Check {
+        name: "dangling-hard-links",
+        severity: Error,
+        why: "tar cannot make the link, and its exit status is ignored: the file is missing",
+        mend: "pack the whole tree at once: a hard link's first name has to come before it",
+        look: Look::Contents(|_, contents| irregular(contents, Irregularity::Dangling)),
+    },
+    Check {
+        name: "two-labels",
+        severity: Error,
+        why: "which of two SELinux labels a file gets depends on the tar that unpacks it",
+        mend: "pack the tree again with `osimg pack ROOT`",
+        look: Look::Contents(|_, contents| irregular(contents, Irregularity::Labels)),
+    },
+    Check {
+        name: "odd-members",
+        severity: Warning,
+        why: "some readers take volume labels and sizes of what has no content for something else than others do",
+        mend: "pack the tree again with GNU tar or `osimg pack ROOT`",
+        look: Look::Contents(|_, contents| {
+            [irregular(contents, Irregularity::Size), irregular(contents, Irregularity::Volume)].into_iter().flatten().collect()
+        }),
+    },
+    Check {
+        name: "trailing-bytes",
+        severity: Warning,
+        why: "what stands behind the end of the archive is never unpacked: perhaps a second archive was appended",
+        mend: "pack everything into one archive",
+        look: Look::Contents(|_, contents| irregular(contents, Irregularity::Trailing)),
+    },
+    Check {
+        name: "acl-records",
+        severity: Error,
+        why: "tar --acls takes ACLs from SCHILY.acl records only and wipes those that come as extended attributes, without a word",
+        mend: "pack with `tar --acls --xattrs --selinux` or `osimg pack ROOT`",
+        look: Look::Contents(|_, contents| {
+            let raw = |name: &str| format!("system.posix_acl_{name}").into_bytes();
+            let lost = |m: &&crate::contents::Member| {
+                (m.xattrs.contains_key(&raw("access")) && m.acl.is_none())
+                    || (m.xattrs.contains_key(&raw("default")) && m.default_acl.is_none())
+            };
+            members("ACLs that would be lost", contents.members.iter().filter(lost))
+        }),
+    },
+    Check {
+        name: "long-paths",
+        severity: Warning,
+        why: "GNU tar unpacks no path of more than 4095 bytes, and its exit status is ignored",
+        mend: "leave such a tree out of the image, or shorten its names",
+        look: Look::Contents(|_, contents| {
+            members("paths of more than 4095 bytes", contents.members.iter().filter(|m| m.path.len() > 4093))
+        }),
+    },
+    Check {
+        name: "large-files",
+        severity: Warning,
+        why: "a file of this size is mostly holes (lastlog, a disk image): a tar that does not keep holes fills the node's disk with zeros",
+        mend: "truncate it (truncate -s 0 var/log/lastlog) or leave it out",
+        look: Look::Contents(|_, contents| {
+            let large = |m: &&crate::contents::Member| m.kind == Kind::File && m.size >= LARGE;
+            about("very large files", contents.members.iter().filter(large).map(|m| format!("{} ({})", m.shown(), bytes(m.size))))
+        }),
+    },
+    Check {
+        name: "future-times",
+        severity: Warning,
+        why: "times in the future make builds, caches and certificates on the node behave as if they were not there yet",
+        mend: "set the build host's clock, or pack with --source-date-epoch",
+        look: Look::Contents(|image, contents| {
+            members("times in the future", contents.members.iter().filter(|m| m.mtime.seconds > image.now.saturating_add(DAY)))
+        }),
+    },
+    Check {
+        name: "size",
+        severity: Warning,
+        why: "Anaconda asks for four times the tarball's size on the node's disk, and keeps it there while it unpacks",
+        mend: "leave packages out, compress better (.txz), or say how large the smallest disk is: --disk SIZE",
+        look: Look::Place(size),
+    },
+];
+
+/// No file of a fresh system has as much.
+const LARGE: u64 = 1 << 30;
+/// Clocks may differ by a time zone.
+const DAY: i64 = 86_400;
+/// What Anaconda multiplies the size of a remote tarball by.
+const FACTOR: u64 = 4;
+
+fn irregular(contents: &Contents, kind: Irregularity) -> Vec<Hit> {
+    let names = contents.irregular.iter().filter(|(irregularity, _)| *irregularity == kind);
+    about(&kind.to_string(), names.map(|(_, name)| String::from_utf8_lossy(name).escape_debug().to_string()))
+}
+
+fn root_member(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
+    match contents.find("") {
+        None => said("there is no member ./"),
+        Some(root) if root.kind != Kind::Directory => said("the member ./ is no directory"),
+        Some(root) if (root.mode, root.uid, root.gid) != (0o755, 0, 0) => {
+            said(format!("the root directory has mode {:04o} and owner {}:{} instead of 0755 and 0:0", root.mode, root.uid, root.gid))
+        }
+        Some(_) => Vec::new(),
+    }
+}
+
+fn suffix(image: &Image<'_>) -> Vec<Hit> {
+    let name = match &image.place {
+        Place::File(path) => path.display().to_string(),
+        Place::Address(answer) => answer.url.clone(),
+        Place::Nowhere => return Vec::new(),
+    };
+    let stored = image.contents.and_then(|contents| contents.stored.as_ref()).map(|stored| stored.format);
+    match (Format::of_name(Path::new(&name)), stored) {
+        (Err(_), _) => said(format!("{name} ends in nothing that Anaconda takes for a tarball")),
+        (Ok(promised), Some(format)) if promised != format => said(format!("{name} is named as {promised} and is {format}")),
+        (Ok(_), _) => Vec::new(),
+    }
+}
+
+/// The digest in the file beside the tarball, `HASH  NAME` or the hash alone; none when there is no such file.
+fn written(path: &Path) -> Option<String> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sha256");
+    let text = std::fs::read(Path::new(&name)).ok()?;
+    let text = String::from_utf8_lossy(text.get(..text.len().min(4096))?).into_owned();
+    Some(text.split_ascii_whitespace().next().unwrap_or_default().to_ascii_lowercase())
+}
+
+fn checksum(image: &Image<'_>) -> Vec<Hit> {
+    let Place::File(path) = &image.place else { return Vec::new() };
+    let stored = image.contents.and_then(|contents| contents.stored.as_ref()).and_then(|stored| stored.sha256);
+    match (written(path), stored.map(|digest| super::hex(&digest))) {
+        (Some(written), Some(found)) if written != found => {
+            said(format!("the tarball's SHA-256 is {found}, the file beside it says {}", written.escape_debug()))
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn checksum_file(image: &Image<'_>) -> Vec<Hit> {
+    match &image.place {
+        Place::File(path) if written(path).is_none() => said(format!("there is no {}.sha256", path.display())),
+        _ => Vec::new(),
+    }
+}
+
+fn size(image: &Image<'_>) -> Vec<Hit> {
+    let told = match &image.place {
+        Place::Address(answer) => answer.length,
+        Place::File(_) | Place::Nowhere => None,
+    };
+    let stored = image.contents.and_then(|contents| contents.stored.as_ref()).map(|stored| stored.bytes);
+    match stored.or(told) {
+        Some(size) if size.saturating_mul(FACTOR) > image.smallest_disk => {
+            let (wanted, disk) = (bytes(size.saturating_mul(FACTOR)), bytes(image.smallest_disk));
+            said(format!("the tarball of {} asks for {wanted} of disk, and the smallest has {disk}", bytes(size)))
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,92 @@
+//! The tree: folders that have to be there and empty, and what may not be a name of two partitions.
+
+use super::{Check, Hit, Look, about, members, said};
+use crate::contents::{Contents, Kind, Member};
+use crate::verify::Severity::Error;
+use crate::verify::image::Image;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        name: "os-release",
+        severity: Error,
+        why: "installer, boot loader and cloud-init look there which system it is; it also says where UEFI's boot loader has to be",
+        mend: "install the distribution's -release package",
+        look: Look::Contents(|image, _| {
+            if image.os_release.get("ID").is_some_and(|id| !id.is_empty()) {
+                Vec::new()
+            } else {
+                said("etc/os-release is missing or has no ID")
+            }
+        }),
+    },
+    Check {
+        name: "folders",
+        severity: Error,
+        why: "Anaconda writes its scripts to /tmp and mounts on /dev, /proc, /sys and /run of the new system: without them it fails, or the boot does",
+        mend: "install filesystem, and pack the empty folders too",
+        look: Look::Contents(folders),
+    },
+    Check {
+        name: "tmp-mode",
+        severity: Error,
+        why: "everybody writes to /tmp and /var/tmp: with another mode than 1777 services fail, or see each other's files",
+        mend: "chmod 1777 tmp var/tmp before packing",
+        look: Look::Contents(|_, contents| {
+            let wrong = ["tmp", "var/tmp"]
+                .into_iter()
+                .filter_map(|path| contents.resolve(path))
+                .filter(|m| m.kind == Kind::Directory && m.mode != 0o1777);
+            about("not of mode 1777", wrong.map(|m| format!("{} ({:04o})", m.shown(), m.mode)))
+        }),
+    },
+    Check {
+        name: "api-folders",
+        severity: Error,
+        why: "what is in /dev, /proc, /sys, /run and /tmp of the image is the build host's: Anaconda leaves it out, everybody else unpacks it",
+        mend: "empty these folders before packing",
+        look: Look::Contents(|_, contents| {
+            let inside = API.iter().flat_map(|folder| contents.below(folder));
+            members("not empty: /dev, /proc, /sys, /run or /tmp", inside)
+        }),
+    },
+    Check {
+        name: "machine-id",
+        severity: Error,
+        why: "Anaconda leaves it out, but every other clone of the image would have the same id: one DHCP lease and one journal for all",
+        mend: "truncate -s 0 etc/machine-id",
+        look: Look::Contents(|_, contents| {
+            let text = contents.file("etc/machine-id").unwrap_or_default();
+            let text = String::from_utf8_lossy(text);
+            match text.trim() {
+                "" | "uninitialized" => Vec::new(),
+                id => said(format!("etc/machine-id holds an id of the build: {}", id.chars().take(32).collect::<String>().escape_debug())),
+            }
+        }),
+    },
+    Check {
+        name: "hard-link-partitions",
+        severity: Error,
+        why: "a hard link cannot lead into another partition: tar fails to make it, its exit status is ignored, and the file is missing",
+        mend: "copy instead of linking, or pack with `osimg pack ROOT`",
+        look: Look::Contents(|_, contents| {
+            let crossing = |m: &&Member| m.kind == Kind::HardLink && partition(&m.path) != partition(&crate::contents::normal(&m.link));
+            members("hard links from one partition into another", contents.members.iter().filter(crossing))
+        }),
+    },
+];
+
+const FOLDERS: [&str; 8] = ["dev", "proc", "sys", "run", "tmp", "var/tmp", "boot", "etc"];
+/// Folders that the kernel and the running system fill.
+const API: [&str; 5] = ["dev", "proc", "sys", "run", "tmp"];
+/// Folders that are often partitions of their own, the innermost first.
+const PARTITIONS: [&str; 3] = ["boot/efi", "boot", "home"];
+
+fn folders(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
+    let there = |path: &str| contents.resolve(path).is_some_and(|member| member.kind == Kind::Directory);
+    about("missing folders", FOLDERS.iter().filter(|path| !there(path)).map(|path| format!("/{path}")))
+}
+
+fn partition(path: &[u8]) -> Option<&'static str> {
+    let holds = |folder: &&&str| path.strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'));
+    PARTITIONS.iter().find(holds).copied()
+}

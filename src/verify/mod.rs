@@ -1,0 +1,242 @@
+//! Is an image fit for a node? A registry of small checks over what is in a tarball or a tree, anyone's.
+//!
+//! [`checks`] has one file for each group; every check has a name that stays, says what a node would do, and the line that mends it.
+//! [`profile`] says which installer is to take the image, [`image`] what the checks look at, [`address`] reads tarballs from servers.
+
+mod address;
+mod capability;
+mod checks;
+mod image;
+mod profile;
+
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use crate::archive::Labels;
+use crate::archive::read::Damaged;
+use crate::contents::{self, Contents, Digests};
+use crate::error::{ExitCode, Failure, Result};
+
+pub use address::is_address;
+pub use profile::Profile;
+
+use image::{Image, Place};
+
+/// Whether a finding keeps an image from being published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// A node would fail, or be another system than was meant.
+    Error,
+    /// Worth a look.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The check's name.
+    pub name: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found.
+    pub text: String,
+    /// What the node would do.
+    pub why: &'static str,
+    /// What mends it.
+    pub mend: &'static str,
+    /// The first of the files that it is about.
+    pub paths: Vec<String>,
+    /// How many files it is about.
+    pub count: usize,
+    /// Whether it was allowed by name.
+    pub allowed: bool,
+}
+
+/// What is known of an image after all checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// The tarball, as it was named; nothing of a tree.
+    pub tarball: Option<String>,
+    /// The installer that was thought of.
+    pub profile: Profile,
+    /// Its SHA-256 in hex, where the whole tarball was read.
+    pub sha256: Option<String>,
+    /// Members of the archive.
+    pub members: usize,
+    /// Packages in its rpmdb.
+    pub packages: usize,
+    /// Names of the checks that were made.
+    pub checks: Vec<&'static str>,
+    /// What they found, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Findings {
+    /// Errors that were not allowed.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.count(Severity::Error)
+    }
+
+    /// Warnings that were not allowed.
+    #[must_use]
+    pub fn warnings(&self) -> usize {
+        self.count(Severity::Warning)
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity && !finding.allowed).count()
+    }
+
+    /// Whether the image may go to a node: no error but allowed ones.
+    #[must_use]
+    pub fn fit(&self) -> bool {
+        self.errors() == 0
+    }
+
+    /// What was found, a line each; missing programs are told together.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let is_program = |finding: &&Finding| finding.name.starts_with(checks::PROGRAM);
+        let mut lines = Vec::new();
+        for severity in [Severity::Error, Severity::Warning] {
+            let found = || self.findings.iter().filter(|finding| finding.severity == severity && !finding.allowed);
+            lines.extend(found().filter(|f| !is_program(f)).map(|f| format!("{} ({})", f.text, f.name)));
+            let programs: Vec<&str> = found().filter(is_program).filter_map(|f| f.name.strip_prefix(checks::PROGRAM)).collect();
+            if !programs.is_empty() {
+                let who = if severity == Severity::Error { "the installation runs" } else { "a node needs" };
+                lines.push(format!("programs are missing that {who}: {} ({}*)", programs.join(", "), checks::PROGRAM));
+            }
+        }
+        lines
+    }
+}
+
+/// How an image is verified.
+pub struct Options<'a> {
+    /// The installer; else the one that the image's os-release asks for.
+    pub profile: Option<Profile>,
+    /// Names of checks whose findings do not count.
+    pub allow: BTreeSet<String>,
+    /// Bytes of the smallest disk that it is to be installed to.
+    pub smallest_disk: u64,
+    /// Whether contents are compared with the digests that the packages tell.
+    pub digests: Digests,
+    /// Told how many bytes of the tarball were read, and of how many (0 when nobody knows).
+    pub progress: &'a dyn Fn(u64, u64),
+    /// Asked often; an error ends the work.
+    pub check: &'a dyn Fn() -> Result<()>,
+}
+
+/// A root file system that the smallest bare metal has room for.
+pub const SMALLEST_DISK: u64 = 10 << 30;
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            profile: None,
+            allow: BTreeSet::new(),
+            smallest_disk: SMALLEST_DISK,
+            digests: Digests::Sha256,
+            progress: &|_, _| {},
+            check: &|| Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("profile", &self.profile).field("allow", &self.allow).finish_non_exhaustive()
+    }
+}
+
+/// The names of all checks, for `--allow`.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    checks::all().map(|check| check.name).collect()
+}
+
+/// Verifies the tarball at `path`; one that is damaged is a finding and no error.
+///
+/// # Errors
+/// When it cannot be read, or [`Options::allow`] names no check.
+pub fn tarball(path: &Path, options: &Options<'_>) -> Result<Findings> {
+    known(options)?;
+    let total = path.metadata().map_or(0, |m| m.len());
+    let progress = |done| (options.progress)(done, total);
+    let read = Contents::of_tarball(path, &contents::Options { digests: options.digests, progress: &progress, check: options.check });
+    judged(read, Place::File(path.to_owned()), options)
+}
+
+/// Verifies the tarball at an `http` or `https` address, which is streamed.
+///
+/// # Errors
+/// When the server cannot be reached, and as [`tarball`].
+pub fn address(url: &str, options: &Options<'_>) -> Result<Findings> {
+    known(options)?;
+    let (answer, body) = address::open(url)?;
+    let total = answer.length.unwrap_or(0);
+    let Some(body) = body else { return Ok(checks::run(&Image::unread(Place::Address(answer), options), options)) };
+    let progress = |done| (options.progress)(done, total);
+    let read = Contents::of_stream(body, &contents::Options { digests: options.digests, progress: &progress, check: options.check })
+        .map_err(|error| error.context(format!("reading the tarball {url}")));
+    judged(read, Place::Address(answer), options)
+}
+
+/// Verifies a tree that is about to be packed with these labels.
+///
+/// # Errors
+/// When it cannot be read whole, or [`Options::allow`] names no check.
+pub fn tree(root: &Path, labels: &dyn Labels, options: &Options<'_>) -> Result<Findings> {
+    known(options)?;
+    let reading = contents::Options { digests: options.digests, progress: &|_| {}, check: options.check };
+    let contents = Contents::of_tree(root, labels, &reading)?;
+    Ok(self::contents(&contents, options))
+}
+
+/// Verifies what was read before.
+#[must_use]
+pub fn contents(contents: &Contents, options: &Options<'_>) -> Findings {
+    checks::run(&Image::new(contents, Place::Nowhere, options), options)
+}
+
+fn judged(read: Result<Contents>, place: Place, options: &Options<'_>) -> Result<Findings> {
+    match read {
+        Ok(contents) => Ok(checks::run(&Image::new(&contents, place, options), options)),
+        Err(error) => match damage(&error) {
+            Some(why) => Ok(checks::run(&Image::damaged(place, why, options), options)),
+            None => Err(error),
+        },
+    }
+}
+
+/// What is wrong with the tarball itself; nothing when it could not be had.
+fn damage(error: &anyhow::Error) -> Option<String> {
+    let damaged = error.downcast_ref::<Damaged>().map(ToString::to_string);
+    let refused = || error.downcast_ref::<Failure>().filter(|_| crate::error::exit_code(error) == ExitCode::Usage).map(ToString::to_string);
+    damaged.or_else(refused)
+}
+
+fn known(options: &Options<'_>) -> Result<()> {
+    let names = names();
+    for name in &options.allow {
+        if !names.contains(&name.as_str()) {
+            return Err(Failure::new(ExitCode::Usage, format!("allowing the finding {name:?}: no check has this name"))
+                .hint(format!("the checks: {}", names.join(", ")))
+                .into());
+        }
+    }
+    Ok(())
+}

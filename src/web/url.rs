@@ -1,0 +1,158 @@
+//! A web address in the form that Anaconda, Ironic and osimg all take: no credentials, no query, nothing that climbs.
+
+use std::fmt;
+
+/// An `http` or `https` URL without user, query or fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebUrl {
+    text: String,
+    /// Where the path begins in it; its length when there is none.
+    path: usize,
+}
+
+impl WebUrl {
+    /// Parses a URL.
+    ///
+    /// # Errors
+    /// Says in one line what does not do, without repeating the text: it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some((scheme, rest)) = text.split_once("://") else { return Err("it is no URL".into()) };
+        let scheme = scheme.to_ascii_lowercase();
+        if scheme != "http" && scheme != "https" {
+            return Err(format!("its scheme is '{}', not http or https", scheme.escape_debug()));
+        }
+        if text.chars().any(|c| c.is_control() || c.is_whitespace() || !c.is_ascii() || "\"<>\\^`{|}".contains(c)) {
+            return Err("it has characters that a URL writes with %".into());
+        }
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if host.contains('@') {
+            return Err("it has a user name in it, which would end up in logs and on nodes".into());
+        }
+        if host.is_empty() || host.starts_with(':') {
+            return Err("it has no host".into());
+        }
+        if text.contains('?') {
+            return Err("it has a query string: Anaconda chooses by how the URL ends".into());
+        }
+        if text.contains('#') {
+            return Err("it has a fragment".into());
+        }
+        let lower = rest.to_ascii_lowercase().replace("%2e", ".");
+        if lower.split('/').any(|part| part == ".." || part == ".") {
+            return Err("its path has '..' or '.' in it".into());
+        }
+        let text = format!("{scheme}://{rest}");
+        Ok(Self { path: scheme.len() + 3 + host.len(), text })
+    }
+
+    /// Whether it is asked for through TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.text.starts_with("https:")
+    }
+
+    /// The host with its port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.text.get(..self.path).and_then(|t| t.split_once("://")).map_or("", |(_, host)| host)
+    }
+
+    /// The path with its first slash, or nothing.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.text.get(self.path..).unwrap_or_default()
+    }
+
+    /// The last part of the path.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        self.path().rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The URL as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The URL of a file below this one, which is then taken for a folder. Characters that a URL cannot hold are written with %.
+    #[must_use]
+    pub fn join(&self, relative: &str) -> Self {
+        let mut text = self.text.trim_end_matches('/').to_owned();
+        text.push('/');
+        for byte in relative.bytes() {
+            if byte.is_ascii_alphanumeric() || b"/-_.~+:,=@!$&'()*;".contains(&byte) {
+                text.push(char::from(byte));
+            } else {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        Self { text, path: self.path }
+    }
+}
+
+impl fmt::Display for WebUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Whether a host, with or without port, is this machine: what needs no TLS.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_told_apart_and_joined() {
+        let url = WebUrl::parse("HTTPS://mirror.example:8443/9/os/").expect("a url");
+        assert_eq!((url.host(), url.path(), url.is_https()), ("mirror.example:8443", "/9/os/", true));
+        assert_eq!(url.join("images/pxeboot/vmlinuz").as_str(), "https://mirror.example:8443/9/os/images/pxeboot/vmlinuz");
+        assert_eq!(url.join("a b#").as_str(), "https://mirror.example:8443/9/os/a%20b%23");
+        let bare = WebUrl::parse("http://[::1]:80").expect("a url");
+        assert_eq!((bare.host(), bare.path(), bare.join("x").as_str()), ("[::1]:80", "", "http://[::1]:80/x"));
+        assert_eq!(bare.join("x").file_name(), "x");
+    }
+
+    #[test]
+    fn what_would_leak_climb_or_confuse_is_refused_without_repeating_it() {
+        for wrong in [
+            "",
+            "mirror/os",
+            "ftp://a/b",
+            "file:///etc/passwd",
+            "http://user:secret@a/b",
+            "http://secret@a",
+            "http:///x",
+            "http://:80/",
+            "http://a/b?secret=1",
+            "http://a/#x",
+            "http://a/../b",
+            "http://a/%2e%2E/b",
+            "http://a/b c",
+            "http://a/\u{1b}[2J",
+            "http://a/\u{fc}",
+        ] {
+            let why = WebUrl::parse(wrong).expect_err(wrong);
+            assert!(!why.contains("secret") && !why.contains('\u{1b}'), "{wrong}: {why}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_known_by_name_and_address() {
+        for here in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000"] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in ["localhost.example", "10.0.0.1", "127.0.0.1.example", "::", ""] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Many small files: the memory does not grow with them to speak of, the time only as they do.
+
+use crate::support::{can_run, folder, inside, python};
+
+/// Makes a tree of so many files, packs it, and prints the CPU seconds and the most memory in KiB of the packing.
+const PROGRAM: &str = r#"
+import os, resource, subprocess, sys
+tree, osimg = sys.argv[1:3]
+count = int(os.path.basename(tree))
+for number in range(count):
+    if number % 1000 == 0:
+        folder = os.path.join(tree, f"folder-{number}")
+        os.mkdir(folder)
+    with open(f"{folder}/file-{number}", "w") as file: file.write(f"{number}\n")
+done = subprocess.run([osimg, "--json", "pack", "-q", "-j2", "--level", "fast", tree, "-o", tree + ".tgz"], stdout=subprocess.PIPE, check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+import json
+assert json.loads(done.stdout)["summary"]["entries"] == count + (count + 999) // 1000 + 1
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+"#;
+
+#[test]
+fn fifty_thousand_files_take_no_more_memory_than_five_thousand_and_ten_times_as_long() {
+    if !can_run(&["python3"]) {
+        return;
+    }
+    let folder = folder();
+    let measured = |count: usize| {
+        let tree = inside(folder.path(), &count.to_string());
+        let told = python(PROGRAM, &[&tree, env!("CARGO_BIN_EXE_osimg").as_ref()]);
+        let (seconds, memory) = told.trim().split_once(' ').unwrap();
+        println!("{count} files: {seconds} s, {memory} KiB");
+        (seconds.parse::<f64>().unwrap(), memory.parse::<u64>().unwrap())
+    };
+    let (few_seconds, few_memory) = measured(5_000);
+    let (seconds, memory) = measured(50_000);
+    assert!(memory < 256 << 10, "{memory} KiB");
+    assert!(memory < few_memory + (24 << 10), "{few_memory} and {memory} KiB");
+    // Ten would be just linear; the rest is for a busy machine.
+    assert!(seconds < 25.0 * few_seconds + 2.0, "{few_seconds} and {seconds} s");
+}

@@ -1,0 +1,152 @@
+//! `osimg pack` as a person runs it: what it is given wrongly is told with its reason, and nothing is left of it.
+#![expect(clippy::disallowed_methods, reason = "tests run the program as a person does")]
+
+use crate::support::{can_run, folder, inside, noise};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
+
+fn pack(tree: &Path, output: &Path) -> Output {
+    Command::new(OSIMG).args(["pack", "-q", "--selinux", "none"]).arg(tree).arg("-o").arg(output).output().unwrap()
+}
+
+/// The exit code and what was said.
+fn told(output: &Output) -> (Option<i32>, String) {
+    assert!(output.stdout.is_empty());
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn left(folder: &Path) -> Vec<String> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_tree_that_is_missing_or_no_folder_is_told() {
+    let folder = folder();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let out = inside(folder.path(), "out");
+    for (name, why) in [("missing", "there is no such folder"), ("file", "it is no folder")] {
+        let (code, said) = told(&pack(&folder.path().join(name), &out.join("x.tgz")));
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(name) && said.contains(why), "{said}");
+    }
+    assert_eq!(left(&out), [""; 0]);
+}
+
+#[test]
+fn a_suffix_that_anaconda_would_take_for_a_disk_image_is_refused_with_the_reason() {
+    let folder = folder();
+    let tree = inside(folder.path(), "tree");
+    let out = inside(folder.path(), "out");
+    for name in ["x.tzst", "x.tar.zst", "x.zst", "x.TGZ", "x.Tar.Xz", "x.img", "x.qcow2", "x.gz", "x.tar.lz4", "x.tgz?sig=1", "x"] {
+        let (code, said) = told(&pack(&tree, &out.join(name)));
+        assert_eq!(code, Some(2), "{name}: {said}");
+        assert!(said.contains("disk image") && said.contains("hint: end the name in one of"), "{said}");
+    }
+    assert_eq!(left(&out), [""; 0]);
+}
+
+#[test]
+fn an_output_inside_the_tree_or_in_no_folder_is_refused() {
+    let folder = folder();
+    let tree = inside(folder.path(), "tree");
+    let below = inside(&tree, "below");
+    let (code, said) = told(&pack(&tree, &below.join("x.tgz")));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("lies inside"), "{said}");
+    assert_eq!(left(&below), [""; 0]);
+    let (code, said) = told(&pack(&tree, &folder.path().join("nowhere/x.tgz")));
+    assert_eq!(code, Some(8), "{said}");
+    assert!(said.contains("mkdir -p"), "{said}");
+}
+
+#[test]
+fn a_file_or_folder_that_cannot_be_read_is_named() {
+    if !can_run(&["setpriv"]) {
+        return;
+    }
+    // Where everyone may go, unlike the usual place of the tests.
+    let folder = tempfile::Builder::new().prefix("osimg-unreadable-").tempdir_in("/var/tmp").unwrap();
+    let everyone = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    everyone(folder.path(), 0o755);
+    let program = folder.path().join("osimg");
+    fs::copy(OSIMG, &program).unwrap();
+    let out = inside(folder.path(), "out");
+    everyone(&out, 0o777);
+    for (kind, name) in [("file", "secret"), ("folder", "closed")] {
+        let tree = inside(folder.path(), kind);
+        everyone(&tree, 0o755);
+        if kind == "file" {
+            fs::write(tree.join(name), "x").unwrap()
+        } else {
+            fs::create_dir(tree.join(name)).unwrap()
+        }
+        everyone(&tree.join(name), 0);
+        let output = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .args([program.as_os_str(), "pack".as_ref(), "-q".as_ref(), tree.as_os_str(), "-o".as_ref(), out.join("x.tgz").as_os_str()])
+            .output()
+            .unwrap();
+        let (code, said) = told(&output);
+        assert_eq!(code, Some(4), "{said}");
+        assert!(said.contains(&format!("/{name}: ")) && said.contains("Permission denied"), "{said}");
+        assert_eq!(left(&out), [""; 0]);
+    }
+}
+
+#[test]
+fn a_full_disk_is_exit_code_8_and_leaves_no_file() {
+    if !can_run(&["unshare", "mount"]) {
+        return;
+    }
+    let folder = folder();
+    let tree = inside(folder.path(), "tree");
+    fs::write(tree.join("noise"), noise(3, 3 << 20, 8)).unwrap();
+    let out = inside(folder.path(), "out");
+    let script = "mount --make-rprivate / && mount -t tmpfs -o size=1M none \"$2\" && code=0
+        for suffix in tgz tbz txz tar; do
+            \"$0\" pack -q --selinux none \"$1\" -o \"$2/x.$suffix\" && exit 99 || echo $? >>\"$3\"
+            ls -A \"$2\" >>\"$3\"
+        done";
+    let codes = folder.path().join("codes");
+    let output = Command::new("unshare").args(["--mount", "sh", "-c", script, OSIMG]).args([&tree, &out, &codes]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(fs::read_to_string(&codes).unwrap(), "8\n8\n8\n8\n", "{said}");
+    assert_eq!(said.matches("No space left on device").count(), 4, "{said}");
+}
+
+#[test]
+fn json_tells_all_that_was_done() {
+    if !can_run(&["python3"]) {
+        return;
+    }
+    let folder = folder();
+    let tree = inside(folder.path(), "tree");
+    fs::write(tree.join("file"), "x").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
+    let out = folder.path().join("x.txz");
+    let output = Command::new(OSIMG)
+        .args(["--json", "pack", "-q", "--level", "3"])
+        .arg(&tree)
+        .arg("-o")
+        .arg(&out)
+        .env_remove("SOURCE_DATE_EPOCH")
+        .output();
+    let output = output.unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let summary = &told["summary"];
+    assert_eq!((&summary["entries"], &summary["bytes"]), (&2.into(), &10_240.into()));
+    assert_eq!((&summary["labels"], &summary["unlabelled"]), (&0.into(), &0.into()));
+    assert_eq!(summary["sockets"], Value::from(vec!["/socket"]));
+    assert_eq!(summary["warnings"], Value::from(Vec::<String>::new()));
+    let packed = &summary["outputs"][0];
+    assert_eq!((&packed["format"], &packed["level"], &packed["block"]), (&"txz".into(), &3.into(), &(24 << 20).into()));
+    assert_eq!(packed["bytes"], fs::metadata(&out).unwrap().len());
+    assert_eq!(told["tarballs"][0]["sha256"], packed["sha256"]);
+    assert!(told["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0 && ratio < 1.0), "{told:#}");
+    assert!(told["steps"][0]["seconds"].is_number(), "{told:#}");
+}

@@ -1,0 +1,295 @@
+//! Locks: what they say, that a build by one installs exactly that, and what stops it.
+
+use crate::server::{Answer, Server};
+use crate::stage::{Done, Stage, run};
+use crate::support::keys;
+use crate::support::repo::{Package, Repo, index};
+use crate::support::require_root;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const RECIPE: &str = "# what for\ngroup install Core\ninstall hello\nts run\n";
+
+fn file(name: &str, version: &str) -> Package {
+    let content = format!("{name} {version}\n");
+    Package::named(name).version(version).requires_first("base").file(&format!("/usr/share/{name}"), content, 0o644, "root:root")
+}
+
+fn repository(repo: Repo) -> Repo {
+    repo.package(file("hello", "1.0").requires("library"))
+        .package(file("library", "1.0"))
+        .package(file("core", "1.0"))
+        .package(file("unasked", "1.0"))
+        .group("core", "Core", &["core"])
+}
+
+fn lock<'a>(stage: &'a Stage, recipe: &str) -> crate::stage::Run<'a> {
+    let path = stage.recipe(recipe);
+    stage
+        .osimg(crate::stage::OSIMG, &["lock"])
+        .arg(path)
+        .arg("--settings")
+        .arg(stage.repo().join("settings.toml"))
+        .arg("--cache")
+        .arg(stage.cache())
+        .arg("--workdir")
+        .arg(stage.work())
+}
+
+fn locked(stage: &Stage) -> String {
+    fs::read_to_string(stage.path().join("image.lock")).unwrap()
+}
+
+/// `name-version` of what the manifest says is in the image.
+fn packages(stage: &Stage) -> Vec<String> {
+    let manifest = stage.manifest();
+    let nevra = |package: &serde_json::Value| package["nevra"].as_str().unwrap().trim_end_matches("-1.noarch").replace("-0:", "-");
+    manifest["packages"].as_array().unwrap().iter().map(nevra).collect()
+}
+
+/// The repository has newer packages than before.
+fn release_newer(stage: &Stage) {
+    let newer = Stage::new(|repo| repo.package(file("hello", "2.0")).package(file("core", "2.0").version("2.0")));
+    for name in ["hello-2.0-1.noarch.rpm", "core-2.0-1.noarch.rpm"] {
+        fs::copy(newer.repo().join("Packages").join(name), stage.repo().join("Packages").join(name)).unwrap();
+    }
+    index(&stage.repo());
+}
+
+#[test]
+fn a_lock_says_every_package_and_the_same_words_for_the_same_packages() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(repository);
+    let done = lock(&stage, RECIPE).succeeds();
+    assert_eq!(done.stdout.trim(), stage.path().join("image.lock").display().to_string());
+    let text = locked(&stage);
+    // The judge is rpm itself, on the files.
+    for name in ["hello", "library", "core", "base"] {
+        let rpm = stage.repo().join(format!("Packages/{name}-1.0-1.noarch.rpm"));
+        let sum = String::from_utf8(run(Command::new("sha256sum").arg(&rpm))).unwrap();
+        assert!(text.contains(&format!("checksum = \"sha256:{}\"", sum.split(' ').next().unwrap())), "{text}");
+        assert!(text.contains(&format!(
+            "nevra = \"{name}-0:1.0-1.noarch\"\nrepository = \"tiny\"\nlocation = \"Packages/{name}-1.0-1.noarch.rpm\""
+        )));
+        assert!(text.contains(&format!("size = {}", rpm.metadata().unwrap().len())));
+    }
+    assert!(!text.contains("unasked"));
+    let repomd = String::from_utf8(run(Command::new("sha256sum").arg(stage.repo().join("repodata/repomd.xml")))).unwrap();
+    assert!(text.contains(&format!("repomd = \"sha256:{}\"", repomd.split(' ').next().unwrap())), "{text}");
+    assert_eq!(text.matches(&format!("signer = \"{}\"", keys::ours().fingerprint)).count(), 4);
+    assert!(text.contains("id = \"core\"\nkind = \"group\"\nmandatory = [\"core\"]"), "{text}");
+    lock(&stage, RECIPE).succeeds().says(&["the same packages as before"]);
+    assert_eq!(locked(&stage), text);
+}
+
+#[test]
+fn a_build_by_the_lock_installs_what_it_says_though_the_repository_went_on() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(repository);
+    stage.build(RECIPE).succeeds();
+    let (before, bytes) = (packages(&stage), fs::read(stage.image()).unwrap());
+    lock(&stage, RECIPE).succeeds();
+    release_newer(&stage);
+    let done = stage.build(RECIPE).arg("--locked").succeeds();
+    assert_eq!(packages(&stage), before);
+    assert_eq!(fs::read(stage.image()).unwrap(), bytes, "a locked build gives the bytes of the build that it repeats");
+    let sum = String::from_utf8(run(Command::new("sha256sum").arg(stage.path().join("image.lock")))).unwrap();
+    assert_eq!(stage.manifest()["lock"]["sha256"].as_str(), sum.split(' ').next());
+    assert_eq!(stage.manifest()["lock"]["name"], "image.lock");
+    drop(done);
+    stage.build(RECIPE).succeeds();
+    assert!(packages(&stage).contains(&"hello-2.0".to_owned()));
+    assert!(stage.manifest()["lock"].is_null());
+    let done = lock(&stage, RECIPE).succeeds();
+    done.says(&["- hello-0:1.0-1.noarch", "+ hello-0:2.0-1.noarch"]);
+}
+
+#[test]
+fn a_full_cache_needs_no_repository_and_an_empty_one_fetches_each_package_by_its_place() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(repository);
+    let server = Server::start(stage.repo(), |_, _| Answer::File);
+    stage.settings(|settings| settings.baseurl = server.url());
+    lock(&stage, RECIPE).succeeds();
+    let asked = server.asked().len();
+    stage.build(RECIPE).arg("--locked").succeeds();
+    assert_eq!(server.asked().len(), asked, "nothing is asked for: {:?}", server.asked());
+    fs::remove_dir_all(stage.cache()).unwrap();
+    fs::create_dir(stage.cache()).unwrap();
+    stage.build(RECIPE).arg("--locked").succeeds();
+    let later = server.asked().split_off(asked);
+    assert_eq!(later.len(), 4, "four packages and no metadata: {later:?}");
+    stage.build(RECIPE).arg("--locked").succeeds();
+    assert_eq!(server.asked().len(), asked + 4);
+}
+
+#[test]
+fn a_lock_without_downloads_says_no_signer_and_is_as_good() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(repository);
+    let server = Server::start(stage.repo(), |_, _| Answer::File);
+    stage.settings(|settings| settings.baseurl = server.url());
+    lock(&stage, RECIPE).arg("--metadata-only").succeeds();
+    assert!(!server.asked().iter().any(|path| path.ends_with(".rpm")), "{:?}", server.asked());
+    assert!(!locked(&stage).contains("signer"));
+    stage.build(RECIPE).arg("--locked").succeeds();
+    assert_eq!(packages(&stage), ["base-1.0", "core-1.0", "hello-1.0", "library-1.0"]);
+}
+
+#[test]
+fn several_transactions_are_locked_one_upon_the_other() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| repository(repo).package(file("old", "1.0")).package(file("old", "2.0")));
+    let recipe =
+        "install old-1.0 hello\nts run\nupgrade old\nremove hello\nts run\ninstall core\nts run\nreinstall core\ndowngrade old\nts run\n";
+    stage.build(recipe).succeeds();
+    let (unlocked, bytes) = (packages(&stage), fs::read(stage.image()).unwrap());
+    assert_eq!(unlocked, ["base-1.0", "core-1.0", "old-1.0"]);
+    lock(&stage, recipe).succeeds();
+    assert_eq!(locked(&stage).matches("[[transaction]]").count(), 4, "{}", locked(&stage));
+    stage.build(recipe).arg("--locked").succeeds();
+    assert_eq!(packages(&stage), unlocked);
+    assert_eq!(fs::read(stage.image()).unwrap(), bytes);
+}
+
+/// Locks, lets `change` spoil something, and builds by the lock from an empty cache, which must fail.
+fn spoilt(code: i32, change: impl FnOnce(&Stage)) -> Done {
+    let stage = Stage::new(repository);
+    lock(&stage, RECIPE).succeeds();
+    fs::remove_dir_all(stage.cache()).unwrap();
+    fs::create_dir(stage.cache()).unwrap();
+    change(&stage);
+    stage.build(RECIPE).arg("--locked").fails(code)
+}
+
+#[test]
+fn what_is_not_as_the_lock_says_stops_the_build() {
+    if !require_root() {
+        return;
+    }
+    let rpm = |stage: &Stage, name: &str| stage.repo().join(format!("Packages/{name}-1.0-1.noarch.rpm"));
+    let edit = |stage: &Stage, from: &str, to: &str| {
+        let text = locked(stage);
+        assert!(text.contains(from), "{text}");
+        fs::write(stage.path().join("image.lock"), text.replace(from, to)).unwrap();
+    };
+    spoilt(5, |stage| fs::remove_file(rpm(stage, "library")).unwrap()).says(&["no longer in their repositories", "library", "osimg lock"]);
+    spoilt(6, |stage| {
+        let path = rpm(stage, "library");
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.len() - 9;
+        bytes[at] ^= 1;
+        fs::write(path, bytes).unwrap();
+    })
+    .says(&["checksum", "library", "osimg lock"]);
+    // A package of the same name, made and signed by somebody else: its checksum betrays it.
+    spoilt(6, |stage| {
+        let other = Stage::new(|repo| repo.package(file("library", "1.0").signed_by(crate::support::repo::Signature::Foreign)));
+        fs::copy(rpm(&other, "library"), rpm(stage, "library")).unwrap();
+    })
+    .says(&["checksum", "library"]);
+    let ours = keys::ours().fingerprint.clone();
+    spoilt(6, |stage| edit(stage, &ours, &"AB".repeat(20))).says(&["signed by", &ours, "osimg lock"]);
+    spoilt(6, |stage| edit(stage, "nevra = \"library-0:1.0-1.noarch\"", "nevra = \"library-0:1.1-1.noarch\""))
+        .says(&["the file is library-0:1.0-1.noarch"]);
+    spoilt(3, |stage| edit(stage, "version = 1", "version = 9")).says(&["version 9", "osimg lock"]);
+    spoilt(3, |stage| fs::remove_file(stage.path().join("image.lock")).unwrap()).says(&["image.lock", "osimg lock RECIPE"]);
+    spoilt(3, |stage| stage.settings(|settings| settings.packages = "exclude = [\"x\"]".into())).says(&["out of date", "exclude"]);
+    // A lock that lacks what its packages need, and one that lacks what the recipe asks for.
+    spoilt(7, |stage| {
+        let text = locked(stage);
+        let at = text.find("[[transaction.package]]\nnevra = \"library").unwrap();
+        fs::write(stage.path().join("image.lock"), &text[..at]).unwrap();
+    })
+    .says(&["library"]);
+}
+
+#[test]
+fn a_recipe_that_changed_needs_a_new_lock_and_a_comment_does_not() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(repository);
+    lock(&stage, RECIPE).succeeds();
+    let other = format!("# more words\n{RECIPE}");
+    stage.build(&other).arg("--locked").succeeds();
+    stage.build("install hello\nts run\n").arg("--locked").fails(3).says(&["out of date", "the recipe's statements", "osimg lock"]);
+}
+
+#[test]
+fn a_lock_by_another_key_is_not_made() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| repository(repo).package(file("foreign", "1.0").signed_by(crate::support::repo::Signature::Foreign)));
+    let done = lock(&stage, "install foreign\nts run\n").run();
+    assert_eq!(done.code, Some(6), "{}", done.stderr);
+    done.says(&["foreign-0:1.0-1.noarch", "pinned key"]);
+    assert!(!stage.path().join("image.lock").exists());
+    let done = lock(&stage, "install ./x.rpm\nts run\n").run();
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    done.says(&["image.yum:1", "x.rpm"]);
+}
+
+#[test]
+fn lists_for_other_tools_go_out_and_come_back_as_the_same_lock() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(repository);
+    lock(&stage, RECIPE).succeeds();
+    let text = locked(&stage);
+    for name in ["rpms.lock.yaml", "packages.manifest.yaml"] {
+        let list = stage.path().join(name);
+        lock(&stage, RECIPE).arg("--export").arg(&list).succeeds();
+        // Python's YAML is the judge of the form; the tools themselves are not in Debian.
+        let script = "import sys, yaml; d = yaml.safe_load(open(sys.argv[1])); \
+            p = d['arches'][0]['packages'] if 'arches' in d else d['data']['packages']['noarch']; \
+            print(len(p), *sorted(x['name'] + '=' + x['evr'] + '=' + x['checksum'] for x in p))";
+        let said = String::from_utf8(run(Command::new("/usr/bin/python3").args(["-I", "-c", script]).arg(&list))).unwrap();
+        assert!(said.starts_with("4 base=1.0-1=sha256:"), "{said}");
+        fs::remove_file(stage.path().join("image.lock")).unwrap();
+        lock(&stage, RECIPE).arg("--import").arg(&list).succeeds();
+        assert_eq!(locked(&stage), text, "{name}");
+    }
+    let list = stage.path().join("rpms.lock.yaml");
+    // The repository moves on, and the list does not.
+    release_newer(&stage);
+    lock(&stage, RECIPE).arg("--import").arg(&list).succeeds();
+    assert!(locked(&stage).contains("hello-0:1.0-1.noarch") && !locked(&stage).contains("2.0"));
+    // A list that lacks a package does not make a lock, nor one whose checksum is another.
+    let whole = fs::read_to_string(&list).unwrap();
+    edit_list(&list, &whole, |entry| !entry.contains("library"));
+    assert_eq!(lock(&stage, RECIPE).arg("--import").arg(&list).run().code, Some(7));
+    fs::write(&list, whole.replace("sha256:", "sha256:00").replace("sha256:00", "sha256:")).unwrap();
+    let wrong = whole.lines().map(|l| if l.contains("checksum") { swap_digit(l) } else { l.to_owned() }).collect::<Vec<_>>().join("\n");
+    fs::write(&list, wrong).unwrap();
+    let done = lock(&stage, RECIPE).arg("--import").arg(&list).run();
+    assert_eq!(done.code, Some(6), "{}", done.stderr);
+    done.says(&["not the one that the list says"]);
+}
+
+/// The same line with another last digit.
+fn swap_digit(line: &str) -> String {
+    let (rest, last) = line.split_at(line.len() - 1);
+    format!("{rest}{}", if last == "0" { "1" } else { "0" })
+}
+
+/// Writes the list with only those packages that `keep` says.
+fn edit_list(list: &Path, text: &str, keep: impl Fn(&str) -> bool) {
+    let (head, rest) = text.split_once("  - url:").unwrap();
+    let (entries, tail) = rest.split_once("  source:").unwrap();
+    let kept: Vec<&str> = entries.split("  - url:").filter(|entry| keep(entry)).collect();
+    fs::write(list, format!("{head}  - url:{}  source:{tail}", kept.join("  - url:"))).unwrap();
+}

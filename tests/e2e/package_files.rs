@@ -1,0 +1,76 @@
+//! Package files that a recipe names itself, on this machine or behind an address, beside what the repositories have.
+
+use crate::server::{Answer, Server};
+use crate::stage::Stage;
+use crate::support::repo::{Package, Repo, Signature};
+use crate::support::require_root;
+use std::fs;
+
+fn own(signature: Signature) -> Package {
+    Package::named("own")
+        .requires_first("base")
+        .requires("library")
+        .file("/usr/share/own", "own\n", 0o644, "root:root")
+        .signed_by(signature)
+}
+
+/// A stage whose repository has `library`, and a folder `files` with a package that needs it.
+fn stage(signature: Signature) -> Stage {
+    let stage = Stage::new(|repo| repo.package(Package::named("library").file("/usr/share/library", "lib\n", 0o644, "root:root")));
+    let beside = stage.path().join("files");
+    fs::create_dir(&beside).unwrap();
+    Repo::new(&beside).package(own(signature)).write();
+    stage
+}
+
+const FILE: &str = "files/Packages/own-1.0-1.noarch.rpm";
+
+#[test]
+fn a_file_beside_the_recipe_is_installed_with_what_it_needs() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage(Signature::Ours);
+    let whole = stage.path().join(FILE);
+    for spelling in [FILE.to_owned(), format!("./{FILE}"), whole.display().to_string(), format!("file://{}", whole.display())] {
+        stage.build(&format!("install {spelling}\nts run\n")).succeeds();
+        assert!(stage.members().contains(&"./usr/share/own".to_owned()), "{spelling}");
+        assert!(stage.members().contains(&"./usr/share/library".to_owned()), "{spelling}");
+    }
+}
+
+#[test]
+fn a_file_behind_an_address_is_fetched_while_there_is_a_network_and_installed_without() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage(Signature::Ours);
+    let server = Server::start(stage.path().to_owned(), |_, before| if before == 0 { Answer::Half } else { Answer::File });
+    stage.build(&format!("install {}{FILE}\nts run\n", server.url())).succeeds();
+    assert!(stage.members().contains(&"./usr/share/own".to_owned()));
+    assert_eq!(server.asked().iter().filter(|path| path.contains("own-1.0")).count(), 2, "half of it came first, and then all");
+}
+
+#[test]
+fn a_file_that_nobody_signed_is_refused() {
+    if !require_root() {
+        return;
+    }
+    stage(Signature::None).build(&format!("install {FILE}\nts run\n")).fails(6).says(&["own", "hint: "]);
+    stage(Signature::Foreign).build(&format!("install {FILE}\nts run\n")).fails(6).says(&["own", "no pinned key"]);
+}
+
+#[test]
+fn a_file_that_is_not_there_or_no_package_is_named_with_its_line() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage(Signature::Ours);
+    stage.build("install base\ninstall ./nowhere.rpm\nts run\n").fails(3).says(&["image.yum:2:9", "nowhere.rpm", "No such file", "hint: "]);
+    stage.write("broken.rpm", "no package at all");
+    stage.build("install ./broken.rpm\nts run\n").fails(7).says(&["image.yum:1", "./broken.rpm is no package file"]);
+    let server = Server::start(stage.path().to_owned(), |_, _| Answer::File);
+    stage.build(&format!("install {}gone.rpm\nts run\n", server.url())).fails(5).says(&["gone.rpm", "404"]);
+    stage.build(&format!("install {}download?name=own.rpm\nts run\n", server.url())).fails(3).says(&["image.yum:1:9", "hint: "]);
+    assert_eq!(server.asked().iter().filter(|path| path.contains("gone")).count(), 1, "what is not there is not asked for again");
+}

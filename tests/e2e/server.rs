@@ -1,0 +1,170 @@
+//! A small HTTP server over a folder, as good as a test lets it be.
+
+use crate::stage::{Stage, wait_until};
+use crate::support::repo::{Package, index};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What the server does with a request.
+pub enum Answer {
+    File,
+    Status(u16),
+    /// 503, with the seconds that the client should wait.
+    Busy(u32),
+    /// The first half of the file, under the whole one's length; then the connection ends.
+    Half,
+    /// The first half of the file, under its own length, as if that were all.
+    Short,
+    /// The file without a length; its end is the connection's.
+    Endless,
+    /// The file with a byte changed.
+    Changed,
+    /// The first half of the file, and then nothing for as long as the client waits.
+    Stall,
+}
+
+/// An HTTP server over a folder on 127.0.0.1, as good as the test lets it be.
+pub struct Server {
+    port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// `answer` decides by the path and by how often it was asked for before.
+    pub fn start(folder: PathBuf, answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (log, answer) = (Arc::clone(&asked), Arc::new(answer));
+        // The thread ends with the test process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (log, answer, folder) = (Arc::clone(&log), Arc::clone(&answer), folder.clone());
+                std::thread::spawn(move || {
+                    // A client that goes away is the client's affair.
+                    let _ = serve(&stream, &folder, &log, &*answer);
+                });
+            }
+        });
+        Self { port, asked }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// The paths asked for so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    pub fn wait_for(&self, part: &str) {
+        wait_until(&format!("a request for {part}"), Duration::from_secs(60), || self.asked().iter().any(|path| path.contains(part)));
+    }
+}
+
+fn serve(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>, answer: &dyn Fn(&str, usize) -> Answer) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut out = stream;
+    loop {
+        let mut request = String::new();
+        if reader.read_line(&mut request)? == 0 {
+            return Ok(());
+        }
+        let mut start = 0;
+        loop {
+            let mut header = String::new();
+            if reader.read_line(&mut header)? == 0 || header == "\r\n" {
+                break;
+            }
+            if let Some(range) = header.to_ascii_lowercase().strip_prefix("range: bytes=") {
+                start = range.split('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+            }
+        }
+        let head = request.starts_with("HEAD ");
+        let address = request.split(' ').nth(1).unwrap_or("/");
+        // A client asks a proxy by the whole address.
+        let path = address.split_once("://").map_or(address, |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
+        let path = path.trim_start_matches('/').to_owned();
+        let before = {
+            let mut log = log.lock().unwrap();
+            let before = log.iter().filter(|p| **p == path).count();
+            if !head {
+                log.push(path.clone());
+            }
+            before
+        };
+        // Before the file is read: the answer may be that it is another one now.
+        let answer = answer(&path, before);
+        let Ok(mut body) = fs::read(folder.join(&path)) else {
+            write!(out, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
+            continue;
+        };
+        let whole = body.len();
+        let mut send = |body: &[u8]| -> std::io::Result<()> {
+            match start {
+                0 => write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {whole}\r\n\r\n")?,
+                _ => write!(
+                    out,
+                    "HTTP/1.1 206 Partial\r\nContent-Range: bytes {start}-{}/{whole}\r\nContent-Length: {}\r\n\r\n",
+                    whole - 1,
+                    whole - start
+                )?,
+            }
+            out.write_all(body.get(if head { whole } else { start }..).unwrap_or_default())
+        };
+        match answer {
+            Answer::File => send(&body)?,
+            Answer::Status(code) => write!(out, "HTTP/1.1 {code} As the test says\r\nContent-Length: 0\r\n\r\n")?,
+            Answer::Busy(seconds) => write!(out, "HTTP/1.1 503 Busy\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\n\r\n")?,
+            Answer::Short => {
+                let half = &body[..whole / 2];
+                write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", half.len())?;
+                out.write_all(half)?;
+            }
+            Answer::Endless => {
+                write!(out, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+                return out.write_all(&body);
+            }
+            Answer::Half => {
+                send(&body[..whole / 2])?;
+                return Ok(());
+            }
+            Answer::Changed => {
+                body[whole / 2] ^= 0x20;
+                send(&body)?;
+            }
+            Answer::Stall => {
+                send(&body[..whole / 2])?;
+                // Until the client hangs up.
+                let mut line = String::new();
+                reader.read_line(&mut line)?;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A repository that is made anew, with a newer package, as soon as somebody reads its index: what the index named is gone.
+pub fn swapped(stage: &Stage) -> Server {
+    let old = stage.repo();
+    let newer = Stage::new(|repo| {
+        repo.package(Package::named("hello").version("2.0").requires_first("base").file("/usr/share/hello", "2\n", 0o644, "root:root"))
+    });
+    let name = "hello-2.0-1.noarch.rpm";
+    fs::copy(newer.repo().join("Packages").join(name), old.join("Packages").join(name)).unwrap();
+    let folder = old.clone();
+    let done = AtomicUsize::new(0);
+    Server::start(old, move |path, _| {
+        if path.contains("primary") && done.fetch_add(1, Ordering::SeqCst) == 0 {
+            fs::remove_dir_all(folder.join("repodata")).unwrap();
+            index(&folder);
+        }
+        Answer::File
+    })
+}

@@ -1,0 +1,98 @@
+//! Faulty mirrors with dnf 5: what it makes of them differs from dnf 4, what osimg makes of them does not.
+
+use crate::machines::Machine;
+use crate::server::{Answer, Server, swapped};
+use crate::stage::Stage;
+use crate::support::repo::Package;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+const RECIPE: &str = "install hello\nts run\n";
+
+fn hello() -> Stage {
+    let content: Vec<u8> = (0..40_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    Stage::new(|repo| repo.package(Package::named("hello").requires_first("base").file("/usr/share/hello", content, 0o644, "root:root")))
+}
+
+fn served(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> (Stage, Server) {
+    let stage = hello();
+    let server = Server::start(stage.repo(), answer);
+    stage.settings(|settings| settings.baseurl = server.url());
+    (stage, server)
+}
+
+#[test]
+fn dnf_5_ends_right_behind_a_mirror_that_fails_for_a_while() {
+    if !Machine::Dnf5.is_there() {
+        return;
+    }
+    let until: Mutex<Option<Instant>> = Mutex::new(None);
+    let (stage, _server) = served(move |path, before| match path {
+        _ if path.ends_with("repomd.xml") && before < 2 => Answer::Status(503),
+        _ if path.contains("primary") && before == 0 => Answer::Short,
+        _ if path.contains("base-1.0") && before == 0 => Answer::Half,
+        _ if path.contains("hello-1.0") => {
+            let end = *until.lock().unwrap().get_or_insert_with(|| Instant::now() + Duration::from_secs(3));
+            if Instant::now() < end { Answer::Busy(3) } else { Answer::File }
+        }
+        _ => Answer::File,
+    });
+    Machine::Dnf5.build(&stage, RECIPE).succeeds().says(&["asks to be left alone for 3 s"]);
+}
+
+#[test]
+fn dnf_5_reads_metadata_once_more_that_were_replaced_while_it_read_them() {
+    if !Machine::Dnf5.is_there() {
+        return;
+    }
+    let stage = hello();
+    let server = swapped(&stage);
+    stage.settings(|settings| settings.baseurl = server.url());
+    Machine::Dnf5.build(&stage, RECIPE).succeeds().says(&["asking it anew"]).says_not(&["trying again in"]);
+    assert_eq!(stage.content("./usr/share/hello"), "2\n");
+}
+
+#[test]
+fn dnf_5_never_installs_what_changed_on_its_way_and_says_what_is_gone() {
+    if !Machine::Dnf5.is_there() {
+        return;
+    }
+    let (stage, _server) = served(|path, _| if path.contains("hello-1.0") { Answer::Changed } else { Answer::File });
+    let done = Machine::Dnf5.build(&stage, RECIPE).run();
+    assert!(matches!(done.code, Some(5 | 6)), "{}", done.stderr);
+    done.says(&["hello-1.0-1.noarch"]);
+    let (stage, _server) = served(|path, _| if path.contains("hello-1.0") { Answer::Status(404) } else { Answer::File });
+    let done = Machine::Dnf5.fails(&stage, RECIPE, 5);
+    assert_eq!(done.stderr.matches("asking it anew").count(), 1, "{}", done.stderr);
+}
+
+#[test]
+fn eight_builds_at_once_with_dnf_5_fetch_every_package_once() {
+    if !Machine::Dnf5.is_there() {
+        return;
+    }
+    let (stage, server) = served(|_, _| Answer::File);
+    let recipe = stage.recipe(RECIPE);
+    let builds: Vec<_> = (0..8)
+        .map(|n| {
+            // Each has a tree of the other release of its own: only the cache is shared.
+            let scratch = stage.path().join(format!("machine{n}"));
+            std::fs::create_dir(&scratch).unwrap();
+            let run =
+                Machine::Dnf5.osimg_in(&stage, &scratch, &["build"]).arg(&recipe).arg("--settings").arg(stage.repo().join("settings.toml"));
+            run.arg("--cache")
+                .arg(stage.cache())
+                .arg("--workdir")
+                .arg(stage.work())
+                .arg("--output")
+                .arg(stage.out().join(format!("{n}.tar")))
+                .start()
+        })
+        .collect();
+    for build in builds {
+        let done = build.wait();
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+    }
+    let packages: Vec<String> = server.asked().into_iter().filter(|path| path.ends_with(".rpm")).collect();
+    assert_eq!(packages.len(), 2, "{packages:?}");
+}

@@ -1,0 +1,245 @@
+//! The servers, sets to publish, and nodes to deploy to.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::anaconda::Anaconda;
+use crate::servers::{Api, EVERYTHING, Servers};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The servers of this test run.
+pub struct Lab {
+    pub servers: &'static Servers,
+}
+
+/// The files of a set that fits together, small.
+pub struct Files {
+    pub folder: tempfile::TempDir,
+    /// Suffix of the tarball, with the dot.
+    pub extension: &'static str,
+}
+
+/// A node of fake hardware that is available, and knows nothing of any image.
+pub struct TestNode {
+    pub name: String,
+    pub uuid: String,
+    api: Api,
+    /// Where its conductor serves files from.
+    http_root: PathBuf,
+}
+
+impl Lab {
+    /// The lab, or nothing where it cannot be had.
+    pub fn open() -> Option<Self> {
+        Servers::shared(EVERYTHING).map(|servers| Self { servers })
+    }
+
+    /// A URL of the web server with the files of this folder, which is laid there.
+    pub fn serve(&self, name: &str, files: &[(&str, &Path)]) -> String {
+        let folder = self.servers.data().join("www").join(name);
+        for (to, from) in files {
+            let path = folder.join(to);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::copy(from, path).unwrap();
+        }
+        format!("http://127.0.0.1:{}/{name}", self.servers.port(7))
+    }
+
+    /// Runs osimg to its end.
+    pub fn osimg(&self, arguments: &[&str]) -> Output {
+        self.servers.osimg(arguments).output().unwrap()
+    }
+
+    /// Publishes a set by osimg and returns what it printed: the references.
+    pub fn publish(&self, cloud: &str, files: &Files, name: &str, more: &[&str]) -> Value {
+        let path = |file: &str| files.path(file).to_string_lossy().into_owned();
+        let (tarball, kernel, ramdisk, stage2) = (files.tarball(), path("vmlinuz"), path("initrd.img"), path("install.img"));
+        let registry = format!("glance:{cloud}");
+        let tarball = tarball.to_string_lossy().into_owned();
+        let mut arguments = vec!["publish", &tarball, "--registry", &registry, "--name", name, "--json"];
+        arguments.extend(["--kernel", &kernel, "--ramdisk", &ramdisk, "--stage2", &stage2]);
+        arguments.extend(more);
+        // Glance on SQLite stumbles over two writers.
+        static ONE: Mutex<()> = Mutex::new(());
+        let one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let output = self.osimg(&arguments);
+        drop(one);
+        assert!(output.status.success(), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// A node that the project of the cloud `owner` owns; without Keystone, nobody's.
+    pub fn node(&self, owner: &str) -> TestNode {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("node-{number}");
+        let (cloud, folder) = match owner {
+            "osimg-noauth" => ("osimg-noauth", "ironic-noauth"),
+            _ => ("osimg-system", "ironic"),
+        };
+        let api = Api::login(self.servers, cloud);
+        let mut body = json!({ "driver": "manual-management", "management_interface": "noop", "power_interface": "fake", "name": name,
+            "deploy_interface": "direct", "boot_interface": "ipxe", "properties": { "cpu_arch": "x86_64" } });
+        if cloud != owner {
+            body["owner"] = json!(Api::login(self.servers, owner).project);
+        }
+        let (status, made) = api.call("POST", "baremetal", "/v1/nodes", Some(&body));
+        assert_eq!(status, 201, "{made}");
+        let uuid = made["uuid"].as_str().unwrap().to_owned();
+        let port = json!({ "node_uuid": uuid, "address": format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256) });
+        assert_eq!(api.call("POST", "baremetal", "/v1/ports", Some(&port)).0, 201);
+        let node = TestNode { name, uuid, api, http_root: self.servers.data().join(folder).join("http") };
+        for (verb, state) in [("manage", "manageable"), ("provide", "available")] {
+            node.provision(verb);
+            node.wait_for(&[state], None);
+        }
+        node
+    }
+}
+
+impl Files {
+    /// A set whose tarball `osimg pack` wrote; no two sets are equal.
+    pub fn new(extension: &'static str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = tempfile::tempdir().unwrap();
+        let files = Self { folder, extension };
+        let tree = files.path("tree");
+        std::fs::create_dir_all(tree.join("etc")).unwrap();
+        std::fs::create_dir_all(tree.join("boot")).unwrap();
+        std::fs::write(tree.join("etc/os-release"), "ID=demo\nVERSION_ID=\"1\"\n").unwrap();
+        std::fs::write(tree.join("boot/vmlinuz-6.1"), format!("{number} {}", std::process::id())).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_osimg"))
+            .args(["pack", "--selinux", "none", "-q", "-o"])
+            .args([files.tarball(), tree])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let mark = format!("{number}-{}", std::process::id()).into_bytes();
+        // Linux's boot protocol, with the boot sector's mark that Glance stumbles over in bare images.
+        let mut kernel = vec![0_u8; 16384];
+        kernel[510..512].copy_from_slice(&[0x55, 0xaa]);
+        kernel[0x202..0x206].copy_from_slice(b"HdrS");
+        kernel[9000..9000 + mark.len()].copy_from_slice(&mark);
+        std::fs::write(files.path("vmlinuz"), kernel).unwrap();
+        let mut ramdisk = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        ramdisk.write_all(b"070701").unwrap();
+        ramdisk.write_all(&mark).unwrap();
+        std::fs::write(files.path("initrd.img"), ramdisk.finish().unwrap()).unwrap();
+        let mut stage2 = b"hsqs".to_vec();
+        stage2.resize(6000, 7);
+        stage2.extend(mark);
+        std::fs::write(files.path("install.img"), stage2).unwrap();
+        files
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn tarball(&self) -> PathBuf {
+        self.path(&format!("os-1{}", self.extension))
+    }
+
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+}
+
+impl TestNode {
+    fn provision(&self, verb: &str) {
+        let (status, said) =
+            self.api.call("PUT", "baremetal", &format!("/v1/nodes/{}/states/provision", self.uuid), Some(&json!({ "target": verb })));
+        assert_eq!(status, 202, "{verb}: {said}");
+    }
+
+    /// The node as Ironic tells it.
+    pub fn show(&self) -> Value {
+        let (status, body) = self.api.call("GET", "baremetal", &format!("/v1/nodes/{}", self.uuid), None);
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// Changes the node past osimg.
+    pub fn patch(&self, patch: &Value) {
+        let (status, said) = self.api.call("PATCH", "baremetal", &format!("/v1/nodes/{}", self.uuid), Some(patch));
+        assert_eq!(status, 200, "{said}");
+    }
+
+    /// What an operator does once for a node that a project's members deploy to.
+    pub fn prepare(&self) {
+        self.patch(&json!([
+            { "op": "add", "path": "/deploy_interface", "value": "anaconda" },
+            { "op": "add", "path": "/driver_info", "value": { "deploy_kernel": "http://127.0.0.1/unused", "deploy_ramdisk": "http://127.0.0.1/unused" } },
+        ]));
+    }
+
+    pub fn start_past_osimg(&self) {
+        self.provision("active");
+    }
+
+    /// Waits until the node is in one of the states; gives up when the program that should bring it there has ended.
+    pub fn wait_for(&self, states: &[&str], program: Option<&mut Child>) -> Value {
+        let began = Instant::now();
+        let mut program = program;
+        loop {
+            let node = self.show();
+            let state = node["provision_state"].as_str().unwrap();
+            if states.contains(&state) {
+                return node;
+            }
+            let ended = program.as_mut().and_then(|child| child.try_wait().unwrap());
+            if let Some(status) = ended {
+                use std::io::Read;
+                let mut text = String::new();
+                let _ = program.unwrap().stderr.take().unwrap().read_to_string(&mut text);
+                panic!("osimg ended with {status} while the node was '{state}':\n{text}");
+            }
+            assert!(began.elapsed() < PATIENCE, "{} is '{state}', not {states:?}: {}", self.name, node["last_error"]);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// What the installer on this node would find.
+    pub fn anaconda(&self) -> Anaconda {
+        Anaconda::boot(&self.http_root, &self.uuid)
+    }
+}
+
+/// Starts `osimg deploy … --apply --start --wait`, plays the installer on the node, and returns how osimg ended and what was installed.
+pub fn deploy(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Output, Anaconda) {
+    let mut program = start(lab, node, arguments);
+    node.wait_for(&["wait call-back"], Some(&mut program));
+    let mut anaconda = node.anaconda();
+    anaconda.install();
+    let output = program.wait_with_output().unwrap();
+    (output, anaconda)
+}
+
+/// Starts `osimg deploy … --apply --start --wait` on the node.
+pub fn start(lab: &Lab, node: &TestNode, arguments: &[&str]) -> Child {
+    let mut command = lab.servers.osimg(&["-v", "deploy"]);
+    command.args(arguments).args(["--node", &node.name, "--apply", "--start", "--wait", "--timeout", "2m"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Everything that a program printed. No secret of the test cloud may be in it.
+pub fn said(output: &Output) -> String {
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    for secret in ["osimg-admin", "osimg-service", "wrong-password", "gAAAAA"] {
+        assert!(!text.contains(secret), "a secret was printed:\n{text}");
+    }
+    text
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

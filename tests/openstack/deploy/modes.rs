@@ -1,0 +1,245 @@
+//! Every way to an active node: Glance, web server, install tree; as admin and as a member; through TLS with an authority of our own.
+
+use serde_json::json;
+
+use super::lab::{Files, Lab, deploy, said, sha256, start};
+use crate::servers::Api;
+
+const TREEINFO: &str = "[header]\ntype = productmd.treeinfo\nversion = 1.2\n[release]\nname = Demo\nshort = Demo\nversion = 1\n\
+[tree]\narch = x86_64\nbuild_timestamp = 1700000000\nplatforms = x86_64\nvariants = OS\n\
+[images-x86_64]\nkernel = images/pxeboot/vmlinuz\ninitrd = images/pxeboot/initrd.img\n[stage2]\nmainimage = images/install.img\n\
+[variant-OS]\nid = OS\nuid = OS\nname = OS\ntype = variant\npackages = Packages\nrepository = .\n";
+
+#[test]
+fn an_image_in_glance_is_installed_by_an_admin_in_every_format() {
+    let Some(lab) = Lab::open() else { return };
+    for extension in [".tgz", ".tbz", ".txz"] {
+        let files = Files::new(extension);
+        let name = format!("admin{}", extension.replace('.', "-"));
+        let references = lab.publish("osimg", &files, &name, &[]);
+        let node = lab.node("osimg");
+        let id = references["tarball"]["id"].as_str().unwrap();
+        let (output, anaconda) = deploy(&lab, &node, &[id, "--cloud", "osimg", "--json"]);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&told["nodes"][0]["ending"]["state"], &told["settings"]["mode"]), (&json!("active"), &json!("glance")));
+        assert_eq!(node.show()["provision_state"], "active");
+        let tarball = std::fs::read(files.tarball()).unwrap();
+        let line = anaconda.command("liveimg").unwrap();
+        assert!(line.contains(&format!("{}{extension}\"", node.uuid)) && line.contains(&sha256(&tarball)), "{line}");
+        assert!(anaconda.tarball == Some(tarball), "the tarball that reached the node is another one");
+        assert_eq!(anaconda.kernel, files.bytes("vmlinuz"));
+        assert_eq!(anaconda.ramdisk, files.bytes("initrd.img"));
+        assert_eq!(anaconda.stage2, Some(files.bytes("install.img")));
+    }
+}
+
+#[test]
+fn a_member_of_a_project_deploys_to_the_node_it_owns_with_user_data_for_cloud_init() {
+    let Some(lab) = Lab::open() else { return };
+    let files = Files::new(".tgz");
+    lab.publish("osimg-demo", &files, "member", &["--image-version", "7"]);
+    let node = lab.node("osimg-demo");
+    let user_data = "#cloud-config\nusers:\n- name: wei\u{df}\n  ssh_authorized_keys: ['ssh-ed25519 AAAA']\n";
+    let drive = files.path("drive.iso");
+    super::templates::config_drive(&drive, user_data);
+    let output = lab.osimg(&["deploy", "member-7", "--cloud", "osimg-demo", "--node", &node.name, "--apply"]);
+    let text = said(&output);
+    assert!(output.status.code() == Some(9) && text.contains("an operator sets it once"), "{text}");
+    node.prepare();
+    let (output, anaconda) = deploy(&lab, &node, &["member-7", "--cloud", "osimg-demo", "--config-drive", drive.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{} active\n", node.name));
+    // Ironic writes it as Python shows bytes; what cloud-init finds must be what was given.
+    let found = std::fs::read_to_string(anaconda.installed("/var/lib/cloud/seed/config_drive/openstack/latest/user_data")).unwrap();
+    assert_eq!(found, user_data);
+    let meta = std::fs::read_to_string(anaconda.installed("/var/lib/cloud/seed/config_drive/openstack/latest/meta_data.json")).unwrap();
+    assert_eq!(meta, "{\"uuid\": \"7\"}");
+}
+
+#[test]
+fn through_tls_with_an_authority_of_our_own_admin_and_member_deploy() {
+    let Some(lab) = Lab::open() else { return };
+    let files = Files::new(".tgz");
+    let references = lab.publish("osimg-tls", &files, "tls", &[]);
+    let id = references["tarball"]["id"].as_str().unwrap();
+    for (cloud, owner) in [("osimg-tls", "osimg"), ("osimg-demo-tls", "osimg-demo")] {
+        let node = lab.node(owner);
+        node.prepare();
+        let (output, _) = deploy(&lab, &node, &[id, "--cloud", cloud]);
+        assert_eq!(output.status.code(), Some(0), "{cloud}: {}", said(&output));
+    }
+    let node = lab.node("osimg");
+    let output = lab.osimg(&["deploy", id, "--cloud", "osimg-tls-nocacert", "--node", &node.name, "--apply"]);
+    let text = said(&output);
+    assert!(output.status.code() == Some(6) && text.contains("not trusted") && text.contains("cacert"), "{text}");
+}
+
+#[test]
+fn a_set_in_a_folder_of_a_web_server_is_installed_without_keystone_and_with_it() {
+    let Some(lab) = Lab::open() else { return };
+    let files = Files::new(".tgz");
+    let folder = lab.servers.data().join("www/set");
+    let path = |name: &str| files.path(name).to_string_lossy().into_owned();
+    let registry = format!("dir:{}", folder.display());
+    let output = lab.osimg(&[
+        "publish",
+        files.tarball().to_str().unwrap(),
+        "--registry",
+        &registry,
+        "--kernel",
+        &path("vmlinuz"),
+        "--ramdisk",
+        &path("initrd.img"),
+        "--stage2",
+        &path("install.img"),
+    ]);
+    assert!(output.status.success(), "{}", said(&output));
+    let base = format!("http://127.0.0.1:{}/set", lab.servers.port(7));
+    let tarball = std::fs::read(files.tarball()).unwrap();
+    // By the tarball's URL, and by the manifest's.
+    for (cloud, url) in [("osimg-noauth", format!("{base}/os-1.tgz")), ("osimg", format!("{base}/os-1.json"))] {
+        let node = lab.node(cloud);
+        let (output, anaconda) = deploy(&lab, &node, &[&url, "--cloud", cloud]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(node.show()["provision_state"], "active");
+        let line = anaconda.command("liveimg").unwrap();
+        assert!(line.contains(&format!("\"{base}/os-1.tgz\"")) && line.contains(&sha256(&tarball)), "{line}");
+        assert!(anaconda.tarball.as_ref() == Some(&tarball));
+        assert_eq!(anaconda.stage2, Some(files.bytes("install.img")));
+    }
+}
+
+#[test]
+fn an_install_tree_is_installed_from_and_says_itself_what_boots_it() {
+    let Some(lab) = Lab::open() else { return };
+    let files = Files::new(".tgz");
+    std::fs::write(files.path("treeinfo"), TREEINFO).unwrap();
+    let output = lab.osimg(&["-q", "deploy", "http://127.0.0.1/tree/", "--print-kickstart"]);
+    // Without the server only the template can be had, which for a tree needs no checksum.
+    assert!(!output.status.success());
+    let tree = [
+        (".treeinfo", files.path("treeinfo")),
+        ("images/pxeboot/vmlinuz", files.path("vmlinuz")),
+        ("images/pxeboot/initrd.img", files.path("initrd.img")),
+        ("images/install.img", files.path("install.img")),
+    ];
+    let laid: Vec<(&str, &std::path::Path)> = tree.iter().map(|(to, from)| (*to, from.as_path())).collect();
+    let url = format!("{}/", lab.serve("tree", &laid));
+    let output = lab.osimg(&["-q", "deploy", &url, "--print-kickstart"]);
+    assert!(output.status.success(), "{}", said(&output));
+    std::fs::write(files.path("tree.ks"), &output.stdout).unwrap();
+    let template = format!("{}/tree.ks", lab.serve("templates", &[("tree.ks", &files.path("tree.ks"))]));
+    let node = lab.node("osimg");
+    let (output, anaconda) = deploy(&lab, &node, &[&url, "--cloud", "osimg", "--ks-template", &template]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(node.show()["provision_state"], "active");
+    assert_eq!(anaconda.command("url"), Some(format!("url --url=\"{url}\"").as_str()));
+    assert!(anaconda.boot_script.contains(&format!("inst.repo={url}")), "{}", anaconda.boot_script);
+    assert_eq!((anaconda.kernel, anaconda.stage2), (files.bytes("vmlinuz"), None));
+    assert!(node.show()["instance_info"].get("root_gb").is_none());
+}
+
+#[test]
+fn without_apply_the_lines_for_ironics_own_client_are_printed_and_no_node_is_touched() {
+    let Some(lab) = Lab::open() else { return };
+    let files = Files::new(".tgz");
+    let references = lab.publish("osimg", &files, "lines", &[]);
+    let id = references["tarball"]["id"].as_str().unwrap();
+    let node = lab.node("osimg");
+    let before = node.show();
+    let output = lab.osimg(&["-q", "deploy", id, "--cloud", "osimg", "--node", &node.name]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(node.show()["updated_at"], before["updated_at"]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    // The real client takes them word for word.
+    let script = lines.lines().filter(|line| !line.ends_with(&format!("deploy {}", node.name))).collect::<Vec<_>>().join("\n");
+    let status = std::process::Command::new("bash")
+        .args(["-euc", &script])
+        .env("PATH", format!("{}:/usr/bin:/bin", super::templates::venv().join("bin").display()))
+        .env("OS_CLIENT_CONFIG_FILE", lab.servers.clouds_yaml())
+        .env("OS_CLOUD", "osimg")
+        .output()
+        .unwrap();
+    assert!(status.status.success(), "{script}\n{}", String::from_utf8_lossy(&status.stderr));
+    let after = node.show();
+    assert_eq!((&after["deploy_interface"], &after["instance_info"]["image_source"]), (&json!("anaconda"), &json!(id)));
+    assert!(after["instance_info"]["root_gb"] == json!(10), "{}", after["instance_info"]);
+}
+
+#[test]
+fn a_node_that_had_another_image_keeps_nothing_of_it() {
+    let Some(lab) = Lab::open() else { return };
+    let files = Files::new(".tgz");
+    let references = lab.publish("osimg", &files, "second", &[]);
+    let node = lab.node("osimg");
+    node.patch(&json!([
+        { "op": "add", "path": "/instance_info/kernel", "value": "http://old/vmlinuz" },
+        { "op": "add", "path": "/instance_info/image_download_source", "value": "local" },
+        { "op": "add", "path": "/instance_info/display_name", "value": "theirs" },
+        { "op": "add", "path": "/driver_info/deploy_kernel", "value": "http://own/ipa-kernel" },
+    ]));
+    let id = references["tarball"]["id"].as_str().unwrap();
+    let output = lab.osimg(&["deploy", id, "--cloud", "osimg", "--node", &node.name, "--apply"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let after = node.show();
+    let info = after["instance_info"].as_object().unwrap();
+    assert!(!info.contains_key("kernel") && !info.contains_key("image_download_source"), "{info:?}");
+    assert_eq!((&info["display_name"], &after["driver_info"]["deploy_kernel"]), (&json!("theirs"), &json!("http://own/ipa-kernel")));
+}
+
+#[test]
+fn an_interrupted_osimg_says_what_state_the_node_is_left_in_and_the_deployment_goes_on() {
+    let Some(lab) = Lab::open() else { return };
+    let files = Files::new(".tgz");
+    let references = lab.publish("osimg", &files, "interrupted", &[]);
+    let node = lab.node("osimg");
+    let mut program = start(&lab, &node, &[references["tarball"]["id"].as_str().unwrap(), "--cloud", "osimg"]);
+    node.wait_for(&["wait call-back"], Some(&mut program));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(program.id()).unwrap()), nix::sys::signal::Signal::SIGINT).unwrap();
+    let output = program.wait_with_output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("goes on") && text.contains(&format!("baremetal node undeploy {}", node.name)), "{text}");
+    node.anaconda().install();
+    node.wait_for(&["active"], None);
+}
+
+#[test]
+fn the_doctor_says_what_a_cloud_can_do_for_each_who_asks() {
+    let Some(lab) = Lab::open() else { return };
+    for owner in ["osimg", "osimg-demo", "osimg-noauth"] {
+        lab.node(owner);
+    }
+    let examine = |cloud: &str| {
+        let output = lab.osimg(&["doctor", "--cloud", cloud, "--json"]);
+        let text = said(&output);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{text}"));
+        (output.status.code(), told)
+    };
+    let finding = |told: &serde_json::Value, check: &str| {
+        told["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check}: {told}")).clone()
+    };
+    for cloud in ["osimg", "osimg-tls", "osimg-demo", "osimg-noauth"] {
+        let (code, told) = examine(cloud);
+        assert_eq!((code, &told["healthy"]), (Some(0), &json!(true)), "{cloud}: {told}");
+        assert_eq!(finding(&told, "bare metal service")["works"], true);
+    }
+    let (_, noauth) = examine("osimg-noauth");
+    assert_eq!(finding(&noauth, "anaconda deploy interface")["works"], true, "{noauth}");
+    let (_, admin) = examine("osimg");
+    let service = finding(&admin, "conductor's access to images")["found"].as_str().unwrap().to_owned();
+    assert!(service.contains("ironic"), "{service}");
+    let (_, member) = examine("osimg-demo");
+    assert_eq!(finding(&member, "conductor's access to images")["works"], json!(null), "{member}");
+    let (code, nobody) = examine("osimg-other");
+    assert_eq!(code, Some(10));
+    assert_eq!(finding(&nobody, "nodes")["works"], false, "{nobody}");
+    let (code, untrusted) = examine("osimg-tls-nocacert");
+    assert_eq!(code, Some(10));
+    assert!(finding(&untrusted, "login")["cure"].as_str().unwrap().contains("cacert"), "{untrusted}");
+    // What only the whole system's reader sees is nothing to an ordinary admin.
+    let api = Api::login(lab.servers, "osimg-system");
+    assert_eq!(api.call("GET", "baremetal", "/v1/drivers", None).0, 200);
+}

@@ -1,0 +1,221 @@
+//! Kickstart templates before independent judges: Ironic's own code renders and validates them, pykickstart reads the result.
+
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use super::lab::{Files, Lab, said};
+use osimg::archive::Format;
+use osimg::deploy::kickstart::{Authority, Options, Source, Tarball, Template, Trust, Values};
+use osimg::recipe::{Disks, Layout, SelinuxMode};
+
+/// Where the servers' Python packages are.
+pub fn venv() -> PathBuf {
+    let cache = std::env::var("OSIMG_TEST_CACHE").unwrap_or_else(|_| "/var/cache/osimg-tests".into());
+    std::env::var_os("OSIMG_OS_VENV").map_or_else(|| PathBuf::from(cache).join("openstack/venv"), PathBuf::from)
+}
+
+/// Renders the templates named on its command line with Ironic's code, each as Ironic would for a tarball and for a tree.
+const RENDER: &str = r#"
+import json, sys
+from pykickstart.errors import KickstartError
+from pykickstart.parser import KickstartParser
+from pykickstart.version import makeVersion
+from ironic.common import pxe_utils, utils
+answers = []
+for path in sys.argv[1:]:
+    answer = {}
+    try:
+        pxe_utils.validate_kickstart_template(path)
+        options = {'liveimg_url': 'http://h.example/agent_images/7', 'agent_token': 'a-token',
+                   'heartbeat_url': 'http://h.example/v1/heartbeat/7',
+                   'config_drive': "\n%post\nCONTENT='b'QUJD''\n%end\n\n"}
+        answer['tarball'] = utils.render_template(path, {'ks_options': options})
+        options['is_source_a_path'] = 'true'
+        options['insecure_heartbeat'] = 'true'
+        answer['tree'] = utils.render_template(path, {'ks_options': options})
+        for version in ('RHEL8', 'RHEL9', 'RHEL10', 'F42'):
+            for kind in ('tarball', 'tree'):
+                handler = makeVersion(version)
+                try:
+                    KickstartParser(handler, followIncludes=False).readKickstartFromString(answer[kind])
+                except KickstartError as e:
+                    answer['kickstart'] = str(e)
+                answer[version + kind] = [handler.liveimg.url, handler.liveimg.checksum, handler.url.url]
+    except Exception as e:
+        answer['error'] = '%s: %s' % (type(e).__name__, e)
+    answers.append(answer)
+print(json.dumps(answers))
+"#;
+
+/// Writes a config drive, by the library that Ironic reads it with.
+pub fn config_drive(path: &std::path::Path, user_data: &str) {
+    let script = "import io, pycdlib, sys\niso = pycdlib.PyCdlib()\niso.new(rock_ridge='1.09', vol_ident='config-2')\n\
+iso.add_directory('/OPENSTAC', rr_name='openstack')\niso.add_directory('/OPENSTAC/LATEST', rr_name='latest')\n\
+for name, text in (('user_data', sys.argv[2]), ('meta_data.json', '{\"uuid\": \"7\"}')):\n    data = text.encode()\n    \
+iso.add_fp(io.BytesIO(data), len(data), '/OPENSTAC/LATEST/' + name[:4].upper() + '.;1', rr_name=name)\n\
+iso.write(sys.argv[1])\n";
+    let output = Command::new(venv().join("bin/python")).args(["-c", script]).arg(path).arg(user_data).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn ironic(templates: &[&str]) -> Vec<serde_json::Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut paths = Vec::new();
+    for (index, text) in templates.iter().enumerate() {
+        let path = folder.path().join(format!("{index}.ks.cfg.template"));
+        std::fs::write(&path, text).unwrap();
+        paths.push(path);
+    }
+    let output = Command::new(venv().join("bin/python")).args(["-W", "ignore", "-c", RENDER]).args(paths).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn ksvalidator(version: &str, kickstart: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ks.cfg");
+    std::fs::write(&path, kickstart).unwrap();
+    Command::new(venv().join("bin/ksvalidator")).args(["-v", version]).arg(path).output().unwrap()
+}
+
+fn tarball() -> Tarball {
+    Tarball { sha256: "0123456789abcdef".repeat(4), format: Format::Txz }
+}
+
+fn every_option() -> Options {
+    Options {
+        tarball: Some(tarball()),
+        disks: Disks::Smallest,
+        layout: Layout::Plain,
+        storage: None,
+        kernel_arguments: Some("console=ttyS0,115200n8 crashkernel=1G-4G:192M".into()),
+        network: vec!["--bootproto=static --device=eno1 --ip=192.0.2.7 --netmask=255.255.255.0 --gateway=192.0.2.1 --activate".into()],
+        language: Some("de_AT.UTF-8".into()),
+        keyboard: Some("at".into()),
+        timezone: Some("Europe/Vienna".into()),
+        selinux: SelinuxMode::Permissive,
+        root_keys: vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI somebody@example".into()],
+        authority: Some(Authority { pem: "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgI=\n-----END CERTIFICATE-----\n".into() }),
+        packages: vec!["@^minimal-environment".into(), "cloud-init".into()],
+    }
+}
+
+#[test]
+fn ironics_own_code_and_pykickstart_take_our_template_and_render_it_as_we_do() {
+    if Lab::open().is_none() {
+        return;
+    }
+    let named = Disks::Named(vec!["sda".into(), "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4".into()]);
+    let storage = "zerombr\nclearpart --all --initlabel\nreqpart --add-boot\npart pv.1 --grow --size=4096\nvolgroup os pv.1\nlogvol / --vgname=os --name=root --size=4096";
+    let all = [
+        Options { tarball: Some(tarball()), ..Options::default() },
+        Options { disks: named, layout: Layout::Lvm, selinux: SelinuxMode::Disabled, ..every_option() },
+        Options { storage: Some(storage.into()), ..every_option() },
+        every_option(),
+        Options::default(),
+    ];
+    let ours: Vec<Template> = all.iter().map(|options| Template::ours(options).unwrap()).collect();
+    let texts: Vec<&str> = ours.iter().map(Template::text).collect();
+    for (template, answer) in ours.iter().zip(ironic(&texts)) {
+        assert!(answer.get("error").is_none() && answer.get("kickstart").is_none(), "{answer}\n{}", template.text());
+        for (kind, source, trust) in [("tarball", Source::Tarball, Trust::Checked), ("tree", Source::Tree, Trust::Blind)] {
+            let rendered = answer[kind].as_str().unwrap();
+            let values = Values {
+                liveimg_url: "http://h.example/agent_images/7".into(),
+                source,
+                agent_token: "a-token".into(),
+                heartbeat_url: "http://h.example/v1/heartbeat/7".into(),
+                config_drive: "\n%post\nCONTENT='b'QUJD''\n%end\n\n".into(),
+                heartbeat_trust: trust,
+            };
+            assert_eq!(template.render(&values).unwrap(), rendered);
+            let has_tarball = template.text().contains("liveimg --url");
+            for version in ["RHEL8", "RHEL9", "RHEL10", "F42"] {
+                let read = &answer[format!("{version}{kind}")];
+                if source == Source::Tarball && has_tarball {
+                    assert_eq!(
+                        (&read[0], &read[1]),
+                        (&json!("http://h.example/agent_images/7#.txz"), &json!(tarball().sha256)),
+                        "{version}"
+                    );
+                } else {
+                    assert_eq!(read[2], "http://h.example/agent_images/7", "{version}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ksvalidator_finds_nothing_in_a_rendered_template() {
+    if Lab::open().is_none() {
+        return;
+    }
+    let rendered = ironic(&[Template::ours(&every_option()).unwrap().text()])[0]["tarball"].as_str().unwrap().to_owned();
+    let output = ksvalidator("RHEL9", &rendered);
+    assert!(output.status.success(), "{}\n{rendered}", String::from_utf8_lossy(&output.stdout));
+    // It does judge.
+    assert!(!ksvalidator("RHEL9", &rendered.replace("cmdline\n", "cmdlin\n")).status.success());
+}
+
+#[test]
+fn what_ironic_refuses_in_a_template_we_refuse_and_what_it_takes_we_take() {
+    if Lab::open().is_none() {
+        return;
+    }
+    let good = Template::ours(&Options { tarball: Some(tarball()), ..Options::default() }).unwrap().text().to_owned();
+    let cases = [
+        good.clone(),
+        good.replace("ks_options.agent_token", "ks_options.token"),
+        good.replace("{{ ks_options.heartbeat_url }}", "http://elsewhere.example/"),
+        good.replace("cmdline\n", "cmdline {{ hostname }}\n"),
+        good.replace("cmdline\n", "cmdline {% if x %}\n"),
+        good.replace("cmdline\n", "cmdline {{ ks_options.liveimg_url | nosuchfilter }}\n"),
+        good.replace("cmdline\n", "cmdline {% for x in [1, 2] %}{{ x }}{% endfor %}\n"),
+        good.replace("cmdline\n", "cmdline {% if ks_options.other is defined %}{{ ks_options.other }}{% endif %}\n"),
+        good.replace("cmdline\n", "cmdline {% if ks_options.is_source_a_path %}x{% endif %}\n"),
+        good.replace("cmdline\n", "{# {{ not_a_variable }} #}\ncmdline\n"),
+    ];
+    let texts: Vec<&str> = cases.iter().map(String::as_str).collect();
+    for (text, answer) in cases.iter().zip(ironic(&texts)) {
+        let ours = Template::of_person(text, "my.ks", None);
+        // A filter that only one of the two knows is said, not refused: ours knows fewer.
+        let unsure = ours.as_ref().is_ok_and(|t| t.advice().iter().any(|a| a.text.contains("cannot try")));
+        assert!(unsure || ours.is_err() == answer.get("error").is_some(), "{answer}\n{:?}\n{text}", ours.err());
+    }
+}
+
+#[test]
+fn the_call_of_a_node_trusts_the_authority_that_the_settings_name() {
+    let Some(lab) = Lab::open() else { return };
+    let files = Files::new(".tgz");
+    let settings = format!("[deploy.install]\nauthority = \"{}\"\n", lab.servers.data().join("tls/ca.crt").display());
+    std::fs::write(files.path("os.toml"), settings).unwrap();
+    let (tarball, settings) = (files.tarball(), files.path("os.toml"));
+    let output = lab.osimg(&["-q", "deploy", tarball.to_str().unwrap(), "--print-kickstart", "--settings", settings.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", said(&output));
+    let template = Template::of_person(&String::from_utf8(output.stdout).unwrap(), "os.ks", None).unwrap();
+    let rendered = template
+        .render(&Values {
+            liveimg_url: "http://h.example/os.tgz".into(),
+            source: Source::Tarball,
+            agent_token: "a-token".into(),
+            // Any page of that server will do: the call itself is another test's.
+            heartbeat_url: format!("https://127.0.0.1:{}/v1/heartbeat/7", lab.servers.port(9)),
+            config_drive: String::new(),
+            heartbeat_trust: Trust::Checked,
+        })
+        .unwrap();
+    let pre: String = rendered.split("%pre\n").skip(1).map(|section| section.split("%end").next().unwrap().to_owned()).collect();
+    let once =
+        pre.replace("/usr/bin/curl --fail", "curl --noproxy '*' --output /dev/null --write-out %{http_code}").replace("sleep 3", "break");
+    let folder = tempfile::tempdir().unwrap();
+    let script = once.replace("/tmp/osimg-", &format!("{}/osimg-", folder.path().display()));
+    let run = |script: &str| Command::new("sh").args(["-c", script]).output().unwrap();
+    let trusted = run(&script);
+    // Ironic knows no such node: it was reached, and answered.
+    assert_eq!(String::from_utf8_lossy(&trusted.stdout), "404", "{}", String::from_utf8_lossy(&trusted.stderr));
+    let untrusted = run(&script.replace("--cacert", "--ciphers DEFAULT --dump-header"));
+    assert_eq!(String::from_utf8_lossy(&untrusted.stdout), "000", "{}", String::from_utf8_lossy(&untrusted.stderr));
+}

@@ -1,0 +1,27 @@
+//! Publishing to real registries: Keystone and Glance are started, and stopped again, by the tests themselves.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+
+#[path = "../pieces/servers.rs"]
+#[allow(dead_code, reason = "of the servers on loopback only the registry is used here")]
+mod loopback;
+#[path = "../support/openstack.rs"]
+mod servers;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "this tier builds nothing")]
+mod support;
+
+mod contract;
+mod deploy;
+mod faults;
+mod glance;
+mod memory;
+mod proxy;
+mod refusals;
+mod sets;
+mod tokens;
+
+use support::skip;
+
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("openstack-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}

@@ -1,0 +1,153 @@
+//! `osimg publish` and `osimg images` as a person runs them, over boot pieces, OCI registries and web servers' trees.
+
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::servers::{PASSWORD, Registry, nginx, odd, output};
+use crate::set::{set, stage2, write};
+use crate::{folder, have};
+
+fn osimg(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_osimg"));
+    command.env("HOME", folder).env_remove("REGISTRY_AUTH_FILE").env_remove("XDG_RUNTIME_DIR").env_remove("DOCKER_CONFIG");
+    command
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A tarball with a manifest beside it, and the install tree of the same release, made by publishing once.
+fn tarball_and_tree(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    let made = set(folder, "web-1", "hello");
+    let tree = osimg::registry::WebTree::open(&folder.join("tree"), None).unwrap();
+    osimg::registry::Registry::publish(&tree, &made, &osimg::report::Report::silent()).unwrap();
+    let tree = folder.join("tree/web-1");
+    std::fs::copy(tree.join("web-1.json"), folder.join("web-1.json")).unwrap();
+    (made.tarball.piece.path, tree)
+}
+
+#[test]
+fn a_tree_behind_a_web_server_ends_in_a_registry_that_a_credential_helper_opens() {
+    if !have(&["docker-registry", "htpasswd", "nginx"]) {
+        return;
+    }
+    let folder = folder();
+    let (tarball, tree) = tarball_and_tree(folder.path());
+    let www = nginx(&tree, "");
+    let server = Registry { password: true, ..Registry::default() }.start();
+    let host = format!("127.0.0.1:{}", server.port);
+    // The helpers' protocol: the server on stdin, the login on stdout.
+    let helper = write(
+        folder.path(),
+        "bin/docker-credential-osimg-test",
+        format!("#!/bin/sh\nread -r server\n[ \"$1 $server\" = \"get {host}\" ] || exit 1\necho '{{\"Username\": \"osimg\", \"Secret\": \"{PASSWORD}\"}}'\n").as_bytes(),
+    );
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write(folder.path(), ".docker/config.json", format!(r#"{{"credHelpers": {{"{host}": "osimg-test"}}}}"#).as_bytes());
+    let path = format!("{}:/usr/bin:/bin", folder.path().join("bin").display());
+    let run = |more: &[&str]| {
+        let mut command = osimg(folder.path());
+        command
+            .arg("publish")
+            .arg(&tarball)
+            .args(["--registry", &format!("oci:{host}/os/image"), "--json", "--cache"])
+            .arg(folder.path().join("cache"));
+        command.args(more).env("PATH", &path).output().unwrap()
+    };
+    let done = run(&["--tree", &format!("http://127.0.0.1:{}/", www.port)]);
+    assert!(done.status.success(), "{}", told(&done));
+    let references: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(references["kind"], "oci");
+    let url = references["kernel"]["url"].as_str().unwrap();
+    assert!(url.starts_with(&format!("oci://{host}/os/image@sha256:")), "{url}");
+    assert!(told(&done).contains("Anaconda would mount it as a disk"), "{}", told(&done));
+    let all = format!("{}{}", String::from_utf8_lossy(&done.stdout), told(&done));
+    assert!(!all.contains(PASSWORD) && !std::fs::read_to_string(folder.path().join("web-1.json")).unwrap().contains(PASSWORD));
+
+    // What it says is in the manifest, and what is there is listed.
+    let manifest: Value = serde_json::from_str(&std::fs::read_to_string(folder.path().join("web-1.json")).unwrap()).unwrap();
+    assert!(manifest["published"].as_array().unwrap().iter().any(|p| p["kind"] == "oci" && p["tarball"] == references["tarball"]));
+    let listed = output(osimg(folder.path()).args(["images", "--json", "--registry", &format!("oci:{host}/os/image")]).env("PATH", &path));
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["images"][0]["id"], references["tarball"]["id"]);
+
+    // Not this release's.
+    let altered = std::fs::read_to_string(tree.join(".treeinfo")).unwrap().replace("version = 12", "version = 13");
+    std::fs::write(tree.join(".treeinfo"), altered).unwrap();
+    let tree = tree.display().to_string();
+    let refused = run(&["--tree", &tree]);
+    assert_eq!(refused.status.code(), Some(3), "{}", told(&refused));
+    assert!(told(&refused).contains("osimg-demo 13's, the image is osimg-demo 12"), "{}", told(&refused));
+    let allowed = run(&["--tree", &tree, "--allow-release-mismatch"]);
+    assert!(allowed.status.success(), "{}", told(&allowed));
+    let both = run(&["--tree", &tree, "--kernel", "x"]);
+    assert_eq!(both.status.code(), Some(2), "{}", told(&both));
+}
+
+#[test]
+fn an_interrupted_publisher_takes_back_what_it_made() {
+    if !have(&["docker-registry", "curl"]) {
+        return;
+    }
+    let folder = folder();
+    let (tarball, tree) = tarball_and_tree(folder.path());
+    let server = Registry::default().start();
+    // Every upload goes through; the answer about the tarball's manifest comes after the signal.
+    let upstream = server.port;
+    let (tell, reached) = std::sync::mpsc::channel();
+    let (go_on, wait) = std::sync::mpsc::channel();
+    let between = std::sync::Mutex::new((tell, wait));
+    let proxy = odd(move |head, _, client| {
+        let line = head.lines().next().unwrap_or_default();
+        if line.starts_with("PUT /v2/os/image/manifests/tarball-") {
+            let between = between.lock().unwrap();
+            let _ = between.0.send(());
+            let _: Result<(), _> = between.1.recv();
+        }
+        let _ = crate::servers::pass_on(head, client, upstream);
+    });
+    let mut command = osimg(folder.path());
+    command.arg("publish").arg(&tarball).args(["--registry", &format!("oci:127.0.0.1:{proxy}/os/image"), "--tree"]).arg(&tree);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    reached.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()), nix::sys::signal::Signal::SIGINT).unwrap();
+    go_on.send(()).unwrap();
+    drop(go_on);
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(130), "{}", told(&done));
+    assert!(told(&done).contains("nothing was published"), "{}", told(&done));
+    let tags = output(Command::new("curl").args(["-s", &format!("http://127.0.0.1:{upstream}/v2/os/image/tags/list")]));
+    assert!(!tags.contains("kernel-") && !tags.contains("web-1"), "{tags}");
+}
+
+#[test]
+fn a_large_set_is_streamed_in_little_memory() {
+    if !have(&["docker-registry"]) {
+        return;
+    }
+    let folder = folder();
+    let (tarball, tree) = tarball_and_tree(folder.path());
+    let large = write(folder.path(), "large.img", &stage2(300 << 20));
+    let server = Registry::default().start();
+    let path = |name: &str| tree.join(name).display().to_string();
+    let mut command = osimg(folder.path());
+    command.arg("publish").arg(&tarball).args(["--registry", &format!("oci:127.0.0.1:{}/os/image", server.port)]);
+    command.args(["--kernel", &path("images/pxeboot/vmlinuz"), "--ramdisk", &path("images/pxeboot/initrd.img"), "--stage2"]).arg(&large);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    // WNOWAIT leaves the process, and with it /proc/PID, until it was looked at; VmHWM is gone by then, so the peak is watched while it runs.
+    let mut peak = 0;
+    let flags = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOHANG | nix::sys::wait::WaitPidFlag::WNOWAIT;
+    while nix::sys::wait::waitid(nix::sys::wait::Id::Pid(pid), flags).unwrap() == nix::sys::wait::WaitStatus::StillAlive {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        peak = peak.max(high.unwrap_or(0));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(child.wait_with_output().unwrap().status.success());
+    println!("peak: {peak} kB");
+    assert!(peak > 1_000 && peak < 40_000, "{peak} kB");
+}

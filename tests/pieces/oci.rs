@@ -1,0 +1,262 @@
+//! Sets in docker-registry: whole, once, verified, and gone again when something fails.
+
+use osimg::error::{ExitCode, exit_code, render};
+use osimg::registry::oci::{Access, Oci};
+use osimg::registry::{Made, References, Registry as _, Role, State};
+use osimg::report::Report;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::servers::{Fault, PASSWORD, Proxy, Registry, Server, output, sha256sum, tokens};
+use crate::set::{kernel, piece, set};
+use crate::{folder, have};
+
+const TOOLS: [&str; 4] = ["docker-registry", "skopeo", "htpasswd", "curl"];
+
+fn open(port: u16, access: &Access) -> Oci {
+    Oci::open(&format!("127.0.0.1:{port}/os/image"), access).unwrap()
+}
+
+fn publish(oci: &Oci, set: &osimg::registry::Set) -> osimg::error::Result<References> {
+    oci.publish(set, &Report::silent())
+}
+
+/// The tags that the registry itself lists.
+fn tags(server: &Server) -> BTreeSet<String> {
+    let text = output(Command::new("curl").args(["-s", &format!("http://127.0.0.1:{}/v2/os/image/tags/list", server.port)]));
+    let value: Value = serde_json::from_str(&text).unwrap();
+    value["tags"].as_array().map(|tags| tags.iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
+}
+
+fn skopeo(server: &Server, what: &str) -> Value {
+    let url = format!("docker://127.0.0.1:{}/os/image{what}", server.port);
+    serde_json::from_str(&output(Command::new("skopeo").args(["inspect", "--raw", "--tls-verify=false", &url]))).unwrap()
+}
+
+#[test]
+fn a_set_is_one_artifact_and_each_piece_one_that_ironic_can_take() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let (server, folder) = (Registry::default().start(), folder());
+    let mut set = set(folder.path(), "web-20261122", "hello");
+    set.properties.insert("team".into(), "metal".into());
+    let oci = open(server.port, &Access::default());
+    let references = publish(&oci, &set).unwrap();
+
+    // The set, as skopeo reads it.
+    let manifest = skopeo(&server, ":web-20261122.tgz");
+    assert_eq!(manifest["artifactType"], "application/vnd.osimg.set.v1");
+    assert_eq!(manifest["annotations"]["org.osimg.name"], "web");
+    assert_eq!(manifest["annotations"]["org.osimg.property.team"], "metal");
+    assert_eq!(manifest["annotations"]["org.osimg.disk_file_extension"], ".tgz");
+    let titles: Vec<&str> = manifest["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["annotations"]["org.opencontainers.image.title"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        titles,
+        ["web-20261122.vmlinuz", "web-20261122.initrd.img", "web-20261122.stage2.img", "web-20261122.tgz.ks.cfg", "web-20261122.tgz"]
+    );
+
+    // Each piece by its digest reference: one layer, whose blob is the file.
+    for role in Role::ALL {
+        let (reference, piece) = (references.role(role).unwrap(), set.piece(role).unwrap());
+        assert_eq!(reference.url.as_deref(), Some(format!("oci://127.0.0.1:{}/os/image@{}", server.port, reference.id).as_str()));
+        let manifest = skopeo(&server, &format!("@{}", reference.id));
+        let layers = manifest["layers"].as_array().unwrap();
+        assert_eq!(layers.len(), 1);
+        let file = folder.path().join("fetched");
+        let url = format!("http://127.0.0.1:{}/v2/os/image/blobs/{}", server.port, layers[0]["digest"].as_str().unwrap());
+        output(Command::new("curl").args(["-sf", "-o"]).arg(&file).arg(&url));
+        assert_eq!(sha256sum(&file), piece.sha256, "{role}");
+        assert_eq!(reference.sha512.as_deref(), Some(piece.sha512.as_str()));
+        assert_eq!(reference.made, Made::New);
+    }
+    let whole = references.manifest.as_ref().unwrap();
+    assert_eq!(skopeo(&server, &format!("@{}", whole.id)), manifest);
+
+    // Once more: nothing is sent, and the references are the same.
+    let again = publish(&oci, &set).unwrap();
+    for role in Role::ALL {
+        let (first, second) = (references.role(role).unwrap(), again.role(role).unwrap());
+        assert_eq!((&first.id, Made::Reused), (&second.id, second.made));
+    }
+    assert_eq!(again.manifest.unwrap().id, whole.id);
+
+    // What is there, and what goes with an entry.
+    let mut newer = set.clone();
+    newer.version = "20261123".into();
+    newer.kernel = Some(piece(folder.path(), "vmlinuz-2", &kernel("two")));
+    let newest = publish(&oci, &newer).unwrap();
+    assert_eq!(newest.ramdisk.as_ref().unwrap().made, Made::Reused);
+    let entries = oci.list().unwrap();
+    let told: Vec<_> = entries.iter().map(|e| (e.version.as_str(), e.state)).collect();
+    assert_eq!(told, [("20261123", State::Current), ("20261122", State::Older)]);
+    assert_eq!(entries[0].id, newest.tarball.id);
+    assert_eq!(entries[0].pieces.iter().find(|(role, _)| *role == Role::Kernel).unwrap().1, newest.kernel.unwrap().id);
+    let removed = oci.prune(None, 1).unwrap();
+    assert_eq!(removed.len(), 2, "the set and the kernel that nothing else uses: {removed:?}");
+    assert_eq!(oci.list().unwrap().len(), 1);
+    let left = tags(&server);
+    assert!(left.contains("web-20261123.tgz") && !left.contains("web-20261122.tgz"), "{left:?}");
+    oci.prune(None, 0).unwrap();
+    assert_eq!(tags(&server), BTreeSet::new());
+    assert_eq!(oci.list().unwrap(), []);
+}
+
+#[test]
+fn a_password_is_taken_from_the_files_that_the_tools_write_and_appears_nowhere() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let server = Registry { password: true, tls: true, ..Registry::default() }.start();
+    let folder = folder();
+    let ca = server.folder.path().join("ca.crt");
+    let logins = folder.path().join("auth.json");
+    let host = format!("127.0.0.1:{}", server.port);
+    let certificates = folder.path().join("certs");
+    std::fs::create_dir(&certificates).unwrap();
+    std::fs::copy(&ca, certificates.join("ca.crt")).unwrap();
+    output(
+        Command::new("skopeo")
+            .args(["login", "--username", "osimg", "--password", PASSWORD, "--authfile"])
+            .arg(&logins)
+            .arg("--cert-dir")
+            .arg(&certificates)
+            .arg(&host),
+    );
+    let set = set(folder.path(), "web-1", "hello");
+    let access = Access { ca: Some(ca.clone()), logins: vec![logins.clone()] };
+    let oci = open(server.port, &access);
+    assert_eq!(oci.describe(), format!("oci:{host}/os/image (https)"));
+    let references = publish(&oci, &set).unwrap();
+    assert!(!format!("{references:?}{oci:?}").contains(PASSWORD));
+
+    // As a credential helper gives it.
+    let helper = folder.path().join("helper.json");
+    std::fs::write(&helper, format!(r#"{{"credHelpers": {{"{host}": "osimg-missing"}}}}"#)).unwrap();
+    let reference = format!("{host}/os/image");
+    let error = Oci::open(&reference, &Access { ca: Some(ca.clone()), logins: vec![helper] }).unwrap_err();
+    assert!(render(&error).contains("docker-credential-osimg-missing"), "{}", render(&error));
+
+    let told = |access: &Access| {
+        let error = Oci::open(&reference, access).unwrap_err();
+        let text = render(&error);
+        assert!(!text.contains(PASSWORD) && !text.contains("b3NpbWc6"), "{text}");
+        assert_eq!(exit_code(&error), ExitCode::Registry, "{text}");
+        text
+    };
+    let text = told(&Access { ca: Some(ca.clone()), logins: Vec::new() });
+    assert!(text.contains("log in first: podman login 127.0.0.1"), "{text}");
+    // printf osimg:wrong | base64
+    std::fs::write(&logins, format!(r#"{{"auths": {{"{host}": {{"auth": "b3NpbWc6d3Jvbmc="}}}}}}"#)).unwrap();
+    let text = told(&Access { ca: Some(ca), logins: vec![logins.clone()] });
+    assert!(text.contains("the login is wrong"), "{text}");
+    let text = told(&Access { ca: None, logins: vec![logins] });
+    assert!(text.contains("signed by nobody we trust"), "{text}");
+}
+
+#[test]
+fn tokens_are_bought_with_the_password_and_shown_in_its_place() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let folder = folder();
+    // printf osimg:pass:word | base64
+    let basic = "Basic b3NpbWc6cGFzczp3b3Jk";
+    let (port, certificate, asked) = tokens(folder.path(), basic);
+    let server = Registry { tokens: Some((port, certificate)), ..Registry::default() }.start();
+    let logins = folder.path().join("auth.json");
+    let host = format!("127.0.0.1:{}", server.port);
+    std::fs::write(&logins, format!(r#"{{"auths": {{"{host}": {{"auth": "{}"}}}}}}"#, &basic[6..])).unwrap();
+    let access = Access { ca: None, logins: vec![logins] };
+    let oci = open(server.port, &access);
+    let set = set(folder.path(), "web-1", "hello");
+    let references = publish(&oci, &set).unwrap();
+    assert_eq!(references.kernel.unwrap().made, Made::New);
+    assert_eq!(oci.prune(None, 0).unwrap().len(), 6);
+    let asked = asked.lock().unwrap().clone();
+    assert!(asked.len() < 4, "a token is used until it is refused: {}", asked.len());
+    assert!(asked[0].contains("scope=repository%3Aos%2Fimage%3Apull%2Cpush%2Cdelete"), "{}", asked[0]);
+    let error = Oci::open(&format!("{host}/os/image"), &Access::default()).unwrap_err();
+    assert!(render(&error).contains("answers 401"), "{}", render(&error));
+}
+
+#[test]
+fn whatever_breaks_on_the_way_leaves_nothing_that_names_anything() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let (server, folder) = (Registry::default().start(), folder());
+    let proxy = Proxy::before(server.port);
+    let first = set(folder.path(), "web-1", "hello");
+    let oci = open(proxy.port, &Access::default());
+    let size = 300_000;
+    let mut faults: Vec<Fault> =
+        (0..10).map(|tenth| Fault::Cut { line: "PUT /v2/os/image/blobs".into(), after: size / 10 * tenth }).collect();
+    for line in
+        ["POST /v2/os/image/blobs", "PUT /v2/os/image/blobs", "PUT /v2/os/image/manifests/tarball", "PUT /v2/os/image/manifests/web-1"]
+    {
+        faults.extend([403, 413, 507].map(|status| Fault::Answer { line: line.into(), status }));
+    }
+    for fault in faults {
+        proxy.set(fault.clone());
+        let error = publish(&oci, &first).unwrap_err();
+        assert_eq!(exit_code(&error), ExitCode::Registry, "{fault:?}: {}", render(&error));
+        assert!(!render(&error).contains("could not be removed"), "{fault:?}: {}", render(&error));
+        assert_eq!(tags(&server), BTreeSet::new(), "{fault:?}");
+        assert!(!proxy.seen().is_empty());
+    }
+    // A registry that has a bad moment is asked again.
+    proxy.set(Fault::None);
+    publish(&oci, &first).unwrap();
+
+    // A set under a tag that was taken: the old one is back after the new one failed.
+    let before = tags(&server);
+    let old = skopeo(&server, ":web-1.tgz");
+    let second = set(folder.path(), "web-1", "hello, world");
+    proxy.set(Fault::Answer { line: "GET /v2/os/image/manifests/sha256".into(), status: 404 });
+    let error = publish(&oci, &second).unwrap_err();
+    proxy.set(Fault::None);
+    assert!(render(&error).contains("web-1") || render(&error).contains("tarball"), "{}", render(&error));
+    assert_eq!(skopeo(&server, ":web-1.tgz"), old);
+    assert!(before.is_subset(&tags(&server)));
+}
+
+#[test]
+fn what_a_registry_does_not_delete_is_named() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let server = Registry { keeps_all: true, ..Registry::default() }.start();
+    let folder = folder();
+    let proxy = Proxy::before(server.port);
+    let oci = open(proxy.port, &Access::default());
+    proxy.set(Fault::Answer { line: "PUT /v2/os/image/manifests/web-1".into(), status: 403 });
+    let error = publish(&oci, &set(folder.path(), "web-1", "hello")).unwrap_err();
+    let text = render(&error);
+    for tag in tags(&server) {
+        assert!(text.contains(&tag), "{tag}: {text}");
+    }
+    assert!(text.contains("could not be removed") && text.contains("storage.delete.enabled"), "{text}");
+    assert!(oci.list().unwrap().iter().all(|entry| entry.state == State::Unfinished));
+}
+
+#[test]
+fn a_registry_that_dies_in_the_middle_and_one_that_is_none_are_told() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let (mut server, folder) = (Registry::default().start(), folder());
+    let oci = open(server.port, &Access::default());
+    server.kill();
+    let error = publish(&oci, &set(folder.path(), "web-1", "hello")).unwrap_err();
+    assert!(render(&error).contains("nothing listens there"), "{}", render(&error));
+    let www = crate::servers::python(folder.path());
+    let error = Oci::open(&format!("127.0.0.1:{}/os", www.port), &Access::default()).unwrap_err();
+    assert!(render(&error).contains("no OCI registry answers there"), "{}", render(&error));
+}

@@ -1,0 +1,69 @@
+//! Sets small enough to publish often: a real tarball, and boot pieces that begin as real ones do.
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use osimg::registry::{Piece, Set};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A kernel's first bytes, then noise of its own.
+pub fn kernel(noise: &str) -> Vec<u8> {
+    let mut bytes = vec![0; 0x202];
+    bytes.extend_from_slice(b"HdrS");
+    bytes.extend_from_slice(noise.as_bytes());
+    bytes
+}
+
+/// A gzip file of some text.
+pub fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A squashfs's first bytes, then `size` bytes that no compression makes smaller.
+pub fn stage2(size: usize) -> Vec<u8> {
+    let mut bytes = b"hsqs".to_vec();
+    let mut state = 1_u32;
+    bytes.extend(
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        })
+        .take(size),
+    );
+    bytes
+}
+
+pub fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+pub fn piece(folder: &Path, name: &str, bytes: &[u8]) -> Piece {
+    Piece::of_file(&write(folder, name, bytes), |_, _| {}).unwrap()
+}
+
+/// A set of all five, whose tarball has `content` in it.
+pub fn set(folder: &Path, name: &str, content: &str) -> Set {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    tar.append_data(&mut header, "./etc/motd", content.as_bytes()).unwrap();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&tar.into_inner().unwrap()).unwrap();
+    let tarball = write(folder, &format!("{name}.tgz"), &encoder.finish().unwrap());
+    let mut set = Set::of_tarball(&tarball, |_, _| {}).unwrap();
+    set.arch = Some("x86_64".into());
+    set.os_distro = Some("osimg-demo".into());
+    set.os_version = Some("12".into());
+    set.kernel = Some(piece(folder, "vmlinuz", &kernel("one")));
+    set.ramdisk = Some(piece(folder, "initrd.img", &gzip("ramdisk")));
+    set.stage2 = Some(piece(folder, "install.img", &stage2(300_000)));
+    set.kickstart = Some(piece(folder, "ks.cfg", b"liveimg --url {{ ks_options.liveimg_url }}\n"));
+    set
+}

@@ -1,0 +1,127 @@
+//! The tree that a web server gives out: judged by sha256sum, productmd, nginx and by osimg's own readers of URLs and trees.
+
+use osimg::deploy::ImageRelease;
+use osimg::deploy::http::{Expected, check};
+use osimg::deploy::pieces::{Gathering, Mismatch, Source};
+use osimg::registry::{Made, Piece, References, Registry as _, Role, State, WebTree};
+use osimg::report::Report;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use crate::servers::{nginx, output, productmd};
+use crate::set::{gzip, kernel, piece, set};
+use crate::{folder, have};
+
+fn publish(tree: &WebTree, set: &osimg::registry::Set) -> References {
+    tree.publish(set, &Report::silent()).unwrap()
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let walk = walkdir::WalkDir::new(folder).min_depth(1).into_iter().map(Result::unwrap);
+    walk.filter(|e| !e.file_type().is_dir()).map(|e| e.path().strip_prefix(folder).unwrap().display().to_string()).collect()
+}
+
+#[test]
+fn a_set_becomes_a_tree_that_every_reader_understands() {
+    if !have(&["nginx", "sha256sum", "python3"]) {
+        return;
+    }
+    let (www, files) = (folder(), folder());
+    let server = nginx(www.path(), "");
+    let url = format!("http://127.0.0.1:{}/os", server.port);
+    let tree = WebTree::open(&www.path().join("os"), Some(&url)).unwrap();
+    let set = set(files.path(), "web-20261122", "hello");
+    let references = publish(&tree, &set);
+    let home = www.path().join("os/web-20261122");
+
+    assert_eq!(references.tarball.url.as_deref(), Some(format!("{url}/web-20261122/web-20261122.tgz").as_str()));
+    for role in Role::ALL {
+        let (reference, piece) = (references.role(role).unwrap(), set.piece(role).unwrap());
+        let checked = check(reference.url.as_ref().unwrap(), &Expected { role, size: Some(piece.size), ca: None }).unwrap();
+        assert_eq!(checked.problems, [], "{role}");
+    }
+    output(Command::new("sha256sum").args(["--strict", "-c", "SHA256SUMS", "web-20261122.tgz.sha256"]).current_dir(&home));
+    output(Command::new("sha512sum").args(["--strict", "-c", "SHA512SUMS", "web-20261122.tgz.sha512"]).current_dir(&home));
+
+    // As productmd, which the distributions' own tools use, reads it.
+    if let Some(site) = productmd() {
+        let program = "import productmd.treeinfo as t, sys; i = t.TreeInfo(); i.load(sys.argv[1]); \
+             print(i.release.short, i.release.version, i.tree.arch, i.images['x86_64']['kernel'], i.images['x86_64']['initrd'], i.stage2.mainimage); \
+             print([list(v) == ['sha256', t.compute_checksum(sys.argv[2] + '/' + p, 'sha256')] for p, v in i.checksums.checksums.items()])";
+        let mut command = Command::new("python3");
+        let told = output(command.arg("-c").arg(program).arg(home.join(".treeinfo")).arg(&home).env("PYTHONPATH", site));
+        assert_eq!(told, "osimg-demo 12 x86_64 images/pxeboot/vmlinuz images/pxeboot/initrd.img images/install.img\n[True, True, True]\n");
+    }
+
+    // As the next osimg takes boot pieces from it.
+    let source = Source::choose(None, None, None, Some(&format!("{url}/web-latest"))).unwrap().unwrap();
+    let image = ImageRelease { id: set.os_distro.clone(), version: set.os_version.clone(), arch: set.arch.clone() };
+    let cache = folder();
+    let pieces =
+        source.gather(&image, &Gathering { cache: cache.path(), ca: None, mismatch: Mismatch::Refuse }, &Report::silent()).unwrap();
+    assert_eq!(pieces.stage2.unwrap().sha256, set.stage2.as_ref().unwrap().sha256);
+    let both = ["images/install.img", "LiveOS/squashfs.img"].map(|path| Piece::of_file(&home.join(path), |_, _| {}).unwrap().sha256);
+    assert_eq!(both[0], both[1]);
+}
+
+#[test]
+fn publishing_again_changes_nothing_and_other_formats_and_versions_come_beside() {
+    let (www, files) = (folder(), folder());
+    let tree = WebTree::open(www.path(), None).unwrap();
+    let first = set(files.path(), "web-1", "hello");
+    let references = publish(&tree, &first);
+    assert_eq!(references.tarball.url, None);
+    let home = www.path().join("web-1");
+    let before = std::fs::metadata(&home).unwrap();
+    let again = publish(&tree, &first);
+    assert_eq!(again.tarball.made, Made::Reused);
+    assert_eq!(std::os::unix::fs::MetadataExt::ino(&before), std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&home).unwrap()));
+
+    // The same version as .tar.gz, with another kernel.
+    std::fs::copy(files.path().join("web-1.tgz"), files.path().join("web-1.tar.gz")).unwrap();
+    let mut other = osimg::registry::Set::of_tarball(&files.path().join("web-1.tar.gz"), |_, _| {}).unwrap();
+    other.kernel = Some(piece(files.path(), "vmlinuz-2", &kernel("two")));
+    other.ramdisk = Some(piece(files.path(), "initrd-2", &gzip("two")));
+    publish(&tree, &other);
+    let held = names(&home);
+    for name in ["web-1.tgz", "web-1.tgz.sha256", "web-1.tar.gz", "web-1.tar.gz.sha512", "images/install.img", "web-1.json", "SHA256SUMS"] {
+        assert!(held.contains(name), "{name}: {held:?}");
+    }
+    output(Command::new("sha256sum").args(["--strict", "-c", "SHA256SUMS"]).current_dir(&home));
+    let entries = tree.list().unwrap();
+    assert_eq!(entries.len(), 2);
+    assert!(entries.iter().all(|entry| entry.state == State::Current));
+
+    // One goes, then the other, and nothing is left.
+    let tgz = entries.iter().find(|entry| entry.extension == ".tgz").unwrap();
+    assert_eq!(tree.remove(tgz).unwrap(), ["web-1.tgz"]);
+    assert!(!names(&home).contains("web-1.tgz"));
+    output(Command::new("sha256sum").args(["--strict", "-c", "SHA256SUMS"]).current_dir(&home));
+    assert!(tree.remove(tgz).is_err());
+    assert_eq!(std::fs::read_link(www.path().join("web-latest")).unwrap(), Path::new("web-1"));
+    tree.prune(None, 0).unwrap();
+    assert_eq!(names(www.path()), BTreeSet::new());
+}
+
+#[test]
+fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_whole() {
+    let (www, files) = (folder(), folder());
+    let tree = WebTree::open(www.path(), None).unwrap();
+    let first = set(files.path(), "web-1", "hello");
+    publish(&tree, &first);
+    let before = names(www.path());
+    let mut second = first.clone();
+    second.stage2 = Some(piece(files.path(), "stage2-2", b"hsqs and more"));
+    std::fs::write(files.path().join("stage2-2"), b"hsqs and less").unwrap();
+    let error = tree.publish(&second, &Report::silent()).unwrap_err();
+    assert!(error.to_string().contains("it changed meanwhile"), "{error:#}");
+    assert_eq!(names(www.path()), before);
+    let kept = Piece::of_file(&www.path().join("web-1/images/install.img"), |_, _| {}).unwrap();
+    assert_eq!(Some(kept.sha256), first.stage2.map(|piece| piece.sha256));
+    // A publisher that was killed left its hidden folder; the next one takes it away.
+    std::fs::create_dir_all(www.path().join(".web-1.new-abc/images")).unwrap();
+    publish(&tree, &set(files.path(), "web-1", "other"));
+    assert!(!www.path().join(".web-1.new-abc").exists());
+    assert!(WebTree::open(www.path(), Some("http://user:secret@h/x")).is_err());
+}

@@ -1,0 +1,14 @@
+//! The contents of tarballs and trees and the checks on them, judged by rpm, GNU tar and bsdtar.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+
+mod checks;
+mod damage;
+mod fixture;
+mod program;
+mod rpmdb;
+mod server;
+mod writers;
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with other tiers")]
+mod support;

@@ -1,0 +1,55 @@
+//! `osimg verify` as a person and as CI runs it.
+
+use crate::fixture::{TGZ, Tarball};
+use std::process::{Command, Output};
+
+fn osimg(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_osimg")).args(words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn findings_are_told_with_what_mends_them_and_by_the_exit_status() {
+    let Some(sound) = Tarball::of("", TGZ) else { return };
+    let done = osimg(&["verify", sound.path.to_str().unwrap()]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(text(&done.stdout).trim_end().ends_with("os.tgz: fit for anaconda-el9"), "{}", text(&done.stdout));
+    let broken = Tarball::of("rm boot/vmlinuz-6.1 usr/bin/cloud-init", TGZ).unwrap();
+    let path = broken.path.to_str().unwrap();
+    let done = osimg(&["verify", path]);
+    assert_eq!(done.status.code(), Some(10));
+    let said = text(&done.stdout);
+    for part in
+        ["error: there is no kernel", "[kernel]", "mend: install kernel", "warning: there is no program cloud-init", "1 errors, 1 warnings"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let done = osimg(&["verify", "--allow", "kernel", path]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stdout));
+    assert!(text(&done.stdout).contains("[kernel, allowed]"));
+    let done = osimg(&["-q", "verify", "--json", path]);
+    assert_eq!((done.status.code(), text(&done.stderr)), (Some(10), String::new()));
+    let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(value["profile"], "anaconda-el9");
+    assert_eq!((&value["findings"][0]["name"], &value["findings"][0]["severity"]), (&"kernel".into(), &"error".into()));
+    assert!(value["sha256"].as_str().is_some_and(|digest| digest.len() == 64));
+}
+
+#[test]
+fn what_is_no_tarball_is_told_apart_from_a_bad_one() {
+    let Some(sound) = Tarball::of("", TGZ) else { return };
+    let folder = sound.path.parent().unwrap();
+    for words in
+        [vec!["verify", "/nonexistent.tgz"], vec!["verify", folder.to_str().unwrap()], vec!["verify", "--allow", "kernels", "x.tgz"]]
+    {
+        assert_eq!(osimg(&words).status.code(), Some(2), "{words:?}");
+    }
+    let junk = folder.join("junk.tgz");
+    std::fs::write(&junk, "no archive").unwrap();
+    let done = osimg(&["verify", junk.to_str().unwrap()]);
+    assert_eq!(done.status.code(), Some(10));
+    assert!(text(&done.stdout).contains("[damaged]"), "{}", text(&done.stdout));
+}
