@@ -360,7 +360,7 @@ fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<
 /// Bytes below which a place counts as full: databases fail there with words of their own.
 const AS_GOOD_AS_FULL: u64 = 1 << 20;
 /// The same for files.
-const AS_GOOD_AS_SPENT: u64 = 16;
+const AS_GOOD_AS_SPENT: u64 = 64;
 
 /// A failure for which a full place is the better explanation says so; whoever failed knew only that something did not work.
 fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Error {

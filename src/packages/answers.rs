@@ -140,7 +140,7 @@ pub(super) fn failure(job: &Job<'_>, driver: &Driver, answers: &Answers<'_>, err
             Failure::new(ExitCode::Trust, format!("rpm refuses packages that no pinned key signed: {said}"))
                 .hint("pin the repository's signing key with [[packages.key]]; a package that nobody signed cannot enter")
         }
-        ErrorKind::Transaction if said.contains("more space") => {
+        ErrorKind::Transaction if said.contains("more space") || said.contains("more inodes") => {
             Failure::new(ExitCode::Space, format!("the workdir is too small for the image: {said}"))
                 .hint("name a larger place: --workdir DIR")
         }

@@ -194,7 +194,8 @@ fn enter(lender: &Lender<'_>) -> Result<()> {
             let status = helper.wait().context("waiting for the helper that maps ids")?;
             if !status.success() {
                 return Err(Failure::new(ExitCode::Host, format!("mapping the ids of a user namespace: {}", said.trim()))
-                    .hint("`osimg doctor` says what the host lacks; sudo osimg build needs none of it")
+                    .hint("newuidmap and newgidmap must be setuid root (apt-get install --reinstall uidmap), and the caller's ranges in /etc/subuid \
+                           and /etc/subgid nobody else's; or run osimg with sudo")
                     .into());
             }
         }

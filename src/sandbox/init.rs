@@ -56,7 +56,10 @@ fn start() -> Result<(Pid, UnixStream)> {
     command.stdin(match plan.terminal {
         Terminal::None => Stdio::null(),
         Terminal::Shared => {
-            Stdio::from(std::fs::OpenOptions::new().read(true).write(true).open("/proc/self/fd/2").context("opening the terminal")?)
+            // A terminal that somebody else opened for us, as sudo and su do, can be used but not opened again.
+            let own = || std::io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from);
+            let terminal = std::fs::OpenOptions::new().read(true).write(true).open("/proc/self/fd/2").or_else(|_| own());
+            Stdio::from(terminal.context("opening the terminal")?)
         }
     });
     let child = command.spawn().with_context(|| format!("starting {program}"))?;
