@@ -83,8 +83,9 @@ fn kickstart(name: &str) -> String {
     let lines = [
         "liveimg --url {{ ks_options.liveimg_url }}",
         "%pre",
-        "# {{ ks_options.agent_token }} {{ ks_options.heartbeat_url }} {{ ks_options.config_drive }}",
+        "# {{ ks_options.agent_token }} {{ ks_options.heartbeat_url }}",
         "%end",
+        "{{ ks_options.config_drive }}",
     ];
     format!("# {name}\n{}\n", lines.join("\n"))
 }

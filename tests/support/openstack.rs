@@ -57,6 +57,17 @@ impl Servers {
         Ok(Self { runner, data, base })
     }
 
+    /// An instance of a test's own; none after a skip, where servers cannot be had.
+    pub fn own(services: &str, settings: &[(&str, &str)]) -> Option<Self> {
+        match Self::start(services, settings) {
+            Ok(servers) => Some(servers),
+            Err(why) => {
+                crate::support::skip(&why);
+                None
+            }
+        }
+    }
+
     /// The instance that all tests of this process share; none after a skip, where servers cannot be had.
     pub fn shared(_services: &'static str) -> Option<&'static Self> {
         static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();

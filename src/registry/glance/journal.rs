@@ -2,70 +2,90 @@
 
 use serde_json::json;
 
-use super::draft::LINKS;
-use super::images::Images;
+use super::draft::{LINKS, ROLE};
+use super::images::{Draft, Images};
 use crate::cloud::Stop;
 use crate::error::{ExitCode, Failure, Result, exit_code};
+use crate::registry::piece::Role;
 
-/// The images that a publication made, oldest first: id and name.
+/// The images that a publication made, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    made: Vec<(String, String)>,
+    made: Vec<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    id: String,
+    name: String,
+    role: Option<Role>,
+}
+
+/// Whether everything was removed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    Something,
 }
 
 impl Journal {
     /// Notes an image, before it is made.
-    pub fn begin(&mut self, id: &str, name: &str) {
-        self.made.push((id.to_owned(), name.to_owned()));
-    }
-
-    /// Whether it was made here.
-    pub fn has(&self, id: &str) -> bool {
-        self.made.iter().any(|(made, _)| made == id)
+    pub fn begin(&mut self, id: &str, draft: &Draft) {
+        let role = draft.properties.get(ROLE).and_then(|word| Role::of_word(word));
+        self.made.push(Made { id: id.to_owned(), name: draft.name.clone(), role });
     }
 
     /// Forgets an image that is removed.
     pub fn forget(&mut self, id: &str) {
-        self.made.retain(|(made, _)| made != id);
+        self.made.retain(|made| made.id != id);
     }
 
     /// The ids, oldest first.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.made.iter().map(|(id, _)| id.as_str())
+        self.made.iter().map(|made| made.id.as_str())
     }
 
     /// Removes everything again, whatever signals come, and returns the error with what could not be removed.
-    pub fn undo(self, images: Images<'_>, cloud: &str, error: anyhow::Error) -> anyhow::Error {
+    pub fn undo(self, images: Images<'_>, cloud: &str, error: anyhow::Error) -> (anyhow::Error, Left) {
         let mut left = Vec::new();
-        for (id, name) in self.made.iter().rev() {
-            if self.is_used_by_others(images, id) {
-                continue;
-            }
-            if remove(images, id).is_err() {
-                left.push(format!("{id} ({})", name.escape_debug()));
+        let mut answers = true;
+        for made in self.made.iter().rev() {
+            // One that does not answer is not asked again for each image: that would take minutes.
+            let removed = answers && self.removed(images, made).inspect_err(|error| answers = !is_silence(error)).is_ok();
+            if !removed {
+                left.push(made);
             }
         }
         if left.is_empty() {
-            return error;
+            return (error, Left::Nothing);
         }
-        let ids: Vec<&str> = left.iter().map(|text| text.split(' ').next().unwrap_or(text)).collect();
-        Failure::new(
+        let shown: Vec<String> = left.iter().map(|made| format!("{} ({})", made.id, made.name.escape_debug())).collect();
+        let ids: Vec<&str> = left.iter().map(|made| made.id.as_str()).collect();
+        let told = Failure::new(
             exit_code(&error),
-            format!("publishing failed, and what it had made could not all be removed: {} is left in Glance", left.join(", ")),
+            format!("publishing failed, and what it had made could not all be removed: {} is left in Glance", shown.join(", ")),
         )
         .hint(format!("remove it when the service answers again: openstack --os-cloud {cloud} image delete {}", ids.join(" ")))
-        .because(error)
-        .into()
+        .because(error);
+        (told.into(), Left::Something)
     }
 
-    /// Whether another publisher's image boots with this one meanwhile.
-    fn is_used_by_others(&self, images: Images<'_>, id: &str) -> bool {
-        LINKS.iter().any(|(_, link)| {
-            images
-                .list(&[(link, id)], "looking who uses an image", Stop::Ignore)
-                .is_ok_and(|users| users.iter().any(|user| !self.has(&user.id)))
-        })
+    /// Removes an image, unless another publisher's boots with it meanwhile.
+    fn removed(&self, images: Images<'_>, made: &Made) -> Result<()> {
+        let link = LINKS.iter().find(|(role, _)| Some(*role) == made.role).map(|(_, link)| *link);
+        if let Some(link) = link {
+            let users = images.list(&[(link, &made.id)], "looking who uses an image", Stop::Ignore)?;
+            if users.iter().any(|user| self.ids().all(|id| id != user.id)) {
+                return Ok(());
+            }
+        }
+        remove(images, &made.id)
     }
+}
+
+/// Whether nobody answered at all.
+fn is_silence(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<ureq::Error>())
 }
 
 /// Removes an image for good, a protected one too.

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use super::draft::{draft, fits};
 use super::images::{Draft, Image};
-use super::journal::{Journal, gone};
+use super::journal::{Journal, Left, gone};
 use super::send::{Origin, PublicRefused, protect, send};
 use super::visibility::{Chosen, choose};
 use super::{Glance, entries, signature};
@@ -37,7 +37,10 @@ pub(super) fn publish(glance: &Glance, set: &Set, report: &Report) -> Result<Ref
         };
         let refused = error.downcast_ref::<PublicRefused>().is_some();
         let vanished = error.downcast_ref::<Vanished>().is_some();
-        let error = journal.undo(glance.images(), &glance.session.cloud().name, error);
+        let (error, left) = journal.undo(glance.images(), &glance.session.cloud().name, error);
+        if left == Left::Something {
+            return Err(error);
+        }
         if refused && chosen.may_fall_back {
             report.note("Glance refuses public images: these are community ones, which Ironic finds as well");
             chosen = Chosen { word: "community", may_fall_back: false, members: Vec::new() };

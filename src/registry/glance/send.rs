@@ -51,7 +51,7 @@ pub(super) fn send(
     loop {
         process::check_stop()?;
         let id = new_id()?;
-        journal.begin(&id, &draft.name);
+        journal.begin(&id, draft);
         create(glance, &id, draft)?;
         let doing = match from {
             Origin::Here => format!("uploading {} as image {id}", piece.path.display()),
