@@ -23,7 +23,7 @@ impl Files {
         for (piece, size) in [("kernel", 40_000), ("ramdisk", 70_000), ("stage2", 90_000)] {
             std::fs::write(files.path(piece), noise(&format!("{}{piece}", files.name), size)).unwrap();
         }
-        std::fs::write(files.path("ks.cfg"), kickstart(&files.name)).unwrap();
+        std::fs::write(files.path("ks.cfg"), format!("# {}\nliveimg --url {{{{ ks_options.liveimg_url }}}}\n", files.name)).unwrap();
         files.tarball("1");
         files
     }
@@ -59,7 +59,7 @@ impl Files {
     pub fn command(&self, servers: &Servers, clouds: &Path, cloud: &str, more: &[&str]) -> std::process::Command {
         let mut command = servers.osimg(&["publish", &self.tarball("1").to_string_lossy(), "--registry", &format!("glance:{cloud}")]);
         command.env("OS_CLIENT_CONFIG_FILE", clouds);
-        for (option, file) in [("--kernel", "kernel"), ("--ramdisk", "ramdisk"), ("--stage2", "stage2"), ("--kickstart", "ks.cfg")] {
+        for (option, file) in [("--kernel", "kernel"), ("--ramdisk", "ramdisk"), ("--stage2", "stage2")] {
             command.arg(option).arg(self.path(file));
         }
         // A tarball of noise is fit for nothing.
@@ -76,18 +76,6 @@ impl Files {
         left.sort();
         left
     }
-}
-
-/// A template with all that Ironic asks for, unlike any other set's.
-fn kickstart(name: &str) -> String {
-    let lines = [
-        "liveimg --url {{ ks_options.liveimg_url }}",
-        "%pre",
-        "# {{ ks_options.agent_token }} {{ ks_options.heartbeat_url }}",
-        "%end",
-        "{{ ks_options.config_drive }}",
-    ];
-    format!("# {name}\n{}\n", lines.join("\n"))
 }
 
 /// Bytes that no compressor makes smaller, the same for the same seed.

@@ -82,6 +82,7 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
                 let origin = glance.wishes.import_from.as_deref().filter(|_| role == Role::Tarball).map_or(Origin::Here, Origin::Url);
                 let image = send(glance, &draft, piece, origin, journal, &step)?;
                 step.finish(&format!("{} as {}", bytes(piece.size), image.shown()));
+                settle()?;
                 twin(glance, &draft, piece, role, image, journal)?
             }
         };
@@ -128,6 +129,16 @@ fn there(glance: &Glance, draft: &Draft, piece: &Piece, role: Role) -> Result<Op
     }
     found.retain(|image| fits(image, draft, piece, role, project.as_deref()));
     Ok(found.into_iter().min_by(|a, b| (&a.updated_at, &a.id).cmp(&(&b.updated_at, &b.id))))
+}
+
+/// Lets the second pass in which an image became active: Glance tells times to the second, and everyone who was done in the same one must be
+/// seen by everyone before they choose.
+fn settle() -> Result<()> {
+    for _ in 0..11 {
+        process::check_stop()?;
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 /// Of two that published the same at once, the one that was done first is used, and the other is removed by who made it.
