@@ -81,21 +81,7 @@ fn a_set_in_a_folder_of_a_web_server_is_installed_without_keystone_and_with_it()
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let folder = lab.servers.data().join("www/set");
-    let path = |name: &str| files.path(name).to_string_lossy().into_owned();
-    let registry = format!("dir:{}", folder.display());
-    let output = lab.osimg(&[
-        "publish",
-        files.tarball().to_str().unwrap(),
-        "--registry",
-        &registry,
-        "--kernel",
-        &path("vmlinuz"),
-        "--ramdisk",
-        &path("initrd.img"),
-        "--stage2",
-        &path("install.img"),
-    ]);
-    assert!(output.status.success(), "{}", said(&output));
+    lab.publish_to(&format!("dir:{}", folder.display()), &files, "os", &["--image-version", "1"]);
     let base = format!("http://127.0.0.1:{}/set", lab.servers.port(7));
     let tarball = std::fs::read(files.tarball()).unwrap();
     // By the tarball's URL, and by the manifest's.
