@@ -150,6 +150,8 @@ fn wrong_settings_are_told_with_their_place_and_a_cure() {
         ("[packages]\nlevel = 1".into(), "2:1: unknown key `level` in [packages]", "it belongs to [image]"),
         ("[imgae]".into(), "1:2: unknown key `imgae` in the settings", "did you mean `image`?"),
         ("[image]\nname = ".into(), "2:", ""),
+        ("[deploy]\ntree = \"/t\"\nstage2 = \"/s\"".into(), "2:8: both an install `tree` and single boot pieces", "keep the tree"),
+        ("[deploy]\nkernel = \"/k\"".into(), "2:10: one of `kernel` and `ramdisk` without the other", "name both"),
         ("[packages]\nreleasever = 9".into(), "2:14: invalid type: integer", "put the value in quotes"),
         ("[packages]\nmanager = \"dnf6\"".into(), "2:11: unknown variant `dnf6`", "did you mean `dnf"),
         ("[packages]\nreleasever = \"9/../\"".into(), "2:14: `9/../` cannot be the `releasever`", "letters, digits"),
