@@ -144,7 +144,7 @@ mod tests {
         let mut names = BTreeSet::new();
         for check in all() {
             assert!(names.insert(check.name), "{}", check.name);
-            assert!(check.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c)), "{}", check.name);
+            assert!(check.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c)), "{}", check.name);
             assert!(check.why.len() > 20 && check.mend.len() > 5, "{}", check.name);
             assert!(!check.why.ends_with('.') && !check.mend.ends_with('.'), "{}", check.name);
         }
