@@ -217,8 +217,8 @@ fn the_doctor_says_what_a_cloud_can_do_for_each_who_asks() {
     let (_, admin) = examine("osimg");
     let service = finding(&admin, "conductor's access to images")["found"].as_str().unwrap().to_owned();
     assert!(service.contains("ironic"), "{service}");
-    // What takes the whole system's scope is said to be unseen, not to be missing.
-    assert_eq!(finding(&admin, "anaconda deploy interface")["works"], json!(null), "{admin}");
+    // What takes the whole system's scope is unseen, or told from a node that has it (of another test), but not missing.
+    assert_ne!(finding(&admin, "anaconda deploy interface")["works"], json!(false), "{admin}");
     let (_, member) = examine("osimg-demo");
     assert_eq!(finding(&member, "conductor's access to images")["works"], json!(null), "{member}");
     let (code, nobody) = examine("osimg-other");
