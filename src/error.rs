@@ -155,9 +155,9 @@ pub fn render(error: &anyhow::Error) -> String {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             hints.extend(failure.hints.iter().cloned());
         }
-        if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::StorageFull
-        {
+        let full = cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
+            || matches!(cause.downcast_ref::<nix::errno::Errno>(), Some(nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT));
+        if full {
             hints.push("free some space there, or name another place (--workdir, --cache, --output)".into());
         }
     }
