@@ -334,7 +334,7 @@ def resolve(base):
         fail("dependency", error)
 
 
-def describe(base, request, groups, files):
+def describe(base, request, groups, files=()):
     outgoing = []
     install_set = set(base.transaction.install_set) if base.transaction else set()
     reasons = {item.pkg: item.reason for item in base.transaction or ()}

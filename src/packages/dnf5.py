@@ -432,7 +432,7 @@ def complain(base, problems):
     fail_missing(missing, near)
 
 
-def describe(base, transaction, request, groups, files):
+def describe(base, transaction, request, groups, files=()):
     incoming, outgoing = [], []
     for item in transaction.get_transaction_packages():
         if libdnf5.transaction.transaction_item_action_is_inbound(item.get_action()):

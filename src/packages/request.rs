@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-use super::cache::CACHE;
+use super::cache::{CACHE, PACKAGES};
 use super::driver::Phase;
 use super::{Extent, Job, host_repositories, workbench};
 use crate::error::{ExitCode, Failure, Result};
@@ -85,7 +85,7 @@ fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec
             }
             None => {
                 let folder = hex::encode(Sha256::digest(spec.text.as_bytes()));
-                json!({ "path": format!("{CACHE}/files/{folder}/{name}"), "url": spec.text })
+                json!({ "path": format!("{CACHE}/files/{folder}/{PACKAGES}/{name}"), "url": spec.text })
             }
         };
         files.insert(spec.text.clone(), value);
