@@ -1,6 +1,7 @@
 //! Kickstart templates before independent judges: Ironic's own code renders and validates them, pykickstart reads the result.
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -12,7 +13,10 @@ use osimg::recipe::{Disks, Layout, SelinuxMode};
 /// Where the servers' Python packages are.
 pub fn venv() -> PathBuf {
     let cache = std::env::var("OSIMG_TEST_CACHE").unwrap_or_else(|_| "/var/cache/osimg-tests".into());
-    std::env::var_os("OSIMG_OS_VENV").map_or_else(|| PathBuf::from(cache).join("openstack/venv"), PathBuf::from)
+    // As lib/env.sh names it: by the list of its packages.
+    let list = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/openstack/requirements.txt");
+    let digest = hex::encode(Sha256::digest(std::fs::read(list).unwrap()));
+    std::env::var_os("OSIMG_OS_VENV").map_or_else(|| PathBuf::from(cache).join(format!("openstack/venv-{}", &digest[..12])), PathBuf::from)
 }
 
 /// Renders the templates named on its command line with Ironic's code, each as Ironic would for a tarball and for a tree.
