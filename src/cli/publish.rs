@@ -204,6 +204,8 @@ impl Publish {
         if let Some(version) = &self.image_version {
             set.version.clone_from(version);
         }
+        // Before it is said for the first time.
+        set.check_name()?;
         for (key, value) in &self.properties {
             if set.properties.insert(key.clone(), value.clone()).is_some() {
                 return Err(Failure::new(ExitCode::Usage, format!("the property {key} is given twice")).into());

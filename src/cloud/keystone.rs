@@ -263,7 +263,10 @@ impl Session {
                     "look at username, password, project_name and their domains of '{name}' in {source}: one of them is wrong, or the user has no role there"
                 )
             }
-            (401, Identity::Token(_)) => format!("the token of '{name}' in {source} ran out or was revoked: take a new one"),
+            // Keystone answers 404 to what is no token at all.
+            (401, Identity::Token(_)) | (404, Identity::Token(_)) if answer.status == 401 || answer.message().contains("token") => {
+                format!("the token of '{name}' in {source} ran out or was revoked: take a new one")
+            }
             (401 | 404, Identity::ApplicationCredential(..)) if answer.status == 401 || answer.message().contains("redential") => {
                 format!("the application credential of '{name}' in {source} is wrong, ran out or was removed: make a new one")
             }

@@ -174,6 +174,20 @@ impl Set {
     /// # Errors
     /// Names the part that does not do.
     pub fn check(&self) -> Result<()> {
+        self.check_name()?;
+        match (&self.kernel, &self.ramdisk) {
+            (Some(_), None) => Err(missing("a kernel, but no ramdisk", "--ramdisk FILE")),
+            (None, Some(_)) => Err(missing("a ramdisk, but no kernel", "--kernel FILE")),
+            (None, None) if self.stage2.is_some() => Err(missing("a stage2, but no kernel and no ramdisk", "--kernel FILE --ramdisk FILE")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that the set's name can be written down.
+    ///
+    /// # Errors
+    /// Names the character that does not do.
+    pub fn check_name(&self) -> Result<()> {
         for (what, text) in [("name", &self.name), ("version", &self.version)] {
             let bad = text.chars().find(|c| c.is_control() || *c == '/' || *c == char::REPLACEMENT_CHARACTER);
             if let Some(bad) = bad {
@@ -190,12 +204,7 @@ impl Set {
                 .hint("give it one: --name NAME")
                 .into());
         }
-        match (&self.kernel, &self.ramdisk) {
-            (Some(_), None) => Err(missing("a kernel, but no ramdisk", "--ramdisk FILE")),
-            (None, Some(_)) => Err(missing("a ramdisk, but no kernel", "--kernel FILE")),
-            (None, None) if self.stage2.is_some() => Err(missing("a stage2, but no kernel and no ramdisk", "--kernel FILE --ramdisk FILE")),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
