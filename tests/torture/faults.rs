@@ -65,12 +65,10 @@ fn an_error_of_any_call_of_publishing_is_told_and_spares_the_earlier_artifact() 
     if !require_root() {
         return;
     }
-    let (stage, _) = with_an_earlier_artifact();
+    let (stage, calls) = with_an_earlier_artifact();
     let mut cases = Vec::new();
-    for (call, last) in [("fsync", 4), ("linkat", 4), ("rename", 3)] {
-        for error in ["EIO", "ENOSPC", "EDQUOT", "EROFS"] {
-            cases.extend((1..=last).map(|nth| (call, error, nth)));
-        }
+    for (call, nth) in calls.iter().filter(|(call, _)| ["fsync", "linkat", "rename"].contains(&call.as_str())) {
+        cases.extend(["EIO", "ENOSPC", "EDQUOT", "EROFS"].map(|error| (call.clone(), error, *nth)));
     }
     for (call, error, nth) in some(&cases, 8) {
         sh(stage.path(), "rm -rf out; cp -a old out");
@@ -78,7 +76,9 @@ fn an_error_of_any_call_of_publishing_is_told_and_spares_the_earlier_artifact() 
         let done = stage.build(RECIPE).behind(&["strace", "-o", "/dev/null", "-e", &inject]).run();
         let case = format!("{call} fails with {error} the {nth}th time");
         assert_eq!(done.code, Some(8), "{case}: {}", done.stderr);
-        done.says(&["out/"]).says_not(&["panicked"]);
+        // The cache is linked into a view of this build before anything is published.
+        assert!(done.stderr.contains("out/") || done.stderr.contains("cache/"), "{case}: no place is named: {}", done.stderr);
+        done.says_not(&["panicked"]);
         stage.nothing_is_left();
         is_whole(&stage, &case);
     }
