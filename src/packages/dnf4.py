@@ -191,6 +191,8 @@ def add_repositories(base, request):
         repo.metadata_expire = -1 if request["offline"] else 0
         if request["offline"]:
             repo._repo.setSyncStrategy(dnf.repo.SYNC_ONLY_CACHE)
+        else:
+            repo._repo.expire()  # an age of 0 s is not over a limit of 0 s
     if not list(base.repos.iter_enabled()):
         fail("settings", "no repository is enabled")
 

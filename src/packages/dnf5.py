@@ -227,6 +227,8 @@ def add_repositories(base, request):
         put(conf, "pkg_gpgcheck", request["signatures"])
         # A build asks every repository whether its metadata is still the newest; the install phase takes what that gave.
         put(conf, "metadata_expire", -1 if request["offline"] else 0)
+        if not request["offline"]:
+            repo.expire()  # an age of 0 s is not over a limit of 0 s
     if not enabled(base):
         fail("settings", "no repository is enabled")
 
