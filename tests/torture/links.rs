@@ -136,7 +136,15 @@ fn a_folder_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outsid
     let (place, link) = (tree.join("a"), stage.path().join("link"));
     std::os::unix::fs::symlink(&outside, &link).unwrap();
     let stop = AtomicBool::new(false);
+    /// Ends the swapping also when an assertion fails: the scope waits for every thread.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let swaps = std::thread::scope(|scope| {
+        let stopped = Stop(&stop);
         let swapper = scope.spawn(|| {
             let mut swaps = 0u64;
             while !stop.load(Ordering::Relaxed) {
@@ -155,7 +163,7 @@ fn a_folder_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outsid
                 fs::remove_file(&image).unwrap();
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         swapper.join().unwrap()
     });
     println!("{swaps} swaps");
