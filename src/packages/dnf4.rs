@@ -10,10 +10,13 @@ use crate::recipe::{GroupAction, MarkAction, Transaction};
 use crate::report::Step;
 use crate::sandbox::{Plan, ToolRoot};
 
-/// The driver's program.
-pub(super) const PROGRAM: &str = include_str!("dnf4.py");
-/// The part of it that goes by locks.
-pub(super) const FILES: &str = include_str!("dnf4_files.py");
+/// The driver's program and its parts.
+pub(super) const FILES: &[(&str, &str)] = &[
+    ("dnf4.py", include_str!("dnf4.py")),
+    ("dnf4_files.py", include_str!("dnf4_files.py")),
+    ("dnf4_jobs.py", include_str!("dnf4_jobs.py")),
+    ("dnf4_progress.py", include_str!("dnf4_progress.py")),
+];
 /// How to get it.
 const CURE: &str = "install it: apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)";
 
@@ -45,9 +48,7 @@ impl Dnf4 {
         let python = ["platform-python", "python3"].into_iter().find_map(|name| tools.program(name));
         let (Some(python), Some(version)) = (python, module_version(tools)) else { return Ok(None) };
         super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
-        let driver =
-            Driver { name: "dnf 4", cure: CURE, file: "dnf4.py", program: PROGRAM, files: "dnf4_files.py", files_module: FILES, python };
-        Ok(Some(Self { description: format!("dnf {version}"), driver }))
+        Ok(Some(Self { description: format!("dnf {version}"), driver: Driver { name: "dnf 4", cure: CURE, files: FILES, python } }))
     }
 
     /// That there is none.

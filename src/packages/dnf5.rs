@@ -11,10 +11,13 @@ use crate::recipe::{ModuleAction, Transaction};
 use crate::report::Step;
 use crate::sandbox::{Plan, ToolRoot};
 
-/// The driver's program.
-pub(super) const PROGRAM: &str = include_str!("dnf5.py");
-/// The part of it that goes by locks.
-pub(super) const FILES: &str = include_str!("dnf5_files.py");
+/// The driver's program and its parts.
+pub(super) const FILES: &[(&str, &str)] = &[
+    ("dnf5.py", include_str!("dnf5.py")),
+    ("dnf5_files.py", include_str!("dnf5_files.py")),
+    ("dnf5_jobs.py", include_str!("dnf5_jobs.py")),
+    ("dnf5_progress.py", include_str!("dnf5_progress.py")),
+];
 /// How to get it.
 const CURE: &str = "install it: dnf install python3-libdnf5 python3-rpm   (on Debian: apt-get install python3-libdnf5 python3-rpm rpm)";
 
@@ -42,9 +45,7 @@ impl Dnf5 {
     pub fn find(tools: &ToolRoot) -> Result<Option<Self>> {
         let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else { return Ok(None) };
         super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
-        let driver =
-            Driver { name: "dnf 5", cure: CURE, file: "dnf5.py", program: PROGRAM, files: "dnf5_files.py", files_module: FILES, python };
-        Ok(Some(Self { description: format!("dnf {version}"), driver }))
+        Ok(Some(Self { description: format!("dnf {version}"), driver: Driver { name: "dnf 5", cure: CURE, files: FILES, python } }))
     }
 
     /// That there is none.

@@ -26,14 +26,8 @@ pub(super) struct Driver {
     pub name: &'static str,
     /// The command that installs it.
     pub cure: &'static str,
-    /// Name of the program in the sandbox.
-    pub file: &'static str,
-    /// The program.
-    pub program: &'static str,
-    /// Name of the module beside it that goes by locks.
-    pub files: &'static str,
-    /// That module.
-    pub files_module: &'static str,
+    /// The program and the modules beside it, each with its name in the sandbox; the program comes first.
+    pub files: &'static [(&'static str, &'static str)],
     /// The Python that has the API.
     pub python: PathBuf,
 }
@@ -76,10 +70,10 @@ impl Driver {
     pub fn sandbox(&self, job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Plan> {
         let network = if phase.installs() { Network::None } else { Network::Host };
         let mut extra = request::mounts(job, phase, transaction, detail)?;
-        let program = format!("{OWN}/{}", self.file);
-        extra.push(Mount::File { target: format!("{OWN}/driver.py").into(), content: COMMON.to_owned() });
-        extra.push(Mount::File { target: format!("{OWN}/{}", self.files).into(), content: self.files_module.to_owned() });
-        extra.push(Mount::File { target: program.clone().into(), content: self.program.to_owned() });
+        let files = [("driver.py", COMMON)];
+        let files = files.iter().chain(self.files);
+        extra.extend(files.map(|(name, text)| Mount::File { target: format!("{OWN}/{name}").into(), content: (*text).to_owned() }));
+        let program = format!("{OWN}/{}", self.files.first().map_or("", |(name, _)| *name));
         Ok(workbench::plan(job, network, extra, CommandLine::new([&*self.python.to_string_lossy(), "-I", "-B", &program])))
     }
 
@@ -228,13 +222,7 @@ mod tests {
         let Some(python) = crate::process::find_program("python3") else { return Ok(()) };
         let dir = tempfile::tempdir().context("a temporary folder")?;
         use super::super::{dnf4, dnf5};
-        for (name, program) in [
-            ("driver.py", COMMON),
-            ("dnf4.py", dnf4::PROGRAM),
-            ("dnf4_files.py", dnf4::FILES),
-            ("dnf5.py", dnf5::PROGRAM),
-            ("dnf5_files.py", dnf5::FILES),
-        ] {
+        for (name, program) in [("driver.py", COMMON)].iter().chain(dnf4::FILES).chain(dnf5::FILES) {
             let file = dir.path().join(name);
             std::fs::write(&file, program)?;
             #[expect(clippy::disallowed_methods, reason = "a test asks Python itself")]
