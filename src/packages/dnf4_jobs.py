@@ -1,5 +1,5 @@
 # The part of dnf 4's driver that marks what a transaction asks for: packages, files, groups, modules, and why packages are there.
-from driver import choose_group, fail, fail_missing, package_files
+from driver import advisories, choose_group, fail, fail_missing, package_files
 
 try:
     import dnf.exceptions
@@ -31,10 +31,15 @@ def mark_group(base, wanted, kinds):
     return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(set(need)))
 
 
-def change_group(base, change):
+def change_group(base, change, kinds):
     kind, ident, _, _ = choose_group(change["group"], available_groups(base))
     jobs = {("group", "remove"): base.group_remove, ("group", "upgrade"): base.group_upgrade,
             ("environment", "remove"): base.environment_remove, ("environment", "upgrade"): base.environment_upgrade}
+    # The record alone, as dnf's own `group mark` writes it: what the solver would do to packages is let go.
+    solver, types = base._build_comps_solver(), libdnf.transaction.listToCompsPackageType(tuple(kinds))
+    jobs.update({("group", "mark-install"): lambda name: solver._group_install(name, types), ("group", "mark-remove"): solver._group_remove,
+                 ("environment", "mark-install"): lambda name: solver._environment_install(name, types),
+                 ("environment", "mark-remove"): solver._environment_remove})
     try:
         jobs[kind, change["action"]](ident)
     except dnf.exceptions.Error as error:
@@ -70,7 +75,7 @@ def mark(base, request, files):
         change_module(base, change)
     groups = [mark_group(base, group, kinds) for group in wanted["groups"]]
     for change in wanted["group_changes"]:
-        change_group(base, change)
+        change_group(base, change, kinds)
     missing = []
     for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]:
         try:
@@ -86,9 +91,9 @@ def mark(base, request, files):
     jobs += [(base.downgrade, spec) for spec in wanted["downgrade"]]
     jobs += [(base.reinstall, spec) for spec in wanted["reinstall"]]
     for upgrade in wanted["upgrade"]:
-        jobs += [(base.upgrade, spec) for spec in upgrade["specs"]]
+        jobs += [(narrowed(base, upgrade, base.upgrade), spec) for spec in upgrade["specs"]]
         if not upgrade["specs"]:
-            base.upgrade_all()
+            narrowed(base, upgrade, base.upgrade_all)()
     if wanted["distro_sync"] is not None:
         jobs += [(base.distro_sync, spec) for spec in wanted["distro_sync"]]
         if not wanted["distro_sync"]:
@@ -103,14 +108,32 @@ def mark(base, request, files):
         except dnf.exceptions.Error as error:
             fail("spec", error, line=spec["line"])
     missing += [spec for change in wanted["mark"] for spec in change["specs"] if not marked(base, spec)]
+    for spec in [spec for change in wanted["mark"] if change["action"] == "group" for spec in change["specs"] if spec not in missing]:
+        names = {package.name for package in marked(base, spec)}
+        known = [base.history.group.get(group.id) for group in base.comps.groups]
+        if not any(names & {member.getName() for member in group.getPackages()} for group in known if group):
+            fail("spec", "'%s' is in no installed group" % spec["text"], line=spec["line"])
     if missing:
         fail_missing(missing, lambda text: sorted({p.name for p in base.sack.query().available().filter(name__glob="*%s*" % text)})[:5])
     return groups
 
 
+def narrowed(base, upgrade, job):
+    """The job with the upgrade's advisories as its limits; dnf would keep them for all that follows."""
+    def run(*words):
+        base.add_security_filters("eq" if upgrade["minimal"] else "gte", **advisories(upgrade))
+        try:
+            return job(*words)
+        finally:
+            base._update_security_options = {}
+
+    return run if advisories(upgrade) else job
+
+
 def change_reasons(base, marks):
     """Writes down anew why packages are there, as dnf's own `mark` does it; nothing is installed."""
-    reasons = {"install": libdnf.transaction.TransactionItemReason_USER, "remove": libdnf.transaction.TransactionItemReason_DEPENDENCY}
+    reasons = {"install": libdnf.transaction.TransactionItemReason_USER, "remove": libdnf.transaction.TransactionItemReason_DEPENDENCY,
+               "group": libdnf.transaction.TransactionItemReason_GROUP}
     last = base.history.last()
     version = last.end_rpmdb_version if last else base.sack._rpmdb_version()
     for change in marks:

@@ -7,7 +7,7 @@ sys.path.insert(0, "/osimg")
 from dnf5_files import fetch, mark_files
 from dnf5_jobs import add_files, mark, specs_of, strict_settings
 from dnf5_progress import Download, Transaction
-from driver import among, fail, fail_missing, fail_network, import_keys, repomd, run, tell
+from driver import advisories, among, fail, fail_missing, fail_network, import_keys, repomd, run, tell
 
 try:
     import libdnf5.base
@@ -75,7 +75,8 @@ def make_base(request, filelists):
     put(conf, "minrate", 1000)
     put(conf, "tsflags", request["tsflags"])
     put(conf, "excludepkgs", request["exclude"])
-    put(conf, "optional_metadata_types", ["comps"] + (["filelists"] if filelists else []))
+    narrowed = any(advisories(upgrade) for upgrade in (request["transaction"] or {"upgrade": []})["upgrade"])
+    put(conf, "optional_metadata_types", ["comps"] + (["filelists"] if filelists else []) + (["updateinfo"] if narrowed else []))
     if request["offline"]:
         put(conf, "cacheonly", "all")
         put(conf, "metadata_expire", -1)

@@ -1,7 +1,8 @@
 # The part of dnf 5's driver that marks what a transaction asks for: packages, files, groups, and why packages are there.
-from driver import choose_group, fail, package_files, tell
+from driver import advisories, choose_group, fail, package_files, tell
 
 try:
+    import libdnf5.advisory
     import libdnf5.base
     import libdnf5.comps
     import libdnf5.rpm
@@ -70,16 +71,36 @@ def mark_group(base, goal, known, wanted):
     return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(need))
 
 
+def mark_installed(base, goal, known, wanted):
+    """Writes a group or environment down as installed, without its packages."""
+    kind, ident, _, found = choose_group(wanted, list(known.values()))
+    settings = group_settings(base)
+    settings.set_group_no_packages(True)
+    user, dependency = libdnf5.transaction.TransactionItemReason_USER, libdnf5.transaction.TransactionItemReason_DEPENDENCY
+    names = [ident]
+    if kind == "environment":
+        shell = strict_settings()
+        shell.set_group_search_groups(False)
+        shell.set_environment_no_groups(True)
+        goal.add_group_install(ident, user, shell)
+        names = [name for name in found.get_groups() if ("group", name) in known]
+    for name in names:
+        goal.add_group_install(name, dependency if kind == "environment" else user, settings)
+
+
 def change_group(base, goal, change):
+    if change["action"] == "mark-install":
+        return mark_installed(base, goal, comps(base, False), change["group"])
     kind, ident, _, found = choose_group(change["group"], list(comps(base, True).values()))
     user = libdnf5.transaction.TransactionItemReason_USER
     settings = strict_settings()
     settings.set_group_search_environments(kind == "environment")
     settings.set_group_search_groups(kind == "group")
-    if change["action"] == "remove":
-        goal.add_group_remove(ident, user, settings)
-    else:
+    if change["action"] == "upgrade":
         goal.add_group_upgrade(ident, settings)
+    else:
+        settings.set_group_no_packages(change["action"] == "mark-remove")
+        goal.add_group_remove(ident, user, settings)
 
 
 def add_files(base, request):
@@ -115,22 +136,59 @@ def mark(base, goal, request, files):
     jobs += [(goal.add_rpm_downgrade, spec) for spec in wanted["downgrade"]]
     jobs += [(goal.add_rpm_reinstall, spec) for spec in wanted["reinstall"]]
     for upgrade in wanted["upgrade"]:
-        jobs += [(goal.add_rpm_upgrade, spec) for spec in upgrade["specs"]]
+        for spec in upgrade["specs"]:
+            goal.add_rpm_upgrade(spec["text"], upgrade_settings(base, upgrade), upgrade["minimal"])
         if not upgrade["specs"]:
-            goal.add_rpm_upgrade(settings)
+            goal.add_rpm_upgrade(upgrade_settings(base, upgrade), upgrade["minimal"])
     if wanted["distro_sync"] is not None:
         jobs += [(goal.add_rpm_distro_sync, spec) for spec in wanted["distro_sync"]]
         if not wanted["distro_sync"]:
             goal.add_rpm_distro_sync(settings)
     for add, spec in jobs:
         add(files.get(spec["text"], spec["text"]), settings)
-    reasons = {"install": libdnf5.transaction.TransactionItemReason_USER, "remove": libdnf5.transaction.TransactionItemReason_DEPENDENCY}
+    reasons = {"install": libdnf5.transaction.TransactionItemReason_USER, "remove": libdnf5.transaction.TransactionItemReason_DEPENDENCY,
+               "group": libdnf5.transaction.TransactionItemReason_GROUP}
     for change in wanted["mark"]:
         for spec in change["specs"]:
-            goal.add_rpm_reason_change(spec["text"], reasons[change["action"]], "", settings)
+            group = group_of(base, spec) if change["action"] == "group" else ""
+            goal.add_rpm_reason_change(spec["text"], reasons[change["action"]], group, settings)
     if wanted["autoremove"] is not None:
         autoremove(base, goal, wanted["autoremove"], remove)
     return groups
+
+
+def upgrade_settings(base, upgrade):
+    """Settings with the upgrade's advisories as its limits."""
+    settings = strict_settings()
+    narrowed = advisories(upgrade)
+    if not narrowed:
+        return settings
+    chosen = libdnf5.advisory.AdvisoryQuery(base)
+    chosen.clear()
+    filters = {"types": lambda query, words: query.filter_type(words), "advisory": lambda query, words: query.filter_name(words),
+               "severity": lambda query, words: query.filter_severity(words),
+               "bugzilla": lambda query, words: query.filter_reference(words, ["bugzilla"]),
+               "cves": lambda query, words: query.filter_reference(words, ["cve"])}
+    for kind, words in narrowed.items():
+        query = libdnf5.advisory.AdvisoryQuery(base)
+        filters[kind](query, words)
+        chosen.update(query)
+    settings.set_advisory_filter(chosen)
+    return settings
+
+
+def group_of(base, spec):
+    """The installed group that a package is in: dnf 5 writes down whose it is; nothing for what is not installed."""
+    query = libdnf5.rpm.PackageQuery(base)
+    query.filter_installed()
+    query.resolve_pkg_spec(spec["text"], strict_settings(), False)
+    names = {package.get_name() for package in query}
+    for (kind, ident), (_, _, _, group) in sorted(comps(base, True).items(), key=lambda entry: entry[0]):
+        if kind == "group" and names & {package.get_name() for package in group.get_packages()}:
+            return ident
+    if names:
+        fail("spec", "'%s' is in no installed group" % spec["text"], line=spec["line"])
+    return ""
 
 
 def autoremove(base, goal, specs, settings):

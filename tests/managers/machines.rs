@@ -111,6 +111,11 @@ impl Machine {
     /// Builds the recipe; returns the packages of the image as this machine's own rpm lists them.
     pub fn packages(self, stage: &Stage, recipe: &str) -> Vec<String> {
         self.build(stage, recipe).succeeds();
+        self.installed(stage)
+    }
+
+    /// The packages of the image that was built, as this machine's own rpm lists them.
+    pub fn installed(self, stage: &Stage) -> Vec<String> {
         let root = stage.path().join("judged");
         fs::create_dir(&root).unwrap();
         crate::stage::run(Command::new("tar").arg("-xf").arg(stage.image()).arg("-C").arg(&root).arg("./var/lib/rpm"));

@@ -17,4 +17,5 @@ mod failures;
 mod faults;
 mod locks;
 mod machines;
+mod scenarios;
 mod sets;
