@@ -83,7 +83,7 @@ pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Box<dyn PackageM
 }
 
 /// Why yum 3 is refused.
-const YUM: &str = "its Python 2 has no interface that tells a failed scriptlet, and its rpm writes a database that later ones cannot read";
+const YUM: &str = "it ended with EL 7 and Python 2, and none was to be had to try a driver on";
 /// Why microdnf is refused.
 const MICRODNF: &str =
     "it knows no groups, does one kind of job at a time, and tells what it does in a table for people, without checksums";
