@@ -107,6 +107,8 @@ def mark(base, request, files):
             missing.append(spec)
         except dnf.exceptions.Error as error:
             fail("spec", error, line=spec["line"])
+    # dnf itself passes over what a `distro-sync` names and nobody installed.
+    missing += [spec for spec in wanted["distro_sync"] or [] if not marked(base, spec)]
     missing += [spec for change in wanted["mark"] for spec in change["specs"] if not marked(base, spec)]
     for spec in [spec for change in wanted["mark"] if change["action"] == "group" for spec in change["specs"] if spec not in missing]:
         names = {package.name for package in marked(base, spec)}
