@@ -48,6 +48,7 @@ pub mod artifact;
 pub mod calendar;
 pub mod cloud;
 pub mod error;
+pub mod nevra;
 pub mod process;
 pub mod report;
 pub mod secrets;

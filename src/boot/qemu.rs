@@ -8,7 +8,7 @@ use super::console::{Landmark, Results, landmark, plain};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::{self, CommandLine, Tail, find_program};
 use crate::report::{Report, Step};
-use crate::sandbox::{Access, Devices, Limits, Mount, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
+use crate::sandbox::{Access, Limits, Mount, Network, Plan, Sandbox, Stream, ToolRoot};
 
 /// How the guest's processor is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -159,9 +159,10 @@ impl Machine {
 
     /// The sandbox in which QEMU runs: the host's programs, this machine's files, and nothing else.
     fn plan(&self, accelerator: Accelerator, disk: Disk, limit: Duration) -> Plan {
-        let mut mounts = ToolRoot::host().mounts(Network::None);
+        let command = self.command(accelerator, disk, limit);
+        let mut plan = Plan::of_tools(&ToolRoot::host(), &self.root, &self.scratch, Network::None, command);
         let mut bind = |source: &Path, target: &str, access| {
-            mounts.push(Mount::Bind { source: source.to_owned(), target: target.into(), access });
+            plan.mounts.push(Mount::Bind { source: source.to_owned(), target: target.into(), access });
         };
         bind(&self.kernel, "/machine/kernel", Access::ReadOnly);
         bind(&self.initramfs, "/machine/initramfs", Access::ReadOnly);
@@ -171,17 +172,7 @@ impl Machine {
         if accelerator == Accelerator::Kvm {
             bind(Path::new("/dev/kvm"), "/dev/kvm", Access::ReadWrite);
         }
-        Plan {
-            root: self.root.clone(),
-            scratch: self.scratch.clone(),
-            view: View::Tools,
-            network: Network::None,
-            devices: Devices::Private,
-            terminal: Terminal::None,
-            hostname: "localhost".into(),
-            mounts,
-            command: self.command(accelerator, disk, limit),
-        }
+        plan
     }
 
     /// The console is QEMU's stdout, the checks' line its stderr. `timeout` ends it softly, so that a prompt without a newline

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Built, Image, Key, Origin, OriginKind, Package, Totals};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::sbom::NevraParts;
+use crate::nevra::Nevra;
 
 /// The manifest of 10,000 packages has a tenth of it.
 const LARGEST: u64 = 64 << 20;
@@ -154,7 +154,7 @@ impl Manifest {
             .packages
             .iter()
             .map(|recorded| {
-                let parts = NevraParts::of(&recorded.nevra);
+                let parts = Nevra::lenient(&recorded.nevra);
                 let mut package = Package {
                     nevra: recorded.nevra.clone(),
                     name: parts.name.to_owned(),

@@ -31,14 +31,35 @@ pub(super) fn holds(file: &Path, checksum: &str, size: u64) -> Result<bool> {
     if open.metadata().with_context(reading)?.len() != size {
         return Ok(false);
     }
+    feed(&mut open, hash.as_mut()).with_context(reading)?;
+    Ok(hex::encode(hash.finalize()).eq_ignore_ascii_case(hex))
+}
+
+/// The `sha256:` checksum of the file, and its size in bytes.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn of(file: &Path) -> Result<(String, u64)> {
+    let reading = || format!("reading {}", file.display());
+    let mut open = File::open(file).with_context(reading)?;
+    let mut hash: Box<dyn DynDigest> = Box::new(sha2::Sha256::default());
+    let size = feed(&mut open, hash.as_mut()).with_context(reading)?;
+    Ok((format!("sha256:{}", hex::encode(hash.finalize())), size))
+}
+
+/// Reads the file to its end; returns its size in bytes.
+fn feed(file: &mut File, hash: &mut dyn DynDigest) -> std::io::Result<u64> {
     let mut buffer = vec![0; CHUNK];
+    let mut size = 0;
     loop {
-        match open.read(&mut buffer).with_context(reading)? {
-            0 => break,
-            read => hash.update(buffer.get(..read).unwrap_or_default()),
+        match file.read(&mut buffer)? {
+            0 => return Ok(size),
+            read => {
+                hash.update(buffer.get(..read).unwrap_or_default());
+                size += read as u64;
+            }
         }
     }
-    Ok(hex::encode(hash.finalize()).eq_ignore_ascii_case(hex))
 }
 
 /// What the header of a package's file says.

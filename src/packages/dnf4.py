@@ -6,19 +6,18 @@ import sys
 
 sys.path.insert(0, "/osimg")
 from dnf4_files import fetch, mark_files
-from driver import among, choose_group, fail, fail_missing, fail_network, import_keys, package_files, repomd, run, tell
+from dnf4_jobs import add_files, change_reasons, mark
+from dnf4_progress import Download, Transaction
+from driver import among, fail, fail_network, import_keys, repomd, run, tell
 
 try:
     import dnf
-    import dnf.callback
     import dnf.conf
     import dnf.const
     import dnf.exceptions
     import dnf.lock
-    import dnf.module.module_base
     import dnf.repo
     import dnf.subject
-    import dnf.transaction
     import hawkey
     import libdnf.transaction
     import rpm
@@ -28,65 +27,6 @@ except ImportError as error:
 
 def nevra(package):
     return "%s-%s:%s-%s.%s" % (package.name, package.epoch, package.version, package.release, package.arch)
-
-
-class Download(dnf.callback.DownloadProgress):
-    """Bytes of all files together, and each file as it ends."""
-
-    def __init__(self):
-        self.files = self.size = self.ended = self.failed = 0
-        self.parts, self.reasons = {}, set()
-
-    def told(self, error):
-        """The error with what became of each address, of which it says merely that none was left."""
-        return "\n  - ".join([str(error)] + sorted(reason for reason in self.reasons if reason not in str(error)))
-
-    def start(self, total_files, total_size, total_drpms=0):
-        self.files, self.size, self.ended, self.parts = total_files, total_size, 0, {}
-
-    def progress(self, payload, done):
-        self.parts[str(payload)] = done
-        tell("download", done=sum(self.parts.values()), total=self.size, item=str(payload))
-
-    def end(self, payload, status, msg):
-        if status == dnf.callback.STATUS_OK or status == dnf.callback.STATUS_ALREADY_EXISTS:
-            self.parts[str(payload)] = payload.download_size
-        if status == dnf.callback.STATUS_MIRROR:
-            tell("retry", item=str(payload), message=str(msg or ""))
-            self.reasons.add(str(msg or "failed"))
-            return
-        self.ended += 1
-        if status == dnf.callback.STATUS_FAILED:
-            tell("retry", item=str(payload), message=str(msg or "failed"))
-        tell("download", done=sum(self.parts.values()), total=self.size, item=str(payload), files=self.ended, of=self.files)
-
-
-class Transaction(dnf.callback.TransactionProgress):
-    """Packages as they are unpacked, scriptlets as they run, and what they say."""
-
-    def __init__(self):
-        super().__init__()
-        self.last = None
-
-    def progress(self, package, action, ti_done, ti_total, ts_done, ts_total):
-        if action == dnf.transaction.PKG_SCRIPTLET:
-            tell("scriptlet", package=str(package))
-        elif action == dnf.transaction.TRANS_POST:
-            tell("posttrans")
-        elif package and action != dnf.transaction.PKG_VERIFY and self.last != (str(package), action):
-            self.last = (str(package), action)
-            tell("package", package=str(package), index=ts_done, total=ts_total)
-
-    def scriptout(self, msgs):
-        text = msgs.decode("utf-8", "replace") if isinstance(msgs, bytes) else msgs or ""
-        for line in text.splitlines():
-            tell("output", line=line[:4000])
-
-    def error(self, message):
-        tell("scriptlet-failed", message=str(message))
-
-    def verify_tsi_package(self, pkg, count, total):
-        pass
 
 
 def trust_our_own_lock():
@@ -210,121 +150,6 @@ def load(base, request):
         allowed = among(only)
         others = [p for p in base.sack.query().available() if not allowed(p.name, p.version, p.release, p.arch)]
         base.sack.add_excludes(base.sack.query().filter(pkg=others))
-
-
-def available_groups(base):
-    known = [("environment", e.id, e.name, e) for e in base.comps.environments]
-    return known + [("group", g.id, g.name, g) for g in base.comps.groups]
-
-
-def mark_group(base, wanted, kinds):
-    """Installs the one group or environment that the name means."""
-    known = available_groups(base)
-    if not known and any(repo._repo.getCompsFn() for repo in base.repos.iter_enabled()):
-        fail("host", "the repositories have groups, and libcomps of this host finds none in them")
-    kind, ident, _, group = choose_group(wanted, known)
-    types = list(kinds) + (["optional"] if wanted["with_optional"] and "optional" not in kinds else [])
-    if kind == "environment":
-        base.environment_install(ident, types, strict=True)
-        need = [package.name for inside in group.mandatory_groups for package in inside.mandatory_packages]
-    else:
-        base.group_install(ident, types, strict=True)
-        need = [package.name for package in group.mandatory_packages]
-    return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(set(need)))
-
-
-def change_group(base, change):
-    kind, ident, _, _ = choose_group(change["group"], available_groups(base))
-    jobs = {("group", "remove"): base.group_remove, ("group", "upgrade"): base.group_upgrade,
-            ("environment", "remove"): base.environment_remove, ("environment", "upgrade"): base.environment_upgrade}
-    try:
-        jobs[kind, change["action"]](ident)
-    except dnf.exceptions.Error as error:
-        fail("spec", error, line=change["group"]["line"])
-
-
-def change_module(base, change):
-    module = dnf.module.module_base.ModuleBase(base)
-    specs = [spec["text"] for spec in change["specs"]]
-    try:
-        getattr(module, change["action"].replace("-", "_"))(specs)
-    except dnf.exceptions.Error as error:
-        fail("spec", error, line=change["specs"][0]["line"])
-
-
-def add_files(base, request):
-    """The packages of the files that the transaction names, by spec."""
-    packages = {}
-    for text, path in package_files(request).items():
-        try:
-            packages[text], = base.add_remote_rpms([path], strict=True)
-        except (dnf.exceptions.Error, OSError) as error:
-            lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
-            fail("spec", "%s is no package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
-    return packages
-
-
-def mark(base, request, files):
-    """Marks what the transaction asks for; returns the groups it names."""
-    wanted = request["transaction"]
-    kinds = list(base.conf.group_package_types)
-    for change in wanted["modules"]:
-        change_module(base, change)
-    groups = [mark_group(base, group, kinds) for group in wanted["groups"]]
-    for change in wanted["group_changes"]:
-        change_group(base, change)
-    missing = []
-    for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]:
-        try:
-            if spec["text"] in files:
-                base.package_install(files[spec["text"]], strict=True)
-            elif not base.install(spec["text"], strict=True) and not list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed()):
-                missing.append(spec)
-        except dnf.exceptions.MarkingError:
-            missing.append(spec)
-        except dnf.exceptions.Error as error:
-            fail("spec", error, line=spec["line"])
-    jobs = [(base.remove, spec) for spec in wanted["remove"] + [swap["remove"] for swap in wanted["swap"]]]
-    jobs += [(base.downgrade, spec) for spec in wanted["downgrade"]]
-    jobs += [(base.reinstall, spec) for spec in wanted["reinstall"]]
-    for upgrade in wanted["upgrade"]:
-        jobs += [(base.upgrade, spec) for spec in upgrade["specs"]]
-        if not upgrade["specs"]:
-            base.upgrade_all()
-    if wanted["distro_sync"] is not None:
-        jobs += [(base.distro_sync, spec) for spec in wanted["distro_sync"]]
-        if not wanted["distro_sync"]:
-            base.distro_sync()
-    if wanted["autoremove"] is not None:
-        base.autoremove(pkg_specs=[spec["text"] for spec in wanted["autoremove"]])
-    for job, spec in jobs:
-        try:
-            job(spec["text"])
-        except dnf.exceptions.MarkingError:
-            missing.append(spec)
-        except dnf.exceptions.Error as error:
-            fail("spec", error, line=spec["line"])
-    missing += [spec for change in wanted["mark"] for spec in change["specs"] if not marked(base, spec)]
-    if missing:
-        fail_missing(missing, lambda text: sorted({p.name for p in base.sack.query().available().filter(name__glob="*%s*" % text)})[:5])
-    return groups
-
-
-def change_reasons(base, marks):
-    """Writes down anew why packages are there, as dnf's own `mark` does it; nothing is installed."""
-    reasons = {"install": libdnf.transaction.TransactionItemReason_USER, "remove": libdnf.transaction.TransactionItemReason_DEPENDENCY}
-    last = base.history.last()
-    version = last.end_rpmdb_version if last else base.sack._rpmdb_version()
-    for change in marks:
-        for spec in change["specs"]:
-            for package in marked(base, spec):
-                base.history.set_reason(package, reasons[change["action"]])
-    base.history.beg(version, [], [])
-    base.history.end(version)
-
-
-def marked(base, spec):
-    return list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed())
 
 
 def resolve(base):

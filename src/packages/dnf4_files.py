@@ -1,7 +1,7 @@
 # The part of dnf 4's driver that goes by a lock: files fetched by their places, and installed one by one by their names.
 import os
 
-from driver import fail, fail_network, tell
+from driver import fail, fail_network, of_repositories, tell
 
 try:
     import dnf.exceptions
@@ -14,7 +14,7 @@ def fetch(base, request, progress):
     """Fetches files by their places, through the mirrors of their repositories; no metadata is read."""
     progress.start(len(request["detail"]["files"]), sum(file["size"] for file in request["detail"]["files"]))
     targets = []
-    for file in request["detail"]["files"]:
+    for file in of_repositories(request["detail"]["files"]):
         repo = base.repos.get(file["repository"])
         if repo is None:
             fail("settings", "there is no repository '%s', which the lock names" % file["repository"])

@@ -5,12 +5,13 @@ import sys
 
 sys.path.insert(0, "/osimg")
 from dnf5_files import fetch, mark_files
-from driver import among, choose_group, fail, fail_missing, fail_network, import_keys, package_files, repomd, run, tell
+from dnf5_jobs import add_files, mark, specs_of, strict_settings
+from dnf5_progress import Download, Transaction
+from driver import advisories, among, fail, fail_missing, fail_network, import_keys, repomd, run, tell
 
 try:
     import libdnf5.base
     import libdnf5.common
-    import libdnf5.comps
     import libdnf5.conf
     import libdnf5.repo
     import libdnf5.rpm
@@ -19,95 +20,11 @@ try:
 except ImportError as error:
     fail("host", error)
 
-# rpm's names for what libdnf5 names its own way; messages are the same whichever dnf runs.
-CALLBACKS = libdnf5.rpm.TransactionCallbacks
-SCRIPTLETS = {
-    CALLBACKS.ScriptType_PRE_INSTALL: "PREIN", CALLBACKS.ScriptType_POST_INSTALL: "POSTIN",
-    CALLBACKS.ScriptType_PRE_UNINSTALL: "PREUN", CALLBACKS.ScriptType_POST_UNINSTALL: "POSTUN",
-    CALLBACKS.ScriptType_PRE_TRANSACTION: "PRETRANS", CALLBACKS.ScriptType_POST_TRANSACTION: "POSTTRANS",
-    CALLBACKS.ScriptType_TRIGGER_PRE_INSTALL: "TRIGGERPREIN", CALLBACKS.ScriptType_TRIGGER_INSTALL: "TRIGGERIN",
-    CALLBACKS.ScriptType_TRIGGER_UNINSTALL: "TRIGGERUN", CALLBACKS.ScriptType_TRIGGER_POST_UNINSTALL: "TRIGGERPOSTUN",
-    CALLBACKS.ScriptType_SYSUSERS: "SYSUSERS",
-}
 REASONS = {
     libdnf5.transaction.TransactionItemReason_DEPENDENCY: "dependency", libdnf5.transaction.TransactionItemReason_USER: "user",
     libdnf5.transaction.TransactionItemReason_CLEAN: "clean", libdnf5.transaction.TransactionItemReason_GROUP: "group",
     libdnf5.transaction.TransactionItemReason_WEAK_DEPENDENCY: "weak-dependency",
 }
-PACKAGE_TYPES = {
-    "mandatory": libdnf5.comps.PackageType_MANDATORY, "default": libdnf5.comps.PackageType_DEFAULT,
-    "conditional": libdnf5.comps.PackageType_CONDITIONAL, "optional": libdnf5.comps.PackageType_OPTIONAL,
-}
-RPMRC_FAIL = 2
-
-
-class Download(libdnf5.repo.DownloadCallbacks):
-    """Bytes of all files together, and each file as it ends."""
-
-    def __init__(self):
-        super().__init__()
-        self.size, self.names, self.parts, self.ended, self.files, self.reasons = 0, [], [], 0, 0, set()
-
-    def begin(self, packages):
-        self.size, self.files, self.ended = sum(package.get_download_size() for package in packages), len(packages), 0
-        self.names, self.parts = [], []
-
-    def told(self, index):
-        if self.files:  # metadata has no size that is known beforehand
-            tell("download", done=int(sum(self.parts)), total=self.size, item=self.names[index], files=self.ended, of=self.files)
-
-    def add_new_download(self, user_data, description, total_to_download):
-        self.names.append(description or "")
-        self.parts.append(0)
-        return len(self.names) - 1
-
-    def progress(self, index, total_to_download, downloaded):
-        self.parts[index] = downloaded
-        self.told(index)
-        return 0
-
-    def end(self, index, status, message):
-        if status == libdnf5.repo.DownloadCallbacks.TransferStatus_ERROR:
-            tell("retry", item=self.names[index], message=message or "failed")
-        self.ended += 1
-        self.told(index)
-        return 0
-
-    def mirror_failure(self, index, message, url, metadata):
-        self.reasons.add((url or "", message or "failed"))
-        tell("retry", item=self.names[index], message=message or "failed")
-        return 0
-
-
-class Transaction(libdnf5.rpm.TransactionCallbacks):
-    """Packages as they are unpacked, scriptlets as they run, and what they say."""
-
-    def __init__(self, transaction):
-        super().__init__()
-        self.transaction = transaction
-        self.warned, self.broken = [], []
-
-    def elem_progress(self, item, amount, total):
-        tell("package", package=item.get_package().get_nevra(), index=amount + 1, total=total)
-
-    def script_start(self, item, nevra, kind):
-        if kind == CALLBACKS.ScriptType_POST_TRANSACTION:
-            tell("posttrans")
-        tell("scriptlet", package="%s-%s-%s.%s" % (nevra.get_name(), nevra.get_version(), nevra.get_release(), nevra.get_arch()))
-
-    def script_stop(self, item, nevra, kind, return_code):
-        for line in self.transaction.get_last_script_output().splitlines():
-            tell("output", line=line[:4000])
-        if return_code != 0:
-            message = "Error in %s scriptlet in rpm package %s" % (SCRIPTLETS.get(kind, "UNKNOWN"), nevra.get_name())
-            if return_code == RPMRC_FAIL:
-                self.broken.append(message)
-            else:
-                self.warned.append(message)
-            tell("scriptlet-failed", message=message)
-
-    def unpack_error(self, item):
-        self.broken.append("unpacking of %s failed" % item.get_package().get_nevra())
 
 
 def put(config, key, value):
@@ -158,7 +75,8 @@ def make_base(request, filelists):
     put(conf, "minrate", 1000)
     put(conf, "tsflags", request["tsflags"])
     put(conf, "excludepkgs", request["exclude"])
-    put(conf, "optional_metadata_types", ["comps"] + (["filelists"] if filelists else []))
+    narrowed = any(advisories(upgrade) for upgrade in (request["transaction"] or {"upgrade": []})["upgrade"])
+    put(conf, "optional_metadata_types", ["comps"] + (["filelists"] if filelists else []) + (["updateinfo"] if narrowed else []))
     if request["offline"]:
         put(conf, "cacheonly", "all")
         put(conf, "metadata_expire", -1)
@@ -258,145 +176,6 @@ def restrict(base, request):
         if not allowed(package.get_name(), package.get_version(), package.get_release(), package.get_arch()):
             others.add(package)
     base.get_rpm_package_sack().add_user_excludes(others)
-
-
-def strict_settings():
-    """What a spec can mean is what it means to dnf 4: no guesses at programs, and nothing is passed over."""
-    settings = libdnf5.base.GoalJobSettings()
-    settings.set_with_binaries(False)
-    settings.set_report_hint(False)
-    settings.set_skip_unavailable(libdnf5.base.GoalSetting_SET_FALSE)
-    settings.set_skip_broken(libdnf5.base.GoalSetting_SET_FALSE)
-    return settings
-
-
-def comps(base, installed):
-    groups, environments = libdnf5.comps.GroupQuery(base), libdnf5.comps.EnvironmentQuery(base)
-    groups.filter_installed(installed)
-    environments.filter_installed(installed)
-    known = {("group", g.get_groupid()): ("group", g.get_groupid(), g.get_name(), g) for g in groups}
-    known.update({("environment", e.get_environmentid()): ("environment", e.get_environmentid(), e.get_name(), e) for e in environments})
-    return known
-
-
-def group_settings(base, with_optional=False):
-    settings = strict_settings()
-    types = [name.strip() for name in base.get_config().opt_binds().at("group_package_types").get_value_string().split(",")]
-    bits = 0
-    for name in types + (["optional"] if with_optional else []):
-        bits |= PACKAGE_TYPES.get(name, 0)
-    settings.set_group_package_types(bits)
-    settings.set_group_search_environments(False)
-    return settings
-
-
-def mark_group(base, goal, known, wanted):
-    """Installs the one group or environment that a name means, by its id."""
-    kind, ident, _, found = choose_group(wanted, list(known.values()))
-    settings = group_settings(base, wanted["with_optional"])
-    user, dependency = libdnf5.transaction.TransactionItemReason_USER, libdnf5.transaction.TransactionItemReason_DEPENDENCY
-    groups = []
-    if kind == "environment":
-        # dnf 4 installs the groups that an environment lists, and none of its options; dnf 5 would add default options.
-        shell = strict_settings()
-        shell.set_group_search_groups(False)
-        shell.set_environment_no_groups(True)
-        goal.add_group_install(ident, user, shell)
-        for name in found.get_groups():
-            if ("group", name) in known:
-                goal.add_group_install(name, dependency, settings)
-                groups.append(known["group", name][3])
-            else:
-                tell("note", message="the environment '%s' lists a group that no repository has: %s" % (ident, name))
-    else:
-        goal.add_group_install(ident, user, settings)
-        groups.append(found)
-    need = {p.get_name() for group in groups for p in group.get_packages_of_type(libdnf5.comps.PackageType_MANDATORY)}
-    return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(need))
-
-
-def change_group(base, goal, change):
-    kind, ident, _, found = choose_group(change["group"], list(comps(base, True).values()))
-    user = libdnf5.transaction.TransactionItemReason_USER
-    settings = strict_settings()
-    settings.set_group_search_environments(kind == "environment")
-    settings.set_group_search_groups(kind == "group")
-    if change["action"] == "remove":
-        goal.add_group_remove(ident, user, settings)
-    else:
-        goal.add_group_upgrade(ident, settings)
-
-
-def add_files(base, request):
-    """The packages of the files that the transaction names, by spec."""
-    packages = {}
-    for text, path in package_files(request).items():
-        try:
-            base.get_repo_sack().add_cmdline_packages([path])
-            query = libdnf5.rpm.PackageQuery(base)
-            query.filter_repo_id(["@commandline"])
-            # What the call returns is opaque to Python.
-            packages[text], = [package for package in query if package.get_package_path() == path]
-        except Exception as error:
-            lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
-            fail("spec", "%s is no package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
-    return packages
-
-
-def mark(base, goal, request, files):
-    """Puts all that the transaction asks for into the goal; returns the groups it names."""
-    wanted = request["transaction"]
-    known = comps(base, False)
-    groups = [mark_group(base, goal, known, group) for group in wanted["groups"]]
-    for change in wanted["group_changes"]:
-        change_group(base, goal, change)
-    settings = strict_settings()
-    jobs = [(goal.add_rpm_install, spec) for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]]
-    remove = strict_settings()
-    # dnf 4 gives up what only a removed package needed, unless the recipe says otherwise.
-    remove.set_clean_requirements_on_remove(libdnf5.base.GoalSetting_AUTO)
-    for spec in wanted["remove"] + [swap["remove"] for swap in wanted["swap"]]:
-        goal.add_rpm_remove(spec["text"], remove)
-    jobs += [(goal.add_rpm_downgrade, spec) for spec in wanted["downgrade"]]
-    jobs += [(goal.add_rpm_reinstall, spec) for spec in wanted["reinstall"]]
-    for upgrade in wanted["upgrade"]:
-        jobs += [(goal.add_rpm_upgrade, spec) for spec in upgrade["specs"]]
-        if not upgrade["specs"]:
-            goal.add_rpm_upgrade(settings)
-    if wanted["distro_sync"] is not None:
-        jobs += [(goal.add_rpm_distro_sync, spec) for spec in wanted["distro_sync"]]
-        if not wanted["distro_sync"]:
-            goal.add_rpm_distro_sync(settings)
-    for add, spec in jobs:
-        add(files.get(spec["text"], spec["text"]), settings)
-    reasons = {"install": libdnf5.transaction.TransactionItemReason_USER, "remove": libdnf5.transaction.TransactionItemReason_DEPENDENCY}
-    for change in wanted["mark"]:
-        for spec in change["specs"]:
-            goal.add_rpm_reason_change(spec["text"], reasons[change["action"]], "", settings)
-    if wanted["autoremove"] is not None:
-        autoremove(base, goal, wanted["autoremove"], remove)
-    return groups
-
-
-def autoremove(base, goal, specs, settings):
-    for spec in specs:
-        goal.add_rpm_remove(spec["text"], settings)
-    if not specs:
-        unneeded = libdnf5.rpm.PackageQuery(base)
-        unneeded.filter_installed()
-        unneeded.filter_unneeded()
-        for package in unneeded:
-            goal.add_rpm_remove(package, settings)
-
-
-def specs_of(wanted):
-    """Every spec of packages with its line."""
-    specs = wanted["install"] + wanted["remove"] + wanted["downgrade"] + wanted["reinstall"]
-    specs += [swap[part] for swap in wanted["swap"] for part in ("remove", "install")]
-    specs += [spec for upgrade in wanted["upgrade"] for spec in upgrade["specs"]]
-    specs += [spec for change in wanted["mark"] for spec in change["specs"]]
-    specs += (wanted["distro_sync"] or []) + (wanted["autoremove"] or [])
-    return specs
 
 
 def resolve(base, goal, request):

@@ -1,20 +1,18 @@
 //! dnf 5, through libdnf5's Python API: the same recipe gives the same packages as with dnf 4.
 
-use std::path::Path;
-
-use super::dnf4;
-use super::driver::{Driver, Phase, module_folders, refuse};
-use super::events::TransactionPlan;
-use super::{Failed, Job, PackageManager, Wanted};
+use super::Job;
+use super::driver::{Driver, module_folders, refuse};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{ModuleAction, Transaction};
-use crate::report::Step;
-use crate::sandbox::{Plan, ToolRoot};
+use crate::sandbox::ToolRoot;
 
-/// The driver's program.
-pub(super) const PROGRAM: &str = include_str!("dnf5.py");
-/// The part of it that goes by locks.
-pub(super) const FILES: &str = include_str!("dnf5_files.py");
+/// The driver's program and its parts.
+pub(super) const FILES: &[(&str, &str)] = &[
+    ("dnf5.py", include_str!("dnf5.py")),
+    ("dnf5_files.py", include_str!("dnf5_files.py")),
+    ("dnf5_jobs.py", include_str!("dnf5_jobs.py")),
+    ("dnf5_progress.py", include_str!("dnf5_progress.py")),
+];
 /// How to get it.
 const CURE: &str = "install it: dnf install python3-libdnf5 python3-rpm   (on Debian: apt-get install python3-libdnf5 python3-rpm rpm)";
 
@@ -27,71 +25,23 @@ libdnf5.repo.RepoSack.load_repos
 rpm.TransactionSet.pgpImportPubkey
 ";
 
-/// dnf 5 of the host.
-#[derive(Debug)]
-pub(super) struct Dnf5 {
-    driver: Driver,
-    description: String,
+/// Looks for a Python that has libdnf5's module; `None` when the host has none.
+///
+/// # Errors
+/// When the module is there and rpm is not.
+pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
+    let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else { return Ok(None) };
+    super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
+    let description = format!("dnf {version}");
+    Ok(Some(Driver { name: "dnf 5", cure: CURE, files: FILES, python, description, trial: TRIAL, check }))
 }
 
-impl Dnf5 {
-    /// Looks for a Python that has libdnf5's module; `None` when the host has none.
-    ///
-    /// # Errors
-    /// When the module is there and rpm is not.
-    pub fn find(tools: &ToolRoot) -> Result<Option<Self>> {
-        let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else { return Ok(None) };
-        super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
-        let driver =
-            Driver { name: "dnf 5", cure: CURE, file: "dnf5.py", program: PROGRAM, files: "dnf5_files.py", files_module: FILES, python };
-        Ok(Some(Self { description: format!("dnf {version}"), driver }))
-    }
-
-    /// That there is none.
-    pub fn missing() -> Failure {
-        Failure::new(ExitCode::Host, "this host has no Python module of dnf 5, which fills the image").hint(CURE)
-    }
+/// That there is none.
+pub(super) fn missing() -> Failure {
+    Failure::new(ExitCode::Host, "this host has no Python module of dnf 5, which fills the image").hint(CURE)
 }
 
-impl PackageManager for Dnf5 {
-    fn description(&self) -> &str {
-        &self.description
-    }
-
-    fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
-        dnf4::check(job, transaction)?;
-        check(job, transaction)?;
-        self.driver.download(job, Phase::Download, transaction, step)
-    }
-
-    fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
-        dnf4::check(job, transaction)?;
-        check(job, transaction)?;
-        self.driver.download(job, Phase::Resolve, transaction, step)
-    }
-
-    fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()> {
-        self.driver.fetch(job, wanted, step)
-    }
-
-    fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
-        self.driver.install_files(job, transaction, plan, step)
-    }
-
-    fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
-        self.driver.install(job, transaction, plan, step)
-    }
-
-    fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
-        self.driver.try_out(TRIAL, root, scratch)
-    }
-
-    fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {
-        self.driver.sandbox(job, Phase::Install, None, &serde_json::Value::Null)
-    }
-}
-
-/// dnf 5 knows the streams of modules, and nothing of their profiles.
+/// dnf 5 knows the streams of modules, and nothing of their profiles: neither its commands nor its Python can name one.
 fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
     let profile =
         transaction.modules.iter().find(|m| !matches!(m.action, ModuleAction::Enable | ModuleAction::Disable | ModuleAction::Reset));

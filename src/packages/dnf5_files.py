@@ -1,7 +1,7 @@
 # The part of dnf 5's driver that goes by a lock: files fetched by their places, and installed one by one by their names.
 import os
 
-from driver import fail, fail_network, tell
+from driver import fail, fail_network, of_repositories, tell
 
 try:
     import libdnf5.base
@@ -13,7 +13,7 @@ except ImportError as error:
 
 def fetch(base, request, repos, downloads, said):
     """Fetches files by their places, from one mirror after the other; their content is for the caller to judge."""
-    files = request["detail"]["files"]
+    files = of_repositories(request["detail"]["files"])
     tell("loading", repositories=sorted({file["repository"] for file in files}))
     sources = {ident: mirrors(base, repos, ident) for ident in {file["repository"] for file in files if "://" not in file["location"]}}
     downloads.size, downloads.files = sum(file["size"] for file in files), len(files)

@@ -95,21 +95,49 @@ def choose_group(wanted, known):
 def package_files(request):
     """The package files that the transaction names, by spec; those behind an address are fetched first."""
     for text, file in request["files"].items():
-        if "url" not in file or request["phase"] == "install":
-            continue
-        os.makedirs(os.path.dirname(file["path"]), exist_ok=True)
-        part = "%s.%d" % (file["path"], os.getpid())
-        try:
-            with urllib.request.urlopen(text, timeout=60) as answer, open(part, "wb") as copy:
-                shutil.copyfileobj(answer, copy)
-                length = answer.headers.get("Content-Length")
-                if length is not None and copy.tell() != int(length):
-                    fail("download", "%s: %d of %s bytes came" % (text, copy.tell(), length))
-            os.replace(part, file["path"])
-        except (OSError, http.client.HTTPException) as error:
-            status = getattr(error, "code", None)
-            fail("download", "%s: %s" % (text, "Status code: %d" % status if status else error))
+        if "url" in file and request["phase"] != "install":
+            fetch_address(text, file["path"])
     return {text: file["path"] for text, file in request["files"].items()}
+
+
+def fetch_address(url, path):
+    """Fetches the file behind an address that is no repository's."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    part = "%s.%d" % (path, os.getpid())
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer, open(part, "wb") as copy:
+            shutil.copyfileobj(answer, copy)
+            length = answer.headers.get("Content-Length")
+            if length is not None and copy.tell() != int(length):
+                fail("download", "%s: %d of %s bytes came" % (url, copy.tell(), length))
+        os.replace(part, path)
+    except (OSError, http.client.HTTPException) as error:
+        status = getattr(error, "code", None)
+        fail("download", "%s: %s" % (url, "Status code: %d" % status if status else error))
+
+
+def of_repositories(files):
+    """The wanted files that repositories have; those that the recipe named by an address are fetched here and now."""
+    for file in files:
+        if file["repository"] == "@commandline":
+            fetch_address(file["location"], file["path"])
+    return [file for file in files if file["repository"] != "@commandline"]
+
+
+def advisories(upgrade):
+    """What an upgrade is narrowed to, by kind of filter; nothing when it takes whatever is newer."""
+    kinds = {"advisory": "advisory", "advisories": "advisory", "bz": "bugzilla", "bzs": "bugzilla", "cve": "cves", "cves": "cves",
+             "sec-severity": "severity", "secseverity": "severity"}
+    narrowed = {}
+    for option in upgrade["filters"]:
+        name, _, value = option.lstrip("-").partition("=")
+        if value:
+            narrowed.setdefault(kinds[name], []).extend(word for word in value.replace(",", " ").split())
+        else:
+            narrowed.setdefault("types", []).append(name)
+    if upgrade["minimal"] and not narrowed:
+        narrowed["types"] = ["bugfix", "enhancement", "newpackage", "security"]
+    return narrowed
 
 
 def key_packets(path):

@@ -4,12 +4,13 @@
 //! because package code runs in it.
 
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::answers::{Answers, failure};
 use super::events::TransactionPlan;
 use super::retry::persist;
-use super::{Failed, Job, Wanted, request, workbench};
+use super::{Failed, Job, PackageManager, Wanted, request, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
 use crate::recipe::{SpecKind, Transaction};
@@ -26,16 +27,16 @@ pub(super) struct Driver {
     pub name: &'static str,
     /// The command that installs it.
     pub cure: &'static str,
-    /// Name of the program in the sandbox.
-    pub file: &'static str,
-    /// The program.
-    pub program: &'static str,
-    /// Name of the module beside it that goes by locks.
-    pub files: &'static str,
-    /// That module.
-    pub files_module: &'static str,
+    /// The program and the modules beside it, each with its name in the sandbox; the program comes first.
+    pub files: &'static [(&'static str, &'static str)],
     /// The Python that has the API.
     pub python: PathBuf,
+    /// Its name and version.
+    pub description: String,
+    /// A program that tries the API; it prints nothing unless something is wrong.
+    pub trial: &'static str,
+    /// Refuses, by name and line and before anything is downloaded, what it cannot do.
+    pub check: fn(&Job<'_>, &Transaction) -> Result<()>,
 }
 
 /// What a driver is run for.
@@ -71,43 +72,25 @@ impl Phase {
     }
 }
 
-impl Driver {
-    /// The sandbox of a phase; without a transaction it is only to be shown.
-    pub fn sandbox(&self, job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Plan> {
-        let network = if phase.installs() { Network::None } else { Network::Host };
-        let mut extra = request::mounts(job, phase, transaction, detail)?;
-        let program = format!("{OWN}/{}", self.file);
-        extra.push(Mount::File { target: format!("{OWN}/driver.py").into(), content: COMMON.to_owned() });
-        extra.push(Mount::File { target: format!("{OWN}/{}", self.files).into(), content: self.files_module.to_owned() });
-        extra.push(Mount::File { target: program.clone().into(), content: self.program.to_owned() });
-        Ok(workbench::plan(job, network, extra, CommandLine::new([&*self.python.to_string_lossy(), "-I", "-B", &program])))
+impl PackageManager for Driver {
+    fn description(&self) -> &str {
+        &self.description
     }
 
-    /// Runs a program that tries the API; it prints nothing unless something is wrong.
-    pub fn try_out(&self, program: &str, root: &Path, scratch: &Path) -> Result<()> {
-        let said = workbench::run_python(&self.python, &[program], Network::None, scratch, root, &format!("trying {}", self.name))
-            .map_err(|error| Failure::new(ExitCode::Host, format!("{error:#}")).hint(self.cure))?;
-        if said.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::new(ExitCode::Host, said.join("\n")).hint(self.cure).into())
+    fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+        self.solve(job, Phase::Download, transaction, step)
     }
 
-    /// Resolves, and downloads as `phase` says; what a network may have spoilt is tried again.
-    pub fn download(&self, job: &Job<'_>, phase: Phase, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
-        let detail = json!({ "only": job.only });
-        let fetches = transaction.install.iter().any(|spec| spec.kind() == SpecKind::Url);
-        persist(job, fetches, || Ok(self.planned(job, phase, transaction, &detail, step)?.0))
+    fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+        self.solve(job, Phase::Resolve, transaction, step)
     }
 
-    /// Fetches files by their places; what a network may have spoilt is tried again.
-    pub fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()> {
+    fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()> {
         let detail = json!({ "files": wanted });
         persist(job, false, || self.run(job, Phase::Fetch, None, &detail, step).map(|_| ()))
     }
 
-    /// Installs what was planned, and nothing else.
-    pub fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
+    fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
         let (done, failed) = self.planned(job, Phase::Install, transaction, &json!({ "only": job.only }), step)?;
         if done.install != plan.install || done.remove != plan.remove {
             return Err(Failure::new(
@@ -120,17 +103,14 @@ impl Driver {
         Ok(failed)
     }
 
-    /// Installs the files of the plan, and removes what it says, and nothing else.
-    pub fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
+    fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
         let files: Vec<&str> = plan.install.iter().filter_map(|package| package.path.as_deref()).collect();
         let detail = json!({ "files": files, "remove": plan.remove });
         let (done, failed) = self.planned(job, Phase::InstallFiles, transaction, &detail, step)?;
-        let names = |plan: &TransactionPlan| plan.install.iter().map(|p| p.nevra.clone()).collect::<std::collections::BTreeSet<_>>();
+        let names = |plan: &TransactionPlan| plan.install.iter().map(|p| p.nevra.clone()).collect::<BTreeSet<_>>();
         let (meant, found) = (names(plan), names(&done));
         if meant != found || done.remove != plan.remove {
-            let list = |a: &std::collections::BTreeSet<String>, b: &std::collections::BTreeSet<String>| {
-                a.difference(b).take(10).cloned().collect::<Vec<_>>().join(", ")
-            };
+            let list = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).take(10).cloned().collect::<Vec<_>>().join(", ");
             return Err(Failure::new(
                 ExitCode::Transaction,
                 format!(
@@ -143,6 +123,40 @@ impl Driver {
             .into());
         }
         Ok(failed)
+    }
+
+    fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
+        let said = workbench::run_python(&self.python, &[self.trial], Network::None, scratch, root, &format!("trying {}", self.name))
+            .map_err(|error| Failure::new(ExitCode::Host, format!("{error:#}")).hint(self.cure))?;
+        if said.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(ExitCode::Host, said.join("\n")).hint(self.cure).into())
+    }
+
+    fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {
+        self.sandbox(job, Phase::Install, None, &Value::Null)
+    }
+}
+
+impl Driver {
+    /// The sandbox of a phase; without a transaction it is only to be shown.
+    fn sandbox(&self, job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Plan> {
+        let network = if phase.installs() { Network::None } else { Network::Host };
+        let mut extra = request::mounts(job, phase, transaction, detail)?;
+        let files = [("driver.py", COMMON)];
+        let files = files.iter().chain(self.files);
+        extra.extend(files.map(|(name, text)| Mount::File { target: format!("{OWN}/{name}").into(), content: (*text).to_owned() }));
+        let program = format!("{OWN}/{}", self.files.first().map_or("", |(name, _)| *name));
+        Ok(workbench::plan(job, network, extra, CommandLine::new([&*self.python.to_string_lossy(), "-I", "-B", &program])))
+    }
+
+    /// Resolves, and downloads as `phase` says; what a network may have spoilt is tried again.
+    fn solve(&self, job: &Job<'_>, phase: Phase, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+        (self.check)(job, transaction)?;
+        let detail = json!({ "only": job.only });
+        let fetches = transaction.install.iter().any(|spec| spec.kind() == SpecKind::Url);
+        persist(job, fetches, || Ok(self.planned(job, phase, transaction, &detail, step)?.0))
     }
 
     /// Runs a phase that tells a plan.
@@ -202,7 +216,7 @@ impl Driver {
     }
 }
 
-/// What a driver does not do is refused by name, before anything is downloaded.
+/// That a driver does not do something, with the recipe's line.
 pub(super) fn refuse(job: &Job<'_>, line: usize, what: &str, hint: &str) -> Failure {
     Failure::new(ExitCode::Recipe, format!("{}:{line}: {what}", job.recipe.display())).hint(hint)
 }
@@ -228,13 +242,7 @@ mod tests {
         let Some(python) = crate::process::find_program("python3") else { return Ok(()) };
         let dir = tempfile::tempdir().context("a temporary folder")?;
         use super::super::{dnf4, dnf5};
-        for (name, program) in [
-            ("driver.py", COMMON),
-            ("dnf4.py", dnf4::PROGRAM),
-            ("dnf4_files.py", dnf4::FILES),
-            ("dnf5.py", dnf5::PROGRAM),
-            ("dnf5_files.py", dnf5::FILES),
-        ] {
+        for (name, program) in [("driver.py", COMMON)].iter().chain(dnf4::FILES).chain(dnf5::FILES) {
             let file = dir.path().join(name);
             std::fs::write(&file, program)?;
             #[expect(clippy::disallowed_methods, reason = "a test asks Python itself")]

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use super::cache::{CACHE, Filling, PACKAGES, VIEWS, entries};
 use super::digest::{self, Signer};
 use super::events::{GroupMatch, PlannedPackage, SpecMatch, TransactionPlan};
+use super::given::{self, Given};
 use super::workbench::insists_on_signatures;
 use super::{Job, PackageManager, Wanted};
 use crate::error::{ExitCode, Failure, Result, exit_code};
-use crate::recipe::lock::Nevra;
+use crate::nevra::Nevra;
+use crate::recipe::lock::GIVEN;
 use crate::recipe::{Lock, LockedPackage, LockedTransaction, Transaction};
 use crate::report::Step;
 
@@ -42,7 +44,7 @@ pub(super) fn obtain(
     let missing: Vec<&LockedPackage> = locked.packages.iter().filter(|package| !found.contains_key(package.nevra.as_str())).collect();
     if !missing.is_empty() {
         step.item(&format!("{} packages that are not in the cache", missing.len()));
-        for (package, file) in missing.iter().zip(fetch(manager, job, &missing, step)?) {
+        for (package, file) in missing.iter().zip(fetch(manager, job, transaction, &missing, step)?) {
             found.insert(&package.nevra, file);
         }
     }
@@ -83,7 +85,13 @@ fn cached<'a>(cache: &Path, locked: &'a LockedTransaction) -> Result<HashMap<&'a
 }
 
 /// Fetches packages by their places; returns their files in the same order.
-fn fetch(manager: &dyn PackageManager, job: &Job<'_>, missing: &[&LockedPackage], step: &Step<'_>) -> Result<Vec<PathBuf>> {
+fn fetch(
+    manager: &dyn PackageManager,
+    job: &Job<'_>,
+    transaction: &Transaction,
+    missing: &[&LockedPackage],
+    step: &Step<'_>,
+) -> Result<Vec<PathBuf>> {
     let below = |package: &LockedPackage| Path::new(&format!("{}{FETCHED}", package.repository)).join(PACKAGES).join(package.file_name());
     let files: Vec<PathBuf> = missing.iter().map(|package| job.cache.folder().join(below(package))).collect();
     let mut wanted = Vec::new();
@@ -93,6 +101,13 @@ fn fetch(manager: &dyn PackageManager, job: &Job<'_>, missing: &[&LockedPackage]
         }
         // A file of that name is not what the lock says, or it would have been found.
         remove(file)?;
+        // A file or an address outside of all repositories is the recipe's to name, and not the lock's.
+        if package.repository == GIVEN
+            && let Given::Here(path) = given::at(job, transaction, &package.location)?
+        {
+            fs::copy(&path, file).with_context(|| format!("copying {} to {}", path.display(), file.display()))?;
+            continue;
+        }
         wanted.push(Wanted {
             repository: &package.repository,
             location: &package.location,
@@ -101,7 +116,9 @@ fn fetch(manager: &dyn PackageManager, job: &Job<'_>, missing: &[&LockedPackage]
             path: Path::new(CACHE).join(below(package)).display().to_string(),
         });
     }
-    manager.fetch(job, &wanted, step).map_err(explain)?;
+    if !wanted.is_empty() {
+        manager.fetch(job, &wanted, step).map_err(explain)?;
+    }
     let mut wrong = Vec::new();
     for (package, file) in missing.iter().zip(&files) {
         if !file.is_file() {

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use super::cache::CACHE;
 use super::digest::{self, Signer};
 use super::events::{PlannedPackage, TransactionPlan};
+use super::given::{self, Given};
 use super::workbench::{self, insists_on_signatures};
 use super::{Extent, Job, PackageManager};
 use crate::error::{ExitCode, Failure, Result};
+use crate::nevra::Nevra;
 use crate::recipe::lock::foreign::Listed;
-use crate::recipe::lock::{self, LOCK_VERSION, LockedGroup, LockedRepository, LockedSpec};
+use crate::recipe::lock::{self, GIVEN, LOCK_VERSION, LockedGroup, LockedRepository, LockedSpec};
 use crate::recipe::{Lock, LockedPackage, LockedTransaction, Recipe, Transaction};
 use crate::sandbox::InstallRoot;
 
@@ -58,7 +60,7 @@ pub fn lock(manager: &dyn PackageManager, job: &mut Job<'_>, wish: &Wish<'_>) ->
             Signers::Leave if last => manager.resolve(job, transaction, &step)?,
             Signers::Leave | Signers::Read => manager.download(job, transaction, &step)?,
         };
-        let packages = plan.install.iter().map(|package| locked(job, package, wish.signers)).collect::<Result<Vec<_>>>()?;
+        let packages = plan.install.iter().map(|package| locked(job, transaction, package, wish.signers)).collect::<Result<Vec<_>>>()?;
         if !last {
             filling.share(&plan)?;
             drop(filling);
@@ -90,21 +92,22 @@ pub fn lock(manager: &dyn PackageManager, job: &mut Job<'_>, wish: &Wish<'_>) ->
     Ok(made)
 }
 
-/// What has no place in a repository, or changes more than packages, cannot be said by a lock.
+/// What changes more than packages cannot be said by a lock.
 fn lockable(recipe: &Path, transaction: &Transaction) -> Result<()> {
     let line = |number: usize| format!("{}:{number}: ", recipe.display());
-    let file = transaction.install.iter().chain(&transaction.reinstall).chain(&transaction.downgrade).find(|spec| spec.is_package_file());
-    if let Some(spec) = file {
+    if let Some(spec) = transaction.reinstall.iter().chain(&transaction.downgrade).find(|spec| spec.is_package_file()) {
         return Err(Failure::new(
             ExitCode::Recipe,
             format!("{}a lock cannot say where the file '{}' comes from", line(spec.line), spec.text),
         )
-        .hint("put it into a repository: createrepo_c FOLDER, and [[packages.repository]]")
+        .hint("name the file in an `install` line, or put it into a repository: createrepo_c FOLDER, and [[packages.repository]]")
         .into());
     }
     if !transaction.modules.is_empty() {
         let number = transaction.modules.iter().flat_map(|m| &m.specs).map(|s| s.line).next().unwrap_or(transaction.line);
-        return Err(Failure::new(ExitCode::Recipe, format!("{}recipes that choose modules' streams cannot be locked yet", line(number)))
+        let message = "a lock says packages, and the choice of a module's stream is more: dnf writes it into the image, where it decides \
+                       over later updates";
+        return Err(Failure::new(ExitCode::Recipe, format!("{}{message}", line(number)))
             .hint("build without a lock; the manifest says which packages came")
             .into());
     }
@@ -112,14 +115,28 @@ fn lockable(recipe: &Path, transaction: &Transaction) -> Result<()> {
 }
 
 /// A package of a plan, with its signer when that is wanted.
-fn locked(job: &Job<'_>, package: &PlannedPackage, signers: Signers) -> Result<LockedPackage> {
+fn locked(job: &Job<'_>, transaction: &Transaction, package: &PlannedPackage, signers: Signers) -> Result<LockedPackage> {
     let trust = |why: &str| Failure::new(ExitCode::Trust, format!("locking {}: {why}", package.nevra));
-    let checksum = package.checksum.clone().ok_or_else(|| trust("its repository says no checksum"))?;
+    let mut file = host_path(job, package);
+    let (mut location, mut size) = (package.location.clone(), package.size);
+    let checksum = if package.repo == GIVEN {
+        let named = package.path.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let given = given::at(job, transaction, named)?;
+        location = given.location();
+        if let Given::Here(path) = given {
+            file = Some(path);
+        }
+        let (checksum, bytes) = digest::of(file.as_deref().ok_or_else(|| trust("it was not downloaded"))?)?;
+        size = bytes;
+        checksum
+    } else {
+        package.checksum.clone().ok_or_else(|| trust("its repository says no checksum"))?
+    };
     let signer = match signers {
         Signers::Leave => None,
         Signers::Read => {
-            let file = host_path(job, package).ok_or_else(|| trust("it was not downloaded"))?;
-            if !digest::holds(&file, &checksum, package.size)? {
+            let file = file.ok_or_else(|| trust("it was not downloaded"))?;
+            if !digest::holds(&file, &checksum, size)? {
                 return Err(trust("its file is not what the repository's metadata say")
                     .hint("the checksum must be SHA-2: sha256 or longer; remove the cache if it is damaged: osimg cache --prune --max 0")
                     .into());
@@ -137,9 +154,9 @@ fn locked(job: &Job<'_>, package: &PlannedPackage, signers: Signers) -> Result<L
     Ok(LockedPackage {
         nevra: package.nevra.clone(),
         repository: package.repo.clone(),
-        location: package.location.clone(),
+        location,
         checksum,
-        size: package.size,
+        size,
         signer,
         reason: package.reason.clone(),
     })
@@ -185,6 +202,6 @@ fn compare(job: &Job<'_>, made: &Lock, listed: &[Listed]) -> Result<()> {
 }
 
 fn nvra(nevra: &str) -> Option<String> {
-    let parts = lock::Nevra::parse(nevra)?;
+    let parts = Nevra::parse(nevra)?;
     Some(format!("{}-{}-{}.{}", parts.name, parts.version, parts.release, parts.arch))
 }

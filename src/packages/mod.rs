@@ -4,7 +4,8 @@
 //! no network. What a package manager's exit status says is never believed: [`Filled`] exists only after the rpmdb, the
 //! scriptlets and the groups were judged.
 //!
-//! To add a package manager: one file with a type that implements [`PackageManager`], one arm in [`open`].
+//! To add a package manager: one file that finds it and says how it is driven, one arm in [`open`]. Those with a Python API have a
+//! driver in common; any other is a type that implements [`PackageManager`].
 
 mod answers;
 mod cache;
@@ -13,7 +14,9 @@ mod dnf4;
 mod dnf5;
 mod driver;
 mod events;
+mod given;
 mod host_repositories;
+mod job;
 pub mod keys;
 mod locked;
 mod locking;
@@ -27,12 +30,11 @@ mod verdict;
 mod workbench;
 
 use serde::Serialize;
-use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub use cache::Cache;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
+pub use job::{Extent, Failed, Job, PackageManager, Purpose, Wanted};
 pub use keys::PinnedKey;
 pub use locking::{Signers, Wish, lock};
 pub use owners::PackagedFile;
@@ -41,140 +43,10 @@ pub use rpmdb::InstalledPackage;
 pub use shelf::{Limit, Pruned, Shelf};
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{KeySource, Lock, ManagerChoice, PackageSettings, Transaction, Verify};
-use crate::report::{Report, Step};
-use crate::sandbox::{Devices, Ids, InstallRoot, Limits, Plan, ToolRoot};
-use verdict::{Evidence, FailedScriptlet};
-
-/// Everything that a package manager needs to know of a build.
-#[derive(Debug)]
-pub struct Job<'a> {
-    /// The recipe's file, for messages.
-    pub recipe: &'a Path,
-    /// The tree whose package manager does it.
-    pub tools: &'a ToolRoot,
-    /// What the root becomes.
-    pub purpose: Purpose,
-    /// The install root's folder.
-    pub root: &'a Path,
-    /// An empty folder for the sandbox to mount over.
-    pub scratch: &'a Path,
-    /// A folder of this build, where a package manager keeps what its next transaction must know.
-    pub state: &'a Path,
-    /// The package cache.
-    pub cache: &'a Cache,
-    /// The lock to go by, instead of what the repositories offer.
-    pub lock: Option<&'a Lock>,
-    /// The only packages that may come in, as `name-version-release.arch`; anything when there is no list.
-    pub only: Option<&'a [String]>,
-    /// How much of a package is installed.
-    pub extent: Extent,
-    /// The settings of `[packages]`.
-    pub settings: &'a PackageSettings,
-    /// The pinned keys.
-    pub keys: &'a [PinnedKey],
-    /// Which /dev scriptlets see.
-    pub devices: Devices,
-    /// The limit on one phase of one transaction.
-    pub timeout: Option<Duration>,
-    /// The limit on silence in it.
-    pub idle: Option<Duration>,
-    /// Seconds since 1970 that everything is dated by; `None` until the packages are known.
-    pub source_date_epoch: Option<i64>,
-    /// Where the image's rpmdb goes.
-    pub dbpath: &'a str,
-    /// Where talk goes.
-    pub report: &'a Report,
-}
-
-/// What an install root becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// An image.
-    Image,
-    /// The tools that fill one.
-    Tools,
-}
-
-/// How much of a package is installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// All of it.
-    Whole,
-    /// Its entry in the rpmdb alone, for a next transaction to build upon; no scriptlet runs.
-    DatabaseOnly,
-}
-
-/// A file that is fetched by its place in a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Wanted<'a> {
-    /// The repository's id.
-    pub repository: &'a str,
-    /// Its place below the repository's base, or its whole address.
-    pub location: &'a str,
-    /// `algorithm:hex`.
-    pub checksum: &'a str,
-    /// Bytes.
-    pub size: u64,
-    /// Where it goes, as the sandbox sees it.
-    pub path: String,
-}
-
-impl Job<'_> {
-    /// The time limits of a phase; without a limit of its own silence may last as long as the whole: scriptlets say nothing for minutes.
-    fn limits(&self) -> Limits {
-        Limits { total: self.timeout, idle: self.idle }
-    }
-}
-
-/// One kind of package manager.
-pub trait PackageManager: Debug {
-    /// Its name and version, and rpm's.
-    fn description(&self) -> &str;
-
-    /// Resolves the transaction and downloads its packages; no package code runs.
-    ///
-    /// # Errors
-    /// When a repository, a spec or the dependencies fail.
-    fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan>;
-
-    /// Resolves the transaction and downloads nothing but metadata.
-    ///
-    /// # Errors
-    /// As [`PackageManager::download`].
-    fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan>;
-
-    /// Fetches files from their repositories, whatever the metadata say of them.
-    ///
-    /// # Errors
-    /// When one of them cannot be had; the others are there.
-    fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()>;
-
-    /// As [`PackageManager::install`], from the files that the plan names, without any repository.
-    ///
-    /// # Errors
-    /// As [`PackageManager::install`].
-    fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>>;
-
-    /// Imports the pinned keys and runs the transaction, without a network; returns the scriptlets that failed.
-    ///
-    /// # Errors
-    /// When the transaction differs from `plan`, is refused, or fails.
-    fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>>;
-
-    /// Tries, with an empty `root` and `scratch`, what some releases of it are known to lack or to do wrong.
-    ///
-    /// # Errors
-    /// [`ExitCode::Host`] with what is wrong.
-    fn try_out(&self, root: &Path, scratch: &Path) -> Result<()>;
-
-    /// The sandbox of the install phase, for `osimg plan`.
-    fn install_plan(&self, job: &Job<'_>) -> Result<Plan>;
-}
-
-/// A scriptlet that failed, as [`PackageManager::install`] returns it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed(FailedScriptlet);
+use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify};
+use crate::report::Step;
+use crate::sandbox::{Ids, InstallRoot, ToolRoot};
+use verdict::Evidence;
 
 /// An install root that holds what the recipe asks for.
 #[derive(Debug, Clone, Serialize)]
@@ -199,26 +71,37 @@ pub struct Filled {
 /// # Errors
 /// [`ExitCode::Host`] with the command that installs one.
 pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Box<dyn PackageManager>> {
-    let dnf4 = || -> Result<Option<Box<dyn PackageManager>>> {
-        Ok(dnf4::Dnf4::find(tools)?.map(|found| Box::new(found) as Box<dyn PackageManager>))
-    };
-    let dnf5 = || -> Result<Option<Box<dyn PackageManager>>> {
-        Ok(dnf5::Dnf5::find(tools)?.map(|found| Box::new(found) as Box<dyn PackageManager>))
-    };
     let (found, missing) = match manager {
         // The one whose language the recipe is goes first.
-        ManagerChoice::Auto => (dnf4()?.map_or_else(dnf5, |found| Ok(Some(found)))?, dnf4::Dnf4::missing()),
-        ManagerChoice::Dnf4 => (dnf4()?, dnf4::Dnf4::missing()),
-        ManagerChoice::Dnf5 => (dnf5()?, dnf5::Dnf5::missing()),
-        ManagerChoice::Yum => (None, not_driven("yum 3")),
-        ManagerChoice::Microdnf => (None, not_driven("microdnf")),
+        ManagerChoice::Auto => (dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?, missing(tools)),
+        ManagerChoice::Dnf4 => (dnf4::find(tools)?, dnf4::missing()),
+        ManagerChoice::Dnf5 => (dnf5::find(tools)?, dnf5::missing()),
+        ManagerChoice::Yum => (None, not_driven("yum 3", YUM)),
+        ManagerChoice::Microdnf => (None, not_driven("microdnf", MICRODNF)),
     };
-    Ok(found.ok_or(missing)?)
+    Ok(found.map(Box::new).ok_or(missing)?)
 }
 
-fn not_driven(name: &str) -> Failure {
-    Failure::new(ExitCode::Host, format!("{name} is not driven: it tells neither its errors nor its progress to other programs"))
-        .hint("leave manager out under [packages], and install python3-dnf or python3-libdnf5")
+/// Why yum 3 is refused.
+const YUM: &str = "it ended with EL 7 and Python 2, and none was to be had to try a driver on";
+/// Why microdnf is refused.
+const MICRODNF: &str =
+    "it knows no groups, does one kind of job at a time, and tells what it does in a table for people, without checksums";
+
+/// That there is no package manager, named by the one that is there and does not do.
+fn missing(tools: &ToolRoot) -> Failure {
+    match tools.program("microdnf") {
+        Some(_) => not_driven("microdnf", MICRODNF),
+        None => dnf4::missing(),
+    }
+}
+
+fn not_driven(name: &str, why: &str) -> Failure {
+    Failure::new(ExitCode::Host, format!("{name} cannot fill an image: {why}")).hint(format!(
+        "install a dnf beside it, and leave manager out under [packages]: {} install python3-dnf python3-rpm; \
+         bootstrap = true then builds with the image's own",
+        if name == "microdnf" { "microdnf" } else { "apt-get or yum" }
+    ))
 }
 
 /// Carries out all transactions in order and judges the result.

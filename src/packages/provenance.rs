@@ -5,7 +5,7 @@ use std::path::Path;
 use super::workbench;
 use crate::error::Result;
 use crate::process::CommandLine;
-use crate::sandbox::{BUILD_ROOT, Devices, Mount, Network, Plan, Terminal, ToolRoot, View};
+use crate::sandbox::{BUILD_ROOT, Mount, Network, Plan, ToolRoot};
 
 /// What the rpmdb knows of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,23 +30,13 @@ pub fn provenance(root: &Path, scratch: &Path, dbpath: &str, file: &str) -> Resu
     let host = ToolRoot::host();
     let ask = |query: &str| -> Result<Vec<String>> {
         let rpm = super::need(&host, "rpm", "read the image's rpmdb", "rpm")?;
-        let mut mounts = host.mounts(Network::None);
-        mounts.push(Mount::Folder { target: "/etc/rpm".into() });
-        let plan = Plan {
-            root: root.to_owned(),
-            scratch: scratch.to_owned(),
-            view: View::Tools,
-            network: Network::None,
-            devices: Devices::Private,
-            terminal: Terminal::None,
-            hostname: "localhost".into(),
-            mounts,
-            command: CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", dbpath, "-qa", "--qf", query])
-                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-                .env("HOME", "/root")
-                .env("LC_ALL", "C.UTF-8")
-                .env("RPM_FORCE_DEBIAN", "1"),
-        };
+        let command = CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", dbpath, "-qa", "--qf", query])
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", "/root")
+            .env("LC_ALL", "C.UTF-8")
+            .env("RPM_FORCE_DEBIAN", "1");
+        let mut plan = Plan::of_tools(&host, root, scratch, Network::None, command);
+        plan.mounts.push(Mount::Folder { target: "/etc/rpm".into() });
         workbench::ask(&plan, "asking the rpmdb about a file")
     };
     let owners = owners(&ask(FILES)?, file);

@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::cache::{CACHE, PACKAGES};
 use super::driver::Phase;
+use super::given::{self, Given};
 use super::{Extent, Job, host_repositories, workbench};
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{RepositorySource, SpecKind, Transaction, Verify};
+use crate::recipe::{Repository, RepositorySource, Transaction, Verify};
 use crate::sandbox::{Access, BUILD_ROOT, Mount, OWN};
 
 /// Where the package manager remembers, from one transaction to the next, why a package is there.
@@ -22,7 +23,7 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
     let cache = if phase.installs() { job.cache.view() } else { job.cache.folder() };
     mounts.push(Mount::Bind { source: cache.to_owned(), target: CACHE.into(), access: Access::ReadWrite });
     mounts.push(Mount::Bind { source: job.state.to_owned(), target: STATE.into(), access: Access::ReadWrite });
-    let (repositories, tls) = repositories(job, phase)?;
+    let (repositories, tls) = repositories(job, phase, transaction)?;
     mounts.extend(tls);
     let host_repositories = job.settings.repositories.is_empty();
     if host_repositories {
@@ -60,32 +61,17 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
 /// The package files that the transaction names: where the driver finds each, and from where it fetches those behind an address.
 fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec<Mount>)> {
     let (mut files, mut mounts) = (serde_json::Map::new(), Vec::new());
-    for spec in transaction.install.iter().chain(transaction.swap.iter().map(|swap| &swap.install)).filter(|spec| spec.is_package_file()) {
-        let wrong =
-            |what: String| Failure::new(ExitCode::Recipe, format!("{}:{}:{}: {what}", job.recipe.display(), spec.line, spec.column));
-        let name = spec.text.rsplit('/').next().unwrap_or_default();
-        if !name.ends_with(".rpm") || name.contains(['?', '#']) {
-            return Err(wrong(format!("'{}' does not end in the name of a package file", spec.text))
-                .hint("name the file itself: https://HOST/FOLDER/NAME-VERSION-RELEASE.ARCH.rpm")
-                .into());
-        }
-        let local = match spec.kind() {
-            SpecKind::Url => spec.text.strip_prefix("file://"),
-            _ => Some(spec.text.as_str()),
-        };
-        let value = match local {
-            Some(path) => {
-                let source = job.recipe.parent().unwrap_or(Path::new("")).join(path);
-                let source = source.canonicalize().map_err(|error| {
-                    wrong(format!("opening {}: {error}", source.display())).hint("a relative path begins at the recipe's folder")
-                })?;
+    for spec in given::specs(transaction) {
+        let name = given::name(spec);
+        let value = match given::find(job, spec)? {
+            Given::Here(source) => {
                 let target = format!("{OWN}/files/{}/{name}", mounts.len());
                 mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
                 json!({ "path": target })
             }
-            None => {
-                let folder = hex::encode(Sha256::digest(spec.text.as_bytes()));
-                json!({ "path": format!("{CACHE}/files/{folder}/{PACKAGES}/{name}"), "url": spec.text })
+            Given::Address(url) => {
+                let folder = hex::encode(Sha256::digest(url.as_bytes()));
+                json!({ "path": format!("{CACHE}/files/{folder}/{PACKAGES}/{name}"), "url": url })
             }
         };
         files.insert(spec.text.clone(), value);
@@ -106,7 +92,8 @@ fn flags(job: &Job<'_>) -> Vec<&'static str> {
 /// The repositories of the settings as dnf's options, and the files of theirs that the sandbox must see.
 ///
 /// Secrets are passed to the download alone: scriptlets, which run while packages are installed, are the packages' own code.
-fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)> {
+fn repositories(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>) -> Result<(Vec<Value>, Vec<Mount>)> {
+    let named = transaction.is_some_and(|transaction| !transaction.repos.is_empty());
     let mut mounts = Vec::new();
     let mut place = |file: &Option<PathBuf>| -> Option<String> {
         let source = file.clone().filter(|_| !phase.installs())?;
@@ -115,7 +102,9 @@ fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)>
         Some(target)
     };
     let mut values = Vec::new();
-    for repository in job.settings.repositories.iter().filter(|r| r.enabled) {
+    // Those that are not enabled wait for a `repo enable`; what is fetched by its place may come from any.
+    let wanted = |repository: &&Repository| repository.enabled || named || phase == Phase::Fetch;
+    for repository in job.settings.repositories.iter().filter(wanted) {
         let password = repository
             .password_file
             .as_deref()
@@ -125,6 +114,7 @@ fn repositories(job: &Job<'_>, phase: Phase) -> Result<(Vec<Value>, Vec<Mount>)>
             .map(|text| text.trim_end().to_owned());
         values.push(json!({
             "id": repository.id,
+            "enabled": repository.enabled || phase == Phase::Fetch,
             "name": repository.name.as_deref().unwrap_or(&repository.id),
             "baseurl": match &repository.source { RepositorySource::Baseurl(urls) => urls.clone(), _ => Vec::new() },
             "metalink": match &repository.source { RepositorySource::Metalink(url) => Some(url), _ => None },

@@ -8,12 +8,7 @@ use super::{Job, keys};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::process::{CommandLine, Tail};
 use crate::recipe::{RepositorySource, Verify};
-use crate::sandbox::{
-    Access, BUILD_ROOT, Devices, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, Terminal, ToolRoot, View,
-};
-
-/// The name that scriptlets see as the host's.
-const HOSTNAME: &str = "localhost";
+use crate::sandbox::{Access, BUILD_ROOT, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, ToolRoot, View};
 
 /// Makes the folders that must stand, with the modes they have in the image, before rpm unpacks anything.
 pub(super) fn prepare(root: &InstallRoot, dbpath: &str) -> Result<()> {
@@ -27,21 +22,12 @@ pub(super) fn prepare(root: &InstallRoot, dbpath: &str) -> Result<()> {
 
 /// The sandbox of one phase around `command`.
 pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: CommandLine) -> Plan {
-    let mut mounts = job.tools.mounts(network);
-    mounts.push(Mount::File { target: "/etc/rpm/macros".into(), content: macros(job) });
-    mounts.extend(local_repositories(job));
-    mounts.extend(extra);
-    Plan {
-        root: job.root.to_owned(),
-        scratch: job.scratch.to_owned(),
-        view: View::Tools,
-        network,
-        devices: job.devices,
-        terminal: Terminal::None,
-        hostname: HOSTNAME.into(),
-        mounts,
-        command: environment(command, job.source_date_epoch, network),
-    }
+    let mut plan = Plan::of_tools(job.tools, job.root, job.scratch, network, environment(command, job.source_date_epoch, network));
+    plan.devices = job.devices;
+    plan.mounts.push(Mount::File { target: "/etc/rpm/macros".into(), content: macros(job) });
+    plan.mounts.extend(local_repositories(job));
+    plan.mounts.extend(extra);
+    plan
 }
 
 /// Whether rpm takes only what a pinned key signed.
@@ -186,17 +172,7 @@ pub(super) fn database_of_target(job: &Job<'_>, root: &InstallRoot) -> Result<Op
 
 /// Where the rpm of the tools puts a database by itself, with its own macros and none of ours.
 pub(super) fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
-    let plan = Plan {
-        root: root.to_owned(),
-        scratch: scratch.to_owned(),
-        view: View::Tools,
-        network: Network::None,
-        devices: Devices::Private,
-        terminal: Terminal::None,
-        hostname: HOSTNAME.into(),
-        mounts: tools.mounts(Network::None),
-        command: environment(database_question(), None, Network::None),
-    };
+    let plan = Plan::of_tools(tools, root, scratch, Network::None, environment(database_question(), None, Network::None));
     Ok(database(&ask(&plan, "asking the tools' rpm for its database")?).map(|database| database.path))
 }
 
@@ -225,17 +201,7 @@ pub(super) fn run_python(
 ) -> Result<Vec<String>> {
     let python = python.to_string_lossy();
     let command = CommandLine::new([&*python, "-I", "-c"].into_iter().chain(program.iter().copied()));
-    let plan = Plan {
-        root: root.to_owned(),
-        scratch: scratch.to_owned(),
-        view: View::Tools,
-        network,
-        devices: Devices::Private,
-        terminal: Terminal::None,
-        hostname: HOSTNAME.into(),
-        mounts: ToolRoot::host().mounts(network),
-        command: environment(command, None, network),
-    };
+    let plan = Plan::of_tools(&ToolRoot::host(), root, scratch, network, environment(command, None, network));
     ask(&plan, doing)
 }
 

@@ -229,7 +229,7 @@ impl Lowering<'_> {
                 };
                 Some(error.hint("to remove it again later write `ts run` before this line"))
             }
-            Kind::Group { action: GroupAction::Remove | GroupAction::Upgrade, .. } => {
+            Kind::Group { action: GroupAction::Remove | GroupAction::Upgrade | GroupAction::MarkRemove, .. } => {
                 Some(nothing("a change to an installed group").hint("write `ts run` before this line, or leave it out"))
             }
             Kind::Module { action: ModuleAction::Remove | ModuleAction::Upgrade | ModuleAction::SwitchTo, .. } => Some(

@@ -1,12 +1,15 @@
 //! What a run in the sandbox may see and do, as plain data that can be shown and tested without any privilege.
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::tools::ToolRoot;
 use crate::process::CommandLine;
 
 /// Where the install root stands inside the sandbox when the host's programs work on it.
 pub const BUILD_ROOT: &str = "/buildroot";
+/// The name that programs in the sandbox see as the host's.
+pub const HOSTNAME: &str = "localhost";
 /// Our own folder inside the sandbox: configuration, HOME, cache.
 pub const OWN: &str = "/osimg";
 
@@ -122,6 +125,24 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// What is run.
     pub command: CommandLine,
+}
+
+impl Plan {
+    /// A command of the tools' on the folder `root`, which sees nothing of a build: no file of the host, private devices, no terminal.
+    #[must_use]
+    pub fn of_tools(tools: &ToolRoot, root: &Path, scratch: &Path, network: Network, command: CommandLine) -> Self {
+        Self {
+            root: root.to_owned(),
+            scratch: scratch.to_owned(),
+            view: View::Tools,
+            network,
+            devices: Devices::Private,
+            terminal: Terminal::None,
+            hostname: HOSTNAME.into(),
+            mounts: tools.mounts(network),
+            command,
+        }
+    }
 }
 
 /// The folders of the install root that the API file systems are mounted on, with the modes they have in the image.

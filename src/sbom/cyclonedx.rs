@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::identity::{NevraParts, url_of, uuid};
+use super::identity::{url_of, uuid};
 use super::licence::Licence;
 use crate::artifact::{Manifest, Package};
 use crate::calendar::rfc3339;
+use crate::nevra::Nevra;
 
 const IMAGE: &str = "image";
 
@@ -52,7 +53,7 @@ fn image(manifest: &Manifest) -> Value {
 }
 
 fn component(package: &Package, manifest: &Manifest) -> Value {
-    let parts = NevraParts::of(&package.nevra);
+    let parts = Nevra::lenient(&package.nevra);
     let url = url_of(package, manifest);
     let mut component = Map::new();
     component.insert("type".into(), json!("library"));

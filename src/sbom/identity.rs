@@ -5,52 +5,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::artifact::{Manifest, Package};
-
-/// The parts of `name-epoch:version-release.arch`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NevraParts<'a> {
-    /// The name.
-    pub name: &'a str,
-    /// The epoch; 0 when none is written.
-    pub epoch: &'a str,
-    /// The version.
-    pub version: &'a str,
-    /// The release.
-    pub release: &'a str,
-    /// The architecture.
-    pub arch: &'a str,
-}
-
-impl<'a> NevraParts<'a> {
-    /// Takes it apart; what is missing is empty, for a manifest may come from anywhere.
-    #[must_use]
-    pub fn of(nevra: &'a str) -> Self {
-        let (rest, arch) = nevra.rsplit_once('.').unwrap_or((nevra, ""));
-        let (rest, release) = rest.rsplit_once('-').unwrap_or((rest, ""));
-        let (name, version) = rest.rsplit_once('-').unwrap_or((rest, ""));
-        let (epoch, version) = version.split_once(':').unwrap_or(("0", version));
-        Self { name, epoch, version, release, arch }
-    }
-
-    /// `version-release`, without the epoch.
-    #[must_use]
-    pub fn version_release(&self) -> String {
-        if self.release.is_empty() { self.version.to_owned() } else { format!("{}-{}", self.version, self.release) }
-    }
-
-    /// `version-release`, with the epoch before it when there is one.
-    #[must_use]
-    pub fn evr(&self) -> String {
-        if self.epoch == "0" { self.version_release() } else { format!("{}:{}", self.epoch, self.version_release()) }
-    }
-}
+use crate::nevra::Nevra;
 
 /// `pkg:rpm/DISTRIBUTION/NAME@VERSION-RELEASE?arch=…`; see <https://github.com/package-url/purl-spec>.
 ///
 /// `os_release` names the distribution; the namespace is its `ID`, as scanners look it up.
 #[must_use]
 pub fn package_url(nevra: &str, source: &str, os_release: &BTreeMap<String, String>) -> String {
-    let parts = NevraParts::of(nevra);
+    let parts = Nevra::lenient(nevra);
     let id = os_release.get("ID").map_or("", String::as_str).to_ascii_lowercase();
     let mut url = String::from("pkg:rpm/");
     if !id.is_empty() {
@@ -140,14 +102,5 @@ mod tests {
             "pkg:rpm/centos/gcc-c%2B%2B@12~rc1-1%5Egit?arch=x86_64&distro=centos-9&epoch=2"
         );
         assert_eq!(package_url("a-0:1-1.noarch", "", &BTreeMap::new()), "pkg:rpm/a@1-1?arch=noarch");
-    }
-
-    #[test]
-    fn a_nevra_of_any_form_is_taken_apart() {
-        let parts = NevraParts::of("python3-foo-bar-1:2.0-3.el9.noarch");
-        assert_eq!((parts.name, parts.epoch, parts.version, parts.release, parts.arch), ("python3-foo-bar", "1", "2.0", "3.el9", "noarch"));
-        assert_eq!(parts.evr(), "1:2.0-3.el9");
-        assert_eq!(NevraParts::of("").name, "");
-        assert_eq!(NevraParts::of("odd").name, "odd");
     }
 }

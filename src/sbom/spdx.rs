@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-use super::identity::{NevraParts, url_of, uuid};
+use super::identity::{url_of, uuid};
 use super::licence::Licence;
 use crate::artifact::{Manifest, Package};
 use crate::calendar::rfc3339;
+use crate::nevra::Nevra;
 
 const IMAGE: &str = "SPDXRef-Image";
 
@@ -81,7 +82,7 @@ fn image(manifest: &Manifest) -> Value {
 }
 
 fn of_package(package: &Package, manifest: &Manifest, id: &str, licence: &Licence) -> Value {
-    let parts = NevraParts::of(&package.nevra);
+    let parts = Nevra::lenient(&package.nevra);
     let supplier = package.vendor.as_deref().map_or("NOASSERTION".to_owned(), |vendor| format!("Organization: {vendor}"));
     let mut value = json!({
         "SPDXID": id,

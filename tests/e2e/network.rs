@@ -1,6 +1,6 @@
 //! Repositories behind a network that fails: nobody answers, errors, a wrong body, a stall, other metadata in the midst of reading.
 
-use crate::server::{Answer, Server, swapped};
+use crate::server::{Answer, Server, hello, served, swapped};
 use crate::stage::{OSIMG, Stage, sh, wait_until};
 use crate::support::repo::{Package, Repo};
 use crate::support::{require_root, skip};
@@ -12,18 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const RECIPE: &str = "install hello\nts run\n";
-
-pub fn hello() -> Stage {
-    let content: Vec<u8> = (0..40_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    Stage::new(|repo| repo.package(Package::named("hello").requires_first("base").file("/usr/share/hello", content, 0o644, "root:root")))
-}
-
-fn served(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> (Stage, Server) {
-    let stage = hello();
-    let server = Server::start(stage.repo(), answer);
-    stage.settings(|settings| settings.baseurl = server.url());
-    (stage, server)
-}
 
 #[test]
 fn a_repository_that_nobody_serves_is_told() {

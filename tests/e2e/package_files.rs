@@ -1,7 +1,7 @@
 //! Package files that a recipe names itself, on this machine or behind an address, beside what the repositories have.
 
 use crate::server::{Answer, Server};
-use crate::stage::Stage;
+use crate::stage::{OSIMG, Stage, sh};
 use crate::support::repo::{Package, Repo, Signature};
 use crate::support::require_root;
 use std::fs;
@@ -74,4 +74,42 @@ fn a_file_that_is_not_there_or_no_package_is_named_with_its_line() {
     stage.build(&format!("install {}download?name=own.rpm\nts run\n", server.url())).fails(3).says(&["image.yum:1:9", "hint: "]);
     let asked = server.asked().iter().filter(|path| path.contains("gone")).count();
     assert!(asked <= 2, "what is not there is asked for once more at most, and not {asked} times");
+}
+
+#[test]
+fn a_lock_holds_the_files_that_the_recipe_names_to_their_checksums() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage(Signature::Ours);
+    let server = Server::start(stage.path().to_owned(), |_, _| Answer::File);
+    for spelling in [FILE.to_owned(), format!("{}{FILE}", server.url())] {
+        let recipe = format!("install {spelling}\nts run\n");
+        let lock = |recipe: &str| {
+            let run = stage.osimg(OSIMG, &["lock"]).arg(stage.recipe(recipe)).arg("--settings").arg(stage.repo().join("settings.toml"));
+            run.arg("--cache").arg(stage.cache()).arg("--workdir").arg(stage.work())
+        };
+        lock(&recipe).succeeds();
+        let text = fs::read_to_string(stage.path().join("image.lock")).unwrap();
+        let sum = sh(stage.path(), &format!("sha256sum {FILE} | cut -c1-64"));
+        assert!(text.contains("repository = \"@commandline\"") && text.contains(sum.trim()), "{text}");
+        assert!(!text.contains(&*stage.path().to_string_lossy()), "a folder of this machine is in it: {text}");
+        let empty = || {
+            fs::remove_dir_all(stage.cache()).unwrap();
+            fs::create_dir(stage.cache()).unwrap();
+        };
+        empty();
+        stage.build(&recipe).arg("--locked").succeeds();
+        assert!(stage.members().contains(&"./usr/share/own".to_owned()), "{spelling}");
+        // Another file of the same name, signed by the same key, is not the one.
+        let whole = stage.path().join(FILE);
+        let before = fs::read(&whole).unwrap();
+        own(Signature::Ours).file("/usr/share/more", "more\n", 0o644, "root:root").write(whole.parent().unwrap());
+        empty();
+        stage.build(&recipe).arg("--locked").fails(6).says(&["own-0:1.0-1.noarch", "checksums differ"]);
+        // What a lock may fetch is the recipe's to name.
+        fs::write(stage.path().join("image.lock"), text.replace("own-1.0-1.noarch.rpm\"\nchecksum", "other.rpm\"\nchecksum")).unwrap();
+        stage.build(&recipe).arg("--locked").fails(3).says(&["other.rpm"]);
+        fs::write(&whole, before).unwrap();
+    }
 }

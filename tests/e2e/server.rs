@@ -168,3 +168,17 @@ pub fn swapped(stage: &Stage) -> Server {
         Answer::File
     })
 }
+
+/// A stage with one package, `hello`, of some size.
+pub fn hello() -> Stage {
+    let content: Vec<u8> = (0..40_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    Stage::new(|repo| repo.package(Package::named("hello").requires_first("base").file("/usr/share/hello", content, 0o644, "root:root")))
+}
+
+/// That stage behind a server.
+pub fn served(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> (Stage, Server) {
+    let stage = hello();
+    let server = Server::start(stage.repo(), answer);
+    stage.settings(|settings| settings.baseurl = server.url());
+    (stage, server)
+}

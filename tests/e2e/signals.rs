@@ -1,6 +1,6 @@
 //! Builds that are stopped by a person, or that meet another build.
 
-use crate::network::hello;
+use crate::server::hello;
 use crate::server::{Answer, Server};
 use crate::settings::authority;
 use crate::stage::{Done, Stage, sh, wait_until};

@@ -70,8 +70,6 @@ const CASES: &[Case] = &[
     ("a first transaction that fails", "install broken\nts run\ninstall hello\nts run\n", 7, &["libmissing.so.7"]),
     ("a removal of what is not there", "install hello\nts run\nremove left\nts run\n", 7, &["image.yum:3", "left"]),
     ("a mark of what is not there", "install hello\nts run\nmark install left\nts run\n", 7, &["image.yum:3", "left"]),
-    ("a mark as a group's", "install hello\nts run\nmark group hello\nts run\n", 3, &["image.yum:3", "mark group"]),
-    ("a group's mark", "install hello\nts run\ngroup mark install core\nts run\n", 3, &["image.yum:3", "group mark"]),
 ];
 
 #[test]

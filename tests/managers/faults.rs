@@ -1,25 +1,11 @@
 //! Faulty mirrors with dnf 5: what it makes of them differs from dnf 4, what osimg makes of them does not.
 
 use crate::machines::Machine;
-use crate::server::{Answer, Server, swapped};
-use crate::stage::Stage;
-use crate::support::repo::Package;
+use crate::server::{Answer, hello, served, swapped};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 const RECIPE: &str = "install hello\nts run\n";
-
-fn hello() -> Stage {
-    let content: Vec<u8> = (0..40_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    Stage::new(|repo| repo.package(Package::named("hello").requires_first("base").file("/usr/share/hello", content, 0o644, "root:root")))
-}
-
-fn served(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> (Stage, Server) {
-    let stage = hello();
-    let server = Server::start(stage.repo(), answer);
-    stage.settings(|settings| settings.baseurl = server.url());
-    (stage, server)
-}
 
 #[test]
 fn dnf_5_ends_right_behind_a_mirror_that_fails_for_a_while() {

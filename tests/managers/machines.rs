@@ -60,7 +60,7 @@ impl Machine {
         static TRIXIE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         let (suite, packages) = self.release()?;
         let known = if self == Self::Dnf5 { &SID } else { &TRIXIE };
-        Some(known.get_or_init(|| make(suite, packages)).clone())
+        Some(known.get_or_init(|| make(suite, &["--variant=apt"], suite, packages)).clone())
     }
 
     /// The program with these words, on this machine; it sees the folders under their own paths.
@@ -111,6 +111,11 @@ impl Machine {
     /// Builds the recipe; returns the packages of the image as this machine's own rpm lists them.
     pub fn packages(self, stage: &Stage, recipe: &str) -> Vec<String> {
         self.build(stage, recipe).succeeds();
+        self.installed(stage)
+    }
+
+    /// The packages of the image that was built, as this machine's own rpm lists them.
+    pub fn installed(self, stage: &Stage) -> Vec<String> {
         let root = stage.path().join("judged");
         fs::create_dir(&root).unwrap();
         crate::stage::run(Command::new("tar").arg("-xf").arg(stage.image()).arg("-C").arg(&root).arg("./var/lib/rpm"));
@@ -130,12 +135,12 @@ impl Machine {
 }
 
 /// Makes the tree of a release, unless the cache has it with the same packages.
-fn make(suite: &str, packages: &str) -> Result<PathBuf, String> {
+pub fn make(name: &str, options: &[&str], suite: &str, packages: &str) -> Result<PathBuf, String> {
     let cache = std::env::var_os("OSIMG_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from);
     fs::create_dir_all(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
-    let lock = File::create(cache.join(format!("{suite}.lock"))).map_err(|e| e.to_string())?;
+    let lock = File::create(cache.join(format!("{name}.lock"))).map_err(|e| e.to_string())?;
     let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e.to_string())?;
-    let (tree, part, list) = (cache.join(suite), cache.join(format!("{suite}.part")), cache.join(format!("{suite}.packages")));
+    let (tree, part, list) = (cache.join(name), cache.join(format!("{name}.part")), cache.join(format!("{name}.packages")));
     if tree.is_dir() && fs::read_to_string(&list).is_ok_and(|text| text == packages) {
         return Ok(tree);
     }
@@ -146,10 +151,10 @@ fn make(suite: &str, packages: &str) -> Result<PathBuf, String> {
     }
     let mut command = Command::new("mmdebstrap");
     // A mirror that lags behind is still signed, and as good for a test.
-    command.args(["--quiet", "--variant=apt", "--aptopt=Acquire::Check-Valid-Until \"false\"", &format!("--include={packages}"), suite]);
+    command.arg("--quiet").args(options).args(["--aptopt=Acquire::Check-Valid-Until \"false\"", &format!("--include={packages}"), suite]);
     let output = command.arg(&part).output().map_err(|e| format!("mmdebstrap: {e}"))?;
     if !output.status.success() {
-        return Err(format!("mmdebstrap of {suite}: {}", String::from_utf8_lossy(&output.stderr)));
+        return Err(format!("mmdebstrap of {name}: {}", String::from_utf8_lossy(&output.stderr)));
     }
     fs::rename(&part, &tree).map_err(|e| e.to_string())?;
     fs::write(&list, packages).map_err(|e| e.to_string())?;

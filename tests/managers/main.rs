@@ -15,6 +15,8 @@ mod bootstrap;
 mod demo;
 mod failures;
 mod faults;
+mod foreign;
 mod locks;
 mod machines;
+mod scenarios;
 mod sets;

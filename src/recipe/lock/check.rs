@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{LOCK_VERSION, Lock, LockedPackage, Nevra};
+use super::{LOCK_VERSION, Lock, LockedPackage};
+use crate::nevra::Nevra;
 
 /// The digests that repositories name their packages by, and their hexadecimal digits. MD5 and SHA-1 no longer tell two files apart.
 const DIGESTS: [(&str, usize); 4] = [("sha224", 56), ("sha256", 64), ("sha384", 96), ("sha512", 128)];
@@ -38,7 +39,14 @@ pub(super) fn package(package: &LockedPackage) -> Result<(), String> {
     if package.size == 0 {
         return Err("its size is 0".to_owned());
     }
-    crate::recipe::checked_repository_id(&package.repository)?;
+    if package.repository == super::GIVEN {
+        // Which file of the build host that is says the recipe alone.
+        if !package.location.contains("://") && package.location.contains('/') {
+            return Err("its location is no name of a file that the recipe names".to_owned());
+        }
+    } else {
+        crate::recipe::checked_repository_id(&package.repository)?;
+    }
     Ok(())
 }
 

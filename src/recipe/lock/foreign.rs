@@ -7,8 +7,9 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::{Lock, LockedPackage, Nevra, check};
+use super::{GIVEN, Lock, LockedPackage, check};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::nevra::Nevra;
 use crate::recipe::{PackageSettings, RepositorySource};
 
 /// The forms that are read and written.
@@ -191,6 +192,10 @@ pub fn print(lock: &Lock, form: Form, settings: &PackageSettings) -> Result<Stri
     let gone: Vec<&str> = lock.transactions.iter().flat_map(|t| &t.remove).map(String::as_str).collect();
     let mut packages: Vec<&LockedPackage> = lock.packages().filter(|p| !gone.contains(&p.nevra.as_str())).collect();
     packages.sort_by(|a, b| a.nevra.cmp(&b.nevra));
+    if let Some(given) = packages.iter().find(|package| package.repository == GIVEN) {
+        let message = format!("{} is in no repository: the recipe names its file, and the form has no place for that", given.nevra);
+        return Err(Failure::new(ExitCode::Recipe, message).hint("put it into a repository: createrepo_c FOLDER").into());
+    }
     let text = match form {
         Form::RpmsLock => rpms_lock(lock, &packages, settings)?,
         Form::Manifest => manifest(lock, &packages, settings)?,

@@ -16,6 +16,9 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 /// The form of lock files that is read and written.
 pub const LOCK_VERSION: u32 = 1;
 
+/// What stands for a repository where the recipe names the package's file itself, by a path or an address.
+pub const GIVEN: &str = "@commandline";
+
 /// The first lines of a lock.
 const HEAD: &str = "# Written by `osimg lock`. `osimg build --locked` installs these packages and no others.\n";
 
@@ -112,7 +115,7 @@ pub struct LockedPackage {
     pub nevra: String,
     /// Id of its repository.
     pub repository: String,
-    /// Its place below the repository's base, or its whole address.
+    /// Its place below the repository's base, or its whole address; of a file on the build host, which the recipe names, the name.
     pub location: String,
     /// `algorithm:hex` of its file.
     pub checksum: String,
@@ -124,34 +127,6 @@ pub struct LockedPackage {
     pub signer: Option<String>,
     /// Why it comes in.
     pub reason: String,
-}
-
-/// The parts of a NEVRA.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nevra<'a> {
-    /// Name.
-    pub name: &'a str,
-    /// Epoch; `0` when it is not written.
-    pub epoch: &'a str,
-    /// Version.
-    pub version: &'a str,
-    /// Release.
-    pub release: &'a str,
-    /// Architecture.
-    pub arch: &'a str,
-}
-
-impl<'a> Nevra<'a> {
-    /// Reads `name-[epoch:]version-release.arch`.
-    #[must_use]
-    pub fn parse(text: &'a str) -> Option<Self> {
-        let (rest, arch) = text.rsplit_once('.')?;
-        let (rest, release) = rest.rsplit_once('-')?;
-        let (name, version) = rest.rsplit_once('-')?;
-        let (epoch, version) = version.split_once(':').unwrap_or(("0", version));
-        let good = [name, version, release, arch].iter().all(|part| !part.is_empty()) && epoch.bytes().all(|b| b.is_ascii_digit());
-        (good && !epoch.is_empty()).then_some(Self { name, epoch, version, release, arch })
-    }
 }
 
 impl LockedPackage {
@@ -249,7 +224,8 @@ impl Lock {
             changed.push("exclude under [packages]".to_owned());
         }
         let known = |id: &str| settings.repositories.is_empty() || settings.repositories.iter().any(|r| r.id == id);
-        let mut unknown: Vec<&str> = self.packages().map(|p| p.repository.as_str()).filter(|id| !known(id)).collect();
+        let ids = self.packages().map(|p| p.repository.as_str()).filter(|id| *id != GIVEN);
+        let mut unknown: Vec<&str> = ids.filter(|id| !known(id)).collect();
         unknown.sort_unstable();
         unknown.dedup();
         changed.extend(unknown.iter().map(|id| format!("the repositories: '{id}' is no longer there")));

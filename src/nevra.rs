@@ -1,0 +1,65 @@
+//! The names of packages: `name-epoch:version-release.arch`, taken apart.
+
+/// The parts of a NEVRA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nevra<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Epoch; `0` when it is not written.
+    pub epoch: &'a str,
+    /// Version.
+    pub version: &'a str,
+    /// Release.
+    pub release: &'a str,
+    /// Architecture.
+    pub arch: &'a str,
+}
+
+impl<'a> Nevra<'a> {
+    /// Reads `name-[epoch:]version-release.arch`; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let parts = Self::lenient(text);
+        let good = [parts.name, parts.version, parts.release, parts.arch].iter().all(|part| !part.is_empty());
+        (good && !parts.epoch.is_empty() && parts.epoch.bytes().all(|b| b.is_ascii_digit())).then_some(parts)
+    }
+
+    /// Takes any text apart; what is missing is empty, for a manifest may come from anywhere.
+    #[must_use]
+    pub fn lenient(text: &'a str) -> Self {
+        let (rest, arch) = text.rsplit_once('.').unwrap_or((text, ""));
+        let (rest, release) = rest.rsplit_once('-').unwrap_or((rest, ""));
+        let (name, version) = rest.rsplit_once('-').unwrap_or((rest, ""));
+        let (epoch, version) = version.split_once(':').unwrap_or(("0", version));
+        Self { name, epoch, version, release, arch }
+    }
+
+    /// `version-release`, without the epoch.
+    #[must_use]
+    pub fn version_release(&self) -> String {
+        if self.release.is_empty() { self.version.to_owned() } else { format!("{}-{}", self.version, self.release) }
+    }
+
+    /// `version-release`, with the epoch before it when there is one.
+    #[must_use]
+    pub fn evr(&self) -> String {
+        if self.epoch == "0" { self.version_release() } else { format!("{}:{}", self.epoch, self.version_release()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nevra_of_any_form_is_taken_apart() {
+        let parts = Nevra::lenient("python3-foo-bar-1:2.0-3.el9.noarch");
+        assert_eq!((parts.name, parts.epoch, parts.version, parts.release, parts.arch), ("python3-foo-bar", "1", "2.0", "3.el9", "noarch"));
+        assert_eq!(parts.evr(), "1:2.0-3.el9");
+        assert_eq!(Nevra::parse("python3-foo-bar-1:2.0-3.el9.noarch"), Some(parts));
+        for odd in ["", "odd", "a-1.noarch", "-1-1.noarch", "a-x:1-1.noarch", "a-:1-1.noarch"] {
+            assert_eq!(Nevra::parse(odd), None, "{odd}");
+        }
+        assert_eq!((Nevra::lenient("").name, Nevra::lenient("odd").name), ("", "odd"));
+    }
+}

@@ -1,0 +1,150 @@
+# The part of dnf 4's driver that marks what a transaction asks for: packages, files, groups, modules, and why packages are there.
+from driver import advisories, choose_group, fail, fail_missing, package_files
+
+try:
+    import dnf.exceptions
+    import dnf.module.module_base
+    import dnf.subject
+    import libdnf.transaction
+except ImportError as error:
+    fail("host", error)
+
+
+def available_groups(base):
+    known = [("environment", e.id, e.name, e) for e in base.comps.environments]
+    return known + [("group", g.id, g.name, g) for g in base.comps.groups]
+
+
+def mark_group(base, wanted, kinds):
+    """Installs the one group or environment that the name means."""
+    known = available_groups(base)
+    if not known and any(repo._repo.getCompsFn() for repo in base.repos.iter_enabled()):
+        fail("host", "the repositories have groups, and libcomps of this host finds none in them")
+    kind, ident, _, group = choose_group(wanted, known)
+    types = list(kinds) + (["optional"] if wanted["with_optional"] and "optional" not in kinds else [])
+    if kind == "environment":
+        base.environment_install(ident, types, strict=True)
+        need = [package.name for inside in group.mandatory_groups for package in inside.mandatory_packages]
+    else:
+        base.group_install(ident, types, strict=True)
+        need = [package.name for package in group.mandatory_packages]
+    return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(set(need)))
+
+
+def change_group(base, change, kinds):
+    kind, ident, _, _ = choose_group(change["group"], available_groups(base))
+    jobs = {("group", "remove"): base.group_remove, ("group", "upgrade"): base.group_upgrade,
+            ("environment", "remove"): base.environment_remove, ("environment", "upgrade"): base.environment_upgrade}
+    # The record alone, as dnf's own `group mark` writes it: what the solver would do to packages is let go.
+    solver, types = base._build_comps_solver(), libdnf.transaction.listToCompsPackageType(tuple(kinds))
+    jobs.update({("group", "mark-install"): lambda name: solver._group_install(name, types), ("group", "mark-remove"): solver._group_remove,
+                 ("environment", "mark-install"): lambda name: solver._environment_install(name, types),
+                 ("environment", "mark-remove"): solver._environment_remove})
+    try:
+        jobs[kind, change["action"]](ident)
+    except dnf.exceptions.Error as error:
+        fail("spec", error, line=change["group"]["line"])
+
+
+def change_module(base, change):
+    module = dnf.module.module_base.ModuleBase(base)
+    specs = [spec["text"] for spec in change["specs"]]
+    try:
+        getattr(module, change["action"].replace("-", "_"))(specs)
+    except dnf.exceptions.Error as error:
+        fail("spec", error, line=change["specs"][0]["line"])
+
+
+def add_files(base, request):
+    """The packages of the files that the transaction names, by spec."""
+    packages = {}
+    for text, path in package_files(request).items():
+        try:
+            packages[text], = base.add_remote_rpms([path], strict=True)
+        except (dnf.exceptions.Error, OSError) as error:
+            lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
+            fail("spec", "%s is no package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
+    return packages
+
+
+def mark(base, request, files):
+    """Marks what the transaction asks for; returns the groups it names."""
+    wanted = request["transaction"]
+    kinds = list(base.conf.group_package_types)
+    for change in wanted["modules"]:
+        change_module(base, change)
+    groups = [mark_group(base, group, kinds) for group in wanted["groups"]]
+    for change in wanted["group_changes"]:
+        change_group(base, change, kinds)
+    missing = []
+    for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]:
+        try:
+            if spec["text"] in files:
+                base.package_install(files[spec["text"]], strict=True)
+            elif not base.install(spec["text"], strict=True) and not list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed()):
+                missing.append(spec)
+        except dnf.exceptions.MarkingError:
+            missing.append(spec)
+        except dnf.exceptions.Error as error:
+            fail("spec", error, line=spec["line"])
+    jobs = [(base.remove, spec) for spec in wanted["remove"] + [swap["remove"] for swap in wanted["swap"]]]
+    jobs += [(base.downgrade, spec) for spec in wanted["downgrade"]]
+    jobs += [(base.reinstall, spec) for spec in wanted["reinstall"]]
+    for upgrade in wanted["upgrade"]:
+        jobs += [(narrowed(base, upgrade, base.upgrade), spec) for spec in upgrade["specs"]]
+        if not upgrade["specs"]:
+            narrowed(base, upgrade, base.upgrade_all)()
+    if wanted["distro_sync"] is not None:
+        jobs += [(base.distro_sync, spec) for spec in wanted["distro_sync"]]
+        if not wanted["distro_sync"]:
+            base.distro_sync()
+    if wanted["autoremove"] is not None:
+        base.autoremove(pkg_specs=[spec["text"] for spec in wanted["autoremove"]])
+    for job, spec in jobs:
+        try:
+            job(spec["text"])
+        except dnf.exceptions.MarkingError:
+            missing.append(spec)
+        except dnf.exceptions.Error as error:
+            fail("spec", error, line=spec["line"])
+    # dnf itself passes over what a `distro-sync` names and nobody installed.
+    missing += [spec for spec in wanted["distro_sync"] or [] if not marked(base, spec)]
+    missing += [spec for change in wanted["mark"] for spec in change["specs"] if not marked(base, spec)]
+    for spec in [spec for change in wanted["mark"] if change["action"] == "group" for spec in change["specs"] if spec not in missing]:
+        names = {package.name for package in marked(base, spec)}
+        known = [base.history.group.get(group.id) for group in base.comps.groups]
+        if not any(names & {member.getName() for member in group.getPackages()} for group in known if group):
+            fail("spec", "'%s' is in no installed group" % spec["text"], line=spec["line"])
+    if missing:
+        fail_missing(missing, lambda text: sorted({p.name for p in base.sack.query().available().filter(name__glob="*%s*" % text)})[:5])
+    return groups
+
+
+def narrowed(base, upgrade, job):
+    """The job with the upgrade's advisories as its limits; dnf would keep them for all that follows."""
+    def run(*words):
+        base.add_security_filters("eq" if upgrade["minimal"] else "gte", **advisories(upgrade))
+        try:
+            return job(*words)
+        finally:
+            base._update_security_options = {}
+
+    return run if advisories(upgrade) else job
+
+
+def change_reasons(base, marks):
+    """Writes down anew why packages are there, as dnf's own `mark` does it; nothing is installed."""
+    reasons = {"install": libdnf.transaction.TransactionItemReason_USER, "remove": libdnf.transaction.TransactionItemReason_DEPENDENCY,
+               "group": libdnf.transaction.TransactionItemReason_GROUP}
+    last = base.history.last()
+    version = last.end_rpmdb_version if last else base.sack._rpmdb_version()
+    for change in marks:
+        for spec in change["specs"]:
+            for package in marked(base, spec):
+                base.history.set_reason(package, reasons[change["action"]])
+    base.history.beg(version, [], [])
+    base.history.end(version)
+
+
+def marked(base, spec):
+    return list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed())

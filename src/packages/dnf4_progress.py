@@ -1,0 +1,67 @@
+# The part of dnf 4's driver that listens: downloads and transactions, told as they go.
+from driver import fail, tell
+
+try:
+    import dnf.callback
+    import dnf.transaction
+except ImportError as error:
+    fail("host", error)
+
+
+class Download(dnf.callback.DownloadProgress):
+    """Bytes of all files together, and each file as it ends."""
+
+    def __init__(self):
+        self.files = self.size = self.ended = self.failed = 0
+        self.parts, self.reasons = {}, set()
+
+    def told(self, error):
+        """The error with what became of each address, of which it says merely that none was left."""
+        return "\n  - ".join([str(error)] + sorted(reason for reason in self.reasons if reason not in str(error)))
+
+    def start(self, total_files, total_size, total_drpms=0):
+        self.files, self.size, self.ended, self.parts = total_files, total_size, 0, {}
+
+    def progress(self, payload, done):
+        self.parts[str(payload)] = done
+        tell("download", done=sum(self.parts.values()), total=self.size, item=str(payload))
+
+    def end(self, payload, status, msg):
+        if status == dnf.callback.STATUS_OK or status == dnf.callback.STATUS_ALREADY_EXISTS:
+            self.parts[str(payload)] = payload.download_size
+        if status == dnf.callback.STATUS_MIRROR:
+            tell("retry", item=str(payload), message=str(msg or ""))
+            self.reasons.add(str(msg or "failed"))
+            return
+        self.ended += 1
+        if status == dnf.callback.STATUS_FAILED:
+            tell("retry", item=str(payload), message=str(msg or "failed"))
+        tell("download", done=sum(self.parts.values()), total=self.size, item=str(payload), files=self.ended, of=self.files)
+
+
+class Transaction(dnf.callback.TransactionProgress):
+    """Packages as they are unpacked, scriptlets as they run, and what they say."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = None
+
+    def progress(self, package, action, ti_done, ti_total, ts_done, ts_total):
+        if action == dnf.transaction.PKG_SCRIPTLET:
+            tell("scriptlet", package=str(package))
+        elif action == dnf.transaction.TRANS_POST:
+            tell("posttrans")
+        elif package and action != dnf.transaction.PKG_VERIFY and self.last != (str(package), action):
+            self.last = (str(package), action)
+            tell("package", package=str(package), index=ts_done, total=ts_total)
+
+    def scriptout(self, msgs):
+        text = msgs.decode("utf-8", "replace") if isinstance(msgs, bytes) else msgs or ""
+        for line in text.splitlines():
+            tell("output", line=line[:4000])
+
+    def error(self, message):
+        tell("scriptlet-failed", message=str(message))
+
+    def verify_tsi_package(self, pkg, count, total):
+        pass

@@ -1,0 +1,89 @@
+# The part of dnf 5's driver that listens: downloads and transactions, told as they go.
+from driver import fail, tell
+
+try:
+    import libdnf5.repo
+    import libdnf5.rpm
+except ImportError as error:
+    fail("host", error)
+
+# rpm's names for what libdnf5 names its own way; messages are the same whichever dnf runs.
+CALLBACKS = libdnf5.rpm.TransactionCallbacks
+SCRIPTLETS = {
+    CALLBACKS.ScriptType_PRE_INSTALL: "PREIN", CALLBACKS.ScriptType_POST_INSTALL: "POSTIN",
+    CALLBACKS.ScriptType_PRE_UNINSTALL: "PREUN", CALLBACKS.ScriptType_POST_UNINSTALL: "POSTUN",
+    CALLBACKS.ScriptType_PRE_TRANSACTION: "PRETRANS", CALLBACKS.ScriptType_POST_TRANSACTION: "POSTTRANS",
+    CALLBACKS.ScriptType_TRIGGER_PRE_INSTALL: "TRIGGERPREIN", CALLBACKS.ScriptType_TRIGGER_INSTALL: "TRIGGERIN",
+    CALLBACKS.ScriptType_TRIGGER_UNINSTALL: "TRIGGERUN", CALLBACKS.ScriptType_TRIGGER_POST_UNINSTALL: "TRIGGERPOSTUN",
+    CALLBACKS.ScriptType_SYSUSERS: "SYSUSERS",
+}
+RPMRC_FAIL = 2
+
+
+class Download(libdnf5.repo.DownloadCallbacks):
+    """Bytes of all files together, and each file as it ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.size, self.names, self.parts, self.ended, self.files, self.reasons = 0, [], [], 0, 0, set()
+
+    def begin(self, packages):
+        self.size, self.files, self.ended = sum(package.get_download_size() for package in packages), len(packages), 0
+        self.names, self.parts = [], []
+
+    def told(self, index):
+        if self.files:  # metadata has no size that is known beforehand
+            tell("download", done=int(sum(self.parts)), total=self.size, item=self.names[index], files=self.ended, of=self.files)
+
+    def add_new_download(self, user_data, description, total_to_download):
+        self.names.append(description or "")
+        self.parts.append(0)
+        return len(self.names) - 1
+
+    def progress(self, index, total_to_download, downloaded):
+        self.parts[index] = downloaded
+        self.told(index)
+        return 0
+
+    def end(self, index, status, message):
+        if status == libdnf5.repo.DownloadCallbacks.TransferStatus_ERROR:
+            tell("retry", item=self.names[index], message=message or "failed")
+        self.ended += 1
+        self.told(index)
+        return 0
+
+    def mirror_failure(self, index, message, url, metadata):
+        self.reasons.add((url or "", message or "failed"))
+        tell("retry", item=self.names[index], message=message or "failed")
+        return 0
+
+
+class Transaction(libdnf5.rpm.TransactionCallbacks):
+    """Packages as they are unpacked, scriptlets as they run, and what they say."""
+
+    def __init__(self, transaction):
+        super().__init__()
+        self.transaction = transaction
+        self.warned, self.broken = [], []
+
+    def elem_progress(self, item, amount, total):
+        tell("package", package=item.get_package().get_nevra(), index=amount + 1, total=total)
+
+    def script_start(self, item, nevra, kind):
+        if kind == CALLBACKS.ScriptType_POST_TRANSACTION:
+            tell("posttrans")
+        tell("scriptlet", package="%s-%s-%s.%s" % (nevra.get_name(), nevra.get_version(), nevra.get_release(), nevra.get_arch()))
+
+    def script_stop(self, item, nevra, kind, return_code):
+        for line in self.transaction.get_last_script_output().splitlines():
+            tell("output", line=line[:4000])
+        if return_code != 0:
+            message = "Error in %s scriptlet in rpm package %s" % (SCRIPTLETS.get(kind, "UNKNOWN"), nevra.get_name())
+            if return_code == RPMRC_FAIL:
+                self.broken.append(message)
+            else:
+                self.warned.append(message)
+            tell("scriptlet-failed", message=message)
+
+    def unpack_error(self, item):
+        self.broken.append("unpacking of %s failed" % item.get_package().get_nevra())
