@@ -19,6 +19,7 @@ mod locked;
 mod locking;
 mod owners;
 mod provenance;
+mod replay;
 mod request;
 mod retry;
 mod rpmdb;
@@ -320,6 +321,7 @@ fn obtain(
         Some(lock) => locked::obtain(manager, job, &filling, (lock, number), transaction, step),
         None => {
             let plan = manager.download(job, transaction, step)?;
+            replay::watch(&job.cache.folder().join(cache::VIEWS), job.settings, &plan.repositories, job.report)?;
             filling.share(&plan)?;
             Ok(plan)
         }

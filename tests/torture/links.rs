@@ -118,6 +118,15 @@ fn paths_of_packages_that_lead_upwards_stay_in_the_image() {
     }
 }
 
+/// Raises the flag at its end.
+struct Stopper<'a>(&'a AtomicBool);
+
+impl Drop for Stopper<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_folder_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outside() {
     if !require_root() {
@@ -137,6 +146,8 @@ fn a_folder_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outsid
     std::os::unix::fs::symlink(&outside, &link).unwrap();
     let stop = AtomicBool::new(false);
     let swaps = std::thread::scope(|scope| {
+        // Also when the rest of this fails: the scope waits for the swapper.
+        let stopper = Stopper(&stop);
         let swapper = scope.spawn(|| {
             let mut swaps = 0u64;
             while !stop.load(Ordering::Relaxed) {
@@ -155,7 +166,7 @@ fn a_folder_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outsid
                 fs::remove_file(&image).unwrap();
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopper);
         swapper.join().unwrap()
     });
     println!("{swaps} swaps");

@@ -3,7 +3,7 @@
 use crate::stage::Stage;
 use crate::support::repo::{Package, When};
 use crate::support::require_root;
-use crate::{RECIPE, small, some};
+use crate::{RECIPE, rounds, small, some};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -29,12 +29,13 @@ fn a_build_that_was_stopped_goes_on_and_the_pause_does_not_count_as_its_time() {
     if !require_root() {
         return;
     }
-    let stage = slow(7);
-    let started = stage.build("install slow\nts run\n").args(&["--timeout", "6s"]).start();
-    stage.wait_for_process("sleep 7");
+    // The limit passes while it is stopped, and leaves a slow machine enough for all the rest.
+    let (limit, pause) = (Duration::from_secs(10), Duration::from_secs(rounds(12, 300) as u64));
+    let stage = slow(u32::try_from(pause.as_secs()).unwrap() - 2);
+    let started = stage.build("install slow\nts run\n").args(&["--timeout", &format!("{}s", limit.as_secs())]).start();
+    stage.wait_for_process("sleep ");
     started.signal(Signal::SIGSTOP);
-    // Longer than the scriptlet, and with it longer than the limit.
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(pause);
     started.signal(Signal::SIGCONT);
     let done = started.wait();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
