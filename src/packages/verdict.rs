@@ -238,6 +238,7 @@ mod tests {
             name: nevra.split('-').next().unwrap_or_default().into(),
             size: 1,
             key_id: Some("AAAABBBBCCCCDDDD".into()),
+            signed_digest: Some("SHA256".into()),
             license: String::new(),
             source: String::new(),
             vendor: None,

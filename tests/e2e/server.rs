@@ -17,6 +17,7 @@ pub enum Answer {
     /// 503, with the seconds that the client should wait.
     Busy(u32),
     /// This status, with its words and headers, and no body.
+    #[allow(dead_code, reason = "not every tier says one")]
     Said(&'static str),
     /// The first half of the file, under the whole one's length; then the connection ends.
     Half,

@@ -279,7 +279,7 @@ fn edited(package: &rpm::Package, edits: &[(Vec<u8>, Vec<u8>)]) -> rpm::Package 
     let parse = |bytes: &[u8]| rpm::Package::parse(&mut std::io::Cursor::new(bytes)).unwrap();
     let digests = |package: &rpm::Package| {
         // Of the payload, which the header holds, before those of the header.
-        [package.content.as_slice(), package.metadata.header_bytes().unwrap().as_slice()]
+        [package.payload.as_slice(), package.metadata.header_bytes().unwrap().as_slice()]
             .map(|part| ["sha256sum", "sha1sum"].map(|tool| sum(tool, part)))
     };
     let before = digests(package);
