@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sandbox", &["error", "process"]),
     ("packages", &["error", "process", "report", "recipe", "sandbox"]),
     ("finish", &["error", "recipe", "sandbox"]),
-    ("archive", &["error"]),
+    ("archive", &["error", "process"]),
     ("contents", &["error", "archive"]),
     ("verify", &["error", "report", "finish", "archive", "contents"]),
     ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sbom", &["error", "recipe", "artifact", "calendar"]),
     ("inspect", &["error", "report", "archive", "contents", "sbom"]),
     ("diff", &["error", "report", "contents", "inspect"]),
-    ("workdir", &["error", "report", "sandbox"]),
+    ("workdir", &["error", "report", "process", "sandbox"]),
     (
         "build",
         &[

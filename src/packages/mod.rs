@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use cache::Cache;
+pub use digest::identify;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
 pub use keys::PinnedKey;
 pub use locking::{Signers, Wish, lock};

@@ -158,8 +158,8 @@ fn a_signature_over_a_weak_digest_is_refused() {
             "mkdir -m 700 gnupg; export GNUPGHOME=$PWD/gnupg; gpg='gpg --batch --quiet --passphrase= --pinentry-mode loopback'; \
              $gpg --quick-generate-key 'weak <w@x.invalid>' rsa2048 sign never; \
              $gpg --armor --export weak > weak.asc; $gpg --list-keys --with-colons weak | grep -m1 ^fpr | cut -d: -f10; \
-             rpmsign --define '_gpg_name weak' --define '_gpg_digest_algo {digest}' \
-             --define '__gpg_sign_cmd %{{__gpg}} gpg --batch --no-armor --no-secmem-warning --allow-weak-digest-algos \
+             rpmsign --define '__gpg /usr/bin/gpg' --define '_gpg_name weak' --define '_gpg_digest_algo {digest}' \
+             --define '__gpg_sign_cmd /usr/bin/gpg gpg --batch --no-armor --no-secmem-warning --allow-weak-digest-algos \
              --digest-algo {digest} -u weak -sbo %{{__signature_filename}} %{{__plaintext_filename}}' \
              --addsign repo/Packages/*.rpm >&2; gpgconf --kill all"
         );

@@ -103,7 +103,7 @@ fn paths_of_packages_that_lead_upwards_stay_in_the_image() {
         ("a dot", odd(&format!("/usr/share/a/b/{mark}")).edited(b"/share/a/b/", b"/share/././")),
         ("a new line", odd(&format!("/usr/share/a\nb/{mark}"))),
         ("5000 characters", odd(&format!("/usr/share/{deep}{mark}"))),
-        ("no text", odd("/usr/share/nontext").edited(b"nontext", b"\xff\xfe\x1b[2J")),
+        ("no text", odd("/usr/share/notext").edited(b"notext", b"\xff\xfe\x1b[2J")),
         ("cases", odd("/usr/share/Same").file("/usr/share/same", "y", 0o644, "root:root")),
         ("a file through the package's own link", odd(&format!("/usr/share/link/{mark}")).link("/usr/share/link", "/var/tmp")),
     ];

@@ -137,10 +137,12 @@ fn a_clock_that_is_years_off_or_races_gives_the_same_image() {
     let good = crate::stage::sh(&stage.out(), "sha256sum < image.tgz");
     for clock in some(&CLOCKS, 4) {
         // The kernel's own monotonic time: what waits goes by it, and a limit must not pass at once.
-        let behind = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1", "faketime", "-f", clock];
+        let behind = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1", "faketime", "-f", clock];
         let done = stage.build(RECIPE).args(&["--timeout", "120s"]).behind(&behind).run();
         assert_eq!(done.code, Some(0), "{clock}: {}", done.stderr);
-        assert!(!done.stderr.contains(" -"), "a negative duration: {}", done.stderr);
+        // A duration that is negative, or years long.
+        assert!(!done.stderr.contains("(-") && done.stderr.contains("(0."), "{}", done.stderr);
+        assert_eq!(done.stderr.contains("clock is behind the date of the image"), clock == "-10y", "{}", done.stderr);
         assert_eq!(crate::stage::sh(&stage.out(), "sha256sum < image.tgz"), good, "{clock}");
         stage.nothing_is_left();
     }
@@ -179,6 +181,11 @@ fn a_build_with_little_memory_ends_whole_or_with_nothing_published() {
         } else {
             assert!(stage.files(&stage.out()).is_empty(), "{format}: {}", done.stderr);
         }
-        assert_eq!(done.code, Some(0), "256 MiB are enough: {}", done.stderr);
+        match done.code {
+            Some(0) => {}
+            // More than all that there is for one job of xz.
+            Some(4) if format == "txz" => drop(done.says(&["this control group has 256 MiB", "hint: "])),
+            _ => panic!("{format}: {:?} {}", done.code, done.stderr),
+        }
     }
 }
