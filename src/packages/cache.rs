@@ -181,8 +181,7 @@ fn lock_file(path: &Path, told: Option<(&Report, &Path)>) -> Result<Flock<File>>
 pub(super) fn sweep(views: &Path) {
     for entry in fs::read_dir(views).into_iter().flatten().filter_map(Result::ok) {
         let path = entry.path();
-        // What begins with a dot belongs to all builds.
-        if !path.is_dir() || entry.file_name().to_string_lossy().starts_with('.') {
+        if !path.is_dir() {
             continue;
         }
         if let Ok(Ok(_unused)) = File::open(&path).map(|folder| Flock::lock(folder, FlockArg::LockExclusiveNonblock)) {

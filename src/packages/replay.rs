@@ -11,18 +11,17 @@ use crate::error::Result;
 use crate::recipe::PackageSettings;
 use crate::report::Report;
 
-/// Where the newest revisions are kept, beside a cache's views.
-const FOLDER: &str = ".revisions";
+/// What the names of the files begin with that keep the newest revisions, beside a cache's views.
+const PREFIX: &str = ".revision-";
 
 /// Warns of repositories whose metadata are older than those that builds with this cache have seen, and remembers newer ones.
 ///
 /// # Errors
 /// When the cache cannot be written.
 pub(super) fn watch(views: &Path, settings: &PackageSettings, found: &[RepositoryState], report: &Report) -> Result<()> {
-    let folder = views.join(FOLDER);
     for state in found {
         // createrepo_c's revisions are seconds since 1970; others' that are no numbers have no order.
-        let (Some(file), Ok(revision)) = (file(&folder, settings, state), state.revision.parse::<u64>()) else { continue };
+        let (Some(file), Ok(revision)) = (file(views, settings, state), state.revision.parse::<u64>()) else { continue };
         let newest = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<u64>().ok());
         match newest {
             Some(newest) if newest > revision => report.warn(&format!(
@@ -31,22 +30,21 @@ pub(super) fn watch(views: &Path, settings: &PackageSettings, found: &[Repositor
                 state.id
             )),
             Some(newest) if newest == revision => {}
-            _ => keep(&folder, &file, revision).with_context(|| format!("writing {}", file.display()))?,
+            _ => keep(views, &file, revision).with_context(|| format!("writing {}", file.display()))?,
         }
     }
     Ok(())
 }
 
 /// The file of a repository as the settings name it: another release or address is another repository.
-fn file(folder: &Path, settings: &PackageSettings, state: &RepositoryState) -> Option<PathBuf> {
+fn file(views: &Path, settings: &PackageSettings, state: &RepositoryState) -> Option<PathBuf> {
     let repository = settings.repositories.iter().find(|repository| repository.id == state.id)?;
     let known = format!("{}\n{:?}\n{:?}\n{:?}", repository.id, repository.source, settings.releasever, settings.arch);
-    Some(folder.join(hex::encode(Sha256::digest(known))))
+    Some(views.join(format!("{PREFIX}{}", hex::encode(Sha256::digest(known)))))
 }
 
-fn keep(folder: &Path, file: &Path, revision: u64) -> Result<()> {
-    fs::create_dir_all(folder)?;
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+fn keep(views: &Path, file: &Path, revision: u64) -> Result<()> {
+    let mut new = tempfile::NamedTempFile::new_in(views)?;
     writeln!(new, "{revision}")?;
     new.persist(file)?;
     Ok(())

@@ -84,10 +84,7 @@ impl Shelf {
         for entry in entries(folder)? {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name == VIEWS {
-                shelf.builds = entries(&entry.path())?
-                    .iter()
-                    .filter(|view| view.path().is_dir() && !view.file_name().to_string_lossy().starts_with('.'))
-                    .count();
+                shelf.builds = entries(&entry.path())?.iter().filter(|view| view.path().is_dir()).count();
             } else if entry.path().is_dir() {
                 let items = items(&entry.path())?;
                 let sum = |packages: bool| items.iter().filter(|i| is_package(&i.path) == packages).map(|i| i.bytes).sum();
