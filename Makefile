@@ -19,7 +19,7 @@ test: deps-test demo
 # Everything that people and machines do to a builder, at full counts; hours.
 torture: deps-test demo
 	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 OSIMG_TORTURE=full OSIMG_TEST_KILLS=100 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" \
-		RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" cargo test --release --no-fail-fast \
+		RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" tests/support/torture-report cargo test --release --no-fail-fast \
 		--test torture --test e2e --test privileged --test archive --test rootless -- --test-threads=2 --nocapture
 
 # What a change must pass before it is committed; needs no root.
@@ -44,7 +44,7 @@ deps-image:
 
 deps-test: deps-image
 	@tests/support/install-packages $(SUDO) -- libarchive-tools attr acl libcap2-bin selinux-utils xfsprogs e2fsprogs \
-		xz-utils bzip2 lbzip2 pbzip2 file strace python3 python3-venv curl gnupg openssl busybox-static util-linux mmdebstrap qemu-system-x86 qemu-user-static zstd docker-registry skopeo nginx-light apache2-utils xorriso genisoimage python3-pip chromium minisign python3-jsonschema uidmap
+		xz-utils bzip2 lbzip2 pbzip2 file strace python3 python3-venv curl gnupg openssl busybox-static util-linux mmdebstrap qemu-system-x86 qemu-user-static zstd docker-registry skopeo nginx-light apache2-utils xorriso genisoimage python3-pip chromium minisign python3-jsonschema uidmap faketime
 
 # osimg beside the shell pipeline of Ironic's documentation, alternating.
 bench: demo

@@ -153,6 +153,7 @@ impl Build<'_> {
             .fill(&tools, workdir, &keys, &dbpath)
             .map_err(|error| blame_space(error, &[&workdir.root(), workdir.path(), &self.options.cache]))?;
 
+        self.look_at_the_clock(filled.source_date_epoch);
         let root = InstallRoot::open(&workdir.root())?;
         let removed = self.finish(&root, workdir, &filled)?;
 
@@ -200,6 +201,17 @@ impl Build<'_> {
             findings,
             warnings: report.warnings(),
         })
+    }
+
+    /// Times are cut to the date of the newest package: that of a clock which is behind it cannot be told from a package's own.
+    fn look_at_the_clock(&self, source_date_epoch: i64) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if u64::try_from(source_date_epoch).is_ok_and(|date| date > now) {
+            self.report.warn(&format!(
+                "this host's clock is behind the date of the image, {source_date_epoch} seconds since 1970: files that scriptlets make \
+                 are dated by it, and no other build will give the same bytes; set the clock"
+            ));
+        }
     }
 
     /// A root of the image's own package manager, made by the host's.

@@ -54,6 +54,34 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
 }
 
+/// Bytes that the control groups of this process, either kind, leave it at most; `None` where none sets a bound.
+#[must_use]
+pub fn memory_limit() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    smallest_limit(&groups, |path| std::fs::read_to_string(path).ok())
+}
+
+/// The smallest limit of the groups and of all above them; see cgroups(7) for the lines.
+fn smallest_limit(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    let mut limits = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else { continue };
+        let places: &[(&str, &str)] = match controllers {
+            "" => &[("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/unified", "memory.max")],
+            names if names.split(',').any(|name| name == "memory") => &[("/sys/fs/cgroup/memory", "memory.limit_in_bytes")],
+            _ => continue,
+        };
+        for (mount, file) in places {
+            for above in Path::new(group.trim_start_matches('/')).ancestors() {
+                limits.extend(read(&Path::new(mount).join(above).join(file)).and_then(|text| text.trim().parse::<u64>().ok()));
+            }
+        }
+    }
+    // The first kind says "no limit" by a number near the largest.
+    limits.into_iter().min().filter(|limit| *limit < 1 << 60)
+}
+
 /// The last lines that a program printed, within a fixed budget of memory.
 #[derive(Debug, Clone)]
 pub struct Tail {
@@ -165,6 +193,21 @@ mod tests {
     fn words_are_quoted_only_where_a_shell_needs_it() {
         let line = CommandLine::new(["dnf", "--setopt=best=1", "group", "install", "Minimal Install", "it's", ""]);
         assert_eq!(line.quoted(), r"dnf --setopt=best=1 group install 'Minimal Install' 'it'\''s' ''");
+    }
+
+    #[test]
+    fn the_smallest_limit_of_a_group_and_those_above_it_counts() {
+        let files = |path: &Path| match path.to_str()? {
+            "/sys/fs/cgroup/a/b/memory.max" => Some("max\n".to_owned()),
+            "/sys/fs/cgroup/a/memory.max" => Some("1000\n".to_owned()),
+            "/sys/fs/cgroup/memory/c/memory.limit_in_bytes" => Some("500\n".to_owned()),
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes" => Some("9223372036854771712\n".to_owned()),
+            _ => None,
+        };
+        assert_eq!(smallest_limit("0::/a/b\n", files), Some(1000));
+        assert_eq!(smallest_limit("3:cpu,memory:/c\n0::/a/b\n", files), Some(500));
+        assert_eq!(smallest_limit("3:memory:/\n0::/\n", files), None);
+        assert_eq!(smallest_limit("odd\n", files), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::sandbox::{Backing, mount_memory, remove_tree, unmount_memory};
+use crate::sandbox::{Backing, mount_below, mount_memory, remove_tree, unmount_memory};
 
 /// What becomes of the workdir.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -39,6 +39,8 @@ const LEAST_MEMORY: u64 = 1 << 30;
 
 /// What workdirs' names begin with.
 const PREFIX: &str = "osimg-";
+/// The folder of a workdir that is removed last.
+const LAST: &str = "scratch";
 /// Marks a workdir that the person asked to keep.
 const KEPT: &str = "kept";
 /// A workdir without a lock that is younger may be one whose build has not locked it yet.
@@ -171,8 +173,23 @@ impl Workdir {
             unmount_memory(&self.root())?;
             self.backing = Backing::Disk;
         }
-        remove_tree(&self.path)
+        remove_workdir(&self.path)
     }
+}
+
+/// Removes a workdir; what makes it known as one goes last, so that a removal that fails or is cut off can be taken up again.
+fn remove_workdir(path: &Path) -> Result<()> {
+    // Before anything goes: this fails by the mount, with the words for it.
+    if mount_below(path)?.is_some() {
+        return remove_tree(path);
+    }
+    let listed = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    for entry in listed.with_context(|| format!("reading {}", path.display()))? {
+        if entry.file_name() != LAST {
+            remove_tree(&entry.path())?;
+        }
+    }
+    remove_tree(path)
 }
 
 impl Drop for Workdir {
@@ -234,7 +251,7 @@ impl Leftover {
         let Some(_lock) = lock(&self.path)? else {
             return Err(Failure::new(ExitCode::Locked, format!("removing {}: a build uses it", self.path.display())).into());
         };
-        remove_tree(&self.path)
+        remove_workdir(&self.path)
     }
 }
 
@@ -250,7 +267,9 @@ pub fn leftovers(base: &Path) -> Vec<Leftover> {
         let Ok(folder) = entry.metadata() else { continue };
         let ours =
             entry.file_name().to_string_lossy().starts_with(PREFIX) && folder.is_dir() && folder.uid() == nix::unistd::geteuid().as_raw();
-        if !ours || !plain("scratch") || !plain("root") {
+        // Without its root it is one whose removal was cut off, if there is nothing else.
+        let rest = || std::fs::read_dir(&path).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|e| e.file_name() == LAST)));
+        if !ours || !plain(LAST) || !(plain("root") || rest()) {
             continue;
         }
         let settled = folder.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age > SETTLED);
@@ -293,12 +312,12 @@ pub fn used_space(path: &Path) -> Result<u64> {
     Ok((stat.blocks() as u64).saturating_sub(stat.blocks_free() as u64) * stat.fragment_size() as u64)
 }
 
-/// Bytes of memory that can be used without swapping; 0 when the kernel does not say.
+/// Bytes of memory that can be used without swapping, within this process's control group; 0 when the kernel does not say.
 #[must_use]
 pub fn available_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+    (kib.unwrap_or(0) * 1024).min(crate::process::memory_limit().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

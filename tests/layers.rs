@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sandbox", &["error", "process"]),
     ("packages", &["error", "process", "report", "recipe", "sandbox", "nevra"]),
     ("finish", &["error", "recipe", "sandbox"]),
-    ("archive", &["error"]),
+    ("archive", &["error", "process"]),
     ("contents", &["error", "archive"]),
     ("verify", &["error", "report", "finish", "archive", "contents"]),
     ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sbom", &["error", "recipe", "artifact", "calendar", "nevra"]),
     ("inspect", &["error", "report", "archive", "contents", "sbom", "nevra"]),
     ("diff", &["error", "report", "contents", "inspect"]),
-    ("workdir", &["error", "report", "sandbox"]),
+    ("workdir", &["error", "report", "process", "sandbox"]),
     (
         "build",
         &[

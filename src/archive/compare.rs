@@ -38,11 +38,16 @@ pub fn first_difference(one: impl Read, other: impl Read) -> Result<Option<Diffe
         if let Some(what) = in_header(&a, &b) {
             return Ok(Some(difference(what, None)));
         }
-        if a.size > LARGEST as u64 {
+        if a.size.max(b.size) > LARGEST as u64 {
+            if a.size != b.size {
+                return Ok(Some(difference(format!("size: {} and {}", a.size, b.size), None)));
+            }
             continue;
         }
         let (mine, theirs) = (one.content_within(LARGEST)?, other.content_within(LARGEST)?);
-        if let Some(at) = mine.iter().zip(&theirs).position(|(x, y)| x != y) {
+        // One that goes on where the other ends differs there.
+        let ends = (mine.len() != theirs.len()).then(|| mine.len().min(theirs.len()));
+        if let Some(at) = mine.iter().zip(&theirs).position(|(x, y)| x != y).or(ends) {
             let around = |bytes: &[u8]| {
                 let text: String = String::from_utf8_lossy(bytes.get(at..bytes.len().min(at + 24)).unwrap_or_default()).into_owned();
                 text.escape_debug().to_string()
@@ -89,4 +94,39 @@ fn in_header(a: &Entry, b: &Entry) -> Option<String> {
         return said("size", &a.size, &b.size);
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tar of one file, by the plain form of 1979 with a checksum.
+    fn tar(content: &[u8]) -> Vec<u8> {
+        let mut header = vec![0u8; 512];
+        let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"./etc/stamp");
+        put(100, b"0000644\0");
+        put(108, b"0000000\0");
+        put(116, b"0000000\0");
+        put(124, format!("{:011o}\0", content.len()).as_bytes());
+        put(136, b"00000000000\0");
+        put(148, b"        ");
+        put(156, b"0");
+        put(257, b"ustar\x0000");
+        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let mut tar = header;
+        tar.extend_from_slice(content);
+        tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
+        tar
+    }
+
+    #[test]
+    fn a_content_that_goes_on_where_the_other_ends_differs_there() {
+        let difference = |a: &[u8], b: &[u8]| first_difference(tar(a).as_slice(), tar(b).as_slice()).expect("two archives");
+        assert_eq!(difference(b"same", b"same"), None);
+        assert_eq!(difference(b"one", b"one two").expect("a difference").byte, Some(3));
+        assert_eq!(difference(b"one two", b"one").expect("a difference").byte, Some(3));
+        assert_eq!(difference(b"one", b"two").expect("a difference").byte, Some(0));
+    }
 }

@@ -5,8 +5,8 @@ use super::compress::block_size;
 use super::format::Format;
 use super::pool::{Lane, lane_limit};
 use crate::error::{ExitCode, Failure, Result};
+use crate::process;
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 const MIB: u64 = 1 << 20;
 /// Code, stacks, the walk's lists, the labels' rules.
@@ -25,13 +25,24 @@ pub(super) fn jobs(lanes: &[Lane], wanted: NonZeroUsize, limit: Option<u64>) -> 
     let most = (1..=wanted.get()).rev().find(|jobs| estimate(lanes, *jobs) <= room).and_then(NonZeroUsize::new);
     match (most, limit) {
         (Some(jobs), _) => Ok(jobs),
-        (None, None) => Ok(NonZeroUsize::MIN),
+        (None, None) => fits(estimate(lanes, 1), process::memory_limit()).map(|()| NonZeroUsize::MIN),
         (None, Some(limit)) => {
             let least = estimate(lanes, 1).div_ceil(MIB);
             Err(Failure::new(ExitCode::Usage, format!("packing in {} MiB of memory: one job takes {least} MiB", limit / MIB))
                 .hint(format!("give it --memory {least}M or more, or choose a format or a level that takes less"))
                 .into())
         }
+    }
+}
+
+/// A control group that one job does not fit into kills it, and with it all that was done: better told.
+fn fits(least: u64, group: Option<u64>) -> Result<()> {
+    match group {
+        Some(group) if group < least => {
+            let message = format!("packing takes {} MiB of memory, and this control group has {} MiB", least.div_ceil(MIB), group / MIB);
+            Err(Failure::new(ExitCode::Host, message).hint("allow it more, or choose tgz or a lower --level").into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -57,14 +68,11 @@ fn estimate(lanes: &[Lane], jobs: usize) -> u64 {
     })
 }
 
-/// The memory of the machine, or of the container when that has less.
+/// The memory of the machine, or of the control group when that has less.
 fn installed() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())?;
-    let container = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|path| std::fs::read_to_string(Path::new(path)).ok()?.trim().parse::<u64>().ok());
-    Some((kib * 1024).min(container.unwrap_or(u64::MAX)))
+    Some((kib * 1024).min(process::memory_limit().unwrap_or(u64::MAX)))
 }
 
 /// Reads a size such as `512M` or `2G`: a whole number of bytes, or of KiB, MiB, GiB or TiB with a letter.
@@ -135,6 +143,13 @@ mod tests {
         for text in ["", "M", "-1", "+1", "1.5G", "2 G", "12X", "99999999999T", "\u{b5}M"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_control_group_that_nothing_fits_into_is_told() {
+        assert!(fits(300 * MIB, None).is_ok() && fits(300 * MIB, Some(300 * MIB)).is_ok());
+        let told = crate::error::render(&fits(300 * MIB, Some(256 * MIB)).unwrap_err());
+        assert!(told.contains("takes 300 MiB") && told.contains("has 256 MiB") && told.contains("hint: "), "{told}");
     }
 
     #[test]

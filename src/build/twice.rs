@@ -6,16 +6,18 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::{Options, build};
 use crate::archive;
 use crate::artifact::Artifact;
 use crate::error::{ExitCode, Failure, Result};
 use crate::packages::{self, Filled};
+use crate::process;
 use crate::recipe::{Recipe, Transaction};
 use crate::registry::Staged;
 use crate::report::Report;
-use crate::sandbox::remove_tree;
+use crate::sandbox::under_host_name;
 use crate::workdir::{Keep, Place, Workdir};
 
 /// The tarball that another build must come out as.
@@ -29,16 +31,16 @@ pub struct Reference {
 
 /// Builds the recipe into a place of its own, then builds it as asked, and publishes that only when both are the same.
 ///
-/// The first build differs in its time, umask, number of threads, kind of workdir and output. Clocks cannot be set for one
-/// process; the host's name and environment reach no sandbox.
+/// The first build differs in its second of the clock, host name, umask, number of threads, kind of workdir and output. A clock
+/// cannot be set for one build alone: the kernel has no namespace for the time of day. The environment reaches no sandbox.
 ///
 /// # Errors
 /// [`ExitCode::Findings`] with the first difference and what is behind it; and as [`build`].
 pub fn build_twice(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
-    let folder =
-        tempfile::Builder::new().prefix("osimg-twice-").tempdir_in("/var/tmp").context("making a folder for the first build")?.keep();
-    let result = compared(recipe, transactions, options, &folder, report);
-    let removed = remove_tree(&folder);
+    // A workdir, so that what a killed program leaves here is found and removed like any other.
+    let place = Workdir::create(&Place::Under("/var/tmp".into()), Keep::Never).context("making a folder for the first build")?;
+    let result = compared(recipe, transactions, options, place.path(), report);
+    let removed = place.finish(result.is_err());
     let artifact = result?;
     removed?;
     Ok(artifact)
@@ -55,18 +57,30 @@ fn compared(recipe: &Recipe, transactions: &[Transaction], options: &Options, fo
         keep: Keep::Never,
         ..options.clone()
     };
-    report.note("building once to compare with: another umask, other threads, another kind of workdir");
+    report.note("building once to compare with: another host name, another umask, other threads, another kind of workdir");
     let before = umask(Mode::from_bits_truncate(0o077));
-    let built = build(recipe, transactions, &first, report);
+    let built = under_host_name(ANOTHER_HOST, || build(recipe, transactions, &first, report));
     umask(before);
     let built = built.map_err(|error| error.context("building once to compare with"))?;
     let digest = built.digests.first().context("looking for the first build's digest")?;
     let file = built.tarballs.first().context("looking for the first build's tarball")?;
+    await_another_second()?;
     report.note("building again, for good");
     let reference = Some(Reference { file: file.clone(), sha256: digest.sha256.clone() });
     let artifact = build(recipe, transactions, &Options { reference, ..options.clone() }, report)?;
     report.note(&format!("both builds came out the same: sha256 {}", digest.sha256));
     Ok(artifact)
+}
+
+/// What the host is called while the first build runs.
+const ANOTHER_HOST: &str = "another-host.invalid";
+
+/// Waits for the next second of the clock. Small images are built within one, and who writes down the time mostly writes
+/// seconds: both builds would write the same.
+fn await_another_second() -> Result<()> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    std::thread::sleep(Duration::from_secs(1).saturating_sub(Duration::from_nanos(since.subsec_nanos().into())));
+    process::check_stop()
 }
 
 /// Compares what is about to be published with the reference.

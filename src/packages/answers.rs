@@ -106,6 +106,13 @@ pub(super) fn failure(job: &Job<'_>, driver: &Driver, answers: &Answers<'_>, err
             Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.folder().display()))
                 .hint("name a larger place: --cache DIR")
         }
+        // What is wrong with it only some of the libraries behind curl say.
+        ErrorKind::Repository | ErrorKind::Download if said.contains("Curl error (60)") => {
+            Failure::new(ExitCode::Repository, said.to_owned()).hint(
+                "its certificate has expired, is another host's, or no authority that is trusted here made it: look at it and at this \
+                 host's clock (curl -v, date), or name its authority: ca under [[packages.repository]]",
+            )
+        }
         ErrorKind::Repository | ErrorKind::Download => {
             let failure = Failure::new(ExitCode::Repository, said.to_owned())
                 .hint("look at the repository's address and the network; --cache keeps what was downloaded");

@@ -98,6 +98,35 @@ impl Signer {
 /// # Errors
 /// [`ExitCode::Trust`] when it is no package, or a signature in a pinned key's name does not hold.
 pub(super) fn header(file: &Path, keys: &[PinnedKey]) -> Result<Header> {
+    quietly(|| read_header(file, keys)).unwrap_or_else(|| {
+        let message = format!("checking the package {}: its header is damaged", file.display());
+        Err(Failure::new(ExitCode::Trust, message).into())
+    })
+}
+
+/// The package in a file, `name-epoch:version-release.arch`, and the pinned key that signed it.
+///
+/// # Errors
+/// As for every package of a lock: [`ExitCode::Trust`] when it is none, or a signature in a pinned key's name does not hold.
+pub fn identify(file: &Path, keys: &[PinnedKey]) -> Result<(String, Option<String>)> {
+    let header = header(file, keys)?;
+    let signer = header.signer.and_then(|signer| match signer {
+        Signer::Pinned(fingerprint) => Some(fingerprint),
+        Signer::Unknown(_) => None,
+    });
+    Ok((header.nevra, signer))
+}
+
+/// The reader of packages believes some lengths and places in damaged headers, and panics; that is no reason to end as by a defect.
+fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    std::panic::set_hook(hook);
+    done.ok()
+}
+
+fn read_header(file: &Path, keys: &[PinnedKey]) -> Result<Header> {
     let trust = |why: String| Failure::new(ExitCode::Trust, format!("checking the package {}: {why}", file.display()));
     let metadata = rpm::PackageMetadata::open(file).map_err(|error| trust("it is no package".into()).because(error))?;
     let nevra = metadata.get_nevra().map_err(|error| trust("its header has no name".into()).because(error))?;

@@ -22,6 +22,7 @@ mod locked;
 mod locking;
 mod owners;
 mod provenance;
+mod replay;
 mod request;
 mod retry;
 mod rpmdb;
@@ -33,6 +34,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 pub use cache::Cache;
+pub use digest::identify;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
 pub use job::{Extent, Failed, Job, PackageManager, Purpose, Wanted};
 pub use keys::PinnedKey;
@@ -203,6 +205,7 @@ fn obtain(
         Some(lock) => locked::obtain(manager, job, &filling, (lock, number), transaction, step),
         None => {
             let plan = manager.download(job, transaction, step)?;
+            replay::watch(&job.cache.folder().join(cache::VIEWS), job.settings, &plan.repositories, job.report)?;
             filling.share(&plan)?;
             Ok(plan)
         }

@@ -67,8 +67,8 @@ fn cure(error: &anyhow::Error, attempt: u32) -> Cure {
         return Cure::None;
     }
     let status = |codes: &[&str]| codes.iter().any(|code| said.contains(&format!("Status code: {code}")));
-    // The server knows the client well and says no.
-    if status(&["401", "403", "407"]) {
+    // The server knows the client well and says no, or is not who it should be.
+    if status(&["401", "403", "407"]) || said.contains("Curl error (60)") {
         return Cure::None;
     }
     if status(&["404", "410"]) {
@@ -124,6 +124,7 @@ mod tests {
         assert_eq!(cure(&failure("Status code: 403 for http://x/a.rpm"), 1), Cure::None);
         assert_eq!(cure(&failure("Status code: 404 for http://x/repodata/repomd.xml"), 1), Cure::None);
         assert_eq!(cure(&failure("Status code: 404 for http://x/repodata/1-primary.xml.gz"), 1), Cure::Refresh);
+        assert_eq!(cure(&failure("Curl error (60): SSL peer certificate was not OK"), 1), Cure::None);
         assert_eq!(cure(&Failure::new(ExitCode::Trust, "no").into(), 1), Cure::None);
     }
 }

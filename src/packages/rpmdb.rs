@@ -15,6 +15,9 @@ pub struct InstalledPackage {
     pub size: u64,
     /// Key id of its signature, in hex, when it has one.
     pub key_id: Option<String>,
+    /// The digest that was signed, such as `SHA256`, when it has a signature.
+    #[serde(skip)]
+    pub signed_digest: Option<String>,
     /// Its licence.
     pub license: String,
     /// The source package it was built from.
@@ -49,11 +52,13 @@ pub(super) fn parse(lines: &[String]) -> Result<(Vec<InstalledPackage>, Vec<Stri
         }
         // `RSA/SHA256, Sun Nov 22 13:30:00 2026, Key ID 0123456789abcdef`
         let key_id = signature.rsplit_once("Key ID ").map(|(_, id)| id.trim().to_owned());
+        let signed_digest = key_id.as_ref().and_then(|_| signature.split(',').next()?.rsplit_once('/')).map(|(_, name)| name.to_owned());
         packages.push(InstalledPackage {
             nevra: format!("{name}-{epoch}:{version}-{release}.{arch}"),
             name: (*name).to_owned(),
             size: size.parse().unwrap_or(0),
             key_id,
+            signed_digest,
             license: (*license).to_owned(),
             source: (*source).to_owned(),
             vendor: said(vendor),
@@ -84,6 +89,7 @@ mod tests {
         assert_eq!(packages.len(), 1);
         assert_eq!(packages[0].nevra, "bash-0:5.2-1.x86_64");
         assert_eq!(packages[0].key_id.as_deref(), Some("0123456789abcdef"));
+        assert_eq!(packages[0].signed_digest.as_deref(), Some("SHA256"));
         assert_eq!((packages[0].vendor.as_deref(), packages[0].url.as_deref()), (Some("Maker"), None));
         assert!(parse(&["nonsense".to_owned()]).is_err());
     }

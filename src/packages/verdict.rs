@@ -127,6 +127,9 @@ fn scriptlets(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     }
 }
 
+/// Digests of which collisions can be made, as rpm calls them.
+const WEAK: [&str; 3] = ["MD5", "SHA1", "RIPEMD160"];
+
 fn keys(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     let Some(pinned) = evidence.keys_pinned else { return };
     for found in evidence.keys_found {
@@ -142,6 +145,13 @@ fn keys(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
             if signer.is_none() {
                 let by = package.key_id.as_deref().map_or("by nobody".to_owned(), |id| format!("by the key {id}"));
                 findings.push(format!("{} is signed {by}, not by a pinned key", package.nevra));
+            }
+            // Others than its signer can make another package of the same digest; not every rpm refuses these.
+            if let Some(digest) = package.signed_digest.as_deref().filter(|name| WEAK.contains(name)) {
+                findings.push(format!(
+                    "{} is signed over the weak digest {digest}; verify = \"digest-only\" under [packages] lets it in",
+                    package.nevra
+                ));
             }
         }
     }
@@ -228,6 +238,7 @@ mod tests {
             name: nevra.split('-').next().unwrap_or_default().into(),
             size: 1,
             key_id: Some("AAAABBBBCCCCDDDD".into()),
+            signed_digest: Some("SHA256".into()),
             license: String::new(),
             source: String::new(),
             vendor: None,

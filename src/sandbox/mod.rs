@@ -33,7 +33,7 @@ pub use remove::{mount_below, remove_tree};
 pub use root::{InstallRoot, Kind};
 pub use run::{Limits, Outcome, Sandbox, Stream};
 pub use tools::ToolRoot;
-pub use workspace::{Backing, enter_private_mounts, mount_memory, unmount_memory};
+pub use workspace::{Backing, enter_private_mounts, mount_memory, under_host_name, unmount_memory};
 
 /// The hidden verb of the first stage.
 pub const NAMESPACES_VERB: &str = "sandbox-namespaces";

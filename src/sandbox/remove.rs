@@ -32,8 +32,20 @@ pub fn remove_tree(path: &Path) -> Result<()> {
         Err(Errno::ENOENT) => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("opening {}", parent.display())),
     };
-    remove_at(&fd, Path::new(name)).with_context(|| format!("removing {}", path.display()))?;
+    remove_at(&fd, Path::new(name)).with_context(|| format!("removing {}", path.display())).map_err(|error| immutable(error, path))?;
     Ok(())
+}
+
+/// Root is refused a removal by one thing alone: somebody marked a file or folder as immutable or as only to be added to.
+/// Scriptlets have not the capability to; whoever did it may mean it.
+fn immutable(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    if !nix::unistd::geteuid().is_root() || !error.chain().any(|cause| cause.downcast_ref::<Errno>() == Some(&Errno::EPERM)) {
+        return error;
+    }
+    Failure::new(ExitCode::Host, format!("removing {}: something in it is marked as immutable", path.display()))
+        .because(error)
+        .hint(format!("if nobody wants it kept: chattr -R -ia {}", crate::process::quote(&path.display().to_string())))
+        .into()
 }
 
 /// Removes `name` in the open folder `at`, whatever it is. True when something was there.
@@ -41,8 +53,7 @@ pub(super) fn remove_at(at: &OwnedFd, name: &Path) -> Result<bool> {
     match unlinkat(at, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) => return Ok(true),
         Err(Errno::ENOENT) => return Ok(false),
-        // Linux says EISDIR for a folder, POSIX EPERM.
-        Err(Errno::EISDIR | Errno::EPERM) => {}
+        Err(Errno::EISDIR) => {}
         Err(error) => return Err(error).with_context(|| format!("removing {}", name.display())),
     }
     let mut here = open_below(at, name)?;

@@ -34,6 +34,21 @@ pub fn enter_private_mounts() -> Result<()> {
     }
 }
 
+/// Runs `work` while this thread, and what it starts, is on a host of another name.
+///
+/// # Errors
+/// When the kernel refuses, and whatever `work` fails with.
+pub fn under_host_name<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let own = nix::unistd::gethostname().context("asking for the host's name")?;
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
+    nix::sched::unshare(CloneFlags::CLONE_NEWUTS).context("leaving the host's name")?;
+    nix::unistd::sethostname(name).context("setting another host name")?;
+    let done = work()?;
+    // The way back into the host's own namespace is not open to a user; its name is.
+    nix::unistd::sethostname(own).context("setting the host's name again")?;
+    Ok(done)
+}
+
 /// Mounts a tmpfs of at most `bytes` on `path`.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Package code that fails, hangs, floods, or stays behind.
 
 use crate::stage::Stage;
-use crate::support::repo::{Package, When};
+use crate::support::repo::{Package, Trigger, When};
 use crate::support::require_root;
 use std::time::Duration;
 
@@ -58,6 +58,37 @@ fn a_failing_scriptlet_in_lua_fails_the_build() {
     }
     let stage = Stage::new(|repo| repo.package(Package::named("odd").requires_first("base").lua(When::Post, "error('lua gave up')")));
     stage.build(RECIPE).fails(7).says(&["odd", "lua gave up"]);
+}
+
+#[test]
+fn a_failing_trigger_of_any_kind_fails_the_build_and_one_that_works_does_not() {
+    if !require_root() {
+        return;
+    }
+    // Of the trigger's own package; what sets it off comes with it, and after it.
+    for (trigger, name) in [
+        (Trigger::Package("other"), "package"),
+        (Trigger::File("/usr/share/other"), "file"),
+        (Trigger::TransactionFile("/usr/share/other"), "transaction"),
+    ] {
+        for (body, code) in [("echo it ran > /usr/ran", 0), ("echo the reason is this; exit 3", 7)] {
+            let stage = Stage::new(|repo| {
+                repo.package(Package::named("odd").trigger(trigger, body)).package(Package::named("other").requires_first("odd").file(
+                    "/usr/share/other/file",
+                    "x",
+                    0o644,
+                    "root:root",
+                ))
+            });
+            let build = stage.build("install other\nts run\n");
+            if code == 0 {
+                build.succeeds();
+                assert_eq!(stage.content("./usr/ran"), "it ran\n", "{name}");
+            } else {
+                build.fails(code).says(&["odd", "the reason is this"]);
+            }
+        }
+    }
 }
 
 #[test]

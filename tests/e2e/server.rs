@@ -16,6 +16,9 @@ pub enum Answer {
     Status(u16),
     /// 503, with the seconds that the client should wait.
     Busy(u32),
+    /// This status, with its words and headers, and no body.
+    #[allow(dead_code, reason = "not every tier says one")]
+    Said(&'static str),
     /// The first half of the file, under the whole one's length; then the connection ends.
     Half,
     /// The first half of the file, under its own length, as if that were all.
@@ -122,6 +125,7 @@ fn serve(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>, answer: &d
             Answer::File => send(&body)?,
             Answer::Status(code) => write!(out, "HTTP/1.1 {code} As the test says\r\nContent-Length: 0\r\n\r\n")?,
             Answer::Busy(seconds) => write!(out, "HTTP/1.1 503 Busy\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\n\r\n")?,
+            Answer::Said(head) => write!(out, "HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n")?,
             Answer::Short => {
                 let half = &body[..whole / 2];
                 write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", half.len())?;

@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::repo::{Repo, Settings};
@@ -14,6 +15,11 @@ use crate::support::repo::{Repo, Settings};
 pub const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
 /// What stands under the output's name before a build that must fail.
 const EARLIER: &str = "an earlier artifact";
+
+/// No program of a test takes longer, on any machine: whoever does hangs.
+const LIMIT: Duration = Duration::from_secs(600);
+/// How long whoever holds the output of an ended program open may take to end too.
+const AFTERWARDS: Duration = Duration::from_secs(20);
 
 /// A folder of one test, gone at its end.
 pub struct Stage {
@@ -30,6 +36,7 @@ impl Stage {
 
     /// Without a repository.
     pub fn empty() -> Self {
+        apart();
         let folder = tempfile::Builder::new().prefix("e2e-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let stage = Self { folder };
         for path in [stage.repo(), stage.out(), stage.work(), stage.cache()] {
@@ -239,9 +246,11 @@ impl<'a> Run<'a> {
 
     /// Starts it and lets it run.
     pub fn start(mut self) -> Started<'a> {
+        count_a_run();
         let began = Instant::now();
-        let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Started { stage: self.stage, child, began, heard: String::new() }
+        let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
+        Started { stage: self.stage, child, began, stdout, stderr }
     }
 
     /// Runs it to its end.
@@ -271,13 +280,94 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Counts for the report of the torture suite: one byte a run.
+fn count_a_run() {
+    use std::io::Write;
+    if let Some(file) = std::env::var_os("OSIMG_TORTURE_RUNS") {
+        fs::OpenOptions::new().append(true).create(true).open(file).unwrap().write_all(b".").unwrap();
+    }
+}
+
+/// What a program has printed so far: read by a thread, so that no wait for it is without an end.
+#[derive(Clone)]
+struct Heard(Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>);
+
+impl Heard {
+    fn of(mut stream: impl Read + Send + 'static) -> Self {
+        let heard = Self(Arc::new((Mutex::new((Vec::new(), false)), Condvar::new())));
+        let told = heard.clone();
+        // It ends with the last holder of the stream, or with the tests.
+        std::thread::spawn(move || {
+            let mut window = [0; 16 << 10];
+            loop {
+                let count = stream.read(&mut window).unwrap_or(0);
+                let mut state = told.0.0.lock().unwrap();
+                state.0.extend_from_slice(&window[..count]);
+                state.1 = count == 0;
+                told.0.1.notify_all();
+                if count == 0 {
+                    return;
+                }
+            }
+        });
+        heard
+    }
+
+    /// Waits until what was said is as asked for, or the stream has ended; whether it was met.
+    fn wait_until(&self, limit: Duration, met: impl Fn(&[u8], bool) -> bool) -> bool {
+        let state = self.0.0.lock().unwrap();
+        let (state, _) = self.0.1.wait_timeout_while(state, limit, |(bytes, ended)| !*ended && !met(bytes, *ended)).unwrap();
+        met(&state.0, state.1)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.0.lock().unwrap().0).into_owned()
+    }
+}
+
+/// Waits for the program's end, and for that of its output; kills it and fails when one of them does not come.
+fn end(child: &mut Child, streams: [&Heard; 2], what: &dyn Fn() -> String) -> ExitStatus {
+    let until = Instant::now() + LIMIT;
+    // Its output ends with it: no need to look more often than that.
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() > until => {
+                let left = what();
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("a program hung for {LIMIT:?}, after saying:\n{}\n{}\n{left}", streams[0].text(), streams[1].text());
+            }
+            None => {
+                streams[1].wait_until(Duration::from_millis(200), |_, ended| ended);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    };
+    for stream in streams {
+        let ended = stream.wait_until(AFTERWARDS, |_, ended| ended);
+        assert!(ended, "the program ended with {status}, and somebody still holds its output:\n{}\n{}", stream.text(), what());
+    }
+    status
+}
+
 /// A program that runs on a stage.
 pub struct Started<'a> {
     stage: &'a Stage,
     child: Child,
     began: Instant,
-    /// What was read from stderr already.
-    heard: String,
+    stdout: Heard,
+    stderr: Heard,
+}
+
+impl Drop for Started<'_> {
+    /// A test that fails leaves nothing running that would sleep for months.
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
 }
 
 impl Started<'_> {
@@ -285,35 +375,22 @@ impl Started<'_> {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
-    /// Reads stderr until a line holds the text.
+    /// Waits until stderr holds the text.
     pub fn wait_for_line(&mut self, text: &str) {
-        let stderr = self.child.stderr.as_mut().unwrap();
-        let mut line = Vec::new();
-        while !String::from_utf8_lossy(&line).contains(text) {
-            let mut byte = [0];
-            assert_ne!(stderr.read(&mut byte).unwrap(), 0, "'{text}' was never said: {}", self.heard);
-            line.extend(byte);
-            if byte == *b"\n" {
-                self.heard.push_str(&String::from_utf8_lossy(&std::mem::take(&mut line)));
-            }
-        }
-        self.heard.push_str(&String::from_utf8_lossy(&line));
+        let said = self.stderr.wait_until(LIMIT, |bytes, _| bytes.windows(text.len()).any(|window| window == text.as_bytes()));
+        assert!(said, "'{text}' was never said: {}", self.stderr.text());
     }
 
-    pub fn wait(self) -> Done {
-        let Output { status, stdout, stderr } = self.child.wait_with_output().unwrap();
-        Done {
-            code: status.code(),
-            stdout: String::from_utf8(stdout).unwrap(),
-            stderr: self.heard + &String::from_utf8_lossy(&stderr),
-            took: self.began.elapsed(),
-        }
+    pub fn wait(mut self) -> Done {
+        let stage = self.stage;
+        let status = end(&mut self.child, [&self.stdout, &self.stderr], &|| format!("processes: {:#?}", stage.processes()));
+        Done { code: status.code(), stdout: self.stdout.text(), stderr: self.stderr.text(), took: self.began.elapsed() }
     }
 
     /// Sends the signal, and waits for the end that it brings.
-    pub fn interrupt_any(mut self, signal: nix::sys::signal::Signal) {
+    pub fn interrupt_any(self, signal: nix::sys::signal::Signal) {
         self.signal(signal);
-        self.child.wait().unwrap();
+        self.wait();
     }
 
     /// Sends the signal; the program must then end with the code within `limit`, as a clean failure.
@@ -365,9 +442,21 @@ impl Done {
     }
 }
 
-/// The mounts that this process sees: the host's.
+/// The mounts that this test sees: what a build must not change.
 pub fn mountinfo() -> String {
-    fs::read_to_string("/proc/self/mountinfo").unwrap()
+    fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
+}
+
+/// Gives this test, a thread, the host's mounts for its own: what others mount meanwhile, such as a machine that is being
+/// made, does not show, and what a build would leave does.
+fn apart() {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    thread_local!(static DONE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
+    if nix::unistd::geteuid().is_root() && !DONE.replace(true) {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    }
 }
 
 /// Waits for something that another process does, however slow the machine is.
@@ -381,9 +470,18 @@ pub fn wait_until(what: &str, limit: Duration, mut met: impl FnMut() -> bool) {
 
 /// Runs a program that has to succeed and returns its stdout.
 pub fn run(command: &mut Command) -> Vec<u8> {
-    let output = command.output().unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-    output.stdout
+    let shown = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("starting {shown}: {e}"));
+    let (stdout, stderr) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
+    let status = end(&mut child, [&stdout, &stderr], &|| shown.clone());
+    assert!(status.success(), "{shown}: {status}\n{}", stderr.text());
+    let bytes = stdout.0.0.lock().unwrap().0.clone();
+    bytes
 }
 
 /// A shell line that has to succeed, run in `folder`; returns its stdout.

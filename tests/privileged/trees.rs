@@ -33,18 +33,29 @@ fn swap_until(stop: &AtomicBool, swaps: &AtomicU64, path: &Path, link: &Path) {
     }
 }
 
+/// Raises the flag at its end.
+struct Stopper<'a>(&'a AtomicBool);
+
+impl Drop for Stopper<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs `work` over and over for a second and a half beside an attacker; (rounds, swaps).
 fn attacked(path: &Path, link: &Path, mut work: impl FnMut()) -> (u64, u64) {
     let (stop, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut rounds = 0;
     std::thread::scope(|scope| {
+        // Also when `work` fails: the scope waits for the attacker.
+        let stopper = Stopper(&stop);
         scope.spawn(|| swap_until(&stop, &swaps, path, link));
         let end = Instant::now() + Duration::from_millis(1500);
         while Instant::now() < end {
             work();
             rounds += 1;
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopper);
     });
     (rounds, swaps.into_inner())
 }

@@ -18,6 +18,17 @@ pub enum When {
     Preun,
 }
 
+/// What sets off a trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// The package of that name is installed.
+    Package(&'static str),
+    /// A file below that path is.
+    File(&'static str),
+    /// As above, once a transaction.
+    TransactionFile(&'static str),
+}
+
 /// Who signs a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signature {
@@ -52,6 +63,8 @@ pub struct Package {
     conflicts: Vec<String>,
     entries: Vec<Entry>,
     scriptlets: Vec<(When, &'static str, String)>,
+    triggers: Vec<(Trigger, String)>,
+    edits: Vec<(Vec<u8>, Vec<u8>)>,
     signature: Signature,
     license: String,
     epoch: u32,
@@ -69,6 +82,8 @@ impl Package {
             conflicts: Vec::new(),
             entries: Vec::new(),
             scriptlets: Vec::new(),
+            triggers: Vec::new(),
+            edits: Vec::new(),
             signature: Signature::Ours,
             license: "MIT".into(),
             epoch: 0,
@@ -156,6 +171,20 @@ impl Package {
         package
     }
 
+    /// A script for the shell that runs when another package or its files come.
+    pub fn trigger(self, trigger: Trigger, body: &str) -> Self {
+        let mut package = self.requires_first("shell");
+        package.triggers.push((trigger, body.to_owned()));
+        package
+    }
+
+    /// Other bytes, as many, wherever these are in the header and the payload: names that no maker of packages would take.
+    pub fn edited(mut self, from: &[u8], to: &[u8]) -> Self {
+        assert_eq!(from.len(), to.len());
+        self.edits.push((from.to_vec(), to.to_vec()));
+        self
+    }
+
     /// A scriptlet in rpm's own Lua, which needs nothing in the image.
     pub fn lua(mut self, when: When, body: &str) -> Self {
         self.scriptlets.push((when, "<lua>", body.to_owned()));
@@ -180,8 +209,10 @@ impl Package {
     pub fn write(&self, folder: &Path) -> PathBuf {
         let mut builder =
             rpm::PackageBuilder::new(&self.name, &self.version, &self.license, "noarch", &format!("The package {}", self.name));
+        // What is edited afterwards has to be found.
+        let compression = if self.edits.is_empty() { CompressionWithLevel::Gzip(1) } else { CompressionWithLevel::None };
         builder
-            .using_config(BuildConfig::v4().compression(CompressionWithLevel::Gzip(1)).source_date(BUILT).reserved_space(None))
+            .using_config(BuildConfig::v4().compression(compression).source_date(BUILT).reserved_space(None))
             .release("1")
             .description("A package of the tests.")
             .vendor("Tests & Sons")
@@ -214,8 +245,19 @@ impl Package {
                 When::Preun => builder.pre_uninstall_script(scriptlet),
             };
         }
+        for (trigger, body) in &self.triggers {
+            let script = rpm::Scriptlet::new(body.clone()).prog(vec!["/bin/sh"]);
+            match trigger {
+                Trigger::Package(name) => builder.trigger_in(name, None, script),
+                Trigger::File(path) => builder.file_trigger_in(path, None, script),
+                Trigger::TransactionFile(path) => builder.trans_file_trigger_in(path, None, script),
+            };
+        }
         self.entries.iter().for_each(|entry| entry.add(&mut builder));
         let mut package = builder.build().unwrap_or_else(|e| panic!("package {}: {e}", self.name));
+        if !self.edits.is_empty() {
+            package = edited(&package, &self.edits);
+        }
         let key: Option<&SigningKey> = match self.signature {
             Signature::Ours => Some(keys::ours()),
             Signature::Foreign => Some(keys::foreign()),
@@ -228,6 +270,49 @@ impl Package {
         package.write_file(&path).unwrap();
         path
     }
+}
+
+/// The package with other bytes in its header and payload, and digests that are right for them.
+fn edited(package: &rpm::Package, edits: &[(Vec<u8>, Vec<u8>)]) -> rpm::Package {
+    let mut bytes = Vec::new();
+    package.write(&mut bytes).unwrap();
+    let parse = |bytes: &[u8]| rpm::Package::parse(&mut std::io::Cursor::new(bytes)).unwrap();
+    let digests = |package: &rpm::Package| {
+        // Of the payload, which the header holds, before those of the header.
+        [package.payload.as_slice(), package.metadata.header_bytes().unwrap().as_slice()]
+            .map(|part| ["sha256sum", "sha1sum"].map(|tool| sum(tool, part)))
+    };
+    let before = digests(package);
+    for (from, to) in edits {
+        assert!(replace(&mut bytes, from, to) > 0, "{} is nowhere in the package", from.escape_ascii());
+    }
+    for part in 0..2 {
+        let now = digests(&parse(&bytes));
+        for (old, new) in before[part].iter().zip(&now[part]) {
+            replace(&mut bytes, old.as_bytes(), new.as_bytes());
+        }
+    }
+    parse(&bytes)
+}
+
+/// Replaces every occurrence; how many there were.
+fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) -> usize {
+    let mut count = 0;
+    for at in 0..bytes.len().saturating_sub(from.len() - 1) {
+        if bytes[at..].starts_with(from) {
+            bytes[at..at + from.len()].copy_from_slice(to);
+            count += 1;
+        }
+    }
+    count
+}
+
+/// What a tool of coreutils says is the digest.
+fn sum(tool: &str, bytes: &[u8]) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    let output = Command::new(tool).arg(file.path()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }
 
 impl Entry {

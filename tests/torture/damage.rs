@@ -1,7 +1,7 @@
 //! Bytes that changed on their way: packages, metadata, keys.
 
 use crate::stage::{Run, Stage, run, sh};
-use crate::support::repo::index;
+use crate::support::repo::{Package, Signature, index};
 use crate::support::require_root;
 use crate::{RECIPE, rounds, small};
 use std::fs;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Numbers that look random and are the same every time.
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from((self.0 >> 33) % limit as u64).unwrap()
     }
@@ -143,5 +143,43 @@ fn an_expired_and_a_revoked_key_are_refused_before_any_download() {
             settings.fingerprint.clone_from(fingerprint);
         });
         stage.build(RECIPE).fails(6).says(&[name]).says_not(&["downloading"]);
+    }
+}
+
+#[test]
+fn a_signature_over_a_weak_digest_is_refused() {
+    if !require_root() {
+        return;
+    }
+    for digest in ["sha256", "sha1", "md5"] {
+        let stage = Stage::new(|repo| repo.package(Package::named("weak").requires_first("base").signed_by(Signature::None)));
+        // As their distributors sign them, with a key that is pinned.
+        let line = format!(
+            "mkdir -m 700 gnupg; export GNUPGHOME=$PWD/gnupg; gpg='gpg --batch --quiet --passphrase= --pinentry-mode loopback'; \
+             $gpg --quick-generate-key 'weak <w@x.invalid>' rsa2048 sign never; \
+             $gpg --armor --export weak > weak.asc; $gpg --list-keys --with-colons weak | grep -m1 ^fpr | cut -d: -f10; \
+             rpmsign --define '__gpg /usr/bin/gpg' --define '_gpg_name weak' --define '_gpg_digest_algo {digest}' \
+             --define '__gpg_sign_cmd /usr/bin/gpg gpg --batch --no-armor --no-secmem-warning --allow-weak-digest-algos \
+             --digest-algo {digest} -u weak -sbo %{{__signature_filename}} %{{__plaintext_filename}}' \
+             --addsign repo/Packages/*.rpm >&2; gpgconf --kill all"
+        );
+        let fingerprint = sh(stage.path(), &line).trim().to_owned();
+        index(&stage.repo());
+        let key = stage.path().join("weak.asc").display().to_string();
+        stage.settings(|settings| {
+            settings.key.clone_from(&key);
+            settings.fingerprint.clone_from(&fingerprint);
+        });
+        let build = stage.build("install weak\nts run\n");
+        if digest == "sha256" {
+            build.succeeds();
+            continue;
+        }
+        let done = build.run();
+        assert!(matches!(done.code, Some(6 | 7)), "{digest}: {}", done.stderr);
+        done.says(&["weak"]).says_not(&["panicked"]);
+        println!("{digest}: {}", done.stderr);
+        assert!(stage.files(&stage.out()).is_empty());
+        stage.nothing_is_left();
     }
 }

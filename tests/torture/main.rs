@@ -1,6 +1,9 @@
 //! What people and machines do to a builder that runs as root: the table of cases, and those that no other tier has.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
+#[path = "../e2e/server.rs"]
+#[allow(dead_code, reason = "other tiers use the rest of it")]
+mod server;
 #[path = "../e2e/stage.rs"]
 #[allow(dead_code, reason = "other tiers use the rest of it")]
 mod stage;
@@ -10,7 +13,10 @@ mod support;
 
 mod damage;
 mod faults;
+mod fuzz;
 mod links;
+mod mirrors;
+mod odd;
 mod reproducible;
 mod secrets;
 mod soak;

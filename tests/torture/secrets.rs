@@ -18,14 +18,17 @@ impl Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("python3");
         command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()]).current_dir(stage.repo());
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        crate::stage::wait_until("the server", Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self(child, port)
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Before the wait: a server that is never reached is ended too.
+        let server = Self(child, port);
+        crate::stage::wait_until("the server", Duration::from_secs(60), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        server
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -3,7 +3,7 @@
 use crate::stage::Stage;
 use crate::support::repo::{Package, When};
 use crate::support::require_root;
-use crate::{RECIPE, small, some};
+use crate::{RECIPE, rounds, small, some};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -29,12 +29,13 @@ fn a_build_that_was_stopped_goes_on_and_the_pause_does_not_count_as_its_time() {
     if !require_root() {
         return;
     }
-    let stage = slow(7);
-    let started = stage.build("install slow\nts run\n").args(&["--timeout", "6s"]).start();
-    stage.wait_for_process("sleep 7");
+    // The limit passes while it is stopped, and leaves a slow machine enough for all the rest.
+    let (limit, pause) = (Duration::from_secs(10), Duration::from_secs(rounds(12, 300) as u64));
+    let stage = slow(u32::try_from(pause.as_secs()).unwrap() - 2);
+    let started = stage.build("install slow\nts run\n").args(&["--timeout", &format!("{}s", limit.as_secs())]).start();
+    stage.wait_for_process("sleep ");
     started.signal(Signal::SIGSTOP);
-    // Longer than the scriptlet, and with it longer than the limit.
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(pause);
     started.signal(Signal::SIGCONT);
     let done = started.wait();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
@@ -50,6 +51,48 @@ fn a_silent_scriptlet_is_ended_by_the_idle_limit_and_its_package_is_named() {
     let done = stage.build("install mute\nts run\n").args(&["--idle-timeout", "4s"]).fails(124);
     done.says(&["limit on silence of 4 s", "mute-1.0-1", "--idle-timeout"]);
     assert!(done.took < Duration::from_secs(60), "{:?}", done.took);
+}
+
+#[test]
+fn a_package_manager_that_is_killed_at_any_moment_fails_the_build_and_names_the_step() {
+    if !require_root() {
+        return;
+    }
+    let stage = slow(2);
+    let (mut killed, wanted) = (0, rounds(4, 50));
+    for round in 0_usize.. {
+        assert!(round < 2 * wanted + 10, "only {killed} of {round} builds were met");
+        let started = stage.build("install slow\nts run\n").start();
+        stage.wait_for_process("dnf4.py");
+        // Every time another moment of its first two seconds, by the golden ratio.
+        std::thread::sleep(Duration::from_secs_f64(2.0 * (round as f64 * 0.618_034).fract()));
+        // Between two of its phases there is none.
+        let victim = stage.processes().into_iter().find(|line| line.contains("dnf4.py"));
+        let met = victim
+            .and_then(|line| line.split(':').next()?.parse().ok())
+            .is_some_and(|pid| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).is_ok());
+        let done = started.wait();
+        if done.code == Some(0) {
+            assert!(!met || round > 0, "{}", done.stderr);
+            crate::stage::sh(&stage.out(), "gzip -t image.tgz; rm image*");
+            continue;
+        }
+        assert!(met, "{}", done.stderr);
+        assert!(done.took < Duration::from_secs(60));
+        done.says_not(&["panicked"]);
+        assert!(
+            ["downloading packages", "installing packages", "reading"].iter().any(|step| done.stderr.contains(step)),
+            "{}",
+            done.stderr
+        );
+        assert!(stage.files(&stage.out()).is_empty(), "{}", done.stderr);
+        stage.nothing_is_left();
+        killed += 1;
+        if killed == wanted {
+            break;
+        }
+    }
+    stage.build("install slow\nts run\n").succeeds();
 }
 
 /// Surroundings that a shell makes before it becomes osimg.
@@ -78,5 +121,71 @@ fn odd_surroundings_give_the_same_image() {
         assert_eq!(done.code, Some(0), "{odd}: {}", done.stderr);
         assert_eq!(crate::stage::sh(&stage.out(), "sha256sum < image.tgz"), good, "{odd}");
         stage.nothing_is_left();
+    }
+}
+
+/// Clocks of the program itself, and of all that does not come into a sandbox.
+const CLOCKS: [&str; 4] = ["+10y", "-10y", "@2038-01-19 03:14:07", "+0 x600"];
+
+#[test]
+fn a_clock_that_is_years_off_or_races_gives_the_same_image() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(small);
+    stage.build(RECIPE).succeeds();
+    let good = crate::stage::sh(&stage.out(), "sha256sum < image.tgz");
+    for clock in some(&CLOCKS, 4) {
+        // The kernel's own monotonic time: what waits goes by it, and a limit must not pass at once.
+        let behind = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1", "faketime", "-f", clock];
+        let done = stage.build(RECIPE).args(&["--timeout", "120s"]).behind(&behind).run();
+        assert_eq!(done.code, Some(0), "{clock}: {}", done.stderr);
+        // A duration that is negative, or years long.
+        assert!(!done.stderr.contains("(-") && done.stderr.contains("(0."), "{}", done.stderr);
+        assert_eq!(done.stderr.contains("clock is behind the date of the image"), clock == "-10y", "{}", done.stderr);
+        assert_eq!(crate::stage::sh(&stage.out(), "sha256sum < image.tgz"), good, "{clock}");
+        stage.nothing_is_left();
+    }
+}
+
+#[test]
+fn a_build_with_little_memory_ends_whole_or_with_nothing_published() {
+    if !require_root() {
+        return;
+    }
+    let noise: Vec<u8> = (0..12_000_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let stage =
+        Stage::new(|repo| repo.package(Package::named("large").requires_first("base").file("/usr/large", noise, 0o644, "root:root")));
+    let recipe = stage.recipe("install large\nts run\n");
+    // Either kind of control group, in a hierarchy that this test alone has mounted; the group goes when the build has ended.
+    let line = "d=$(mktemp -d); mount -t tmpfs none $d; mkdir $d/m; \
+        if mount -t cgroup -o memory none $d/m 2>/dev/null; then limit=memory.limit_in_bytes; peak=memory.max_usage_in_bytes; \
+        elif mount -t cgroup2 none $d/m 2>/dev/null && { echo +memory > $d/m/cgroup.subtree_control; } 2>/dev/null; then limit=memory.max; peak=memory.peak; \
+        else echo no control group of memory can be had; exit 99; fi; \
+        g=$d/m/osimg-test-$$; mkdir $g || exit 99; echo 268435456 > $g/$limit || { rmdir $g; exit 99; }; \
+        sh -c 'echo $$ > \"$0\"/cgroup.procs && exec \"$@\"' $g \"$@\"; code=$?; \
+        cat $g/$peak 2>/dev/null; for n in 1 2 3 4 5 6 7 8 9; do rmdir $g 2>/dev/null && break; sleep 0.2; done; exit $code".replace("\\\"", "\"");
+    for format in ["tgz", "txz"] {
+        let out = stage.out().join(format!("image.{format}"));
+        let run = stage.build_without_output(&recipe).arg("-o").arg(&out);
+        let done = run.behind(&["unshare", "-m", "sh", "-c", &line, "sh"]).run();
+        if done.code == Some(99) {
+            println!("NOT RUN: {}", done.stdout);
+            return;
+        }
+        println!("{format}: {:?}, most memory {}", done.code, done.stdout.lines().last().unwrap_or_default());
+        done.says_not(&["panicked"]);
+        stage.nothing_is_left();
+        if done.code == Some(0) {
+            crate::stage::sh(&stage.out(), &format!("sha256sum -c image.{format}.sha256 && test -s image.json && rm image*"));
+        } else {
+            assert!(stage.files(&stage.out()).is_empty(), "{format}: {}", done.stderr);
+        }
+        match done.code {
+            Some(0) => {}
+            // More than all that there is for one job of xz.
+            Some(4) if format == "txz" => drop(done.says(&["this control group has 256 MiB", "hint: "])),
+            _ => panic!("{format}: {:?} {}", done.code, done.stderr),
+        }
     }
 }

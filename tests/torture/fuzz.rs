@@ -1,0 +1,147 @@
+//! Parsers against damaged input: good documents, changed at random and the same way every time, for as long as is asked for.
+
+use crate::damage::Numbers;
+use crate::rounds;
+use osimg::archive::read::Reader;
+use osimg::recipe::{Lock, Script, Settings};
+use osimg::treeinfo::TreeInfo;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+/// What one input may take: ten times as much in a build without optimization.
+const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
+
+/// What is put into documents beside random bytes.
+const WORDS: [&[u8]; 16] = [
+    b"\0",
+    b"\n",
+    b"\r\n",
+    b"\"",
+    b"'",
+    b"[[",
+    b"]]",
+    b"=",
+    b"99999999999999999999",
+    b"-1",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"../..",
+    b"\x1b[31m",
+    b"%(x)s",
+    b"install ",
+];
+
+/// Changes some bytes, cuts out, doubles or puts in.
+fn mutate(good: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    for _ in 0..=numbers.below(6) {
+        let at = numbers.below(bytes.len().max(1)).min(bytes.len());
+        let end = (at + numbers.below(64)).min(bytes.len());
+        match numbers.below(5) {
+            0 if at < bytes.len() => bytes[at] = u8::try_from(numbers.below(256)).unwrap(),
+            1 => drop(bytes.drain(at..end)),
+            2 => {
+                let part = bytes[at..end].to_vec();
+                bytes.splice(at..at, part);
+            }
+            3 => bytes.truncate(at.max(1)),
+            _ => {
+                let word = WORDS[numbers.below(WORDS.len())];
+                bytes.splice(at..at, word.iter().copied());
+            }
+        }
+    }
+    bytes
+}
+
+/// Gives damaged input to the parser: some seconds of it, or ten minutes.
+fn fuzz(name: &str, seeds: &[Vec<u8>], parse: impl Fn(&[u8])) {
+    let budget = Duration::from_secs(rounds(2, 600) as u64);
+    let (mut numbers, began, mut count) = (Numbers(37), Instant::now(), 0u64);
+    while began.elapsed() < budget {
+        let input = mutate(&seeds[numbers.below(seeds.len())], &mut numbers);
+        let at = Instant::now();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse(&input)));
+        assert!(outcome.is_ok(), "{name}: input {count} makes it panic: {}", input.escape_ascii());
+        assert!(at.elapsed() < LIMIT, "{name}: input {count} takes {:?}: {}", at.elapsed(), input.escape_ascii());
+        count += 1;
+    }
+    println!("{name}: {count} inputs in {budget:?}");
+    assert!(count > 100);
+}
+
+/// Where a text is asked for, what is none is turned into one, as nothing else reaches the parser.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn repository_file(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn damaged_recipes_are_read_or_refused_in_no_time() {
+    let seeds = [repository_file("baremetal.yum"), b"group install 'Minimal Install'\nrepo enable x\ninstall a b-1.0\nts run\n".to_vec()];
+    fuzz("recipe", &seeds, |bytes| {
+        if let Ok(script) = Script::parse(&text(bytes), "r.yum") {
+            let _ = script.lower();
+        }
+    });
+}
+
+#[test]
+fn damaged_settings_are_read_or_refused_in_no_time() {
+    let seeds = [repository_file("baremetal.toml"), repository_file("recipes/centos-stream-9.toml")];
+    fuzz("settings", &seeds, |bytes| drop(Settings::parse(&text(bytes), "s.toml", Path::new("/"))));
+}
+
+#[test]
+fn damaged_locks_are_read_or_refused_in_no_time() {
+    let seed = "version = 1\nrecipe = \"sha256:00\"\nsettings = \"sha256:00\"\n[[repository]]\nid = \"tiny\"\nrevision = \"1\"\n\
+        [[transaction]]\n[[transaction.package]]\nnevra = \"hello-0:1.0-1.noarch\"\nrepository = \"tiny\"\nlocation = \"Packages/hello.rpm\"\n\
+        checksum = \"sha256:00\"\nsize = 1\n";
+    fuzz("lock", &[seed.into()], |bytes| drop(Lock::parse(&text(bytes), "x.lock")));
+}
+
+#[test]
+fn damaged_treeinfos_are_read_or_refused_in_no_time() {
+    let seed = "[header]\ntype = productmd.treeinfo\nversion = 1.2\n[release]\nname = X\nshort = X\nversion = 9\n[tree]\narch = x86_64\n\
+        build_timestamp = 1700000000\nplatforms = x86_64\nvariants = BaseOS\n[images-x86_64]\nkernel = images/pxeboot/vmlinuz\n\
+        [checksums]\nimages/pxeboot/vmlinuz = sha256:00\n[stage2]\nmainimage = images/install.img\n[variant-BaseOS]\nid = BaseOS\nuid = BaseOS\n\
+        name = BaseOS\ntype = variant\npackages = Packages\nrepository = .\n";
+    fuzz("treeinfo", &[seed.into()], |bytes| drop(TreeInfo::parse(&text(bytes))));
+}
+
+#[test]
+fn damaged_archives_are_read_or_refused_in_no_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = "mkdir -p t/d; echo content > t/d/file; ln t/d/file t/hard; ln -s d/file t/soft; truncate -s 1M t/sparse; mkfifo t/fifo; \
+        setfattr -n user.x -v y t/d/file 2>/dev/null || true; tar -C t --xattrs --format=pax -S -cf x.tar .; gzip -k x.tar; xz -k x.tar; bzip2 -k x.tar";
+    crate::stage::sh(folder.path(), make);
+    let seeds: Vec<Vec<u8>> =
+        ["x.tar", "x.tar.gz", "x.tar.xz", "x.tar.bz2"].map(|name| std::fs::read(folder.path().join(name)).unwrap()).into();
+    fuzz("archive", &seeds, |bytes| {
+        let Ok(mut reader) = Reader::new(bytes) else { return };
+        // Bounded by what the archive holds: every turn reads a header.
+        while let Ok(Some(entry)) = reader.next() {
+            if entry.size < 1 << 20 && reader.content_within(1 << 20).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+#[test]
+fn damaged_packages_are_read_or_refused_in_no_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = crate::support::repo::Package::named("odd").file("/usr/share/odd", "content", 0o644, "root:root").write(folder.path());
+    let seeds = [std::fs::read(path).unwrap()];
+    let armored = &crate::support::keys::ours().public;
+    let pinned = osimg::packages::keys::pin("KEY.asc", armored, &crate::support::keys::ours().fingerprint, SystemTime::now()).unwrap();
+    let file = folder.path().join("damaged.rpm");
+    fuzz("package", &seeds, |bytes| {
+        std::fs::write(&file, bytes).unwrap();
+        // As a locked build reads a package before rpm does.
+        let _ = osimg::packages::identify(&file, std::slice::from_ref(&pinned));
+    });
+}
