@@ -113,7 +113,8 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
     if glance.wishes.protected {
         protect(glance, journal.ids().map(str::to_owned).collect::<Vec<_>>().into_iter())?;
     }
-    gather(glance, set, references, visibility).map(Some)
+    let references = References::of_set(set, Kind::Glance, glance.address(), references)?;
+    Ok(Some(References { visibility: Some(visibility), ..references }))
 }
 
 /// An image that is there and can be used in place of a new one: the oldest, so that all choose the same.
@@ -155,34 +156,8 @@ fn twin(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, image: Image,
 
 fn reference(glance: &Glance, image: &Image, piece: &Piece, made: Made) -> Reference {
     let endpoint = glance.session.endpoint("image").unwrap_or_default();
-    Reference {
-        name: image.name.clone().unwrap_or_default(),
-        id: image.id.clone(),
-        url: Some(format!("{endpoint}/v2/images/{}/file", image.id)),
-        size: piece.size,
-        sha256: Some(piece.sha256.clone()),
-        sha512: Some(piece.sha512.clone()),
-        made,
-    }
-}
-
-fn gather(glance: &Glance, set: &Set, references: Vec<(Role, Reference)>, visibility: String) -> Result<References> {
-    let of = |wanted: Role| references.iter().find(|(role, _)| *role == wanted).map(|(_, reference)| reference.clone());
-    Ok(References {
-        kind: Kind::Glance,
-        registry: glance.address(),
-        name: set.name.clone(),
-        version: set.version.clone(),
-        extension: set.tarball.extension.to_owned(),
-        visibility: Some(visibility),
-        tarball: of(Role::Tarball).context("a set without a tarball")?,
-        kernel: of(Role::Kernel),
-        ramdisk: of(Role::Ramdisk),
-        stage2: of(Role::Stage2),
-        kickstart: of(Role::Kickstart),
-        manifest: None,
-        retired: Vec::new(),
-    })
+    let url = format!("{endpoint}/v2/images/{}/file", image.id);
+    Reference::of_piece(piece, image.name.as_deref().unwrap_or_default(), &image.id, Some(url), made)
 }
 
 /// Hides or removes older versions, as wished. The set is published by now: what goes wrong here is a warning.

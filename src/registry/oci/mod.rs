@@ -10,17 +10,15 @@ mod documents;
 mod entries;
 mod reference;
 
-use anyhow::Context;
 use sha2::{Digest, Sha256};
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use ureq::http::{Method, StatusCode};
 
 use super::Registry;
 use super::directory::file_of;
-use super::piece::{Piece, Role, hex};
+use super::piece::{Piece, Role};
 use super::references::{Entry, Kind, Made, Reference, References};
 use super::set::Set;
 use crate::calendar;
@@ -191,15 +189,7 @@ impl Oci {
             self.put_manifest(&tag, &text)?;
         }
         layer.annotations.insert(ITSELF.to_owned(), itself.clone());
-        let reference = Reference {
-            name: title.clone(),
-            url: Some(self.url(&itself)),
-            id: itself,
-            size: piece.size,
-            sha256: Some(piece.sha256.clone()),
-            sha512: Some(piece.sha512.clone()),
-            made,
-        };
+        let reference = Reference::of_piece(piece, title, &itself, Some(self.url(&itself)), made);
         Ok((layer, reference))
     }
 
@@ -207,14 +197,14 @@ impl Oci {
         let step = report.step("publishing");
         let sent = Progress { step: &step, done: Cell::new(0), total: total(set) };
         self.blob(&Blob { what: "an empty config", digest: EMPTY_DIGEST, size: EMPTY.len() as u64 }, || Ok(EMPTY))?;
-        let (mut layers, mut references) = (Vec::new(), BTreeMap::new());
+        let (mut layers, mut references) = (Vec::new(), Vec::new());
         for role in Role::ALL {
             let Some(piece) = set.piece(role) else { continue };
             let media_type = media_type(role, set.tarball.format);
             let (layer, reference) =
                 self.piece(&Outgoing { role: role.word(), piece, title: file_of(set, role), media_type }, undo, &sent)?;
             layers.push(layer);
-            references.insert(role, reference);
+            references.push((role, reference));
         }
         if let Some(piece) = &set.manifest {
             let title = format!("{}.json", set.stem());
@@ -237,19 +227,8 @@ impl Oci {
                 (digest_of(&text), Made::New, text.len())
             }
         };
-        let mut take = |role| references.remove(&role);
+        let registry = format!("oci:{}/{}:{tag}", self.repository.host, self.repository.name);
         let published = References {
-            kind: Kind::Oci,
-            registry: format!("oci:{}/{}:{tag}", self.repository.host, self.repository.name),
-            name: set.name.clone(),
-            version: set.version.clone(),
-            extension: set.tarball.extension.to_owned(),
-            visibility: None,
-            tarball: take(Role::Tarball).context("a set without a tarball")?,
-            kernel: take(Role::Kernel),
-            ramdisk: take(Role::Ramdisk),
-            stage2: take(Role::Stage2),
-            kickstart: take(Role::Kickstart),
             manifest: Some(Reference {
                 name: tag.clone(),
                 url: Some(self.url(&itself)),
@@ -259,7 +238,7 @@ impl Oci {
                 sha512: None,
                 made,
             }),
-            retired: Vec::new(),
+            ..References::of_set(set, Kind::Oci, registry, references)?
         };
         step.finish(&tag);
         Ok(published)
@@ -363,7 +342,7 @@ fn total(set: &Set) -> u64 {
 }
 
 fn digest_of(text: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(text)))
+    format!("sha256:{}", hex::encode(Sha256::digest(text)))
 }
 
 fn text(document: &Document) -> Result<Vec<u8>> {
