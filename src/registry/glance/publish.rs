@@ -5,7 +5,7 @@ use serde_json::json;
 
 use std::io::Read;
 
-use super::draft::{draft, fits};
+use super::draft::{SHA256, draft, fits};
 use super::images::{Draft, Image};
 use super::journal::{Journal, Left, gone};
 use super::send::{Origin, PublicRefused, protect, send};
@@ -82,8 +82,12 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
                 let origin = glance.wishes.import_from.as_deref().filter(|_| role == Role::Tarball).map_or(Origin::Here, Origin::Url);
                 let image = send(glance, &draft, piece, origin, journal, &step)?;
                 step.finish(&format!("{} as {}", bytes(piece.size), image.shown()));
-                settle()?;
-                twin(glance, &draft, piece, role, image, journal)?
+                if alone(glance, &draft, piece, role, &image)? {
+                    (image, Made::New)
+                } else {
+                    settle()?;
+                    twin(glance, &draft, piece, role, image, journal)?
+                }
             }
         };
         if made == Made::Reused {
@@ -130,6 +134,18 @@ fn there(glance: &Glance, draft: &Draft, piece: &Piece, role: Role) -> Result<Op
     }
     found.retain(|image| fits(image, draft, piece, role, project.as_deref()));
     Ok(found.into_iter().min_by(|a, b| (&a.updated_at, &a.id).cmp(&(&b.updated_at, &b.id))))
+}
+
+/// Whether nobody else makes the same, or just made it. Who begins after this look finds the image in an earlier second, or with a smaller id
+/// in the same one: see `new_id`.
+fn alone(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, own: &Image) -> Result<bool> {
+    let project = glance.project();
+    let doing = format!("looking for others who publish the {role}");
+    let all = glance.images().list(&[(SHA256, &piece.sha256)], &doing, Stop::Heed)?;
+    Ok(!all.iter().filter(|image| image.id != own.id).any(|image| {
+        matches!(image.status.as_str(), "queued" | "saving" | "uploading" | "importing")
+            || fits(image, draft, piece, role, project.as_deref())
+    }))
 }
 
 /// Lets the second pass in which an image became active: Glance tells times to the second, and everyone who was done in the same one must be
