@@ -8,6 +8,7 @@ mod client;
 mod credentials;
 mod documents;
 mod entries;
+mod find;
 mod reference;
 
 use sha2::{Digest, Sha256};
@@ -28,6 +29,8 @@ use crate::report::{Report, Step, Unit};
 use crate::web::{self, Redirects};
 
 use client::{Answer, Blob, Client};
+pub use find::{Deployable, find};
+
 use documents::{Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, MANIFEST, ROLE, SHA512, TITLE, media_type};
 use reference::{Repository, as_tag};
 
@@ -285,9 +288,9 @@ impl Registry for Oci {
         let mut undo = Vec::new();
         let references = self.send(set, report, &mut undo).map_err(|error| self.roll_back(undo, error))?;
         report.note(
-            "what Ironic 39 does with oci:// references: kernel, ramdisk, stage2 and ks_template take them (by digest, as printed); as \
-             image_source only with image_type=partition and a kickstart of your own, because the URL that reaches Anaconda ends in a digest, \
-             not in .tgz, and Anaconda would mount it as a disk: give the tarball by Glance or a web server",
+            "what Ironic 39 does with oci:// references: it takes them by digest, as printed, the tarball's with image_type=partition (osimg \
+             deploy sets that). Nodes fetch the tarball themselves, without a login, by a URL that ends in a digest: osimg's kickstart template \
+             appends the suffix; with another one Anaconda would mount it as a disk",
         );
         if self.client.is_plain() {
             report.note("this registry speaks plain http: the conductor needs [oci]permit_fallback_to_http_transport");
