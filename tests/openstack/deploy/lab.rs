@@ -13,7 +13,7 @@ use super::anaconda::Anaconda;
 use crate::servers::{Api, EVERYTHING, Servers};
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What `osimg verify` rightly finds missing in a tarball of two files.
 const MISSING: &str = "efi-loader folders kernel-modules rpmdb program-base64 program-bash program-chmod program-chpasswd program-curl \
@@ -238,7 +238,7 @@ pub fn deploy(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Output, Anacon
 /// Starts `osimg deploy … --apply --start --wait` on the node.
 pub fn start(lab: &Lab, node: &TestNode, arguments: &[&str]) -> Child {
     let mut command = lab.servers.osimg(&["-v", "deploy"]);
-    command.args(arguments).args(["--node", &node.name, "--apply", "--start", "--wait", "--timeout", "2m"]);
+    command.args(arguments).args(["--node", &node.name, "--apply", "--start", "--wait", "--timeout", "10m"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
