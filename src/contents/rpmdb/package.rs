@@ -236,7 +236,7 @@ fn key_id(header: &Header<'_>) -> Result<Option<String>> {
     for tag in tag::SIGNATURES {
         let Ok(Some(bytes)) = header.binary(tag) else { continue };
         let Ok(signature) = DetachedSignature::from_bytes(bytes) else { continue };
-        let ids: Vec<String> = signature.signature.issuer_key_id().iter().map(|id| hex::encode(id)).collect();
+        let ids: Vec<String> = signature.signature.issuer_key_id().iter().map(hex::encode).collect();
         let prints = signature.signature.issuer_fingerprint();
         let of_print =
             || prints.first().map(|print| hex::encode(print.as_bytes())).and_then(|print| print.get(print.len() - 16..).map(str::to_owned));

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::lab::{Files, Lab, deploy, said, sha256};
+use super::lab::{Files, Lab, deploy, only_writer, said, sha256};
 use crate::loopback::Registry;
 use crate::support::{require_root, skip};
 
@@ -93,7 +93,9 @@ impl Demo {
         std::fs::write(settings_path, settings + &more).unwrap();
         let mut command = lab.servers.osimg(&["build", recipe_path.to_str().unwrap(), "--cache"]);
         command.arg(self.folder.path().join("cache")).current_dir(self.folder.path());
+        let one = only_writer();
         let output = command.output().unwrap();
+        drop(one);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         let path = self.folder.path().join(format!("out/{name}-1.json"));
         let built = Built { manifest: serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap(), path };

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::anaconda::Anaconda;
@@ -78,9 +78,7 @@ impl Lab {
         arguments.extend(["--kernel", &kernel, "--ramdisk", &ramdisk, "--stage2", &stage2]);
         arguments.extend(more);
         arguments.extend(MISSING.split_whitespace().flat_map(|name| ["--allow", name]));
-        // Glance on SQLite stumbles over two writers.
-        static ONE: Mutex<()> = Mutex::new(());
-        let one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let one = only_writer();
         let output = self.osimg(&arguments);
         drop(one);
         assert!(output.status.success(), "{}", said(&output));
@@ -223,6 +221,12 @@ impl TestNode {
     pub fn anaconda(&self) -> Anaconda {
         Anaconda::boot(&self.http_root, &self.uuid)
     }
+}
+
+/// Holds off everybody else who publishes: Glance on SQLite stumbles over two writers.
+pub fn only_writer() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Starts `osimg deploy … --apply --start --wait`, plays the installer on the node, and returns how osimg ended and what was installed.
