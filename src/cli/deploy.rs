@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::archive::Format;
 use crate::cloud::{Cloud, Session};
 use crate::deploy::config_drive;
-use crate::deploy::find::{Choice, Found, find};
+use crate::deploy::find::{Choice, Found, Sight, find};
 use crate::deploy::http::{Expected, check};
 use crate::deploy::instance_info::{Image, Mode, NodeSettings, Wishes};
 use crate::deploy::ironic::{Ironic, Limits};
@@ -22,7 +22,7 @@ use crate::report::Report;
 
 #[derive(Debug, Args)]
 pub(super) struct Deploy {
-    /// An image in Glance (name or UUID), a manifest (file or URL), a tarball's URL, an install tree's URL (ends in /), or oci://…
+    /// An image in Glance (name or UUID), a manifest (file or URL), a tarball's URL, an install tree's URL (ends in /), or oci://HOST/NAME:TAG or @DIGEST
     #[arg(value_name = "IMAGE")]
     image: String,
     /// The cloud of clouds.yaml
@@ -98,7 +98,13 @@ pub(super) struct Deploy {
 
 impl Deploy {
     pub fn run(&self, report: &Report, as_json: bool) -> Result<ExitCode> {
-        let choice = Choice { mode: self.mode, format: self.format, base_url: self.base_url.as_deref(), ca: self.ca_file.as_deref() };
+        let choice = Choice {
+            mode: self.mode,
+            format: self.format,
+            base_url: self.base_url.as_deref(),
+            ca: self.ca_file.as_deref(),
+            sight: if self.no_check { Sight::Blind } else { Sight::Clear },
+        };
         let found = match find(&self.image, &choice) {
             // For the template alone a tarball on this machine will do.
             Err(_) if self.print_kickstart && Path::new(&self.image).is_file() => return self.print_template(None, report),

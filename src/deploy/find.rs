@@ -5,7 +5,7 @@ use std::path::Path;
 use super::instance_info::{Image, Mode};
 use crate::archive::Format;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::registry::{Address, Kind, References, manifest};
+use crate::registry::{Address, Kind, References, manifest, oci};
 use crate::treeinfo::{LONGEST, TreeInfo};
 use crate::web::{self, Redirects, WebUrl};
 
@@ -23,6 +23,18 @@ pub struct Choice<'a> {
     pub base_url: Option<&'a str>,
     /// The authorities of web servers; the host's when there are none.
     pub ca: Option<&'a Path>,
+    /// Whether a container registry is asked what a reference leads to.
+    pub sight: Sight,
+}
+
+/// Whether this machine sees what the conductor sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sight {
+    /// It does.
+    #[default]
+    Clear,
+    /// It may not: nothing is asked for.
+    Blind,
 }
 
 /// What the person named.
@@ -51,8 +63,8 @@ pub enum Found {
 /// # Errors
 /// When it means nothing, several things, or what it means cannot be read.
 pub fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
-    if let Some(rest) = text.strip_prefix("oci://") {
-        return Ok(Found::Image { image: bare(Mode::Oci, &format!("oci://{rest}")), sha256: None });
+    if let Some(reference) = text.strip_prefix("oci://") {
+        return of_oci(reference, choice);
     }
     if text.starts_with("http://") || text.starts_with("https://") {
         let url = WebUrl::parse(text).map_err(|why| {
@@ -75,6 +87,18 @@ pub fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
                 .into())
         }
     }
+}
+
+/// A set that is there says itself what boots it.
+fn of_oci(reference: &str, choice: &Choice<'_>) -> Result<Found> {
+    if choice.sight == Sight::Blind {
+        return Ok(Found::Image { image: bare(Mode::Oci, &format!("oci://{reference}")), sha256: None });
+    }
+    let access = oci::Access::of_environment(choice.ca.map(Path::to_owned));
+    Ok(match oci::find(reference, &access)? {
+        oci::Deployable::Set(set) => Found::Image { image: Image::of_references(&set, None)?, sha256: set.tarball.sha256 },
+        oci::Deployable::Alone { url, sha256 } => Found::Image { image: bare(Mode::Oci, &url), sha256 },
+    })
 }
 
 fn bare(mode: Mode, source: &str) -> Image {

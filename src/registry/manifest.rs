@@ -4,7 +4,6 @@ use anyhow::Context;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::piece::hex;
 use super::references::References;
 use crate::error::Result;
 
@@ -32,7 +31,7 @@ pub fn original(text: &str) -> String {
 /// SHA-256 of [`original`].
 #[must_use]
 pub fn digest(text: &str) -> String {
-    hex(&Sha256::digest(original(text).as_bytes()))
+    hex::encode(Sha256::digest(original(text).as_bytes()))
 }
 
 /// Where the manifest says that its tarballs were published.

@@ -1,10 +1,11 @@
 //! One file of a set, with its digests: what is published is what was hashed.
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha512};
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -97,7 +98,7 @@ impl Piece {
         if size == 0 {
             return Err(Failure::new(ExitCode::Usage, format!("{}: it is empty", doing())).into());
         }
-        Ok(Self { path: path.to_owned(), size, sha256: hex(&sha256.finalize()), sha512: hex(&sha512.finalize()) })
+        Ok(Self { path: path.to_owned(), size, sha256: hex::encode(sha256.finalize()), sha512: hex::encode(sha512.finalize()) })
     }
 
     /// Opens the file for sending, if it still has the size it had when it was hashed.
@@ -114,6 +115,26 @@ impl Piece {
         Ok(file)
     }
 
+    /// Copies the file, and checks on the way that it is still what was hashed; `target` names the copy in messages, `progress` is told the
+    /// bytes so far.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, has changed, and when a signal asks to stop.
+    pub fn copy_to(&self, copy: &mut File, target: &Path, mut progress: impl FnMut(u64)) -> Result<()> {
+        let mut source = self.open()?;
+        let (mut sum, mut done, mut window) = (Sha512::new(), 0_u64, vec![0; WINDOW]);
+        loop {
+            process::check_stop()?;
+            let count = source.read(&mut window).with_context(|| format!("reading {}", self.path.display()))?;
+            let Some(bytes) = window.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+            sum.update(bytes);
+            copy.write_all(bytes).with_context(|| format!("writing {}", target.display()))?;
+            done += count as u64;
+            progress(done);
+        }
+        if hex::encode(sum.finalize()) == self.sha512 { Ok(()) } else { Err(self.changed(done)) }
+    }
+
     /// The failure of a file that is not what it was when it was hashed.
     pub(super) fn changed(&self, size: u64) -> anyhow::Error {
         Failure::new(
@@ -123,11 +144,6 @@ impl Piece {
         .hint("let whatever writes it finish first")
         .into()
     }
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

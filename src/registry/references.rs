@@ -1,8 +1,12 @@
 //! What a registry answers with: how the pieces of a published set are named there, and what is there at all.
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-use super::piece::Role;
+use super::piece::{Piece, Role};
+use super::set::Set;
+use crate::error::Result;
 
 /// Which kind of registry a reference belongs to: what Ironic can do with it depends on that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +82,40 @@ pub struct References {
     pub retired: Vec<String>,
 }
 
+impl Reference {
+    /// A piece by the name and id that it has there.
+    #[must_use]
+    pub fn of_piece(piece: &Piece, name: &str, id: &str, url: Option<String>, made: Made) -> Self {
+        let digest = |text: &String| Some(text.clone());
+        let (sha256, sha512) = (digest(&piece.sha256), digest(&piece.sha512));
+        Self { name: name.to_owned(), id: id.to_owned(), url, size: piece.size, sha256, sha512, made }
+    }
+}
+
 impl References {
+    /// What became of a set's pieces; `registry` is the address as `--registry` takes it.
+    ///
+    /// # Errors
+    /// When the tarball is not among them.
+    pub fn of_set(set: &Set, kind: Kind, registry: String, pieces: Vec<(Role, Reference)>) -> Result<Self> {
+        let mut pieces: BTreeMap<Role, Reference> = pieces.into_iter().collect();
+        Ok(Self {
+            kind,
+            registry,
+            name: set.name.clone(),
+            version: set.version.clone(),
+            extension: set.tarball.extension.to_owned(),
+            visibility: None,
+            tarball: pieces.remove(&Role::Tarball).context("a set without a tarball")?,
+            kernel: pieces.remove(&Role::Kernel),
+            ramdisk: pieces.remove(&Role::Ramdisk),
+            stage2: pieces.remove(&Role::Stage2),
+            kickstart: pieces.remove(&Role::Kickstart),
+            manifest: None,
+            retired: Vec::new(),
+        })
+    }
+
     /// The reference of a role, if the set has it.
     #[must_use]
     pub fn role(&self, role: Role) -> Option<&Reference> {

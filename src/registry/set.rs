@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::piece::{Piece, Role, hex};
+use super::piece::{Piece, Role};
 use crate::archive::Format;
 use crate::artifact;
 use crate::error::{ExitCode, Failure, Result};
@@ -166,7 +166,7 @@ impl Set {
             }
         }
         sum.update(format!("{} {} {}\n", self.name, self.version, self.tarball.extension));
-        hex(&sum.finalize())
+        hex::encode(sum.finalize())
     }
 
     /// Checks what is common to all registries: names that can be written down, boot pieces that belong together.

@@ -16,23 +16,21 @@
 
 use anyhow::Context;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use sha2::{Digest, Sha512};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Permissions};
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::directory::{Directory, file_of, holds, link, manifest_text, sync_folder};
-use super::piece::{Piece, Role, hex};
+use super::piece::Role;
 use super::references::{Entry, Kind, Made, Reference, References, State};
 use super::set::Set;
 use super::{Registry, manifest};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
-use crate::report::{Report, Step, Unit};
+use crate::report::{Report, Unit};
 use crate::treeinfo::{Checksum, Release, TreeInfo, TreePath};
 use crate::web::WebUrl;
 
@@ -92,37 +90,15 @@ impl WebTree {
 
     fn references(&self, set: &Set) -> Result<References> {
         let stem = set.stem();
-        let mut found: BTreeMap<Role, Reference> = BTreeMap::new();
+        let mut found = Vec::new();
         for role in Role::ALL {
             let Some(piece) = set.piece(role) else { continue };
             let id = place(set, role);
             let made = if holds(&self.path.join(&stem).join(&id), piece)? { Made::Reused } else { Made::New };
-            let reference = Reference {
-                name: id.clone(),
-                url: self.url.as_ref().map(|url| url.join(&stem).join(&id).to_string()),
-                id,
-                size: piece.size,
-                sha256: Some(piece.sha256.clone()),
-                sha512: Some(piece.sha512.clone()),
-                made,
-            };
-            found.insert(role, reference);
+            let url = self.url.as_ref().map(|url| url.join(&stem).join(&id).to_string());
+            found.push((role, Reference::of_piece(piece, &id, &id, url, made)));
         }
-        Ok(References {
-            kind: Kind::Http,
-            registry: self.name(),
-            name: set.name.clone(),
-            version: set.version.clone(),
-            extension: set.tarball.extension.to_owned(),
-            visibility: None,
-            tarball: found.remove(&Role::Tarball).context("a set without a tarball")?,
-            kernel: found.remove(&Role::Kernel),
-            ramdisk: found.remove(&Role::Ramdisk),
-            stage2: found.remove(&Role::Stage2),
-            kickstart: found.remove(&Role::Kickstart),
-            manifest: None,
-            retired: Vec::new(),
-        })
+        References::of_set(set, Kind::Http, self.name(), found)
     }
 
     /// A new folder beside the image's, hidden until it takes its place; dropped, it goes. What killed publishers left goes now: the lock says
@@ -177,7 +153,10 @@ impl WebTree {
             let target = below(stage.path(), &reference.id)?;
             match reference.made {
                 Made::Reused => hard_link(&home.join(&reference.id), &target)?,
-                Made::New => copy(piece, &target, &step, done, total)?,
+                Made::New => {
+                    let mut file = File::create_new(&target).with_context(|| format!("writing {}", target.display()))?;
+                    piece.copy_to(&mut file, &target, |count| step.progress(Unit::Bytes, done + count, total))?;
+                }
             }
             done += piece.size;
         }
@@ -388,26 +367,6 @@ fn hard_link(from: &Path, to: &Path) -> Result<()> {
 
 fn put(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
-}
-
-/// Copies a piece, and checks on the way that it is still what was hashed.
-fn copy(piece: &Piece, target: &Path, step: &Step<'_>, before: u64, total: u64) -> Result<()> {
-    let mut source = piece.open()?;
-    let mut file = File::create_new(target).with_context(|| format!("writing {}", target.display()))?;
-    let (mut sum, mut done, mut window) = (Sha512::new(), 0_u64, vec![0; 1 << 18]);
-    loop {
-        process::check_stop()?;
-        let count = source.read(&mut window).with_context(|| format!("reading {}", piece.path.display()))?;
-        let Some(bytes) = window.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-        sum.update(bytes);
-        file.write_all(bytes).with_context(|| format!("writing {}", target.display()))?;
-        done += count as u64;
-        step.progress(Unit::Bytes, before + done, total);
-    }
-    if hex(&sum.finalize()) != piece.sha512 {
-        return Err(piece.changed(done));
-    }
-    Ok(())
 }
 
 /// Makes all of a folder durable, and readable for a web server.

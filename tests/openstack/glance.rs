@@ -20,6 +20,9 @@ fn the_os_image_names_all_that_ironic_reads() {
     let api = Api::login(servers, "osimg");
     let image = |role: &str| api.image(references[role]["id"].as_str().unwrap());
     let os = image("tarball");
+    // This Glance's schema wants UUIDs there.
+    let (status, said) = api.call("POST", "image", "/v2/images", Some(&json!({ "name": files.name, "kernel_id": "a-kernel" })));
+    assert_eq!(status, 400, "{said}");
     for (property, role) in [("kernel_id", "kernel"), ("ramdisk_id", "ramdisk"), ("stage2_id", "stage2"), ("ks_template", "kickstart")] {
         assert_eq!(os[property], references[role]["id"], "{property}");
     }
@@ -218,6 +221,28 @@ fn a_person_logs_in_by_environment_application_credential_or_token() {
     let output = files.publish(servers, &with, "osimg-demo", &[]);
     fails(&output, 9, &["application credential", "make a new one"]);
     assert!(!said(&output).contains(credential["secret"].as_str().unwrap()));
+
+    // One that runs out is told the same way.
+    let soon = Command::new("date").args(["-u", "-d", "+2 seconds", "+%FT%TZ"]).output().unwrap().stdout;
+    let body = json!({ "application_credential": { "name": format!("{}-soon", files.name), "expires_at": String::from_utf8(soon).unwrap().trim() } });
+    let (status, made) = api.call("POST", "identity", &format!("/users/{user}/application_credentials"), Some(&body));
+    assert_eq!(status, 201, "{made}");
+    let credential = &made["application_credential"];
+    let with = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
+        cloud["auth_type"] = json!("v3applicationcredential");
+        cloud["auth"] = json!({ "auth_url": text("auth_url"), "application_credential_id": credential["id"],
+            "application_credential_secret": credential["secret"] });
+    });
+    let began = std::time::Instant::now();
+    let expired = loop {
+        let output = servers.osimg(&["images", "--registry", "glance:osimg-demo"]).env("OS_CLIENT_CONFIG_FILE", &with).output().unwrap();
+        if !output.status.success() {
+            break output;
+        }
+        assert!(began.elapsed().as_secs() < 60, "it does not run out");
+    };
+    fails(&expired, 9, &["application credential", "ran out", "make a new one"]);
+    assert!(!said(&expired).contains(credential["secret"].as_str().unwrap()));
 
     let with = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
         cloud["auth_type"] = json!("token");

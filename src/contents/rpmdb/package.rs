@@ -236,10 +236,10 @@ fn key_id(header: &Header<'_>) -> Result<Option<String>> {
     for tag in tag::SIGNATURES {
         let Ok(Some(bytes)) = header.binary(tag) else { continue };
         let Ok(signature) = DetachedSignature::from_bytes(bytes) else { continue };
-        let ids: Vec<String> = signature.signature.issuer_key_id().iter().map(|id| hex(id.as_ref())).collect();
+        let ids: Vec<String> = signature.signature.issuer_key_id().iter().map(hex::encode).collect();
         let prints = signature.signature.issuer_fingerprint();
         let of_print =
-            || prints.first().map(|print| hex(print.as_bytes())).and_then(|print| print.get(print.len() - 16..).map(str::to_owned));
+            || prints.first().map(|print| hex::encode(print.as_bytes())).and_then(|print| print.get(print.len() - 16..).map(str::to_owned));
         if let Some(id) = ids.into_iter().next().or_else(of_print) {
             return Ok(Some(id));
         }
@@ -307,8 +307,4 @@ fn files(header: &Header<'_>) -> Result<Vec<PackagedFile>> {
         });
     }
     Ok(files)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

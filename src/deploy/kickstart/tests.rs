@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::archive::Format;
-use crate::recipe::{Disks, Layout, SelinuxMode};
+use crate::recipe::{Disks, InstallSettings, Layout, SelinuxMode};
 
 fn tarball(format: Format) -> Tarball {
     Tarball { sha256: "0123456789abcdef".repeat(4), format }
@@ -27,20 +27,29 @@ fn liveimg(rendered: &str) -> &str {
 fn our_template_pleases_our_own_judge_whatever_the_options() {
     let all = Options {
         tarball: Some(tarball(Format::Txz)),
-        disks: Disks::Smallest,
-        layout: Layout::Lvm,
-        storage: Some("zerombr\nclearpart --all\npart / --fstype=xfs --grow".into()),
-        kernel_arguments: Some("console=ttyS0,115200 crashkernel=256M".into()),
-        network: vec!["--bootproto=dhcp --device=link --activate".into()],
-        language: Some("de_AT.UTF-8".into()),
-        keyboard: Some("at".into()),
-        timezone: Some("Europe/Vienna".into()),
-        selinux: SelinuxMode::Permissive,
-        root_keys: vec!["ssh-ed25519 AAAA someone@example".into()],
         authority: Some(Authority { pem: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".into() }),
-        packages: vec!["@^minimal-environment".into(), "cloud-init".into()],
+        install: InstallSettings {
+            disks: Disks::Smallest,
+            layout: Layout::Lvm,
+            storage: Some("zerombr\nclearpart --all\npart / --fstype=xfs --grow".into()),
+            kernel_arguments: Some("console=ttyS0,115200 crashkernel=256M".into()),
+            network: vec!["--bootproto=dhcp --device=link --activate".into()],
+            language: Some("de_AT.UTF-8".into()),
+            keyboard: Some("at".into()),
+            timezone: Some("Europe/Vienna".into()),
+            selinux: SelinuxMode::Permissive,
+            root_keys: vec!["ssh-ed25519 AAAA someone@example".into()],
+            packages: vec!["@^minimal-environment".into(), "cloud-init".into()],
+            authority: None,
+        },
     };
-    let tree = Options { disks: Disks::Named(vec!["sda".into(), "/dev/disk/by-id/wwn-0x5000".into()]), ..Options::default() };
+    let tree = Options {
+        install: InstallSettings {
+            disks: Disks::Named(vec!["sda".into(), "/dev/disk/by-id/wwn-0x5000".into()]),
+            ..InstallSettings::default()
+        },
+        ..Options::default()
+    };
     for options in [all, tree, Options { tarball: Some(tarball(Format::Tgz)), ..Options::default() }] {
         let template = Template::ours(&options).unwrap();
         assert_eq!(template.advice(), [], "{}", template.text());
@@ -71,7 +80,11 @@ fn a_url_without_its_suffix_gets_one_that_no_server_sees() {
 
 #[test]
 fn a_tree_is_installed_from_by_url_and_packages() {
-    let options = Options { tarball: Some(tarball(Format::Tgz)), packages: vec!["@core".into()], ..Options::default() };
+    let options = Options {
+        tarball: Some(tarball(Format::Tgz)),
+        install: InstallSettings { packages: vec!["@core".into()], ..InstallSettings::default() },
+        ..Options::default()
+    };
     let rendered = Template::ours(&options).unwrap().render(&values("http://h/tree/", Source::Tree)).unwrap();
     assert!(rendered.contains("url --url=\"http://h/tree/\"\n%packages --ignoremissing\n@core\n%end\n"), "{rendered}");
     assert!(!rendered.contains("liveimg"), "{rendered}");
@@ -92,17 +105,23 @@ fn a_config_drive_in_pythons_spelling_is_mended_and_a_right_one_is_left() {
 fn options_that_would_break_out_of_their_place_are_refused() {
     let base = || Options { tarball: Some(tarball(Format::Tgz)), ..Options::default() };
     let wrong = [
-        Options { kernel_arguments: Some("quiet\"\n%pre".into()), ..base() },
-        Options { kernel_arguments: Some("{{ ks_options.agent_token }}".into()), ..base() },
-        Options { network: vec!["--bootproto=dhcp\nrootpw x".into()], ..base() },
-        Options { root_keys: vec!["ssh-ed25519 AAAA\" --x".into()], ..base() },
-        Options { root_keys: vec![" ".into()], ..base() },
-        Options { disks: Disks::Named(vec!["sda sdb".into()]), ..base() },
-        Options { disks: Disks::Named(vec![String::new()]), ..base() },
-        Options { storage: Some("part /\nrootpw --plaintext x".into()), ..base() },
-        Options { storage: Some("%pre\nid\n%end".into()), ..base() },
-        Options { language: Some("en US".into()), ..base() },
-        Options { packages: vec!["%end".into()], ..base() },
+        Options { install: InstallSettings { kernel_arguments: Some("quiet\"\n%pre".into()), ..InstallSettings::default() }, ..base() },
+        Options {
+            install: InstallSettings { kernel_arguments: Some("{{ ks_options.agent_token }}".into()), ..InstallSettings::default() },
+            ..base()
+        },
+        Options { install: InstallSettings { network: vec!["--bootproto=dhcp\nrootpw x".into()], ..InstallSettings::default() }, ..base() },
+        Options { install: InstallSettings { root_keys: vec!["ssh-ed25519 AAAA\" --x".into()], ..InstallSettings::default() }, ..base() },
+        Options { install: InstallSettings { root_keys: vec![" ".into()], ..InstallSettings::default() }, ..base() },
+        Options { install: InstallSettings { disks: Disks::Named(vec!["sda sdb".into()]), ..InstallSettings::default() }, ..base() },
+        Options { install: InstallSettings { disks: Disks::Named(vec![String::new()]), ..InstallSettings::default() }, ..base() },
+        Options {
+            install: InstallSettings { storage: Some("part /\nrootpw --plaintext x".into()), ..InstallSettings::default() },
+            ..base()
+        },
+        Options { install: InstallSettings { storage: Some("%pre\nid\n%end".into()), ..InstallSettings::default() }, ..base() },
+        Options { install: InstallSettings { language: Some("en US".into()), ..InstallSettings::default() }, ..base() },
+        Options { install: InstallSettings { packages: vec!["%end".into()], ..InstallSettings::default() }, ..base() },
         Options { authority: Some(Authority { pem: "-----BEGIN PRIVATE KEY-----\nx\n".into() }), ..base() },
         Options { authority: Some(Authority { pem: "-----BEGIN CERTIFICATE-----\n%end\n".into() }), ..base() },
         Options { tarball: Some(Tarball { sha256: "abc".into(), format: Format::Tgz }), ..base() },

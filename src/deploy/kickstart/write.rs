@@ -72,10 +72,10 @@ fn commands(options: &Options) -> Result<String> {
     let mut lines = Vec::new();
     lines.push("cmdline".to_owned());
     lines.push("reboot".to_owned());
-    lines.push(format!("lang {}", word("language", options.language.as_deref().unwrap_or("en_US.UTF-8"))?));
-    lines.push(format!("keyboard {}", word("keyboard", options.keyboard.as_deref().unwrap_or("us"))?));
-    lines.push(format!("timezone {} --utc", word("timezone", options.timezone.as_deref().unwrap_or("UTC"))?));
-    let selinux = match options.selinux {
+    lines.push(format!("lang {}", word("language", options.install.language.as_deref().unwrap_or("en_US.UTF-8"))?));
+    lines.push(format!("keyboard {}", word("keyboard", options.install.keyboard.as_deref().unwrap_or("us"))?));
+    lines.push(format!("timezone {} --utc", word("timezone", options.install.timezone.as_deref().unwrap_or("UTC"))?));
+    let selinux = match options.install.selinux {
         SelinuxMode::Enforcing => "--enforcing",
         SelinuxMode::Permissive => "--permissive",
         SelinuxMode::Disabled => "--disabled",
@@ -85,18 +85,18 @@ fn commands(options: &Options) -> Result<String> {
     lines.push("firewall --use-system-defaults".into());
     lines.push("firstboot --disabled".into());
     lines.push("rootpw --lock".into());
-    for key in &options.root_keys {
+    for key in &options.install.root_keys {
         lines.push(format!("sshkey --username=root \"{}\"", one_line("root_keys", key)?));
     }
-    for network in &options.network {
+    for network in &options.install.network {
         lines.push(format!("network {}", one_line("network", network)?));
     }
     lines.push(String::new());
-    match options.kernel_arguments.as_deref().map(str::trim).filter(|arguments| !arguments.is_empty()) {
+    match options.install.kernel_arguments.as_deref().map(str::trim).filter(|arguments| !arguments.is_empty()) {
         Some(arguments) => lines.push(format!("bootloader --location=mbr --append=\"{}\"", one_line("kernel_arguments", arguments)?)),
         None => lines.push("bootloader --location=mbr".into()),
     }
-    match &options.disks {
+    match &options.install.disks {
         Disks::All => {}
         Disks::Smallest => lines.push(format!("%include {CHOSEN_DISK}")),
         Disks::Named(names) => {
@@ -104,11 +104,11 @@ fn commands(options: &Options) -> Result<String> {
             lines.push(format!("ignoredisk --only-use={}", names.join(",")));
         }
     }
-    if let Some(own) = &options.storage {
+    if let Some(own) = &options.install.storage {
         lines.push(storage_lines(own)?);
         return Ok(lines.join("\n") + "\n");
     }
-    let autopart = match options.layout {
+    let autopart = match options.install.layout {
         Layout::Automatic => "autopart",
         Layout::Plain => "autopart --type=plain",
         Layout::Lvm => "autopart --type=lvm",
@@ -121,7 +121,7 @@ fn commands(options: &Options) -> Result<String> {
 /// One template serves both: Ironic says which of the two the node's image source is.
 fn source(options: &Options) -> Result<String> {
     let mut packages = String::from("%packages --ignoremissing\n");
-    for package in &options.packages {
+    for package in &options.install.packages {
         if package.starts_with('%') {
             return Err(odd("packages", package));
         }
@@ -154,7 +154,7 @@ fn before(options: &Options) -> Result<String> {
         let _ = write!(text, "%pre\ncat > {AUTHORITY} <<'END_OF_AUTHORITY'\n{pem}\nEND_OF_AUTHORITY\n%end\n\n");
     }
     let _ = write!(text, "%pre\n{}%end\n\n", call(options, "start", "Deployment starting. Running pre-installation scripts."));
-    if options.disks == Disks::Smallest {
+    if options.install.disks == Disks::Smallest {
         push(&mut text, &SMALLEST.replace("@FILE@", CHOSEN_DISK));
     }
     Ok(text)

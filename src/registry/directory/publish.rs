@@ -1,9 +1,8 @@
 //! A set into a folder: every file whole, with its checksums, and the manifest, the commit point, last.
 
 use anyhow::Context;
-use sha2::{Digest, Sha512};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{Directory, Pending, link, sync_folder};
@@ -11,13 +10,10 @@ use crate::artifact::{MANIFEST_VERSION, Tarball};
 use crate::error::{Result, ResultExt};
 use crate::process;
 use crate::registry::manifest;
-use crate::registry::piece::{Piece, Role, hex};
+use crate::registry::piece::{Piece, Role};
 use crate::registry::references::{Kind, Made, Reference, References};
 use crate::registry::set::Set;
-use crate::report::{Report, Step, Unit};
-
-/// What is copied at once.
-const WINDOW: usize = 1 << 18;
+use crate::report::{Report, Unit};
 
 /// The file of a role in the folder.
 #[must_use]
@@ -48,7 +44,9 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         let made = if holds(&folder.join(&name), piece)? {
             Made::Reused
         } else {
-            files.push(copy(folder, &name, piece, &step, done, total)?);
+            let mut pending = Pending::create(folder, &name)?;
+            piece.copy_to(&mut pending.file, &pending.target, |count| step.progress(Unit::Bytes, done + count, total))?;
+            files.push(pending);
             Made::New
         };
         done += piece.size;
@@ -58,9 +56,10 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
                 files.push(Pending::with_content(folder, &sums, text.as_bytes())?);
             }
         }
-        references.push((role, reference(folder, &name, piece, made)));
+        let url = format!("file://{}", folder.join(&name).display());
+        references.push((role, Reference::of_piece(piece, &name, &name, Some(url), made)));
     }
-    let references = gather(directory, set, references)?;
+    let references = References::of_set(set, Kind::Directory, format!("dir:{}", directory.path.display()), references)?;
     let text = manifest::with(&manifest_text(set)?, &references)?;
     let target = folder.join(format!("{}.json", set.stem()));
     if !files.is_empty() || std::fs::read(&target).ok().as_deref() != Some(text.as_bytes()) {
@@ -117,58 +116,6 @@ pub(in crate::registry) fn holds(path: &Path, piece: &Piece) -> Result<bool> {
         return Ok(true);
     }
     Ok(Piece::of_file(path, |_, _| {})?.sha512 == piece.sha512)
-}
-
-/// Copies a piece, and checks on the way that it is still what was hashed.
-fn copy(folder: &Path, name: &str, piece: &Piece, step: &Step<'_>, before: u64, total: u64) -> Result<Pending> {
-    let reading = || format!("reading {}", piece.path.display());
-    let mut source = piece.open()?;
-    let mut pending = Pending::create(folder, name)?;
-    let (mut sum, mut done, mut window) = (Sha512::new(), 0_u64, vec![0; WINDOW]);
-    loop {
-        process::check_stop()?;
-        let count = source.read(&mut window).with_context(reading)?;
-        let Some(bytes) = window.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-        sum.update(bytes);
-        pending.file.write_all(bytes).with_context(|| format!("writing {}", pending.target.display()))?;
-        done += count as u64;
-        step.progress(Unit::Bytes, before + done, total);
-    }
-    if hex(&sum.finalize()) != piece.sha512 {
-        return Err(piece.changed(done));
-    }
-    Ok(pending)
-}
-
-fn reference(folder: &Path, name: &str, piece: &Piece, made: Made) -> Reference {
-    Reference {
-        name: name.to_owned(),
-        id: name.to_owned(),
-        url: Some(format!("file://{}", folder.join(name).display())),
-        size: piece.size,
-        sha256: Some(piece.sha256.clone()),
-        sha512: Some(piece.sha512.clone()),
-        made,
-    }
-}
-
-fn gather(directory: &Directory, set: &Set, references: Vec<(Role, Reference)>) -> Result<References> {
-    let of = |wanted: Role| references.iter().find(|(role, _)| *role == wanted).map(|(_, reference)| reference.clone());
-    Ok(References {
-        kind: Kind::Directory,
-        registry: format!("dir:{}", directory.path.display()),
-        name: set.name.clone(),
-        version: set.version.clone(),
-        extension: set.tarball.extension.to_owned(),
-        visibility: None,
-        tarball: of(Role::Tarball).context("a set without a tarball")?,
-        kernel: of(Role::Kernel),
-        ramdisk: of(Role::Ramdisk),
-        stage2: of(Role::Stage2),
-        kickstart: of(Role::Kickstart),
-        manifest: None,
-        retired: Vec::new(),
-    })
 }
 
 /// The set's own manifest, else one that says what is known.

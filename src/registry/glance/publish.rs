@@ -5,7 +5,7 @@ use serde_json::json;
 
 use std::io::Read;
 
-use super::draft::{draft, fits};
+use super::draft::{SHA256, draft, fits};
 use super::images::{Draft, Image};
 use super::journal::{Journal, Left, gone};
 use super::send::{Origin, PublicRefused, protect, send};
@@ -82,8 +82,12 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
                 let origin = glance.wishes.import_from.as_deref().filter(|_| role == Role::Tarball).map_or(Origin::Here, Origin::Url);
                 let image = send(glance, &draft, piece, origin, journal, &step)?;
                 step.finish(&format!("{} as {}", bytes(piece.size), image.shown()));
-                settle()?;
-                twin(glance, &draft, piece, role, image, journal)?
+                if alone(glance, &draft, piece, role, &image)? {
+                    (image, Made::New)
+                } else {
+                    settle()?;
+                    twin(glance, &draft, piece, role, image, journal)?
+                }
             }
         };
         if made == Made::Reused {
@@ -113,7 +117,8 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
     if glance.wishes.protected {
         protect(glance, journal.ids().map(str::to_owned).collect::<Vec<_>>().into_iter())?;
     }
-    gather(glance, set, references, visibility).map(Some)
+    let references = References::of_set(set, Kind::Glance, glance.address(), references)?;
+    Ok(Some(References { visibility: Some(visibility), ..references }))
 }
 
 /// An image that is there and can be used in place of a new one: the oldest, so that all choose the same.
@@ -129,6 +134,18 @@ fn there(glance: &Glance, draft: &Draft, piece: &Piece, role: Role) -> Result<Op
     }
     found.retain(|image| fits(image, draft, piece, role, project.as_deref()));
     Ok(found.into_iter().min_by(|a, b| (&a.updated_at, &a.id).cmp(&(&b.updated_at, &b.id))))
+}
+
+/// Whether nobody else makes the same, or just made it. Who begins after this look finds the image in an earlier second, or with a smaller id
+/// in the same one: see `new_id`.
+fn alone(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, own: &Image) -> Result<bool> {
+    let project = glance.project();
+    let doing = format!("looking for others who publish the {role}");
+    let all = glance.images().list(&[(SHA256, &piece.sha256)], &doing, Stop::Heed)?;
+    Ok(!all.iter().filter(|image| image.id != own.id).any(|image| {
+        matches!(image.status.as_str(), "queued" | "saving" | "uploading" | "importing")
+            || fits(image, draft, piece, role, project.as_deref())
+    }))
 }
 
 /// Lets the second pass in which an image became active: Glance tells times to the second, and everyone who was done in the same one must be
@@ -155,34 +172,8 @@ fn twin(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, image: Image,
 
 fn reference(glance: &Glance, image: &Image, piece: &Piece, made: Made) -> Reference {
     let endpoint = glance.session.endpoint("image").unwrap_or_default();
-    Reference {
-        name: image.name.clone().unwrap_or_default(),
-        id: image.id.clone(),
-        url: Some(format!("{endpoint}/v2/images/{}/file", image.id)),
-        size: piece.size,
-        sha256: Some(piece.sha256.clone()),
-        sha512: Some(piece.sha512.clone()),
-        made,
-    }
-}
-
-fn gather(glance: &Glance, set: &Set, references: Vec<(Role, Reference)>, visibility: String) -> Result<References> {
-    let of = |wanted: Role| references.iter().find(|(role, _)| *role == wanted).map(|(_, reference)| reference.clone());
-    Ok(References {
-        kind: Kind::Glance,
-        registry: glance.address(),
-        name: set.name.clone(),
-        version: set.version.clone(),
-        extension: set.tarball.extension.to_owned(),
-        visibility: Some(visibility),
-        tarball: of(Role::Tarball).context("a set without a tarball")?,
-        kernel: of(Role::Kernel),
-        ramdisk: of(Role::Ramdisk),
-        stage2: of(Role::Stage2),
-        kickstart: of(Role::Kickstart),
-        manifest: None,
-        retired: Vec::new(),
-    })
+    let url = format!("{endpoint}/v2/images/{}/file", image.id);
+    Reference::of_piece(piece, image.name.as_deref().unwrap_or_default(), &image.id, Some(url), made)
 }
 
 /// Hides or removes older versions, as wished. The set is published by now: what goes wrong here is a warning.

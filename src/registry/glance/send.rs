@@ -4,7 +4,7 @@
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Glance;
 use super::images::{Draft, Image};
@@ -239,13 +239,15 @@ impl Read for Telling<'_, '_> {
     }
 }
 
-/// A random UUID: chosen here, so that an image whose creation was never answered can still be removed.
+/// A UUID: chosen here, so that an image whose creation was never answered can still be removed.
 fn new_id() -> Result<String> {
     use anyhow::Context;
     let mut bytes = [0_u8; 16];
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("reading /dev/urandom")?;
-    // RFC 9562, version 4.
-    let number = u128::from_be_bytes(bytes) & !(0xF << 76) | (4 << 76);
+    // RFC 9562, version 7: the time in milliseconds comes first, so that of two images of one second the older has the smaller id.
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let number = u128::from_be_bytes(bytes) & !(u128::MAX << 80) | (time << 80);
+    let number = number & !(0xF << 76) | (7 << 76);
     let number = number & !(0x3 << 62) | (0x2 << 62);
     let text = format!("{number:032x}");
     let cut = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
@@ -257,12 +259,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_random_uuids_of_version_4() {
+    fn ids_are_uuids_that_tell_the_older_image() {
         let (one, two) = (new_id().expect("an id"), new_id().expect("an id"));
         assert_ne!(one, two);
         let parts: Vec<usize> = one.split('-').map(str::len).collect();
         assert_eq!(parts, [8, 4, 4, 4, 12]);
-        assert_eq!(one.as_bytes()[14], b'4');
+        assert_eq!(one.as_bytes()[14], b'7');
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(two < new_id().expect("an id"));
         assert!(b"89ab".contains(&one.as_bytes()[19]), "{one}");
     }
 }

@@ -4,6 +4,8 @@
 //! but it brings tokio and reqwest into a program that has neither (some 100 crates, twice the binary), knows no `DELETE` (so that nothing
 //! could be rolled back or pruned), and leaves the logins of docker and podman to a further crate.
 
+mod login;
+
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use std::io::Read;
@@ -13,7 +15,7 @@ use ureq::{Agent, SendBody};
 
 use super::credentials::Credentials;
 use super::reference::Repository;
-use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::error::{ExitCode, Failure, Result};
 use crate::process;
 use crate::web;
 
@@ -279,71 +281,6 @@ impl Client {
             _ => Err(refuse("nowhere").into()),
         }
     }
-
-    /// Answers the registry's question who we are; false when there is nothing more to say.
-    fn log_in(&self, answer: &Answer, doing: &str) -> Result<bool> {
-        let challenges: Vec<&str> =
-            answer.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
-        let find = |scheme: &str| challenges.iter().find(|c| c.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-        let found = if let Some(challenge) = find("bearer ") {
-            Some(format!("Bearer {}", self.token(challenge, doing)?))
-        } else if find("basic").is_some() {
-            self.credentials.as_ref().and_then(Credentials::basic)
-        } else {
-            None
-        };
-        let mut held = self.authorization.borrow_mut();
-        let news = found.is_some() && *held != found;
-        if news {
-            *held = found;
-        }
-        Ok(news)
-    }
-
-    /// Buys a token: <https://distribution.github.io/distribution/spec/auth/token/>.
-    fn token(&self, challenge: &str, doing: &str) -> Result<String> {
-        #[derive(Deserialize)]
-        struct Token {
-            #[serde(default)]
-            token: String,
-            #[serde(default)]
-            access_token: String,
-        }
-        let wrong = |why: &str| Failure::new(ExitCode::Registry, format!("{doing}: logging in: {why}"));
-        let realm = parameter(challenge, "realm").ok_or_else(|| wrong("the registry does not say where"))?;
-        let host = realm.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-        if !realm.starts_with("https://") && (!realm.starts_with("http://") || !web::is_loopback(host)) {
-            return Err(wrong("the registry wants the password in the clear").into());
-        }
-        let service = parameter(challenge, "service").unwrap_or_default();
-        let scope = format!("repository:{}:pull,push,delete", self.repository.name);
-        let answer = match &self.credentials {
-            Some(Credentials::Identity(token)) => self.agent.post(&realm).send_form([
-                ("grant_type", "refresh_token"),
-                ("service", &service),
-                ("scope", &scope),
-                ("client_id", "osimg"),
-                ("refresh_token", token),
-            ]),
-            login => {
-                let mut request = self.agent.get(&realm).query("service", &service).query("scope", &scope);
-                if let Some(basic) = login.as_ref().and_then(Credentials::basic) {
-                    request = request.header(header::AUTHORIZATION, basic);
-                }
-                request.call()
-            }
-        };
-        let mut answer = answer.map_err(|error| failed(&format!("{doing}: logging in at {host}"), &error))?;
-        if answer.status() != StatusCode::OK {
-            return Err(wrong(&format!("{host} answers {}", answer.status()))
-                .hint(format!("log in again: podman login {}", self.repository.host))
-                .into());
-        }
-        let doing = || format!("{doing}: logging in at {host}");
-        let body = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec().or_fail(ExitCode::Registry, doing())?;
-        let token: Token = serde_json::from_slice(&body).map_err(|_| wrong("its answer is no token"))?;
-        Ok(if token.token.is_empty() { token.access_token } else { token.token })
-    }
 }
 
 /// https; on this machine http when nothing there speaks TLS.
@@ -380,22 +317,6 @@ fn is_passing(error: &ureq::Error) -> bool {
     }
 }
 
-/// A parameter of a `WWW-Authenticate` header: `realm="…"`.
-fn parameter(challenge: &str, name: &str) -> Option<String> {
-    let (_, mut rest) = challenge.split_once(' ')?;
-    loop {
-        let (key, after) = rest.split_once('=')?;
-        let (value, next) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => after.split_once(',').map_or((after, ""), |(value, next)| (value, next)),
-        };
-        if key.trim_matches([' ', ',']).eq_ignore_ascii_case(name) {
-            return Some(value.trim().to_owned());
-        }
-        rest = next;
-    }
-}
-
 /// Lets a signal end a stream.
 struct Stoppable<R>(R);
 
@@ -406,21 +327,5 @@ impl<R: Read> Read for Stoppable<R> {
             return Err(std::io::Error::other("stopped by a signal"));
         }
         self.0.read(buffer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_parameters_of_a_challenge_are_told_apart() {
-        let challenge = r#"Bearer realm="https://auth.example/token?x=1,2",service="r.example", scope="repository:a:pull,push""#;
-        assert_eq!(parameter(challenge, "realm").as_deref(), Some("https://auth.example/token?x=1,2"));
-        assert_eq!(parameter(challenge, "scope").as_deref(), Some("repository:a:pull,push"));
-        assert_eq!(parameter("Bearer realm=plain,service=b", "service").as_deref(), Some("b"));
-        assert_eq!(parameter(challenge, "error"), None);
-        assert_eq!(parameter("Bearer", "realm"), None);
-        assert_eq!(parameter(r#"Bearer realm="open"#, "realm"), None);
     }
 }

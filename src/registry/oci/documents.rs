@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_empty_config_has_the_digest_that_the_specification_names() {
-        assert_eq!(format!("sha256:{}", crate::registry::piece::hex(&Sha256::digest(EMPTY))), EMPTY_DIGEST);
+        assert_eq!(format!("sha256:{}", hex::encode(Sha256::digest(EMPTY))), EMPTY_DIGEST);
     }
 
     #[test]

@@ -96,6 +96,13 @@ pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// The newest set with that piece, and its digest.
+pub(super) fn set_of(oci: &Oci, piece: &str) -> Result<Option<(String, Document)>> {
+    let sets = shelf(oci)?.sets.into_iter().map(|(digest, (_, document))| (digest, document));
+    let having = sets.filter(|(_, document)| parts(document).any(|(_, id)| id == piece));
+    Ok(having.max_by_key(|(_, document)| document.annotations.get(CREATED).cloned()))
+}
+
 fn entry(document: &Document) -> Option<Entry> {
     let own = |key: &str| document.annotations.get(key).cloned();
     let tarball = document.layers.iter().find(|layer| layer.annotations.get(ROLE).is_some_and(|role| role == Role::Tarball.word()))?;

@@ -8,19 +8,18 @@ mod client;
 mod credentials;
 mod documents;
 mod entries;
+mod find;
 mod reference;
 
-use anyhow::Context;
 use sha2::{Digest, Sha256};
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use ureq::http::{Method, StatusCode};
 
 use super::Registry;
 use super::directory::file_of;
-use super::piece::{Piece, Role, hex};
+use super::piece::{Piece, Role};
 use super::references::{Entry, Kind, Made, Reference, References};
 use super::set::Set;
 use crate::calendar;
@@ -30,6 +29,8 @@ use crate::report::{Report, Step, Unit};
 use crate::web::{self, Redirects};
 
 use client::{Answer, Blob, Client};
+pub use find::{Deployable, find};
+
 use documents::{Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, MANIFEST, ROLE, SHA512, TITLE, media_type};
 use reference::{Repository, as_tag};
 
@@ -191,15 +192,7 @@ impl Oci {
             self.put_manifest(&tag, &text)?;
         }
         layer.annotations.insert(ITSELF.to_owned(), itself.clone());
-        let reference = Reference {
-            name: title.clone(),
-            url: Some(self.url(&itself)),
-            id: itself,
-            size: piece.size,
-            sha256: Some(piece.sha256.clone()),
-            sha512: Some(piece.sha512.clone()),
-            made,
-        };
+        let reference = Reference::of_piece(piece, title, &itself, Some(self.url(&itself)), made);
         Ok((layer, reference))
     }
 
@@ -207,14 +200,14 @@ impl Oci {
         let step = report.step("publishing");
         let sent = Progress { step: &step, done: Cell::new(0), total: total(set) };
         self.blob(&Blob { what: "an empty config", digest: EMPTY_DIGEST, size: EMPTY.len() as u64 }, || Ok(EMPTY))?;
-        let (mut layers, mut references) = (Vec::new(), BTreeMap::new());
+        let (mut layers, mut references) = (Vec::new(), Vec::new());
         for role in Role::ALL {
             let Some(piece) = set.piece(role) else { continue };
             let media_type = media_type(role, set.tarball.format);
             let (layer, reference) =
                 self.piece(&Outgoing { role: role.word(), piece, title: file_of(set, role), media_type }, undo, &sent)?;
             layers.push(layer);
-            references.insert(role, reference);
+            references.push((role, reference));
         }
         if let Some(piece) = &set.manifest {
             let title = format!("{}.json", set.stem());
@@ -237,19 +230,8 @@ impl Oci {
                 (digest_of(&text), Made::New, text.len())
             }
         };
-        let mut take = |role| references.remove(&role);
+        let registry = format!("oci:{}/{}:{tag}", self.repository.host, self.repository.name);
         let published = References {
-            kind: Kind::Oci,
-            registry: format!("oci:{}/{}:{tag}", self.repository.host, self.repository.name),
-            name: set.name.clone(),
-            version: set.version.clone(),
-            extension: set.tarball.extension.to_owned(),
-            visibility: None,
-            tarball: take(Role::Tarball).context("a set without a tarball")?,
-            kernel: take(Role::Kernel),
-            ramdisk: take(Role::Ramdisk),
-            stage2: take(Role::Stage2),
-            kickstart: take(Role::Kickstart),
             manifest: Some(Reference {
                 name: tag.clone(),
                 url: Some(self.url(&itself)),
@@ -259,7 +241,7 @@ impl Oci {
                 sha512: None,
                 made,
             }),
-            retired: Vec::new(),
+            ..References::of_set(set, Kind::Oci, registry, references)?
         };
         step.finish(&tag);
         Ok(published)
@@ -306,9 +288,9 @@ impl Registry for Oci {
         let mut undo = Vec::new();
         let references = self.send(set, report, &mut undo).map_err(|error| self.roll_back(undo, error))?;
         report.note(
-            "what Ironic 39 does with oci:// references: kernel, ramdisk, stage2 and ks_template take them (by digest, as printed); as \
-             image_source only with image_type=partition and a kickstart of your own, because the URL that reaches Anaconda ends in a digest, \
-             not in .tgz, and Anaconda would mount it as a disk: give the tarball by Glance or a web server",
+            "what Ironic 39 does with oci:// references: it takes them by digest, as printed, the tarball's with image_type=partition (osimg \
+             deploy sets that). Nodes fetch the tarball themselves, without a login, by a URL that ends in a digest: osimg's kickstart template \
+             appends the suffix; with another one Anaconda would mount it as a disk",
         );
         if self.client.is_plain() {
             report.note("this registry speaks plain http: the conductor needs [oci]permit_fallback_to_http_transport");
@@ -363,7 +345,7 @@ fn total(set: &Set) -> u64 {
 }
 
 fn digest_of(text: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(text)))
+    format!("sha256:{}", hex::encode(Sha256::digest(text)))
 }
 
 fn text(document: &Document) -> Result<Vec<u8>> {

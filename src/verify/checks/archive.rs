@@ -206,7 +206,7 @@ fn written(path: &Path) -> Option<String> {
 fn checksum(image: &Image<'_>) -> Vec<Hit> {
     let Place::File(path) = &image.place else { return Vec::new() };
     let stored = image.contents.and_then(|contents| contents.stored.as_ref()).and_then(|stored| stored.sha256);
-    match (written(path), stored.map(|digest| super::hex(&digest))) {
+    match (written(path), stored.map(hex::encode)) {
         (Some(written), Some(found)) if written != found => {
             said(format!("the tarball's SHA-256 is {found}, the file beside it says {}", written.escape_debug()))
         }

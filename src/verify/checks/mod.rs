@@ -122,16 +122,12 @@ pub(super) fn run(image: &Image<'_>, options: &Options<'_>) -> Findings {
     Findings {
         tarball: image.name(),
         profile: image.profile,
-        sha256: stored.and_then(|stored| stored.sha256.as_ref()).map(|digest| hex(digest)),
+        sha256: stored.and_then(|stored| stored.sha256.as_ref()).map(hex::encode),
         members: image.members().len(),
         packages: image.contents.map_or(0, |contents| contents.packages.list().len()),
         checks,
         findings,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

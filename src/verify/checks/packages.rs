@@ -137,7 +137,7 @@ pub(super) const CHECKS: &[Check] = &[
                     return None;
                 }
                 let size = file.verify & SIZE != 0 && member.size != file.size;
-                let digest = || member.sha256.map(|digest| super::hex(&digest)).filter(|_| file.is_sha256 && !file.digest.is_empty());
+                let digest = || member.sha256.map(hex::encode).filter(|_| file.is_sha256 && !file.digest.is_empty());
                 let changed =
                     size || (file.verify & DIGEST != 0 && digest().is_some_and(|digest| !digest.eq_ignore_ascii_case(&file.digest)));
                 changed.then(String::new)

@@ -5,15 +5,15 @@ use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::anaconda::Anaconda;
 use crate::servers::{Api, EVERYTHING, Servers};
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What `osimg verify` rightly finds missing in a tarball of two files.
 const MISSING: &str = "efi-loader folders kernel-modules rpmdb program-base64 program-bash program-chmod program-chpasswd program-curl \
@@ -78,9 +78,7 @@ impl Lab {
         arguments.extend(["--kernel", &kernel, "--ramdisk", &ramdisk, "--stage2", &stage2]);
         arguments.extend(more);
         arguments.extend(MISSING.split_whitespace().flat_map(|name| ["--allow", name]));
-        // Glance on SQLite stumbles over two writers.
-        static ONE: Mutex<()> = Mutex::new(());
-        let one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let one = only_writer();
         let output = self.osimg(&arguments);
         drop(one);
         assert!(output.status.success(), "{}", said(&output));
@@ -225,6 +223,12 @@ impl TestNode {
     }
 }
 
+/// Holds off everybody else who publishes: Glance on SQLite stumbles over two writers.
+pub fn only_writer() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Starts `osimg deploy … --apply --start --wait`, plays the installer on the node, and returns how osimg ended and what was installed.
 pub fn deploy(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Output, Anaconda) {
     let mut program = start(lab, node, arguments);
@@ -238,7 +242,7 @@ pub fn deploy(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Output, Anacon
 /// Starts `osimg deploy … --apply --start --wait` on the node.
 pub fn start(lab: &Lab, node: &TestNode, arguments: &[&str]) -> Child {
     let mut command = lab.servers.osimg(&["-v", "deploy"]);
-    command.args(arguments).args(["--node", &node.name, "--apply", "--start", "--wait", "--timeout", "2m"]);
+    command.args(arguments).args(["--node", &node.name, "--apply", "--start", "--wait", "--timeout", "10m"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use super::lab::{Files, Lab, said};
 use osimg::archive::Format;
 use osimg::deploy::kickstart::{Authority, Options, Source, Tarball, Template, Trust, Values};
-use osimg::recipe::{Disks, Layout, SelinuxMode};
+use osimg::recipe::{Disks, InstallSettings, Layout, SelinuxMode};
 
 /// Where the servers' Python packages are.
 pub fn venv() -> PathBuf {
@@ -90,18 +90,21 @@ fn tarball() -> Tarball {
 fn every_option() -> Options {
     Options {
         tarball: Some(tarball()),
-        disks: Disks::Smallest,
-        layout: Layout::Plain,
-        storage: None,
-        kernel_arguments: Some("console=ttyS0,115200n8 crashkernel=1G-4G:192M".into()),
-        network: vec!["--bootproto=static --device=eno1 --ip=192.0.2.7 --netmask=255.255.255.0 --gateway=192.0.2.1 --activate".into()],
-        language: Some("de_AT.UTF-8".into()),
-        keyboard: Some("at".into()),
-        timezone: Some("Europe/Vienna".into()),
-        selinux: SelinuxMode::Permissive,
-        root_keys: vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI somebody@example".into()],
         authority: Some(Authority { pem: "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgI=\n-----END CERTIFICATE-----\n".into() }),
-        packages: vec!["@^minimal-environment".into(), "cloud-init".into()],
+        install: InstallSettings {
+            disks: Disks::Smallest,
+            layout: Layout::Plain,
+            storage: None,
+            kernel_arguments: Some("console=ttyS0,115200n8 crashkernel=1G-4G:192M".into()),
+            network: vec!["--bootproto=static --device=eno1 --ip=192.0.2.7 --netmask=255.255.255.0 --gateway=192.0.2.1 --activate".into()],
+            language: Some("de_AT.UTF-8".into()),
+            keyboard: Some("at".into()),
+            timezone: Some("Europe/Vienna".into()),
+            selinux: SelinuxMode::Permissive,
+            root_keys: vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI somebody@example".into()],
+            packages: vec!["@^minimal-environment".into(), "cloud-init".into()],
+            authority: None,
+        },
     }
 }
 
@@ -114,8 +117,11 @@ fn ironics_own_code_and_pykickstart_take_our_template_and_render_it_as_we_do() {
     let storage = "zerombr\nclearpart --all --initlabel\nreqpart --add-boot\npart pv.1 --grow --size=4096\nvolgroup os pv.1\nlogvol / --vgname=os --name=root --size=4096";
     let all = [
         Options { tarball: Some(tarball()), ..Options::default() },
-        Options { disks: named, layout: Layout::Lvm, selinux: SelinuxMode::Disabled, ..every_option() },
-        Options { storage: Some(storage.into()), ..every_option() },
+        Options {
+            install: InstallSettings { disks: named, layout: Layout::Lvm, selinux: SelinuxMode::Disabled, ..every_option().install },
+            ..every_option()
+        },
+        Options { install: InstallSettings { storage: Some(storage.into()), ..every_option().install }, ..every_option() },
         every_option(),
         Options::default(),
     ];

@@ -1,0 +1,65 @@
+//! The names that an artifact's files get.
+
+use std::path::Path;
+
+use crate::archive::Format;
+use crate::error::{ExitCode, Failure, Result};
+
+/// The names that an artifact's files get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// What all names begin with: `NAME-VERSION`, or the stem of `--output`.
+    pub stem: String,
+    /// What the link to the newest one is called, without suffix: `NAME-latest`; none with `--output`.
+    pub latest: Option<String>,
+    /// Suffix of each format, without the first dot; `--output` may spell it differently.
+    pub suffix: Vec<(Format, String)>,
+}
+
+impl Names {
+    /// `NAME-VERSION.EXT`, with a link `NAME-latest.EXT`.
+    #[must_use]
+    pub fn versioned(name: &str, version: &str, formats: &[Format]) -> Self {
+        Self {
+            stem: format!("{name}-{version}"),
+            latest: Some(format!("{name}-latest")),
+            suffix: formats.iter().map(|f| (*f, f.extension().to_owned())).collect(),
+        }
+    }
+
+    /// The file that the person named.
+    ///
+    /// # Errors
+    /// When its suffix is none that Anaconda knows.
+    pub fn of_output(output: &Path) -> Result<Self> {
+        let format = Format::of_name(output)?;
+        let name = output.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let suffix = [".tar.gz", ".tar.bz2", ".tar.xz"]
+            .iter()
+            .find(|s| name.ends_with(**s))
+            .map_or_else(|| name.rsplit_once('.').map_or(String::new(), |(_, s)| s.to_owned()), |s| s.trim_start_matches('.').to_owned());
+        let stem = name.strip_suffix(&format!(".{suffix}")).unwrap_or(&name).to_owned();
+        if stem.is_empty() {
+            return Err(Failure::new(ExitCode::Usage, format!("{} has a suffix, but no name", output.display())).into());
+        }
+        Ok(Self { stem, latest: None, suffix: vec![(format, suffix)] })
+    }
+
+    pub(super) fn tarball(&self, format: Format) -> String {
+        let suffix = self.suffix.iter().find(|(f, _)| *f == format).map_or_else(|| format.extension(), |(_, s)| s);
+        format!("{}.{suffix}", self.stem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_names_keep_the_spelling_of_their_suffix() {
+        assert_eq!(Names::of_output(Path::new("x/os.image.tar.gz")).expect("names").tarball(Format::Tgz), "os.image.tar.gz");
+        assert_eq!(Names::of_output(Path::new("os.tbz")).expect("names").tarball(Format::Tbz), "os.tbz");
+        assert!(Names::of_output(Path::new("os.tzst")).is_err());
+        assert!(Names::of_output(Path::new(".tgz")).is_err());
+    }
+}
