@@ -100,6 +100,23 @@ for folder, folders, files in os.walk(root, topdown=False):
 os.chmod(root, 0o755)
 "#;
 
+/// Runs a program in a user namespace of its own: all ids are there, no privilege outside of it is.
+const NAMESPACE: &str = r#"
+import ctypes, os, sys
+ready, go = os.pipe(), os.pipe()
+child = os.fork()
+if child == 0:
+    assert ctypes.CDLL(None).unshare(0x10000000) == 0
+    os.write(ready[1], b"x")
+    os.read(go[0], 1)
+    os.execvp(sys.argv[1], sys.argv[1:])
+os.read(ready[0], 1)
+for map in ("uid_map", "gid_map"):
+    with open(f"/proc/{child}/{map}", "w") as file: file.write("0 0 65536")
+os.write(go[1], b"x")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+
 /// Ten builds, each in a format of its own: all sums are printed.
 const TEN: &str = r#"
 work=$1 osimg=$2 policy=$3
@@ -119,9 +136,12 @@ while read -r place umask zone locale jobs user; do
     tree=$work/$place/tree$number out=$work/$place/out$number
     mkdir "$tree" "$out"
     python3 "$work/plant" "$tree" $number
-    chown $user "$out"
+    case $user in
+        namespace) as="python3 $work/namespace" ;;
+        *) as="setpriv --reuid $user --regid $user --clear-groups"; chown $user "$out" ;;
+    esac
     for suffix in tar tgz tbz txz; do
-        (umask $umask; cd /; TZ=$zone LC_ALL=$locale setpriv --reuid $user --regid $user --clear-groups "$work/osimg" pack -q -j $jobs --level fast \
+        (umask $umask; cd /; TZ=$zone LC_ALL=$locale $as "$work/osimg" pack -q -j $jobs --level fast \
             --source-date-epoch 1500000000 --selinux "policy=$work/policy" "$tree" -o "$out/x.$suffix" >/dev/null)
         sha256sum <"$out/x.$suffix" | sed "s/-/$suffix/"
     done
@@ -133,7 +153,7 @@ tmpfs 000 Pacific/Apia tr_TR.UTF-8 3 65534
 xfs 027 America/St_Johns C 4 0
 xfs 002 UTC de_DE 5 65534
 host 777 Etc/GMT+12 POSIX 6 0
-tmpfs 022 Etc/GMT-14 C 7 0
+tmpfs 022 Etc/GMT-14 C 7 namespace
 ext4 022 UTC C.UTF-8 8 65534
 ext4 077 Europe/Berlin C 1 0
 xfs 022 Asia/Tokyo ja_JP.eucJP 8 0
@@ -148,6 +168,7 @@ fn ten_builds_in_other_circumstances_have_one_sum_for_each_format() {
     // Where everyone may go, unlike the usual place of the tests.
     let folder = tempfile::Builder::new().prefix("osimg-ten-").tempdir_in("/var/tmp").unwrap();
     std::fs::write(folder.path().join("plant"), PLANT).unwrap();
+    std::fs::write(folder.path().join("namespace"), NAMESPACE).unwrap();
     let sums = run(Command::new("unshare")
         .args(["--mount", "sh", "-ec", TEN, "sh"])
         .arg(folder.path())

@@ -1,13 +1,10 @@
 //! The demo distribution's tarball in a machine of its own, emulated: it comes up healthy, and what goes wrong is told and left nowhere.
 #![expect(clippy::disallowed_methods, reason = "tests run the program as a person does")]
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use osimg::archive::{Format, Labels, Level, Options, Output, write_tree};
+mod nested;
+
 use serde_json::Value;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::num::NonZeroUsize;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,7 +31,7 @@ fn can_run() -> bool {
         skip("it takes root");
         return false;
     }
-    for tool in ["qemu-system-x86_64", "mkfs.ext4", "setfacl", "tar"] {
+    for tool in ["qemu-system-x86_64", "mkfs.ext4", "setfacl", "setcap", "setfattr", "tar"] {
         if osimg::process::find_program(tool).is_none() {
             skip(&format!("there is no {tool}"));
             return false;
@@ -71,49 +68,6 @@ fn image(folder: &Path) -> Option<PathBuf> {
     Some(tarball)
 }
 
-/// The label that the demo distribution's policy has for the files of [`with_acl`].
-struct OneLabel;
-
-impl Labels for OneLabel {
-    fn label(&self, _path: &[u8], _mode: u32) -> Option<Vec<u8>> {
-        Some(b"system_u:object_r:var_t:s0".to_vec())
-    }
-}
-
-/// The image with one file more, which has an ACL: a second archive written by the archiver under test and put in front; both
-/// gzip and tar read the two as one.
-fn with_acl(image: &Path, folder: &Path) -> PathBuf {
-    let tree = folder.join("tree");
-    std::fs::create_dir_all(tree.join("srv")).expect("a tree");
-    std::fs::write(tree.join("srv/shared"), "x\n").expect("a file");
-    let set = Command::new("setfacl").args(["-m", "u:4711:r--"]).arg(tree.join("srv/shared")).status().expect("setfacl runs");
-    assert!(set.success());
-    let tar = folder.join("more.tar");
-    let sink = Box::new(File::create(&tar).expect("a file"));
-    let options = Options {
-        level: Level::default(),
-        memory: None,
-        jobs: NonZeroUsize::MIN,
-        source_date_epoch: None,
-        labels: &OneLabel,
-        owners: None,
-        progress: &|_| {},
-        cancelled: &|| false,
-    };
-    write_tree(&tree, vec![Output { format: Format::Tar, sink }], &options).expect("an archive");
-    let mut bytes = std::fs::read(&tar).expect("the archive");
-    // Without the end of the archive, which is blocks of zeros.
-    while bytes.ends_with(&[0; 512]) {
-        bytes.truncate(bytes.len() - 512);
-    }
-    let both = folder.join("with-acl.tgz");
-    let mut packer = GzEncoder::new(File::create(&both).expect("a file"), Compression::fast());
-    packer.write_all(&bytes).expect("packed");
-    let mut file = packer.finish().expect("packed");
-    std::io::copy(&mut File::open(image).expect("the image"), &mut file).expect("copied");
-    both
-}
-
 /// An image of nothing but a kernel and its initramfs, which finds no init on the disk.
 fn hollow(image: &Path, folder: &Path) -> PathBuf {
     let tree = folder.join("hollow");
@@ -139,16 +93,17 @@ fn strings(value: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn the_demo_image_comes_up_with_its_policy_labels_capabilities_and_acls() {
+fn the_demo_image_comes_up_enforcing_its_policy_with_labels_capabilities_and_acls() {
     if !can_run() {
         return;
     }
     let folder = folder();
     let Some(image) = image(folder.path()) else { return };
-    let tarball = with_acl(&image, folder.path());
+    let tarball = nested::with_more(&image, folder.path());
     let began = Instant::now();
     let output = Command::new(OSIMG)
-        .args(["--json", "boot", "--selinux", "permissive", "--accel", "tcg", "--timeout", PATIENCE, "--unit", "ssh.service"])
+        .args(["--json", "boot", "--selinux", "enforcing", "--accel", "tcg", "--timeout", PATIENCE, "--unit", "ssh.service"])
+        .args(["--unit", nested::UNIT])
         .arg(&tarball)
         .stderr(Stdio::inherit())
         .output()
@@ -168,7 +123,7 @@ fn the_demo_image_comes_up_with_its_policy_labels_capabilities_and_acls() {
     assert_eq!(failed, [""; 0]);
     assert_eq!(strings(&checks["inactive_units"]), [""; 0]);
 
-    assert_eq!(checks["selinux"]["mode"], "permissive");
+    assert_eq!(checks["selinux"]["mode"], "enforcing");
     assert_eq!(checks["selinux"]["init"], "system_u:system_r:init_t:s0", "the policy is loaded");
     assert_eq!(checks["selinux"]["labels_checked"], true);
     assert_eq!(strings(&checks["selinux"]["wrong_labels"]), [""; 0]);

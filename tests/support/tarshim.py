@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""Stands in `tar`'s place for GNU tar's own tests: what creates an archive that `osimg pack` can express goes to osimg, all else to
+GNU tar. Environment: SHIM_OSIMG and SHIM_TAR (the programs), SHIM_STAGE (a folder of the tests' file system), SHIM_LOG (a line a creation).
+
+osimg packs whole trees, whose names begin with `./`. So the named files are linked into a stage, it is packed, and of the archive
+nothing is changed but these: members that were not asked for (the stage itself, folders on the way) are taken out, and the two
+bytes `./` off the names.
+"""
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+
+# Options that change nothing for osimg, which keeps all attributes and recognises holes by itself.
+EXPRESSED = {"--xattrs", "--acls", "--selinux", "--sparse", "--posix", "--format=posix", "--format=pax", "--sparse-version=1.0", "--sort=name",
+             "--numeric-owner", "--preserve-permissions"}
+
+
+class GnuOnly(Exception):
+    """Why a call cannot be plugged in."""
+
+
+def creation(argv):
+    """(archive, folder, names) of a call that creates an archive, None of another; GnuOnly when osimg has no such option."""
+    if not argv:
+        return None
+    first = argv[0]
+    words = (["-" + first] if re.fullmatch(r"[A-Za-z]+", first) else [first]) + argv[1:]
+    bundled = len(first) > 0 and not first.startswith("-")
+    # Whether it creates is to be known before why it cannot be expressed.
+    clusters = [w for w in words if re.fullmatch(r"-[A-Za-z]+", w)]
+    if not any("c" in re.split("[CfTXgKNVbLFI]", w, maxsplit=1)[0] or (bundled and w == words[0] and "c" in w) for w in clusters) \
+            and "--create" not in words:
+        return None
+    archive, folder, names = None, ".", []
+    style = (os.environ.get("TAR_OPTIONS") or "").split()
+    format = style[style.index("-H") + 1] if "-H" in style else None
+    if [word for word in style if word not in ("-H", format)]:
+        raise GnuOnly("TAR_OPTIONS " + " ".join(style))
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if word == "--create" or word in EXPRESSED:
+            continue
+        if word.startswith("--file="):
+            archive = word[7:]
+        elif word.startswith("--warning="):
+            continue
+        elif word in ("--file", "--directory", "--format"):
+            value = queue.pop(0)
+            if word == "--file":
+                archive = value
+            elif word == "--directory":
+                folder = os.path.join(folder, value)
+            else:
+                format = value
+        elif word.startswith("--format="):
+            format = word[9:]
+        elif word.startswith("--"):
+            raise GnuOnly(word.split("=")[0])
+        elif word.startswith("-") and word != "-":
+            letters = word[1:]
+            while letters:
+                letter, letters = letters[0], letters[1:]
+                if letter in "cpS":
+                    continue
+                if letter in "fCH":
+                    # In a bundle without a dash the values follow as words of their own.
+                    value, letters = (queue.pop(0), letters) if not letters or (bundled and word == words[0]) else (letters, "")
+                    if letter == "f":
+                        archive = value
+                    elif letter == "H":
+                        format = value
+                    elif names:
+                        raise GnuOnly("-C between names")
+                    else:
+                        folder = os.path.join(folder, value)
+                else:
+                    raise GnuOnly("-" + letter)
+        else:
+            names.append(word)
+    # The other formats' groups are about what those cannot express.
+    if format not in (None, "posix", "pax", "gnu"):
+        raise GnuOnly("format " + format)
+    if archive is None or archive == "/dev/null" or ":" in archive:
+        raise GnuOnly("archive " + str(archive))
+    if not names:
+        raise GnuOnly("no names")
+    for name in names:
+        parts = name.rstrip("/").split("/")
+        if name.startswith("/") or ".." in parts or ("." in parts and names != ["."]):
+            raise GnuOnly("name " + name)
+        if not os.path.lexists(os.path.join(folder, name)):
+            raise GnuOnly("a name that is not there")
+    plain = [os.fsencode(name.rstrip("/")) for name in names]
+    if len(set(plain)) != len(plain):
+        raise GnuOnly("a name twice")
+    if plain != sorted(plain) and any(has_links(os.path.join(os.fsencode(folder), name)) for name in plain):
+        raise GnuOnly("hard links in another order than that of the bytes")
+    if os.path.realpath(archive).startswith(os.path.realpath(folder) + "/") and names == ["."]:
+        raise GnuOnly("an archive inside the tree")
+    return archive, folder, plain
+
+
+def has_links(path):
+    """Whether some file at or below the path has more names than one."""
+    def more(path):
+        about = os.lstat(path)
+        return about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode)
+    return more(path) or any(more(os.path.join(top, file)) for top, _, files in os.walk(path) for file in files)
+
+
+def rewritten(data, names):
+    """The archive with only what was named, and without `./`."""
+    out, at = bytearray(), 0
+
+    def cut(name):
+        return name[2:] if name.startswith(b"./") else name
+
+    def wanted(name):
+        name = cut(name).rstrip(b"/")
+        return any(name == n or name.startswith(n + b"/") for n in names)
+
+    def text(field):
+        return field.split(b"\0")[0]
+
+    while at + 512 <= len(data):
+        if data[at:at + 512] == bytes(512):
+            out += data[at:]
+            break
+        begin, records = at, {}
+        if data[at + 156:at + 157] == b"x":
+            size = int(text(data[at + 124:at + 136]), 8)
+            rest = data[at + 512:at + 512 + size]
+            while rest:
+                length = int(rest.split(b" ", 1)[0])
+                key, value = rest[:length - 1].split(b" ", 1)[1].split(b"=", 1)
+                records[key] = value
+                rest = rest[length:]
+            extended = bytearray(data[at:at + 512])
+            at += 512 + (size + 511) // 512 * 512
+        header = bytearray(data[at:at + 512])
+        kind = header[156:157]
+        size = int(records[b"size"]) if b"size" in records else int(text(header[124:136]) or b"0", 8)
+        body = data[at + 512:at + 512 + (size + 511) // 512 * 512]
+        at += 512 + len(body)
+        prefix, short = text(header[345:500]), text(header[0:100])
+        name = records.get(b"GNU.sparse.name") or records.get(b"path") or (prefix + b"/" + short if prefix else short)
+        if not wanted(name):
+            continue
+        for key in (b"path", b"GNU.sparse.name") + ((b"linkpath",) if kind == b"1" else ()):
+            if key in records:
+                records[key] = cut(records[key])
+        if prefix == b".":
+            header[345:500] = bytes(155)
+        elif prefix.startswith(b"./"):
+            header[345:500] = cut(prefix).ljust(155, b"\0")
+        else:
+            header[0:100] = cut(short).ljust(100, b"\0")
+        if kind == b"1":
+            header[157:257] = cut(text(header[157:257])).ljust(100, b"\0")
+        if records:
+            lines = b""
+            for key, value in records.items():
+                bare = len(key) + len(value) + 3
+                length = bare + 1
+                while len(str(length)) + bare != length:
+                    length = bare + len(str(length))
+                lines += b"%d %s=%s\n" % (length, key, value)
+            extended[124:136] = b"%011o\0" % len(lines)
+            out += summed(extended) + lines.ljust((len(lines) + 511) // 512 * 512, b"\0")
+        assert begin < at
+        out += summed(header) + body
+    return bytes(out)
+
+
+def without_end(data):
+    """An archive up to the two blocks of zeros."""
+    at = 0
+    while data[at:at + 512] != bytes(512):
+        size = int(data[at + 124:at + 136].split(b"\0")[0] or b"0", 8)
+        at += 512 + (size + 511) // 512 * 512
+    return data[:at]
+
+
+def summed(header):
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return header
+
+
+def packed(folder, names):
+    """What `osimg pack` makes of these, in the order of their bytes; exits as it does when it fails."""
+    with tempfile.TemporaryDirectory(prefix="stage-", dir=os.environ["SHIM_STAGE"]) as stage:
+        tree, made = folder, os.path.join(stage, "made.tar")
+        if names != [b"."]:
+            tree = os.path.join(stage, "tree")
+            os.mkdir(tree)
+            for name in names:
+                target = os.path.join(os.fsencode(tree), name)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                subprocess.run(["cp", "-al", "--", os.path.join(os.fsencode(folder), name), target], check=True)
+        command = [os.environ["SHIM_OSIMG"], "pack", "-q", "--selinux", "from-tree", "--level", "fast", tree, "-o", made]
+        code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+        if code != 0:
+            sys.exit(code)
+        with open(made, "rb") as file:
+            data = file.read()
+    return data if names == [b"."] else rewritten(data, names)
+
+
+def pack(archive, folder, names):
+    # Names in an order of their own are archives of their own, one behind the other.
+    groups = [names] if names == sorted(names) else [[name] for name in names]
+    parts = [packed(folder, group) for group in groups]
+    data = b"".join(without_end(part) for part in parts[:-1]) + parts[-1]
+    data += bytes(-len(data) % 10240)
+    if archive == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        with open(archive, "wb") as file:
+            file.write(data)
+
+
+def main():
+    argv = sys.argv[1:]
+    try:
+        asked = creation(argv)
+        told = "osimg" if asked else None
+    except GnuOnly as why:
+        asked, told = None, f"gnu\t{why}"
+    if told:
+        with open(os.environ["SHIM_LOG"], "a") as log:
+            log.write(f"{os.getcwd()}\t{told}\t{' '.join(argv)}\n")
+    if asked:
+        pack(*asked)
+        return
+    os.execv(os.environ["SHIM_TAR"], ["tar"] + argv)
+
+
+if __name__ == "__main__":
+    main()
