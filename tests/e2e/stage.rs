@@ -290,7 +290,10 @@ fn count_a_run() {
 
 /// What a program has printed so far: read by a thread, so that no wait for it is without an end.
 #[derive(Clone)]
-struct Heard(Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>);
+struct Heard(Arc<(Mutex<Said>, Condvar)>);
+
+/// The bytes so far, and whether they are all.
+type Said = (Vec<u8>, bool);
 
 impl Heard {
     fn of(mut stream: impl Read + Send + 'static) -> Self {
@@ -320,8 +323,12 @@ impl Heard {
         met(&state.0, state.1)
     }
 
+    fn bytes(&self) -> Vec<u8> {
+        self.0.0.lock().unwrap().0.clone()
+    }
+
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.0.lock().unwrap().0).into_owned()
+        String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 }
 
@@ -480,8 +487,7 @@ pub fn run(command: &mut Command) -> Vec<u8> {
     let (stdout, stderr) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
     let status = end(&mut child, [&stdout, &stderr], &|| shown.clone());
     assert!(status.success(), "{shown}: {status}\n{}", stderr.text());
-    let bytes = stdout.0.0.lock().unwrap().0.clone();
-    bytes
+    stdout.bytes()
 }
 
 /// A shell line that has to succeed, run in `folder`; returns its stdout.

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with other tiers")]
 mod support;
 
 #[path = "../e2e/stage.rs"]

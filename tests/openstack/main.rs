@@ -7,7 +7,6 @@ mod loopback;
 #[path = "../support/openstack.rs"]
 mod servers;
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "this tier builds nothing")]
 mod support;
 
 mod contract;

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "other tiers use the rest of it")]
 mod support;
 
 mod user;

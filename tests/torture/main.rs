@@ -8,7 +8,6 @@ mod server;
 #[allow(dead_code, reason = "other tiers use the rest of it")]
 mod stage;
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "other tiers use the rest of it")]
 mod support;
 
 mod damage;

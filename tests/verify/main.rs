@@ -10,5 +10,4 @@ mod server;
 mod writers;
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with other tiers")]
 mod support;
