@@ -7,6 +7,7 @@ mod output;
 mod owners;
 pub mod pack;
 mod remote;
+mod space;
 mod twice;
 
 use anyhow::Context;
@@ -24,13 +25,14 @@ use crate::process::{self, CommandLine};
 use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
 use crate::registry::{Address, Staged, Wishes};
 use crate::report::{Report, bytes};
-use crate::sandbox::{Backing, Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
+use crate::sandbox::{Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 use crate::sbom::Documents;
 use crate::verify::{self, Finding};
-use crate::workdir::{Keep, Place, Workdir, free_space, used_space};
+use crate::workdir::{Keep, Place, Workdir, free_space};
 pub use labels::{ChosenLabels, labels};
 pub use pack::{Packing, Told};
 use remote::Remote;
+use space::{blame_space, expected_size, room};
 pub use twice::{Reference, build_twice};
 
 /// The default limit on one phase of a transaction.
@@ -369,55 +371,12 @@ fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<
     Ok(findings.findings)
 }
 
-/// Bytes below which a place counts as full: databases fail there with words of their own.
-const AS_GOOD_AS_FULL: u64 = 1 << 20;
-/// The same for files.
-const AS_GOOD_AS_SPENT: u64 = 64;
-
-/// A failure for which a full place is the better explanation says so; whoever failed knew only that something did not work.
-fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Error {
-    if !matches!(crate::error::exit_code(&error), ExitCode::Transaction | ExitCode::Unexpected | ExitCode::Repository) {
-        return error;
-    }
-    for place in places {
-        let what = match (free_space(place), crate::workdir::free_inodes(place)) {
-            (Ok(free), _) if free < AS_GOOD_AS_FULL => format!("only {} are free", bytes(free)),
-            (_, Ok(Some(inodes))) if inodes < AS_GOOD_AS_SPENT => format!("only {inodes} more files can be made"),
-            _ => continue,
-        };
-        return Failure::new(ExitCode::Space, format!("no space left: {what} in {}", place.display()))
-            .because(error)
-            .hint("name a larger place: --workdir DIR, --cache DIR")
-            .into();
-    }
-    error
-}
-
-/// About how large the tar will be, for the estimate: what a root in memory takes up, else what the packages say and a tenth.
-fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
-    let said = filled.plans.iter().map(TransactionPlan::installed_size).sum::<u64>();
-    match workdir.backing() {
-        Backing::Memory => used_space(&workdir.root()).unwrap_or(said),
-        Backing::Disk => said + said / 10,
-    }
-}
-
 /// Owners, devices and mounts are root's to give: the host's, or that of a user namespace ([`crate::sandbox::become_root`]).
 fn be_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
     Err(Failure::new(ExitCode::Host, "building an image takes root, or a user namespace: files in it belong to many users").into())
-}
-
-/// Makes sure that there are so many bytes where the folder is.
-fn room(folder: &Path, bytes_needed: u64) -> Result<()> {
-    let free = free_space(folder)?;
-    if free >= bytes_needed {
-        return Ok(());
-    }
-    let what = format!("the bootstrap root needs {}, and {} has {} free", bytes(bytes_needed), folder.display(), bytes(free));
-    Err(Failure::new(ExitCode::Space, what).hint("name a larger place: --workdir DIR").into())
 }
 
 /// What the initramfs step has to know of the packages to come.

@@ -3,9 +3,11 @@
 use anyhow::Context;
 use rpm::signature::pgp::Verifier;
 use sha2::digest::DynDigest;
+use std::cell::Cell;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Once;
 
 use super::keys::{self, PinnedKey};
 use crate::error::{ExitCode, Failure, Result};
@@ -117,12 +119,25 @@ pub fn identify(file: &Path, keys: &[PinnedKey]) -> Result<(String, Option<Strin
     Ok((header.nevra, signer))
 }
 
+thread_local! {
+    /// Whether a panic of this thread is caught and told in words of our own.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
 /// The reader of packages believes some lengths and places in damaged headers, and panics; that is no reason to end as by a defect.
 fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !CAUGHT.get() {
+                hook(panic);
+            }
+        }));
+    });
+    CAUGHT.set(true);
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-    std::panic::set_hook(hook);
+    CAUGHT.set(false);
     done.ok()
 }
 

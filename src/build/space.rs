@@ -1,0 +1,52 @@
+//! Room on disks: whether there is enough, and whether too little of it explains a failure.
+
+use std::path::Path;
+
+use crate::error::{ExitCode, Failure, Result};
+use crate::packages::{Filled, TransactionPlan};
+use crate::report::bytes;
+use crate::sandbox::Backing;
+use crate::workdir::{Workdir, free_space, used_space};
+
+/// Bytes below which a place counts as full: databases fail there with words of their own.
+const AS_GOOD_AS_FULL: u64 = 1 << 20;
+/// The same for files.
+const AS_GOOD_AS_SPENT: u64 = 64;
+
+/// A failure for which a full place is the better explanation says so; whoever failed knew only that something did not work.
+pub(super) fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Error {
+    if !matches!(crate::error::exit_code(&error), ExitCode::Transaction | ExitCode::Unexpected | ExitCode::Repository) {
+        return error;
+    }
+    for place in places {
+        let what = match (free_space(place), crate::workdir::free_inodes(place)) {
+            (Ok(free), _) if free < AS_GOOD_AS_FULL => format!("only {} are free", bytes(free)),
+            (_, Ok(Some(inodes))) if inodes < AS_GOOD_AS_SPENT => format!("only {inodes} more files can be made"),
+            _ => continue,
+        };
+        return Failure::new(ExitCode::Space, format!("no space left: {what} in {}", place.display()))
+            .because(error)
+            .hint("name a larger place: --workdir DIR, --cache DIR")
+            .into();
+    }
+    error
+}
+
+/// About how large the tar will be, for the estimate: what a root in memory takes up, else what the packages say and a tenth.
+pub(super) fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
+    let said = filled.plans.iter().map(TransactionPlan::installed_size).sum::<u64>();
+    match workdir.backing() {
+        Backing::Memory => used_space(&workdir.root()).unwrap_or(said),
+        Backing::Disk => said + said / 10,
+    }
+}
+
+/// Makes sure that there are so many bytes where the folder is.
+pub(super) fn room(folder: &Path, bytes_needed: u64) -> Result<()> {
+    let free = free_space(folder)?;
+    if free >= bytes_needed {
+        return Ok(());
+    }
+    let what = format!("the bootstrap root needs {}, and {} has {} free", bytes(bytes_needed), folder.display(), bytes(free));
+    Err(Failure::new(ExitCode::Space, what).hint("name a larger place: --workdir DIR").into())
+}
