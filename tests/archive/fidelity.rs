@@ -124,7 +124,9 @@ fn two_releases_of_tar_by_anacondas_command_and_bsdtar_restore_everything_but_th
         let made = fs::read_to_string(folder.path().join("made")).unwrap();
         println!("{kind}: {}", made.lines().last().unwrap_or_default());
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-        assert_eq!(parsed(&read("differences.bsdtar")), named(&[LEFT_OUT, BSDTAR]), "{kind}, bsdtar, {}", read("said.bsdtar"));
+        // XFS shows an ACL as an attribute of its own, too.
+        let shown_twice: &[&str] = if kind == "xfs" { &["x:trusted acl/biguid"] } else { &[] };
+        assert_eq!(parsed(&read("differences.bsdtar")), named(&[LEFT_OUT, BSDTAR, shown_twice]), "{kind}, bsdtar, {}", read("said.bsdtar"));
         for number in 0..4 {
             let read = |name: &str| read(&format!("{name}.{number}"));
             assert_eq!(parsed(&read("differences")), named(&[LEFT_OUT, EXCLUDED]), "{kind}, {} of 2, {}", number / 2 + 1, read("said"));
