@@ -139,8 +139,12 @@ def add_repositories(base, request):
             (repo.enable if change["action"] == "enable" else repo.disable)()
     if request["transaction"]:
         configure(base, request)
+    # Of one package in several repositories both phases must choose the same; by itself the choice is as they happen to be loaded.
+    order = [wanted["id"] for wanted in request["repositories"]]
     for repo in enabled(base):
         conf = repo.get_config()
+        place = order.index(repo.get_id()) if repo.get_id() in order else len(order)
+        put(conf, "cost", conf.get_cost_option().get_value() * 1000 + place)
         put(conf, "skip_if_unavailable", False)
         put(conf, "pkg_gpgcheck", request["signatures"])
         # A build asks every repository whether its metadata is still the newest; the install phase takes what that gave.
