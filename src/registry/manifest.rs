@@ -47,7 +47,9 @@ pub fn published(text: &str) -> Vec<References> {
 /// When it is no manifest in the form that osimg writes.
 pub fn with(text: &str, references: &References) -> Result<String> {
     let mut all = published(text);
-    all.retain(|old| (&old.registry, &old.tarball.name) != (&references.registry, &references.tarball.name));
+    // Glance's images of every format have one name.
+    let place = |known: &References| (known.registry.clone(), known.tarball.name.clone(), known.extension.clone());
+    all.retain(|old| place(old) != place(references));
     all.push(references.clone());
     write(text, &all)
 }
@@ -100,6 +102,8 @@ mod tests {
         assert_eq!(published(&twice).len(), 2);
         let again = with(&twice, &references("glance:a", "3")).expect("written");
         assert_eq!(published(&again).iter().map(|r| r.tarball.id.as_str()).collect::<Vec<_>>(), ["2", "3"]);
+        let other = References { extension: ".txz".into(), ..references("glance:a", "4") };
+        assert_eq!(published(&with(&again, &other).expect("written")).len(), 3);
         assert_eq!(write(&again, &[]).expect("written"), plain);
         // As jq would print it.
         let value: serde_json::Value = serde_json::from_str(&again).expect("JSON");

@@ -321,7 +321,7 @@ const CASES: [Case; 47] = [
         &[
             "torture/odd.rs: a_file_of_very_many_names_is_packed_once_within_little_memory",
             "torture/odd.rs: what_is_marked_as_immutable_is_packed_and_told_when_it_cannot_be_removed",
-            "archive/fidelity.rs: anacondas_command_restores_everything_but_the_named",
+            "archive/fidelity.rs: two_releases_of_tar_by_anacondas_command_and_bsdtar_restore_everything_but_the_named_on_ext4_and_xfs",
             "archive/fidelity.rs: a_path_beyond_what_linux_takes_at_once_is_packed_whole",
             "privileged/trees.rs: deep_trees_and_odd_names_are_removed_whole",
         ],
@@ -439,9 +439,9 @@ const CASES: [Case; 47] = [
         44,
         "the image as Anaconda unpacks it, compared and booted",
         &[
-            "archive/fidelity.rs: anacondas_command_restores_everything_but_the_named",
+            "archive/fidelity.rs: two_releases_of_tar_by_anacondas_command_and_bsdtar_restore_everything_but_the_named_on_ext4_and_xfs",
             "e2e/demo.rs: the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole",
-            "boot/main.rs: the_demo_image_comes_up_with_its_policy_labels_capabilities_and_acls",
+            "boot/main.rs: the_demo_image_comes_up_enforcing_its_policy_with_labels_capabilities_and_acls",
         ],
         Whole,
     ),

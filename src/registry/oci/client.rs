@@ -57,7 +57,7 @@ impl Answer {
     }
 
     /// The registry's own words, as far as they can be shown.
-    fn said(&self) -> String {
+    pub fn said(&self) -> String {
         #[derive(Deserialize)]
         struct Errors {
             errors: Vec<One>,

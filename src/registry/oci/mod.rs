@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use std::cell::Cell;
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 use ureq::http::{Method, StatusCode};
 
 use super::Registry;
@@ -36,6 +37,9 @@ use reference::{Repository, as_tag};
 
 /// Where docker and podman keep the authority of one registry.
 const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
+
+/// How often a manifest is sent in all whose blobs the registry does not find yet.
+const ATTEMPTS: u64 = 5;
 
 /// A repository of an OCI registry.
 #[derive(Debug)]
@@ -114,7 +118,17 @@ impl Oci {
     fn put_manifest(&self, tag: &str, text: &[u8]) -> Result<()> {
         let doing = format!("writing the manifest {tag} to");
         let path = self.client.path(&format!("manifests/{tag}"));
-        let answer = self.client.call(&Method::PUT, &path, &[("content-type", MANIFEST)], text, &doing)?;
+        let mut answer;
+        let mut attempt = 1;
+        loop {
+            answer = self.client.call(&Method::PUT, &path, &[("content-type", MANIFEST)], text, &doing)?;
+            // A blob that two publishers send at once is unknown for an instant to docker-registry, which puts the second in place of the first.
+            if answer.status != StatusCode::BAD_REQUEST || !answer.said().contains("MANIFEST_BLOB_UNKNOWN") || attempt == ATTEMPTS {
+                break;
+            }
+            web::pause(Duration::from_millis(200 * attempt))?;
+            attempt += 1;
+        }
         if answer.status != StatusCode::CREATED {
             return Err(self.client.refused(&doing, &answer));
         }
