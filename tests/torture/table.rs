@@ -466,9 +466,15 @@ const CASES: [Case; 47] = [
     ),
 ];
 
+/// Whether `file: name` is a test below this folder's parent.
+pub fn is_test(reference: &str) -> bool {
+    let (file, name) = reference.split_once(": ").unwrap();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file)).unwrap_or_default();
+    text.find(&format!("fn {name}")).is_some_and(|at| text[..at].contains("#[test]") || text[..at].contains("proptest"))
+}
+
 #[test]
 fn the_table_names_tests_that_there_are() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut missing = Vec::new();
     let mut count = [0; 3];
     for (index, (number, what, proofs, proof)) in CASES.iter().enumerate() {
@@ -483,10 +489,7 @@ fn the_table_names_tests_that_there_are() {
         assert_eq!(proofs.is_empty(), matches!(proof, NotRun(_)), "case {number}");
         for reference in *proofs {
             println!("     {reference}");
-            let (file, name) = reference.split_once(": ").unwrap();
-            let text = fs::read_to_string(tests.join(file)).unwrap_or_default();
-            let at = text.find(&format!("fn {name}"));
-            if !at.is_some_and(|at| text[..at].contains("#[test]") || text[..at].contains("proptest")) {
+            if !is_test(reference) {
                 missing.push(*reference);
             }
         }
