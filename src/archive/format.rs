@@ -145,7 +145,7 @@ impl Level {
             Format::Tar => return Ok(0),
             Format::Tgz => (0..=12, 1, 5, 12),
             Format::Tbz => (1..=9, 1, 9, 9),
-            // Preset 6 searches a twenty-fifth longer for a five-hundredth less.
+            // Level 6 searches half as long again for a fortieth less.
             Format::Txz => (0..=9, 0, 5, 9),
         };
         match self {

@@ -13,8 +13,8 @@ const MIB: u64 = 1 << 20;
 const BASE: u64 = 48 * MIB;
 /// The default where the system does not tell how much it has.
 const UNKNOWN: u64 = 2 << 30;
-/// What an xz encoder takes at presets 0 to 9 (xz(1), `CompMem`), with the dictionaries that they get here.
-const XZ: [u64; 10] = [3, 9, 17, 32, 48, 280, 280, 280, 280, 280];
+/// What an xz encoder takes at levels 0 to 9 (`xz -vv`), with the dictionaries and searches that they get here.
+const XZ: [u64; 10] = [3, 9, 17, 32, 188, 188, 280, 280, 280, 280];
 
 /// The number of jobs, `wanted` or fewer, whose estimate fits into `limit` bytes; without a limit into a quarter of the machine's memory.
 ///
