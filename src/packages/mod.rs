@@ -27,8 +27,10 @@ mod request;
 mod retry;
 mod rpmdb;
 mod shelf;
+mod trust;
 mod verdict;
 mod workbench;
+mod yum;
 
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -74,18 +76,19 @@ pub struct Filled {
 /// [`ExitCode::Host`] with the command that installs one.
 pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Box<dyn PackageManager>> {
     let (found, missing) = match manager {
-        // The one whose language the recipe is goes first.
-        ManagerChoice::Auto => (dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?, missing(tools)),
+        // The one whose language the recipe is goes first, and the one that ended with EL 7 last.
+        ManagerChoice::Auto => {
+            let found = dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?;
+            (found.map_or_else(|| yum::find(tools), |found| Ok(Some(found)))?, missing(tools))
+        }
         ManagerChoice::Dnf4 => (dnf4::find(tools)?, dnf4::missing()),
         ManagerChoice::Dnf5 => (dnf5::find(tools)?, dnf5::missing()),
-        ManagerChoice::Yum => (None, not_driven("yum 3", YUM)),
+        ManagerChoice::Yum => (yum::find(tools)?, yum::missing(tools)),
         ManagerChoice::Microdnf => (None, not_driven("microdnf", MICRODNF)),
     };
     Ok(found.map(Box::new).ok_or(missing)?)
 }
 
-/// Why yum 3 is refused.
-const YUM: &str = "it ended with EL 7 and Python 2, and none was to be had to try a driver on";
 /// Why microdnf is refused.
 const MICRODNF: &str =
     "it knows no groups, does one kind of job at a time, and tells what it does in a table for people, without checksums";
@@ -99,11 +102,10 @@ fn missing(tools: &ToolRoot) -> Failure {
 }
 
 fn not_driven(name: &str, why: &str) -> Failure {
-    Failure::new(ExitCode::Host, format!("{name} cannot fill an image: {why}")).hint(format!(
-        "install a dnf beside it, and leave manager out under [packages]: {} install python3-dnf python3-rpm; \
+    Failure::new(ExitCode::Host, format!("{name} cannot fill an image: {why}")).hint(
+        "install a dnf beside it, and leave manager out under [packages]: microdnf install python3-dnf python3-rpm; \
          bootstrap = true then builds with the image's own",
-        if name == "microdnf" { "microdnf" } else { "apt-get or yum" }
-    ))
+    )
 }
 
 /// Carries out all transactions in order and judges the result.
