@@ -147,6 +147,11 @@ pub fn fill(
         // Nobody will ask the rpm of a bootstrap root for what is in it.
         Purpose::Tools => None,
     };
+    let backend = match &database_of_target {
+        _ if job.tools.is_host() => Some("sqlite".to_owned()),
+        Some(_) => workbench::database_of_tools(job.tools, job.scratch, job.root)?.map(|database| database.backend),
+        None => None,
+    };
     let evidence = Evidence {
         plans: &plans,
         installed: &installed,
@@ -156,7 +161,7 @@ pub fn fill(
         allowed_failures: &job.settings.allow_failed_scriptlets,
         dbpath: job.dbpath,
         database_of_target: database_of_target.as_ref(),
-        backend: job.tools.is_host().then_some("sqlite"),
+        backend: backend.as_deref(),
         strict: job.settings.verify == Verify::Strict,
     };
     verdict::judge(&evidence, &root)?;
@@ -191,7 +196,7 @@ pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
 /// # Errors
 /// When it cannot be run.
 pub fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
-    workbench::dbpath_of_tools(tools, scratch, root)
+    Ok(workbench::database_of_tools(tools, scratch, root)?.map(|database| database.path))
 }
 
 /// The packages of one transaction, in this build's view of the cache.

@@ -171,10 +171,10 @@ pub(super) fn database_of_target(job: &Job<'_>, root: &InstallRoot) -> Result<Op
     Ok(database(&ask(&plan, "asking the image's rpm for its database")?))
 }
 
-/// Where the rpm of the tools puts a database by itself, with its own macros and none of ours.
-pub(super) fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
+/// The database of the tools' rpm by itself, with its own macros and none of ours.
+pub(super) fn database_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<Database>> {
     let plan = Plan::of_tools(tools, root, scratch, Network::None, environment(database_question(), None, Network::None));
-    Ok(database(&ask(&plan, "asking the tools' rpm for its database")?).map(|database| database.path))
+    Ok(database(&ask(&plan, "asking the tools' rpm for its database")?))
 }
 
 /// Fetches a key inside the sandbox, by Python's client with the host's authorities.

@@ -61,6 +61,9 @@ def resolve(base):
     except yum.Errors.YumBaseError as error:
         code, said = 1, [str(error)]
     if code == 1:
+        # Since rpm 4.13 a dependency can be an expression, of which yum says only that it does not know a word in it.
+        said = list(said) + ["%s needs '%s', which yum 3 does not understand" % (nevra(member.po), name)
+                             for member in incoming(base) for name, _, _ in member.po.requires if name.startswith("(")]
         fail("dependency", "\n".join(plain(line) if isinstance(line, unicode) else str(line) for line in said))
 
 

@@ -271,3 +271,21 @@ fn the_better_repository_and_the_packages_that_are_kept_out_are_chosen_with_yum(
         fs::remove_file(stage.image()).unwrap();
     }
 }
+
+#[test]
+#[ignore = "needs yum 3 of Ubuntu 18.04's archive"]
+fn an_rpmdb_that_the_image_could_not_read_and_dependencies_that_yum_cannot_are_said() {
+    if !Machine::Yum.is_there() {
+        return;
+    }
+    let own = |backend: &str| format!("#!/bin/sh\necho /var/lib/rpm\necho {backend}\n");
+    let rpm =
+        |name: &str, backend: &str| Package::named(name).requires_first("shell").file("/usr/bin/rpm", own(backend), 0o755, "root:root");
+    let stage = Stage::new(|repo| {
+        repo.package(rpm("rpm", "sqlite")).package(rpm("old-rpm", "")).package(file("rich").requires("(base or nothing)"))
+    });
+    Machine::Yum.fails(&stage, "install rpm\nts run\n", 7).says(&["in the format bdb", "reads sqlite"]);
+    Machine::Yum.build(&stage, "install old-rpm\nts run\n").succeeds();
+    fs::remove_file(stage.image()).unwrap();
+    Machine::Yum.fails(&stage, "install rich\nts run\n", 7).says(&["rich-0:1.0-1.noarch needs '(base or nothing)'", "does not understand"]);
+}
