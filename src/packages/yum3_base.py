@@ -169,7 +169,8 @@ def place(repo, request):
                   persistdir=request["state"] + "/repos/" + repo.id)
     for name, path in places.items():
         setattr(repo, "_dir_setup_" + name, path)
-    for path in (repo.cachedir, repo.pkgdir):
+    # Later releases unpack what they download into the last of them.
+    for path in (repo.cachedir, repo.pkgdir, repo.cachedir + "/gen"):
         if not os.path.isdir(path):
             os.makedirs(path)
     # With an old index at hand yum takes that, without a word, when the new one cannot be had.

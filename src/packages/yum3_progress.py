@@ -1,6 +1,7 @@
 # The part of yum 3's driver that listens: downloads and transactions, told as they go.
 import os
 import re
+import sys
 import tempfile
 
 from driver import fail, tell
@@ -30,6 +31,7 @@ class Heard(object):
         text = known(failure.exception, url)
         self.reasons.add(text if url in text else "%s for %s" % (text, url))
         tell("retry", item=os.path.basename(url), message=text)
+        return {}  # later releases of yum merge it with their own choice of what to do about the mirror
 
     def told(self, error):
         text = known(error)
@@ -107,5 +109,5 @@ class Transaction(object):
 
     def close(self):
         self.output(True)
-        rpm.setLogFile(2)
+        rpm.setLogFile(sys.stderr)
         self.writer.close()
