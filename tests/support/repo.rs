@@ -12,10 +12,12 @@ pub const BUILT: u32 = 1_700_000_000;
 /// When a scriptlet runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
+    Pretrans,
     Pre,
     Post,
     Posttrans,
     Preun,
+    Postun,
 }
 
 /// What sets off a trigger.
@@ -239,10 +241,12 @@ impl Package {
         for (when, program, body) in &self.scriptlets {
             let scriptlet = rpm::Scriptlet::new(body.clone()).prog(vec![*program]);
             match when {
+                When::Pretrans => builder.pre_trans_script(scriptlet),
                 When::Pre => builder.pre_install_script(scriptlet),
                 When::Post => builder.post_install_script(scriptlet),
                 When::Posttrans => builder.post_trans_script(scriptlet),
                 When::Preun => builder.pre_uninstall_script(scriptlet),
+                When::Postun => builder.post_uninstall_script(scriptlet),
             };
         }
         for (trigger, body) in &self.triggers {
