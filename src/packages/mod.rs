@@ -184,11 +184,15 @@ pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
     if !settings.bootstrap_packages.is_empty() {
         return settings.bootstrap_packages.clone();
     }
-    // Fedora's dnf is dnf 5 since release 41; Enterprise Linux has not come that far.
     let release = settings.releasever.as_deref().and_then(|text| text.split(['.', '-']).next()).and_then(|text| text.parse::<u32>().ok());
-    let dnf = if release.is_some_and(|release| release >= 41) { "python3-libdnf5" } else { "python3-dnf" };
+    // Fedora's dnf is dnf 5 since release 41; Enterprise Linux has not come that far, and had none at all before release 8.
+    let (manager, rpm) = match (settings.manager, release) {
+        (ManagerChoice::Yum, _) | (ManagerChoice::Auto, Some(..=7)) => ("yum", "rpm-python"),
+        (_, Some(41..)) => ("python3-libdnf5", "python3-rpm"),
+        _ => ("python3-dnf", "python3-rpm"),
+    };
     // The release has macros of rpm; the last three are what scriptlets of the others take for granted.
-    [dnf, "python3-rpm", "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
+    [manager, rpm, "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
 }
 
 /// Where the rpm of the tools puts a database by itself.
@@ -292,5 +296,17 @@ mod tests {
         assert_eq!(default_dbpath(Some("10.1")), "/usr/lib/sysimage/rpm");
         assert_eq!(default_dbpath(Some("44")), "/usr/lib/sysimage/rpm");
         assert_eq!(default_dbpath(Some("12")), "/var/lib/rpm");
+    }
+
+    #[test]
+    fn the_tools_of_a_release_are_those_that_it_has() {
+        let tools = |manager, release: &str| {
+            let settings = PackageSettings { manager, releasever: Some(release.into()), ..PackageSettings::default() };
+            bootstrap_packages(&settings)[..2].join(" ")
+        };
+        assert_eq!(tools(ManagerChoice::Auto, "7"), "yum rpm-python");
+        assert_eq!(tools(ManagerChoice::Yum, "7.9.2009"), "yum rpm-python");
+        assert_eq!(tools(ManagerChoice::Auto, "9-stream"), "python3-dnf python3-rpm");
+        assert_eq!(tools(ManagerChoice::Auto, "42"), "python3-libdnf5 python3-rpm");
     }
 }
