@@ -58,7 +58,7 @@ def check_all(request, paths):
         said = process.communicate()[0]
         if process.returncode != 0:
             wrong = [line.strip() for line in said.splitlines() if " OK" not in line or "NOT OK" in line]
-            fail("trust", "packages do not verify: %s" % "; ".join(line.rsplit("/", 1)[-1] for line in wrong[:20]))
+            fail("trust", "packages do not verify, they are not as they were signed: %s" % "; ".join(line.rsplit("/", 1)[-1] for line in wrong[:20]))
 
 
 def transact(request, incoming, going, flags, filters):
