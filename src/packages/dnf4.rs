@@ -1,6 +1,6 @@
 //! dnf 4, through its Python API: truthful errors, real progress, groups by their names.
 
-use super::driver::{Driver, module_folders};
+use super::driver::{Driver, Guard, Language, module_folders};
 use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::ToolRoot;
 
@@ -34,8 +34,8 @@ pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
     let python = ["platform-python", "python3"].into_iter().find_map(|name| tools.program(name));
     let (Some(python), Some(version)) = (python, module_version(tools)) else { return Ok(None) };
     super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
-    let description = format!("dnf {version}");
-    Ok(Some(Driver { name: "dnf 4", cure: CURE, files: FILES, python, description, trial: TRIAL, check: |_, _| Ok(()) }))
+    let (language, guard, description) = (Language::Three, Guard::Rpm, format!("dnf {version}"));
+    Ok(Some(Driver { name: "dnf 4", cure: CURE, files: FILES, python, language, guard, description, trial: TRIAL, check: |_, _| Ok(()) }))
 }
 
 /// That there is none.
@@ -45,7 +45,7 @@ pub(super) fn missing() -> Failure {
 
 /// The version of dnf's module, by looking where Python looks.
 fn module_version(tools: &ToolRoot) -> Option<String> {
-    module_folders(tools).iter().find_map(|folder| {
+    module_folders(tools, Language::Three).iter().find_map(|folder| {
         let text = std::fs::read_to_string(folder.join("dnf/const.py")).ok()?;
         let version = text.lines().find_map(|line| line.trim().strip_prefix("VERSION"))?;
         Some(version.trim_matches(|c: char| !c.is_ascii_digit()).to_owned())

@@ -1,7 +1,7 @@
 //! dnf 5, through libdnf5's Python API: the same recipe gives the same packages as with dnf 4.
 
 use super::Job;
-use super::driver::{Driver, module_folders, refuse};
+use super::driver::{Driver, Guard, Language, module_folders, refuse};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{ModuleAction, Transaction};
 use crate::sandbox::ToolRoot;
@@ -32,8 +32,8 @@ rpm.TransactionSet.pgpImportPubkey
 pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
     let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else { return Ok(None) };
     super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
-    let description = format!("dnf {version}");
-    Ok(Some(Driver { name: "dnf 5", cure: CURE, files: FILES, python, description, trial: TRIAL, check }))
+    let (language, guard, description) = (Language::Three, Guard::Rpm, format!("dnf {version}"));
+    Ok(Some(Driver { name: "dnf 5", cure: CURE, files: FILES, python, language, guard, description, trial: TRIAL, check }))
 }
 
 /// That there is none.
@@ -57,7 +57,7 @@ fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
 
 /// The version of libdnf5's module, by looking where Python looks.
 fn module_version(tools: &ToolRoot) -> Option<String> {
-    module_folders(tools).iter().find_map(|folder| {
+    module_folders(tools, Language::Three).iter().find_map(|folder| {
         if !folder.join("libdnf5/__init__.py").is_file() {
             return None;
         }

@@ -1,22 +1,33 @@
-# What the drivers of dnf 4 and dnf 5 share: answers as one JSON object a line on standard output, the rule by which a group's
-# name is understood, and keys as rpm takes them. Whatever else is printed goes to standard error.
+# What the drivers of dnf 4, dnf 5 and yum 3 share: answers as one JSON object a line on standard output, the rule by which a
+# group's name is understood, and keys as rpm takes them. Whatever else is printed goes to standard error.
+# yum 3 runs in Python 2.7: whatever is here means the same in both languages.
 import base64
+import contextlib
+import fcntl
 import fnmatch
 import hashlib
-import http.client
+import io
 import json
 import os
 import re
 import shutil
 import sys
-import urllib.request
 
-EVENTS = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="surrogateescape")
+try:
+    from http.client import HTTPException
+    from urllib.request import Request, urlopen
+except ImportError:  # Python 2
+    from httplib import HTTPException
+    from urllib2 import Request, urlopen
+
+EVENTS = os.fdopen(os.dup(1), "wb")
+fcntl.fcntl(EVENTS.fileno(), fcntl.F_SETFD, fcntl.FD_CLOEXEC)  # scriptlets have nothing to say here; Python 2 would hand it on
 os.dup2(2, 1)  # a library that prints must not be taken for an answer
 
 
 def tell(event, **fields):
-    EVENTS.write(json.dumps(dict(event=event, **fields)) + "\n")
+    EVENTS.write(json.dumps(dict(event=event, **fields)).encode("ascii") + b"\n")
+    EVENTS.flush()
 
 
 def fail(kind, message, **fields):
@@ -35,30 +46,30 @@ def retry_after(message):
     found = re.search(r"Status code: (?:429|503) for (https?://[^ ]+)", message)
     if not found:
         return None
+    import calendar
     import email.utils
     import time
-    import urllib.error
-    import urllib.request
 
+    request = Request(found.group(1))
+    request.get_method = lambda: "HEAD"
     try:
-        urllib.request.urlopen(urllib.request.Request(found.group(1), method="HEAD"), timeout=10).close()
-    except urllib.error.HTTPError as answer:
-        value = (answer.headers.get("Retry-After") or "").strip()
+        urlopen(request, timeout=10).close()
+    except EnvironmentError as answer:
+        headers = getattr(answer, "headers", None)
+        value = ((headers and headers.get("Retry-After")) or "").strip()
         if value.isdigit():
             return int(value)
-        date = email.utils.parsedate_to_datetime(value) if value.endswith("GMT") else None
-        return max(0, int(date.timestamp() - time.time())) if date else None
-    except OSError:
-        pass
+        date = email.utils.parsedate(value) if value.endswith("GMT") else None
+        return max(0, int(calendar.timegm(date) - time.time())) if date else None
     return None
 
 
-def repomd(cachedir):
+def repomd(cachedir, name="/repodata/repomd.xml"):
     """The digest of a repository's index as it was read."""
     try:
-        with open(cachedir + "/repodata/repomd.xml", "rb") as file:
+        with open(cachedir + name, "rb") as file:
             return "sha256:" + hashlib.sha256(file.read()).hexdigest()
-    except OSError:
+    except EnvironmentError:
         return None
 
 
@@ -102,16 +113,17 @@ def package_files(request):
 
 def fetch_address(url, path):
     """Fetches the file behind an address that is no repository's."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not os.path.isdir(os.path.dirname(path)):
+        os.makedirs(os.path.dirname(path))
     part = "%s.%d" % (path, os.getpid())
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer, open(part, "wb") as copy:
+        with contextlib.closing(urlopen(url, timeout=60)) as answer, open(part, "wb") as copy:
             shutil.copyfileobj(answer, copy)
             length = answer.headers.get("Content-Length")
             if length is not None and copy.tell() != int(length):
                 fail("download", "%s: %d of %s bytes came" % (url, copy.tell(), length))
-        os.replace(part, path)
-    except (OSError, http.client.HTTPException) as error:
+        os.rename(part, path)
+    except (EnvironmentError, HTTPException) as error:
         status = getattr(error, "code", None)
         fail("download", "%s: %s" % (url, "Status code: %d" % status if status else error))
 
@@ -142,7 +154,7 @@ def advisories(upgrade):
 
 def key_packets(path):
     """The bytes of an armored key; osimg has made sure that the file holds one key and nothing else."""
-    with open(path, encoding="ascii") as file:
+    with io.open(path, encoding="ascii") as file:
         lines = [line.strip() for line in file]
     begin = lines.index("-----BEGIN PGP PUBLIC KEY BLOCK-----")
     body = lines[lines.index("", begin) + 1:lines.index("-----END PGP PUBLIC KEY BLOCK-----")]
@@ -160,7 +172,7 @@ def import_keys(transaction_set, request):
 def run(main):
     """Runs the driver; every way out is an answer."""
     try:
-        with open("/osimg/request.json", encoding="utf-8") as file:
+        with io.open("/osimg/request.json", encoding="utf-8") as file:
             request = json.load(file)
         main(request)
     except SystemExit:

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::answers::{Answers, failure};
 use super::events::TransactionPlan;
 use super::retry::persist;
-use super::{Failed, Job, PackageManager, Wanted, request, workbench};
+use super::{Failed, Job, PackageManager, Wanted, request, trust, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
 use crate::recipe::{SpecKind, Transaction};
@@ -31,12 +31,44 @@ pub(super) struct Driver {
     pub files: &'static [(&'static str, &'static str)],
     /// The Python that has the API.
     pub python: PathBuf,
+    /// Which of the two languages that is.
+    pub language: Language,
+    /// Who sees to it that no package enters that is not what it should be.
+    pub guard: Guard,
     /// Its name and version.
     pub description: String,
     /// A program that tries the API; it prints nothing unless something is wrong.
     pub trial: &'static str,
     /// Refuses, by name and line and before anything is downloaded, what it cannot do.
     pub check: fn(&Job<'_>, &Transaction) -> Result<()>,
+}
+
+/// The two languages that are called Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    /// Python 2.7.
+    Two,
+    /// Python 3.
+    Three,
+}
+
+impl Language {
+    /// The options with which neither the environment nor somebody's own modules have a say.
+    pub fn isolation(self) -> &'static [&'static str] {
+        match self {
+            Self::Two => &["-E", "-s"],
+            Self::Three => &["-I"],
+        }
+    }
+}
+
+/// Who refuses packages that are damaged, or signed by nobody whose key is pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// rpm, by its `%_pkgverify_level`.
+    Rpm,
+    /// This program and the driver, before an older rpm sees them.
+    Ourselves,
 }
 
 /// What a driver is run for.
@@ -91,6 +123,7 @@ impl PackageManager for Driver {
     }
 
     fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
+        self.look_at_packages(job, transaction, plan)?;
         let (done, failed) = self.planned(job, Phase::Install, transaction, &json!({ "only": job.only }), step)?;
         if done.install != plan.install || done.remove != plan.remove {
             return Err(Failure::new(
@@ -104,6 +137,7 @@ impl PackageManager for Driver {
     }
 
     fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
+        self.look_at_packages(job, transaction, plan)?;
         let files: Vec<&str> = plan.install.iter().filter_map(|package| package.path.as_deref()).collect();
         let detail = json!({ "files": files, "remove": plan.remove });
         let (done, failed) = self.planned(job, Phase::InstallFiles, transaction, &detail, step)?;
@@ -126,7 +160,8 @@ impl PackageManager for Driver {
     }
 
     fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
-        let said = workbench::run_python(&self.python, &[self.trial], Network::None, scratch, root, &format!("trying {}", self.name))
+        let program = (&*self.python, self.language.isolation());
+        let said = workbench::run_python(program, &[self.trial], Network::None, scratch, root, &format!("trying {}", self.name))
             .map_err(|error| Failure::new(ExitCode::Host, format!("{error:#}")).hint(self.cure))?;
         if said.is_empty() {
             return Ok(());
@@ -148,7 +183,17 @@ impl Driver {
         let files = files.iter().chain(self.files);
         extra.extend(files.map(|(name, text)| Mount::File { target: format!("{OWN}/{name}").into(), content: (*text).to_owned() }));
         let program = format!("{OWN}/{}", self.files.first().map_or("", |(name, _)| *name));
-        Ok(workbench::plan(job, network, extra, CommandLine::new([&*self.python.to_string_lossy(), "-I", "-B", &program])))
+        let python = self.python.to_string_lossy();
+        let words = [&*python].into_iter().chain(self.language.isolation().iter().copied()).chain(["-B", &program]);
+        Ok(workbench::plan(job, network, extra, CommandLine::new(words)))
+    }
+
+    /// Refuses packages that rpm would let in, before any package code runs.
+    fn look_at_packages(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Result<()> {
+        match self.guard {
+            Guard::Rpm => Ok(()),
+            Guard::Ourselves => trust::check(job, transaction, plan),
+        }
     }
 
     /// Resolves, and downloads as `phase` says; what a network may have spoilt is tried again.
@@ -222,12 +267,15 @@ pub(super) fn refuse(job: &Job<'_>, line: usize, what: &str, hint: &str) -> Fail
 }
 
 /// The folders in which the tools' Pythons look for modules; nothing of them is run outside the sandbox.
-pub(super) fn module_folders(tools: &ToolRoot) -> Vec<PathBuf> {
-    let mut folders = vec!["/usr/lib/python3/dist-packages".to_owned()];
+pub(super) fn module_folders(tools: &ToolRoot, language: Language) -> Vec<PathBuf> {
+    let (mut folders, prefix) = match language {
+        Language::Two => (vec!["/usr/lib/python2.7/dist-packages".to_owned()], "python2"),
+        Language::Three => (vec!["/usr/lib/python3/dist-packages".to_owned()], "python3"),
+    };
     for lib in ["/usr/lib", "/usr/lib64", "/usr/local/lib"] {
         let entries = tools.resolve(lib).and_then(|lib| std::fs::read_dir(lib).ok()).into_iter().flatten().filter_map(|e| e.ok());
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        folders.extend(names.filter(|name| name.starts_with("python3")).map(|name| format!("{lib}/{name}/site-packages")));
+        folders.extend(names.filter(|name| name.starts_with(prefix)).map(|name| format!("{lib}/{name}/site-packages")));
     }
     folders.iter().filter_map(|folder| tools.resolve(folder)).collect()
 }
@@ -241,8 +289,8 @@ mod tests {
     fn the_drivers_are_python_that_compiles() -> Result<()> {
         let Some(python) = crate::process::find_program("python3") else { return Ok(()) };
         let dir = tempfile::tempdir().context("a temporary folder")?;
-        use super::super::{dnf4, dnf5};
-        for (name, program) in [("driver.py", COMMON)].iter().chain(dnf4::FILES).chain(dnf5::FILES) {
+        use super::super::{dnf4, dnf5, yum};
+        for (name, program) in [("driver.py", COMMON)].iter().chain(dnf4::FILES).chain(dnf5::FILES).chain(yum::FILES) {
             let file = dir.path().join(name);
             std::fs::write(&file, program)?;
             #[expect(clippy::disallowed_methods, reason = "a test asks Python itself")]

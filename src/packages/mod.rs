@@ -27,8 +27,10 @@ mod request;
 mod retry;
 mod rpmdb;
 mod shelf;
+mod trust;
 mod verdict;
 mod workbench;
+mod yum;
 
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -74,18 +76,19 @@ pub struct Filled {
 /// [`ExitCode::Host`] with the command that installs one.
 pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Box<dyn PackageManager>> {
     let (found, missing) = match manager {
-        // The one whose language the recipe is goes first.
-        ManagerChoice::Auto => (dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?, missing(tools)),
+        // The one whose language the recipe is goes first, and the one that ended with EL 7 last.
+        ManagerChoice::Auto => {
+            let found = dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?;
+            (found.map_or_else(|| yum::find(tools), |found| Ok(Some(found)))?, missing(tools))
+        }
         ManagerChoice::Dnf4 => (dnf4::find(tools)?, dnf4::missing()),
         ManagerChoice::Dnf5 => (dnf5::find(tools)?, dnf5::missing()),
-        ManagerChoice::Yum => (None, not_driven("yum 3", YUM)),
+        ManagerChoice::Yum => (yum::find(tools)?, yum::missing(tools)),
         ManagerChoice::Microdnf => (None, not_driven("microdnf", MICRODNF)),
     };
     Ok(found.map(Box::new).ok_or(missing)?)
 }
 
-/// Why yum 3 is refused.
-const YUM: &str = "it ended with EL 7 and Python 2, and none was to be had to try a driver on";
 /// Why microdnf is refused.
 const MICRODNF: &str =
     "it knows no groups, does one kind of job at a time, and tells what it does in a table for people, without checksums";
@@ -99,11 +102,10 @@ fn missing(tools: &ToolRoot) -> Failure {
 }
 
 fn not_driven(name: &str, why: &str) -> Failure {
-    Failure::new(ExitCode::Host, format!("{name} cannot fill an image: {why}")).hint(format!(
-        "install a dnf beside it, and leave manager out under [packages]: {} install python3-dnf python3-rpm; \
+    Failure::new(ExitCode::Host, format!("{name} cannot fill an image: {why}")).hint(
+        "install a dnf beside it, and leave manager out under [packages]: microdnf install python3-dnf python3-rpm; \
          bootstrap = true then builds with the image's own",
-        if name == "microdnf" { "microdnf" } else { "apt-get or yum" }
-    ))
+    )
 }
 
 /// Carries out all transactions in order and judges the result.
@@ -145,6 +147,11 @@ pub fn fill(
         // Nobody will ask the rpm of a bootstrap root for what is in it.
         Purpose::Tools => None,
     };
+    let backend = match &database_of_target {
+        _ if job.tools.is_host() => Some("sqlite".to_owned()),
+        Some(_) => workbench::database_of_tools(job.tools, job.scratch, job.root)?.map(|database| database.backend),
+        None => None,
+    };
     let evidence = Evidence {
         plans: &plans,
         installed: &installed,
@@ -154,7 +161,7 @@ pub fn fill(
         allowed_failures: &job.settings.allow_failed_scriptlets,
         dbpath: job.dbpath,
         database_of_target: database_of_target.as_ref(),
-        backend: job.tools.is_host().then_some("sqlite"),
+        backend: backend.as_deref(),
         strict: job.settings.verify == Verify::Strict,
     };
     verdict::judge(&evidence, &root)?;
@@ -177,11 +184,15 @@ pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
     if !settings.bootstrap_packages.is_empty() {
         return settings.bootstrap_packages.clone();
     }
-    // Fedora's dnf is dnf 5 since release 41; Enterprise Linux has not come that far.
     let release = settings.releasever.as_deref().and_then(|text| text.split(['.', '-']).next()).and_then(|text| text.parse::<u32>().ok());
-    let dnf = if release.is_some_and(|release| release >= 41) { "python3-libdnf5" } else { "python3-dnf" };
+    // Fedora's dnf is dnf 5 since release 41; Enterprise Linux has not come that far, and had none at all before release 8.
+    let (manager, rpm) = match (settings.manager, release) {
+        (ManagerChoice::Yum, _) | (ManagerChoice::Auto, Some(..=7)) => ("yum", "rpm-python"),
+        (_, Some(41..)) => ("python3-libdnf5", "python3-rpm"),
+        _ => ("python3-dnf", "python3-rpm"),
+    };
     // The release has macros of rpm; the last three are what scriptlets of the others take for granted.
-    [dnf, "python3-rpm", "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
+    [manager, rpm, "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
 }
 
 /// Where the rpm of the tools puts a database by itself.
@@ -189,7 +200,7 @@ pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
 /// # Errors
 /// When it cannot be run.
 pub fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
-    workbench::dbpath_of_tools(tools, scratch, root)
+    Ok(workbench::database_of_tools(tools, scratch, root)?.map(|database| database.path))
 }
 
 /// The packages of one transaction, in this build's view of the cache.
@@ -285,5 +296,17 @@ mod tests {
         assert_eq!(default_dbpath(Some("10.1")), "/usr/lib/sysimage/rpm");
         assert_eq!(default_dbpath(Some("44")), "/usr/lib/sysimage/rpm");
         assert_eq!(default_dbpath(Some("12")), "/var/lib/rpm");
+    }
+
+    #[test]
+    fn the_tools_of_a_release_are_those_that_it_has() {
+        let tools = |manager, release: &str| {
+            let settings = PackageSettings { manager, releasever: Some(release.into()), ..PackageSettings::default() };
+            bootstrap_packages(&settings)[..2].join(" ")
+        };
+        assert_eq!(tools(ManagerChoice::Auto, "7"), "yum rpm-python");
+        assert_eq!(tools(ManagerChoice::Yum, "7.9.2009"), "yum rpm-python");
+        assert_eq!(tools(ManagerChoice::Auto, "9-stream"), "python3-dnf python3-rpm");
+        assert_eq!(tools(ManagerChoice::Auto, "42"), "python3-libdnf5 python3-rpm");
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Evidence<'a> {
     pub dbpath: &'a str,
     /// As above; `None` when the image has no rpm.
     pub database_of_target: Option<&'a Database>,
-    /// The format that it was written in, when it is not the choice of the image's own rpm.
+    /// The format that it was written in, where somebody could read it.
     pub backend: Option<&'a str>,
     /// Whether packages must be signed by a pinned key.
     pub strict: bool,

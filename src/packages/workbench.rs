@@ -3,6 +3,7 @@
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
+use super::driver::Language;
 use super::rpmdb::{self, InstalledPackage};
 use super::{Job, keys};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -174,10 +175,10 @@ pub(super) fn database_of_target(job: &Job<'_>, root: &InstallRoot) -> Result<Op
     Ok(database(&ask(&plan, "asking the image's rpm for its database")?))
 }
 
-/// Where the rpm of the tools puts a database by itself, with its own macros and none of ours.
-pub(super) fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
+/// The database of the tools' rpm by itself, with its own macros and none of ours.
+pub(super) fn database_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<Database>> {
     let plan = Plan::of_tools(tools, root, scratch, Network::None, environment(database_question(), None, Network::None));
-    Ok(database(&ask(&plan, "asking the tools' rpm for its database")?).map(|database| database.path))
+    Ok(database(&ask(&plan, "asking the tools' rpm for its database")?))
 }
 
 /// Fetches a key inside the sandbox, by Python's client with the host's authorities.
@@ -186,17 +187,19 @@ pub(super) fn fetch(url: &str, scratch: &Path, root: &Path) -> Result<String> {
         return keys::read_file(Path::new(path));
     }
     let python = super::need(&ToolRoot::host(), "python3", "fetch a key", "python3")?;
-    let lines = run_python(&python, &[keys::fetch_script(), url], Network::Host, scratch, root, "fetching a key").or_fail_hint(
-        ExitCode::Repository,
-        format!("fetching the key {url}"),
-        "save it as a file and name that: [[packages.key]] file = \"…\"",
-    )?;
+    let lines =
+        run_python((&python, Language::Three.isolation()), &[keys::fetch_script(), url], Network::Host, scratch, root, "fetching a key")
+            .or_fail_hint(
+                ExitCode::Repository,
+                format!("fetching the key {url}"),
+                "save it as a file and name that: [[packages.key]] file = \"…\"",
+            )?;
     Ok(lines.join("\n") + "\n")
 }
 
 /// Runs a short Python program, with its arguments, inside the sandbox; returns the lines that it prints.
 pub(super) fn run_python(
-    python: &Path,
+    (python, isolation): (&Path, &[&str]),
     program: &[&str],
     network: Network,
     scratch: &Path,
@@ -204,7 +207,7 @@ pub(super) fn run_python(
     doing: &str,
 ) -> Result<Vec<String>> {
     let python = python.to_string_lossy();
-    let command = CommandLine::new([&*python, "-I", "-c"].into_iter().chain(program.iter().copied()));
+    let command = CommandLine::new([&*python].into_iter().chain(isolation.iter().copied()).chain(["-c"]).chain(program.iter().copied()));
     let plan = Plan::of_tools(&ToolRoot::host(), root, scratch, network, environment(command, None, network));
     ask(&plan, doing)
 }

@@ -6,9 +6,9 @@ use crate::stage::{Run, Stage};
 use crate::support::repo::{Package, Repo};
 use std::fs;
 
-const RECIPE: &str = "install old-1.0\ngroup install Core\nts run\nupgrade old\nremove hello\nts run\n";
+pub const RECIPE: &str = "install old-1.0\ngroup install Core\nts run\nupgrade old\nremove hello\nts run\n";
 
-fn repository(repo: Repo) -> Repo {
+pub fn repository(repo: Repo) -> Repo {
     let file = |name: &str| Package::named(name).requires_first("base").file(&format!("/usr/share/{name}"), "x\n", 0o644, "root:root");
     repo.package(file("old"))
         .package(file("old").version("2.0"))

@@ -12,6 +12,9 @@ use crate::support::{require_root, skip};
 /// Changes the root to that of another release; see its first lines.
 const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/managers/enter");
 
+/// Where Ubuntu's releases are.
+const UBUNTU: &str = "http://archive.ubuntu.com/ubuntu";
+
 /// Where the program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Machine {
@@ -21,6 +24,8 @@ pub enum Machine {
     Dnf5,
     /// Debian trixie, with the last dnf 4, rpm 4.20, and a libcomps that cannot read groups.
     Trixie,
+    /// This machine, with the tools of an Ubuntu 18.04 tree: yum 3.4.3 and rpm 4.14, in Python 2.
+    Yum,
 }
 
 /// Both package managers, for what must be the same with each of them; empty when the test is skipped.
@@ -30,13 +35,14 @@ pub fn both() -> Vec<Machine> {
 }
 
 impl Machine {
-    /// The suite of Debian and the packages of its tree.
-    fn release(self) -> Option<(&'static str, &'static str)> {
+    /// The name of its tree, its suite, and the packages in it.
+    fn release(self) -> Option<(&'static str, &'static str, &'static str)> {
         match self {
             Self::Here => None,
             // passwd: rpm 6 makes the accounts of packages by the host's useradd.
-            Self::Dnf5 => Some(("sid", "python3-libdnf5,python3-rpm,rpm,passwd,ca-certificates")),
-            Self::Trixie => Some(("trixie", "python3-dnf,python3-rpm,rpm,passwd,ca-certificates")),
+            Self::Dnf5 => Some(("sid", "sid", "python3-libdnf5,python3-rpm,rpm,passwd,ca-certificates")),
+            Self::Trixie => Some(("trixie", "trixie", "python3-dnf,python3-rpm,rpm,passwd,ca-certificates")),
+            Self::Yum => Some(("bionic-yum", "bionic", "yum,rpm,passwd,ca-certificates")),
         }
     }
 
@@ -58,9 +64,18 @@ impl Machine {
     pub fn tree(self) -> Option<Result<PathBuf, String>> {
         static SID: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         static TRIXIE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let (suite, packages) = self.release()?;
-        let known = if self == Self::Dnf5 { &SID } else { &TRIXIE };
-        Some(known.get_or_init(|| make(suite, &["--variant=apt"], suite, packages)).clone())
+        static BIONIC: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        let (name, suite, packages) = self.release()?;
+        let known = match self {
+            Self::Here | Self::Dnf5 => &SID,
+            Self::Trixie => &TRIXIE,
+            Self::Yum => &BIONIC,
+        };
+        // Debian 12 has no package of Ubuntu's keys: `make test-yum` brings them.
+        let keyring = format!("--keyring={}", kept().join("ubuntu-archive-keyring.gpg").display());
+        let ubuntu = ["--variant=apt", "--components=main,universe", &keyring];
+        let options = if self == Self::Yum { &ubuntu[..] } else { &ubuntu[..1] };
+        Some(known.get_or_init(|| make(name, options, suite, packages)).clone())
     }
 
     /// The program with these words, on this machine; it sees the folders under their own paths.
@@ -78,6 +93,9 @@ impl Machine {
     }
 
     fn entered<'a>(self, stage: &'a Stage, scratch: &Path) -> Option<Run<'a>> {
+        if self == Self::Yum {
+            return None;
+        }
         let tree = self.tree()?.unwrap();
         let program = Path::new(OSIMG).parent().unwrap();
         Some(stage.osimg(ENTER, &[]).arg(tree).arg(scratch).arg(stage.path()).arg(program))
@@ -88,7 +106,21 @@ impl Machine {
         match self {
             Self::Here | Self::Trixie => "dnf4",
             Self::Dnf5 => "dnf5",
+            Self::Yum => "yum",
         }
+    }
+
+    /// The settings of the stage's repository, with the tree whose tools are used.
+    pub fn settings(self, stage: &Stage) -> PathBuf {
+        let path = stage.repo().join("settings.toml");
+        if self != Self::Yum {
+            return path;
+        }
+        let tree = self.tree().unwrap().unwrap();
+        let text = fs::read_to_string(path).unwrap().replace("[packages]\n", &format!("[packages]\nbootstrap = \"{}\"\n", tree.display()));
+        let own = stage.repo().join("settings-yum.toml");
+        fs::write(&own, text).unwrap();
+        own
     }
 
     /// `osimg build` of a recipe with this text into `out/image.tgz`.
@@ -99,7 +131,7 @@ impl Machine {
         self.osimg(stage, &["build"], &[])
             .arg(path)
             .arg("--settings")
-            .arg(stage.repo().join("settings.toml"))
+            .arg(self.settings(stage))
             .args(&["--package-manager", self.manager(), "--cache"])
             .arg(cache)
             .arg("--workdir")
@@ -114,13 +146,28 @@ impl Machine {
         self.installed(stage)
     }
 
-    /// The packages of the image that was built, as this machine's own rpm lists them.
+    /// The packages of the image that was built, as this machine's own rpm lists them, or that of the tools' tree.
     pub fn installed(self, stage: &Stage) -> Vec<String> {
         let root = stage.path().join("judged");
         fs::create_dir(&root).unwrap();
         crate::stage::run(Command::new("tar").arg("-xf").arg(stage.image()).arg("-C").arg(&root).arg("./var/lib/rpm"));
-        let mut rpm = Command::new("rpm");
-        rpm.env("RPM_FORCE_DEBIAN", "1").arg("--dbpath").arg(root.join("var/lib/rpm")).args(["-qa", "--qf", "%{NAME}-%{VERSION}\n"]);
+        let mut rpm = if self == Self::Yum {
+            // A Berkeley DB, which no newer rpm reads as a matter of course; the mount is gone with the shell.
+            let mut shell = Command::new("unshare");
+            shell.args([
+                "-m",
+                "sh",
+                "-ec",
+                "mount --bind \"$1\" \"$0/mnt\"; tree=$0; shift; exec chroot \"$tree\" rpm --dbpath /mnt \"$@\"",
+            ]);
+            shell.arg(self.tree().unwrap().unwrap()).arg(root.join("var/lib/rpm"));
+            shell
+        } else {
+            let mut rpm = Command::new("rpm");
+            rpm.arg("--dbpath").arg(root.join("var/lib/rpm"));
+            rpm
+        };
+        rpm.env("RPM_FORCE_DEBIAN", "1").args(["-qa", "--qf", "%{NAME}-%{VERSION}\n"]);
         let listed = String::from_utf8(crate::stage::run(&mut rpm)).unwrap();
         fs::remove_dir_all(&root).unwrap();
         let mut names: Vec<String> = listed.lines().filter(|name| !name.starts_with("gpg-pubkey")).map(str::to_owned).collect();
@@ -134,9 +181,14 @@ impl Machine {
     }
 }
 
+/// Where trees are kept from one run to the next.
+fn kept() -> PathBuf {
+    std::env::var_os("OSIMG_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from)
+}
+
 /// Makes the tree of a release, unless the cache has it with the same packages.
 pub fn make(name: &str, options: &[&str], suite: &str, packages: &str) -> Result<PathBuf, String> {
-    let cache = std::env::var_os("OSIMG_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from);
+    let cache = kept();
     fs::create_dir_all(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
     let lock = File::create(cache.join(format!("{name}.lock"))).map_err(|e| e.to_string())?;
     let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e.to_string())?;
@@ -152,7 +204,8 @@ pub fn make(name: &str, options: &[&str], suite: &str, packages: &str) -> Result
     let mut command = Command::new("mmdebstrap");
     // A mirror that lags behind is still signed, and as good for a test.
     command.arg("--quiet").args(options).args(["--aptopt=Acquire::Check-Valid-Until \"false\"", &format!("--include={packages}"), suite]);
-    let output = command.arg(&part).output().map_err(|e| format!("mmdebstrap: {e}"))?;
+    command.arg(&part).args((suite == "bionic").then_some(UBUNTU));
+    let output = command.output().map_err(|e| format!("mmdebstrap: {e}"))?;
     if !output.status.success() {
         return Err(format!("mmdebstrap of {name}: {}", String::from_utf8_lossy(&output.stderr)));
     }

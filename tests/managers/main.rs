@@ -20,3 +20,4 @@ mod locks;
 mod machines;
 mod scenarios;
 mod sets;
+mod yum;

@@ -11,7 +11,7 @@ fn file(name: &str) -> Package {
 }
 
 /// Packages of every relation, two versions of some, groups of every kind of member, an environment with optional groups.
-fn repository(repo: Repo) -> Repo {
+pub fn repository(repo: Repo) -> Repo {
     let repo = repo
         .package(file("app").requires("library").recommends("extra").file("/usr/bin/app", "#!/bin/sh\n", 0o755, "root:root"))
         .package(file("library").provides("libapp.so.1"))
@@ -33,7 +33,7 @@ fn repository(repo: Repo) -> Repo {
 }
 
 /// The environment gets options, of which one is marked as default: dnf 4 installs neither.
-fn with_options(stage: &Stage) {
+pub fn with_options(stage: &Stage) {
     let path = stage.repo().join("comps.xml");
     let text = fs::read_to_string(&path).unwrap();
     let options = "</grouplist><optionlist><groupid default=\"true\">side</groupid></optionlist></environment>";
@@ -42,7 +42,7 @@ fn with_options(stage: &Stage) {
 }
 
 /// Recipes with the packages that they give beside `base-1.0`.
-const RECIPES: &[(&str, &str, &[&str])] = &[
+pub const RECIPES: &[(&str, &str, &[&str])] = &[
     ("a package with what it needs and recommends", "install app\nts run\n", &["app-1.0", "extra-1.0", "library-1.0"]),
     ("no recommendations", "config install_weak_deps 0\ninstall app\nts run\n", &["app-1.0", "library-1.0"]),
     ("a file that a package owns", "config install_weak_deps 0\ninstall /usr/bin/app\nts run\n", &["app-1.0", "library-1.0"]),
