@@ -20,6 +20,7 @@ mod job;
 pub mod keys;
 mod locked;
 mod locking;
+mod microdnf;
 mod owners;
 mod provenance;
 mod replay;
@@ -73,37 +74,29 @@ pub struct Filled {
 /// # Errors
 /// [`ExitCode::Host`] with the command that installs one.
 pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Box<dyn PackageManager>> {
+    let driver = |found: Option<driver::Driver>| found.map(|driver| Box::new(driver) as Box<dyn PackageManager>);
+    let command = || Ok::<_, anyhow::Error>(microdnf::find(tools)?.map(|found| Box::new(found) as Box<dyn PackageManager>));
     let (found, missing) = match manager {
-        // The one whose language the recipe is goes first.
-        ManagerChoice::Auto => (dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?, missing(tools)),
-        ManagerChoice::Dnf4 => (dnf4::find(tools)?, dnf4::missing()),
-        ManagerChoice::Dnf5 => (dnf5::find(tools)?, dnf5::missing()),
-        ManagerChoice::Yum => (None, not_driven("yum 3", YUM)),
-        ManagerChoice::Microdnf => (None, not_driven("microdnf", MICRODNF)),
+        // The one whose language the recipe is goes first, and the one that cannot do all of it last.
+        ManagerChoice::Auto => {
+            let found = dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?;
+            (driver(found).map_or_else(command, |found| Ok(Some(found)))?, dnf4::missing())
+        }
+        ManagerChoice::Dnf4 => (driver(dnf4::find(tools)?), dnf4::missing()),
+        ManagerChoice::Dnf5 => (driver(dnf5::find(tools)?), dnf5::missing()),
+        ManagerChoice::Yum => (None, not_driven()),
+        ManagerChoice::Microdnf => (command()?, microdnf::missing()),
     };
-    Ok(found.map(Box::new).ok_or(missing)?)
+    Ok(found.ok_or(missing)?)
 }
 
 /// Why yum 3 is refused.
-const YUM: &str = "it ended with EL 7 and Python 2, and none was to be had to try a driver on";
-/// Why microdnf is refused.
-const MICRODNF: &str =
-    "it knows no groups, does one kind of job at a time, and tells what it does in a table for people, without checksums";
-
-/// That there is no package manager, named by the one that is there and does not do.
-fn missing(tools: &ToolRoot) -> Failure {
-    match tools.program("microdnf") {
-        Some(_) => not_driven("microdnf", MICRODNF),
-        None => dnf4::missing(),
-    }
-}
-
-fn not_driven(name: &str, why: &str) -> Failure {
-    Failure::new(ExitCode::Host, format!("{name} cannot fill an image: {why}")).hint(format!(
-        "install a dnf beside it, and leave manager out under [packages]: {} install python3-dnf python3-rpm; \
+fn not_driven() -> Failure {
+    let why = "it ended with EL 7 and Python 2, and none was to be had to try a driver on";
+    Failure::new(ExitCode::Host, format!("yum 3 cannot fill an image: {why}")).hint(
+        "install a dnf beside it, and leave manager out under [packages]: apt-get or yum install python3-dnf python3-rpm; \
          bootstrap = true then builds with the image's own",
-        if name == "microdnf" { "microdnf" } else { "apt-get or yum" }
-    ))
+    )
 }
 
 /// Carries out all transactions in order and judges the result.
