@@ -110,6 +110,7 @@ pub fn fill(
     on_planned: &mut dyn FnMut(&TransactionPlan) -> Result<()>,
 ) -> Result<Filled> {
     let root = InstallRoot::open(job.root)?;
+    transactions.iter().try_for_each(|transaction| manager.check(job, transaction))?;
     workbench::prepare(&root, job.dbpath)?;
     let (mut plans, mut failed) = (Vec::new(), Vec::new());
     for (number, transaction) in transactions.iter().enumerate() {

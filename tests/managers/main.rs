@@ -18,5 +18,6 @@ mod faults;
 mod foreign;
 mod locks;
 mod machines;
+mod microdnf;
 mod scenarios;
 mod sets;

@@ -10,9 +10,9 @@ use std::fs;
 use std::process::Command;
 
 /// A scenario, its recipe, and the packages beside `base-1.0`, or the exit code and what is said.
-type Row = (&'static str, &'static str, Result<&'static [&'static str], (i32, &'static [&'static str])>);
+pub type Row = (&'static str, &'static str, Result<&'static [&'static str], (i32, &'static [&'static str])>);
 
-const SCENARIOS: &[Row] = &[
+pub const SCENARIOS: &[Row] = &[
     // shell-from-file; osimg reads files alone.
     ("from a file", "repo enable updates\ninstall flac\nrun\n", Ok(&["flac-2.0"])),
     // shell-install
@@ -147,7 +147,7 @@ fn file(name: &str) -> Package {
     Package::named(name).requires_first("base").file(&format!("/usr/share/{name}"), format!("{name}\n"), 0o644, "root:root")
 }
 
-fn repository(repo: Repo) -> Repo {
+pub fn repository(repo: Repo) -> Repo {
     repo.package(file("flac"))
         .package(file("wget").requires("library"))
         .package(file("library"))
@@ -168,7 +168,7 @@ fn repository(repo: Repo) -> Repo {
 }
 
 /// A second repository, which a recipe must enable: newer packages, of which some mend what advisories tell.
-fn updates(stage: &Stage) {
+pub fn updates(stage: &Stage) {
     let folder = stage.path().join("updates");
     let flac = |version: &str| file("flac").version(version);
     let repo = Repo::new(&folder).package(flac("1.1")).package(flac("1.2")).package(flac("2.0"));

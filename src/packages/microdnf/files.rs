@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::cache::{CACHE, PACKAGES, entries};
 use super::super::events::{PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
 use super::super::{Job, digest};
+use super::AGAIN;
 use super::table::Table;
 use super::words::{self, Words};
 use crate::error::{ExitCode, Failure, Result};
@@ -41,6 +42,9 @@ pub(super) fn plan(
         install.push(planned(job, &place, nevra, repository)?);
     }
     let mut specs = Vec::new();
+    if words.command == "reinstall" {
+        install.iter_mut().for_each(|package| package.reason = AGAIN.to_owned());
+    }
     if words.command == "install" {
         for spec in &words.specs {
             let means = |package: &&PlannedPackage| names(&package.nevra).iter().any(|name| words::matches(&spec.text, name));

@@ -1,5 +1,6 @@
 //! What microdnf and rpm say while they work: which step it is, which scriptlet failed, and why they gave up.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -14,47 +15,50 @@ use super::{CURE, NAME};
 use crate::error::{ExitCode, Failure};
 use crate::report::{Step, Unit};
 
+/// What Debian's rpm says to everybody who installs packages with it.
+const OF_DEBIAN: [&str; 2] = ["rpm: RPM should not be used directly", "rpm: However assuming you know what you are doing"];
+
 /// What has been said so far.
 pub(super) struct Said<'a> {
     step: &'a Step<'a>,
     /// What goes into the words of a failure.
     answers: Answers<'a>,
-    /// Packages that came, and those of the plan.
-    come: (u64, u64),
+    /// What rpm calls the packages of the plan.
+    packages: BTreeSet<String>,
+    /// How many of them it has named.
+    come: u64,
     /// The error that ended it, which may have several lines.
     error: String,
 }
 
 impl<'a> Said<'a> {
-    /// Nothing was said yet; so many packages will come.
-    pub fn new(step: &'a Step<'a>, packages: usize) -> Self {
-        Self { step, answers: Answers::new(step), come: (0, packages as u64), error: String::new() }
-    }
-
-    /// How many packages will come.
-    pub fn expect(&mut self, packages: usize) {
-        self.come.1 = packages as u64;
+    /// Nothing was said yet; these packages will come or go, by rpm's names.
+    pub fn new(step: &'a Step<'a>, packages: BTreeSet<String>) -> Self {
+        Self { step, answers: Answers::new(step), packages, come: 0, error: String::new() }
     }
 
     /// Takes a line of standard output that is not of the table.
     pub fn out(&mut self, line: &str) {
-        let progress = ["Installing: ", "Updating: ", "Reinstalling: ", "Downgrading: ", "Obsoleting: ", "Removing: ", "Cleanup: "];
-        // `name;version-release;architecture;repository`
-        if let Some(package) = progress.iter().find_map(|word| line.strip_prefix(word)).filter(|rest| rest.matches(';').count() == 3) {
-            self.come.0 += 1;
-            self.step.progress(Unit::Items, self.come.0.min(self.come.1), self.come.1);
-            self.step.item(package.split(';').next().unwrap_or_default());
-            return;
+        if self.packages.contains(line) {
+            self.come += 1;
+            self.step.progress(Unit::Items, self.come, self.packages.len() as u64);
+            return self.step.item(line);
         }
         if matches!(line, "Downloading metadata..." | "Downloading packages..." | "Running transaction test...") {
             return self.step.item(line.trim_end_matches('.'));
         }
-        self.answers.output.push(line);
+        let summary = line.starts_with(' ') && line.ends_with(" packages") || line.starts_with("Test mode enabled: ");
+        if !summary {
+            self.answers.output.push(line);
+        }
         self.step.report().output(line);
     }
 
     /// Takes a line of standard error.
     pub fn err(&mut self, line: &str) {
+        if OF_DEBIAN.iter().any(|part| line.starts_with(part)) {
+            return;
+        }
         self.step.report().output(line);
         if let Some(message) = failed(line) {
             let failed = FailedScriptlet::new(&message, self.answers.output.last(6));
@@ -66,6 +70,8 @@ impl<'a> Said<'a> {
         match line.strip_prefix("error: ") {
             Some(error) if !self.error.is_empty() => self.error.push_str(&format!("\n{error}")),
             Some(error) => self.error.push_str(error),
+            // A problem of rpm's: it has them one a line, under no heading.
+            None if line.starts_with('\t') && self.error.is_empty() => self.error.push_str(line.trim_start()),
             None if !self.error.is_empty() => self.error.push_str(&format!("\n{line}")),
             None => self.answers.output.push(line),
         }
@@ -81,7 +87,7 @@ impl<'a> Said<'a> {
         format!("{}\n{}", self.answers.output.last(8), self.error).trim().to_owned()
     }
 
-    /// Why microdnf gave up, to the person; `None` when it gave no reason.
+    /// Why it was given up, to the person; `None` when no reason was given.
     pub fn failure(&self, job: &Job<'_>, words: &Words<'_>, phase: Phase) -> Option<Failure> {
         let said = self.error.trim();
         let asked =
@@ -92,6 +98,9 @@ impl<'a> Said<'a> {
         if let Some(missing) = said.strip_prefix("No installed package matches '").and_then(|rest| rest.strip_suffix('\'')) {
             return Some(not_installed(job, asked(missing), missing));
         }
+        let said = if said.is_empty() && !self.answers.failed.is_empty() { "rpm could not carry out the transaction" } else { said };
+        let said = said.replace("Checksum mismatch in local repository", "not what the repository's metadata say:");
+        let said = said.as_str();
         (!said.is_empty()).then(|| failure(job, (NAME, CURE), &self.answers, &error(kind(said), said, None), phase))
     }
 
@@ -137,6 +146,10 @@ fn kind(said: &str) -> ErrorKind {
     let has = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
     if has(&["Could not depsolve"]) {
         ErrorKind::Dependency
+    } else if has(&["not what the repository's metadata say"]) {
+        ErrorKind::Trust
+    } else if has(&["File missing in local repository"]) {
+        ErrorKind::Download
     } else if has(&["Error running transaction", "importing the keys"]) {
         ErrorKind::Transaction
     } else if has(&[
@@ -194,6 +207,7 @@ mod tests {
     #[test]
     fn the_kinds_of_failure_are_told_apart() {
         assert_eq!(kind("Could not depsolve transaction; 1 problem detected:\n Problem: conflicting requests"), ErrorKind::Dependency);
+        assert_eq!(kind("File missing in local repository /a/b.rpm"), ErrorKind::Download);
         assert_eq!(kind("cannot update repo 'tiny': Cannot download repomd.xml"), ErrorKind::Repository);
         assert_eq!(kind("Error running transaction: package a does not verify: NOKEY"), ErrorKind::Transaction);
     }

@@ -18,8 +18,10 @@ pub(super) const NOTHING: &str = "Nothing to do.";
 pub(super) struct Table {
     /// What comes in, `name-epoch:version-release.arch`, and the repository that it comes from; sorted.
     pub install: Vec<(String, String)>,
-    /// What goes out; sorted.
+    /// What goes out, replaced or not; sorted.
     pub remove: Vec<String>,
+    /// What goes out, and nothing comes in its place.
+    pub erase: Vec<String>,
 }
 
 /// The name of a package with its epoch; `None` for anything else.
@@ -44,12 +46,13 @@ pub(super) fn parse(lines: &[String]) -> Result<Table, String> {
             (["Removing:"], _) => removing = Some(true),
             (["replacing", old], Some(false)) => table.remove.push(name(old)?),
             ([package, repository, _, _], Some(false)) => table.install.push((name(package)?, (*repository).to_owned())),
-            ([package, _, _, _], Some(true)) => table.remove.push(name(package)?),
+            ([package, _, _, _], Some(true)) => table.erase.push(name(package)?),
             _ => return Err(line.trim().to_owned()),
         }
     }
     // A package that is installed once more replaces itself.
     table.remove.retain(|old| table.install.iter().all(|(new, _)| new != old));
+    table.remove.extend(table.erase.iter().cloned());
     table.install.sort();
     table.remove.sort();
     table.remove.dedup();
@@ -80,6 +83,7 @@ mod tests {
         let table = parse(&lines(text)).expect("a table");
         let install = [("flac-0:2.0-1.noarch", "updates"), ("gawk-1:5.2.1-2.x86_64", "demo"), ("same-0:1-1.noarch", "demo")];
         assert_eq!(table.install, install.map(|(name, repository)| (name.to_owned(), repository.to_owned())));
+        assert_eq!(table.erase, ["python3-old-0:1.0-1.noarch"]);
         assert_eq!(table.remove, ["flac-0:1.0-1.noarch", "python3-old-0:1.0-1.noarch"]);
     }
 

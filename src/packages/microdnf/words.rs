@@ -51,6 +51,9 @@ pub(super) fn of<'a>(job: &Job<'_>, transaction: &'a Transaction) -> Result<Word
     if let Some(spec) = transaction.downgrade.first() {
         return no(spec.line, "microdnf has no downgrade; it installs an older version that is named with it: install NAME-VERSION");
     }
+    if let Some(swap) = transaction.swap.first() {
+        return no(swap.remove.line, "microdnf cannot remove and install in one transaction: give each a `run` of its own");
+    }
     if let Some(upgrade) = transaction.upgrade.iter().find(|upgrade| upgrade.minimal || !upgrade.filters.is_empty()) {
         return no(upgrade.specs.first().map_or(transaction.line, |spec| spec.line), "microdnf knows no advisories");
     }
@@ -78,9 +81,6 @@ pub(super) fn of<'a>(job: &Job<'_>, transaction: &'a Transaction) -> Result<Word
     if let Some(specs) = &transaction.distro_sync {
         add("distro-sync", specs.iter().collect());
     }
-    for swap in &transaction.swap {
-        add("swap", vec![&swap.remove, &swap.install]);
-    }
     let line = |words: &Words<'_>| words.specs.first().map_or(transaction.line, |spec| spec.line);
     match found.as_slice() {
         [_] => {}
@@ -93,11 +93,23 @@ pub(super) fn of<'a>(job: &Job<'_>, transaction: &'a Transaction) -> Result<Word
     if let Some(spec) = found.iter().flat_map(|words| &words.specs).find(|spec| spec.text.starts_with('-')) {
         return no(spec.line, "microdnf would take this for an option");
     }
-    let key = |key: &str| key == "install_weak_deps" || key == "best";
-    if let Some((other, _)) = transaction.config.iter().find(|(name, value)| !(key(name) && truth(value).is_some())) {
-        return no(transaction.line, &format!("with microdnf a recipe sets install_weak_deps and best alone, not '{other}'"));
+    if let Some((name, value)) = transaction.config.iter().find(|(name, value)| !is_said(name, value)) {
+        return no(transaction.line, &format!("microdnf cannot be told '{name} = {value}' for one transaction"));
     }
     found.pop().map_or_else(|| no(transaction.line, "microdnf is asked for nothing"), Ok)
+}
+
+/// Whether a setting of the recipe is one that microdnf takes, or makes no difference.
+fn is_said(name: &str, value: &str) -> bool {
+    match name {
+        "install_weak_deps" | "best" => truth(value).is_some(),
+        // As microdnf has it anyway.
+        "strict" | "obsoletes" => truth(value) == Some(true),
+        "clean_requirements_on_remove" => truth(value) == Some(false),
+        // About talk, and about what osimg decides.
+        "debuglevel" | "errorlevel" | "assumeyes" | "keepcache" | "max_parallel_downloads" => true,
+        _ => false,
+    }
 }
 
 fn truth(value: &str) -> Option<bool> {
@@ -181,10 +193,16 @@ pub(super) fn enabled(transaction: Option<&Transaction>, id: &str, usual: bool) 
 pub(super) fn check_repositories(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
     let repositories = &job.settings.repositories;
     if repositories.is_empty() {
-        return match transaction.repos.first() {
-            Some(change) => Err(refuse(job, change.line, "osimg switches no repositories of the host's for microdnf", HINT).into()),
-            None => Ok(()),
-        };
+        if let Some(change) = transaction.repos.first() {
+            return Err(refuse(job, change.line, "osimg switches no repositories of the host's for microdnf", HINT).into());
+        }
+        if job.settings.releasever.is_none() {
+            // It would look for it in the empty root.
+            return Err(Failure::new(ExitCode::Recipe, "with the host's own repositories microdnf must be told the release")
+                .hint("say it: releasever = \"9\" under [packages], or --releasever 9")
+                .into());
+        }
+        return Ok(());
     }
     if let Some(signed) = repositories.iter().find(|repository| repository.signed_metadata) {
         let message = format!("the repository '{}' has signed_metadata, which osimg does not have microdnf check", signed.id);
