@@ -139,6 +139,7 @@ fn repository(repo: Repo) -> Repo {
         .package(
             file("runs").epoch(3).provides("a-thing").scriptlet(When::Pre, "echo early").scriptlet(When::Post, "echo ran > /usr/share/ran"),
         )
+        .package(file("early").lua(When::Pretrans, "local f = io.open('/before', 'a'); f:write('before\\n'); f:close()"))
         .package(file("fails-pre").scriptlet(When::Pre, "echo before; exit 3"))
         .package(file("fails-post").scriptlet(When::Post, "echo after; exit 4"))
         .package(file("fails-mutely").scriptlet(When::Post, "printf 'no end of line'; exit 4"))
@@ -232,9 +233,10 @@ fn over_a_network_packages_come_once_and_damaged_ones_again_and_the_bytes_are_th
         _ => Answer::File,
     });
     by_microdnf_from(&stage, &server.url(), "");
-    let recipe = "install runs a-thing\nrun\ninstall left hello\nrun\nremove hello\nrun\n";
+    let recipe = "install runs a-thing\nrun\ninstall left hello early\nrun\nremove hello\nrun\n";
     stage.build(recipe).succeeds();
     assert_eq!(stage.content("./usr/share/ran"), "ran\n");
+    assert_eq!(stage.content("./before"), "before\n", "what comes before the first package ran once, and not while packages came");
     let manifest = stage.manifest();
     assert!(manifest["builder"]["package_manager"].as_str().unwrap().starts_with("microdnf with rpm 4."), "{}", manifest["builder"]);
     let repository = &manifest["repositories"][0];

@@ -12,6 +12,7 @@ pub const BUILT: u32 = 1_700_000_000;
 /// When a scriptlet runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
+    Pretrans,
     Pre,
     Post,
     Posttrans,
@@ -239,6 +240,7 @@ impl Package {
         for (when, program, body) in &self.scriptlets {
             let scriptlet = rpm::Scriptlet::new(body.clone()).prog(vec![*program]);
             match when {
+                When::Pretrans => builder.pre_trans_script(scriptlet),
                 When::Pre => builder.pre_install_script(scriptlet),
                 When::Post => builder.post_install_script(scriptlet),
                 When::Posttrans => builder.post_trans_script(scriptlet),

@@ -146,7 +146,7 @@ fn kind(said: &str) -> ErrorKind {
     let has = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
     if has(&["Could not depsolve"]) {
         ErrorKind::Dependency
-    } else if has(&["not what the repository's metadata say"]) {
+    } else if has(&["not what the repository's metadata say", "cannot be verified"]) {
         ErrorKind::Trust
     } else if has(&["File missing in local repository"]) {
         ErrorKind::Download
@@ -207,6 +207,7 @@ mod tests {
     #[test]
     fn the_kinds_of_failure_are_told_apart() {
         assert_eq!(kind("Could not depsolve transaction; 1 problem detected:\n Problem: conflicting requests"), ErrorKind::Dependency);
+        assert_eq!(kind("package a cannot be verified and repo r is GPG enabled: SIGNATURE: NOT OK"), ErrorKind::Trust);
         assert_eq!(kind("File missing in local repository /a/b.rpm"), ErrorKind::Download);
         assert_eq!(kind("cannot update repo 'tiny': Cannot download repomd.xml"), ErrorKind::Repository);
         assert_eq!(kind("Error running transaction: package a does not verify: NOKEY"), ErrorKind::Transaction);
