@@ -3,6 +3,7 @@
 mod labels;
 pub mod lock;
 mod manifest;
+mod options;
 mod output;
 mod owners;
 pub mod pack;
@@ -11,29 +12,29 @@ mod space;
 mod twice;
 
 use anyhow::Context;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::archive::{self, Format};
+use crate::archive;
 use crate::artifact::Artifact;
 use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::Contents;
-use crate::finish::{certificates, files, initramfs, leftovers, machine_id, selinux};
+use crate::finish::{certificates, files, initramfs, leftovers, machine_id};
 use crate::packages::{self, Cache, Extent, Filled, Job, PinnedKey, Purpose, TransactionPlan};
 use crate::process::{self, CommandLine};
 use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
-use crate::registry::{Address, Staged, Wishes};
+use crate::registry::Staged;
 use crate::report::{Report, bytes};
 use crate::sandbox::{Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
-use crate::sbom::Documents;
 use crate::verify::{self, Finding};
-use crate::workdir::{Keep, Place, Workdir, free_space};
+use crate::workdir::{Workdir, free_space};
 pub use labels::{ChosenLabels, labels};
+pub use options::Options;
 pub use pack::{Packing, Told};
 use remote::Remote;
 use space::{blame_space, expected_size, room};
-pub use twice::{Reference, build_twice};
+pub use twice::{Counterpart, Reference, build_counterpart, build_twice};
 
 /// The default limit on one phase of a transaction.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -41,39 +42,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const IN_IMAGE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Bytes that must be free where the package cache is.
 const LEAST_CACHE: u64 = 64 << 20;
-
-/// How a build is done, beside what the recipe and its settings say.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where the artifact goes.
-    pub registry: Address,
-    /// How it is published there.
-    pub wishes: Wishes,
-    /// One file instead of the registry's own names.
-    pub output: Option<PathBuf>,
-    /// The formats, the first one's path is printed.
-    pub formats: Vec<Format>,
-    /// Where labels come from.
-    pub selinux: selinux::Mode,
-    /// How the tree is packed.
-    pub packing: Packing,
-    /// The package cache.
-    pub cache: PathBuf,
-    /// The lock to go by.
-    pub lock: Option<lock::LockFile>,
-    /// Where the workdir is made.
-    pub workdir: Place,
-    /// What becomes of it.
-    pub keep: Keep,
-    /// Which /dev scriptlets see.
-    pub devices: Devices,
-    /// What is written beside the tarballs, and who signs.
-    pub documents: Documents,
-    /// How long a phase of a transaction may say nothing.
-    pub idle: Option<Duration>,
-    /// What must come out, when it is known.
-    pub reference: Option<Reference>,
-}
 
 /// Builds the recipe and publishes the artifact.
 ///
@@ -243,6 +211,7 @@ impl Build<'_> {
             timeout: Some(settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             idle: self.options.idle,
             source_date_epoch: None,
+            clock: None,
             dbpath: packages::default_dbpath(settings.releasever.as_deref()),
             report: self.report,
         };
@@ -286,6 +255,7 @@ impl Build<'_> {
             timeout: Some(settings.packages.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             idle: self.options.idle,
             source_date_epoch: self.options.packing.source_date_epoch,
+            clock: self.options.clock.as_ref(),
             dbpath,
             report: self.report,
         };

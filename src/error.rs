@@ -43,6 +43,37 @@ pub enum ExitCode {
     Terminated = 143,
 }
 
+impl ExitCode {
+    /// The code with this number, as another osimg ended with it.
+    #[must_use]
+    pub fn of_number(number: i32) -> Option<Self> {
+        use ExitCode::{
+            Done, Findings, Host, HungUp, Interrupted, Locked, Recipe, Registry, Repository, Space, Terminated, TimedOut, Transaction,
+            Trust, Unexpected, Usage,
+        };
+        [
+            Done,
+            Unexpected,
+            Usage,
+            Recipe,
+            Host,
+            Repository,
+            Trust,
+            Transaction,
+            Space,
+            Registry,
+            Findings,
+            Locked,
+            TimedOut,
+            HungUp,
+            Interrupted,
+            Terminated,
+        ]
+        .into_iter()
+        .find(|code| *code as i32 == number)
+    }
+}
+
 /// A failure with an exit code and hints, optionally around the error that caused it.
 #[derive(Debug)]
 pub struct Failure {

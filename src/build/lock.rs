@@ -80,6 +80,7 @@ pub fn make(
         timeout: Some(settings.timeout.unwrap_or(super::DEFAULT_TIMEOUT)),
         idle: None,
         source_date_epoch: places.source_date_epoch,
+        clock: None,
         dbpath: &dbpath,
         report,
     };

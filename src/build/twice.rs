@@ -15,9 +15,9 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::packages::{self, Filled};
 use crate::process;
 use crate::recipe::{Recipe, Transaction};
-use crate::registry::Staged;
+use crate::registry::{Address, Staged};
 use crate::report::Report;
-use crate::sandbox::under_host_name;
+use crate::sandbox::{Clock, under_host_name};
 use crate::workdir::{Keep, Place, Workdir};
 
 /// The tarball that another build must come out as.
@@ -29,47 +29,94 @@ pub struct Reference {
     pub sha256: String,
 }
 
-/// Builds the recipe into a place of its own, then builds it as asked, and publishes that only when both are the same.
-///
-/// The first build differs in its second of the clock, host name, umask, number of threads, kind of workdir and output. A clock
-/// cannot be set for one build alone: the kernel has no namespace for the time of day. The environment reaches no sandbox.
+/// Builds the recipe under other circumstances into a folder, in a process of its own; fails as that process does.
+pub type Counterpart<'a> = &'a dyn Fn(&Path) -> Result<()>;
+
+/// Has `counterpart` build the recipe by [`build_counterpart`] into a place of its own, then builds it as asked, and publishes
+/// that only when both are the same.
 ///
 /// # Errors
 /// [`ExitCode::Findings`] with the first difference and what is behind it; and as [`build`].
-pub fn build_twice(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
+pub fn build_twice(
+    recipe: &Recipe,
+    transactions: &[Transaction],
+    options: &Options,
+    counterpart: Counterpart<'_>,
+    report: &Report,
+) -> Result<Artifact> {
     // A workdir, so that what a killed program leaves here is found and removed like any other.
     let place = Workdir::create(&Place::Under("/var/tmp".into()), Keep::Never).context("making a folder for the first build")?;
-    let result = compared(recipe, transactions, options, place.path(), report);
+    let result = compared(recipe, transactions, options, counterpart, place.path(), report);
     let removed = place.finish(result.is_err());
     let artifact = result?;
     removed?;
     Ok(artifact)
 }
 
-fn compared(recipe: &Recipe, transactions: &[Transaction], options: &Options, folder: &Path, report: &Report) -> Result<Artifact> {
-    let format = options.formats.first().copied().unwrap_or(archive::Format::Tgz);
+fn compared(
+    recipe: &Recipe,
+    transactions: &[Transaction],
+    options: &Options,
+    counterpart: Counterpart<'_>,
+    folder: &Path,
+    report: &Report,
+) -> Result<Artifact> {
+    counterpart(folder)?;
+    let file = output(options, folder);
+    let sha256 = sha256(&file)?;
+    await_another_second()?;
+    report.note("building again, for good");
+    let reference = Some(Reference { file, sha256: sha256.clone() });
+    let artifact = build(recipe, transactions, &Options { reference, ..options.clone() }, report)?;
+    report.note(&format!("both builds came out the same: sha256 {sha256}"));
+    Ok(artifact)
+}
+
+/// Builds what another build is to be compared with: all that may not matter differs.
+///
+/// The host's name, the umask, the number of threads, the kind of workdir, the output and, with libfaketime, the time of day that
+/// packages see are others here; the process is to be another user's, see [`crate::sandbox::leave_privileges`]. The environment
+/// reaches no sandbox.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_counterpart(recipe: &Recipe, transactions: &[Transaction], options: &Options, folder: &Path, report: &Report) -> Result<()> {
+    // A program for another processor cannot load a library of this one's.
+    let clock = Clock::find().filter(|_| recipe.settings.packages.arch.is_none());
+    if clock.is_none() {
+        report.note("the clock of both builds differs by seconds only: a larger shift takes libfaketime (apt-get install libfaketime)");
+    }
     let jobs = if options.packing.jobs == NonZeroUsize::MIN { NonZeroUsize::MIN.saturating_add(1) } else { NonZeroUsize::MIN };
-    let first = Options {
-        output: Some(folder.join(format!("first.{}", format.extension()))),
-        formats: vec![format],
+    let options = Options {
+        registry: Address::Directory(folder.to_owned()),
+        output: Some(output(options, folder)),
+        formats: vec![format(options)],
         packing: super::Packing { jobs, ..options.packing.clone() },
         workdir: if options.workdir == Place::Auto { Place::Under("/var/tmp".into()) } else { Place::Auto },
         keep: Keep::Never,
+        clock,
+        reference: None,
         ..options.clone()
     };
-    report.note("building once to compare with: another host name, another umask, other threads, another kind of workdir");
-    let before = umask(Mode::from_bits_truncate(0o077));
-    let built = under_host_name(ANOTHER_HOST, || build(recipe, transactions, &first, report));
-    umask(before);
-    let built = built.map_err(|error| error.context("building once to compare with"))?;
-    let digest = built.digests.first().context("looking for the first build's digest")?;
-    let file = built.tarballs.first().context("looking for the first build's tarball")?;
-    await_another_second()?;
-    report.note("building again, for good");
-    let reference = Some(Reference { file: file.clone(), sha256: digest.sha256.clone() });
-    let artifact = build(recipe, transactions, &Options { reference, ..options.clone() }, report)?;
-    report.note(&format!("both builds came out the same: sha256 {}", digest.sha256));
-    Ok(artifact)
+    umask(Mode::from_bits_truncate(0o077));
+    under_host_name(ANOTHER_HOST, || build(recipe, transactions, &options, report)).map(|_| ())
+}
+
+fn format(options: &Options) -> archive::Format {
+    options.formats.first().copied().unwrap_or(archive::Format::Tgz)
+}
+
+/// Where the build to compare with goes.
+fn output(options: &Options, folder: &Path) -> PathBuf {
+    folder.join(format!("first.{}", format(options).extension()))
+}
+
+/// What the other process wrote beside its tarball.
+fn sha256(file: &Path) -> Result<String> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".sha256");
+    let text = std::fs::read_to_string(&beside).with_context(|| format!("reading {}", Path::new(&beside).display()))?;
+    Ok(text.split_whitespace().next().context("looking for the first build's digest")?.to_owned())
 }
 
 /// What the host is called while the first build runs.

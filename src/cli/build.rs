@@ -4,6 +4,7 @@ use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use super::counterpart;
 use super::overrides::Overrides;
 use crate::build::lock::LockFile;
 use crate::build::{self, Options, Packing};
@@ -52,6 +53,9 @@ pub(super) struct Build {
     /// Build twice under differing circumstances, and publish only when both come out the same
     #[arg(long)]
     verify_reproducible: bool,
+    /// Be the build to compare with, into this folder
+    #[arg(long, value_name = "DIR", hide = true, conflicts_with = "verify_reproducible")]
+    counterpart: Option<PathBuf>,
     /// The /dev that scriptlets see
     #[arg(long = "dev", value_enum, default_value = "private", value_name = "KIND")]
     devices: Devices,
@@ -71,6 +75,9 @@ impl Build {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         // Before the first step: its progress bar is a thread, and a user namespace is entered by a process of one.
         super::act_as_root(report)?;
+        if self.counterpart.is_some() {
+            counterpart::become_another(report)?;
+        }
         let step = report.step("reading the recipe");
         let decided = self.overrides.decide()?;
         let lowered = decided.recipe.script.lower()?;
@@ -101,10 +108,15 @@ impl Build {
                 .as_deref()
                 .map(|text| parse_duration(text).or_fail(ExitCode::Usage, format!("reading --idle-timeout {text}")))
                 .transpose()?,
+            clock: None,
             reference: None,
         };
+        if let Some(folder) = &self.counterpart {
+            build::build_counterpart(&decided.recipe, &lowered.transactions, &options, folder, report)?;
+            return Ok(ExitCode::Done);
+        }
         let artifact = if self.verify_reproducible {
-            build::build_twice(&decided.recipe, &lowered.transactions, &options, report)?
+            build::build_twice(&decided.recipe, &lowered.transactions, &options, &|folder| counterpart::run(folder, report), report)?
         } else {
             build::build(&decided.recipe, &lowered.transactions, &options, report)?
         };

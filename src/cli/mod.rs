@@ -3,6 +3,7 @@
 mod boot;
 mod build;
 mod cache;
+mod counterpart;
 mod deploy;
 mod diff;
 mod doctor;

@@ -145,6 +145,12 @@ pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answe
         }
         ErrorKind::Dependency => Failure::new(ExitCode::Transaction, format!("dependencies cannot be satisfied: {said}")),
         ErrorKind::Trust => Failure::new(ExitCode::Trust, said.to_owned()),
+        // A digest of the package itself, which its signature covers.
+        ErrorKind::Transaction if ["digest: BAD", "Problem occurred when opening the package"].iter().any(|part| said.contains(part)) => {
+            Failure::new(ExitCode::Trust, format!("rpm refuses packages that are not as they were signed: {said}")).hint(
+                "the repository has a damaged package, and metadata that vouch for it: tell who makes it; another mirror may have the right one",
+            )
+        }
         ErrorKind::Transaction if ["does not verify", "NOKEY", "signature", "OpenPGP check"].iter().any(|part| said.contains(part)) => {
             Failure::new(ExitCode::Trust, format!("rpm refuses packages that no pinned key signed: {said}"))
                 .hint("pin the repository's signing key with [[packages.key]]; a package that nobody signed cannot enter")

@@ -80,7 +80,6 @@ def make_base(request):
         conf.substitutions[name] = value
     if request["offline"]:
         conf.cacheonly = True
-        conf.metadata_expire = -1
     return dnf.Base(conf)
 
 
@@ -128,11 +127,11 @@ def add_repositories(base, request):
         repo.skip_if_unavailable = False
         repo.gpgcheck = False
         # A build asks every repository whether its metadata is still the newest; the install phase takes what that gave.
-        repo.metadata_expire = -1 if request["offline"] else 0
         if request["offline"]:
+            repo.metadata_expire = -1
             repo._repo.setSyncStrategy(dnf.repo.SYNC_ONLY_CACHE)
         else:
-            repo._repo.expire()  # an age of 0 s is not over a limit of 0 s
+            repo._repo.expire()
     if not list(base.repos.iter_enabled()):
         fail("settings", "no repository is enabled")
 

@@ -79,7 +79,6 @@ def make_base(request, filelists):
     put(conf, "optional_metadata_types", ["comps"] + (["filelists"] if filelists else []) + (["updateinfo"] if narrowed else []))
     if request["offline"]:
         put(conf, "cacheonly", "all")
-        put(conf, "metadata_expire", -1)
     variables = base.get_vars()
     if request.get("arch"):
         variables.set("arch", request["arch"])
@@ -148,9 +147,10 @@ def add_repositories(base, request):
         put(conf, "skip_if_unavailable", False)
         put(conf, "pkg_gpgcheck", request["signatures"])
         # A build asks every repository whether its metadata is still the newest; the install phase takes what that gave.
-        put(conf, "metadata_expire", -1 if request["offline"] else 0)
-        if not request["offline"]:
-            repo.expire()  # an age of 0 s is not over a limit of 0 s
+        if request["offline"]:
+            put(conf, "metadata_expire", -1)
+        else:
+            repo.expire()
     if not enabled(base):
         fail("settings", "no repository is enabled")
 

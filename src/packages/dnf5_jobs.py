@@ -46,6 +46,14 @@ def group_settings(base, with_optional=False):
     return settings
 
 
+def add_environment_alone(goal, ident):
+    """Adds an environment without its groups: dnf 5 would add optional ones, dnf 4 installs those that the environment lists."""
+    settings = strict_settings()
+    settings.set_group_search_groups(False)
+    settings.set_environment_no_groups(True)
+    goal.add_group_install(ident, libdnf5.transaction.TransactionItemReason_USER, settings)
+
+
 def mark_group(base, goal, known, wanted):
     """Installs the one group or environment that a name means, by its id."""
     kind, ident, _, found = choose_group(wanted, list(known.values()))
@@ -53,11 +61,7 @@ def mark_group(base, goal, known, wanted):
     user, dependency = libdnf5.transaction.TransactionItemReason_USER, libdnf5.transaction.TransactionItemReason_DEPENDENCY
     groups = []
     if kind == "environment":
-        # dnf 4 installs the groups that an environment lists, and none of its options; dnf 5 would add default options.
-        shell = strict_settings()
-        shell.set_group_search_groups(False)
-        shell.set_environment_no_groups(True)
-        goal.add_group_install(ident, user, shell)
+        add_environment_alone(goal, ident)
         for name in found.get_groups():
             if ("group", name) in known:
                 goal.add_group_install(name, dependency, settings)
@@ -79,10 +83,7 @@ def mark_installed(base, goal, known, wanted):
     user, dependency = libdnf5.transaction.TransactionItemReason_USER, libdnf5.transaction.TransactionItemReason_DEPENDENCY
     names = [ident]
     if kind == "environment":
-        shell = strict_settings()
-        shell.set_group_search_groups(False)
-        shell.set_environment_no_groups(True)
-        goal.add_group_install(ident, user, shell)
+        add_environment_alone(goal, ident)
         names = [name for name in found.get_groups() if ("group", name) in known]
     for name in names:
         goal.add_group_install(name, dependency if kind == "environment" else user, settings)

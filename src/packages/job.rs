@@ -10,7 +10,7 @@ use super::{Cache, PinnedKey, TransactionPlan};
 use crate::error::Result;
 use crate::recipe::{Lock, PackageSettings, Transaction};
 use crate::report::{Report, Step};
-use crate::sandbox::{Devices, Limits, Plan, ToolRoot};
+use crate::sandbox::{Clock, Devices, Limits, Plan, ToolRoot};
 
 /// Everything that a package manager needs to know of a build.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub struct Job<'a> {
     pub idle: Option<Duration>,
     /// Seconds since 1970 that everything is dated by; `None` until the packages are known.
     pub source_date_epoch: Option<i64>,
+    /// Another time of day for what the packages run.
+    pub clock: Option<&'a Clock>,
     /// Where the image's rpmdb goes.
     pub dbpath: &'a str,
     /// Where talk goes.

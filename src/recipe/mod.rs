@@ -11,6 +11,7 @@ mod diagnostic;
 mod lexer;
 pub mod lock;
 mod lower;
+mod parser;
 mod script;
 mod settings;
 mod statement;

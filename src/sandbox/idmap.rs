@@ -95,6 +95,21 @@ pub fn become_root() -> Result<Ids> {
     Ids::of_this_process()
 }
 
+/// Leaves what privileges this process has over the host: it becomes root of a user namespace of its own, with the very ids
+/// that it has. Tells whether the kernel let it; where it does not, everything is as it was. Must be called before any thread is started.
+///
+/// # Errors
+/// When the namespace was made and could not be furnished.
+pub fn leave_privileges() -> Result<bool> {
+    let namespace = || std::fs::read_link("/proc/self/ns/user").context("reading /proc/self/ns/user");
+    let before = namespace()?;
+    match enter(&Lender::Ourselves) {
+        Ok(()) => Ok(true),
+        Err(_) if namespace()? == before => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether CAP_SYS_ADMIN is there, without which nothing can be mounted.
 fn may_mount() -> bool {
     caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_ADMIN).unwrap_or(false)

@@ -10,6 +10,7 @@
 //! All mounts live in the namespace of these two; both die with the supervisor, whatever kills it, and with pid 1 the
 //! kernel ends every process of the build. There is nothing to clean up, so nothing can be forgotten.
 
+mod clock;
 mod confine;
 mod foreign;
 mod idmap;
@@ -24,8 +25,9 @@ mod status;
 mod tools;
 mod workspace;
 
+pub use clock::Clock;
 pub use foreign::check_runnable;
-pub use idmap::{APPARMOR_CURE, IDMAP_VERB, Ids, Lent, USUAL_IDS, become_root, idmap_main};
+pub use idmap::{APPARMOR_CURE, IDMAP_VERB, Ids, Lent, USUAL_IDS, become_root, idmap_main, leave_privileges};
 pub use init::main as init_main;
 pub use namespaces::main as namespaces_main;
 pub use plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, OWN, Plan, Terminal, View};

@@ -28,6 +28,16 @@ impl Labels for Added {
     }
 }
 
+/// Lists what is known of each file below; how a label is told differs with the machine. It stands in the script twice.
+const LIST: &str = r#"list() {
+    find . | LC_ALL=C sort | while read -r path; do
+        echo "$path $($1 "$path")"
+        [ -h "$path" ] || { getfacl -n -s "$path"; getcap "$path"; }
+    done
+    getfattr --only-values -n user.note plain
+}
+"#;
+
 /// Makes two trees: `inner` has every kind of file, each with a label that its path would not get; `outer` is what goes into the image.
 /// What is known of the inner one is listed by the tools that the machine has too.
 const TREES: &str = r#"
@@ -54,27 +64,13 @@ shadow_t shadow
 var_log_t default
 tmp_t plain
 LABELS
-list() {
-    find . | LC_ALL=C sort | while read -r path; do
-        echo "$path $($1 "$path")"
-        [ -h "$path" ] || { getfacl -n -s "$path"; getcap "$path"; }
-    done
-    getfattr --only-values -n user.note plain
-}
-label() { getfattr -h --only-values -n security.selinux "$1"; }
+@LIST@label() { getfattr -h --only-values -n security.selinux "$1"; }
 (cd inner && list label) > outer/srv/expected
 "$osimg" pack -q --selinux from-tree inner -o outer/srv/nested.tgz > /dev/null
 cat > outer/etc/unpack-nested <<'MACHINE'
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 exec 2>&1
-list() {
-    find . | LC_ALL=C sort | while read -r path; do
-        echo "$path $($1 "$path")"
-        [ -h "$path" ] || { getfacl -n -s "$path"; getcap "$path"; }
-    done
-    getfattr --only-values -n user.note plain
-}
-[ "$(cat /sys/fs/selinux/enforce)" = 1 ] || { echo "not enforcing"; exit 1; }
+@LIST@[ "$(cat /sys/fs/selinux/enforce)" = 1 ] || { echo "not enforcing"; exit 1; }
 mkdir /srv/unpacked && cd /srv/unpacked || exit 1
 tar --numeric-owner --selinux --acls --xattrs --xattrs-include '*' -xaf /srv/nested.tgz -C . || exit 1
 list "stat -c %C" > /run/unpack-nested
@@ -96,7 +92,11 @@ echo x > outer/srv/shared; setfacl -m u:4711:r-- outer/srv/shared
 /// The image with these files more: a second archive written by the archiver under test and put in front; both gzip and tar read the
 /// two as one.
 pub fn with_more(image: &Path, folder: &Path) -> PathBuf {
-    let made = Command::new("sh").args(["-euc", TREES, "sh", super::OSIMG, UNIT]).current_dir(folder).status().expect("sh runs");
+    let made = Command::new("sh")
+        .args(["-euc", &TREES.replace("@LIST@", LIST), "sh", super::OSIMG, UNIT])
+        .current_dir(folder)
+        .status()
+        .expect("sh runs");
     assert!(made.success());
     let tar = folder.join("more.tar");
     let sink = Box::new(File::create(&tar).expect("a file"));

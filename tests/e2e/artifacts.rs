@@ -251,7 +251,7 @@ fn the_same_recipe_gives_the_same_bytes_whatever_surrounds_it() {
         }
         let script = format!("umask {umask}; exec \"$@\"");
         run.env("TZ", zone).env("LC_ALL", "C").env("HOME", "/nowhere").behind(&["sh", "-ec", &script, "sh"]).succeeds();
-        sums.insert(sh(&stage.out(), "sha256sum < image.tgz"));
+        sums.insert(stage.digest());
     };
     build("022", "UTC", "1", None);
     build("077", "Asia/Tokyo", "2", None);

@@ -65,6 +65,11 @@ impl Stage {
         self.path().join("cache")
     }
 
+    /// The image's sha256, by the tool of that name.
+    pub fn digest(&self) -> String {
+        sh(&self.out(), "sha256sum < image.tgz").split(' ').next().unwrap_or_default().to_owned()
+    }
+
     pub fn image(&self) -> PathBuf {
         self.out().join("image.tgz")
     }

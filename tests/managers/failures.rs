@@ -1,9 +1,12 @@
 //! What `dnf shell` passes over with exit status 0 fails with every package manager, and says the same things.
 
 use crate::machines::{Machine, both};
+use crate::server::{Answer, Server};
 use crate::stage::Stage;
-use crate::support::repo::{Package, Repo, Signature, When};
+use crate::support::repo::{Package, Repo, Signature, Trigger, When, index};
+use nix::sys::signal::Signal;
 use std::fs;
+use std::time::Duration;
 
 fn file(name: &str) -> Package {
     Package::named(name).requires_first("base").file(&format!("/usr/share/{name}"), format!("{name}\n"), 0o644, "root:root")
@@ -13,14 +16,19 @@ fn repository(repo: Repo) -> Repo {
     repo.package(file("hello"))
         .package(file("python3-hallo"))
         .package(file("broken").requires("libmissing.so.7"))
-        .package(file("left"))
+        .package(file("left").file("/usr/share/left.d/file", "x", 0o644, "root:root"))
         .package(file("right").conflicts("left"))
         .package(file("one").file("/usr/share/same", "1\n", 0o644, "root:root"))
         .package(file("two").file("/usr/share/same", "2\n", 0o644, "root:root"))
+        .package(file("fails-pretrans").scriptlet(When::Pretrans, "echo before all; exit 2"))
         .package(file("fails-pre").scriptlet(When::Pre, "echo before; exit 3"))
         .package(file("fails-post").scriptlet(When::Post, "echo after; exit 4"))
         .package(file("fails-posttrans").scriptlet(When::Posttrans, "echo at the end; exit 5"))
         .package(file("fails-preun").scriptlet(When::Preun, "echo going; exit 6"))
+        .package(file("fails-postun").scriptlet(When::Postun, "echo gone; exit 7"))
+        .package(file("fails-trigger").trigger(Trigger::Package("left"), "echo triggered; exit 8"))
+        .package(file("fails-filetrigger").trigger(Trigger::TransactionFile("/usr/share/left"), "echo by a file; exit 9"))
+        .package(file("damaged"))
         .package(file("unsigned").signed_by(Signature::None))
         .package(file("foreign").signed_by(Signature::Foreign))
         .package(file("changed"))
@@ -36,6 +44,7 @@ type Case = (&'static str, &'static str, i32, &'static [&'static str]);
 
 const CASES: &[Case] = &[
     ("a missing package", "install no-such\nts run\n", 7, &["image.yum:1", "no-such"]),
+    ("a missing one behind a good one", "install hello no-such\nts run\n", 7, &["image.yum:1", "no-such"]),
     ("a missing one beside a good one", "install hello\ninstall no-such\nts run\n", 7, &["image.yum:2", "no-such"]),
     ("two missing packages", "install no-such\ninstall nothing\nts run\n", 7, &["image.yum:1", "no-such", "image.yum:2", "nothing"]),
     ("a near name", "install hallo\nts run\n", 7, &["image.yum:1", "python3-hallo"]),
@@ -58,17 +67,30 @@ const CASES: &[Case] = &[
     ("a broken dependency", "install hello broken\nts run\n", 7, &["libmissing.so.7", "broken"]),
     ("a conflict", "install left right\nts run\n", 7, &["left", "right", "conflict"]),
     ("a file in two packages", "install one two\nts run\n", 7, &["/usr/share/same"]),
+    ("a conflict, and strict switched off", "config strict 0\ninstall left right\nts run\n", 3, &["image.yum:1", "strict"]),
+    ("what is broken may be skipped", "install --skip-broken hello broken\nts run\n", 3, &["image.yum:1", "--skip-broken"]),
+    ("a failing %pretrans", "install shell\nts run\ninstall fails-pretrans\nts run\n", 7, &["fails-pretrans", "PRETRANS", "before all"]),
     ("a failing %pre", "install fails-pre hello\nts run\n", 7, &["fails-pre", "PREIN", "before"]),
     ("a failing %post", "install fails-post\nts run\n", 7, &["fails-post", "POSTIN", "after"]),
     ("a failing %posttrans", "install fails-posttrans\nts run\n", 7, &["fails-posttrans", "POSTTRANS", "at the end"]),
     ("a failing %preun", "install fails-preun\nts run\nremove fails-preun\nts run\n", 7, &["fails-preun", "PREUN", "going"]),
+    ("a failing %postun", "install fails-postun\nts run\nremove fails-postun\nts run\n", 7, &["fails-postun", "POSTUN", "gone"]),
+    ("a failing %trigger", "install fails-trigger\nts run\ninstall left\nts run\n", 7, &["fails-trigger", "triggered"]),
+    ("a failing %transfiletrigger", "install fails-filetrigger\nts run\ninstall left\nts run\n", 7, &["fails-filetrigger", "by a file"]),
     ("nobody's signature", "install unsigned\nts run\n", 6, &["unsigned", "no pinned key signed"]),
     ("somebody else's signature", "install foreign\nts run\n", 6, &["foreign", "no pinned key signed"]),
     ("one unsigned of two", "install hello unsigned\nts run\n", 6, &["unsigned"]),
     ("a package that was changed", "install changed\nts run\n", 6, &["changed", "metadata"]),
+    ("a payload that its metadata vouch for and that is damaged", "install damaged\nts run\n", 6, &["damaged", "not as they were signed"]),
     ("a package that is gone", "install gone\nts run\n", 5, &["gone"]),
     ("a first transaction that fails", "install broken\nts run\ninstall hello\nts run\n", 7, &["libmissing.so.7"]),
     ("a removal of what is not there", "install hello\nts run\nremove left\nts run\n", 7, &["image.yum:3", "left"]),
+    ("no run at the end, and a group is missing", "install hello\ngroup install 'No Such'\n", 7, &["image.yum:2", "No Such"]),
+    ("no run at the end, and a file in two packages", "install one two\n", 7, &["/usr/share/same"]),
+    ("no run at the end, and a failing %pre", "install fails-pre\n", 7, &["fails-pre", "PREIN"]),
+    ("no run at the end, and a failing %post", "install fails-post\n", 7, &["fails-post", "POSTIN"]),
+    ("no run at the end, and nobody's signature", "install unsigned\n", 6, &["unsigned", "no pinned key signed"]),
+    ("no run at the end, and a damaged payload", "install damaged\n", 6, &["damaged"]),
     ("a mark of what is not there", "install hello\nts run\nmark install left\nts run\n", 7, &["image.yum:3", "left"]),
 ];
 
@@ -78,10 +100,16 @@ fn what_dnf_shell_passes_over_fails_with_dnf_4_and_dnf_5() {
     let stage = Stage::new(repository);
     // More bytes than the signature covers, and a file that the metadata alone still know.
     let packages = stage.repo().join("Packages");
-    let mut bytes = fs::read(packages.join("changed-1.0-1.noarch.rpm")).unwrap();
-    let at = bytes.len() - 10;
-    bytes[at] ^= 0xff;
-    fs::write(packages.join("changed-1.0-1.noarch.rpm"), bytes).unwrap();
+    let damage = |name: &str| {
+        let file = packages.join(format!("{name}-1.0-1.noarch.rpm"));
+        let mut bytes = fs::read(&file).unwrap();
+        let at = bytes.len() - 10;
+        bytes[at] ^= 0xff;
+        fs::write(file, bytes).unwrap();
+    };
+    damage("damaged");
+    index(&stage.repo());
+    damage("changed");
     fs::remove_file(packages.join("gone-1.0-1.noarch.rpm")).unwrap();
     let mut wrong = Vec::new();
     for (what, recipe, code, words) in CASES {
@@ -107,6 +135,46 @@ fn a_repository_that_cannot_be_reached_fails_with_dnf_4_and_dnf_5() {
     stage.settings(|settings| settings.baseurl = "http://127.0.0.1:9/".into());
     for machine in machines {
         machine.fails(&stage, "install hello\nts run\n", 5).says(&["127.0.0.1:9"]);
+    }
+}
+
+#[test]
+fn a_repository_that_a_recipe_enables_and_nobody_serves_fails_with_dnf_4_and_dnf_5_whatever_the_recipe_says() {
+    let machines = both();
+    let stage = Stage::new(repository);
+    stage.settings(|settings| {
+        settings.finish = "[[packages.repository]]\nid = \"far\"\nbaseurl = \"http://127.0.0.1:9/\"\nenabled = false".into();
+    });
+    for machine in machines {
+        machine.fails(&stage, "repo enable far\ninstall hello\nts run\n", 5).says(&["127.0.0.1:9"]);
+    }
+}
+
+#[test]
+fn an_interrupt_during_the_download_ends_a_build_with_dnf_4_and_dnf_5_and_nothing_follows() {
+    for machine in both() {
+        let stage = Stage::new(repository);
+        let server = Server::start(stage.repo(), |path, _| if path.contains("hello") { Answer::Stall } else { Answer::File });
+        stage.settings(|settings| settings.baseurl = server.url());
+        let started = machine.build(&stage, "install hello\nts run\ninstall left\nts run\n").start();
+        server.wait_for("hello-1.0");
+        started.interrupt(Signal::SIGINT, 130, Duration::from_secs(5)).says(&["SIGINT"]);
+        assert!(!server.asked().iter().any(|path| path.contains("left-1.0")), "{machine:?}");
+    }
+}
+
+#[test]
+fn a_disk_that_a_scriptlet_fills_fails_a_build_with_dnf_4_and_dnf_5() {
+    for machine in both() {
+        let stage = Stage::new(|repo| {
+            let body = "dd if=/dev/zero of=/usr/greed bs=1048576 count=200 2>&1";
+            repo.package(Package::named("greedy").scriptlet(When::Post, body))
+        });
+        let script = format!("mount -t tmpfs -o size=100m none {}; exec \"$@\"", stage.work().display());
+        let done = machine.build(&stage, "install greedy\nts run\n").behind(&["unshare", "-m", "sh", "-ec", &script, "sh"]).run();
+        assert!(matches!(done.code, Some(7 | 8)), "{machine:?}: {}", done.stderr);
+        done.says(&["space"]);
+        assert!(!stage.image().exists(), "{machine:?}");
     }
 }
 

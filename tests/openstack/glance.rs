@@ -204,19 +204,23 @@ fn a_person_logs_in_by_environment_application_credential_or_token() {
 
     let mut api = Api::login(servers, "osimg-demo");
     api.endpoints.insert("identity".into(), text("auth_url"));
-    let user = api.user.clone();
-    let body = json!({ "application_credential": { "name": files.name } });
-    let (status, made) = api.call("POST", "identity", &format!("/users/{user}/application_credentials"), Some(&body));
-    assert_eq!(status, 201, "{made}");
-    let credential = &made["application_credential"];
-    let with = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
-        cloud["auth_type"] = json!("v3applicationcredential");
-        cloud["auth"] = json!({ "auth_url": text("auth_url"), "application_credential_id": credential["id"],
-            "application_credential_secret": credential["secret"] });
-    });
+    let credentials = format!("/users/{}/application_credentials", api.user);
+    // Makes one, and the file of clouds that logs in with it.
+    let issue = |api: &mut Api, wanted: serde_json::Value| {
+        let (status, made) = api.call("POST", "identity", &credentials, Some(&json!({ "application_credential": wanted })));
+        assert_eq!(status, 201, "{made}");
+        let credential = made["application_credential"].clone();
+        let with = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
+            cloud["auth_type"] = json!("v3applicationcredential");
+            cloud["auth"] = json!({ "auth_url": text("auth_url"), "application_credential_id": credential["id"],
+                "application_credential_secret": credential["secret"] });
+        });
+        (credential, with)
+    };
+    let (credential, with) = issue(&mut api, json!({ "name": files.name }));
     list(servers.osimg(&["images", "--registry", "glance:osimg-demo"]).env("OS_CLIENT_CONFIG_FILE", &with));
     // Removed, it is refused with its name and no secret.
-    let path = format!("/users/{user}/application_credentials/{}", credential["id"].as_str().unwrap());
+    let path = format!("{credentials}/{}", credential["id"].as_str().unwrap());
     assert_eq!(api.call("DELETE", "identity", &path, None).0, 204);
     let output = files.publish(servers, &with, "osimg-demo", &[]);
     fails(&output, 9, &["application credential", "make a new one"]);
@@ -224,15 +228,8 @@ fn a_person_logs_in_by_environment_application_credential_or_token() {
 
     // One that runs out is told the same way.
     let soon = Command::new("date").args(["-u", "-d", "+2 seconds", "+%FT%TZ"]).output().unwrap().stdout;
-    let body = json!({ "application_credential": { "name": format!("{}-soon", files.name), "expires_at": String::from_utf8(soon).unwrap().trim() } });
-    let (status, made) = api.call("POST", "identity", &format!("/users/{user}/application_credentials"), Some(&body));
-    assert_eq!(status, 201, "{made}");
-    let credential = &made["application_credential"];
-    let with = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
-        cloud["auth_type"] = json!("v3applicationcredential");
-        cloud["auth"] = json!({ "auth_url": text("auth_url"), "application_credential_id": credential["id"],
-            "application_credential_secret": credential["secret"] });
-    });
+    let wanted = json!({ "name": format!("{}-soon", files.name), "expires_at": String::from_utf8(soon).unwrap().trim() });
+    let (credential, with) = issue(&mut api, wanted);
     let began = std::time::Instant::now();
     let expired = loop {
         let output = servers.osimg(&["images", "--registry", "glance:osimg-demo"]).env("OS_CLIENT_CONFIG_FILE", &with).output().unwrap();

@@ -17,6 +17,7 @@ pub enum When {
     Post,
     Posttrans,
     Preun,
+    Postun,
 }
 
 /// What sets off a trigger.
@@ -245,6 +246,7 @@ impl Package {
                 When::Post => builder.post_install_script(scriptlet),
                 When::Posttrans => builder.post_trans_script(scriptlet),
                 When::Preun => builder.pre_uninstall_script(scriptlet),
+                When::Postun => builder.post_uninstall_script(scriptlet),
             };
         }
         for (trigger, body) in &self.triggers {

@@ -6,8 +6,11 @@ osimg packs whole trees, whose names begin with `./`. So the named files are lin
 nothing is changed but these: members that were not asked for (the stage itself, folders on the way) are taken out, and the two
 bytes `./` off the names.
 """
+import itertools
+import mmap
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -15,7 +18,7 @@ import tempfile
 
 # Options that change nothing for osimg, which keeps all attributes and recognises holes by itself.
 EXPRESSED = {"--xattrs", "--acls", "--selinux", "--sparse", "--posix", "--format=posix", "--format=pax", "--sparse-version=1.0", "--sort=name",
-             "--numeric-owner", "--preserve-permissions"}
+             "--numeric-owner", "--preserve-permissions", "--hole-detection=raw", "--hole-detection=seek"}
 
 
 class GnuOnly(Exception):
@@ -23,7 +26,7 @@ class GnuOnly(Exception):
 
 
 def creation(argv):
-    """(archive, folder, names) of a call that creates an archive, None of another; GnuOnly when osimg has no such option."""
+    """(archive, folder, names, length of a record) of a call that creates an archive, None of another; GnuOnly when osimg has no such option."""
     if not argv:
         return None
     first = argv[0]
@@ -34,10 +37,10 @@ def creation(argv):
     if not any("c" in re.split("[CfTXgKNVbLFI]", w, maxsplit=1)[0] or (bundled and w == words[0] and "c" in w) for w in clusters) \
             and "--create" not in words:
         return None
-    archive, folder, names = None, ".", []
+    archive, folder, names, record = None, ".", [], 10240
     style = (os.environ.get("TAR_OPTIONS") or "").split()
     format = style[style.index("-H") + 1] if "-H" in style else None
-    if [word for word in style if word not in ("-H", format)]:
+    if [word for word in style if word not in ("-H", format) and word not in EXPRESSED]:
         raise GnuOnly("TAR_OPTIONS " + " ".join(style))
     queue = list(words)
     while queue:
@@ -64,15 +67,17 @@ def creation(argv):
             letters = word[1:]
             while letters:
                 letter, letters = letters[0], letters[1:]
-                if letter in "cpS":
+                if letter in "cpSP":
                     continue
-                if letter in "fCH":
+                if letter in "fCHb":
                     # In a bundle without a dash the values follow as words of their own.
                     value, letters = (queue.pop(0), letters) if not letters or (bundled and word == words[0]) else (letters, "")
                     if letter == "f":
                         archive = value
                     elif letter == "H":
                         format = value
+                    elif letter == "b":
+                        record = 512 * int(value)
                     elif names:
                         raise GnuOnly("-C between names")
                     else:
@@ -81,8 +86,8 @@ def creation(argv):
                     raise GnuOnly("-" + letter)
         else:
             names.append(word)
-    # The other formats' groups are about what those cannot express.
-    if format not in (None, "posix", "pax", "gnu"):
+    # What a format cannot express is what groups about it want to see refused.
+    if format == "v7" or format == "ustar" and any(len(name) > 99 for name in names) or format == "gnu" and "--acls" in words:
         raise GnuOnly("format " + format)
     if archive is None or archive == "/dev/null" or ":" in archive:
         raise GnuOnly("archive " + str(archive))
@@ -101,7 +106,7 @@ def creation(argv):
         raise GnuOnly("hard links in another order than that of the bytes")
     if os.path.realpath(archive).startswith(os.path.realpath(folder) + "/") and names == ["."]:
         raise GnuOnly("an archive inside the tree")
-    return archive, folder, plain
+    return archive, folder, plain, record
 
 
 def has_links(path):
@@ -113,8 +118,8 @@ def has_links(path):
 
 
 def rewritten(data, names):
-    """The archive with only what was named, and without `./`."""
-    out, at = bytearray(), 0
+    """The archive's parts with only what was named, and without `./`; of a large file's content pieces."""
+    at = 0
 
     def cut(name):
         return name[2:] if name.startswith(b"./") else name
@@ -126,10 +131,7 @@ def rewritten(data, names):
     def text(field):
         return field.split(b"\0")[0]
 
-    while at + 512 <= len(data):
-        if data[at:at + 512] == bytes(512):
-            out += data[at:]
-            break
+    while data[at:at + 512] != bytes(512):
         begin, records = at, {}
         if data[at + 156:at + 157] == b"x":
             size = int(text(data[at + 124:at + 136]), 8)
@@ -144,10 +146,13 @@ def rewritten(data, names):
         header = bytearray(data[at:at + 512])
         kind = header[156:157]
         size = int(records[b"size"]) if b"size" in records else int(text(header[124:136]) or b"0", 8)
-        body = data[at + 512:at + 512 + (size + 511) // 512 * 512]
-        at += 512 + len(body)
+        body = at + 512
+        at = body + (size + 511) // 512 * 512
         prefix, short = text(header[345:500]), text(header[0:100])
         name = records.get(b"GNU.sparse.name") or records.get(b"path") or (prefix + b"/" + short if prefix else short)
+        if names == [b"."]:
+            yield from pieces(data, begin, at)
+            continue
         if not wanted(name):
             continue
         for key in (b"path", b"GNU.sparse.name") + ((b"linkpath",) if kind == b"1" else ()):
@@ -170,19 +175,14 @@ def rewritten(data, names):
                     length = bare + len(str(length))
                 lines += b"%d %s=%s\n" % (length, key, value)
             extended[124:136] = b"%011o\0" % len(lines)
-            out += summed(extended) + lines.ljust((len(lines) + 511) // 512 * 512, b"\0")
-        assert begin < at
-        out += summed(header) + body
-    return bytes(out)
+            yield summed(extended) + lines.ljust((len(lines) + 511) // 512 * 512, b"\0")
+        yield summed(header)
+        yield from pieces(data, body, at)
 
 
-def without_end(data):
-    """An archive up to the two blocks of zeros."""
-    at = 0
-    while data[at:at + 512] != bytes(512):
-        size = int(data[at + 124:at + 136].split(b"\0")[0] or b"0", 8)
-        at += 512 + (size + 511) // 512 * 512
-    return data[:at]
+def pieces(data, start, end):
+    for at in range(start, end, 1 << 20):
+        yield data[at:min(at + (1 << 20), end)]
 
 
 def summed(header):
@@ -192,7 +192,7 @@ def summed(header):
 
 
 def packed(folder, names):
-    """What `osimg pack` makes of these, in the order of their bytes; exits as it does when it fails."""
+    """The parts of what `osimg pack` makes of these, in the order of their bytes, without the end; exits as it does when it fails."""
     with tempfile.TemporaryDirectory(prefix="stage-", dir=os.environ["SHIM_STAGE"]) as stage:
         tree, made = folder, os.path.join(stage, "made.tar")
         if names != [b"."]:
@@ -206,27 +206,27 @@ def packed(folder, names):
         code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
         if code != 0:
             sys.exit(code)
-        with open(made, "rb") as file:
-            data = file.read()
-    return data if names == [b"."] else rewritten(data, names)
+        with open(made, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield from rewritten(data, names)
 
 
-def pack(archive, folder, names):
+def pack(archive, folder, names, record):
     # Names in an order of their own are archives of their own, one behind the other.
     groups = [names] if names == sorted(names) else [[name] for name in names]
-    parts = [packed(folder, group) for group in groups]
-    data = b"".join(without_end(part) for part in parts[:-1]) + parts[-1]
-    data += bytes(-len(data) % 10240)
-    if archive == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
-        with open(archive, "wb") as file:
-            file.write(data)
+    parts = (part for group in groups for part in packed(folder, group))
+    first = next(parts)
+    length = 0
+    with sys.stdout.buffer if archive == "-" else open(archive, "wb") as file:
+        for part in itertools.chain([first], parts):
+            file.write(part)
+            length += len(part)
+        file.write(bytes(1024 + -(length + 1024) % record))
 
 
 def main():
     argv = sys.argv[1:]
+    # Python ignores it, and what it starts would.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         asked = creation(argv)
         told = "osimg" if asked else None

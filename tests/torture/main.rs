@@ -10,6 +10,7 @@ mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attacks;
 mod damage;
 mod faults;
 mod fuzz;

@@ -3,6 +3,7 @@
 //! The encoder is our own, since libbz2's sorter takes half as much time again as a modern one: [`runs`], then [`sort`], then [`ranks`],
 //! then [`tables`] of [`huffman`] codes, as <https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf> has it.
 
+mod crests;
 mod huffman;
 mod ranks;
 mod runs;

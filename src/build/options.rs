@@ -1,0 +1,47 @@
+//! What a caller decides about a build, beside the recipe and its settings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Packing, Reference, lock};
+use crate::archive::Format;
+use crate::finish::selinux;
+use crate::registry::{Address, Wishes};
+use crate::sandbox::{Clock, Devices};
+use crate::sbom::Documents;
+use crate::workdir::{Keep, Place};
+
+/// How a build is done, beside what the recipe and its settings say.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the artifact goes.
+    pub registry: Address,
+    /// How it is published there.
+    pub wishes: Wishes,
+    /// One file instead of the registry's own names.
+    pub output: Option<PathBuf>,
+    /// The formats, the first one's path is printed.
+    pub formats: Vec<Format>,
+    /// Where labels come from.
+    pub selinux: selinux::Mode,
+    /// How the tree is packed.
+    pub packing: Packing,
+    /// The package cache.
+    pub cache: PathBuf,
+    /// The lock to go by.
+    pub lock: Option<lock::LockFile>,
+    /// Where the workdir is made.
+    pub workdir: Place,
+    /// What becomes of it.
+    pub keep: Keep,
+    /// Which /dev scriptlets see.
+    pub devices: Devices,
+    /// What is written beside the tarballs, and who signs.
+    pub documents: Documents,
+    /// How long a phase of a transaction may say nothing.
+    pub idle: Option<Duration>,
+    /// Another time of day for what the packages run.
+    pub clock: Option<Clock>,
+    /// What must come out, when it is known.
+    pub reference: Option<Reference>,
+}

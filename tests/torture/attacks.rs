@@ -1,0 +1,116 @@
+//! The attacks that the usual shell pipeline falls to, and the tests that replay each of them. `-- --nocapture the_attacks` prints it.
+
+use crate::table::is_test;
+
+/// What is tried, what the pipeline of bind mounts, `dnf --installroot`, `truncate` and `umount -R` made of it, and the tests.
+type Attack = (&'static str, &'static str, &'static [&'static str]);
+
+const ATTACKS: [Attack; 13] = [
+    (
+        "a package's /etc/machine-id links to a file of the host, which finishing truncates",
+        "the host's file was emptied",
+        &["e2e/hostile.rs: a_machine_id_that_links_to_a_host_file_becomes_an_empty_file_of_the_image"],
+    ),
+    (
+        "a package's /dev, /proc, /run or cache link to folders of the host, on which the build mounts",
+        "devtmpfs, proc and tmpfs were mounted on the host's folders",
+        &[
+            "e2e/hostile.rs: a_device_or_run_folder_that_links_to_the_host_never_leads_there",
+            "privileged/hostile.rs: a_trap_in_place_of_an_api_folder_is_named_and_the_host_is_untouched",
+        ],
+    ),
+    (
+        "a package's logs, caches and databases link to the host, where the package manager writes as root",
+        "its log and metadata were written there",
+        &[
+            "e2e/hostile.rs: caches_logs_and_state_that_link_to_the_host_stay_links_and_lead_nowhere",
+            "e2e/hostile.rs: a_database_folder_that_links_to_the_host_never_leads_there",
+            "torture/links.rs: links_in_any_place_never_lead_a_build_to_the_host",
+        ],
+    ),
+    (
+        "a key file in the image links to a secret of the host, and is imported",
+        "refused, as no key; here no key of the image is ever imported",
+        &["torture/links.rs: links_in_any_place_never_lead_a_build_to_the_host", "e2e/trust.rs: a_file_that_is_no_key_is_refused"],
+    ),
+    (
+        "a package brings dnf.conf, repositories and macros, which the next transaction obeys",
+        "an unsigned package of a foreign repository was installed, with status 0",
+        &["e2e/hostile.rs: configuration_that_a_package_brings_does_not_steer_the_next_transaction"],
+    ),
+    (
+        "a scriptlet goes through /proc/PID/root of a process of the host",
+        "it wrote on the host",
+        &[
+            "e2e/hostile.rs: a_scriptlet_cannot_reach_the_host",
+            "privileged/confinement.rs: the_host_is_not_behind_any_process_s_root_nor_behind_two_chroots",
+        ],
+    ),
+    (
+        "a scriptlet breaks out of the chroot by a second one",
+        "it wrote on the host",
+        &["privileged/confinement.rs: the_host_is_not_behind_any_process_s_root_nor_behind_two_chroots"],
+    ),
+    (
+        "a scriptlet uses its capabilities, the host's processes, devices and network",
+        "all forty, all processes, the whole /dev, every link",
+        &[
+            "privileged/confinement.rs: exactly_nine_capabilities_no_new_privileges_and_a_filter",
+            "privileged/confinement.rs: pid_1_is_ours_and_no_process_of_the_host_is_seen",
+            "privileged/confinement.rs: what_needs_a_capability_that_is_gone_is_refused",
+            "privileged/devices.rs: dev_holds_exactly_the_named_nodes_and_they_work",
+            "privileged/inheritance.rs: without_a_network_there_is_one_link_and_it_is_the_loopback",
+        ],
+    ),
+    (
+        "the build unmounts what is bound from a host whose mounts propagate",
+        "the host lost /dev/pts, /dev/shm and its control groups",
+        &[
+            "privileged/hostile.rs: a_mount_table_that_propagates_stays_as_it_is",
+            "privileged/hostile.rs: a_build_whose_workdir_is_in_a_shared_mount_leaves_no_mount_behind",
+            "privileged/devices.rs: the_host_s_mounts_and_api_folders_are_the_same_before_and_after",
+        ],
+    ),
+    (
+        "a root is removed in which something of the host is still mounted",
+        "`rm -rf --one-file-system` emptied it where it was of the same file system",
+        &[
+            "torture/links.rs: cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_folder",
+            "privileged/trees.rs: a_mount_below_stops_removal_and_its_content_stays",
+            "privileged/trees.rs: removing_never_leaves_the_tree_while_folders_become_links",
+        ],
+    ),
+    (
+        "a package's header has paths with ..",
+        "`rpm2cpio | cpio -i` wrote outside",
+        &["torture/links.rs: paths_of_packages_that_lead_upwards_stay_in_the_image"],
+    ),
+    (
+        "a scriptlet leaves a daemon behind",
+        "it lived on and kept the mounts busy",
+        &[
+            "e2e/scriptlets.rs: a_daemon_that_a_scriptlet_leaves_is_ended_and_told",
+            "privileged/ending.rs: a_daemon_that_ignores_signals_and_holds_the_output_open_is_ended_and_named",
+        ],
+    ),
+    (
+        "a scriptlet hangs and heeds no signal",
+        "SIGINT and SIGTERM did nothing",
+        &[
+            "e2e/scriptlets.rs: a_hanging_scriptlet_is_ended_by_the_time_limit_and_its_package_named",
+            "e2e/signals.rs: an_interrupt_during_a_scriptlet_that_ignores_it_ends_the_build_at_once",
+        ],
+    ),
+];
+
+#[test]
+fn the_attacks_are_each_replayed_by_tests_that_there_are() {
+    for (what, pipeline, tests) in ATTACKS {
+        println!("{what} (the shell pipeline: {pipeline})");
+        for test in tests {
+            println!("     {test}");
+            assert!(is_test(test), "no such test: {test}");
+        }
+    }
+    println!("{} attacks, each replayed by the tests named", ATTACKS.len());
+}
