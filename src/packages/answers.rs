@@ -2,7 +2,7 @@
 
 use super::Failed;
 use super::Job;
-use super::driver::{Driver, Phase};
+use super::driver::Phase;
 use super::events::{DriverError, ErrorKind, Event, PlannedPackage, TransactionPlan};
 use super::retry::RetryAfter;
 use super::verdict::FailedScriptlet;
@@ -84,14 +84,16 @@ impl<'a> Answers<'a> {
 }
 
 /// A driver's error as the person's: where in the recipe, what to do, which exit code.
-pub(super) fn failure(job: &Job<'_>, driver: &Driver, answers: &Answers<'_>, error: &DriverError, phase: Phase) -> Failure {
+///
+/// `name` is what people call it, `cure` the command that installs it.
+pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answers<'_>, error: &DriverError, phase: Phase) -> Failure {
     let place = |line: Option<usize>| match line {
         Some(line) => format!("{}:{line}: ", job.recipe.display()),
         None => String::new(),
     };
     let said = error.message.trim();
     match error.kind {
-        ErrorKind::Host => Failure::new(ExitCode::Host, format!("{} of this host does not work: {said}", driver.name)).hint(driver.cure),
+        ErrorKind::Host => Failure::new(ExitCode::Host, format!("{name} of this host does not work: {said}")).hint(cure),
         ErrorKind::Settings => Failure::new(ExitCode::Recipe, said.to_owned())
             .hint("name repositories in the settings beside the recipe ([[packages.repository]]), or on the command line: --repo ID=URL"),
         // SQLite's words and the C library's; rpm's own come as a transaction's.
@@ -172,7 +174,7 @@ pub(super) fn failure(job: &Job<'_>, driver: &Driver, answers: &Answers<'_>, err
                 Phase::Download | Phase::Fetch => "downloading",
                 Phase::Install | Phase::InstallFiles => "installing",
             };
-            Failure::new(ExitCode::Transaction, format!("{} failed while {phase}: {said}", driver.name))
+            Failure::new(ExitCode::Transaction, format!("{name} failed while {phase}: {said}"))
         }
     }
 }

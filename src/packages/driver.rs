@@ -248,7 +248,7 @@ impl Driver {
             job.report.note(&format!("scriptlets left processes behind, which were ended: {}", outcome.strays.join(", ")));
         }
         if let Some(error) = &answers.error {
-            return Err(failure(job, self, &answers, error, phase).into());
+            return Err(failure(job, (self.name, self.cure), &answers, error, phase).into());
         }
         if answers.done && outcome.success() && (answers.plan.is_some() || phase == Phase::Fetch) {
             return Ok((answers.plan, answers.failed));

@@ -100,6 +100,14 @@ pub trait PackageManager: Debug {
     /// Its name and version, and rpm's.
     fn description(&self) -> &str;
 
+    /// Refuses, by name and line, what of the transaction it cannot do; asked of all before the first is begun.
+    ///
+    /// # Errors
+    /// [`ExitCode::Recipe`](crate::error::ExitCode::Recipe) for the first such thing.
+    fn check(&self, _job: &Job<'_>, _transaction: &Transaction) -> Result<()> {
+        Ok(())
+    }
+
     /// Resolves the transaction and downloads its packages; no package code runs.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod job;
 pub mod keys;
 mod locked;
 mod locking;
+mod microdnf;
 mod owners;
 mod provenance;
 mod replay;
@@ -76,36 +77,31 @@ pub struct Filled {
 /// [`ExitCode::Host`] with the command that installs one.
 pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Box<dyn PackageManager>> {
     let (found, missing) = match manager {
-        // The one whose language the recipe is goes first, and the one that ended with EL 7 last.
-        ManagerChoice::Auto => {
-            let found = dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?;
-            (found.map_or_else(|| yum::find(tools), |found| Ok(Some(found)))?, missing(tools))
-        }
-        ManagerChoice::Dnf4 => (dnf4::find(tools)?, dnf4::missing()),
-        ManagerChoice::Dnf5 => (dnf5::find(tools)?, dnf5::missing()),
-        ManagerChoice::Yum => (yum::find(tools)?, yum::missing(tools)),
-        ManagerChoice::Microdnf => (None, not_driven("microdnf", MICRODNF)),
+        ManagerChoice::Auto => (any(tools)?, dnf4::missing()),
+        ManagerChoice::Dnf4 => (boxed(dnf4::find(tools)?), dnf4::missing()),
+        ManagerChoice::Dnf5 => (boxed(dnf5::find(tools)?), dnf5::missing()),
+        ManagerChoice::Yum => (boxed(yum::find(tools)?), yum::missing(tools)),
+        ManagerChoice::Microdnf => (boxed(microdnf::find(tools)?), microdnf::missing()),
     };
-    Ok(found.map(Box::new).ok_or(missing)?)
+    Ok(found.ok_or(missing)?)
 }
 
-/// Why microdnf is refused.
-const MICRODNF: &str =
-    "it knows no groups, does one kind of job at a time, and tells what it does in a table for people, without checksums";
-
-/// That there is no package manager, named by the one that is there and does not do.
-fn missing(tools: &ToolRoot) -> Failure {
-    match tools.program("microdnf") {
-        Some(_) => not_driven("microdnf", MICRODNF),
-        None => dnf4::missing(),
+/// The first that there is: the one whose language the recipe is goes before those that can do less of it.
+fn any(tools: &ToolRoot) -> Result<Option<Box<dyn PackageManager>>> {
+    if let found @ Some(_) = boxed(dnf4::find(tools)?) {
+        return Ok(found);
     }
+    if let found @ Some(_) = boxed(dnf5::find(tools)?) {
+        return Ok(found);
+    }
+    if let found @ Some(_) = boxed(microdnf::find(tools)?) {
+        return Ok(found);
+    }
+    Ok(boxed(yum::find(tools)?))
 }
 
-fn not_driven(name: &str, why: &str) -> Failure {
-    Failure::new(ExitCode::Host, format!("{name} cannot fill an image: {why}")).hint(
-        "install a dnf beside it, and leave manager out under [packages]: microdnf install python3-dnf python3-rpm; \
-         bootstrap = true then builds with the image's own",
-    )
+fn boxed(found: Option<impl PackageManager + 'static>) -> Option<Box<dyn PackageManager>> {
+    found.map(|found| Box::new(found) as Box<dyn PackageManager>)
 }
 
 /// Carries out all transactions in order and judges the result.
@@ -119,6 +115,7 @@ pub fn fill(
     on_planned: &mut dyn FnMut(&TransactionPlan) -> Result<()>,
 ) -> Result<Filled> {
     let root = InstallRoot::open(job.root)?;
+    transactions.iter().try_for_each(|transaction| manager.check(job, transaction))?;
     workbench::prepare(&root, job.dbpath)?;
     let (mut plans, mut failed) = (Vec::new(), Vec::new());
     for (number, transaction) in transactions.iter().enumerate() {

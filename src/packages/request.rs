@@ -92,7 +92,7 @@ fn flags(job: &Job<'_>) -> Vec<&'static str> {
 /// The repositories of the settings as dnf's options, and the files of theirs that the sandbox must see.
 ///
 /// Secrets are passed to the download alone: scriptlets, which run while packages are installed, are the packages' own code.
-fn repositories(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>) -> Result<(Vec<Value>, Vec<Mount>)> {
+pub(super) fn repositories(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>) -> Result<(Vec<Value>, Vec<Mount>)> {
     let named = transaction.is_some_and(|transaction| !transaction.repos.is_empty());
     let mut mounts = Vec::new();
     let mut place = |file: &Option<PathBuf>| -> Option<String> {

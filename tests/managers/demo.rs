@@ -21,7 +21,7 @@ const MAY_DIFFER: [(&str, &str); 3] = [
 const ACCOUNTS: [&str; 8] =
     ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-"];
 
-fn demo() -> Option<PathBuf> {
+pub fn demo() -> Option<PathBuf> {
     let folder = std::env::var_os("OSIMG_DEMO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
     if folder.join("osimg-demo.toml").is_file() {
         return Some(folder.canonicalize().unwrap());

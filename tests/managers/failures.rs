@@ -198,7 +198,7 @@ fn a_host_without_the_package_manager_that_was_asked_for_says_how_to_get_it() {
         Machine::Dnf5.osimg(&stage, &["build"], &[]).arg(recipe).args(&["--package-manager", name]).run()
     };
     for (name, words) in
-        [("dnf4", ["no dnf 4", "python3-dnf"]), ("yum", ["no yum 3", "bootstrap"]), ("microdnf", ["microdnf", "python3-dnf"])]
+        [("dnf4", ["no dnf 4", "python3-dnf"]), ("yum", ["no yum 3", "bootstrap"]), ("microdnf", ["no microdnf", "dnf install microdnf"])]
     {
         let done = build(name);
         assert_eq!(done.code, Some(4), "{}", done.stderr);

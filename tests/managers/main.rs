@@ -18,6 +18,7 @@ mod faults;
 mod foreign;
 mod locks;
 mod machines;
+mod microdnf;
 mod scenarios;
 mod sets;
 mod yum;
