@@ -93,7 +93,10 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole() 
     assert!(count("entries") - count("labels") < 20, "{} of {}", count("labels"), count("entries"));
     // What the bytes follow from.
     let archive = &manifest["archive"];
-    assert_eq!((archive["version"].as_u64(), archive["compression"][0]["format"].as_str()), (Some(u64::from(osimg::archive::VERSION)), Some("tgz")));
+    assert_eq!(
+        (archive["version"].as_u64(), archive["compression"][0]["format"].as_str()),
+        (Some(u64::from(osimg::archive::VERSION)), Some("tgz"))
+    );
     assert!(archive["compression"][0]["level"].is_u64());
     assert_eq!(archive["compression"][0]["block"], 1 << 20);
     run(Command::new("sha256sum").arg("-c").arg("image.tgz.sha256").current_dir(stage.out()));
