@@ -83,6 +83,15 @@ impl<'a> Answers<'a> {
     }
 }
 
+/// What helps when the root is not what it should be.
+pub(super) const LOOK: &str = "look around in the root: build with --keep on-failure, then osimg shell";
+/// What helps when packages or metadata are not what they should be.
+pub(super) const CHANGED: &str =
+    "packages or metadata of a repository were changed since they were signed or indexed: another mirror may have the right ones";
+/// What helps when a package manager breaks down, as it does over damaged metadata.
+pub(super) const BROKE: &str =
+    "-v shows all that it said; damaged metadata or packages can be behind it: try another mirror, or an empty cache (--cache DIR)";
+
 /// A driver's error as the person's: where in the recipe, what to do, which exit code.
 ///
 /// `name` is what people call it, `cure` the command that installs it.
@@ -143,8 +152,10 @@ pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answe
             Failure::new(ExitCode::Transaction, lines.join("\n"))
                 .hint("look at the spelling, and at the repositories that are enabled: osimg plan lists them")
         }
-        ErrorKind::Dependency => Failure::new(ExitCode::Transaction, format!("dependencies cannot be satisfied: {said}")),
-        ErrorKind::Trust => Failure::new(ExitCode::Trust, said.to_owned()),
+        ErrorKind::Dependency => Failure::new(ExitCode::Transaction, format!("dependencies cannot be satisfied: {said}")).hint(
+            "name a repository that has what is missing, or another version of what asks for it; [packages] exclude leaves a package out",
+        ),
+        ErrorKind::Trust => Failure::new(ExitCode::Trust, said.to_owned()).hint(CHANGED),
         // A digest of the package itself, which its signature covers.
         ErrorKind::Transaction if ["digest: BAD", "Problem occurred when opening the package"].iter().any(|part| said.contains(part)) => {
             Failure::new(ExitCode::Trust, format!("rpm refuses packages that are not as they were signed: {said}")).hint(
@@ -166,7 +177,7 @@ pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answe
             if !answers.output.is_empty() {
                 lines.push(answers.output.last(8));
             }
-            Failure::new(ExitCode::Transaction, lines.join("\n"))
+            Failure::new(ExitCode::Transaction, lines.join("\n")).hint(LOOK)
         }
         ErrorKind::Unexpected => {
             let phase = match phase {
@@ -174,7 +185,7 @@ pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answe
                 Phase::Download | Phase::Fetch => "downloading",
                 Phase::Install | Phase::InstallFiles => "installing",
             };
-            Failure::new(ExitCode::Transaction, format!("{name} failed while {phase}: {said}"))
+            Failure::new(ExitCode::Transaction, format!("{name} failed while {phase}: {said}")).hint(BROKE)
         }
     }
 }

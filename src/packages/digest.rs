@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Once;
 
+use super::answers::CHANGED;
 use super::keys::{self, PinnedKey};
 use crate::error::{ExitCode, Failure, Result};
 
@@ -102,7 +103,7 @@ impl Signer {
 pub(super) fn header(file: &Path, keys: &[PinnedKey]) -> Result<Header> {
     quietly(|| read_header(file, keys)).unwrap_or_else(|| {
         let message = format!("checking the package {}: its header is damaged", file.display());
-        Err(Failure::new(ExitCode::Trust, message).into())
+        Err(Failure::new(ExitCode::Trust, message).hint(CHANGED).into())
     })
 }
 
@@ -142,7 +143,7 @@ fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 fn read_header(file: &Path, keys: &[PinnedKey]) -> Result<Header> {
-    let trust = |why: String| Failure::new(ExitCode::Trust, format!("checking the package {}: {why}", file.display()));
+    let trust = |why: String| Failure::new(ExitCode::Trust, format!("checking the package {}: {why}", file.display())).hint(CHANGED);
     let metadata = rpm::PackageMetadata::open(file).map_err(|error| trust("it is no package".into()).because(error))?;
     let nevra = metadata.get_nevra().map_err(|error| trust("its header has no name".into()).because(error))?;
     let epoch = if nevra.epoch().is_empty() { "0" } else { nevra.epoch() };

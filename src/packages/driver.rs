@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::answers::{Answers, failure};
+use super::answers::{Answers, BROKE, failure};
 use super::events::TransactionPlan;
 use super::retry::persist;
 use super::{Failed, Job, PackageManager, Wanted, request, trust, workbench};
@@ -257,6 +257,7 @@ impl Driver {
             ExitCode::Transaction,
             format!("{} ended with {} before its work was done:\n{}", self.name, outcome.describe(), answers.said.last(12)),
         )
+        .hint(BROKE)
         .into())
     }
 }

@@ -44,7 +44,9 @@ pub(super) fn parse(lines: &[String]) -> Result<(Vec<InstalledPackage>, Vec<Stri
     for line in lines {
         let fields: Vec<&str> = line.split('\t').collect();
         let [name, epoch, version, release, arch, size, signature, license, source, vendor, url, summary] = fields.as_slice() else {
-            return Err(Failure::new(ExitCode::Transaction, format!("reading the image's rpmdb: rpm said {line:?}")).into());
+            return Err(Failure::new(ExitCode::Transaction, format!("reading the image's rpmdb: rpm said {line:?}"))
+                .hint(super::answers::LOOK)
+                .into());
         };
         if *name == "gpg-pubkey" {
             keys.push((*version).to_owned());

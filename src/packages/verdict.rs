@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::answers::LOOK;
 use super::events::TransactionPlan;
 use super::keys::PinnedKey;
 use super::rpmdb::InstalledPackage;
@@ -74,7 +75,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, root: &InstallRoot) -> Result<()> {
     if !evidence.failed_scriptlets.is_empty() {
         failure = failure.hint("a scriptlet that may fail is named in the settings: [packages] allow_failed_scriptlets = [\"name\"]");
     }
-    Err(failure.into())
+    Err(failure.hint(LOOK).into())
 }
 
 fn packages(evidence: &Evidence<'_>, findings: &mut Vec<String>) {

@@ -129,6 +129,7 @@ pub(super) fn ask(plan: &Plan, doing: &str) -> Result<Vec<String>> {
             ExitCode::Transaction,
             format!("{doing}: `{}` ended with {}: {}", plan.command.quoted(), outcome.describe(), said.last(5)),
         )
+        .hint(super::answers::BROKE)
         .into());
     }
     Ok(lines)
