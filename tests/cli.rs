@@ -65,7 +65,7 @@ fn plan_shows_transactions_repositories_and_sandbox_without_root() {
     let output = osimg(&["plan", &path, "--repo", "r=https://example.invalid/r"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let said = text(&output.stdout);
-    for part in ["group install 'Minimal Install'", "install cloud-init", "r: https://example.invalid/r", "no network"] {
+    for part in ["group install 'Minimal Install'", "install cloud-init", "r: https://example.invalid/r", "package manager", "no network"] {
         assert!(said.contains(part), "{part} is missing in:\n{said}");
     }
 }

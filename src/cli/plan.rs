@@ -7,7 +7,9 @@ use std::path::Path;
 use super::overrides::{Decided, Overrides};
 use crate::error::{ExitCode, Result};
 use crate::packages;
-use crate::recipe::{Diagnostic, KeySource, RepoAction, RepositorySource, Severity, Transaction};
+use crate::recipe::{
+    Bootstrap, Diagnostic, KeySource, ManagerChoice, PackageSettings, RepoAction, RepositorySource, Severity, Transaction,
+};
 use crate::report::Report;
 use crate::sandbox::{Devices, Network, ToolRoot};
 
@@ -77,6 +79,7 @@ impl PlanArgs {
             };
             text.push_str(&format!("  {} from {place}\n", key.fingerprint));
         }
+        text.push_str(&format!("\npackage manager\n  {}\n", package_manager(&settings.packages)));
         text.push_str("\nsandbox while packages are installed\n");
         for line in self.sandbox(decided) {
             text.push_str(&format!("  {line}\n"));
@@ -102,6 +105,21 @@ impl PlanArgs {
         let dbpath = packages.dbpath.clone().unwrap_or_else(|| packages::default_dbpath(packages.releasever.as_deref()).to_owned());
         lines.push(format!("rpmdb in {dbpath} of the image"));
         lines
+    }
+}
+
+/// Who fills the image, or why nobody here does.
+fn package_manager(settings: &PackageSettings) -> String {
+    let of = |choice: ManagerChoice, tools: Result<ToolRoot>| {
+        let found = tools.and_then(|tools| packages::open(choice, &tools));
+        found.map_or_else(|error| format!("none: {error:#}"), |manager| manager.description().to_owned())
+    };
+    match &settings.bootstrap {
+        Bootstrap::Host => of(settings.manager, Ok(ToolRoot::host())),
+        Bootstrap::Root(folder) => format!("{} of {}", of(settings.manager, ToolRoot::at(folder)), folder.display()),
+        Bootstrap::Made => {
+            format!("the release's own, in a root that this host's makes: {}", of(ManagerChoice::Auto, Ok(ToolRoot::host())))
+        }
     }
 }
 
