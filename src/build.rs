@@ -15,23 +15,23 @@ use anyhow::Context;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::archive;
+use crate::archive::Told;
 use crate::artifact::Artifact;
 use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::Contents;
 use crate::finish::{certificates, files, initramfs, leftovers, machine_id};
-use crate::packages::{self, Cache, Extent, Filled, Job, PinnedKey, Purpose, TransactionPlan};
+use crate::packages::{self, Cache, Extent, Filled, GivenAway, Job, PinnedKey, Purpose, TransactionPlan};
 use crate::process::{self, CommandLine};
 use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
 use crate::registry::Staged;
 use crate::report::{Report, bytes};
-use crate::sandbox::{Devices, InstallRoot, Limits, Network, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
+use crate::sandbox::{Devices, InstallRoot, Limits, Network, Owners, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 use crate::verify::{self, Finding};
 use crate::workdir::{Workdir, free_space};
 pub use labels::{ChosenLabels, labels};
 pub use options::Options;
-pub use pack::{Packing, Told};
+pub use pack::Packing;
 use remote::Remote;
 use space::{blame_space, expected_size, room};
 pub use twice::{Counterpart, Reference, build_counterpart, build_twice};
@@ -128,15 +128,12 @@ impl Build<'_> {
         let removed = self.finish(&root, workdir, &filled)?;
 
         let labels = labels(&self.options.selinux, &workdir.root(), report)?;
-        let findings = verify(&workdir.root(), labels.as_labels(), report)?;
+        let owners =
+            filled.owners.as_ref().map(|known| owners::owners(&root, known, &self.recipe.settings.finish.files, report)).transpose()?;
+        let told = Told { labels: labels.as_labels(), owners: owners.as_ref() };
+        let findings = verify(&workdir.root(), told, report)?;
 
         let packing = Packing { source_date_epoch: Some(filled.source_date_epoch), ..self.options.packing.clone() };
-        let owners = filled
-            .owners
-            .as_ref()
-            .map(|packaged| owners::owners(&root, packaged, &self.recipe.settings.finish.files, report))
-            .transpose()?;
-        let told = Told { labels: labels.as_labels(), owners: owners.as_ref() };
         let packed = pack::pack(&workdir.root(), &staged, &packing, told, expected_size(workdir, &filled), report)?;
         if let (Some(reference), Some(tarball)) = (&self.options.reference, packed.tarballs.first()) {
             twice::judge(reference, &tarball.sha256, &staged, workdir, &filled)?;
@@ -213,6 +210,7 @@ impl Build<'_> {
             source_date_epoch: None,
             clock: None,
             dbpath: packages::default_dbpath(settings.releasever.as_deref()),
+            given: GivenAway::default(),
             report: self.report,
         };
         packages::fill(host.manager.as_ref(), &mut job, &[transaction], &mut |plan| room(&root, plan.installed_size()))
@@ -257,6 +255,7 @@ impl Build<'_> {
             source_date_epoch: self.options.packing.source_date_epoch,
             clock: self.options.clock.as_ref(),
             dbpath,
+            given: GivenAway::default(),
             report: self.report,
         };
         let mut reserved = 0;
@@ -322,10 +321,10 @@ impl Build<'_> {
 }
 
 /// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote them and are not digested again.
-fn verify(root: &Path, labels: &dyn archive::Labels, report: &Report) -> Result<Vec<Finding>> {
+fn verify(root: &Path, told: Told<'_>, report: &Report) -> Result<Vec<Finding>> {
     let step = report.step("verifying the tree");
     let options = verify::Options { digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
-    let findings = match verify::tree(root, labels, &options) {
+    let findings = match verify::tree(root, told, &options) {
         Ok(findings) => findings,
         Err(error) => {
             process::check_stop()?;
@@ -365,6 +364,7 @@ pub fn image_plan(root: &Path, scratch: &Path, devices: Devices, command: Comman
         network: Network::None,
         devices,
         terminal: Terminal::None,
+        owners: Owners::Ignored,
         hostname: "localhost".into(),
         mounts: Vec::new(),
         command,

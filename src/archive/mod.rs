@@ -66,6 +66,37 @@ impl fmt::Debug for Output<'_> {
 /// User and group ids by a file's device and inode.
 pub type Owners = std::collections::HashMap<(u64, u64), (u32, u32)>;
 
+/// What is said of the tree's files in place of what the tree says itself.
+#[derive(Clone, Copy)]
+pub struct Told<'a> {
+    /// Their labels.
+    pub labels: &'a dyn Labels,
+    /// Their owners, where the file system owns every file alike; a file that is missing there is root's.
+    pub owners: Option<&'a Owners>,
+}
+
+impl fmt::Debug for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Told").field("owners", &self.owners.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<'a, L: Labels> From<&'a L> for Told<'a> {
+    fn from(labels: &'a L) -> Self {
+        Self { labels, owners: None }
+    }
+}
+
+impl Told<'_> {
+    /// Who owns a file in the archive.
+    pub(crate) fn owner(&self, stat: &nix::sys::stat::FileStat) -> (u32, u32) {
+        match self.owners {
+            Some(owners) => owners.get(&(stat.st_dev, stat.st_ino)).copied().unwrap_or((0, 0)),
+            None => (stat.st_uid, stat.st_gid),
+        }
+    }
+}
+
 /// How a tree is packed.
 pub struct Options<'a> {
     /// How hard the compressors try.
@@ -76,10 +107,8 @@ pub struct Options<'a> {
     pub memory: Option<u64>,
     /// Seconds since the epoch: no member is told to be newer, and all times are whole seconds. Without it times are as on disk.
     pub source_date_epoch: Option<i64>,
-    /// Where the SELinux labels come from.
-    pub labels: &'a dyn Labels,
-    /// Owners other than those of the file system, which then owns every file alike; a file that is missing there is root's.
-    pub owners: Option<&'a Owners>,
+    /// The labels of its files, and their owners.
+    pub told: Told<'a>,
     /// Told now and then how far the work is; called from the calling thread.
     pub progress: &'a (dyn Fn(Progress) + Sync),
     /// Asked often, from every thread, whether to give up.

@@ -93,7 +93,7 @@ impl Packing<'_, '_, '_> {
             match self.links.of(entry.stat.st_dev, entry.stat.st_ino, &entry.path) {
                 Link::PointsTo(first) => {
                     let target = first.name.clone();
-                    if self.options.labels.source() == LabelSource::Computed && first.label != self.computed_label(entry) {
+                    if self.options.told.labels.source() == LabelSource::Computed && first.label != self.computed_label(entry) {
                         self.note(Note::Relabelled, &entry.path);
                     }
                     let attributes = Attributes::default();
@@ -126,11 +126,11 @@ impl Packing<'_, '_, '_> {
     }
 
     fn computed_label(&self, entry: &Entry) -> Option<Vec<u8>> {
-        self.options.labels.label(&[b"/", entry.path.as_slice()].concat(), entry.stat.st_mode)
+        self.options.told.labels.label(&[b"/", entry.path.as_slice()].concat(), entry.stat.st_mode)
     }
 
     fn label(&mut self, entry: &Entry, attributes: &mut Attributes) -> Option<Vec<u8>> {
-        let label = match self.options.labels.source() {
+        let label = match self.options.told.labels.source() {
             LabelSource::Nowhere => return None,
             LabelSource::Tree => attributes.label.take(),
             LabelSource::Computed => self.computed_label(entry),
@@ -150,10 +150,7 @@ impl Packing<'_, '_, '_> {
     fn put(&mut self, known: &Known<'_>, size: u64, sparse_size: Option<u64>) -> Result<()> {
         let Known { entry, name, kind, target, label, attributes } = known;
         let stat = &entry.stat;
-        let (uid, gid) = match self.options.owners {
-            Some(owners) => owners.get(&(stat.st_dev, stat.st_ino)).copied().unwrap_or((0, 0)),
-            None => (stat.st_uid, stat.st_gid),
-        };
+        let (uid, gid) = self.options.told.owner(stat);
         let device = if matches!(kind, Kind::Character | Kind::Block) { stat.st_rdev } else { 0 };
         let member = Member {
             name,

@@ -1,7 +1,8 @@
 //! A tree's files told as the members that an archive of it would have, without writing one.
 
+use super::Told;
 use super::attributes::{self, Handle};
-use super::labels::{LabelSource, Labels};
+use super::labels::LabelSource;
 use super::links::{First, Link, Links};
 use super::pack::{kind_of, member_name};
 use super::pax::{Kind, Time};
@@ -20,13 +21,14 @@ use std::path::Path;
 ///
 /// # Errors
 /// Fails when the tree cannot be read whole (something is mounted in it, it changes meanwhile), and when `take` does.
-pub fn scan_tree(tree: &Path, labels: &dyn Labels, mut take: impl FnMut(Entry, Option<&File>) -> Result<()>) -> Result<()> {
+pub fn scan_tree<'a>(tree: &Path, told: impl Into<Told<'a>>, mut take: impl FnMut(Entry, Option<&File>) -> Result<()>) -> Result<()> {
+    let told = told.into();
     let mut walk = Walk::new(tree)?;
     let mut links = Links::default();
     while let Some(found) = walk.next()? {
         let at = || format!("looking at {}", shown(&found.path));
         let Some(kind) = kind_of(&found).with_context(at)? else { continue };
-        let mut entry = entry(&found, kind)?;
+        let mut entry = entry(&found, kind, told.owner(&found.stat))?;
         let several = kind != Kind::Directory && found.stat.st_nlink > 1;
         if several && let Link::PointsTo(first) = links.of(found.stat.st_dev, found.stat.st_ino, &found.path) {
             (entry.kind, entry.link, entry.size, entry.device) = (Kind::HardLink, first.name.clone(), 0, None);
@@ -34,10 +36,10 @@ pub fn scan_tree(tree: &Path, labels: &dyn Labels, mut take: impl FnMut(Entry, O
             continue;
         }
         let mut attributes = attributes::read(&found.handle).with_context(at)?;
-        entry.label = match labels.source() {
+        entry.label = match told.labels.source() {
             LabelSource::Nowhere => None,
             LabelSource::Tree => attributes.label.take(),
-            LabelSource::Computed => labels.label(&[b"/", found.path.as_slice()].concat(), found.stat.st_mode),
+            LabelSource::Computed => told.labels.label(&[b"/", found.path.as_slice()].concat(), found.stat.st_mode),
         };
         if several {
             let first = First { name: entry.path.clone(), label: None };
@@ -59,7 +61,7 @@ pub fn scan_tree(tree: &Path, labels: &dyn Labels, mut take: impl FnMut(Entry, O
 }
 
 /// What the file system says of a file, without its attributes.
-fn entry(found: &super::walk::Entry, kind: Kind) -> Result<Entry> {
+fn entry(found: &super::walk::Entry, kind: Kind, (uid, gid): (u32, u32)) -> Result<Entry> {
     let stat = &found.stat;
     let device = matches!(kind, Kind::Character | Kind::Block).then(|| (major(stat.st_rdev), minor(stat.st_rdev)));
     Ok(Entry {
@@ -67,8 +69,8 @@ fn entry(found: &super::walk::Entry, kind: Kind) -> Result<Entry> {
         path: member_name(&found.path, kind),
         kind,
         mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid.into(),
-        gid: stat.st_gid.into(),
+        uid: uid.into(),
+        gid: gid.into(),
         uname: Vec::new(),
         gname: Vec::new(),
         size: if kind == Kind::File { u64::try_from(stat.st_size)? } else { 0 },

@@ -82,6 +82,7 @@ pub fn make(
         source_date_epoch: places.source_date_epoch,
         clock: None,
         dbpath: &dbpath,
+        given: packages::GivenAway::default(),
         report,
     };
     let made = packages::lock(manager.as_ref(), &mut job, &Wish { recipe, transactions, signers, listed });

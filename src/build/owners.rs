@@ -5,10 +5,10 @@ use std::path::Path;
 
 use crate::archive::Owners;
 use crate::error::Result;
-use crate::packages::PackagedFile;
+use crate::packages::{KnownOwners, PackagedFile};
 use crate::recipe::FinishFile;
 use crate::report::Report;
-use crate::sandbox::InstallRoot;
+use crate::sandbox::{Given, InstallRoot};
 
 /// Accounts by name, from a passwd-like file of the image: the id is its third field.
 fn accounts(root: &InstallRoot, file: &str) -> Result<HashMap<String, u32>> {
@@ -27,7 +27,38 @@ fn accounts(root: &InstallRoot, file: &str) -> Result<HashMap<String, u32>> {
 ///
 /// # Errors
 /// When the tree cannot be read, or has no such account for a file of the settings.
-pub(super) fn owners(root: &InstallRoot, packaged: &[PackagedFile], placed: &[FinishFile], report: &Report) -> Result<Owners> {
+pub(super) fn owners(root: &InstallRoot, known: &KnownOwners, placed: &[FinishFile], report: &Report) -> Result<Owners> {
+    let mut owners = match known {
+        KnownOwners::Given(given) => of_given(root, given)?,
+        KnownOwners::Packaged(files) => of_packages(root, files, report)?,
+    };
+    for file in placed {
+        let path = Path::new(&file.path);
+        let ids = match &file.owner {
+            Some(owner) => root.owner_ids(owner)?,
+            None => (0, 0),
+        };
+        if let Some(inode) = root.inode(path)? {
+            owners.insert(inode, ids);
+        }
+    }
+    owners.retain(|_, ids| *ids != (0, 0));
+    Ok(owners)
+}
+
+/// As the runs gave them away; of what several gave, as the last did.
+fn of_given(root: &InstallRoot, given: &[Given]) -> Result<Owners> {
+    let mut owners = Owners::new();
+    for file in given {
+        if let Some(inode) = root.inode(Path::new(&file.path))? {
+            owners.insert(inode, (file.uid, file.gid));
+        }
+    }
+    Ok(owners)
+}
+
+/// As the packages' headers say.
+fn of_packages(root: &InstallRoot, packaged: &[PackagedFile], report: &Report) -> Result<Owners> {
     let (users, groups) = (accounts(root, "etc/passwd")?, accounts(root, "etc/group")?);
     let mut owners = Owners::new();
     let mut unknown: Vec<&str> = Vec::new();
@@ -45,21 +76,10 @@ pub(super) fn owners(root: &InstallRoot, packaged: &[PackagedFile], placed: &[Fi
             owners.insert(inode, (uid.unwrap_or(0), gid.unwrap_or(0)));
         }
     }
-    for file in placed {
-        let path = Path::new(&file.path);
-        let ids = match &file.owner {
-            Some(owner) => root.owner_ids(owner)?,
-            None => (0, 0),
-        };
-        if let Some(inode) = root.inode(path)? {
-            owners.insert(inode, ids);
-        }
-    }
     unknown.sort_unstable();
     unknown.dedup();
     if !unknown.is_empty() {
         report.warn(&format!("packages give files to accounts that the image does not have; root has them: {}", unknown.join(", ")));
     }
-    owners.retain(|_, ids| *ids != (0, 0));
     Ok(owners)
 }

@@ -4,7 +4,7 @@ use anyhow::Context;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use crate::archive::{self, Labels, Level, Owners, Summary};
+use crate::archive::{self, Level, Summary, Told};
 use crate::artifact::Tarball;
 use crate::error::Result;
 use crate::process;
@@ -33,21 +33,6 @@ pub struct PackedTree {
     pub tarballs: Vec<Tarball>,
 }
 
-/// What is said of the tree's files in place of what the tree says itself.
-#[derive(Clone, Copy)]
-pub struct Told<'a> {
-    /// Their labels.
-    pub labels: &'a dyn Labels,
-    /// Their owners, where they are not those of the tree.
-    pub owners: Option<&'a Owners>,
-}
-
-impl std::fmt::Debug for Told<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Told").field("owners", &self.owners.is_some()).finish_non_exhaustive()
-    }
-}
-
 /// Writes the tree into the staged files. `expected` is the tar's size in bytes as far as it can be told, for the estimate.
 ///
 /// # Errors
@@ -63,8 +48,7 @@ pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, told: Told<'_>, exp
             jobs: packing.jobs,
             memory: packing.memory,
             source_date_epoch: packing.source_date_epoch,
-            labels: told.labels,
-            owners: told.owners,
+            told,
             progress: &|progress| step.progress(Unit::Bytes, progress.bytes, if expected == 0 { 0 } else { expected.max(progress.bytes) }),
             cancelled: &|| process::stop_requested().is_some(),
         },

@@ -182,13 +182,13 @@ fn lent(name: &str, was_root: bool) -> Option<Finding> {
     let check = "subordinate ids";
     if find_program("newuidmap").is_none() || find_program("newgidmap").is_none() {
         let cure = "apt-get install uidmap   (or: dnf install shadow-utils)".to_owned();
-        let found = "newuidmap is not installed: an image gets its owners from the packages, and loses those that scriptlets choose";
+        let found = "newuidmap is not installed: owners are kept in mind alone, and scriptlets can become no other user";
         return Some(Finding { cure: Some(cure), ..finding(check, true, found, "") });
     }
     Some(match Lent::of(nix::unistd::geteuid(), nix::unistd::getegid()) {
         Ok(Some(lent)) => finding(check, true, format!("{} ids by /etc/subuid and /etc/subgid", lent.count()), ""),
         Ok(None) => {
-            let found = "none: an image gets its owners from the packages, and loses those that scriptlets choose";
+            let found = "none: owners are kept in mind alone, and scriptlets can become no other user";
             Finding { cure: Some(lend(name)), ..finding(check, true, found, "") }
         }
         Err(error) => finding(check, false, format!("{error:#}"), "make /etc/subuid and /etc/subgid readable"),

@@ -169,7 +169,7 @@ fn act_as_root(report: &Report) -> Result<Ids> {
         Ids::Mapped(count) if !was_root => report.note(&format!("building without root, in a user namespace with {count} ids")),
         Ids::Host | Ids::Mapped(_) => {}
         Ids::Single => report
-            .warn("building without root and with a single id: owners are taken from the packages, those that scriptlets choose are lost"),
+            .warn("building without root and with a single id: owners are kept in mind alone, and scriptlets can become no other user"),
     }
     Ok(ids)
 }

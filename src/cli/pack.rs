@@ -5,9 +5,10 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use crate::archive::Told;
 use crate::archive::{self, Level};
 use crate::build::labels;
-use crate::build::pack::{Packing, Told, pack};
+use crate::build::pack::{Packing, pack};
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::selinux;
 use crate::registry::{Directory, Names};

@@ -15,7 +15,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::archive::read::{Irregularity, Reader};
-use crate::archive::{Format, Labels};
+use crate::archive::{Format, Told};
 use crate::error::{ExitCode, Result, ResultExt};
 use gather::Gather;
 use hashing::Tee;
@@ -190,13 +190,13 @@ impl Contents {
         Ok(contents)
     }
 
-    /// Reads the tree at `root`; `labels` are those that an archive of it would carry.
+    /// Reads the tree at `root`; an archive of it would be told the same of its labels and owners.
     ///
     /// # Errors
     /// Fails when the tree cannot be read whole.
-    pub fn of_tree(root: &Path, labels: &dyn Labels, options: &Options<'_>) -> Result<Self> {
+    pub fn of_tree<'a>(root: &Path, told: impl Into<Told<'a>>, options: &Options<'_>) -> Result<Self> {
         let mut gather = Gather::new(options)?;
-        crate::archive::scan_tree(root, labels, |entry, file| {
+        crate::archive::scan_tree(root, told, |entry, file| {
             (options.check)()?;
             match file {
                 Some(file) => gather.member(entry, &mut |take| gather::content_of(file, take)),

@@ -15,7 +15,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
 use crate::recipe::{SpecKind, Transaction};
 use crate::report::Step;
-use crate::sandbox::{Mount, Network, OWN, Plan, Sandbox, Stream, ToolRoot};
+use crate::sandbox::{Mount, Network, OWN, Owners, Plan, Sandbox, Stream, ToolRoot};
 
 /// What the drivers share.
 const COMMON: &str = include_str!("driver.py");
@@ -185,7 +185,11 @@ impl Driver {
         let program = format!("{OWN}/{}", self.files.first().map_or("", |(name, _)| *name));
         let python = self.python.to_string_lossy();
         let words = [&*python].into_iter().chain(self.language.isolation().iter().copied()).chain(["-B", &program]);
-        Ok(workbench::plan(job, network, extra, CommandLine::new(words)))
+        let mut plan = workbench::plan(job, network, extra, CommandLine::new(words));
+        if phase.installs() {
+            plan.owners = Owners::Recorded;
+        }
+        Ok(plan)
     }
 
     /// Refuses packages that rpm would let in, before any package code runs.
@@ -244,6 +248,9 @@ impl Driver {
             (Err(error), Some(package)) => return Err(error.context(format!("running a scriptlet of {package}"))),
             (outcome, _) => outcome?,
         };
+        if phase.installs() {
+            job.given.add(outcome.given.as_deref());
+        }
         if !outcome.strays.is_empty() && phase.installs() {
             job.report.note(&format!("scriptlets left processes behind, which were ended: {}", outcome.strays.join(", ")));
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::verdict::FailedScriptlet;
-use super::{Cache, PinnedKey, TransactionPlan};
+use super::{Cache, GivenAway, PinnedKey, TransactionPlan};
 use crate::error::Result;
 use crate::recipe::{Lock, PackageSettings, Transaction};
 use crate::report::{Report, Step};
@@ -51,6 +51,8 @@ pub struct Job<'a> {
     pub clock: Option<&'a Clock>,
     /// Where the image's rpmdb goes.
     pub dbpath: &'a str,
+    /// What was given away, where a build has a single id.
+    pub given: GivenAway,
     /// Where talk goes.
     pub report: &'a Report,
 }

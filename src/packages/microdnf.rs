@@ -24,7 +24,7 @@ use crate::nevra::Nevra;
 use crate::process::CommandLine;
 use crate::recipe::Transaction;
 use crate::report::Step;
-use crate::sandbox::{Access, BUILD_ROOT, Mount, Network, Plan, Sandbox, Stream, ToolRoot, remove_tree};
+use crate::sandbox::{Access, BUILD_ROOT, Mount, Network, Owners, Plan, Sandbox, Stream, ToolRoot, remove_tree};
 use said::Said;
 use table::Table;
 use words::Words;
@@ -175,7 +175,9 @@ impl Microdnf {
     fn install_sandbox(&self, job: &Job<'_>, rpm: &[String]) -> Plan {
         let (mut mounts, keys) = workbench::key_files(job);
         mounts.push(Mount::Bind { source: job.cache.view().to_owned(), target: CACHE.into(), access: Access::ReadOnly });
-        workbench::plan(job, Network::None, mounts, self.command(&keys, rpm))
+        let mut plan = workbench::plan(job, Network::None, mounts, self.command(&keys, rpm));
+        plan.owners = Owners::Recorded;
+        plan
     }
 
     /// A command after the keys.
@@ -234,6 +236,9 @@ impl Microdnf {
             }
             Ok(())
         })?;
+        if phase.installs() {
+            job.given.add(outcome.given.as_deref());
+        }
         if !outcome.strays.is_empty() && phase.installs() {
             job.report.note(&format!("scriptlets left processes behind, which were ended: {}", outcome.strays.join(", ")));
         }

@@ -42,7 +42,7 @@ pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMat
 pub use job::{Extent, Failed, Job, PackageManager, Purpose, Wanted};
 pub use keys::PinnedKey;
 pub use locking::{Signers, Wish, lock};
-pub use owners::PackagedFile;
+pub use owners::{GivenAway, KnownOwners, PackagedFile};
 pub use provenance::{Provenance, provenance};
 pub use rpmdb::InstalledPackage;
 pub use shelf::{Limit, Pruned, Shelf};
@@ -68,7 +68,7 @@ pub struct Filled {
     pub source_date_epoch: i64,
     /// Who owns which file, where the tree itself cannot tell because the build has a single id.
     #[serde(skip)]
-    pub owners: Option<Vec<PackagedFile>>,
+    pub owners: Option<KnownOwners>,
 }
 
 /// Chooses a package manager that the tools' tree has.
@@ -162,7 +162,7 @@ pub fn fill(
         strict: job.settings.verify == Verify::Strict,
     };
     verdict::judge(&evidence, &root)?;
-    let owners = if Ids::of_this_process()? == Ids::Single { Some(owners::packaged(job)?) } else { None };
+    let owners = if Ids::of_this_process()? == Ids::Single { Some(owners::known(job)?) } else { None };
     step.finish(&format!("{} packages in the rpmdb", installed.len()));
     let rpm = plans.last().map_or("", |plan| plan.rpm.as_str());
     Ok(Filled {

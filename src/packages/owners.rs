@@ -1,9 +1,46 @@
-//! Who owns the packages' files, as their headers in the rpmdb say: for builds that can give files to nobody but themselves.
+//! Who owns the image's files where a build can give them to nobody: as its runs told, else as the packages' headers in the rpmdb say.
+
+use std::cell::RefCell;
 
 use super::{Job, workbench};
 use crate::error::Result;
 use crate::process::CommandLine;
-use crate::sandbox::{BUILD_ROOT, Network};
+use crate::sandbox::{BUILD_ROOT, Given, Network};
+
+/// What is known of the owners of a tree that is all of one user's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KnownOwners {
+    /// All there is to know, in the order in which it was told; every other file is root's.
+    Given(Vec<Given>),
+    /// What rpm gave away; nobody saw what scriptlets did.
+    Packaged(Vec<PackagedFile>),
+}
+
+/// What the runs that install tell of the files that they give away.
+#[derive(Debug)]
+pub struct GivenAway(RefCell<Option<Vec<Given>>>);
+
+impl Default for GivenAway {
+    fn default() -> Self {
+        Self(RefCell::new(Some(Vec::new())))
+    }
+}
+
+impl GivenAway {
+    /// Adds what one run told; one that told nothing leaves holes that nothing fills.
+    pub(super) fn add(&self, told: Option<&[Given]>) {
+        let mut all = self.0.borrow_mut();
+        match (told, all.as_mut()) {
+            (Some(told), Some(all)) => all.extend_from_slice(told),
+            _ => *all = None,
+        }
+    }
+
+    /// What all runs told, if each did.
+    fn all(&self) -> Option<Vec<Given>> {
+        self.0.borrow().clone()
+    }
+}
 
 /// A packaged file and the names of its owners.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +56,20 @@ pub struct PackagedFile {
 /// One line a file, the path last: it alone may hold anything. `DBINSTANCE` counts in the order of installation.
 const QUERY: &str = "[%{=DBINSTANCE}\\t%{FILESTATES:fstate}\\t%{FILEFLAGS:fflags}\\t%{FILEUSERNAME}\\t%{FILEGROUPNAME}\\t%{FILENAMES}\\n]";
 
-/// The files that rpm has put there and given away, in the order in which it did.
+/// The owners as far as they can be had.
 ///
 /// # Errors
 /// When the rpmdb cannot be read.
-pub(super) fn packaged(job: &Job<'_>) -> Result<Vec<PackagedFile>> {
+pub(super) fn known(job: &Job<'_>) -> Result<KnownOwners> {
+    if let Some(given) = job.given.all() {
+        return Ok(KnownOwners::Given(given));
+    }
+    job.report.warn("this host lets no process follow another: owners are taken from the packages, those that scriptlets choose are lost");
+    Ok(KnownOwners::Packaged(packaged(job)?))
+}
+
+/// The files that rpm has put there and given away, in the order in which it did.
+fn packaged(job: &Job<'_>) -> Result<Vec<PackagedFile>> {
     let rpm = super::need(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
     let command = CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", job.dbpath, "-qa", "--qf", QUERY]);
     let plan = workbench::plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));

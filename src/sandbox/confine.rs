@@ -6,7 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
 use std::collections::BTreeMap;
 
-use super::idmap::Ids;
+use super::ownership::{self, Giving};
 use crate::error::Result;
 
 /// What installing packages takes: foreign owners, setuid files, file capabilities, chroot. No mounts, no devices.
@@ -32,14 +32,14 @@ const X32_OWN: std::ops::RangeInclusive<i64> = 512..=547;
 const AF_VSOCK: u64 = 40;
 
 /// Confines this process and all it will start; there is no way back.
-pub(super) fn apply() -> Result<()> {
+pub(super) fn apply(giving: Giving) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("reading a limit")?;
     // rpm closes every descriptor up to the soft limit before each scriptlet.
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard).context("limiting open files")?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("forbidding core dumps")?;
     drop_capabilities()?;
     nix::sys::prctl::set_no_new_privs().context("forbidding new privileges")?;
-    for filter in filters(Ids::of_this_process()?)? {
+    for filter in filters(giving)? {
         seccompiler::apply_filter(&filter).context("filtering system calls")?;
     }
     Ok(())
@@ -75,7 +75,7 @@ mod number {
     pub const OPEN_TREE_ATTR: i64 = 467;
 }
 
-fn filters(ids: Ids) -> Result<Vec<BpfProgram>> {
+fn filters(giving: Giving) -> Result<Vec<BpfProgram>> {
     use nix::libc as c;
     let arch: TargetArch = std::env::consts::ARCH.try_into().context("choosing the system call filter")?;
     let denied: Vec<i64> = vec![
@@ -139,16 +139,20 @@ fn filters(ids: Ids) -> Result<Vec<BpfProgram>> {
     }
     // clone3 hides its flags behind a pointer: "not implemented" makes every C library fall back to clone.
     let absent: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::from([(number::CLONE3, Vec::new())]);
-    let mut parts = vec![(rules, c::EPERM), (absent, c::ENOSYS)];
-    if ids == Ids::Single {
+    let mut parts = vec![(rules, refuse(c::EPERM)?), (absent, refuse(c::ENOSYS)?)];
+    let every = |calls: Vec<i64>| calls.into_iter().map(|call| (call, Vec::new())).collect();
+    match giving {
+        Giving::Real => {}
         // No file can be given away. rpm and scriptlets are told that it was done, and the archiver asks the packages' headers.
-        #[cfg(target_arch = "x86_64")]
-        let giving = [c::SYS_chown, c::SYS_fchown, c::SYS_lchown, c::SYS_fchownat];
-        #[cfg(not(target_arch = "x86_64"))]
-        let giving = [c::SYS_fchown, c::SYS_fchownat];
-        parts.push((giving.into_iter().map(|call| (call, Vec::new())).collect(), 0));
+        Giving::Ignored => parts.push((every(ownership::giving_calls()), refuse(0)?)),
+        Giving::Recorded => parts.push((every(ownership::calls()), SeccompAction::Trace(0))),
     }
-    parts.into_iter().map(|(rules, errno)| program(rules, errno, arch)).collect()
+    parts.into_iter().map(|(rules, answer)| program(rules, answer, arch)).collect()
+}
+
+/// The answer `errno` in place of the call.
+fn refuse(errno: i32) -> Result<SeccompAction> {
+    Ok(SeccompAction::Errno(u32::try_from(errno).context("choosing the filter's answer")?))
 }
 
 /// A rule on the low 32 bits of the argument `index`.
@@ -158,12 +162,11 @@ fn equals(index: u8, value: u64) -> Result<SeccompRule> {
         .context("writing a rule on an argument")
 }
 
-fn program(mut rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32, arch: TargetArch) -> Result<BpfProgram> {
+fn program(mut rules: BTreeMap<i64, Vec<SeccompRule>>, answer: SeccompAction, arch: TargetArch) -> Result<BpfProgram> {
     if matches!(arch, TargetArch::x86_64) {
         let twins: Vec<_> = rules.iter().map(|(call, rule)| (call | X32_BIT, rule.clone())).collect();
         rules.extend(twins);
     }
-    let answer = SeccompAction::Errno(u32::try_from(errno).context("choosing the filter's answer")?);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch).context("building the system call filter")?;
     filter.try_into().context("compiling the system call filter")
 }
@@ -174,8 +177,8 @@ mod tests {
 
     #[test]
     fn the_filters_compile_for_this_machine() {
-        for (ids, count) in [(Ids::Host, 2), (Ids::Single, 3)] {
-            let filters = filters(ids).expect("filters");
+        for (giving, count) in [(Giving::Real, 2), (Giving::Ignored, 3), (Giving::Recorded, 3)] {
+            let filters = filters(giving).expect("filters");
             assert_eq!(filters.len(), count);
             assert!(filters.iter().all(|f| !f.is_empty()));
         }

@@ -11,7 +11,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use super::plan::{Plan, Terminal};
+use super::idmap::Ids;
+use super::ownership::{self, Giving};
+use super::plan::{Owners, Plan, Terminal};
 use super::status::{PLAN_LIMIT, Status};
 use crate::error::Result;
 
@@ -28,7 +30,7 @@ pub fn main() -> Result<i32> {
     nix::sys::prctl::set_dumpable(false).context("closing pid 1 to the build")?;
     let status = match start() {
         Ok((child, children)) => {
-            tell(&Status::Started)?;
+            Status::Started.tell()?;
             reap(child, &children)?
         }
         Err(error) => Status::Failed {
@@ -36,7 +38,7 @@ pub fn main() -> Result<i32> {
             cause: error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": "),
         },
     };
-    tell(&status)?;
+    status.tell()?;
     Ok(0)
 }
 
@@ -48,7 +50,7 @@ fn start() -> Result<(Pid, UnixStream)> {
     nix::unistd::sethostname(&plan.hostname).context("setting the sandbox's host name")?;
     let (children, wake) = UnixStream::pair().context("making the wake-up pipe")?;
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, wake).context("watching for ended processes")?;
-    super::confine::apply()?;
+    super::confine::apply(giving(&plan)?)?;
     let program = plan.command.argv.first().context("starting a command without a name")?;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
     let mut command = std::process::Command::new(program);
@@ -64,6 +66,15 @@ fn start() -> Result<(Pid, UnixStream)> {
     });
     let child = command.spawn().with_context(|| format!("starting {program}"))?;
     Ok((Pid::from_raw(i32::try_from(child.id()).context("reading a process id")?), children))
+}
+
+/// What becomes of files that the run gives away; a run that is followed is so from here on.
+fn giving(plan: &Plan) -> Result<Giving> {
+    Ok(match (Ids::of_this_process()?, plan.owners) {
+        (Ids::Single, Owners::Recorded) if ownership::be_followed()? => Giving::Recorded,
+        (Ids::Single, _) => Giving::Ignored,
+        (Ids::Host | Ids::Mapped(_), _) => Giving::Real,
+    })
 }
 
 /// The most processes and threads that a build has at a time; a fork bomb ends there.
@@ -101,21 +112,6 @@ fn receive() -> Result<Plan> {
     let mut bytes = vec![0; size];
     stdin().read_exact(&mut bytes).context("receiving the sandbox's plan")?;
     serde_json::from_slice(&bytes).context("reading the sandbox's plan")
-}
-
-/// One line to the supervisor, over the socket that is our standard input.
-fn tell(status: &Status) -> Result<()> {
-    let mut line = serde_json::to_vec(status)?;
-    line.push(b'\n');
-    let mut rest = line.as_slice();
-    while !rest.is_empty() {
-        match nix::unistd::write(stdin().as_fd(), rest) {
-            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error).context("reporting to osimg"),
-        }
-    }
-    Ok(())
 }
 
 /// Waits for the command, reaping whatever else ends; leaves at once when the supervisor is gone.

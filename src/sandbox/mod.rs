@@ -7,6 +7,8 @@
 //! 2. `osimg sandbox-init`, the pid 1 of the build ([`init`]): it mounts the plan over a tmpfs ([`mounts`]), pivots into it,
 //!    gives up all but nine capabilities and the dangerous system calls ([`confine`]), runs the command and reaps.
 //!
+//! In a build with one id alone the first stage also follows the run, and remembers who was given which file ([`ownership`]).
+//!
 //! All mounts live in the namespace of these two; both die with the supervisor, whatever kills it, and with pid 1 the
 //! kernel ends every process of the build. There is nothing to clean up, so nothing can be forgotten.
 
@@ -17,6 +19,7 @@ mod idmap;
 mod init;
 mod mounts;
 mod namespaces;
+mod ownership;
 mod plan;
 mod remove;
 mod root;
@@ -30,7 +33,8 @@ pub use foreign::check_runnable;
 pub use idmap::{APPARMOR_CURE, IDMAP_VERB, Ids, Lent, USUAL_IDS, become_root, idmap_main, leave_privileges};
 pub use init::main as init_main;
 pub use namespaces::main as namespaces_main;
-pub use plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, OWN, Plan, Terminal, View};
+pub use ownership::Given;
+pub use plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, OWN, Owners, Plan, Terminal, View};
 pub use remove::{mount_below, remove_tree};
 pub use root::{InstallRoot, Kind};
 pub use run::{Limits, Outcome, Sandbox, Stream};

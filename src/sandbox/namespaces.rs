@@ -4,9 +4,12 @@ use anyhow::Context;
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
-use std::process::{ExitStatus, Stdio};
+use nix::unistd::Pid;
+use std::process::Stdio;
 
+use super::ownership;
 use super::plan::{Network, Terminal};
+use super::status::Status;
 use crate::error::Result;
 
 /// Runs the first stage; returns the exit code of pid 1.
@@ -40,15 +43,19 @@ pub fn main(network: Network, terminal: Terminal, parent: i32) -> Result<i32> {
         nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
             .context("making mounts private")?;
     }
+    let processes = ownership::Processes::open()?;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
-    let mut pid1 = std::process::Command::new("/proc/self/exe")
+    let pid1 = std::process::Command::new("/proc/self/exe")
         .arg(super::INIT_VERB)
         .env_clear()
         .stdin(Stdio::inherit())
         .spawn()
         .context("starting pid 1 of the sandbox")?;
-    let status: ExitStatus = pid1.wait().context("waiting for pid 1 of the sandbox")?;
-    Ok(status.code().unwrap_or(1))
+    let followed = ownership::follow(Pid::from_raw(i32::try_from(pid1.id()).context("reading a process id")?), processes)?;
+    if let Some(given) = followed.given {
+        Status::Given(given).tell()?;
+    }
+    Ok(followed.code)
 }
 
 /// Closes whatever the caller of osimg left open: a descriptor of a host folder would be a way out of the sandbox.

@@ -63,6 +63,16 @@ pub enum Terminal {
     Shared,
 }
 
+/// Whether a run that cannot give files away is asked to whom it wanted to give them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owners {
+    /// Nobody asks.
+    Ignored,
+    /// [`Outcome::given`](super::Outcome::given) tells it, where the kernel lets us follow the run.
+    Recorded,
+}
+
 /// One mount, or one file or link that the sandbox's own tmpfs holds. Targets are absolute paths inside the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -119,6 +129,8 @@ pub struct Plan {
     pub devices: Devices,
     /// Whose terminal it is.
     pub terminal: Terminal,
+    /// Whether a build with a single id wants to know the owners of what the run makes.
+    pub owners: Owners,
     /// The host name that scriptlets see.
     pub hostname: String,
     /// What is mounted or placed, in order, over the sandbox's own tmpfs; only with [`View::Tools`].
@@ -138,6 +150,7 @@ impl Plan {
             network,
             devices: Devices::Private,
             terminal: Terminal::None,
+            owners: Owners::Ignored,
             hostname: HOSTNAME.into(),
             mounts: tools.mounts(network),
             command,

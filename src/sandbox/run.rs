@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use super::ownership::Given;
 use super::plan::{Network, Plan, Terminal};
 use super::status::{PLAN_LIMIT, Status};
 use crate::error::{ExitCode, Failure, Result};
@@ -43,6 +44,8 @@ pub struct Outcome {
     pub signal: Option<i32>,
     /// Names of processes that it left behind; the sandbox ended them.
     pub strays: Vec<String>,
+    /// To whom it gave files of the install root, last owners alone and root's left out; `None` when nobody followed it.
+    pub given: Option<Vec<Given>>,
 }
 
 impl Outcome {
@@ -323,11 +326,12 @@ fn read_status(mut socket: &UnixStream, told: &mut Vec<u8>) -> Result<bool> {
 }
 
 fn conclude(told: &[u8], last_words: &process::Tail) -> Result<Outcome> {
-    let mut outcome = None;
+    let (mut outcome, mut told_owners) = (None, None);
     for line in told.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
         match serde_json::from_slice(line).context("reading what pid 1 of the sandbox said")? {
             Status::Started => {}
-            Status::Exited { code, signal, strays } => outcome = Some(Outcome { code, signal, strays }),
+            Status::Exited { code, signal, strays } => outcome = Some(Outcome { code, signal, strays, given: None }),
+            Status::Given(given) => told_owners = Some(given),
             Status::Failed { doing, cause } => {
                 return Err(Failure::new(ExitCode::Host, format!("making the sandbox: {doing}: {cause}"))
                     .hint("run `osimg doctor` to see what this host allows")
@@ -335,7 +339,7 @@ fn conclude(told: &[u8], last_words: &process::Tail) -> Result<Outcome> {
             }
         }
     }
-    outcome.ok_or_else(|| {
+    outcome.map(|outcome| Outcome { given: told_owners, ..outcome }).ok_or_else(|| {
         let said = last_words.last(5);
         let tail = if said.trim().is_empty() { String::new() } else { format!(": {said}") };
         Failure::new(ExitCode::Unexpected, format!("the sandbox ended before its command did{tail}"))

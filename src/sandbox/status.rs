@@ -1,8 +1,15 @@
-//! What pid 1 tells the supervisor over their socket: one JSON line each.
+//! What the stages tell the supervisor over their socket: one JSON line each.
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+use std::io::stdin;
+use std::os::fd::AsFd;
 
-/// A message of pid 1.
+use super::ownership::Given;
+use crate::error::Result;
+use anyhow::Context;
+
+/// A message of pid 1, or of the first stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Status {
@@ -24,6 +31,25 @@ pub(super) enum Status {
         /// Names of the processes it left behind, which end with the sandbox.
         strays: Vec<String>,
     },
+    /// To whom the run gave files, told by the first stage at its end.
+    Given(Vec<Given>),
+}
+
+impl Status {
+    /// One line to the supervisor, over the socket that is the stages' standard input.
+    pub(super) fn tell(&self) -> Result<()> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        let mut rest = line.as_slice();
+        while !rest.is_empty() {
+            match nix::unistd::write(stdin().as_fd(), rest) {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error).context("reporting to osimg"),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The most that a plan may take on the wire; far above any real one.

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
-use crate::archive::Labels;
+use crate::archive::Told;
 use crate::archive::read::Damaged;
 use crate::contents::{self, Contents, Digests};
 use crate::error::{ExitCode, Failure, Result};
@@ -195,14 +195,14 @@ pub fn address(url: &str, options: &Options<'_>) -> Result<Findings> {
     judged(read, Place::Address(answer), options)
 }
 
-/// Verifies a tree that is about to be packed with these labels.
+/// Verifies a tree that is about to be packed with these labels and owners.
 ///
 /// # Errors
 /// When it cannot be read whole, or [`Options::allow`] names no check.
-pub fn tree(root: &Path, labels: &dyn Labels, options: &Options<'_>) -> Result<Findings> {
+pub fn tree<'a>(root: &Path, told: impl Into<Told<'a>>, options: &Options<'_>) -> Result<Findings> {
     known(options)?;
     let reading = contents::Options { digests: options.digests, progress: &|_| {}, check: options.check };
-    let contents = Contents::of_tree(root, labels, &reading)?;
+    let contents = Contents::of_tree(root, told, &reading)?;
     Ok(self::contents(&contents, options))
 }
 

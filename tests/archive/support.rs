@@ -1,7 +1,7 @@
 //! What the archive tests share: trees to pack, tools to judge the tarballs, and skipping where either is missing.
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
-use osimg::archive::{Format, Labels, Level, NoLabels, Options, Output, Summary, write_tree};
+use osimg::archive::{Format, Labels, Level, NoLabels, Options, Output, Summary, Told, write_tree};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
@@ -102,8 +102,7 @@ impl Packing<'_> {
             jobs: NonZeroUsize::new(self.jobs).unwrap(),
             memory: None,
             source_date_epoch: self.epoch,
-            labels: self.labels,
-            owners: None,
+            told: Told { labels: self.labels, owners: None },
             progress,
             cancelled,
         }

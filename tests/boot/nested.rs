@@ -105,8 +105,7 @@ pub fn with_more(image: &Path, folder: &Path) -> PathBuf {
         memory: None,
         jobs: NonZeroUsize::MIN,
         source_date_epoch: None,
-        labels: &Added,
-        owners: None,
+        told: (&Added).into(),
         progress: &|_| {},
         cancelled: &|| false,
     };

@@ -82,6 +82,7 @@ impl Workdir {
             network: Network::None,
             devices: Devices::Private,
             terminal: Terminal::None,
+            owners: osimg::sandbox::Owners::Ignored,
             hostname: "localhost".into(),
             mounts: ToolRoot::host().mounts(Network::None),
             command: CommandLine::new(argv.iter().copied()).env("PATH", "/usr/bin:/bin"),

@@ -1,0 +1,482 @@
+//! Owners where a build has one id alone: traces the run, remembers to whom it gives files, and tells it to whoever asks.
+//!
+//! The kernel gives such a build's files to nobody else. So the first stage, which is outside the sandbox, follows every process of
+//! the run by ptrace(2); a filter stops them at the calls that give files away and at those that ask for owners, and nowhere else.
+//! The first become calls that change nothing but do what else comes with them (the errors; set-user-id bits and capabilities that
+//! are lost), the answers of the others get the remembered owners. So scriptlets see what they would see as root.
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::libc;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, fstat, makedev};
+use nix::unistd::Pid;
+use rustix::process::WaitOptions;
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::offset_of;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::plan::BUILD_ROOT;
+use crate::error::Result;
+
+/// A file of the install root, and the owners that a run gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// Its path inside the install root, absolute, without links.
+    pub path: OsString,
+    /// The user's id.
+    pub uid: u32,
+    /// The group's id.
+    pub gid: u32,
+}
+
+/// What the kernel is to do with calls that give files away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Giving {
+    /// Carry them out.
+    Real,
+    /// Nothing, and say that it was done.
+    Ignored,
+    /// Nothing, and the first stage remembers it.
+    Recorded,
+}
+
+/// Has this process and all it will start followed by the first stage, its parent; false when the kernel does not let it.
+pub(super) fn be_followed() -> Result<bool> {
+    if ptrace::traceme().is_err() {
+        return Ok(false);
+    }
+    // The parent says at this stop what it wants to follow.
+    nix::sys::signal::raise(Signal::SIGSTOP).context("waiting to be followed")?;
+    Ok(true)
+}
+
+/// The calls at which a run that is followed stops; they differ between machines in the old ones alone.
+pub(super) fn calls() -> Vec<i64> {
+    let mut calls = giving_calls();
+    calls.extend([libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx]);
+    #[cfg(target_arch = "x86_64")]
+    calls.extend([libc::SYS_stat, libc::SYS_lstat]);
+    calls
+}
+
+/// The calls that give files away.
+pub(super) fn giving_calls() -> Vec<i64> {
+    #[cfg(target_arch = "x86_64")]
+    return vec![libc::SYS_chown, libc::SYS_lchown, libc::SYS_fchown, libc::SYS_fchownat];
+    #[cfg(not(target_arch = "x86_64"))]
+    vec![libc::SYS_fchown, libc::SYS_fchownat]
+}
+
+/// How pid 1 ended, and what its run gave away, if it was followed.
+pub(super) struct Followed {
+    pub code: i32,
+    pub given: Option<Vec<Given>>,
+}
+
+/// Waits for the end of pid 1, and follows its run if it wants to be followed.
+///
+/// # Errors
+/// When a process can be followed no longer. All processes of the run end with us.
+pub(super) fn follow(pid1: Pid, processes: Processes) -> Result<Followed> {
+    let mut tracer = Tracer { processes, known: HashSet::new(), asked: HashMap::new(), ledger: Ledger::default() };
+    loop {
+        let (pid, event) = match next_event()? {
+            Some(event) => event,
+            None => return Ok(Followed { code: 1, given: None }),
+        };
+        match event {
+            Event::Ended(code) if pid == pid1 => {
+                return Ok(Followed { code, given: tracer.known.contains(&pid1).then(|| tracer.given()) });
+            }
+            Event::Ended(_) => tracer.forget(pid),
+            Event::Stopped { signal, event } => match tracer.stopped(pid, signal, event, pid1) {
+                // Killed while it stood still.
+                Err(error) if error.downcast_ref::<Errno>() == Some(&Errno::ESRCH) => tracer.forget(pid),
+                done => done?,
+            },
+        }
+    }
+}
+
+/// What became of a process.
+enum Event {
+    Ended(i32),
+    Stopped { signal: i32, event: i32 },
+}
+
+/// The next process that ended or stopped; `None` when there is none left.
+fn next_event() -> Result<Option<(Pid, Event)>> {
+    // Threads and processes alike: nix has no answer for signals that have no name, so the status is read as it is.
+    let all = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
+    loop {
+        let (pid, status) = match rustix::process::wait(all) {
+            Ok(Some(found)) => found,
+            Ok(None) | Err(rustix::io::Errno::INTR) => continue,
+            Err(rustix::io::Errno::CHILD) => return Ok(None),
+            Err(error) => return Err(error).context("waiting for the sandbox's processes"),
+        };
+        let pid = Pid::from_raw(pid.as_raw_nonzero().get());
+        let event = match status.stopping_signal() {
+            Some(signal) => Event::Stopped { signal, event: status.as_raw() >> 16 },
+            None => Event::Ended(status.exit_status().unwrap_or(1)),
+        };
+        return Ok(Some((pid, event)));
+    }
+}
+
+/// A system call's number and arguments at its beginning, or its result at its end.
+struct Call(libc::user_regs_struct);
+
+#[cfg(target_arch = "x86_64")]
+impl Call {
+    fn number(&self) -> i64 {
+        // The x32 ABI's numbers have a bit more; these calls' structures are the same.
+        self.0.orig_rax.cast_signed() & !0x4000_0000
+    }
+
+    fn argument(&self, index: usize) -> u64 {
+        [self.0.rdi, self.0.rsi, self.0.rdx, self.0.r10, self.0.r8].get(index).copied().unwrap_or(0)
+    }
+
+    fn set_argument(&mut self, index: usize, value: u64) {
+        match index {
+            1 => self.0.rsi = value,
+            2 => self.0.rdx = value,
+            3 => self.0.r10 = value,
+            _ => {}
+        }
+    }
+
+    fn result(&self) -> i64 {
+        self.0.rax.cast_signed()
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Call {
+    fn number(&self) -> i64 {
+        self.0.regs[8].cast_signed()
+    }
+
+    fn argument(&self, index: usize) -> u64 {
+        self.0.regs.get(index).copied().unwrap_or(0)
+    }
+
+    fn set_argument(&mut self, index: usize, value: u64) {
+        if let Some(register) = self.0.regs.get_mut(index) {
+            *register = value;
+        }
+    }
+
+    fn result(&self) -> i64 {
+        self.0.regs[0].cast_signed()
+    }
+}
+
+/// The answer that a process waits for.
+#[derive(Clone, Copy)]
+enum Question {
+    /// A `struct stat` at this address.
+    Stat(u64),
+    /// A `struct statx`.
+    Statx(u64),
+}
+
+/// Everything that is known of the run.
+struct Tracer {
+    processes: Processes,
+    known: HashSet<Pid>,
+    asked: HashMap<Pid, Question>,
+    ledger: Ledger,
+}
+
+impl Tracer {
+    fn forget(&mut self, pid: Pid) {
+        self.known.remove(&pid);
+        self.asked.remove(&pid);
+    }
+
+    fn stopped(&mut self, pid: Pid, signal: i32, event: i32, pid1: Pid) -> Result<()> {
+        const AT_CALL: i32 = libc::SIGTRAP | 0x80;
+        match (event, signal) {
+            (libc::PTRACE_EVENT_SECCOMP, _) => return self.called(pid),
+            (0, AT_CALL) => self.answered(pid)?,
+            // A process or thread stops before its first step.
+            (0, libc::SIGSTOP) if self.known.insert(pid) => {
+                if pid == pid1 {
+                    begin(pid)?;
+                }
+            }
+            (0, signal) => {
+                let signal = Signal::try_from(signal).map_err(|_| {
+                    anyhow::anyhow!("a process was sent the signal {signal}, which cannot be passed on in a build with a single id")
+                })?;
+                return Ok(ptrace::cont(pid, signal)?);
+            }
+            // A new program or process: of no interest by itself.
+            _ => {}
+        }
+        Ok(ptrace::cont(pid, None)?)
+    }
+
+    /// A process is about to give a file away, or to ask for one's owners.
+    fn called(&mut self, pid: Pid) -> Result<()> {
+        let mut call = Call(ptrace::getregs(pid)?);
+        let question = match call.number() {
+            libc::SYS_fstat => Question::Stat(call.argument(1)),
+            libc::SYS_newfstatat => Question::Stat(call.argument(2)),
+            libc::SYS_statx => Question::Statx(call.argument(4)),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_stat | libc::SYS_lstat => Question::Stat(call.argument(1)),
+            _ => {
+                let (ids, file) = self.processes.target(pid, &call);
+                match file {
+                    Ok(file) => self.ledger.give(file, id(call.argument(ids)), id(call.argument(ids + 1)))?,
+                    Err(Errno::EMFILE | Errno::ENFILE) => anyhow::bail!(
+                        "{} files are somebody else's, more than a build with a single id can keep in mind; raise `ulimit -Hn`",
+                        self.ledger.entries.len()
+                    ),
+                    // The process is told of it by the call itself.
+                    Err(_) => {}
+                }
+                // To nobody: what is left of the call is all that can be done here.
+                call.set_argument(ids, u64::from(u32::MAX));
+                call.set_argument(ids + 1, u64::from(u32::MAX));
+                ptrace::setregs(pid, call.0)?;
+                return Ok(ptrace::cont(pid, None)?);
+            }
+        };
+        if self.ledger.entries.is_empty() {
+            return Ok(ptrace::cont(pid, None)?);
+        }
+        self.asked.insert(pid, question);
+        Ok(ptrace::syscall(pid, None)?)
+    }
+
+    /// The kernel has answered: the owners in the answer become those that the file was given.
+    fn answered(&mut self, pid: Pid) -> Result<()> {
+        let Some(question) = self.asked.remove(&pid) else { return Ok(()) };
+        if Call(ptrace::getregs(pid)?).result() != 0 {
+            return Ok(());
+        }
+        let ((uid, gid), address) = match question {
+            Question::Stat(address) => ((offset_of!(libc::stat, st_uid), offset_of!(libc::stat, st_gid)), address),
+            Question::Statx(address) => ((offset_of!(libc::statx, stx_uid), offset_of!(libc::statx, stx_gid)), address),
+        };
+        let size = match question {
+            Question::Stat(_) => size_of::<libc::stat>(),
+            Question::Statx(_) => size_of::<libc::statx>(),
+        };
+        let Some(answer) = read(pid, address, size) else { return Ok(()) };
+        let inode = match question {
+            Question::Stat(_) => number(&answer, offset_of!(libc::stat, st_dev)).zip(number(&answer, offset_of!(libc::stat, st_ino))),
+            Question::Statx(_) => {
+                let half = |at| number(&answer, at).map(|both| both & u64::from(u32::MAX));
+                half(offset_of!(libc::statx, stx_dev_major))
+                    .zip(half(offset_of!(libc::statx, stx_dev_minor)))
+                    .map(|(major, minor)| makedev(major, minor))
+                    .zip(number(&answer, offset_of!(libc::statx, stx_ino)))
+            }
+        };
+        if let Some(owner) = inode.and_then(|inode| self.ledger.entries.get(&inode)) {
+            write(pid, address + uid as u64, &owner.uid.to_ne_bytes());
+            write(pid, address + gid as u64, &owner.gid.to_ne_bytes());
+        }
+        Ok(())
+    }
+}
+
+impl Tracer {
+    /// The files of the install root that are still there.
+    fn given(&self) -> Vec<Given> {
+        let mut all: Vec<Given> = self
+            .ledger
+            .entries
+            .values()
+            .filter(|owner| fstat(&owner.file).is_ok_and(|known| known.st_nlink > 0))
+            .filter_map(|owner| {
+                // As it was last called, from the sandbox's root.
+                let path = readlinkat(&self.processes.0, format!("self/fd/{}", owner.file.as_raw_fd()).as_str()).ok()?;
+                let inside = Path::new(&path).strip_prefix(BUILD_ROOT).ok()?;
+                Some(Given { path: Path::new("/").join(inside).into_os_string(), uid: owner.uid, gid: owner.gid })
+            })
+            .collect();
+        all.sort_by(|a, b| a.path.cmp(&b.path));
+        all
+    }
+}
+
+/// Says what is followed of pid 1 and of all that come from it; they end with us.
+fn begin(pid1: Pid) -> Result<()> {
+    let options = Options::PTRACE_O_EXITKILL
+        | Options::PTRACE_O_TRACESECCOMP
+        | Options::PTRACE_O_TRACESYSGOOD
+        | Options::PTRACE_O_TRACEFORK
+        | Options::PTRACE_O_TRACEVFORK
+        | Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_TRACEEXEC;
+    ptrace::setoptions(pid1, options)?;
+    // A descriptor is kept of each file that is given away.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the limit on open files")
+}
+
+/// Files that are somebody's, and whose.
+#[derive(Default)]
+struct Ledger {
+    entries: HashMap<(u64, u64), Owner>,
+}
+
+struct Owner {
+    /// While it is open the file's number is not given to another.
+    file: OwnedFd,
+    uid: u32,
+    gid: u32,
+}
+
+impl Ledger {
+    fn give(&mut self, file: OwnedFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+        let known = fstat(&file).context("looking at a file that is given away")?;
+        let inode = (known.st_dev, known.st_ino);
+        let (old_uid, old_gid) = self.entries.get(&inode).map_or((0, 0), |owner| (owner.uid, owner.gid));
+        match (uid.unwrap_or(old_uid), gid.unwrap_or(old_gid)) {
+            (0, 0) => drop(self.entries.remove(&inode)),
+            (uid, gid) => drop(self.entries.insert(inode, Owner { file, uid, gid })),
+        }
+        Ok(())
+    }
+}
+
+/// An id of a call: all ones means that it stays as it is.
+fn id(argument: u64) -> Option<u32> {
+    let id = (argument & u64::from(u32::MAX)) as u32;
+    (id != u32::MAX).then_some(id)
+}
+
+/// The host's /proc, in which the processes of the sandbox have the numbers by which we follow them.
+///
+/// Pid 1 takes us along when it changes the root, and the /proc that is there then knows other numbers.
+pub(super) struct Processes(OwnedFd);
+
+impl Processes {
+    /// Before the root changes.
+    pub(super) fn open() -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(Self(open("/proc", flags, Mode::empty()).context("opening /proc")?))
+    }
+
+    /// The place of the ids among the arguments of a call that gives a file away, and the file.
+    fn target(&self, pid: Pid, call: &Call) -> (usize, nix::Result<OwnedFd>) {
+        let descriptor = |index| (call.argument(index) & u64::from(u32::MAX)) as u32 as i32;
+        let path = |index| text(pid, call.argument(index));
+        match call.number() {
+            libc::SYS_fchown => (1, self.of_descriptor(pid, descriptor(0))),
+            libc::SYS_fchownat => {
+                let flags = call.argument(4) as i32;
+                let file = match path(1) {
+                    Some(path) if !path.is_empty() => self.of_path(pid, descriptor(0), &path, flags & libc::AT_SYMLINK_NOFOLLOW == 0),
+                    // No path at all is as good as an empty one, to newer kernels.
+                    _ if flags & libc::AT_EMPTY_PATH != 0 => self.of_descriptor(pid, descriptor(0)),
+                    _ => Err(Errno::ENOENT),
+                };
+                (2, file)
+            }
+            #[cfg(target_arch = "x86_64")]
+            number => {
+                let path = path(0).ok_or(Errno::EFAULT);
+                (1, path.and_then(|path| self.of_path(pid, libc::AT_FDCWD, &path, number == libc::SYS_chown)))
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => (1, Err(Errno::ENOSYS)),
+        }
+    }
+
+    /// A process's folder or file of this number, or its working directory.
+    fn of_descriptor(&self, pid: Pid, descriptor: i32) -> nix::Result<OwnedFd> {
+        openat(&self.0, link(pid, descriptor).as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
+    /// What a process means by a path; links are followed below its own root.
+    fn of_path(&self, pid: Pid, folder: i32, path: &OsStr, follow: bool) -> nix::Result<OwnedFd> {
+        // Its own descriptors by name.
+        for prefix in ["/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"] {
+            if let Some(number) = path.as_bytes().strip_prefix(prefix.as_bytes()).and_then(|rest| str::from_utf8(rest).ok()?.parse().ok()) {
+                return self.of_descriptor(pid, number);
+            }
+        }
+        let root_link = format!("{pid}/root");
+        let mut inside = PathBuf::new();
+        if !path.as_bytes().starts_with(b"/") {
+            // Both as they are called from the sandbox's root.
+            let (folder, root) = (readlinkat(&self.0, link(pid, folder).as_str())?, readlinkat(&self.0, root_link.as_str())?);
+            inside.push(Path::new(&folder).strip_prefix(&root).map_err(|_| Errno::ENOENT)?);
+        }
+        inside.push(Path::new(path).strip_prefix("/").unwrap_or(Path::new(path)));
+        if inside.as_os_str().is_empty() {
+            inside.push(".");
+        }
+        let root = openat(&self.0, root_link.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        let nofollow = if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | nofollow).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        openat2(&root, inside.as_path(), how)
+    }
+}
+
+fn link(pid: Pid, descriptor: i32) -> String {
+    match descriptor {
+        libc::AT_FDCWD => format!("{pid}/cwd"),
+        number => format!("{pid}/fd/{number}"),
+    }
+}
+
+/// A process's bytes, as many as are there of so many.
+fn read(pid: Pid, address: u64, count: usize) -> Option<Vec<u8>> {
+    use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+    let mut bytes = vec![0; count];
+    let base = usize::try_from(address).ok()?;
+    let read = process_vm_readv(pid, &mut [IoSliceMut::new(&mut bytes)], &[RemoteIoVec { base, len: count }]).ok()?;
+    bytes.truncate(read);
+    Some(bytes)
+}
+
+fn write(pid: Pid, address: u64, bytes: &[u8]) {
+    use nix::sys::uio::{RemoteIoVec, process_vm_writev};
+    // One that cannot be written to is one that the kernel has not written to either.
+    if let Ok(base) = usize::try_from(address) {
+        let _ = process_vm_writev(pid, &[IoSlice::new(bytes)], &[RemoteIoVec { base, len: bytes.len() }]);
+    }
+}
+
+/// A number in an answer; shorter ones are its lower half.
+fn number(answer: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(answer.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// A process's path, up to its NUL.
+fn text(pid: Pid, address: u64) -> Option<OsString> {
+    const PAGE: u64 = 4096;
+    let mut text = Vec::new();
+    while text.len() < libc::PATH_MAX as usize {
+        // Not across the end of a page: there may be nothing.
+        let at = address.checked_add(text.len() as u64)?;
+        let part = read(pid, at, (PAGE - at % PAGE) as usize)?;
+        match part.iter().position(|byte| *byte == 0) {
+            Some(end) => {
+                text.extend_from_slice(part.get(..end)?);
+                return Some(OsStr::from_bytes(&text).to_owned());
+            }
+            None if part.is_empty() => return None,
+            None => text.extend_from_slice(&part),
+        }
+    }
+    None
+}
