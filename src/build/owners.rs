@@ -46,7 +46,7 @@ pub(super) fn owners(root: &InstallRoot, known: &KnownOwners, placed: &[FinishFi
     Ok(owners)
 }
 
-/// As the runs gave them away; of what several gave, as the last did.
+/// As the runs gave them away.
 fn of_given(root: &InstallRoot, given: &[Given]) -> Result<Owners> {
     let mut owners = Owners::new();
     for file in given {

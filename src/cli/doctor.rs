@@ -11,7 +11,7 @@ use crate::packages;
 use crate::process::{CommandLine, find_program};
 use crate::recipe::ManagerChoice;
 use crate::report::Report;
-use crate::sandbox::{Devices, Ids, Lent, Limits, Network, Sandbox, ToolRoot, USUAL_IDS, View, become_root};
+use crate::sandbox::{Devices, Ids, Lent, Limits, Network, Outcome, Owners, Sandbox, ToolRoot, USUAL_IDS, View, become_root};
 use crate::workdir::{self, LeftoverState};
 
 /// Where workdirs are unless the person names another place.
@@ -206,7 +206,18 @@ fn owners(base: &Path) -> Finding {
     };
     match (attempt(), Ids::of_this_process()) {
         (Ok(()), _) => finding(check, true, format!("a file can be given to {NOBODY}"), ""),
-        (Err(_), Ok(Ids::Single)) => finding(check, true, "none can be had with a single id: they are taken from the packages", ""),
+        (Err(_), Ok(Ids::Single)) if followed() => {
+            finding(check, true, "a sandbox's processes can be followed, and owners kept in mind", "")
+        }
+        (Err(_), Ok(Ids::Single)) => Finding {
+            cure: Some("lend ids, or allow ptrace(2): sysctl kernel.yama.ptrace_scope=1; in a container --cap-add SYS_PTRACE".to_owned()),
+            ..finding(
+                check,
+                true,
+                "no process may follow another: they are taken from the packages, those that scriptlets choose are lost",
+                "",
+            )
+        },
         (Err(error), _) => finding(check, false, format!("{error:#}"), "lend at least 65536 subordinate ids, or run osimg with sudo"),
     }
 }
@@ -267,16 +278,22 @@ fn rpm() -> Finding {
 }
 
 /// Makes a sandbox with everything a build uses and runs a program in it.
+fn trial() -> Result<Outcome> {
+    let (_dir, root, scratch) = places()?;
+    let mut plan = image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
+    plan.view = View::Tools;
+    plan.owners = Owners::Recorded(Vec::new());
+    plan.mounts = ToolRoot::host().mounts(Network::None);
+    Sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))
+}
+
+/// Whether the processes of a sandbox can be followed, as those of a build with a single id are.
+fn followed() -> bool {
+    trial().is_ok_and(|outcome| outcome.given.is_some())
+}
+
 fn sandbox() -> Finding {
-    let attempt = || -> Result<String> {
-        let (_dir, root, scratch) = places()?;
-        let mut plan = image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
-        plan.view = View::Tools;
-        plan.mounts = ToolRoot::host().mounts(Network::None);
-        let outcome = Sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))?;
-        Ok(outcome.describe())
-    };
-    match attempt() {
+    match trial().map(|outcome| outcome.describe()) {
         Ok(status) => finding(
             "sandbox",
             status == "exit status 0",

@@ -187,7 +187,7 @@ impl Driver {
         let words = [&*python].into_iter().chain(self.language.isolation().iter().copied()).chain(["-B", &program]);
         let mut plan = workbench::plan(job, network, extra, CommandLine::new(words));
         if phase.installs() {
-            plan.owners = Owners::Recorded;
+            plan.owners = Owners::Recorded(job.given.so_far());
         }
         Ok(plan)
     }
@@ -249,7 +249,7 @@ impl Driver {
             (outcome, _) => outcome?,
         };
         if phase.installs() {
-            job.given.add(outcome.given.as_deref());
+            job.given.learn(&outcome);
         }
         if !outcome.strays.is_empty() && phase.installs() {
             job.report.note(&format!("scriptlets left processes behind, which were ended: {}", outcome.strays.join(", ")));

@@ -176,7 +176,7 @@ impl Microdnf {
         let (mut mounts, keys) = workbench::key_files(job);
         mounts.push(Mount::Bind { source: job.cache.view().to_owned(), target: CACHE.into(), access: Access::ReadOnly });
         let mut plan = workbench::plan(job, Network::None, mounts, self.command(&keys, rpm));
-        plan.owners = Owners::Recorded;
+        plan.owners = Owners::Recorded(job.given.so_far());
         plan
     }
 
@@ -237,7 +237,7 @@ impl Microdnf {
             Ok(())
         })?;
         if phase.installs() {
-            job.given.add(outcome.given.as_deref());
+            job.given.learn(&outcome);
         }
         if !outcome.strays.is_empty() && phase.installs() {
             job.report.note(&format!("scriptlets left processes behind, which were ended: {}", outcome.strays.join(", ")));

@@ -5,18 +5,18 @@ use std::cell::RefCell;
 use super::{Job, workbench};
 use crate::error::Result;
 use crate::process::CommandLine;
-use crate::sandbox::{BUILD_ROOT, Given, Network};
+use crate::sandbox::{BUILD_ROOT, Given, Network, Outcome};
 
 /// What is known of the owners of a tree that is all of one user's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KnownOwners {
-    /// All there is to know, in the order in which it was told; every other file is root's.
+    /// All there is to know; every other file is root's.
     Given(Vec<Given>),
     /// What rpm gave away; nobody saw what scriptlets did.
     Packaged(Vec<PackagedFile>),
 }
 
-/// What the runs that install tell of the files that they give away.
+/// What the runs that install have told of the files that they gave away; nothing any more once one told nothing.
 #[derive(Debug)]
 pub struct GivenAway(RefCell<Option<Vec<Given>>>);
 
@@ -27,18 +27,15 @@ impl Default for GivenAway {
 }
 
 impl GivenAway {
-    /// Adds what one run told; one that told nothing leaves holes that nothing fills.
-    pub(super) fn add(&self, told: Option<&[Given]>) {
-        let mut all = self.0.borrow_mut();
-        match (told, all.as_mut()) {
-            (Some(told), Some(all)) => all.extend_from_slice(told),
-            _ => *all = None,
-        }
+    /// What the next run has to know.
+    pub(super) fn so_far(&self) -> Vec<Given> {
+        self.0.borrow().clone().unwrap_or_default()
     }
 
-    /// What all runs told, if each did.
-    fn all(&self) -> Option<Vec<Given>> {
-        self.0.borrow().clone()
+    /// A run told all of it that still stands.
+    pub(super) fn learn(&self, outcome: &Outcome) {
+        let mut known = self.0.borrow_mut();
+        *known = known.as_ref().and(outcome.given.clone());
     }
 }
 
@@ -61,7 +58,7 @@ const QUERY: &str = "[%{=DBINSTANCE}\\t%{FILESTATES:fstate}\\t%{FILEFLAGS:fflags
 /// # Errors
 /// When the rpmdb cannot be read.
 pub(super) fn known(job: &Job<'_>) -> Result<KnownOwners> {
-    if let Some(given) = job.given.all() {
+    if let Some(given) = job.given.0.borrow().clone() {
         return Ok(KnownOwners::Given(given));
     }
     job.report.warn("this host lets no process follow another: owners are taken from the packages, those that scriptlets choose are lost");

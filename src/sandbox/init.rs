@@ -50,7 +50,11 @@ fn start() -> Result<(Pid, UnixStream)> {
     nix::unistd::sethostname(&plan.hostname).context("setting the sandbox's host name")?;
     let (children, wake) = UnixStream::pair().context("making the wake-up pipe")?;
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, wake).context("watching for ended processes")?;
-    super::confine::apply(giving(&plan)?)?;
+    let giving = giving(&plan)?;
+    super::confine::apply(giving)?;
+    if let (Giving::Recorded, Owners::Recorded(before)) = (giving, &plan.owners) {
+        ownership::recall(before);
+    }
     let program = plan.command.argv.first().context("starting a command without a name")?;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
     let mut command = std::process::Command::new(program);
@@ -70,8 +74,8 @@ fn start() -> Result<(Pid, UnixStream)> {
 
 /// What becomes of files that the run gives away; a run that is followed is so from here on.
 fn giving(plan: &Plan) -> Result<Giving> {
-    Ok(match (Ids::of_this_process()?, plan.owners) {
-        (Ids::Single, Owners::Recorded) if ownership::be_followed()? => Giving::Recorded,
+    Ok(match (Ids::of_this_process()?, &plan.owners) {
+        (Ids::Single, Owners::Recorded(_)) if ownership::be_followed()? => Giving::Recorded,
         (Ids::Single, _) => Giving::Ignored,
         (Ids::Host | Ids::Mapped(_), _) => Giving::Real,
     })

@@ -31,11 +31,28 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Given {
     /// Its path inside the install root, absolute, without links.
+    #[serde(with = "bytes_as_text")]
     pub path: OsString,
     /// The user's id.
     pub uid: u32,
     /// The group's id.
     pub gid: u32,
+}
+
+/// A path of any bytes in JSON: each byte as the character of its number.
+mod bytes_as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+    pub(super) fn serialize<S: Serializer>(path: &OsString, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&path.as_bytes().iter().copied().map(char::from).collect::<String>())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<OsString, D::Error> {
+        let bytes = String::deserialize(from)?.chars().map(u8::try_from).collect::<Result<_, _>>();
+        bytes.map(OsString::from_vec).map_err(de::Error::custom)
+    }
 }
 
 /// What the kernel is to do with calls that give files away.
@@ -57,6 +74,17 @@ pub(super) fn be_followed() -> Result<bool> {
     // The parent says at this stop what it wants to follow.
     nix::sys::signal::raise(Signal::SIGSTOP).context("waiting to be followed")?;
     Ok(true)
+}
+
+/// Has the first stage, which follows us, take these files for given away already.
+pub(super) fn recall(given: &[Given]) {
+    for file in given {
+        let path = Path::new(BUILD_ROOT).join(Path::new(&file.path).strip_prefix("/").unwrap_or(Path::new(&file.path)));
+        // One that is gone is nobody's.
+        let Ok(place) = open(path.as_path(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()) else { continue };
+        // It is remembered; the call itself, and with it the loss of set-user-id bits, the kernel refuses for such a descriptor.
+        let _ = nix::unistd::fchown(&place, Some(file.uid.into()), Some(file.gid.into()));
+    }
 }
 
 /// The calls at which a run that is followed stops; they differ between machines in the old ones alone.
@@ -211,11 +239,7 @@ impl Tracer {
             (libc::PTRACE_EVENT_SECCOMP, _) => return self.called(pid),
             (0, AT_CALL) => self.answered(pid)?,
             // A process or thread stops before its first step.
-            (0, libc::SIGSTOP) if self.known.insert(pid) => {
-                if pid == pid1 {
-                    begin(pid)?;
-                }
-            }
+            (0, libc::SIGSTOP) if self.known.insert(pid) => begin(pid, pid1)?,
             (0, signal) => {
                 let signal = Signal::try_from(signal).map_err(|_| {
                     anyhow::anyhow!("a process was sent the signal {signal}, which cannot be passed on in a build with a single id")
@@ -315,8 +339,11 @@ impl Tracer {
     }
 }
 
-/// Says what is followed of pid 1 and of all that come from it; they end with us.
-fn begin(pid1: Pid) -> Result<()> {
+/// Says what is followed of pid 1 and of all that come from it, which need not be told; they end with us.
+fn begin(pid: Pid, pid1: Pid) -> Result<()> {
+    if pid != pid1 {
+        return Ok(());
+    }
     let options = Options::PTRACE_O_EXITKILL
         | Options::PTRACE_O_TRACESECCOMP
         | Options::PTRACE_O_TRACESYSGOOD

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+use super::ownership::Given;
 use super::tools::ToolRoot;
 use crate::process::CommandLine;
 
@@ -64,13 +65,13 @@ pub enum Terminal {
 }
 
 /// Whether a run that cannot give files away is asked to whom it wanted to give them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owners {
     /// Nobody asks.
     Ignored,
-    /// [`Outcome::given`](super::Outcome::given) tells it, where the kernel lets us follow the run.
-    Recorded,
+    /// [`Outcome::given`](super::Outcome::given) tells it, where the kernel lets us follow the run; these files were given away before.
+    Recorded(Vec<Given>),
 }
 
 /// One mount, or one file or link that the sandbox's own tmpfs holds. Targets are absolute paths inside the sandbox.

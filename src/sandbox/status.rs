@@ -53,4 +53,4 @@ impl Status {
 }
 
 /// The most that a plan may take on the wire; far above any real one.
-pub(super) const PLAN_LIMIT: usize = 4 << 20;
+pub(super) const PLAN_LIMIT: usize = 64 << 20;

@@ -76,25 +76,79 @@ fn a_user_with_lent_ids_builds_the_very_tarball_that_root_builds() {
     user.nothing_is_left();
 }
 
+/// Every way in which a scriptlet can give a file away, and what it sees of that afterwards.
+const GIVEAWAYS: &str = "set -e\n\
+    busybox mkdir -p /var/lib/all/real /var/lib/all/moved; cd /var/lib/all; busybox ln -s real via; busybox ln -s /var/lib/all/real /var/lib/abs\n\
+    for name in one two three four five six setuid; do echo $name > real/$name; done\n\
+    busybox chown 901 via/one; busybox chown :902 /var/lib/abs/two; busybox chown -h 903:904 via; busybox chown 905:906 ./real/../real/three\n\
+    exec 3< real/four; busybox chown 907:908 /proc/self/fd/3; exec 3<&-\n\
+    busybox chmod 4755 real/setuid; busybox chown 909:910 real/setuid\n\
+    busybox cp -p real/three copied; busybox ln real/three linked; busybox mv real/two moved/two\n\
+    busybox chown 911:912 real/five; busybox chown 0 real/five; busybox chown 913 real/six; busybox chown 0:0 real/six\n\
+    i=0; while test $i -lt 50; do echo x > gone; busybox chown 914:915 gone; busybox rm gone; echo y > fresh$i; i=$((i+1)); done\n\
+    if busybox chown 916 /no/such/file 2>/dev/null; then echo no error > told; fi\n\
+    busybox mkdir -p lists; (cd lists; busybox chown -R 917:918 .; echo later > later)\n\
+    busybox stat -c '%u:%g %a %n' real/* via copied linked moved/two lists lists/later /etc/os-release > seen\n";
+
+/// The packages of [`odd`], and one with [`GIVEAWAYS`].
+fn generous(repo: Repo) -> Repo {
+    giving(repo).package(Package::named("generous").requires("giver").scriptlet(When::Post, GIVEAWAYS))
+}
+
 #[test]
-fn with_a_single_id_only_what_scriptlets_give_away_differs() {
+fn with_a_single_id_the_tarball_is_still_the_one_that_root_builds() {
+    if !require_root() {
+        return;
+    }
+    let user = User::new(Subordinate::Nothing, generous);
+    let work = user.path().join("work");
+    let recipe = "install generous\nts run\n";
+    let roots = user.build_as_root("root", recipe);
+    let seen = String::from_utf8(run(Command::new("tar").arg("-xOf").arg(&roots).arg("./var/lib/all/seen"))).unwrap();
+    // What root's scriptlet sees: so these are no empty words.
+    for line in ["901:0 644 real/one", "905:906 644 copied", "909:910 755 real/setuid", "0:902 644 moved/two", "0:912 644 real/five"] {
+        assert!(seen.lines().any(|found| found == line), "{line}: {seen}");
+    }
+    // On a file system that gives numbers of files out again, and on one that does not.
+    for (name, words) in [("disk", &["--workdir", work.to_str().unwrap()][..]), ("memory", &[])] {
+        let (single, said) = user.build(name, recipe, words);
+        assert!(said.contains("warning: building without root and with a single id"), "{said}");
+        assert!(!said.contains("not root:app") && !said.contains("not app:"), "the packages' owners are there: {said}");
+        assert_eq!(members(&single), members(&roots), "{name}");
+        assert_eq!(digest(&single), digest(&roots), "{name}");
+    }
+    // What a later transaction gives away is known beside what an earlier one gave.
+    let recipe = "install giver\nts run\ninstall generous\nts run\n";
+    let roots = user.build_as_root("two-roots", recipe);
+    let (single, _) = user.build("two", recipe, &[]);
+    assert_eq!(members(&single), members(&roots));
+    user.nothing_is_left();
+}
+
+#[test]
+fn where_no_process_may_follow_another_packages_decide_and_it_is_said() {
     if !require_root() {
         return;
     }
     let user = User::new(Subordinate::Nothing, giving);
-    let plain = user.build_as_root("plain-root", RECIPE);
-    let work = user.path().join("work");
-    let (single, said) = user.build("plain", RECIPE, &["--workdir", work.to_str().unwrap()]);
-    assert!(said.contains("warning: building without root and with a single id"), "{said}");
-    assert_eq!(members(&single), members(&plain));
-    assert_eq!(digest(&single), digest(&plain), "packages alone decide: the same bytes");
+    // What is traced by somebody else already cannot be followed by us.
+    let build = |name: &str, recipe: &str| {
+        let (image, words) = user.words(name, recipe, &[]);
+        let program = user.path().join("osimg");
+        let traced = ["strace", "-f", "-qq", "-e", "trace=none", "-o", "/dev/null", program.to_str().unwrap()];
+        let output = user.command(&traced.into_iter().chain(words.iter().map(String::as_str)).collect::<Vec<_>>()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("warning: this host lets no process follow another: owners are taken from the packages"), "{said}");
+        image
+    };
+    assert_eq!(digest(&build("plain", RECIPE)), digest(&user.build_as_root("plain-root", RECIPE)), "packages alone decide: the same bytes");
     let recipe = "install giver\nts run\n";
     let roots = members(&user.build_as_root("given-root", recipe));
-    let (given, _) = user.build("given", recipe, &[]);
+    let given = members(&build("given", recipe));
     let differing: Vec<String> =
-        members(&given).iter().zip(&roots).filter(|(a, b)| a != b).map(|(a, _)| a.rsplit(' ').next().unwrap().to_owned()).collect();
+        given.iter().zip(&roots).filter(|(a, b)| a != b).map(|(a, _)| a.rsplit(' ').next().unwrap().to_owned()).collect();
     assert_eq!(differing, ["./etc/os-release", "./var/lib/given/", "./var/lib/given/deep/", "./var/lib/given/file"]);
-    user.nothing_is_left();
 }
 
 #[test]
@@ -246,23 +300,30 @@ fn the_demo_distribution_comes_out_byte_for_byte_as_root_s() {
         skip(&format!("there is no demo distribution in {}: make demo", folder.display()));
         return;
     }
-    let user = User::new(Subordinate::Range, odd);
     let recipe = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("baremetal.yum")).unwrap();
-    let of = |name: &str| {
+    let of = |user: &User, name: &str| {
         let (image, mut words) = user.words(name, &recipe, &["--level", "fast", "--cache", user.path().join(name).to_str().unwrap()]);
         let at = words.iter().position(|word| word == "--settings").unwrap();
         words[at + 1] = settings.to_str().unwrap().to_owned();
         (image, words)
     };
-    let (roots, words) = of("root");
-    run(Command::new(user.path().join("osimg")).args(&words));
-    let (image, words) = of("user");
-    if user.command(&["test", "-r", settings.to_str().unwrap()]).status().is_ok_and(|s| !s.success()) {
+    let rich = User::new(Subordinate::Range, odd);
+    if rich.command(&["test", "-r", settings.to_str().unwrap()]).status().is_ok_and(|s| !s.success()) {
         skip("the demo distribution lies where only root can look");
         return;
     }
-    let output = user.osimg(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(digest(&image), digest(&roots));
-    assert!(members(&image).len() > 20_000);
+    let (roots, words) = of(&rich, "root");
+    run(Command::new(rich.path().join("osimg")).args(&words));
+    let poor = User::new(Subordinate::Nothing, odd);
+    for (user, ids) in [(&rich, "lent ids"), (&poor, "a single id")] {
+        let (image, words) = of(user, "user");
+        let output = user.osimg(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        if digest(&image) != digest(&roots) {
+            let roots = members(&roots);
+            let differing: Vec<String> = members(&image).into_iter().filter(|line| !roots.contains(line)).collect();
+            panic!("{ids}: {differing:#?}");
+        }
+        assert!(members(&image).len() > 20_000);
+    }
 }

@@ -388,7 +388,8 @@ const CASES: [Case; 47] = [
         "without root",
         &[
             "rootless/main.rs: a_user_with_lent_ids_builds_the_very_tarball_that_root_builds",
-            "rootless/main.rs: with_a_single_id_only_what_scriptlets_give_away_differs",
+            "rootless/main.rs: with_a_single_id_the_tarball_is_still_the_one_that_root_builds",
+            "rootless/main.rs: where_no_process_may_follow_another_packages_decide_and_it_is_said",
             "rootless/main.rs: a_container_s_root_that_may_not_mount_builds_in_a_user_namespace_of_its_own",
             "rootless/main.rs: where_user_namespaces_are_not_to_be_had_the_reason_and_the_cure_are_told",
             "rootless/main.rs: the_demo_distribution_comes_out_byte_for_byte_as_root_s",
