@@ -49,6 +49,7 @@ pub mod calendar;
 pub mod cloud;
 pub mod error;
 pub mod nevra;
+mod openat;
 pub mod process;
 pub mod report;
 pub mod secrets;

@@ -2,9 +2,10 @@
 
 use super::attributes::Handle;
 use crate::error::{ExitCode, Failure, Result};
+use crate::openat::openat2;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use std::ffi::CString;
 use std::fs::File;

@@ -7,7 +7,7 @@
 
 use anyhow::Context;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, readlinkat};
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::BUILD_ROOT;
 use crate::error::Result;
+use crate::openat::openat2;
 
 /// A file of the install root, and the owners that a run gave it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 use anyhow::Context;
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, readlinkat, renameat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fchown, symlinkat, unlinkat};
 use std::fs::File;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::idmap::Ids;
 use crate::error::{ExitCode, Failure, Result};
+use crate::openat::openat2;
 
 /// An install root that is open.
 #[derive(Debug)]

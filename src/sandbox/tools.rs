@@ -1,7 +1,7 @@
 //! The tree whose programs fill an image: this machine's own, or a root made for that.
 
 use anyhow::Context;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::plan::{Access, Mount, Network};
 use crate::error::{ExitCode, Failure, Result};
+use crate::openat::openat2;
 use crate::process::find_program;
 
 /// The folders of a tree that its programs need, beside what the merged /usr links to.

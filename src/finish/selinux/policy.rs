@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open};
 use nix::sys::stat::Mode;
 
 use super::contexts::{Source, Sources};
 use crate::error::{ExitCode, Failure, Result};
+use crate::openat::openat2;
 
 /// Where an image says which policy it uses.
 const CONFIG: &str = "etc/selinux/config";
