@@ -29,7 +29,7 @@ test-yum: deps-test
 	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" \
 		cargo test --release --test managers $(LIMIT) yum -- --ignored
 
-# Everything that people and machines do to a builder, at full counts; hours.
+# Everything that people and machines do to a builder, at full counts; an hour on two cores.
 torture: deps-test demo
 	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 OSIMG_TORTURE=full OSIMG_TEST_KILLS=100 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" \
 		RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" tests/support/torture-report cargo test --release --no-fail-fast \

@@ -5,9 +5,12 @@
 //! The first become calls that change nothing but do what else comes with them (the errors; set-user-id bits and capabilities that
 //! are lost), the answers of the others get the remembered owners. So scriptlets see what they would see as root.
 
+mod call;
+mod processes;
+
 use anyhow::Context;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, readlinkat};
+use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -17,16 +20,16 @@ use nix::unistd::Pid;
 use rustix::process::WaitOptions;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
-use std::io::{IoSlice, IoSliceMut};
+use std::ffi::OsString;
 use std::mem::offset_of;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use super::plan::BUILD_ROOT;
 use crate::error::Result;
-use crate::openat::openat2;
+use call::Call;
+pub(super) use processes::Processes;
+use processes::{read, write};
 
 /// A file of the install root, and the owners that a run gave it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,55 +165,6 @@ fn next_event() -> Result<Option<(Pid, Event)>> {
     }
 }
 
-/// A system call's number and arguments at its beginning, or its result at its end.
-struct Call(libc::user_regs_struct);
-
-#[cfg(target_arch = "x86_64")]
-impl Call {
-    fn number(&self) -> i64 {
-        // The x32 ABI's numbers have a bit more; these calls' structures are the same.
-        self.0.orig_rax.cast_signed() & !0x4000_0000
-    }
-
-    fn argument(&self, index: usize) -> u64 {
-        [self.0.rdi, self.0.rsi, self.0.rdx, self.0.r10, self.0.r8].get(index).copied().unwrap_or(0)
-    }
-
-    fn set_argument(&mut self, index: usize, value: u64) {
-        match index {
-            1 => self.0.rsi = value,
-            2 => self.0.rdx = value,
-            3 => self.0.r10 = value,
-            _ => {}
-        }
-    }
-
-    fn result(&self) -> i64 {
-        self.0.rax.cast_signed()
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-impl Call {
-    fn number(&self) -> i64 {
-        self.0.regs[8].cast_signed()
-    }
-
-    fn argument(&self, index: usize) -> u64 {
-        self.0.regs.get(index).copied().unwrap_or(0)
-    }
-
-    fn set_argument(&mut self, index: usize, value: u64) {
-        if let Some(register) = self.0.regs.get_mut(index) {
-            *register = value;
-        }
-    }
-
-    fn result(&self) -> i64 {
-        self.0.regs[0].cast_signed()
-    }
-}
-
 /// The answer that a process waits for.
 #[derive(Clone, Copy)]
 enum Question {
@@ -255,7 +209,7 @@ impl Tracer {
 
     /// A process is about to give a file away, or to ask for one's owners.
     fn called(&mut self, pid: Pid) -> Result<()> {
-        let mut call = Call(ptrace::getregs(pid)?);
+        let mut call = Call::of(pid)?;
         let question = match call.number() {
             libc::SYS_fstat => Question::Stat(call.argument(1)),
             libc::SYS_newfstatat => Question::Stat(call.argument(2)),
@@ -276,7 +230,7 @@ impl Tracer {
                 // To nobody: what is left of the call is all that can be done here.
                 call.set_argument(ids, u64::from(u32::MAX));
                 call.set_argument(ids + 1, u64::from(u32::MAX));
-                ptrace::setregs(pid, call.0)?;
+                call.put(pid)?;
                 return Ok(ptrace::cont(pid, None)?);
             }
         };
@@ -290,7 +244,7 @@ impl Tracer {
     /// The kernel has answered: the owners in the answer become those that the file was given.
     fn answered(&mut self, pid: Pid) -> Result<()> {
         let Some(question) = self.asked.remove(&pid) else { return Ok(()) };
-        if Call(ptrace::getregs(pid)?).result() != 0 {
+        if Call::of(pid)?.result() != 0 {
             return Ok(());
         }
         let ((uid, gid), address) = match question {
@@ -329,8 +283,7 @@ impl Tracer {
             .values()
             .filter(|owner| fstat(&owner.file).is_ok_and(|known| known.st_nlink > 0))
             .filter_map(|owner| {
-                // As it was last called, from the sandbox's root.
-                let path = readlinkat(&self.processes.0, format!("self/fd/{}", owner.file.as_raw_fd()).as_str()).ok()?;
+                let path = self.processes.name(&owner.file).ok()?;
                 let inside = Path::new(&path).strip_prefix(BUILD_ROOT).ok()?;
                 Some(Given { path: Path::new("/").join(inside).into_os_string(), uid: owner.uid, gid: owner.gid })
             })
@@ -390,121 +343,7 @@ fn id(argument: u64) -> Option<u32> {
     (id != u32::MAX).then_some(id)
 }
 
-/// The host's /proc, in which the processes of the sandbox have the numbers by which we follow them.
-///
-/// Pid 1 takes us along when it changes the root, and the /proc that is there then knows other numbers.
-pub(super) struct Processes(OwnedFd);
-
-impl Processes {
-    /// Before the root changes.
-    pub(super) fn open() -> Result<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Self(open("/proc", flags, Mode::empty()).context("opening /proc")?))
-    }
-
-    /// The place of the ids among the arguments of a call that gives a file away, and the file.
-    fn target(&self, pid: Pid, call: &Call) -> (usize, nix::Result<OwnedFd>) {
-        let descriptor = |index| (call.argument(index) & u64::from(u32::MAX)) as u32 as i32;
-        let path = |index| text(pid, call.argument(index));
-        match call.number() {
-            libc::SYS_fchown => (1, self.of_descriptor(pid, descriptor(0))),
-            libc::SYS_fchownat => {
-                let flags = call.argument(4) as i32;
-                let file = match path(1) {
-                    Some(path) if !path.is_empty() => self.of_path(pid, descriptor(0), &path, flags & libc::AT_SYMLINK_NOFOLLOW == 0),
-                    // No path at all is as good as an empty one, to newer kernels.
-                    _ if flags & libc::AT_EMPTY_PATH != 0 => self.of_descriptor(pid, descriptor(0)),
-                    _ => Err(Errno::ENOENT),
-                };
-                (2, file)
-            }
-            #[cfg(target_arch = "x86_64")]
-            number => {
-                let path = path(0).ok_or(Errno::EFAULT);
-                (1, path.and_then(|path| self.of_path(pid, libc::AT_FDCWD, &path, number == libc::SYS_chown)))
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => (1, Err(Errno::ENOSYS)),
-        }
-    }
-
-    /// A process's folder or file of this number, or its working directory.
-    fn of_descriptor(&self, pid: Pid, descriptor: i32) -> nix::Result<OwnedFd> {
-        openat(&self.0, link(pid, descriptor).as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-    }
-
-    /// What a process means by a path; links are followed below its own root.
-    fn of_path(&self, pid: Pid, folder: i32, path: &OsStr, follow: bool) -> nix::Result<OwnedFd> {
-        // Its own descriptors by name.
-        for prefix in ["/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"] {
-            if let Some(number) = path.as_bytes().strip_prefix(prefix.as_bytes()).and_then(|rest| str::from_utf8(rest).ok()?.parse().ok()) {
-                return self.of_descriptor(pid, number);
-            }
-        }
-        let root_link = format!("{pid}/root");
-        let mut inside = PathBuf::new();
-        if !path.as_bytes().starts_with(b"/") {
-            // Both as they are called from the sandbox's root.
-            let (folder, root) = (readlinkat(&self.0, link(pid, folder).as_str())?, readlinkat(&self.0, root_link.as_str())?);
-            inside.push(Path::new(&folder).strip_prefix(&root).map_err(|_| Errno::ENOENT)?);
-        }
-        inside.push(Path::new(path).strip_prefix("/").unwrap_or(Path::new(path)));
-        if inside.as_os_str().is_empty() {
-            inside.push(".");
-        }
-        let root = openat(&self.0, root_link.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-        let nofollow = if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | nofollow).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-        openat2(&root, inside.as_path(), how)
-    }
-}
-
-fn link(pid: Pid, descriptor: i32) -> String {
-    match descriptor {
-        libc::AT_FDCWD => format!("{pid}/cwd"),
-        number => format!("{pid}/fd/{number}"),
-    }
-}
-
-/// A process's bytes, as many as are there of so many.
-fn read(pid: Pid, address: u64, count: usize) -> Option<Vec<u8>> {
-    use nix::sys::uio::{RemoteIoVec, process_vm_readv};
-    let mut bytes = vec![0; count];
-    let base = usize::try_from(address).ok()?;
-    let read = process_vm_readv(pid, &mut [IoSliceMut::new(&mut bytes)], &[RemoteIoVec { base, len: count }]).ok()?;
-    bytes.truncate(read);
-    Some(bytes)
-}
-
-fn write(pid: Pid, address: u64, bytes: &[u8]) {
-    use nix::sys::uio::{RemoteIoVec, process_vm_writev};
-    // One that cannot be written to is one that the kernel has not written to either.
-    if let Ok(base) = usize::try_from(address) {
-        let _ = process_vm_writev(pid, &[IoSlice::new(bytes)], &[RemoteIoVec { base, len: bytes.len() }]);
-    }
-}
-
 /// A number in an answer; shorter ones are its lower half.
 fn number(answer: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(answer.get(at..at + 8)?.try_into().ok()?))
-}
-
-/// A process's path, up to its NUL.
-fn text(pid: Pid, address: u64) -> Option<OsString> {
-    const PAGE: u64 = 4096;
-    let mut text = Vec::new();
-    while text.len() < libc::PATH_MAX as usize {
-        // Not across the end of a page: there may be nothing.
-        let at = address.checked_add(text.len() as u64)?;
-        let part = read(pid, at, (PAGE - at % PAGE) as usize)?;
-        match part.iter().position(|byte| *byte == 0) {
-            Some(end) => {
-                text.extend_from_slice(part.get(..end)?);
-                return Some(OsStr::from_bytes(&text).to_owned());
-            }
-            None if part.is_empty() => return None,
-            None => text.extend_from_slice(&part),
-        }
-    }
-    None
 }
