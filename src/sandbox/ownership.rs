@@ -306,9 +306,20 @@ fn begin(pid: Pid, pid1: Pid) -> Result<()> {
         | Options::PTRACE_O_TRACECLONE
         | Options::PTRACE_O_TRACEEXEC;
     ptrace::setoptions(pid1, options)?;
+    together(pid1);
     // A descriptor is kept of each file that is given away.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the limit on open files")
+}
+
+/// Puts us and the run on one processor: at each stop one of us waits for the other, and to wake a second processor takes ten times
+/// as long as to switch (on two virtual ones 74 s of installing became 18 s). Where it is not allowed, it is but slower.
+fn together(pid1: Pid) {
+    use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+    let mut one = CpuSet::new();
+    if sched_getcpu().and_then(|here| one.set(here)).is_ok() {
+        let _ = sched_setaffinity(Pid::from_raw(0), &one).and_then(|()| sched_setaffinity(pid1, &one));
+    }
 }
 
 /// Files that are somebody's, and whose.
