@@ -51,7 +51,13 @@ pub fn main(network: Network, terminal: Terminal, parent: i32) -> Result<i32> {
         .stdin(Stdio::inherit())
         .spawn()
         .context("starting pid 1 of the sandbox")?;
-    let followed = ownership::follow(Pid::from_raw(i32::try_from(pid1.id()).context("reading a process id")?), processes)?;
+    let followed = match ownership::follow(Pid::from_raw(i32::try_from(pid1.id()).context("reading a process id")?), processes) {
+        Ok(followed) => followed,
+        Err(error) => {
+            Status::Lost(format!("{error:#}")).tell()?;
+            return Ok(1);
+        }
+    };
     if let Some(given) = followed.given {
         Status::Given(given).tell()?;
     }

@@ -332,6 +332,14 @@ fn conclude(told: &[u8], last_words: &process::Tail) -> Result<Outcome> {
             Status::Started => {}
             Status::Exited { code, signal, strays } => outcome = Some(Outcome { code, signal, strays, given: None }),
             Status::Given(given) => told_owners = Some(given),
+            Status::Lost(why) => {
+                return Err(Failure::new(
+                    ExitCode::Transaction,
+                    format!("following the packages' processes, for their files' owners: {why}"),
+                )
+                .hint("lend the user ids, so that files can be given away for real: osimg doctor says how")
+                .into());
+            }
             Status::Failed { doing, cause } => {
                 return Err(Failure::new(ExitCode::Host, format!("making the sandbox: {doing}: {cause}"))
                     .hint("run `osimg doctor` to see what this host allows")

@@ -33,6 +33,8 @@ pub(super) enum Status {
     },
     /// To whom the run gave files, told by the first stage at its end.
     Given(Vec<Given>),
+    /// The first stage can follow the run no further, and ends it; why.
+    Lost(String),
 }
 
 impl Status {

@@ -126,6 +126,24 @@ fn with_a_single_id_the_tarball_is_still_the_one_that_root_builds() {
 }
 
 #[test]
+fn what_cannot_be_passed_on_to_a_followed_process_ends_the_build_in_plain_words() {
+    if !require_root() {
+        return;
+    }
+    let user =
+        User::new(Subordinate::Nothing, |repo| odd(repo).package(Package::named("loud").scriptlet(When::Post, "busybox kill -40 $$\n")));
+    let (image, words) = user.words("loud", "install loud\nts run\n", &[]);
+    let program = user.path().join("osimg");
+    let all: Vec<&str> = [program.to_str().unwrap()].into_iter().chain(words.iter().map(String::as_str)).collect();
+    let output = user.command(&all).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(said.contains("a process was sent the signal 40") && said.contains("hint: lend the user ids"), "{said}");
+    assert!(!image.exists());
+    user.nothing_is_left();
+}
+
+#[test]
 fn where_no_process_may_follow_another_packages_decide_and_it_is_said() {
     if !require_root() {
         return;
