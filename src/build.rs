@@ -78,7 +78,11 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
             .because(error)
             .hint(format!("look around in it: osimg shell {}", path.display()))
             .into()),
-        (Err(error), _) => Err(error),
+        (Err(error), Ok(None)) => Err(error),
+        (Err(error), Err(left)) => {
+            report.warn(&format!("the workdir stays, and osimg doctor --clean removes it: {left:#}"));
+            Err(error)
+        }
         (Ok(_), Err(error)) => Err(error.context("removing the workdir")),
     }
 }

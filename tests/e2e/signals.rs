@@ -125,6 +125,8 @@ fn an_interrupt_while_publishing_leaves_all_or_nothing() {
         for nth in 1.. {
             sh(&stage.out(), "rm -f image.*");
             let Some(done) = interrupted_at(&stage, call, nth) else { break };
+            // Shown when the test fails.
+            eprintln!("{call} {nth}: {:?}\n{}", done.code, done.stderr);
             stage.nothing_is_left();
             let files = stage.files(&stage.out());
             match done.code {
