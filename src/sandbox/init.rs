@@ -31,7 +31,11 @@ pub fn main() -> Result<i32> {
     let status = match start() {
         Ok((child, children)) => {
             Status::Started.tell()?;
-            reap(child, &children)?
+            match reap(child, &children)? {
+                Some(status) => status,
+                // Nobody is there to be told, or wants to be.
+                None => return Ok(0),
+            }
         }
         Err(error) => Status::Failed {
             doing: error.to_string(),
@@ -118,13 +122,13 @@ fn receive() -> Result<Plan> {
     serde_json::from_slice(&bytes).context("reading the sandbox's plan")
 }
 
-/// Waits for the command, reaping whatever else ends; leaves at once when the supervisor is gone.
-fn reap(child: Pid, children: &UnixStream) -> Result<Status> {
+/// Waits for the command, reaping whatever else ends; `None` at once when the supervisor is gone, or wants no more.
+fn reap(child: Pid, children: &UnixStream) -> Result<Option<Status>> {
     children.set_nonblocking(true).context("preparing the wake-up pipe")?;
     loop {
         while let Some(Ended { pid, code, signal }) = ended()? {
             if pid == child {
-                return Ok(Status::Exited { code, signal, strays: strays() });
+                return Ok(Some(Status::Exited { code, signal, strays: strays() }));
             }
         }
         let own = stdin();
@@ -135,7 +139,7 @@ fn reap(child: Pid, children: &UnixStream) -> Result<Status> {
         }
         // The supervisor sends nothing after the plan: anything readable is its end.
         if watched[0].any().unwrap_or(false) {
-            anyhow::bail!("osimg is gone");
+            return Ok(None);
         }
         let mut drained = [0u8; 64];
         while matches!((&*children).read(&mut drained), Ok(n) if n > 0) {}

@@ -123,9 +123,9 @@ impl Sandbox {
             .stderr(piped())
             .spawn()
             .context("starting the sandbox")?;
-        let mut stages = Stages { child, ended: false };
-        send(&socket, plan)?;
-        let outcome = watch(&mut stages, &socket, limits, on_line);
+        let mut stages = Stages { child, socket, ended: false };
+        send(&stages.socket, plan)?;
+        let outcome = watch(&mut stages, limits, on_line);
         stages.end();
         outcome
     }
@@ -134,20 +134,46 @@ impl Sandbox {
 /// The running stages; dropping them ends everything in the sandbox.
 struct Stages {
     child: Child,
+    socket: UnixStream,
     ended: bool,
 }
+
+/// Milliseconds for pid 1 to see that we want no more, and the kernel to end what it started; then the first stage is killed.
+const GRACE: u16 = 10_000;
 
 impl Stages {
     fn first_has_ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait().context("looking after the sandbox")?.is_some())
     }
 
+    /// Ends the run, and returns when none of its processes can touch the root any more, which may be removed then.
     fn end(&mut self) {
-        if !self.ended {
-            // The first stage's death ends pid 1, and that every process of the build.
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        // Nobody reads on, and nobody shall wait for us to.
+        drop((self.child.stdout.take(), self.child.stderr.take()));
+        // Pid 1 sees this and exits; when it has, the kernel has ended every process of the build, and the first stage exits too.
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+        if !self.ends_by_itself() {
+            // Its death ends pid 1, and that every process of the build; but nobody waits for them.
             let _ = self.child.kill();
-            let _ = self.child.wait();
-            self.ended = true;
+        }
+        let _ = self.child.wait();
+    }
+
+    fn ends_by_itself(&self) -> bool {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let Some(Ok(process)) = pid.map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())) else {
+            return false;
+        };
+        loop {
+            match poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::from(GRACE)) {
+                Ok(ready) => return ready > 0,
+                Err(Errno::EINTR) => {}
+                Err(_) => return false,
+            }
         }
     }
 }
@@ -232,7 +258,8 @@ impl Lines {
     }
 }
 
-fn watch(stages: &mut Stages, socket: &UnixStream, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
+fn watch(stages: &mut Stages, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
+    let socket = stages.socket.try_clone().context("preparing the sandbox's socket")?;
     socket.set_nonblocking(true).context("preparing the sandbox's socket")?;
     let mut out = Lines::new(stages.child.stdout.take().map(OwnedFd::from), Stream::Out)?;
     let mut err = Lines::new(stages.child.stderr.take().map(OwnedFd::from), Stream::Err)?;
@@ -267,7 +294,7 @@ fn watch(stages: &mut Stages, socket: &UnixStream, limits: Limits, on_line: &mut
             clock.silence = Duration::ZERO;
         }
         // The socket ends when the last process of the sandbox that holds it has ended.
-        if read_status(socket, &mut told)? && out.source.is_none() && err.source.is_none() {
+        if read_status(&socket, &mut told)? && out.source.is_none() && err.source.is_none() {
             return conclude(&told, &last_words);
         }
     }

@@ -103,6 +103,24 @@ fn an_interrupt_while_a_program_of_the_image_runs_ends_the_build_at_once() {
     started.interrupt(Signal::SIGINT, 130, SOON).says(&["stopped by"]);
 }
 
+#[test]
+fn the_workdir_goes_though_what_is_interrupted_writes_into_it_to_the_end() {
+    if !require_root() {
+        return;
+    }
+    let writer =
+        "(trap '' INT TERM HUP; i=0; while :; do mkdir -p /var/w/$$/$i; echo x > /var/w/$$/$i/file; i=$((i+1)); done) >/dev/null 2>&1 &\n";
+    let stage = Stage::new(|repo| {
+        repo.package(Package::named("writer").scriptlet(When::Post, &format!("{}trap '' INT TERM HUP; sleep 7654321\n", writer.repeat(6))))
+    });
+    for _ in 0..5 {
+        let started = stage.build("install writer\nts run\n").start();
+        stage.wait_for_process("sleep 7654321");
+        started.interrupt(Signal::SIGINT, 130, Duration::from_secs(10)).says_not(&["the workdir stays"]);
+        stage.nothing_is_left();
+    }
+}
+
 /// Runs a build whose program gets SIGINT at its `nth` call of `call`; `None` when it makes fewer.
 fn interrupted_at(stage: &Stage, call: &str, nth: usize) -> Option<Done> {
     let log = stage.path().join("strace.log");
