@@ -59,8 +59,9 @@ impl Doctor {
         }
         let workdirs = self.workdir.as_deref().unwrap_or(Path::new(WORKDIRS));
         let mut findings = privilege();
-        findings.extend([owners(workdirs), capabilities(workdirs)]);
-        findings.extend([package_manager(), rpm(), sandbox(), space(workdirs, 3 << 30), memory(), leftovers(workdirs)]);
+        let trial = trial();
+        findings.extend([owners(workdirs, trial.as_ref().ok()), capabilities(workdirs)]);
+        findings.extend([package_manager(), rpm(), sandbox(&trial), space(workdirs, 3 << 30), memory(), leftovers(workdirs)]);
         let healthy = findings.iter().all(|f| f.works);
         if json {
             super::print(&serde_json::to_string_pretty(&serde_json::json!({ "healthy": healthy, "findings": findings }))?)?;
@@ -196,7 +197,7 @@ fn lent(name: &str, was_root: bool) -> Option<Finding> {
 }
 
 /// Gives a file to the highest id that images use.
-fn owners(base: &Path) -> Finding {
+fn owners(base: &Path, trial: Option<&Outcome>) -> Finding {
     const NOBODY: u32 = 65_534;
     let check = "foreign owners";
     let attempt = || -> Result<()> {
@@ -206,7 +207,7 @@ fn owners(base: &Path) -> Finding {
     };
     match (attempt(), Ids::of_this_process()) {
         (Ok(()), _) => finding(check, true, format!("a file can be given to {NOBODY}"), ""),
-        (Err(_), Ok(Ids::Single)) if followed() => {
+        (Err(_), Ok(Ids::Single)) if trial.is_some_and(|outcome| outcome.given.is_some()) => {
             finding(check, true, "a sandbox's processes can be followed, and owners kept in mind", "")
         }
         (Err(_), Ok(Ids::Single)) => Finding {
@@ -287,13 +288,8 @@ fn trial() -> Result<Outcome> {
     Sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))
 }
 
-/// Whether the processes of a sandbox can be followed, as those of a build with a single id are.
-fn followed() -> bool {
-    trial().is_ok_and(|outcome| outcome.given.is_some())
-}
-
-fn sandbox() -> Finding {
-    match trial().map(|outcome| outcome.describe()) {
+fn sandbox(trial: &Result<Outcome>) -> Finding {
+    match trial.as_ref().map(Outcome::describe) {
         Ok(status) => finding(
             "sandbox",
             status == "exit status 0",

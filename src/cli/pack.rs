@@ -5,8 +5,7 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::archive::Told;
-use crate::archive::{self, Level};
+use crate::archive::{self, Level, Told};
 use crate::build::labels;
 use crate::build::pack::{Packing, pack};
 use crate::error::{ExitCode, Failure, Result};

@@ -15,7 +15,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
 use crate::recipe::{SpecKind, Transaction};
 use crate::report::Step;
-use crate::sandbox::{Mount, Network, OWN, Owners, Plan, Sandbox, Stream, ToolRoot};
+use crate::sandbox::{Mount, Network, OWN, Plan, Sandbox, Stream, ToolRoot};
 
 /// What the drivers share.
 const COMMON: &str = include_str!("driver.py");
@@ -177,7 +177,6 @@ impl PackageManager for Driver {
 impl Driver {
     /// The sandbox of a phase; without a transaction it is only to be shown.
     fn sandbox(&self, job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Plan> {
-        let network = if phase.installs() { Network::None } else { Network::Host };
         let mut extra = request::mounts(job, phase, transaction, detail)?;
         let files = [("driver.py", COMMON)];
         let files = files.iter().chain(self.files);
@@ -185,11 +184,12 @@ impl Driver {
         let program = format!("{OWN}/{}", self.files.first().map_or("", |(name, _)| *name));
         let python = self.python.to_string_lossy();
         let words = [&*python].into_iter().chain(self.language.isolation().iter().copied()).chain(["-B", &program]);
-        let mut plan = workbench::plan(job, network, extra, CommandLine::new(words));
-        if phase.installs() {
-            plan.owners = Owners::Recorded(job.given.so_far());
-        }
-        Ok(plan)
+        let command = CommandLine::new(words);
+        Ok(if phase.installs() {
+            workbench::install_plan(job, extra, command)
+        } else {
+            workbench::plan(job, Network::Host, extra, command)
+        })
     }
 
     /// Refuses packages that rpm would let in, before any package code runs.
@@ -249,10 +249,7 @@ impl Driver {
             (outcome, _) => outcome?,
         };
         if phase.installs() {
-            job.given.learn(&outcome);
-        }
-        if !outcome.strays.is_empty() && phase.installs() {
-            job.report.note(&format!("scriptlets left processes behind, which were ended: {}", outcome.strays.join(", ")));
+            workbench::installed_by(job, &outcome);
         }
         if let Some(error) = &answers.error {
             return Err(failure(job, (self.name, self.cure), &answers, error, phase).into());

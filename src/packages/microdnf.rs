@@ -24,7 +24,7 @@ use crate::nevra::Nevra;
 use crate::process::CommandLine;
 use crate::recipe::Transaction;
 use crate::report::Step;
-use crate::sandbox::{Access, BUILD_ROOT, Mount, Network, Owners, Plan, Sandbox, Stream, ToolRoot, remove_tree};
+use crate::sandbox::{Access, BUILD_ROOT, Mount, Network, Plan, Sandbox, Stream, ToolRoot, remove_tree};
 use said::Said;
 use table::Table;
 use words::Words;
@@ -175,9 +175,7 @@ impl Microdnf {
     fn install_sandbox(&self, job: &Job<'_>, rpm: &[String]) -> Plan {
         let (mut mounts, keys) = workbench::key_files(job);
         mounts.push(Mount::Bind { source: job.cache.view().to_owned(), target: CACHE.into(), access: Access::ReadOnly });
-        let mut plan = workbench::plan(job, Network::None, mounts, self.command(&keys, rpm));
-        plan.owners = Owners::Recorded(job.given.so_far());
-        plan
+        workbench::install_plan(job, mounts, self.command(&keys, rpm))
     }
 
     /// A command after the keys.
@@ -237,10 +235,7 @@ impl Microdnf {
             Ok(())
         })?;
         if phase.installs() {
-            job.given.learn(&outcome);
-        }
-        if !outcome.strays.is_empty() && phase.installs() {
-            job.report.note(&format!("scriptlets left processes behind, which were ended: {}", outcome.strays.join(", ")));
+            workbench::installed_by(job, &outcome);
         }
         if !phase.installs()
             && let Some(failure) = said.passed_over(job, words)

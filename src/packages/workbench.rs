@@ -9,7 +9,9 @@ use super::{Job, keys};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::process::{CommandLine, Tail};
 use crate::recipe::{RepositorySource, Verify};
-use crate::sandbox::{Access, BUILD_ROOT, InstallRoot, Kind, Limits, Mount, Network, OWN, Plan, Sandbox, Stream, ToolRoot, View};
+use crate::sandbox::{
+    Access, BUILD_ROOT, InstallRoot, Kind, Limits, Mount, Network, OWN, Outcome, Owners, Plan, Sandbox, Stream, ToolRoot, View,
+};
 
 /// Makes the folders that must stand, with the modes they have in the image, before rpm unpacks anything.
 pub(super) fn prepare(root: &InstallRoot, dbpath: &str) -> Result<()> {
@@ -32,6 +34,19 @@ pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: 
         // Certificates of servers are good for the time of day alone.
         Some(clock) if network == Network::None => clock.set(plan),
         _ => plan,
+    }
+}
+
+/// The sandbox in which rpm works: without a network, and whoever is given a file there is remembered.
+pub(super) fn install_plan(job: &Job<'_>, extra: Vec<Mount>, command: CommandLine) -> Plan {
+    Plan { owners: Owners::Recorded(job.given.so_far()), ..plan(job, Network::None, extra, command) }
+}
+
+/// Keeps what a run of such a sandbox left behind: owners for the archive, and a note of processes.
+pub(super) fn installed_by(job: &Job<'_>, outcome: &Outcome) {
+    job.given.learn(outcome);
+    if !outcome.strays.is_empty() {
+        job.report.note(&format!("scriptlets left processes behind, which were ended: {}", outcome.strays.join(", ")));
     }
 }
 

@@ -119,7 +119,7 @@ pub(super) struct Followed {
 /// # Errors
 /// When a process can be followed no longer. All processes of the run end with us.
 pub(super) fn follow(pid1: Pid, processes: Processes) -> Result<Followed> {
-    let mut tracer = Tracer { processes, known: HashSet::new(), asked: HashMap::new(), ledger: Ledger::default() };
+    let mut tracer = Tracer { pid1, processes, known: HashSet::new(), asked: HashMap::new(), ledger: Ledger::default() };
     loop {
         let (pid, event) = match next_event()? {
             Some(event) => event,
@@ -130,7 +130,7 @@ pub(super) fn follow(pid1: Pid, processes: Processes) -> Result<Followed> {
                 return Ok(Followed { code, given: tracer.known.contains(&pid1).then(|| tracer.given()) });
             }
             Event::Ended(_) => tracer.forget(pid),
-            Event::Stopped { signal, event } => match tracer.stopped(pid, signal, event, pid1) {
+            Event::Stopped { signal, event } => match tracer.stopped(pid, signal, event) {
                 // Killed while it stood still.
                 Err(error) if error.downcast_ref::<Errno>() == Some(&Errno::ESRCH) => tracer.forget(pid),
                 done => done?,
@@ -167,15 +167,42 @@ fn next_event() -> Result<Option<(Pid, Event)>> {
 
 /// The answer that a process waits for.
 #[derive(Clone, Copy)]
-enum Question {
-    /// A `struct stat` at this address.
-    Stat(u64),
-    /// A `struct statx`.
-    Statx(u64),
+struct Question {
+    form: &'static Form,
+    address: u64,
 }
+
+/// Where an answer says whose a file is.
+struct Form {
+    size: usize,
+    uid: usize,
+    gid: usize,
+    /// Device and number of the file.
+    inode: fn(&[u8]) -> Option<(u64, u64)>,
+}
+
+const STAT: Form = Form {
+    size: size_of::<libc::stat>(),
+    uid: offset_of!(libc::stat, st_uid),
+    gid: offset_of!(libc::stat, st_gid),
+    inode: |answer| number(answer, offset_of!(libc::stat, st_dev)).zip(number(answer, offset_of!(libc::stat, st_ino))),
+};
+
+const STATX: Form = Form {
+    size: size_of::<libc::statx>(),
+    uid: offset_of!(libc::statx, stx_uid),
+    gid: offset_of!(libc::statx, stx_gid),
+    inode: |answer| {
+        let half = |at| number(answer, at).map(|both| both & u64::from(u32::MAX));
+        let major = half(offset_of!(libc::statx, stx_dev_major))?;
+        let minor = half(offset_of!(libc::statx, stx_dev_minor))?;
+        Some((makedev(major, minor), number(answer, offset_of!(libc::statx, stx_ino))?))
+    },
+};
 
 /// Everything that is known of the run.
 struct Tracer {
+    pid1: Pid,
     processes: Processes,
     known: HashSet<Pid>,
     asked: HashMap<Pid, Question>,
@@ -188,13 +215,13 @@ impl Tracer {
         self.asked.remove(&pid);
     }
 
-    fn stopped(&mut self, pid: Pid, signal: i32, event: i32, pid1: Pid) -> Result<()> {
+    fn stopped(&mut self, pid: Pid, signal: i32, event: i32) -> Result<()> {
         const AT_CALL: i32 = libc::SIGTRAP | 0x80;
         match (event, signal) {
             (libc::PTRACE_EVENT_SECCOMP, _) => return self.called(pid),
             (0, AT_CALL) => self.answered(pid)?,
             // A process or thread stops before its first step.
-            (0, libc::SIGSTOP) if self.known.insert(pid) => begin(pid, pid1)?,
+            (0, libc::SIGSTOP) if self.known.insert(pid) => self.begin(pid)?,
             (0, signal) => {
                 let signal = Signal::try_from(signal).map_err(|_| {
                     anyhow::anyhow!("a process was sent the signal {signal}, which cannot be passed on in a build with a single id")
@@ -207,15 +234,34 @@ impl Tracer {
         Ok(ptrace::cont(pid, None)?)
     }
 
+    /// Says of pid 1 what is followed of it and of all that come from it, which need not be told; they end with us.
+    fn begin(&self, pid: Pid) -> Result<()> {
+        if pid != self.pid1 {
+            return Ok(());
+        }
+        let options = Options::PTRACE_O_EXITKILL
+            | Options::PTRACE_O_TRACESECCOMP
+            | Options::PTRACE_O_TRACESYSGOOD
+            | Options::PTRACE_O_TRACEFORK
+            | Options::PTRACE_O_TRACEVFORK
+            | Options::PTRACE_O_TRACECLONE
+            | Options::PTRACE_O_TRACEEXEC;
+        ptrace::setoptions(self.pid1, options)?;
+        together(self.pid1);
+        // A descriptor is kept of each file that is given away.
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the limit on open files")
+    }
+
     /// A process is about to give a file away, or to ask for one's owners.
     fn called(&mut self, pid: Pid) -> Result<()> {
         let mut call = Call::of(pid)?;
-        let question = match call.number() {
-            libc::SYS_fstat => Question::Stat(call.argument(1)),
-            libc::SYS_newfstatat => Question::Stat(call.argument(2)),
-            libc::SYS_statx => Question::Statx(call.argument(4)),
+        let (form, argument) = match call.number() {
+            libc::SYS_fstat => (&STAT, 1),
+            libc::SYS_newfstatat => (&STAT, 2),
+            libc::SYS_statx => (&STATX, 4),
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_stat | libc::SYS_lstat => Question::Stat(call.argument(1)),
+            libc::SYS_stat | libc::SYS_lstat => (&STAT, 1),
             _ => {
                 let (ids, file) = self.processes.target(pid, &call);
                 match file {
@@ -237,7 +283,7 @@ impl Tracer {
         if self.ledger.entries.is_empty() {
             return Ok(ptrace::cont(pid, None)?);
         }
-        self.asked.insert(pid, question);
+        self.asked.insert(pid, Question { form, address: call.argument(argument) });
         Ok(ptrace::syscall(pid, None)?)
     }
 
@@ -247,34 +293,15 @@ impl Tracer {
         if Call::of(pid)?.result() != 0 {
             return Ok(());
         }
-        let ((uid, gid), address) = match question {
-            Question::Stat(address) => ((offset_of!(libc::stat, st_uid), offset_of!(libc::stat, st_gid)), address),
-            Question::Statx(address) => ((offset_of!(libc::statx, stx_uid), offset_of!(libc::statx, stx_gid)), address),
-        };
-        let size = match question {
-            Question::Stat(_) => size_of::<libc::stat>(),
-            Question::Statx(_) => size_of::<libc::statx>(),
-        };
-        let Some(answer) = read(pid, address, size) else { return Ok(()) };
-        let inode = match question {
-            Question::Stat(_) => number(&answer, offset_of!(libc::stat, st_dev)).zip(number(&answer, offset_of!(libc::stat, st_ino))),
-            Question::Statx(_) => {
-                let half = |at| number(&answer, at).map(|both| both & u64::from(u32::MAX));
-                half(offset_of!(libc::statx, stx_dev_major))
-                    .zip(half(offset_of!(libc::statx, stx_dev_minor)))
-                    .map(|(major, minor)| makedev(major, minor))
-                    .zip(number(&answer, offset_of!(libc::statx, stx_ino)))
-            }
-        };
-        if let Some(owner) = inode.and_then(|inode| self.ledger.entries.get(&inode)) {
-            write(pid, address + uid as u64, &owner.uid.to_ne_bytes());
-            write(pid, address + gid as u64, &owner.gid.to_ne_bytes());
+        let Question { form, address } = question;
+        let Some(answer) = read(pid, address, form.size) else { return Ok(()) };
+        if let Some(owner) = (form.inode)(&answer).and_then(|inode| self.ledger.entries.get(&inode)) {
+            write(pid, address + form.uid as u64, &owner.uid.to_ne_bytes());
+            write(pid, address + form.gid as u64, &owner.gid.to_ne_bytes());
         }
         Ok(())
     }
-}
 
-impl Tracer {
     /// The files of the install root that are still there.
     fn given(&self) -> Vec<Given> {
         let mut all: Vec<Given> = self
@@ -291,25 +318,6 @@ impl Tracer {
         all.sort_by(|a, b| a.path.cmp(&b.path));
         all
     }
-}
-
-/// Says what is followed of pid 1 and of all that come from it, which need not be told; they end with us.
-fn begin(pid: Pid, pid1: Pid) -> Result<()> {
-    if pid != pid1 {
-        return Ok(());
-    }
-    let options = Options::PTRACE_O_EXITKILL
-        | Options::PTRACE_O_TRACESECCOMP
-        | Options::PTRACE_O_TRACESYSGOOD
-        | Options::PTRACE_O_TRACEFORK
-        | Options::PTRACE_O_TRACEVFORK
-        | Options::PTRACE_O_TRACECLONE
-        | Options::PTRACE_O_TRACEEXEC;
-    ptrace::setoptions(pid1, options)?;
-    together(pid1);
-    // A descriptor is kept of each file that is given away.
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the limit on open files")
 }
 
 /// Puts us and the run on one processor: at each stop one of us waits for the other, and to wake a second processor takes ten times

@@ -163,7 +163,11 @@ impl Stages {
         let _ = self.child.wait();
     }
 
-    fn ends_by_itself(&self) -> bool {
+    fn ends_by_itself(&mut self) -> bool {
+        // Its number is somebody else's once it was waited for.
+        if self.first_has_ended().unwrap_or(true) {
+            return true;
+        }
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
         let Some(Ok(process)) = pid.map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())) else {
             return false;

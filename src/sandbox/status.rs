@@ -1,8 +1,8 @@
 //! What the stages tell the supervisor over their socket: one JSON line each.
 
-use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
-use std::io::stdin;
+use std::fs::File;
+use std::io::{Write, stdin};
 use std::os::fd::AsFd;
 
 use super::ownership::Given;
@@ -42,15 +42,8 @@ impl Status {
     pub(super) fn tell(&self) -> Result<()> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
-        let mut rest = line.as_slice();
-        while !rest.is_empty() {
-            match nix::unistd::write(stdin().as_fd(), rest) {
-                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error).context("reporting to osimg"),
-            }
-        }
-        Ok(())
+        let socket = stdin().as_fd().try_clone_to_owned().context("reporting to osimg")?;
+        File::from(socket).write_all(&line).context("reporting to osimg")
     }
 }
 

@@ -99,6 +99,12 @@ const KNOWN: &[Row] = &[
         "write it again with osimg, which moves such bytes, or with another compression level",
     ),
     (
+        // Its cleaning of the cache lists a folder and then looks at each entry, a download's temporary folder too, which may be gone by then.
+        &["filenotfounderror", "/tmp"],
+        "two deployments met in the conductor's cache of images, one tidying up while the other's download ended; nothing is wrong with the image",
+        "start the deployment again",
+    ),
+    (
         &["image", "could not be found"],
         "the conductor may not see the image: it must be public, community, owned by the conductor's project, or shared with it",
         "openstack image add project IMAGE service (for every piece), or openstack image set --community IMAGE",
@@ -171,6 +177,10 @@ mod tests {
             ("Deploy step deploy.deploy failed: 'ks_template'.", "--apply"),
             ("Image 5ee0d762 could not be found.", "add project"),
             ("Timeout reached while waiting for callback for node 7", "console"),
+            (
+                "Deploy step deploy.deploy failed with FileNotFoundError: [Errno 2] No such file or directory: '/var/lib/ironic/master_images/tmpwb65nw0a'.",
+                "again",
+            ),
         ];
         for (message, cure) in cases {
             let explanation = explain(message, "n1").expect(message);

@@ -137,7 +137,7 @@ fn without_apply_the_lines_for_ironics_own_client_are_printed_and_no_node_is_tou
     let before = node.show();
     let output = lab.osimg(&["-q", "deploy", id, "--cloud", "osimg", "--node", &node.name]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert_eq!(node.show()["updated_at"], before["updated_at"]);
+    node.is_untouched_since(&before);
     let lines = String::from_utf8(output.stdout).unwrap();
     // The real client takes them word for word.
     let script = lines.lines().filter(|line| !line.ends_with(&format!("deploy {}", node.name))).collect::<Vec<_>>().join("\n");
@@ -181,7 +181,7 @@ fn an_interrupted_osimg_says_what_state_the_node_is_left_in_and_the_deployment_g
     let files = Files::new(".tgz");
     let references = lab.publish("osimg", &files, "interrupted", &[]);
     let node = lab.node("osimg");
-    let mut program = start(&lab, &node, &[references["tarball"]["id"].as_str().unwrap(), "--cloud", "osimg"]);
+    let (mut program, _alone) = start(&lab, &node, &[references["tarball"]["id"].as_str().unwrap(), "--cloud", "osimg"]);
     node.wait_for(&["wait call-back"], Some(&mut program));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(program.id()).unwrap()), nix::sys::signal::Signal::SIGINT).unwrap();
     let output = program.wait_with_output().unwrap();

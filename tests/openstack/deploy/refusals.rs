@@ -155,7 +155,7 @@ fn an_image_that_ironic_would_stumble_over_is_found_out_before_any_node_is_touch
         assert!(text.contains("no node was touched"), "{text}");
         patch_image(&lab, &image, &mend);
     }
-    assert_eq!(node.show()["updated_at"], before["updated_at"]);
+    node.is_untouched_since(&before);
     // Mended, it is taken.
     let output = lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -214,7 +214,7 @@ fn a_deployment_that_fails_on_the_node_is_told_with_its_cause() {
     let files = Files::new(".tgz");
     let image = id(&lab.publish("osimg", &files, "failing", &[]));
     let node = lab.node("osimg");
-    let mut program = start(&lab, &node, &[&image, "--cloud", "osimg"]);
+    let (mut program, alone) = start(&lab, &node, &[&image, "--cloud", "osimg"]);
     node.wait_for(&["wait call-back"], Some(&mut program));
     node.anaconda().fail();
     let output = program.wait_with_output().unwrap();
@@ -223,6 +223,7 @@ fn a_deployment_that_fails_on_the_node_is_told_with_its_cause() {
     for part in ["deploy failed", "Anaconda failed", "/tmp/anaconda.log"] {
         assert!(text.contains(part), "'{part}' is missing in\n{text}");
     }
+    drop(alone);
     // And a second time it goes well.
     let (output, _) = super::lab::deploy(&lab, &node, &[&image, "--cloud", "osimg"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -252,7 +253,7 @@ fn what_ironic_says_of_its_own_accord_is_explained() {
             { "op": "add", "path": "/driver_info", "value": { "deploy_kernel": kernel, "deploy_ramdisk": references["ramdisk"]["id"] } },
             { "op": "add", "path": "/instance_info", "value": info },
         ]));
-        node.start_past_osimg();
+        let _alone = node.start_past_osimg();
         let failed = node.wait_for(&["deploy failed", "wait call-back"], None);
         let error = failed["last_error"].as_str().unwrap_or_default().to_owned();
         assert_eq!(failed["provision_state"], "deploy failed", "{error}");
