@@ -100,7 +100,7 @@ const KNOWN: &[Row] = &[
     ),
     (
         // Its cleaning of the cache lists a folder and then looks at each entry, a download's temporary folder too, which may be gone by then.
-        &["filenotfounderror", "/tmp"],
+        &["filenotfounderror", "master", "/tmp"],
         "two deployments met in the conductor's cache of images, one tidying up while the other's download ended; nothing is wrong with the image",
         "start the deployment again",
     ),
