@@ -52,8 +52,8 @@ fn words_are_split_as_pythons_shlex_splits_them() {
 
 #[test]
 fn a_line_of_a_megabyte_and_a_file_of_many_errors_are_read_in_no_time() {
-    // Unoptimized code on a busy machine is given more time; quadratic code would take minutes.
-    let limit = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
+    // Quadratic code would take minutes; a busy machine is given its time.
+    let limit = Duration::from_secs(10);
     let words = format!("install {}", "name ".repeat(200_000));
     let options = format!("install {}", "--x ".repeat(250_000));
     let quote = format!("install '{}", "x".repeat(1_000_000));

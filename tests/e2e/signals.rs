@@ -5,12 +5,10 @@ use crate::server::{Answer, Server};
 use crate::settings::authority;
 use crate::stage::{Done, Stage, sh, wait_until};
 use crate::support::repo::{Package, When};
-use crate::support::require_root;
+use crate::support::{require_root, soon};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(2);
 
 /// A stage whose package `slow` sleeps in its scriptlet.
 fn slow() -> Stage {
@@ -27,7 +25,7 @@ fn an_interrupt_during_the_download_ends_the_build_at_once() {
     stage.settings(|settings| settings.baseurl = server.url());
     let started = stage.build("install hello\nts run\n").start();
     server.wait_for("hello-1.0");
-    started.interrupt(Signal::SIGINT, 130, SOON).says(&["SIGINT"]);
+    started.interrupt(Signal::SIGINT, 130, soon()).says(&["SIGINT"]);
 }
 
 #[test]
@@ -40,7 +38,7 @@ fn an_interrupt_between_two_tries_ends_the_build_at_once() {
     stage.settings(|settings| settings.baseurl = server.url());
     let started = stage.build("install hello\nts run\n").start();
     server.wait_for("repomd");
-    started.interrupt(Signal::SIGINT, 130, SOON);
+    started.interrupt(Signal::SIGINT, 130, soon());
 }
 
 #[test]
@@ -52,7 +50,7 @@ fn an_interrupt_during_a_scriptlet_that_ignores_it_ends_the_build_at_once() {
         let stage = slow();
         let started = stage.build("install slow\nts run\n").start();
         stage.wait_for_process("sleep 7654321");
-        started.interrupt(signal, code, SOON).says(&["stopped by"]);
+        started.interrupt(signal, code, soon()).says(&["stopped by"]);
     }
 }
 
@@ -84,7 +82,7 @@ fn an_interrupt_while_packing_leaves_no_file() {
     let mut started =
         stage.build_without_output(&recipe).arg("-o").arg(stage.out().join("image.txz")).args(&["--level", "best", "-j", "1"]).start();
     started.wait_for_line("finishing the tree");
-    started.interrupt(Signal::SIGINT, 130, SOON);
+    started.interrupt(Signal::SIGINT, 130, soon());
 }
 
 #[test]
@@ -100,7 +98,7 @@ fn an_interrupt_while_a_program_of_the_image_runs_ends_the_build_at_once() {
     stage.settings(|settings| settings.finish = "certificates = [\"authority.pem\"]".into());
     let started = stage.build("install ca-certificates\nts run\n").start();
     stage.wait_for_process("sleep 7654323");
-    started.interrupt(Signal::SIGINT, 130, SOON).says(&["stopped by"]);
+    started.interrupt(Signal::SIGINT, 130, soon()).says(&["stopped by"]);
 }
 
 #[test]

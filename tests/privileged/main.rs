@@ -5,5 +5,8 @@ mod devices;
 mod ending;
 mod hostile;
 mod inheritance;
+#[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "as in the tiers that it is made for")]
+#[path = "../support/mod.rs"]
+mod shared;
 mod support;
 mod trees;

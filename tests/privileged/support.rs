@@ -6,23 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+pub use super::shared::{require_root, soon};
 use osimg::error::Result;
 use osimg::process::CommandLine;
 use osimg::sandbox::{Devices, Limits, Network, Outcome, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 
 /// The program under test.
 pub const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
-
-/// Whether this is root; else the test is skipped, aloud, or fails where skipping is forbidden.
-#[must_use]
-pub fn require_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        assert!(std::env::var_os("OSIMG_REQUIRE_PRIVILEGED").is_none(), "this test needs root, and skipping is forbidden");
-        eprintln!("SKIPPED: needs root");
-    }
-    root
-}
 
 /// Any program of the host; tests may start them.
 #[expect(clippy::disallowed_methods, reason = "tests drive the program and independent tools")]

@@ -48,8 +48,8 @@ fn a_silent_scriptlet_is_ended_by_the_idle_limit_and_its_package_is_named() {
         return;
     }
     let stage = Stage::new(|repo| repo.package(Package::named("mute").scriptlet(When::Post, "trap '' TERM INT; sleep 7654323")));
-    let done = stage.build("install mute\nts run\n").args(&["--idle-timeout", "4s"]).fails(124);
-    done.says(&["limit on silence of 4 s", "mute-1.0-1", "--idle-timeout"]);
+    let done = stage.build("install mute\nts run\n").args(&["--idle-timeout", "8s"]).fails(124);
+    done.says(&["limit on silence of 8 s", "mute-1.0-1", "--idle-timeout"]);
     assert!(done.took < Duration::from_secs(60), "{:?}", done.took);
 }
 
