@@ -6,11 +6,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::io::{ErrorKind, Read, stdin};
+use std::io::{Read, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
+use super::crowd::Bound;
 use super::idmap::Ids;
 use super::ownership::{self, Giving};
 use super::plan::{Owners, Plan, Terminal};
@@ -29,9 +30,9 @@ pub fn main() -> Result<i32> {
     // The build's processes have our uid and capabilities: our memory and our socket to the supervisor are not for them.
     nix::sys::prctl::set_dumpable(false).context("closing pid 1 to the build")?;
     let status = match start() {
-        Ok((child, children)) => {
+        Ok(Started { child, children, bound }) => {
             Status::Started.tell()?;
-            match reap(child, &children)? {
+            match reap(child, &children, bound)? {
                 Some(status) => status,
                 // Nobody is there to be told, or wants to be.
                 None => return Ok(0),
@@ -46,10 +47,17 @@ pub fn main() -> Result<i32> {
     Ok(0)
 }
 
+/// The command that runs, what wakes us when a process ends, and who counts the processes.
+struct Started {
+    child: Pid,
+    children: UnixStream,
+    bound: Bound,
+}
+
 /// Makes the sandbox and starts the command in it.
-fn start() -> Result<(Pid, UnixStream)> {
+fn start() -> Result<Started> {
     let plan = receive()?;
-    bound()?;
+    let bound = bound()?;
     super::mounts::apply(&plan)?;
     nix::unistd::sethostname(&plan.hostname).context("setting the sandbox's host name")?;
     let (children, wake) = UnixStream::pair().context("making the wake-up pipe")?;
@@ -73,7 +81,8 @@ fn start() -> Result<(Pid, UnixStream)> {
         }
     });
     let child = command.spawn().with_context(|| format!("starting {program}"))?;
-    Ok((Pid::from_raw(i32::try_from(child.id()).context("reading a process id")?), children))
+    let child = Pid::from_raw(i32::try_from(child.id()).context("reading a process id")?);
+    Ok(Started { child, children, bound })
 }
 
 /// What becomes of files that the run gives away; a run that is followed is so from here on.
@@ -85,29 +94,10 @@ fn giving(plan: &Plan) -> Result<Giving> {
     })
 }
 
-/// The most processes and threads that a build has at a time; a fork bomb ends there.
-const PROCESSES: u32 = 8192;
-
 /// Bounds what the build may take of the host: processes, and whose memory goes first when it runs out.
-fn bound() -> Result<()> {
+fn bound() -> Result<Bound> {
     std::fs::write("/proc/self/oom_score_adj", "500").context("offering the build to the out-of-memory killer")?;
-    // A limit on processes does not count for uid 0, and a cgroup would have to be cleaned up. Before 6.14 the number is the host's.
-    let release = nix::sys::utsname::uname().context("asking for the kernel's release")?;
-    if per_namespace(&release.release().to_string_lossy()) {
-        // The host's /proc still: this file speaks of the writer's pid namespace.
-        match std::fs::write("/proc/sys/kernel/pid_max", PROCESSES.to_string()) {
-            // In a container, whose own limit on processes holds.
-            Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {}
-            other => other.context("bounding the number of processes")?,
-        }
-    }
-    Ok(())
-}
-
-/// Whether kernel.pid_max belongs to the pid namespace, as it does since Linux 6.14.
-fn per_namespace(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 14))
+    Bound::set()
 }
 
 fn receive() -> Result<Plan> {
@@ -123,7 +113,7 @@ fn receive() -> Result<Plan> {
 }
 
 /// Waits for the command, reaping whatever else ends; `None` at once when the supervisor is gone, or wants no more.
-fn reap(child: Pid, children: &UnixStream) -> Result<Option<Status>> {
+fn reap(child: Pid, children: &UnixStream, mut bound: Bound) -> Result<Option<Status>> {
     children.set_nonblocking(true).context("preparing the wake-up pipe")?;
     loop {
         while let Some(Ended { pid, code, signal }) = ended()? {
@@ -133,13 +123,17 @@ fn reap(child: Pid, children: &UnixStream) -> Result<Option<Status>> {
         }
         let own = stdin();
         let mut watched = [PollFd::new(own.as_fd(), PollFlags::POLLIN), PollFd::new(children.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut watched, PollTimeout::NONE) {
+        let rest = bound.rest().map_or(PollTimeout::NONE, |rest| PollTimeout::try_from(rest).unwrap_or(PollTimeout::ZERO));
+        match poll(&mut watched, rest) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("waiting in pid 1"),
         }
         // The supervisor sends nothing after the plan: anything readable is its end.
         if watched[0].any().unwrap_or(false) {
             return Ok(None);
+        }
+        if bound.is_passed() {
+            return Ok(Some(Status::Crowded));
         }
         let mut drained = [0u8; 64];
         while matches!((&*children).read(&mut drained), Ok(n) if n > 0) {}
@@ -182,24 +176,4 @@ fn strays() -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::per_namespace;
-
-    #[test]
-    fn the_host_s_number_of_processes_is_never_touched() {
-        for (release, ours) in [
-            ("6.14.0", true),
-            ("6.18.44-fc-v657", true),
-            ("7.0-rc1", true),
-            ("6.13.9", false),
-            ("6.1.0-25-amd64", false),
-            ("5.14.0-503.el9", false),
-            ("odd", false),
-        ] {
-            assert_eq!(per_namespace(release), ours, "{release}");
-        }
-    }
 }

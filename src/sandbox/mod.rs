@@ -14,6 +14,7 @@
 
 mod clock;
 mod confine;
+mod crowd;
 mod foreign;
 mod idmap;
 mod init;

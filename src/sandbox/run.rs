@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use super::crowd::PROCESSES;
 use super::ownership::Given;
 use super::plan::{Network, Plan, Terminal};
 use super::status::{PLAN_LIMIT, Status};
@@ -362,6 +363,14 @@ fn conclude(told: &[u8], last_words: &process::Tail) -> Result<Outcome> {
         match serde_json::from_slice(line).context("reading what pid 1 of the sandbox said")? {
             Status::Started => {}
             Status::Exited { code, signal, strays } => outcome = Some(Outcome { code, signal, strays, given: None }),
+            Status::Crowded => {
+                return Err(Failure::new(
+                    ExitCode::Transaction,
+                    format!("more than {PROCESSES} processes and threads ran in the sandbox at a time: everything in it was ended"),
+                )
+                .hint("a program in it starts others without end; -v shows what ran")
+                .into());
+            }
             Status::Given(given) => told_owners = Some(given),
             Status::Lost(why) => {
                 return Err(Failure::new(

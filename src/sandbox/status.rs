@@ -31,6 +31,8 @@ pub(super) enum Status {
         /// Names of the processes it left behind, which end with the sandbox.
         strays: Vec<String>,
     },
+    /// The command started more processes than it may; they end with the sandbox.
+    Crowded,
     /// To whom the run gave files, told by the first stage at its end.
     Given(Vec<Given>),
     /// The first stage can follow the run no further, and ends it; why.

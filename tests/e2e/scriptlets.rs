@@ -168,6 +168,18 @@ fn a_scriptlet_that_prints_without_end_does_not_fill_the_memory_or_the_report() 
 }
 
 #[test]
+fn a_fork_bomb_ends_the_build_and_its_package_is_named_where_the_kernel_keeps_no_bound_for_us() {
+    if !require_root() {
+        return;
+    }
+    // The shell itself would see an error first where the kernel keeps the bound; below a read-only /proc/sys osimg counts.
+    let stage = odd(When::Post, "while true; do sleep 7654324 & done");
+    let container = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
+    let done = stage.build(RECIPE).behind(&["unshare", "-m", "sh", "-ec", container, "sh"]).fails(7);
+    done.says(&["odd-1.0-1", "more than 8192 processes"]);
+}
+
+#[test]
 fn a_failing_scriptlet_of_the_second_transaction_fails_the_build() {
     if !require_root() {
         return;
