@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh Debian 12 with Rust, git and make: `make image` and `make test`.
-.PHONY: image test test-yum torture check lint demo build deps-image deps-test bench clean
+.PHONY: image test test-yum torture fuzz check lint demo build deps-image deps-test bench clean
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 DEMO := .demo/repo
@@ -29,11 +29,16 @@ test-yum: deps-test
 	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" \
 		cargo test --release --test managers $(LIMIT) yum -- --ignored
 
-# Everything that people and machines do to a builder, at full counts; an hour on two cores.
-torture: deps-test demo
+# Everything that people and machines do to a builder, at full counts; an hour and a half on two cores, fuzzing with it.
+torture: deps-test demo fuzz
 	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 OSIMG_TORTURE=full OSIMG_TEST_KILLS=100 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" \
 		RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" tests/support/torture-report cargo test --release --no-fail-fast \
 		--test torture --test e2e --test privileged --test archive --test rootless -- --test-threads=2 --nocapture
+
+# The parsers before what coverage of their code leads to, each for so many seconds; as whoever is asked.
+FUZZ_SECONDS := 600
+fuzz: demo
+	fuzz/run $(FUZZ_SECONDS) $(CURDIR)/$(DEMO)
 
 # What a change must pass before it is committed; needs no root.
 check: lint
@@ -41,6 +46,7 @@ check: lint
 
 lint:
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 
 # The demo distribution: Debian's packages as a signed RPM distribution, for machines without an RPM mirror.

@@ -135,6 +135,41 @@ fn an_image_that_somebody_removes_meanwhile_is_made_anew() {
 }
 
 #[test]
+fn an_image_that_somebody_else_fills_first_is_refused_to_us_and_made_anew() {
+    let Some(servers) = Servers::shared(IMAGES) else { return };
+    let api = Api::login(servers, "osimg-demo");
+    let mut uploads = 0;
+    let Some((output, left)) = publish("filled", move |method, path| {
+        uploads += u32::from(is_upload(method, path));
+        if is_upload(method, path) && uploads == 5 {
+            // Ours comes next, and Glance answers 409.
+            assert_eq!(api.call("PUT", "image", path, Some(&"other bytes".into())).0, 204);
+        }
+        Fault::Pass
+    }) else {
+        return;
+    };
+    succeeds(&output);
+    assert!(said(&output).contains("409") && said(&output).contains("made anew"), "{}", said(&output));
+    whole(&left);
+}
+
+#[test]
+fn a_conflict_for_good_is_told_and_nothing_is_left() {
+    type Met = fn(&str, &str) -> bool;
+    let cases: [(&str, Met, &str); 2] = [
+        ("conflict-create", |method, path| method == "POST" && path == "/v2/images", "creating the image"),
+        ("conflict-upload", is_upload, "uploading"),
+    ];
+    for (name, met, doing) in cases {
+        let refused = publish(name, move |method, path| if met(method, path) { Fault::Answer(409) } else { Fault::Pass });
+        let Some((output, left)) = refused else { return };
+        fails(&output, 9, &["409", doing]);
+        assert_eq!(left, [], "{name}");
+    }
+}
+
+#[test]
 fn a_piece_that_is_used_again_and_removed_meanwhile_is_noticed() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("vanish");

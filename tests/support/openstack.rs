@@ -198,8 +198,11 @@ impl Api {
         if service == "baremetal" {
             request = request.header("x-openstack-ironic-api-version", "1.72");
         }
-        let kind =
-            if method == "PATCH" && service == "image" { "application/openstack-images-v2.1-json-patch" } else { "application/json" };
+        let kind = match (service, method) {
+            ("image", "PATCH") => "application/openstack-images-v2.1-json-patch",
+            ("image", "PUT") if path.ends_with("/file") => "application/octet-stream",
+            _ => "application/json",
+        };
         let text = body.map(Value::to_string).unwrap_or_default();
         let request = request.header("content-type", kind).body(text).expect("a request");
         let mut answer = self.agent.run(request).expect("an answer");
