@@ -4,6 +4,7 @@ mod labels;
 pub mod lock;
 mod manifest;
 mod options;
+pub mod outline;
 mod output;
 mod owners;
 pub mod pack;
@@ -53,7 +54,7 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
     if let Some(arch) = &recipe.settings.packages.arch {
         crate::sandbox::check_runnable(arch)?;
     }
-    let (tools, manager) = tools(&recipe.settings.packages)?;
+    let tools = tools(&recipe.settings.packages)?;
     // A wrong password is told now, not after the build.
     let remote = Remote::open(recipe, options, report)?;
     // Before any file is opened: a file of the host's namespace cannot be linked by its name in ours.
@@ -61,7 +62,7 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
     let staged = output::stage(recipe, options, started)?;
     let mut workdir = Workdir::create(&options.workdir, options.keep)?;
     let build = Build { recipe, transactions, options, report, started };
-    let result = build.run(Tools { root: tools, manager }, staged, &mut workdir);
+    let result = build.run(tools, staged, &mut workdir);
     let result = match (result, remote) {
         (Ok(artifact), Some(remote)) => remote.publish(artifact, report),
         (result, _) => result,
@@ -97,15 +98,15 @@ struct Build<'a> {
 }
 
 /// The tree and the package manager that a build begins with.
-fn tools(settings: &PackageSettings) -> Result<(ToolRoot, Box<dyn packages::PackageManager>)> {
-    let (tools, manager) = match &settings.bootstrap {
+fn tools(settings: &PackageSettings) -> Result<Tools> {
+    let (root, manager) = match &settings.bootstrap {
         Bootstrap::Host => (ToolRoot::host(), settings.manager),
         Bootstrap::Root(folder) => (ToolRoot::at(folder)?, settings.manager),
         // The image's own comes later; this one makes the root that has it.
         Bootstrap::Made => (ToolRoot::host(), ManagerChoice::Auto),
     };
-    let manager = packages::open(manager, &tools)?;
-    Ok((tools, manager))
+    let manager = packages::open(manager, &root)?;
+    Ok(Tools { root, manager })
 }
 
 /// What fills a root.
@@ -232,7 +233,7 @@ impl Build<'_> {
             (None, true) => None,
             (None, false) => packages::dbpath_of_tools(&tools.root, &workdir.scratch(), &workdir.root())?,
         };
-        Ok(own.unwrap_or_else(|| packages::default_dbpath(settings.releasever.as_deref()).to_owned()))
+        Ok(own.unwrap_or_else(|| outline::dbpath(settings)))
     }
 
     /// Steps 2 and 3: the package manager fills the root inside the sandbox.

@@ -135,6 +135,23 @@ fn kinds(script: &Script) -> Vec<StatementKind> {
     kinds
 }
 
+/// A transaction as data with every place forgotten.
+fn without_places(transaction: &osimg::recipe::Transaction) -> serde_json::Value {
+    fn forget(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.retain(|name, _| name != "line" && name != "column");
+                fields.values_mut().for_each(forget);
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(forget),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(transaction).expect("data");
+    forget(&mut value);
+    value
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -147,6 +164,19 @@ proptest! {
         let again = Script::parse(&text, "r.yum").map_err(|errors| TestCaseError::fail(format!("{text:?}\n{errors}")))?;
         prop_assert_eq!(kinds(&again), kinds(&script));
         prop_assert_eq!(again.to_string(), text);
+    }
+
+    #[test]
+    fn a_transaction_is_shown_by_statements_that_ask_for_just_it(lines in prop::collection::vec(line(), 1..8)) {
+        let good: Vec<String> = lines.into_iter().filter(|line| Script::parse(line, "r.yum").is_ok()).collect();
+        for transaction in parse(&good.join("\n")).transactions().unwrap_or_default() {
+            let shown: String = transaction.statements().iter().map(|statement| format!("{statement}\n")).collect();
+            let text = format!("{shown}ts run\n");
+            // Alone it may ask for what only a filled image has.
+            let Ok(again) = parse(&text).transactions() else { continue };
+            let [again] = again.as_slice() else { return Err(TestCaseError::fail(format!("{text:?} are {} transactions", again.len()))) };
+            prop_assert_eq!(without_places(again), without_places(&transaction), "{}", text);
+        }
     }
 
     #[test]

@@ -54,13 +54,13 @@ pub fn make(
     report: &Report,
 ) -> Result<Lock> {
     be_root()?;
-    let (tools, manager) = super::tools(&recipe.settings.packages)?;
+    let super::Tools { root: tools, manager } = super::tools(&recipe.settings.packages)?;
     crate::sandbox::enter_private_mounts()?;
     let workdir = Workdir::create(&places.workdir, Keep::Never)?;
     let settings = &recipe.settings.packages;
     let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
     let keys = packages::pinned_keys(settings, &scratch, &root)?;
-    let dbpath = settings.dbpath.clone().unwrap_or_else(|| packages::default_dbpath(settings.releasever.as_deref()).to_owned());
+    let dbpath = super::outline::dbpath(settings);
     let cache = Cache::open(&places.cache)?;
     let only: Option<Vec<String>> = listed.map(|listed| listed.iter().map(|entry| entry.nvra.clone()).collect());
     let mut job = Job {

@@ -187,7 +187,7 @@ fn visibility(settings: &Settings) -> Visibility {
 }
 
 /// Where packages are kept: the host's place for root, the user's own for a user.
-fn default_cache() -> Result<PathBuf> {
+pub(super) fn default_cache() -> Result<PathBuf> {
     if nix::unistd::geteuid().is_root() {
         return Ok("/var/cache/osimg".into());
     }

@@ -43,6 +43,7 @@ struct Cli {
 
 /// How much is said, and in which form.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
 struct Talk {
     /// Print a machine-readable result on stdout
     #[arg(long, global = true)]

@@ -35,7 +35,7 @@ pub struct Cache {
     folder: PathBuf,
     view: PathBuf,
     /// Says to others that the view is in use.
-    _in_use: Flock<File>,
+    _in_use: Option<Flock<File>>,
 }
 
 /// The right to add to the cache and to take from it.
@@ -61,7 +61,13 @@ impl Cache {
         let in_use = Flock::lock(in_use, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, error)| error)
             .with_context(|| format!("locking {}", view.display()))?;
-        Ok(Self { folder: folder.to_owned(), view, _in_use: in_use })
+        Ok(Self { folder: folder.to_owned(), view, _in_use: Some(in_use) })
+    }
+
+    /// A cache that is only spoken of: nothing is made, and what its view will be called is not known.
+    #[must_use]
+    pub fn unopened(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), view: folder.join(VIEWS).join("view-XXXXXX"), _in_use: None }
     }
 
     /// The folder that all builds share.

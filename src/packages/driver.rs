@@ -169,8 +169,9 @@ impl PackageManager for Driver {
         Err(Failure::new(ExitCode::Host, said.join("\n")).hint(self.cure).into())
     }
 
-    fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {
-        self.sandbox(job, Phase::Install, None, &Value::Null)
+    fn phases(&self, job: &Job<'_>, transaction: &Transaction) -> Result<[Plan; 2]> {
+        let sandbox = |phase| self.sandbox(job, phase, Some(transaction), &Value::Null);
+        Ok([sandbox(Phase::Download)?, sandbox(Phase::Install)?])
     }
 }
 
@@ -233,6 +234,9 @@ impl Driver {
     ) -> Result<(Option<TransactionPlan>, Vec<Failed>)> {
         let plan = self.sandbox(job, phase, transaction, detail)?;
         job.report.command(&plan.command.quoted());
+        for statement in transaction.iter().flat_map(|transaction| transaction.statements()) {
+            job.report.output(&format!("{}: {statement}", phase.name()));
+        }
         let mut answers = Answers::new(step);
         let outcome = Sandbox::run(&plan, job.limits(), &mut |stream, line| {
             match stream {

@@ -146,8 +146,11 @@ pub trait PackageManager: Debug {
     /// [`ExitCode::Host`] with what is wrong.
     fn try_out(&self, root: &Path, scratch: &Path) -> Result<()>;
 
-    /// The sandbox of the install phase, for `osimg plan`.
-    fn install_plan(&self, job: &Job<'_>) -> Result<Plan>;
+    /// The sandboxes in which it downloads and in which it installs, for `osimg plan`.
+    ///
+    /// # Errors
+    /// As of both phases, before anything is run.
+    fn phases(&self, job: &Job<'_>, transaction: &Transaction) -> Result<[Plan; 2]>;
 }
 
 /// A scriptlet that failed, as [`PackageManager::install`] returns it.

@@ -132,8 +132,10 @@ impl PackageManager for Microdnf {
         }
     }
 
-    fn install_plan(&self, job: &Job<'_>) -> Result<Plan> {
-        Ok(self.install_sandbox(job, &["rpm".to_owned(), "-i".to_owned()]))
+    fn phases(&self, job: &Job<'_>, transaction: &Transaction) -> Result<[Plan; 2]> {
+        let download = self.download_sandbox(job, transaction, &words::of(job, transaction)?)?;
+        // Which packages it is to be given is known when they are there.
+        Ok([download, self.install_sandbox(job, &["rpm", &format!("--root={BUILD_ROOT}"), "-v"].map(str::to_owned))])
     }
 }
 

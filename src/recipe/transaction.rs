@@ -1,6 +1,6 @@
 //! What a recipe asks the package manager for, transaction by transaction.
 
-use super::statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind};
+use super::statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, StatementKind};
 use serde::Serialize;
 
 /// Everything between two `ts run` lines, for one run of the package manager.
@@ -161,6 +161,56 @@ impl Transaction {
             || !self.groups.is_empty()
             || !self.swap.is_empty()
             || self.modules.iter().any(|m| m.action == ModuleAction::Install)
+    }
+
+    /// The statements that ask for just this, but for the `ts run` at their end.
+    #[must_use]
+    pub fn statements(&self) -> Vec<StatementKind> {
+        // Taken apart whole, so that the compiler tells of a field that nobody would be shown.
+        let Self {
+            line,
+            repos,
+            config,
+            exclude,
+            modules,
+            install,
+            groups,
+            group_changes,
+            remove,
+            upgrade,
+            downgrade,
+            reinstall,
+            distro_sync,
+            swap,
+            autoremove,
+            mark,
+        } = self;
+        let word = |text: &str| Spec { text: text.to_owned(), line: *line, column: 1 };
+        let group = |group: &GroupSpec, action| match (group.scope, action) {
+            // Only these two lines have a word for it.
+            (GroupScope::Environment, GroupAction::Install) => StatementKind::Install { specs: vec![word(&format!("@^{}", group.name))] },
+            (GroupScope::Environment, GroupAction::Remove) => StatementKind::Remove { specs: vec![word(&format!("@^{}", group.name))] },
+            _ => StatementKind::Group { action, with_optional: group.with_optional, groups: vec![word(&group.name)] },
+        };
+        let mut all = Vec::new();
+        all.extend(repos.iter().map(|change| StatementKind::Repo { action: change.action, globs: vec![word(&change.glob)] }));
+        let set = |key: &str, value: &str| StatementKind::Config { repo: None, key: key.to_owned(), value: value.to_owned() };
+        all.extend(config.iter().map(|(key, value)| set(key, value)));
+        all.extend((!exclude.is_empty()).then(|| set("exclude", &exclude.join(","))));
+        all.extend(modules.iter().map(|change| StatementKind::Module { action: change.action, specs: change.specs.clone() }));
+        let some = |specs: &[Spec]| (!specs.is_empty()).then(|| specs.to_vec());
+        all.extend(groups.iter().map(|wanted| group(wanted, GroupAction::Install)));
+        all.extend(some(install).map(|specs| StatementKind::Install { specs }));
+        all.extend(group_changes.iter().map(|change| group(&change.group, change.action)));
+        all.extend(some(remove).map(|specs| StatementKind::Remove { specs }));
+        all.extend(upgrade.iter().cloned().map(|Upgrade { minimal, filters, specs }| StatementKind::Upgrade { minimal, filters, specs }));
+        all.extend(some(downgrade).map(|specs| StatementKind::Downgrade { specs }));
+        all.extend(some(reinstall).map(|specs| StatementKind::Reinstall { specs }));
+        all.extend(distro_sync.clone().map(|specs| StatementKind::DistroSync { specs }));
+        all.extend(swap.iter().cloned().map(|Swap { remove, install }| StatementKind::Swap { remove, install }));
+        all.extend(autoremove.clone().map(|specs| StatementKind::Autoremove { specs }));
+        all.extend(mark.iter().cloned().map(|Mark { action, specs }| StatementKind::Mark { action, specs }));
+        all
     }
 
     /// Adds what an `install` line names, each to the list of its kind.

@@ -175,10 +175,10 @@ impl Plan {
         };
         lines.push(format!("{at} is the install root (read-write, nodev)"));
         let devices = match self.devices {
-            Devices::Private => "private tmpfs",
+            Devices::Private => "a private tmpfs with null, zero, full, random, urandom, tty and a devpts",
             Devices::Host => "the host's, bound",
         };
-        lines.push(format!("{at}: proc of the sandbox, sys read-only, dev {devices}, run tmpfs").replace("/:", "/:"));
+        lines.push(format!("{at} has a proc of its own, sys read-only, run an empty tmpfs, dev {devices}"));
         for mount in &self.mounts {
             lines.push(match mount {
                 Mount::Bind { source, target, access } => {

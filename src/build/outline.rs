@@ -1,0 +1,87 @@
+//! What a build would run and in which sandboxes, without doing any of it: for `osimg plan`.
+
+use std::path::Path;
+
+use super::{DEFAULT_TIMEOUT, Tools, tools};
+use crate::error::Result;
+use crate::packages::{self, Cache, Extent, GivenAway, Job, PinnedKey, Purpose};
+use crate::recipe::{Bootstrap, KeySource, PackageSettings, Recipe, Transaction};
+use crate::report::Report;
+use crate::sandbox::{Devices, Plan};
+
+/// What stands for the folder that a build makes for itself.
+const WORKDIR: &str = "WORKDIR";
+
+/// One transaction's two runs of the package manager.
+#[derive(Debug)]
+pub struct Outline {
+    /// Resolves and downloads, with a network.
+    pub download: Plan,
+    /// Installs, without one.
+    pub install: Plan,
+}
+
+/// The runs of each transaction. Of an image whose package manager is in a root that has yet to be made, the host's stands for it.
+///
+/// # Errors
+/// When there is no package manager, or it refuses what it is asked for.
+pub fn outline(recipe: &Recipe, transactions: &[Transaction], devices: Devices, cache: &Path, report: &Report) -> Result<Vec<Outline>> {
+    let settings = &recipe.settings.packages;
+    let Tools { root: tools, manager } = tools(settings)?;
+    let keys: Vec<PinnedKey> = settings.keys.iter().map(|key| named(&key.source, &key.fingerprint)).collect();
+    let workdir = Path::new(WORKDIR);
+    let job = Job {
+        recipe: &recipe.path,
+        tools: &tools,
+        purpose: Purpose::Image,
+        root: &workdir.join("root"),
+        scratch: &workdir.join("scratch"),
+        state: &workdir.join("state"),
+        cache: &Cache::unopened(cache),
+        lock: None,
+        only: None,
+        extent: Extent::Whole,
+        settings,
+        keys: &keys,
+        devices,
+        timeout: Some(settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+        idle: None,
+        source_date_epoch: None,
+        clock: None,
+        dbpath: &dbpath(settings),
+        given: GivenAway::default(),
+        report,
+    };
+    let of = |transaction| {
+        manager.check(&job, transaction)?;
+        let [download, install] = manager.phases(&job, transaction)?;
+        Ok(Outline { download, install })
+    };
+    transactions.iter().map(of).collect()
+}
+
+/// Where the image's rpmdb is known to go before any rpm was asked.
+#[must_use]
+pub fn dbpath(settings: &PackageSettings) -> String {
+    settings.dbpath.clone().unwrap_or_else(|| packages::default_dbpath(settings.releasever.as_deref()).to_owned())
+}
+
+/// Who fills the image, or why nobody here does.
+#[must_use]
+pub fn package_manager(settings: &PackageSettings) -> String {
+    let found = tools(settings).map_or_else(|error| format!("none: {error:#}"), |tools| tools.manager.description().to_owned());
+    match &settings.bootstrap {
+        Bootstrap::Host => found,
+        Bootstrap::Root(folder) => format!("{found} of {}", folder.display()),
+        Bootstrap::Made => format!("the release's own, in a root that this host's makes: {found}"),
+    }
+}
+
+/// A key of which nothing was read yet.
+fn named(source: &KeySource, fingerprint: &str) -> PinnedKey {
+    let origin = match source {
+        KeySource::File(file) => file.display().to_string(),
+        KeySource::Url(url) => url.clone(),
+    };
+    PinnedKey { origin, fingerprint: fingerprint.to_owned(), key_ids: Vec::new(), user_id: String::new(), armored: String::new() }
+}
