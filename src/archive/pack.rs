@@ -66,6 +66,7 @@ enum Note {
     Repeated,
     Relabelled,
     Deep,
+    Socket,
 }
 
 /// What is known of an entry before its header is written.
@@ -81,6 +82,7 @@ struct Known<'e> {
 impl Packing<'_, '_, '_> {
     fn add(&mut self, entry: &Entry) -> Result<()> {
         let Some(kind) = kind_of(entry)? else {
+            self.note(Note::Socket, &entry.path);
             self.summary.sockets.push(absolute(&entry.path));
             return Ok(());
         };
@@ -279,6 +281,7 @@ impl Note {
             Self::Attribute(prefix, reason) => format!("leaving extended attributes {prefix}* out, since {reason}: {place}"),
             Self::Repeated => format!("repeating the content of hard links that would cross into another partition: {place}"),
             Self::Relabelled => format!("giving hard links one label although their names have different ones: {place}"),
+            Self::Socket => format!("leaving sockets out, which no archive can hold: {place}"),
             Self::Deep => format!("packing paths over {LONGEST_PATH} bytes, which GNU tar cannot unpack: {place}"),
         }
     }

@@ -225,6 +225,9 @@ fn told(errno: Errno, path: &[u8]) -> anyhow::Error {
         Errno::ENOSYS => Failure::new(ExitCode::Host, format!("opening {path_shown}: the kernel has no openat2"))
             .hint("it takes Linux 5.6 or later, and a container runtime that lets the call through")
             .into(),
+        Errno::EACCES => Failure::new(ExitCode::Host, format!("opening {path_shown}: Permission denied"))
+            .hint("a tree with files of many users is root's to pack: sudo osimg pack")
+            .into(),
         errno => anyhow::Error::from(errno).context(format!("opening {path_shown}")),
     }
 }
