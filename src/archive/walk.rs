@@ -6,6 +6,7 @@ use crate::openat::openat2;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use std::ffi::CString;
 use std::fs::File;
@@ -14,8 +15,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
-/// Directories kept open at once. One deeper down is opened again by its names on the way back up.
+/// Directories kept open at once, at the most. One deeper down is opened again by its names on the way back up.
 const OPEN_DIRECTORIES: usize = 48;
+/// And at the least: the tree itself, and where the walk is.
+const FEWEST_DIRECTORIES: usize = 2;
 
 /// A file of the tree.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(super) struct Walk {
     /// The path of the last of them.
     path: Vec<u8>,
     began: bool,
+    /// How many of them are kept open.
+    keep: usize,
 }
 
 #[derive(Debug)]
@@ -73,7 +78,10 @@ impl Walk {
             .open(tree)
             .map_err(|e| anyhow::Error::from(e).context(opening()))?;
         let stat = fstat(&file).map_err(|e| anyhow::Error::from(e).context(opening()))?;
-        let mut walk = Self { stack: Vec::new(), path: Vec::new(), began: false };
+        // A quarter of what may be open: outputs, locks and whoever uses this library have some too.
+        let allowed = getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
+        let keep = (allowed / 4).clamp(FEWEST_DIRECTORIES, OPEN_DIRECTORIES);
+        let mut walk = Self { stack: Vec::new(), path: Vec::new(), began: false, keep };
         walk.enter(CString::default(), Rc::new(file), stat).map_err(|e| e.context(opening()))?;
         Ok(walk)
     }
@@ -131,8 +139,8 @@ impl Walk {
         self.stack.push(Level { name, above, directory: Some(file), identity: identity(&stat), stat, names });
         // The tree's own is kept: every way back begins there.
         let depth = self.stack.len();
-        if depth > OPEN_DIRECTORIES
-            && let Some(level) = self.stack.get_mut(depth - OPEN_DIRECTORIES)
+        if depth > self.keep
+            && let Some(level) = self.stack.get_mut(depth - self.keep)
         {
             level.directory = None;
         }
@@ -145,7 +153,7 @@ impl Walk {
             return Ok(directory);
         }
         let told = |path: &[u8]| format!("opening {} again", shown(path));
-        let keep_from = self.stack.len().saturating_sub(OPEN_DIRECTORIES / 2);
+        let keep_from = self.stack.len().saturating_sub(self.keep / 2);
         let mut current: Option<Rc<File>> = None;
         for (depth, level) in self.stack.iter_mut().enumerate() {
             let directory = match (&level.directory, &current) {

@@ -65,6 +65,25 @@ fn an_output_inside_the_tree_or_in_no_folder_is_refused() {
 }
 
 #[test]
+fn ten_open_files_are_enough_for_a_deep_tree_and_do_not_show() {
+    let folder = folder();
+    let tree = inside(folder.path(), "tree");
+    for branch in ["a", "b"] {
+        let deep = tree.join([branch; 60].join("/"));
+        fs::create_dir_all(&deep).unwrap();
+        for (index, above) in deep.ancestors().take(60).enumerate() {
+            fs::write(above.join("zz"), format!("{index}")).unwrap();
+        }
+    }
+    let (many, few) = (folder.path().join("many.tgz"), folder.path().join("few.tgz"));
+    assert!(pack(&tree, &many).status.success());
+    let line = "ulimit -n 10; exec \"$0\" pack -q --selinux none \"$1\" -o \"$2\"";
+    let output = Command::new("sh").args(["-c", line, OSIMG]).args([&tree, &few]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(fs::read(many).unwrap() == fs::read(few).unwrap());
+}
+
+#[test]
 fn a_file_or_folder_that_cannot_be_read_is_named() {
     if !can_run(&["setpriv"]) {
         return;
