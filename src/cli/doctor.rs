@@ -244,7 +244,7 @@ fn leftovers(base: &Path) -> Finding {
     let abandoned = workdir::leftovers(base).into_iter().filter(|l| l.state == LeftoverState::Abandoned).count();
     Finding {
         cure: (abandoned > 0).then(|| "osimg doctor --clean".to_owned()),
-        ..finding("leftovers", true, format!("{abandoned} workdirs of killed builds in {}", base.display()), "")
+        ..finding("leftovers", true, format!("{} of killed builds in {}", super::plan::count(abandoned, "workdir"), base.display()), "")
     }
 }
 

@@ -193,7 +193,7 @@ def summed(header):
 
 def packed(folder, names):
     """The parts of what `osimg pack` makes of these, in the order of their bytes, without the end; exits as it does when it fails."""
-    with tempfile.TemporaryDirectory(prefix="stage-", dir=os.environ["SHIM_STAGE"]) as stage:
+    with tempfile.TemporaryDirectory(prefix="stage-", dir=os.environ["SHIM_STAGE"], ignore_cleanup_errors=True) as stage:
         tree, made = folder, os.path.join(stage, "made.tar")
         if names != [b"."]:
             tree = os.path.join(stage, "tree")
