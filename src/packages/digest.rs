@@ -11,6 +11,7 @@ use std::sync::Once;
 
 use super::answers::CHANGED;
 use super::keys::{self, PinnedKey};
+use super::lengths;
 use crate::error::{ExitCode, Failure, Result};
 
 /// Bytes that are read at a time.
@@ -101,8 +102,10 @@ impl Signer {
 /// # Errors
 /// [`ExitCode::Trust`] when it is no package, or a signature in a pinned key's name does not hold.
 pub(super) fn header(file: &Path, keys: &[PinnedKey]) -> Result<Header> {
-    quietly(|| read_header(file, keys)).unwrap_or_else(|| {
-        let message = format!("checking the package {}: its header is damaged", file.display());
+    let reading = || format!("reading {}", file.display());
+    let lengths_hold = lengths::hold(&mut File::open(file).with_context(reading)?).with_context(reading)?;
+    lengths_hold.then(|| quietly(|| read_header(file, keys))).flatten().unwrap_or_else(|| {
+        let message = format!("checking the package {}: it is no package, or its header is damaged", file.display());
         Err(Failure::new(ExitCode::Trust, message).hint(CHANGED).into())
     })
 }

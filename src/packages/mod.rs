@@ -18,6 +18,7 @@ mod given;
 mod host_repositories;
 mod job;
 pub mod keys;
+mod lengths;
 mod locked;
 mod locking;
 mod microdnf;

@@ -183,3 +183,40 @@ fn a_signature_over_a_weak_digest_is_refused() {
         stage.nothing_is_left();
     }
 }
+
+/// A package as rpm itself writes it, with many files, texts in two languages, attributes and triggers.
+const SPEC: &str = "Name: whole\nVersion: 1\nRelease: 1\nSummary: whole\nSummary(de): ganz\nLicense: MIT\nBuildArch: noarch\n\
+    Requires: base\nRecommends: shell\n%description\nwhole\n%prep\n%build\n%install\n\
+    for n in $(seq 300); do mkdir -p %{buildroot}/usr/share/whole/$n; echo $n > %{buildroot}/usr/share/whole/$n/file; done\n\
+    %post\necho done\n%triggerin -- shell\necho shell\n%files\n%attr(640, root, app) /usr/share/whole/1/file\n/usr/share/whole\n\
+    %changelog\n* Mon Jan 02 2023 A <a@example.org> - 1-1\n- made\n";
+
+#[test]
+fn lengths_in_a_header_that_no_file_could_hold_are_found_before_any_memory_is_taken() {
+    if !require_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("whole.spec"), SPEC).unwrap();
+    let made = sh(
+        folder.path(),
+        "HOME=$PWD RPM_FORCE_DEBIAN=1 rpmbuild --quiet --define \"_topdir $PWD\" -bb whole.spec >log 2>&1; find RPMS -name '*.rpm'",
+    );
+    let file = folder.path().join(made.trim());
+    assert_eq!(osimg::packages::identify(&file, &[]).unwrap(), ("whole-0:1-1.noarch".to_owned(), None), "rpm's own packages are read");
+    let whole = fs::read(&file).unwrap();
+    let word = |at: usize| u32::from_be_bytes(whole[at..at + 4].try_into().unwrap()) as usize;
+    let main = (96 + 16 + word(96 + 8) * 16 + word(96 + 12)).next_multiple_of(8);
+    for header in [96, main] {
+        for entry in 0..word(header + 8) {
+            for (field, value) in [(12, u32::MAX), (12, 0x4000_0000), (12, 0x7fff_ffff), (8, u32::MAX), (4, 99)] {
+                let at = header + 16 + entry * 16 + field;
+                let mut bytes = whole.clone();
+                bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+                fs::write(&file, bytes).unwrap();
+                let error = osimg::packages::identify(&file, &[]).unwrap_err();
+                assert_eq!(osimg::error::exit_code(&error) as i32, 6, "{error:#}");
+            }
+        }
+    }
+}
