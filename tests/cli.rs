@@ -104,7 +104,8 @@ fn plan_shows_every_kind_of_statement_and_the_commands_of_each_transaction() {
     let commands = value["commands"].as_array().expect("commands");
     if commands.is_empty() {
         // Nothing here fills images, which is said.
-        assert!(said.contains("commands\n  none: "), "{said}");
+        let why = value["refused"].as_str().expect("a reason");
+        assert!(said.contains(&format!("commands\n  none: {why}")), "{said}");
         return;
     }
     let phases: Vec<_> = commands.iter().map(|c| (c["transaction"].as_u64(), c["phase"].as_str(), c["network"].as_str())).collect();

@@ -26,7 +26,8 @@ impl PlanArgs {
         let decided = self.overrides.decide()?;
         let lowered = decided.recipe.script.lower()?;
         // What cannot be run here can still be shown.
-        let outlines = outline(&decided.recipe, &lowered.transactions, self.devices, &super::build::default_cache()?, report);
+        let cache = super::build::default_cache().unwrap_or_else(|_| "CACHE".into());
+        let outlines = outline(&decided.recipe, &lowered.transactions, self.devices, &cache, report);
         if json {
             let value = json!({
                 "recipe": decided.recipe.path,
@@ -38,6 +39,7 @@ impl PlanArgs {
                 "package_manager": package_manager(&decided.recipe.settings.packages),
                 "sandbox": outlines.as_ref().map_or_else(|_| Vec::new(), |outlines| sandbox(outlines)),
                 "commands": outlines.as_ref().map_or_else(|_| Vec::new(), |outlines| commands(outlines)),
+                "refused": outlines.as_ref().err().map(|error| format!("{error:#}")),
             });
             super::print(&serde_json::to_string_pretty(&value)?)?;
             return Ok(ExitCode::Done);
