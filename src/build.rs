@@ -233,7 +233,7 @@ impl Build<'_> {
             (None, true) => None,
             (None, false) => packages::dbpath_of_tools(&tools.root, &workdir.scratch(), &workdir.root())?,
         };
-        Ok(own.unwrap_or_else(|| outline::dbpath(settings)))
+        Ok(own.unwrap_or_else(|| packages::known_dbpath(settings)))
     }
 
     /// Steps 2 and 3: the package manager fills the root inside the sandbox.

@@ -48,7 +48,7 @@ pub fn outline(recipe: &Recipe, transactions: &[Transaction], devices: Devices, 
         idle: None,
         source_date_epoch: None,
         clock: None,
-        dbpath: &dbpath(settings),
+        dbpath: &packages::known_dbpath(settings),
         given: GivenAway::default(),
         report,
     };
@@ -58,12 +58,6 @@ pub fn outline(recipe: &Recipe, transactions: &[Transaction], devices: Devices, 
         Ok(Outline { download, install })
     };
     transactions.iter().map(of).collect()
-}
-
-/// Where the image's rpmdb is known to go before any rpm was asked.
-#[must_use]
-pub fn dbpath(settings: &PackageSettings) -> String {
-    settings.dbpath.clone().unwrap_or_else(|| packages::default_dbpath(settings.releasever.as_deref()).to_owned())
 }
 
 /// Who fills the image, or why nobody here does.

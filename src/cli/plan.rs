@@ -6,8 +6,9 @@ use serde_json::json;
 use std::path::Path;
 
 use super::overrides::{Decided, Overrides};
-use crate::build::outline::{Outline, dbpath, outline, package_manager};
+use crate::build::outline::{Outline, outline, package_manager};
 use crate::error::{ExitCode, Result};
+use crate::packages::known_dbpath;
 use crate::recipe::{Diagnostic, KeySource, RepositorySource, Severity, Transaction};
 use crate::report::Report;
 use crate::sandbox::{Devices, Network, Plan};
@@ -86,7 +87,7 @@ fn text(decided: &Decided, transactions: &[Transaction], outlines: Result<&[Outl
         text.push_str(&format!("  {} from {place}\n", key.fingerprint));
     }
     text.push_str(&format!("\npackage manager\n  {}\n", package_manager(&settings.packages)));
-    text.push_str(&format!("  rpmdb in {} of the image\n", dbpath(&settings.packages)));
+    text.push_str(&format!("  rpmdb in {} of the image\n", known_dbpath(&settings.packages)));
     match outlines {
         Ok(outlines) => {
             text.push_str("\nsandbox\n");

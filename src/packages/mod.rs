@@ -255,6 +255,12 @@ pub fn pinned_keys(settings: &PackageSettings, scratch: &Path, root: &Path) -> R
         .collect()
 }
 
+/// Where the image's rpmdb goes, as far as that is known before any rpm was asked.
+#[must_use]
+pub fn known_dbpath(settings: &PackageSettings) -> String {
+    settings.dbpath.clone().unwrap_or_else(|| default_dbpath(settings.releasever.as_deref()).to_owned())
+}
+
 /// Where the image's rpmdb goes when the settings do not say: by the host's rpm, which is the target's on EL and Fedora.
 #[must_use]
 pub fn default_dbpath(releasever: Option<&str>) -> &'static str {
