@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh Debian 12 with Rust, git and make: `make image` and `make test`.
-.PHONY: image test test-yum torture fuzz check lint demo build deps-image deps-test bench clean
+.PHONY: image test torture fuzz check lint demo build deps-image deps-test bench clean
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 DEMO := .demo/repo
@@ -15,19 +15,6 @@ image: demo
 test: deps-test demo
 	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" \
 		cargo test --release --all-targets --no-fail-fast $(LIMIT) -- --test-threads=2
-
-# yum 3, of Ubuntu 18.04's archive, which no other tier needs. Its keys come with a package of Debian that release 12 does not have.
-UBUNTU_KEYS := ubuntu-keyring_2023.11.28.1-0.2_all.deb
-UBUNTU_KEYS_SHA256 := b2e7ed48431bf9e7978ae810bbdaf253093570d6e3f864e575b7c13554b81174
-TEST_CACHE := $(or $(OSIMG_TEST_CACHE),/var/cache/osimg-tests)
-test-yum: deps-test
-	@$(SUDO) mkdir -p $(TEST_CACHE)
-	@[ -e $(TEST_CACHE)/ubuntu-archive-keyring.gpg ] || { new=$$(mktemp -d) && \
-		curl -fsS -o $$new/keys.deb http://deb.debian.org/debian/pool/main/u/ubuntu-keyring/$(UBUNTU_KEYS) && \
-		echo "$(UBUNTU_KEYS_SHA256)  $$new/keys.deb" | sha256sum --check --quiet && dpkg-deb -x $$new/keys.deb $$new/keys && \
-		$(SUDO) cp $$new/keys/usr/share/keyrings/ubuntu-archive-keyring.gpg $(TEST_CACHE) && rm -r $$new; }
-	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" \
-		cargo test --release --test managers $(LIMIT) yum -- --ignored
 
 # Everything that people and machines do to a builder, at full counts; an hour and a half on two cores, fuzzing with it.
 torture: deps-test demo fuzz

@@ -112,7 +112,7 @@ fn tools(settings: &PackageSettings) -> Result<Tools> {
 /// What fills a root.
 struct Tools {
     root: ToolRoot,
-    manager: Box<dyn packages::PackageManager>,
+    manager: packages::Driver,
 }
 
 impl Build<'_> {
@@ -218,7 +218,7 @@ impl Build<'_> {
             given: GivenAway::default(),
             report: self.report,
         };
-        packages::fill(host.manager.as_ref(), &mut job, &[transaction], &mut |plan| room(&root, plan.installed_size()))
+        packages::fill(&host.manager, &mut job, &[transaction], &mut |plan| room(&root, plan.installed_size()))
             .context("making the bootstrap root")?;
         let root = ToolRoot::at(&root)?;
         let manager = packages::open(self.recipe.settings.packages.manager, &root)?;
@@ -264,7 +264,7 @@ impl Build<'_> {
             report: self.report,
         };
         let mut reserved = 0;
-        packages::fill(tools.manager.as_ref(), &mut job, self.transactions, &mut |plan| {
+        packages::fill(&tools.manager, &mut job, self.transactions, &mut |plan| {
             reserved += plan.installed_size();
             // A tenth above what the packages say: the rpmdb, the initramfs and what scriptlets make.
             workdir.reserve(reserved + reserved / 10 + (64 << 20))?;

@@ -85,7 +85,7 @@ pub fn make(
         given: packages::GivenAway::default(),
         report,
     };
-    let made = packages::lock(manager.as_ref(), &mut job, &Wish { recipe, transactions, signers, listed });
+    let made = packages::lock(&manager, &mut job, &Wish { recipe, transactions, signers, listed });
     drop(cache);
     let removed = workdir.finish(made.is_err());
     let made = made?;

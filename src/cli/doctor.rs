@@ -249,7 +249,10 @@ fn leftovers(base: &Path) -> Finding {
 }
 
 fn package_manager() -> Finding {
-    let mended_by = "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf, or python3-libdnf5 python3-rpm)";
+    let mended_by = match find_program("microdnf") {
+        Some(_) => "microdnf install python3-dnf",
+        None => "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf, or python3-libdnf5 python3-rpm)",
+    };
     let attempt = || -> Result<String> {
         let manager = packages::open(ManagerChoice::Auto, &ToolRoot::host())?;
         let (_dir, root, scratch) = places()?;

@@ -31,9 +31,9 @@ pub(super) struct Overrides {
     /// The image's architecture
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<String>,
-    /// Which package manager to use
-    #[arg(long, value_name = "NAME", value_parser = ["auto", "dnf4", "dnf5", "yum", "microdnf"])]
-    pub package_manager: Option<String>,
+    /// Which package manager to use: auto, dnf4 (or yum) or dnf5
+    #[arg(long, value_name = "NAME")]
+    pub package_manager: Option<ManagerChoice>,
     /// Format of the tarball: tgz, tbz, txz or tar (can be repeated: several from one pass)
     #[arg(long = "format", value_name = "FORMAT")]
     pub formats: Vec<Format>,
@@ -74,15 +74,7 @@ impl Overrides {
         let packages = &mut recipe.settings.packages;
         packages.releasever = self.releasever.clone().or(packages.releasever.take());
         packages.arch = self.arch.clone().or(packages.arch.take());
-        if let Some(name) = &self.package_manager {
-            packages.manager = match name.as_str() {
-                "dnf4" => ManagerChoice::Dnf4,
-                "dnf5" => ManagerChoice::Dnf5,
-                "yum" => ManagerChoice::Yum,
-                "microdnf" => ManagerChoice::Microdnf,
-                _ => ManagerChoice::Auto,
-            };
-        }
+        packages.manager = self.package_manager.unwrap_or(packages.manager);
         if let Some(text) = &self.timeout {
             packages.timeout = Some(parse_duration(text).or_fail(ExitCode::Usage, format!("reading --timeout {text}"))?);
         }

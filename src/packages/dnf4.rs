@@ -1,18 +1,21 @@
 //! dnf 4, through its Python API: truthful errors, real progress, groups by their names.
 
-use super::driver::{Driver, Guard, Language, module_folders};
+use super::driver::{Driver, module_directories};
 use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::ToolRoot;
 
 /// The driver's program and its parts.
 pub(super) const FILES: &[(&str, &str)] = &[
-    ("dnf4.py", include_str!("dnf4.py")),
-    ("dnf4_files.py", include_str!("dnf4_files.py")),
-    ("dnf4_jobs.py", include_str!("dnf4_jobs.py")),
-    ("dnf4_progress.py", include_str!("dnf4_progress.py")),
+    ("dnf4.py", include_str!("drivers/dnf4.py")),
+    ("dnf4_files.py", include_str!("drivers/dnf4_files.py")),
+    ("dnf4_jobs.py", include_str!("drivers/dnf4_jobs.py")),
+    ("dnf4_progress.py", include_str!("drivers/dnf4_progress.py")),
 ];
 /// How to get it.
 const CURE: &str = "install it: apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)";
+
+/// How to get it where there is only microdnf.
+const FROM_MICRODNF: &str = "install it: microdnf install python3-dnf";
 
 /// libcomps 0.1.21, which Debian 13 has, finds no group in a file, or crashes on it: recipes that name groups cannot be built there.
 const TRIAL: &str = r#"
@@ -34,19 +37,21 @@ pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
     let python = ["platform-python", "python3"].into_iter().find_map(|name| tools.program(name));
     let (Some(python), Some(version)) = (python, module_version(tools)) else { return Ok(None) };
     super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
-    let (language, guard, description) = (Language::Three, Guard::Rpm, format!("dnf {version}"));
-    Ok(Some(Driver { name: "dnf 4", cure: CURE, files: FILES, python, language, guard, description, trial: TRIAL, check: |_, _| Ok(()) }))
+    let description = format!("dnf {version}");
+    Ok(Some(Driver { name: "dnf 4", cure: CURE, files: FILES, python, description, trial: TRIAL, check: |_, _| Ok(()) }))
 }
 
 /// That there is none.
-pub(super) fn missing() -> Failure {
-    Failure::new(ExitCode::Host, "this host has no dnf 4, which fills the image").hint(CURE)
+pub(super) fn missing(tools: &ToolRoot) -> Failure {
+    let failure = Failure::new(ExitCode::Host, "this host has no dnf 4, which fills the image");
+    // Minimal container images have only microdnf, which knows no groups, locks or package files.
+    failure.hint(if tools.program("microdnf").is_some() { FROM_MICRODNF } else { CURE })
 }
 
 /// The version of dnf's module, by looking where Python looks.
 fn module_version(tools: &ToolRoot) -> Option<String> {
-    module_folders(tools, Language::Three).iter().find_map(|folder| {
-        let text = std::fs::read_to_string(folder.join("dnf/const.py")).ok()?;
+    module_directories(tools).iter().find_map(|directory| {
+        let text = std::fs::read_to_string(directory.join("dnf/const.py")).ok()?;
         let version = text.lines().find_map(|line| line.trim().strip_prefix("VERSION"))?;
         Some(version.trim_matches(|c: char| !c.is_ascii_digit()).to_owned())
     })

@@ -1,17 +1,17 @@
 //! dnf 5, through libdnf5's Python API: the same recipe gives the same packages as with dnf 4.
 
 use super::Job;
-use super::driver::{Driver, Guard, Language, module_folders, refuse};
+use super::driver::{Driver, module_directories, refuse};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{ModuleAction, Transaction};
 use crate::sandbox::ToolRoot;
 
 /// The driver's program and its parts.
 pub(super) const FILES: &[(&str, &str)] = &[
-    ("dnf5.py", include_str!("dnf5.py")),
-    ("dnf5_files.py", include_str!("dnf5_files.py")),
-    ("dnf5_jobs.py", include_str!("dnf5_jobs.py")),
-    ("dnf5_progress.py", include_str!("dnf5_progress.py")),
+    ("dnf5.py", include_str!("drivers/dnf5.py")),
+    ("dnf5_files.py", include_str!("drivers/dnf5_files.py")),
+    ("dnf5_jobs.py", include_str!("drivers/dnf5_jobs.py")),
+    ("dnf5_progress.py", include_str!("drivers/dnf5_progress.py")),
 ];
 /// How to get it.
 const CURE: &str = "install it: dnf install python3-libdnf5 python3-rpm   (on Debian: apt-get install python3-libdnf5 python3-rpm rpm)";
@@ -32,8 +32,8 @@ rpm.TransactionSet.pgpImportPubkey
 pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
     let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else { return Ok(None) };
     super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
-    let (language, guard, description) = (Language::Three, Guard::Rpm, format!("dnf {version}"));
-    Ok(Some(Driver { name: "dnf 5", cure: CURE, files: FILES, python, language, guard, description, trial: TRIAL, check }))
+    let description = format!("dnf {version}");
+    Ok(Some(Driver { name: "dnf 5", cure: CURE, files: FILES, python, description, trial: TRIAL, check }))
 }
 
 /// That there is none.
@@ -57,11 +57,11 @@ fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
 
 /// The version of libdnf5's module, by looking where Python looks.
 fn module_version(tools: &ToolRoot) -> Option<String> {
-    module_folders(tools, Language::Three).iter().find_map(|folder| {
-        if !folder.join("libdnf5/__init__.py").is_file() {
+    module_directories(tools).iter().find_map(|directory| {
+        if !directory.join("libdnf5/__init__.py").is_file() {
             return None;
         }
-        let names = std::fs::read_dir(folder).into_iter().flatten().filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let names = std::fs::read_dir(directory).into_iter().flatten().filter_map(|e| e.ok()?.file_name().into_string().ok());
         let mut versions = names.filter_map(|name| Some(name.strip_prefix("libdnf5-")?.strip_suffix(".dist-info")?.to_owned()));
         // Some builds leave the description of the module out.
         Some(versions.next().unwrap_or_else(|| "5".into()))

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::answers::{Answers, BROKE, failure};
 use super::events::TransactionPlan;
 use super::retry::persist;
-use super::{Failed, Job, PackageManager, Wanted, request, trust, workbench};
+use super::{Failed, Job, Wanted, request, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
 use crate::recipe::{SpecKind, Transaction};
@@ -18,60 +18,31 @@ use crate::report::Step;
 use crate::sandbox::{Mount, Network, OWN, Plan, Sandbox, Stream, ToolRoot};
 
 /// What the drivers share.
-const COMMON: &str = include_str!("driver.py");
+const COMMON: &str = include_str!("drivers/driver.py");
 
 /// A package manager's Python API, and the program of ours that speaks it.
 #[derive(Debug)]
-pub(super) struct Driver {
-    /// What people call it.
-    pub name: &'static str,
+pub struct Driver {
+    /// Its name in messages.
+    pub(super) name: &'static str,
     /// The command that installs it.
-    pub cure: &'static str,
-    /// The program and the modules beside it, each with its name in the sandbox; the program comes first.
-    pub files: &'static [(&'static str, &'static str)],
+    pub(super) cure: &'static str,
+    /// The program and its modules, each with its name in the sandbox. The program comes first.
+    pub(super) files: &'static [(&'static str, &'static str)],
     /// The Python that has the API.
-    pub python: PathBuf,
-    /// Which of the two languages that is.
-    pub language: Language,
-    /// Who sees to it that no package enters that is not what it should be.
-    pub guard: Guard,
+    pub(super) python: PathBuf,
     /// Its name and version.
-    pub description: String,
-    /// A program that tries the API; it prints nothing unless something is wrong.
-    pub trial: &'static str,
+    pub(super) description: String,
+    /// A program that tries the API. It prints nothing unless something is wrong.
+    pub(super) trial: &'static str,
     /// Refuses, by name and line and before anything is downloaded, what it cannot do.
-    pub check: fn(&Job<'_>, &Transaction) -> Result<()>,
+    pub(super) check: fn(&Job<'_>, &Transaction) -> Result<()>,
 }
 
-/// The two languages that are called Python.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
-    /// Python 2.7.
-    Two,
-    /// Python 3.
-    Three,
-}
+/// The option of Python that ignores the environment and the user's own modules.
+pub(super) const ISOLATED: &str = "-I";
 
-impl Language {
-    /// The options with which neither the environment nor somebody's own modules have a say.
-    pub fn isolation(self) -> &'static [&'static str] {
-        match self {
-            Self::Two => &["-E", "-s"],
-            Self::Three => &["-I"],
-        }
-    }
-}
-
-/// Who refuses packages that are damaged, or signed by nobody whose key is pinned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guard {
-    /// rpm, by its `%_pkgverify_level`.
-    Rpm,
-    /// This program and the driver, before an older rpm sees them.
-    Ourselves,
-}
-
-/// What a driver is run for.
+/// The phases of a driver's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Metadata come, and no package.
@@ -104,26 +75,51 @@ impl Phase {
     }
 }
 
-impl PackageManager for Driver {
-    fn description(&self) -> &str {
+impl Driver {
+    /// Its name and version.
+    #[must_use]
+    pub fn description(&self) -> &str {
         &self.description
     }
 
-    fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+    /// Refuses, by name and line, what of the transaction it cannot do; asked of all transactions before the first begins.
+    ///
+    /// # Errors
+    /// [`ExitCode::Recipe`] for the first such statement.
+    pub fn check(&self, job: &Job<'_>, transaction: &Transaction) -> Result<()> {
+        (self.check)(job, transaction)
+    }
+
+    /// Resolves the transaction and downloads its packages; no package code runs.
+    ///
+    /// # Errors
+    /// When a repository, a spec or the dependencies fail.
+    pub(super) fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
         self.solve(job, Phase::Download, transaction, step)
     }
 
-    fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+    /// Resolves the transaction and downloads only metadata.
+    ///
+    /// # Errors
+    /// As [`Driver::download`].
+    pub(super) fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
         self.solve(job, Phase::Resolve, transaction, step)
     }
 
-    fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()> {
+    /// Fetches files from their repositories, without their metadata.
+    ///
+    /// # Errors
+    /// When one of them is not available; the others have been fetched.
+    pub(super) fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()> {
         let detail = json!({ "files": wanted });
         persist(job, false, || self.run(job, Phase::Fetch, None, &detail, step).map(|_| ()))
     }
 
-    fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
-        self.look_at_packages(job, transaction, plan)?;
+    /// Imports the pinned keys and runs the transaction, without a network; returns the scriptlets that failed.
+    ///
+    /// # Errors
+    /// When the transaction differs from `plan`, is refused, or fails.
+    pub(super) fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
         let (done, failed) = self.planned(job, Phase::Install, transaction, &json!({ "only": job.only }), step)?;
         if done.install != plan.install || done.remove != plan.remove {
             return Err(Failure::new(
@@ -136,8 +132,17 @@ impl PackageManager for Driver {
         Ok(failed)
     }
 
-    fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
-        self.look_at_packages(job, transaction, plan)?;
+    /// As [`Driver::install`], from the files that the plan names, without any repository.
+    ///
+    /// # Errors
+    /// As [`Driver::install`].
+    pub(super) fn install_files(
+        &self,
+        job: &Job<'_>,
+        transaction: &Transaction,
+        plan: &TransactionPlan,
+        step: &Step<'_>,
+    ) -> Result<Vec<Failed>> {
         let files: Vec<&str> = plan.install.iter().filter_map(|package| package.path.as_deref()).collect();
         let detail = json!({ "files": files, "remove": plan.remove });
         let (done, failed) = self.planned(job, Phase::InstallFiles, transaction, &detail, step)?;
@@ -159,9 +164,12 @@ impl PackageManager for Driver {
         Ok(failed)
     }
 
-    fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
-        let program = (&*self.python, self.language.isolation());
-        let said = workbench::run_python(program, &[self.trial], Network::None, scratch, root, &format!("trying {}", self.name))
+    /// Tries, with an empty `root` and `scratch`, functions that some releases are known to lack or to get wrong.
+    ///
+    /// # Errors
+    /// [`ExitCode::Host`] with the reason.
+    pub fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
+        let said = workbench::run_python(&self.python, &[self.trial], Network::None, scratch, root, &format!("trying {}", self.name))
             .map_err(|error| Failure::new(ExitCode::Host, format!("{error:#}")).hint(self.cure))?;
         if said.is_empty() {
             return Ok(());
@@ -169,13 +177,15 @@ impl PackageManager for Driver {
         Err(Failure::new(ExitCode::Host, said.join("\n")).hint(self.cure).into())
     }
 
-    fn phases(&self, job: &Job<'_>, transaction: &Transaction) -> Result<[Plan; 2]> {
+    /// The sandboxes in which it downloads and in which it installs, for `osimg plan`.
+    ///
+    /// # Errors
+    /// As of both phases, before anything is run.
+    pub fn phases(&self, job: &Job<'_>, transaction: &Transaction) -> Result<[Plan; 2]> {
         let sandbox = |phase| self.sandbox(job, phase, Some(transaction), &Value::Null);
         Ok([sandbox(Phase::Download)?, sandbox(Phase::Install)?])
     }
-}
 
-impl Driver {
     /// The sandbox of a phase; without a transaction it is only to be shown.
     fn sandbox(&self, job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Plan> {
         let mut extra = request::mounts(job, phase, transaction, detail)?;
@@ -184,8 +194,7 @@ impl Driver {
         extra.extend(files.map(|(name, text)| Mount::File { target: format!("{OWN}/{name}").into(), content: (*text).to_owned() }));
         let program = format!("{OWN}/{}", self.files.first().map_or("", |(name, _)| *name));
         let python = self.python.to_string_lossy();
-        let words = [&*python].into_iter().chain(self.language.isolation().iter().copied()).chain(["-B", &program]);
-        let command = CommandLine::new(words);
+        let command = CommandLine::new([&*python, ISOLATED, "-B", &program]);
         Ok(if phase.installs() {
             workbench::install_plan(job, extra, command)
         } else {
@@ -193,17 +202,8 @@ impl Driver {
         })
     }
 
-    /// Refuses packages that rpm would let in, before any package code runs.
-    fn look_at_packages(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Result<()> {
-        match self.guard {
-            Guard::Rpm => Ok(()),
-            Guard::Ourselves => trust::check(job, transaction, plan),
-        }
-    }
-
     /// Resolves, and downloads as `phase` says; what a network may have spoilt is tried again.
     fn solve(&self, job: &Job<'_>, phase: Phase, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
-        (self.check)(job, transaction)?;
         let detail = json!({ "only": job.only });
         let fetches = transaction.install.iter().any(|spec| spec.kind() == SpecKind::Url);
         persist(job, fetches, || Ok(self.planned(job, phase, transaction, &detail, step)?.0))
@@ -275,18 +275,15 @@ pub(super) fn refuse(job: &Job<'_>, line: usize, what: &str, hint: &str) -> Fail
     Failure::new(ExitCode::Recipe, format!("{}:{line}: {what}", job.recipe.display())).hint(hint)
 }
 
-/// The folders in which the tools' Pythons look for modules; nothing of them is run outside the sandbox.
-pub(super) fn module_folders(tools: &ToolRoot, language: Language) -> Vec<PathBuf> {
-    let (mut folders, prefix) = match language {
-        Language::Two => (vec!["/usr/lib/python2.7/dist-packages".to_owned()], "python2"),
-        Language::Three => (vec!["/usr/lib/python3/dist-packages".to_owned()], "python3"),
-    };
+/// The directories in which the tools' Python looks for modules; nothing in them is run outside the sandbox.
+pub(super) fn module_directories(tools: &ToolRoot) -> Vec<PathBuf> {
+    let mut directories = vec!["/usr/lib/python3/dist-packages".to_owned()];
     for lib in ["/usr/lib", "/usr/lib64", "/usr/local/lib"] {
         let entries = tools.resolve(lib).and_then(|lib| std::fs::read_dir(lib).ok()).into_iter().flatten().filter_map(|e| e.ok());
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        folders.extend(names.filter(|name| name.starts_with(prefix)).map(|name| format!("{lib}/{name}/site-packages")));
+        directories.extend(names.filter(|name| name.starts_with("python3")).map(|name| format!("{lib}/{name}/site-packages")));
     }
-    folders.iter().filter_map(|folder| tools.resolve(folder)).collect()
+    directories.iter().filter_map(|directory| tools.resolve(directory)).collect()
 }
 
 #[cfg(test)]
@@ -298,8 +295,8 @@ mod tests {
     fn the_drivers_are_python_that_compiles() -> Result<()> {
         let Some(python) = crate::process::find_program("python3") else { return Ok(()) };
         let dir = tempfile::tempdir().context("a temporary folder")?;
-        use super::super::{dnf4, dnf5, yum};
-        for (name, program) in [("driver.py", COMMON)].iter().chain(dnf4::FILES).chain(dnf5::FILES).chain(yum::FILES) {
+        use super::super::{dnf4, dnf5};
+        for (name, program) in [("driver.py", COMMON)].iter().chain(dnf4::FILES).chain(dnf5::FILES) {
             let file = dir.path().join(name);
             std::fs::write(&file, program)?;
             #[expect(clippy::disallowed_methods, reason = "a test asks Python itself")]

@@ -1,16 +1,14 @@
-//! The contract between a build and a package manager: what the one must know, and what the other does.
+//! A build as its package manager knows it.
 
 use serde::Serialize;
-use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
 use super::verdict::FailedScriptlet;
-use super::{Cache, GivenAway, PinnedKey, TransactionPlan};
-use crate::error::Result;
-use crate::recipe::{Lock, PackageSettings, Transaction};
-use crate::report::{Report, Step};
-use crate::sandbox::{Clock, Devices, Limits, Plan, ToolRoot};
+use super::{Cache, GivenAway, PinnedKey};
+use crate::recipe::{Lock, PackageSettings};
+use crate::report::Report;
+use crate::sandbox::{Clock, Devices, Limits, ToolRoot};
 
 /// Everything that a package manager needs to know of a build.
 #[derive(Debug)]
@@ -97,62 +95,6 @@ impl Job<'_> {
     }
 }
 
-/// One kind of package manager.
-pub trait PackageManager: Debug {
-    /// Its name and version, and rpm's.
-    fn description(&self) -> &str;
-
-    /// Refuses, by name and line, what of the transaction it cannot do; asked of all before the first is begun.
-    ///
-    /// # Errors
-    /// [`ExitCode::Recipe`](crate::error::ExitCode::Recipe) for the first such thing.
-    fn check(&self, _job: &Job<'_>, _transaction: &Transaction) -> Result<()> {
-        Ok(())
-    }
-
-    /// Resolves the transaction and downloads its packages; no package code runs.
-    ///
-    /// # Errors
-    /// When a repository, a spec or the dependencies fail.
-    fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan>;
-
-    /// Resolves the transaction and downloads nothing but metadata.
-    ///
-    /// # Errors
-    /// As [`PackageManager::download`].
-    fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan>;
-
-    /// Fetches files from their repositories, whatever the metadata say of them.
-    ///
-    /// # Errors
-    /// When one of them cannot be had; the others are there.
-    fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()>;
-
-    /// As [`PackageManager::install`], from the files that the plan names, without any repository.
-    ///
-    /// # Errors
-    /// As [`PackageManager::install`].
-    fn install_files(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>>;
-
-    /// Imports the pinned keys and runs the transaction, without a network; returns the scriptlets that failed.
-    ///
-    /// # Errors
-    /// When the transaction differs from `plan`, is refused, or fails.
-    fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>>;
-
-    /// Tries, with an empty `root` and `scratch`, what some releases of it are known to lack or to do wrong.
-    ///
-    /// # Errors
-    /// [`ExitCode::Host`] with what is wrong.
-    fn try_out(&self, root: &Path, scratch: &Path) -> Result<()>;
-
-    /// The sandboxes in which it downloads and in which it installs, for `osimg plan`.
-    ///
-    /// # Errors
-    /// As of both phases, before anything is run.
-    fn phases(&self, job: &Job<'_>, transaction: &Transaction) -> Result<[Plan; 2]>;
-}
-
-/// A scriptlet that failed, as [`PackageManager::install`] returns it.
+/// A scriptlet that failed, as [`Driver::install`](super::Driver) returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed(pub(super) FailedScriptlet);

@@ -11,7 +11,7 @@ use super::digest::{self, Signer};
 use super::events::{GroupMatch, PlannedPackage, SpecMatch, TransactionPlan};
 use super::given::{self, Given};
 use super::workbench::insists_on_signatures;
-use super::{Job, PackageManager, Wanted};
+use super::{Driver, Job, Wanted};
 use crate::error::{ExitCode, Failure, Result, exit_code};
 use crate::nevra::Nevra;
 use crate::recipe::lock::GIVEN;
@@ -28,7 +28,7 @@ const AGAIN: &str = "make the lock again and look at the difference: osimg lock 
 /// # Errors
 /// [`ExitCode::Repository`] for packages that are gone, [`ExitCode::Trust`] for those that are not what the lock says.
 pub(super) fn obtain(
-    manager: &dyn PackageManager,
+    manager: &Driver,
     job: &Job<'_>,
     filling: &Filling<'_>,
     (lock, number): (&Lock, usize),
@@ -85,13 +85,7 @@ fn cached<'a>(cache: &Path, locked: &'a LockedTransaction) -> Result<HashMap<&'a
 }
 
 /// Fetches packages by their places; returns their files in the same order.
-fn fetch(
-    manager: &dyn PackageManager,
-    job: &Job<'_>,
-    transaction: &Transaction,
-    missing: &[&LockedPackage],
-    step: &Step<'_>,
-) -> Result<Vec<PathBuf>> {
+fn fetch(manager: &Driver, job: &Job<'_>, transaction: &Transaction, missing: &[&LockedPackage], step: &Step<'_>) -> Result<Vec<PathBuf>> {
     let below = |package: &LockedPackage| Path::new(&format!("{}{FETCHED}", package.repository)).join(PACKAGES).join(package.file_name());
     let files: Vec<PathBuf> = missing.iter().map(|package| job.cache.folder().join(below(package))).collect();
     let mut wanted = Vec::new();

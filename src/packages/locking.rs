@@ -8,7 +8,7 @@ use super::digest::{self, Signer};
 use super::events::{PlannedPackage, TransactionPlan};
 use super::given::{self, Given};
 use super::workbench::{self, insists_on_signatures};
-use super::{Extent, Job, PackageManager};
+use super::{Driver, Extent, Job};
 use crate::error::{ExitCode, Failure, Result};
 use crate::nevra::Nevra;
 use crate::recipe::lock::foreign::Listed;
@@ -45,8 +45,9 @@ pub struct Wish<'a> {
 ///
 /// # Errors
 /// When the recipe has what cannot be locked, or does not resolve, or a package is not signed as the settings ask.
-pub fn lock(manager: &dyn PackageManager, job: &mut Job<'_>, wish: &Wish<'_>) -> Result<Lock> {
+pub fn lock(manager: &Driver, job: &mut Job<'_>, wish: &Wish<'_>) -> Result<Lock> {
     wish.transactions.iter().try_for_each(|transaction| lockable(job.recipe, transaction))?;
+    wish.transactions.iter().try_for_each(|transaction| manager.check(job, transaction))?;
     let root = InstallRoot::open(job.root)?;
     workbench::prepare(&root, job.dbpath)?;
     job.extent = Extent::DatabaseOnly;

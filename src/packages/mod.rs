@@ -4,8 +4,7 @@
 //! no network. What a package manager's exit status says is never believed: [`Filled`] exists only after the rpmdb, the
 //! scriptlets and the groups were judged.
 //!
-//! To add a package manager: one file that finds it and says how it is driven, one arm in [`open`]. Those with a Python API have a
-//! driver in common; any other is a type that implements [`PackageManager`].
+//! dnf 4 and dnf 5 have one driver in common, and each a program in Python (`drivers/`) that speaks its API.
 
 mod answers;
 mod cache;
@@ -21,7 +20,6 @@ pub mod keys;
 mod lengths;
 mod locked;
 mod locking;
-mod microdnf;
 mod owners;
 mod provenance;
 mod replay;
@@ -29,18 +27,17 @@ mod request;
 mod retry;
 mod rpmdb;
 mod shelf;
-mod trust;
 mod verdict;
 mod workbench;
-mod yum;
 
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 pub use cache::Cache;
 pub use digest::identify;
+pub use driver::Driver;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
-pub use job::{Extent, Failed, Job, PackageManager, Purpose, Wanted};
+pub use job::{Extent, Failed, Job, Purpose, Wanted};
 pub use keys::PinnedKey;
 pub use locking::{Signers, Wish, lock};
 pub use owners::{GivenAway, KnownOwners, PackagedFile};
@@ -76,33 +73,13 @@ pub struct Filled {
 ///
 /// # Errors
 /// [`ExitCode::Host`] with the command that installs one.
-pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Box<dyn PackageManager>> {
+pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Driver> {
     let (found, missing) = match manager {
-        ManagerChoice::Auto => (any(tools)?, dnf4::missing()),
-        ManagerChoice::Dnf4 => (boxed(dnf4::find(tools)?), dnf4::missing()),
-        ManagerChoice::Dnf5 => (boxed(dnf5::find(tools)?), dnf5::missing()),
-        ManagerChoice::Yum => (boxed(yum::find(tools)?), yum::missing(tools)),
-        ManagerChoice::Microdnf => (boxed(microdnf::find(tools)?), microdnf::missing()),
+        ManagerChoice::Auto => (dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?, dnf4::missing(tools)),
+        ManagerChoice::Dnf4 => (dnf4::find(tools)?, dnf4::missing(tools)),
+        ManagerChoice::Dnf5 => (dnf5::find(tools)?, dnf5::missing()),
     };
     Ok(found.ok_or(missing)?)
-}
-
-/// The first that there is: the one whose language the recipe is goes before those that can do less of it.
-fn any(tools: &ToolRoot) -> Result<Option<Box<dyn PackageManager>>> {
-    if let found @ Some(_) = boxed(dnf4::find(tools)?) {
-        return Ok(found);
-    }
-    if let found @ Some(_) = boxed(dnf5::find(tools)?) {
-        return Ok(found);
-    }
-    if let found @ Some(_) = boxed(microdnf::find(tools)?) {
-        return Ok(found);
-    }
-    Ok(boxed(yum::find(tools)?))
-}
-
-fn boxed(found: Option<impl PackageManager + 'static>) -> Option<Box<dyn PackageManager>> {
-    found.map(|found| Box::new(found) as Box<dyn PackageManager>)
 }
 
 /// Carries out all transactions in order and judges the result.
@@ -110,7 +87,7 @@ fn boxed(found: Option<impl PackageManager + 'static>) -> Option<Box<dyn Package
 /// # Errors
 /// Whatever a phase or the verdict fails with; the install root is then to be thrown away.
 pub fn fill(
-    manager: &dyn PackageManager,
+    manager: &Driver,
     job: &mut Job<'_>,
     transactions: &[Transaction],
     on_planned: &mut dyn FnMut(&TransactionPlan) -> Result<()>,
@@ -183,14 +160,13 @@ pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
         return settings.bootstrap_packages.clone();
     }
     let release = settings.releasever.as_deref().and_then(|text| text.split(['.', '-']).next()).and_then(|text| text.parse::<u32>().ok());
-    // Fedora's dnf is dnf 5 since release 41; Enterprise Linux has not come that far, and had none at all before release 8.
-    let (manager, rpm) = match (settings.manager, release) {
-        (ManagerChoice::Yum, _) | (ManagerChoice::Auto, Some(..=7)) => ("yum", "rpm-python"),
-        (_, Some(41..)) => ("python3-libdnf5", "python3-rpm"),
-        _ => ("python3-dnf", "python3-rpm"),
+    // Fedora's dnf is dnf 5 since release 41. Enterprise Linux still has dnf 4.
+    let manager = match release {
+        Some(41..) => "python3-libdnf5",
+        _ => "python3-dnf",
     };
     // The release has macros of rpm; the last three are what scriptlets of the others take for granted.
-    [manager, rpm, "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
+    [manager, "python3-rpm", "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
 }
 
 /// Where the rpm of the tools puts a database by itself.
@@ -202,13 +178,7 @@ pub fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<
 }
 
 /// The packages of one transaction, in this build's view of the cache.
-fn obtain(
-    manager: &dyn PackageManager,
-    job: &Job<'_>,
-    number: usize,
-    transaction: &Transaction,
-    step: &Step<'_>,
-) -> Result<TransactionPlan> {
+fn obtain(manager: &Driver, job: &Job<'_>, number: usize, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
     let filling = job.cache.fill(job.report)?;
     match job.lock {
         Some(lock) => locked::obtain(manager, job, &filling, (lock, number), transaction, step),
@@ -221,13 +191,7 @@ fn obtain(
     }
 }
 
-fn install(
-    manager: &dyn PackageManager,
-    job: &Job<'_>,
-    transaction: &Transaction,
-    plan: &TransactionPlan,
-    step: &Step<'_>,
-) -> Result<Vec<Failed>> {
+fn install(manager: &Driver, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
     match job.lock {
         // Such a transaction can be empty: it marked packages, or moved none.
         Some(_) if plan.install.is_empty() && plan.remove.is_empty() => Ok(Vec::new()),
@@ -303,14 +267,28 @@ mod tests {
     }
 
     #[test]
+    fn a_system_with_only_microdnf_gets_the_command_that_installs_dnf_4() {
+        use std::os::unix::fs::PermissionsExt;
+        let tree = tempfile::tempdir().unwrap();
+        let program = tree.path().join("usr/bin/microdnf");
+        std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+        std::fs::write(&program, "").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let tools = ToolRoot::at(tree.path()).unwrap();
+        for manager in [ManagerChoice::Auto, ManagerChoice::Dnf4] {
+            let error = open(manager, &tools).unwrap_err();
+            assert_eq!(crate::error::exit_code(&error), ExitCode::Host);
+            assert!(crate::error::render(&error).contains("microdnf install python3-dnf"), "{error:#}");
+        }
+    }
+
+    #[test]
     fn the_tools_of_a_release_are_those_that_it_has() {
-        let tools = |manager, release: &str| {
-            let settings = PackageSettings { manager, releasever: Some(release.into()), ..PackageSettings::default() };
+        let tools = |release: &str| {
+            let settings = PackageSettings { releasever: Some(release.into()), ..PackageSettings::default() };
             bootstrap_packages(&settings)[..2].join(" ")
         };
-        assert_eq!(tools(ManagerChoice::Auto, "7"), "yum rpm-python");
-        assert_eq!(tools(ManagerChoice::Yum, "7.9.2009"), "yum rpm-python");
-        assert_eq!(tools(ManagerChoice::Auto, "9-stream"), "python3-dnf python3-rpm");
-        assert_eq!(tools(ManagerChoice::Auto, "42"), "python3-libdnf5 python3-rpm");
+        assert_eq!(tools("9-stream"), "python3-dnf python3-rpm");
+        assert_eq!(tools("42"), "python3-libdnf5 python3-rpm");
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
-use super::driver::Language;
+use super::driver::ISOLATED;
 use super::rpmdb::{self, InstalledPackage};
 use super::{Job, keys};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -203,19 +203,17 @@ pub(super) fn fetch(url: &str, scratch: &Path, root: &Path) -> Result<String> {
         return keys::read_file(Path::new(path));
     }
     let python = super::need(&ToolRoot::host(), "python3", "fetch a key", "python3")?;
-    let lines =
-        run_python((&python, Language::Three.isolation()), &[keys::fetch_script(), url], Network::Host, scratch, root, "fetching a key")
-            .or_fail_hint(
-                ExitCode::Repository,
-                format!("fetching the key {url}"),
-                "save it as a file and name that: [[packages.key]] file = \"…\"",
-            )?;
+    let lines = run_python(&python, &[keys::fetch_script(), url], Network::Host, scratch, root, "fetching a key").or_fail_hint(
+        ExitCode::Repository,
+        format!("fetching the key {url}"),
+        "save it as a file and name that: [[packages.key]] file = \"…\"",
+    )?;
     Ok(lines.join("\n") + "\n")
 }
 
 /// Runs a short Python program, with its arguments, inside the sandbox; returns the lines that it prints.
 pub(super) fn run_python(
-    (python, isolation): (&Path, &[&str]),
+    python: &Path,
     program: &[&str],
     network: Network,
     scratch: &Path,
@@ -223,7 +221,7 @@ pub(super) fn run_python(
     doing: &str,
 ) -> Result<Vec<String>> {
     let python = python.to_string_lossy();
-    let command = CommandLine::new([&*python].into_iter().chain(isolation.iter().copied()).chain(["-c"]).chain(program.iter().copied()));
+    let command = CommandLine::new([&*python, ISOLATED, "-c"].into_iter().chain(program.iter().copied()));
     let plan = Plan::of_tools(&ToolRoot::host(), root, scratch, network, environment(command, None, network));
     ask(&plan, doing)
 }

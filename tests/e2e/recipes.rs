@@ -159,18 +159,31 @@ fn an_output_folder_that_is_missing_is_told_with_the_command_that_makes_it() {
 }
 
 #[test]
-fn a_package_manager_that_is_not_driven_is_refused_before_any_work() {
+fn microdnf_is_refused_before_any_work_with_the_command_that_installs_dnf_4() {
     if !require_root() {
         return;
     }
-    for manager in ["yum", "microdnf"] {
-        hello()
-            .build("install hello\nts run\n")
-            .args(&["--package-manager", manager])
-            .fails(4)
-            .says(&["hint: "])
-            .says_not(&["downloading"]);
+    let build = |stage: &Stage| stage.build("install hello\nts run\n").fails(3);
+    let stage = hello();
+    stage.settings(|settings| settings.packages = "manager = \"microdnf\"".into());
+    build(&stage).says(&["hint: ", "microdnf install python3-dnf"]).says_not(&["downloading"]);
+    hello()
+        .build("install hello\nts run\n")
+        .args(&["--package-manager", "microdnf"])
+        .fails(2)
+        .says(&["microdnf install python3-dnf"])
+        .says_not(&["downloading"]);
+}
+
+#[test]
+fn yum_is_another_name_of_dnf_4() {
+    if !require_root() {
+        return;
     }
+    let stage = hello();
+    stage.settings(|settings| settings.packages = "manager = \"yum\"".into());
+    stage.build("install hello\nts run\n").succeeds();
+    assert!(stage.manifest()["builder"]["package_manager"].as_str().unwrap().starts_with("dnf 4"));
 }
 
 #[test]

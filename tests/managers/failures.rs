@@ -197,12 +197,10 @@ fn a_host_without_the_package_manager_that_was_asked_for_says_how_to_get_it() {
         let recipe = stage.recipe("install hello\nts run\n");
         Machine::Dnf5.osimg(&stage, &["build"], &[]).arg(recipe).args(&["--package-manager", name]).run()
     };
-    for (name, words) in
-        [("dnf4", ["no dnf 4", "python3-dnf"]), ("yum", ["no yum 3", "bootstrap"]), ("microdnf", ["no microdnf", "dnf install microdnf"])]
-    {
+    for name in ["dnf4", "yum"] {
         let done = build(name);
         assert_eq!(done.code, Some(4), "{}", done.stderr);
-        done.says(&words);
+        done.says(&["no dnf 4", "python3-dnf"]);
     }
 }
 

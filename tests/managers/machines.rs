@@ -12,9 +12,6 @@ use crate::support::{require_root, skip};
 /// Changes the root to that of another release; see its first lines.
 const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/managers/enter");
 
-/// Where Ubuntu's releases are.
-const UBUNTU: &str = "http://archive.ubuntu.com/ubuntu";
-
 /// Where the program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Machine {
@@ -24,8 +21,6 @@ pub enum Machine {
     Dnf5,
     /// Debian trixie, with the last dnf 4, rpm 4.20, and a libcomps that cannot read groups.
     Trixie,
-    /// This machine, with the tools of an Ubuntu 18.04 tree: yum 3.4.3 and rpm 4.14, in Python 2.
-    Yum,
 }
 
 /// Both package managers, for what must be the same with each of them; empty when the test is skipped.
@@ -42,7 +37,6 @@ impl Machine {
             // passwd: rpm 6 makes the accounts of packages by the host's useradd.
             Self::Dnf5 => Some(("sid", "sid", "python3-libdnf5,python3-rpm,rpm,passwd,ca-certificates")),
             Self::Trixie => Some(("trixie", "trixie", "python3-dnf,python3-rpm,rpm,passwd,ca-certificates")),
-            Self::Yum => Some(("bionic-yum", "bionic", "yum,rpm,passwd,ca-certificates")),
         }
     }
 
@@ -64,18 +58,12 @@ impl Machine {
     pub fn tree(self) -> Option<Result<PathBuf, String>> {
         static SID: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         static TRIXIE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        static BIONIC: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         let (name, suite, packages) = self.release()?;
         let known = match self {
             Self::Here | Self::Dnf5 => &SID,
             Self::Trixie => &TRIXIE,
-            Self::Yum => &BIONIC,
         };
-        // Debian 12 has no package of Ubuntu's keys: `make test-yum` brings them.
-        let keyring = format!("--keyring={}", kept().join("ubuntu-archive-keyring.gpg").display());
-        let ubuntu = ["--variant=apt", "--components=main,universe", &keyring];
-        let options = if self == Self::Yum { &ubuntu[..] } else { &ubuntu[..1] };
-        Some(known.get_or_init(|| make(name, options, suite, packages)).clone())
+        Some(known.get_or_init(|| make(name, &["--variant=apt"], suite, packages)).clone())
     }
 
     /// The program with these words, on this machine; it sees the folders under their own paths.
@@ -93,9 +81,6 @@ impl Machine {
     }
 
     fn entered<'a>(self, stage: &'a Stage, scratch: &Path) -> Option<Run<'a>> {
-        if self == Self::Yum {
-            return None;
-        }
         let tree = self.tree()?.unwrap();
         let program = Path::new(OSIMG).parent().unwrap();
         Some(stage.osimg(ENTER, &[]).arg(tree).arg(scratch).arg(stage.path()).arg(program))
@@ -106,21 +91,7 @@ impl Machine {
         match self {
             Self::Here | Self::Trixie => "dnf4",
             Self::Dnf5 => "dnf5",
-            Self::Yum => "yum",
         }
-    }
-
-    /// The settings of the stage's repository, with the tree whose tools are used.
-    pub fn settings(self, stage: &Stage) -> PathBuf {
-        let path = stage.repo().join("settings.toml");
-        if self != Self::Yum {
-            return path;
-        }
-        let tree = self.tree().unwrap().unwrap();
-        let text = fs::read_to_string(path).unwrap().replace("[packages]\n", &format!("[packages]\nbootstrap = \"{}\"\n", tree.display()));
-        let own = stage.repo().join("settings-yum.toml");
-        fs::write(&own, text).unwrap();
-        own
     }
 
     /// `osimg build` of a recipe with this text into `out/image.tgz`.
@@ -131,7 +102,7 @@ impl Machine {
         self.osimg(stage, &["build"], &[])
             .arg(path)
             .arg("--settings")
-            .arg(self.settings(stage))
+            .arg(stage.repo().join("settings.toml"))
             .args(&["--package-manager", self.manager(), "--cache"])
             .arg(cache)
             .arg("--workdir")
@@ -146,27 +117,13 @@ impl Machine {
         self.installed(stage)
     }
 
-    /// The packages of the image that was built, as this machine's own rpm lists them, or that of the tools' tree.
+    /// The packages of the image that was built, as this machine's own rpm lists them.
     pub fn installed(self, stage: &Stage) -> Vec<String> {
         let root = stage.path().join("judged");
         fs::create_dir(&root).unwrap();
         crate::stage::run(Command::new("tar").arg("-xf").arg(stage.image()).arg("-C").arg(&root).arg("./var/lib/rpm"));
-        let mut rpm = if self == Self::Yum {
-            // A Berkeley DB, which no newer rpm reads as a matter of course; the mount is gone with the shell.
-            let mut shell = Command::new("unshare");
-            shell.args([
-                "-m",
-                "sh",
-                "-ec",
-                "mount --bind \"$1\" \"$0/mnt\"; tree=$0; shift; exec chroot \"$tree\" rpm --dbpath /mnt \"$@\"",
-            ]);
-            shell.arg(self.tree().unwrap().unwrap()).arg(root.join("var/lib/rpm"));
-            shell
-        } else {
-            let mut rpm = Command::new("rpm");
-            rpm.arg("--dbpath").arg(root.join("var/lib/rpm"));
-            rpm
-        };
+        let mut rpm = Command::new("rpm");
+        rpm.arg("--dbpath").arg(root.join("var/lib/rpm"));
         rpm.env("RPM_FORCE_DEBIAN", "1").args(["-qa", "--qf", "%{NAME}-%{VERSION}\n"]);
         let listed = String::from_utf8(crate::stage::run(&mut rpm)).unwrap();
         fs::remove_dir_all(&root).unwrap();
@@ -204,7 +161,7 @@ pub fn make(name: &str, options: &[&str], suite: &str, packages: &str) -> Result
     let mut command = Command::new("mmdebstrap");
     // A mirror that lags behind is still signed, and as good for a test.
     command.arg("--quiet").args(options).args(["--aptopt=Acquire::Check-Valid-Until \"false\"", &format!("--include={packages}"), suite]);
-    command.arg(&part).args((suite == "bionic").then_some(UBUNTU));
+    command.arg(&part);
     let output = command.output().map_err(|e| format!("mmdebstrap: {e}"))?;
     if !output.status.success() {
         return Err(format!("mmdebstrap of {name}: {}", String::from_utf8_lossy(&output.stderr)));

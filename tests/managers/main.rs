@@ -18,7 +18,5 @@ mod faults;
 mod foreign;
 mod locks;
 mod machines;
-mod microdnf;
 mod scenarios;
 mod sets;
-mod yum;

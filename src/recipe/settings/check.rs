@@ -6,7 +6,8 @@ use super::fields::Check;
 use super::raw::{self, Raw};
 use super::values::{absolute, parse_duration};
 use super::{
-    Bootstrap, DeploySettings, FinishFile, FinishSettings, ImageSettings, Level, PackageSettings, RegistrySettings, SelinuxChoice, Settings,
+    Bootstrap, DeploySettings, FinishFile, FinishSettings, ImageSettings, Level, ManagerChoice, PackageSettings, RegistrySettings,
+    SelinuxChoice, Settings,
 };
 use crate::recipe::diagnostic::{Collector, SyntaxErrors, quoted};
 use crate::recipe::suggest;
@@ -162,7 +163,16 @@ impl Check<'_> {
         }
     }
 
+    fn manager(&mut self, name: raw::Text) -> ManagerChoice {
+        let Some(name) = name else { return ManagerChoice::Auto };
+        name.get_ref().parse().unwrap_or_else(|hint| {
+            self.fail(name.span(), format!("{} cannot fill an image", quoted(name.get_ref())), hint);
+            ManagerChoice::Auto
+        })
+    }
+
     fn packages(&mut self, raw: raw::Packages) -> PackageSettings {
+        let manager = self.manager(raw.manager);
         let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let releasever = self.matching(raw.releasever, "releasever", "letters, digits and `._-`", word);
         let arch = self.matching(raw.arch, "arch", "letters, digits and `_`", |c| c.is_ascii_alphanumeric() || c == '_');
@@ -198,7 +208,7 @@ impl Check<'_> {
         }
         let keys = raw.key.into_iter().filter_map(|entry| self.key(entry)).collect();
         PackageSettings {
-            manager: raw.manager,
+            manager,
             releasever,
             arch,
             install_weak_deps: raw.install_weak_deps,

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// All the settings; the default is what holds without a settings file.
@@ -178,7 +179,7 @@ fn seconds<S: Serializer>(timeout: &Option<Duration>, serializer: S) -> Result<S
 }
 
 /// Which package manager to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ManagerChoice {
     /// The first that can do the work.
@@ -188,10 +189,22 @@ pub enum ManagerChoice {
     Dnf4,
     /// dnf 5.
     Dnf5,
-    /// yum 3.
-    Yum,
-    /// microdnf.
-    Microdnf,
+}
+
+impl FromStr for ManagerChoice {
+    type Err = &'static str;
+
+    /// The error is a hint.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            // Since EL 8 and Fedora 22 the command `yum` is dnf.
+            "dnf4" | "yum" => Ok(Self::Dnf4),
+            "dnf5" => Ok(Self::Dnf5),
+            "microdnf" => Err("microdnf knows no groups, locks or package files; install dnf 4: microdnf install python3-dnf"),
+            _ => Err("use auto, dnf4 (or its other name, yum) or dnf5"),
+        }
+    }
 }
 
 /// What every package is checked for before it is installed.

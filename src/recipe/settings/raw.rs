@@ -1,6 +1,6 @@
 //! The settings file as it is written: which keys there are, and of what type.
 
-use super::{Initramfs, Layout, MachineId, ManagerChoice, SbomKind, SelinuxMode, Verify, Visibility};
+use super::{Initramfs, Layout, MachineId, SbomKind, SelinuxMode, Verify, Visibility};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -106,7 +106,7 @@ pub(super) struct Image {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Packages {
-    pub manager: ManagerChoice,
+    pub manager: Text,
     pub releasever: Text,
     pub arch: Text,
     pub install_weak_deps: Option<bool>,

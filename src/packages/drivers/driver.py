@@ -1,27 +1,17 @@
-# What the drivers of dnf 4, dnf 5 and yum 3 share: answers as one JSON object a line on standard output, the rule by which a
-# group's name is understood, and keys as rpm takes them. Whatever else is printed goes to standard error.
-# yum 3 runs in Python 2.7: whatever is here means the same in both languages.
+# The common part of the drivers of dnf 4 and dnf 5: answers as one JSON object a line on standard output, the rule by which a
+# group's name is understood, and keys as rpm takes them. Everything else that is printed goes to standard error.
 import base64
-import contextlib
-import fcntl
 import fnmatch
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
 import sys
+from http.client import HTTPException
+from urllib.request import Request, urlopen
 
-try:
-    from http.client import HTTPException
-    from urllib.request import Request, urlopen
-except ImportError:  # Python 2
-    from httplib import HTTPException
-    from urllib2 import Request, urlopen
-
-EVENTS = os.fdopen(os.dup(1), "wb")
-fcntl.fcntl(EVENTS.fileno(), fcntl.F_SETFD, fcntl.FD_CLOEXEC)  # scriptlets have nothing to say here; Python 2 would hand it on
+EVENTS = os.fdopen(os.dup(1), "wb")  # not inherited by scriptlets, which have nothing to say here
 os.dup2(2, 1)  # a library that prints must not be taken for an answer
 
 
@@ -50,11 +40,9 @@ def retry_after(message):
     import email.utils
     import time
 
-    request = Request(found.group(1))
-    request.get_method = lambda: "HEAD"
     try:
-        urlopen(request, timeout=10).close()
-    except EnvironmentError as answer:
+        urlopen(Request(found.group(1), method="HEAD"), timeout=10).close()
+    except OSError as answer:
         headers = getattr(answer, "headers", None)
         value = ((headers and headers.get("Retry-After")) or "").strip()
         if value.isdigit():
@@ -69,7 +57,7 @@ def repomd(cachedir, name="/repodata/repomd.xml"):
     try:
         with open(cachedir + name, "rb") as file:
             return "sha256:" + hashlib.sha256(file.read()).hexdigest()
-    except EnvironmentError:
+    except OSError:
         return None
 
 
@@ -113,17 +101,16 @@ def package_files(request):
 
 def fetch_address(url, path):
     """Fetches the file behind an address that is no repository's."""
-    if not os.path.isdir(os.path.dirname(path)):
-        os.makedirs(os.path.dirname(path))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     part = "%s.%d" % (path, os.getpid())
     try:
-        with contextlib.closing(urlopen(url, timeout=60)) as answer, open(part, "wb") as copy:
+        with urlopen(url, timeout=60) as answer, open(part, "wb") as copy:
             shutil.copyfileobj(answer, copy)
             length = answer.headers.get("Content-Length")
             if length is not None and copy.tell() != int(length):
                 fail("download", "%s: %d of %s bytes came" % (url, copy.tell(), length))
         os.rename(part, path)
-    except (EnvironmentError, HTTPException) as error:
+    except (OSError, HTTPException) as error:
         status = getattr(error, "code", None)
         fail("download", "%s: %s" % (url, "Status code: %d" % status if status else error))
 
@@ -154,7 +141,7 @@ def advisories(upgrade):
 
 def key_packets(path):
     """The bytes of an armored key; osimg has made sure that the file holds one key and nothing else."""
-    with io.open(path, encoding="ascii") as file:
+    with open(path, encoding="ascii") as file:
         lines = [line.strip() for line in file]
     begin = lines.index("-----BEGIN PGP PUBLIC KEY BLOCK-----")
     body = lines[lines.index("", begin) + 1:lines.index("-----END PGP PUBLIC KEY BLOCK-----")]
@@ -172,7 +159,7 @@ def import_keys(transaction_set, request):
 def run(main):
     """Runs the driver; every way out is an answer."""
     try:
-        with io.open("/osimg/request.json", encoding="utf-8") as file:
+        with open("/osimg/request.json", encoding="utf-8") as file:
             request = json.load(file)
         main(request)
     except SystemExit:
