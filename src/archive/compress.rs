@@ -1,7 +1,7 @@
 //! Compression in independent blocks of a fixed size: what makes the same bytes come out for any number of jobs.
 
 use super::format::Format;
-use super::{bzip2, gzip, xz};
+use super::{gzip, xz};
 use crate::error::Result;
 
 /// Bytes in a vector that keeps its length, so that a buffer used again is not zeroed again.
@@ -14,6 +14,18 @@ pub(super) struct Buffer {
 impl Buffer {
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self { bytes: vec![0; capacity], used: 0 }
+    }
+
+    /// A buffer whose contents are all filled.
+    fn from_vec(bytes: Vec<u8>) -> Self {
+        let used = bytes.len();
+        Self { bytes, used }
+    }
+
+    /// The filled bytes.
+    fn into_vec(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.used);
+        self.bytes
     }
 
     pub(super) fn filled(&self) -> &[u8] {
@@ -65,7 +77,7 @@ pub(super) fn block_size(format: Format, level: u32) -> usize {
     match format {
         Format::Tar => 1 << 20,
         Format::Tgz => gzip::BLOCK,
-        Format::Tbz => bzip2::block_size(level),
+        Format::Tbz => osimg_bzip2::block_size(level),
         Format::Txz => xz::BLOCK,
     }
 }
@@ -83,7 +95,7 @@ pub(super) struct Piece {
 pub(super) enum Encoder {
     Stored,
     Gzip(gzip::Encoder),
-    Bzip2(bzip2::Encoder),
+    Bzip2(osimg_bzip2::Encoder),
     Xz(xz::Encoder),
 }
 
@@ -92,7 +104,7 @@ impl Encoder {
         Ok(match format {
             Format::Tar => Self::Stored,
             Format::Tgz => Self::Gzip(gzip::Encoder::new(level)?),
-            Format::Tbz => Self::Bzip2(bzip2::Encoder::new(level)),
+            Format::Tbz => Self::Bzip2(osimg_bzip2::Encoder::new(level)),
             Format::Txz => Self::Xz(xz::Encoder::new(level)?),
         })
     }
@@ -103,7 +115,11 @@ impl Encoder {
         match self {
             Self::Stored => packed.extend(block),
             Self::Gzip(encoder) => encoder.encode(block, &mut packed)?,
-            Self::Bzip2(encoder) => encoder.encode(block, &mut packed),
+            Self::Bzip2(encoder) => {
+                let mut bytes = packed.into_vec();
+                encoder.encode(block, &mut bytes);
+                packed = Buffer::from_vec(bytes);
+            }
             Self::Xz(encoder) => unpadded = encoder.encode(block, &mut packed, stopped)?,
         }
         Ok(Piece { bytes: packed, unpadded, plain: block.len() as u64 })

@@ -1,6 +1,5 @@
 //! How much memory packing may take: as many jobs are started as fit by an estimate made of each compressor's known needs.
 
-use super::bzip2;
 use super::compress::block_size;
 use super::format::Format;
 use super::pool::{Lane, lane_limit};
@@ -60,7 +59,7 @@ fn estimate(lanes: &[Lane], jobs: usize) -> u64 {
             Format::Tar => 0,
             Format::Tgz if lane.level >= 10 => 20 * MIB,
             Format::Tgz => 3 * MIB,
-            Format::Tbz => bzip2::memory(lane.level),
+            Format::Tbz => osimg_bzip2::memory(lane.level),
             // The stream that a block is taken out of beside the encoder itself.
             Format::Txz => XZ.get(lane.level as usize).copied().unwrap_or(280) * MIB + packed + MIB,
         };

@@ -1,27 +1,27 @@
-//! Several code tables for one block: groups of fifty symbols each take the table that suits them, and the tables become what their groups need.
+//! The code tables of a block: each group of fifty symbols selects one of up to six tables. Selection and tables are refined in turn.
 
 use super::huffman::{self, Lengths};
 use super::ranks::{ALPHABET, Symbols};
 
 /// Symbols that share a choice of table.
-pub(super) const GROUP: usize = 50;
-/// The most tables there may be.
-pub(super) const TABLES: usize = 6;
-/// How often groups choose anew: more make the file no smaller to speak of.
+pub(crate) const GROUP: usize = 50;
+/// The largest number of tables.
+pub(crate) const TABLES: usize = 6;
+/// The number of refinements. More do not make the file noticeably smaller.
 const ROUNDS: usize = 8;
-/// Bits that a choice other than the last group's takes beyond the same one's, roughly.
+/// Approximate cost in bits of selecting another table than the previous group did.
 const OTHER: u64 = 3;
-/// Bits of the sum of a group's code lengths, of which that of every table goes into one word.
+/// Bits for the sum of a group's code lengths. The sums for all tables share one word.
 const SUM: u32 = 10;
 
-/// The tables of a block and which one each group takes.
-pub(super) struct Tables {
-    pub(super) lengths: Vec<Lengths>,
-    pub(super) selectors: Vec<u8>,
+/// The tables of a block, and the table that each group selects.
+pub(crate) struct Tables {
+    pub(crate) lengths: Vec<Lengths>,
+    pub(crate) selectors: Vec<u8>,
 }
 
 /// Chooses tables for the symbols.
-pub(super) fn choose(symbols: &Symbols) -> Tables {
+pub(crate) fn choose(symbols: &Symbols) -> Tables {
     let Symbols { list, alphabet } = symbols;
     let count = match list.len() {
         0..200 => 2,
@@ -42,7 +42,7 @@ pub(super) fn choose(symbols: &Symbols) -> Tables {
         for group in list.chunks(GROUP) {
             let sums: u64 = group.iter().map(|symbol| costs[usize::from(*symbol) & 511]).sum();
             let cost = |table: usize| sums >> (table as u32 * SUM) & ((1 << SUM) - 1);
-            // A choice costs bits too, the least when it is the last one again.
+            // The selection costs bits as well, and fewest when the previous table is selected again.
             let whole = |table: usize| cost(table) + if table == last { 0 } else { OTHER };
             let best = (1..count).fold(0, |best, table| if whole(table) < whole(best) { table } else { best });
             last = best;
@@ -59,7 +59,7 @@ pub(super) fn choose(symbols: &Symbols) -> Tables {
     tables
 }
 
-/// Tables to begin with: each prefers a range of symbols that make up its share.
+/// The initial tables: each prefers a range of symbols with its share of all occurrences.
 fn first(list: &[u16], alphabet: usize, count: usize) -> Vec<Lengths> {
     let mut occurrences = [0_usize; 512];
     for symbol in list {
@@ -74,7 +74,7 @@ fn first(list: &[u16], alphabet: usize, count: usize) -> Vec<Lengths> {
                 sum += occurrences[end];
                 end += 1;
             }
-            // Alternately a little less and a little more than the share.
+            // Alternately slightly less and slightly more than the share.
             if end > start + 1 && table != 0 && table != count - 1 && table % 2 == 1 {
                 end -= 1;
                 sum -= occurrences[end];

@@ -1,7 +1,9 @@
-//! bzip2: one stream a block; every reader of bzip2 takes several streams in one file.
+//! A bzip2 encoder: each block becomes one bzip2 stream, and the streams of a file are joined in order.
 //!
-//! The encoder is our own, since libbz2's sorter takes half as much time again as a modern one: [`runs`], then [`sort`], then [`ranks`],
-//! then [`tables`] of [`huffman`] codes, as <https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf> has it.
+//! The steps of the format (<https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf>) are one module each: [`runs`],
+//! [`sort`], [`ranks`], [`tables`] of [`huffman`] codes.
+#![doc = include_str!("../README.md")]
+#![allow(rustdoc::private_intra_doc_links, reason = "the overview is for readers of the source as well")]
 
 mod crests;
 mod huffman;
@@ -10,31 +12,35 @@ mod runs;
 mod sort;
 mod tables;
 
-use super::compress::Buffer;
-use super::sink::has;
 use ranks::Symbols;
 use sort::Sorter;
 use tables::{GROUP, Tables};
 
-/// What begins a block: pi.
+/// The first 48 bits of a block: pi.
 const BLOCK_MAGIC: u64 = 0x3141_5926_5359;
-/// What ends a stream: its square root.
+/// The 48 bits that end a stream: the square root of pi.
 const END_MAGIC: u64 = 0x1772_4538_5090;
-/// What a stream without data holds behind `BZh` and the level: the end mark and the check sum of nothing.
-const EMPTY: [u8; 10] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90, 0, 0, 0, 0];
+/// The part of an empty stream that follows `BZh` and the level: the end mark and a checksum of zero.
+pub const EMPTY_STREAM_TAIL: [u8; 10] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90, 0, 0, 0, 0];
 
-/// The size of bzip2's own block at `level`, so that a stream mostly holds one.
-pub(super) fn block_size(level: u32) -> usize {
+/// The size of a bzip2 block at `level` (1 to 9), in bytes. Input of this length usually becomes one block.
+#[must_use]
+pub fn block_size(level: u32) -> usize {
     (100_000 * level.clamp(1, 9) as usize).min(sort::LONGEST)
 }
 
-/// Bytes that an encoder takes for blocks of the level: for each of a block's the packed runs, the text, the sorted column and the copy for the
-/// check sum (4), the order (4), crests with their keys and ranks (at most 8), the symbols (2), and groups yet to be sorted.
-pub(super) fn memory(level: u32) -> u64 {
+/// The memory that an encoder needs at `level`, in bytes.
+///
+/// For each byte of a block: the packed runs, the text, the sorted column and the copy for the checksum (4), the order (4), crests with
+/// their keys and ranks (at most 8), the symbols (2), and the groups that are still to be sorted.
+#[must_use]
+pub fn memory(level: u32) -> u64 {
     block_size(level) as u64 * 24 + (2 << 20)
 }
 
-pub(super) struct Encoder {
+/// Encodes blocks. It keeps its memory from one block to the next.
+#[derive(Debug)]
+pub struct Encoder {
     level: u32,
     sorter: Sorter,
     packed_runs: Vec<u8>,
@@ -44,7 +50,9 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(level: u32) -> Self {
+    /// An encoder for `level`, from 1 (blocks of 100 kB) to 9 (900 kB); other values are clamped.
+    #[must_use]
+    pub fn new(level: u32) -> Self {
         Self {
             level: level.clamp(1, 9),
             sorter: Sorter::default(),
@@ -55,9 +63,11 @@ impl Encoder {
         }
     }
 
-    /// Packs a block as a stream of its own.
-    pub(super) fn encode(&mut self, block: &[u8], packed: &mut Buffer) {
-        // Noise gets a hundredth larger, and there are the tables.
+    /// Appends `block` to `packed` as one complete bzip2 stream.
+    ///
+    /// A block that is longer than [`block_size`], or whose run-length encoding is, becomes a stream of several bzip2 blocks.
+    pub fn encode(&mut self, block: &[u8], packed: &mut Vec<u8>) {
+        // Incompressible data grow by about one per cent, and the tables need some room.
         packed.reserve(block.len() + block.len() / 64 + 4096);
         let mut bits = Bits { packed, pending: 0, count: 0 };
         for byte in [b'B', b'Z', b'h', b'0' + self.level as u8] {
@@ -69,7 +79,7 @@ impl Encoder {
             self.packed_runs.clear();
             let taken = runs::pack(rest, block_size(self.level), &mut self.packed_runs);
             let (part, others) = rest.split_at(taken);
-            let sum = runs::check_sum(part, &mut self.scratch);
+            let sum = runs::checksum(part, &mut self.scratch);
             total = total.rotate_left(1) ^ sum;
             self.put_block(sum, &mut bits);
             rest = others;
@@ -102,7 +112,7 @@ impl Encoder {
     }
 }
 
-/// Two levels of bits: which sixteens of bytes occur, and which bytes of those.
+/// Writes which bytes occur, in two levels: the ranges of sixteen that have any, then the bytes within those ranges.
 fn put_used(used: &[bool; 256], bits: &mut Bits<'_>) {
     let flags = |flags: &mut dyn Iterator<Item = bool>| flags.fold(0, |sum, flag| sum << 1 | u64::from(flag));
     bits.put(16, flags(&mut used.chunks(16).map(|part| part.contains(&true))));
@@ -118,7 +128,7 @@ fn put_tables(tables: &Tables, alphabet: usize, bits: &mut Bits<'_>) {
     for selector in &tables.selectors {
         let place = recent.iter().position(|other| other == selector).unwrap_or(0);
         recent[..=place].rotate_right(1);
-        // So many ones and a zero.
+        // The position in unary: that many ones, then a zero.
         bits.put(place as u32 + 1, (2 << place) - 2);
     }
     for lengths in &tables.lengths {
@@ -138,15 +148,15 @@ fn put_tables(tables: &Tables, alphabet: usize, bits: &mut Bits<'_>) {
     }
 }
 
-/// Bits, the highest first.
+/// Writes bits, the highest first.
 struct Bits<'a> {
-    packed: &'a mut Buffer,
+    packed: &'a mut Vec<u8>,
     pending: u64,
     count: u32,
 }
 
 impl Bits<'_> {
-    /// Puts the lowest `length` bits of `bits`, which has no others; at most 48.
+    /// Writes the lowest `length` bits of `bits`. The higher bits must be zero, and `length` is at most 48.
     fn put(&mut self, length: u32, bits: u64) {
         if length > 32 {
             self.put(length - 32, bits >> 32);
@@ -156,30 +166,14 @@ impl Bits<'_> {
         self.count += length;
         if self.count >= 32 {
             self.count -= 32;
-            self.packed.extend(&((self.pending >> self.count) as u32).to_be_bytes());
+            self.packed.extend_from_slice(&((self.pending >> self.count) as u32).to_be_bytes());
         }
     }
 
     fn finish(self) {
         if self.count > 0 {
             let left = (self.pending << (64 - self.count)).to_be_bytes();
-            self.packed.extend(left.get(..self.count.div_ceil(8) as usize).unwrap_or_default());
-        }
-    }
-}
-
-/// Moves everything by empty streams, so that bytes 510 and 511 are no longer `avoided`.
-pub(super) fn shift(start: &mut Vec<u8>, avoided: [u8; 2]) {
-    let Some(magic) = start.get(..4).map(<[u8]>::to_vec) else { return };
-    let empty = [magic.as_slice(), &EMPTY].concat();
-    let mut prefix = Vec::new();
-    // At the latest an empty stream's own bytes reach the place.
-    for _ in 0..=512 / empty.len() {
-        prefix.extend_from_slice(&empty);
-        let shifted = [prefix.as_slice(), start].concat();
-        if !has(&shifted, avoided) {
-            *start = shifted;
-            return;
+            self.packed.extend_from_slice(left.get(..self.count.div_ceil(8) as usize).unwrap_or_default());
         }
     }
 }
@@ -187,17 +181,17 @@ pub(super) fn shift(start: &mut Vec<u8>, avoided: [u8; 2]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::bzip2::read::MultiBzDecoder;
+    use bzip2::read::MultiBzDecoder;
     use proptest::prelude::*;
     use std::io::Read;
 
     fn check(level: u32, block: &[u8]) -> usize {
-        let mut packed = Buffer::default();
+        let mut packed = Vec::new();
         Encoder::new(level).encode(block, &mut packed);
         let mut plain = Vec::new();
-        MultiBzDecoder::new(packed.filled()).read_to_end(&mut plain).unwrap();
+        MultiBzDecoder::new(packed.as_slice()).read_to_end(&mut plain).unwrap();
         assert!(plain == block, "{} bytes at level {level}", block.len());
-        packed.filled().len()
+        packed.len()
     }
 
     fn noise(size: usize) -> Vec<u8> {
@@ -210,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_takes_hardly_more_than_its_size() {
+    fn incompressible_data_hardly_grow() {
         for level in [1, 9] {
             let size = block_size(level);
             assert!(check(level, &noise(size)) < size + size / 64 + 4096);
@@ -218,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_grow_by_their_counts_go_into_a_second_block() {
+    fn runs_that_grow_spill_into_a_second_block() {
         let fours: Vec<u8> = (0..900_000_u32).map(|at| (at / 4 % 250) as u8).collect();
         check(9, &fours);
         check(1, &fours[..100_000]);
@@ -227,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_every_length_come_back() {
+    fn runs_of_every_length_round_trip() {
         for length in (1..=540).chain([99_999, 100_000]) {
             check(1, &[vec![251; length], vec![0; length % 7], vec![4; length % 11]].concat()[..]);
         }
@@ -235,13 +229,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_block_comes_back(block in proptest::collection::vec((any::<u8>(), 1..700_usize), 0..200), level in 1..=9_u32) {
+        fn any_block_round_trips(block in proptest::collection::vec((any::<u8>(), 1..700_usize), 0..200), level in 1..=9_u32) {
             let block: Vec<u8> = block.iter().flat_map(|(byte, count)| std::iter::repeat_n(*byte, *count)).collect();
             check(level, &block);
         }
 
         #[test]
-        fn blocks_of_few_bytes_come_back(block in proptest::collection::vec(0..3_u8, 0..3000), times in 1..30_usize) {
+        fn blocks_of_few_distinct_bytes_round_trip(block in proptest::collection::vec(0..3_u8, 0..3000), times in 1..30_usize) {
             check(9, &block.repeat(times));
         }
     }

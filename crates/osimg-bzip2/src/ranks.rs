@@ -1,22 +1,23 @@
-//! bzip2's third step: each byte of the sorted block told by how many others came since it was last seen, and runs of none by their lengths.
+//! The third step of bzip2: move-to-front ranks. Each byte becomes the number of distinct bytes since it last occurred, and runs of
+//! zero become their lengths.
 
-/// The symbols that tell a run's length: digits 1 and 2 of a number to the base of two, the lowest first.
+/// The symbols of a run length: the digits 1 and 2 of a bijective base-2 number, the lowest first.
 const RUN_A: u16 = 0;
 const RUN_B: u16 = 1;
-/// The most symbols that there can be: two for runs, 255 ranks, the end.
-pub(super) const ALPHABET: usize = 258;
+/// The largest alphabet: two symbols for runs, 255 ranks, and the end.
+pub(crate) const ALPHABET: usize = 258;
 
-/// What a block came to.
-#[derive(Default)]
-pub(super) struct Symbols {
-    /// The symbols, the end included.
-    pub(super) list: Vec<u16>,
-    /// How many different ones there may be.
-    pub(super) alphabet: usize,
+/// The symbols of one block.
+#[derive(Debug, Default)]
+pub(crate) struct Symbols {
+    /// The symbols, including the end.
+    pub(crate) list: Vec<u16>,
+    /// The size of the alphabet.
+    pub(crate) alphabet: usize,
 }
 
-/// Which bytes occur.
-pub(super) fn used(block: &[u8]) -> [bool; 256] {
+/// Which bytes occur in the block.
+pub(crate) fn used(block: &[u8]) -> [bool; 256] {
     let mut used = [false; 256];
     for byte in block {
         used[usize::from(*byte)] = true;
@@ -24,9 +25,9 @@ pub(super) fn used(block: &[u8]) -> [bool; 256] {
     used
 }
 
-/// Turns a sorted block, whose bytes are those `used`, into symbols.
-pub(super) fn rank(block: &[u8], used: &[bool; 256], symbols: &mut Symbols) {
-    // The bytes seen last come first; those that never occur stand at the end and are never looked for.
+/// Turns a sorted block into symbols; `used` has the bytes that occur in it.
+pub(crate) fn rank(block: &[u8], used: &[bool; 256], symbols: &mut Symbols) {
+    // The most recent bytes come first. Those that do not occur are at the end and are never searched for.
     let mut recent = [0_u8; 256];
     let occurring = (0..=255_u8).filter(|byte| used[usize::from(*byte)]);
     let count = occurring.zip(&mut recent).map(|(byte, slot)| *slot = byte).count();
@@ -39,28 +40,28 @@ pub(super) fn rank(block: &[u8], used: &[bool; 256], symbols: &mut Symbols) {
             continue;
         }
         if run > 0 {
-            tell_run(run, &mut symbols.list);
+            push_run(run, &mut symbols.list);
             run = 0;
         }
         let place = find(&recent, *byte);
         symbols.list.push(place as u16 + 1);
         move_up(&mut recent, place);
     }
-    tell_run(run, &mut symbols.list);
+    push_run(run, &mut symbols.list);
     symbols.list.push(count as u16 + 1);
 }
 
-fn tell_run(mut run: u32, list: &mut Vec<u16>) {
+fn push_run(mut run: u32, list: &mut Vec<u16>) {
     while run > 0 {
         list.push(if run & 1 == 1 { RUN_A } else { RUN_B });
         run = (run - 1) / 2;
     }
 }
 
-/// The place of a byte that is there.
+/// The position of `byte`, which is always found.
 fn find(recent: &[u8; 256], byte: u8) -> usize {
     for (number, part) in recent.chunks_exact(16).enumerate() {
-        // Without a branch, so that one instruction compares all.
+        // Written without a branch, so that the compiler can compare all sixteen at once.
         let mut same = 0_u16;
         for (bit, other) in part.iter().enumerate() {
             same |= u16::from(*other == byte) << bit;
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_and_ranks_are_told_as_bzip2_does() {
+    fn runs_and_ranks_are_those_of_bzip2() {
         assert_eq!(ranked(b"a"), [RUN_A, 2]);
         assert_eq!(ranked(b"aa"), [RUN_B, 2]);
         assert_eq!(ranked(b"aaa"), [RUN_A, RUN_A, 2]);

@@ -1,42 +1,44 @@
-//! The Burrows-Wheeler transform of a block: the last column of its sorted rotations, found by sorting as few of them as can be.
+//! The Burrows-Wheeler transform of a block: the last column of its sorted rotations, found by sorting as few of them as possible.
 //!
-//! Two-stage sorting (Itoh and Tanaka, 1999; Mori's divsufsort), of rotations as lbzip2 does it: a rotation *falls* when it is greater than
-//! the one that starts a byte later, else it *rises*. Only those that rise before one that falls, the *crests*, about a quarter, are sorted;
-//! the order of the rising ones follows from theirs in one pass, that of the falling ones from all the rising ones' in another.
-//! Crests are sorted by the bytes up to the next one and then, where that leaves some alike, by the ranks of those that follow,
-//! doubling the reach each time (Larsson and Sadakane, 1999), so that no block takes more than n log n.
+//! Two-stage sorting (Itoh and Tanaka, 1999; Mori's divsufsort) of rotations, as lbzip2 does it. A rotation *falls* if it is greater
+//! than the rotation that starts one byte later; otherwise it *rises*. A *crest* is a rising rotation before a falling one. Only the
+//! crests, about a quarter of all rotations, are sorted. One pass derives the order of the rising rotations from the crests, and a
+//! second pass derives the order of the falling ones from the rising ones. Crests are sorted by the bytes up to the next crest. Those
+//! that are still equal are sorted by the ranks of the crests that follow, and each round doubles the distance (Larsson and Sadakane,
+//! 1999), so that no block takes more than n log n.
 //!
-//! Places are below the block's length and counts sum up to it by construction: no content can make an index fall outside.
+//! Places are smaller than the block's length, and the counts add up to it by construction, so no content can make an index leave its
+//! range.
 
 use super::crests::{Crests, NUMBER, each_group, read, sort_by_ranks};
 
-/// The longest block: bzip2's own limit, and what twenty bits can tell.
-pub(super) const LONGEST: usize = 900_000;
+/// The longest block: bzip2's limit, which fits in twenty bits.
+pub(crate) const LONGEST: usize = 900_000;
 
-/// An entry of the order: a place in the block, the byte before it, and whether that byte's rotation falls.
-pub(super) const PLACE: u32 = (1 << 20) - 1;
+/// An entry of the order: a place in the block, the byte before it, and whether the rotation of that byte falls.
+pub(crate) const PLACE: u32 = (1 << 20) - 1;
 const BEFORE: u32 = 20;
 const FALLS: u32 = 1 << 28;
 
-/// Bytes repeated behind the block, so that most reads need not wrap around.
+/// Bytes repeated after the block, so that most reads do not have to wrap around.
 const MARGIN: usize = 32;
-/// Bytes that a first round of sorting looks at; they follow two that the buckets share.
+/// Bytes that the first round of sorting compares. They follow the two bytes that a bucket shares.
 const FIRST: usize = 5;
 const PAIRS: usize = 1 << 16;
 
-/// Sorts block after block in the same memory.
-#[derive(Default)]
-pub(super) struct Sorter {
-    /// The block, with its last byte before it and its first ones behind it.
+/// Sorts one block after another in the same memory.
+#[derive(Debug, Default)]
+pub(crate) struct Sorter {
+    /// The block, preceded by its last byte and followed by its first bytes.
     text: Vec<u8>,
-    /// How many rotations begin with two bytes: those that fall, those that rise, crests.
+    /// The number of rotations by their first two bytes: falling, rising, crests.
     counts: Vec<u32>,
-    /// Places of the crests, ascending; the array's tail.
+    /// Places of the crests in ascending order, at the end of the array.
     crests: Vec<u32>,
     keys: Vec<u64>,
-    /// The crests' ranks by number.
+    /// The ranks of the crests, by crest number.
     ranks: Vec<u32>,
-    /// Where rotations that rise go next, by their second and first byte.
+    /// The next position of a rising rotation, by its second and first byte.
     next: Vec<u32>,
     order: Vec<u32>,
 }
@@ -45,7 +47,7 @@ impl Sorter {
     /// Appends the last column of the block's sorted rotations to `last` and returns the row of the block itself.
     ///
     /// `block` is not longer than [`LONGEST`].
-    pub(super) fn transform(&mut self, block: &[u8], last: &mut Vec<u8>) -> u32 {
+    pub(crate) fn transform(&mut self, block: &[u8], last: &mut Vec<u8>) -> u32 {
         let Some(first) = block.first() else { return 0 };
         if block.iter().all(|byte| byte == first) {
             last.extend_from_slice(block);

@@ -1,18 +1,18 @@
-//! Code lengths: the best for given counts that are no longer than a limit, and the codes that go with them.
+//! Huffman codes of limited length: optimal code lengths for given counts, and the canonical codes for these lengths.
 
 use super::ranks::ALPHABET;
 
-/// The longest code that bzip2 makes; decoders take up to 20.
-pub(super) const LONGEST: usize = 17;
+/// The longest code that bzip2 writes. Decoders accept up to 20 bits.
+pub(crate) const LONGEST: usize = 17;
 
 /// The code lengths of one table.
-pub(super) type Lengths = [u8; ALPHABET];
+pub(crate) type Lengths = [u8; ALPHABET];
 
-/// Code lengths for symbols of so many occurrences, the shortest in sum under the limit (package-merge; Larmore and Hirschberg, 1990).
+/// The code lengths with the smallest total for the given counts under the limit (package-merge; Larmore and Hirschberg, 1990).
 ///
-/// Symbols that do not occur get a code as well, since bzip2 wants one: as if they occurred once, since lengths that leap from symbol to
-/// symbol take more bits to tell than they spare.
-pub(super) fn lengths(counts: &[u32], lengths: &mut Lengths) {
+/// bzip2 requires a code for symbols that do not occur as well. They are counted once, because lengths that vary strongly from symbol
+/// to symbol need more bits in the table than they save.
+pub(crate) fn lengths(counts: &[u32], lengths: &mut Lengths) {
     let size = counts.len();
     let mut sorted = [(0_u64, 0_u16); ALPHABET];
     for ((slot, count), symbol) in sorted.iter_mut().zip(counts).zip(0..) {
@@ -20,7 +20,7 @@ pub(super) fn lengths(counts: &[u32], lengths: &mut Lengths) {
     }
     let sorted = &mut sorted[..size];
     sorted.sort_unstable();
-    // Of each level, the lightest first: symbols, and pairs of what the level below has.
+    // Each level lists symbols and pairs of entries of the level below, the lightest first.
     let mut levels = [[false; 2 * ALPHABET]; LONGEST];
     let mut packages = [0_u64; ALPHABET];
     let mut package_count = 0;
@@ -54,8 +54,8 @@ pub(super) fn lengths(counts: &[u32], lengths: &mut Lengths) {
     }
 }
 
-/// The codes that go with the lengths, each with its length in the upper bits.
-pub(super) fn codes(lengths: &[u8]) -> [(u32, u32); ALPHABET] {
+/// The canonical codes for the lengths, each as a pair of code and length.
+pub(crate) fn codes(lengths: &[u8]) -> [(u32, u32); ALPHABET] {
     let mut codes = [(0, 0); ALPHABET];
     let mut next = 0;
     for length in 1..=LONGEST as u8 {
@@ -73,23 +73,23 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(counts: &[u32]) -> Vec<u8> {
+    fn lengths_for(counts: &[u32]) -> Vec<u8> {
         let mut found = [0; ALPHABET];
         lengths(counts, &mut found);
         found[..counts.len()].to_vec()
     }
 
     #[test]
-    fn lengths_are_the_best_there_are() {
-        assert_eq!(of(&[1, 1]), [1, 1]);
-        assert_eq!(of(&[1, 1, 2]), [2, 2, 1]);
-        assert_eq!(of(&[1, 1, 2, 4, 8]), [4, 4, 3, 2, 1]);
-        assert_eq!(of(&[5, 5, 5, 5]), [2, 2, 2, 2]);
-        assert_eq!(of(&[0, 0, 7]), [2, 2, 1]);
+    fn lengths_are_optimal() {
+        assert_eq!(lengths_for(&[1, 1]), [1, 1]);
+        assert_eq!(lengths_for(&[1, 1, 2]), [2, 2, 1]);
+        assert_eq!(lengths_for(&[1, 1, 2, 4, 8]), [4, 4, 3, 2, 1]);
+        assert_eq!(lengths_for(&[5, 5, 5, 5]), [2, 2, 2, 2]);
+        assert_eq!(lengths_for(&[0, 0, 7]), [2, 2, 1]);
     }
 
     #[test]
-    fn lengths_stay_under_the_limit() {
+    fn lengths_respect_the_limit() {
         let (mut a, mut b) = (1_u32, 1_u32);
         let fibonacci: Vec<u32> = std::iter::repeat_with(|| {
             (a, b) = (b, a + b);
@@ -97,13 +97,13 @@ mod tests {
         })
         .take(40)
         .collect();
-        assert_eq!(of(&fibonacci).iter().max(), Some(&17));
+        assert_eq!(lengths_for(&fibonacci).iter().max(), Some(&17));
     }
 
     proptest! {
         #[test]
-        fn every_code_is_complete_and_free_of_prefixes(counts in proptest::collection::vec(0..1000_u32, 2..ALPHABET)) {
-            let lengths = of(&counts);
+        fn every_code_is_complete_and_prefix_free(counts in proptest::collection::vec(0..1000_u32, 2..ALPHABET)) {
+            let lengths = lengths_for(&counts);
             prop_assert!(lengths.iter().all(|length| (1..=17).contains(length)));
             prop_assert_eq!(lengths.iter().map(|length| 1_u64 << (20 - length)).sum::<u64>(), 1 << 20);
             let codes = codes(&lengths);

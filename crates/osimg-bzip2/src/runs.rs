@@ -1,12 +1,12 @@
-//! bzip2's first step: runs of four and more bytes are told by their first four and a count; and the check sum of what went in.
+//! The first step of bzip2: run-length encoding. A run of four or more bytes becomes its first four bytes and a count.
 
-/// The longest run that one count can tell.
+/// The longest run that one count can describe.
 const LONGEST_RUN: usize = 255;
 
-/// Packs the runs of as many of the bytes of `plain` as do not come to more than `limit`, and returns how many those are.
-pub(super) fn pack(plain: &[u8], limit: usize, packed: &mut Vec<u8>) -> usize {
+/// Encodes the longest prefix of `plain` whose encoding is at most `limit` bytes long, and returns the length of that prefix.
+pub(crate) fn pack(plain: &[u8], limit: usize, packed: &mut Vec<u8>) -> usize {
     let mut taken = 0;
-    // No run of three goes across `done`.
+    // No run of three crosses `done`.
     let mut done = 0;
     while let Some(rest) = plain.get(done..)
         && !rest.is_empty()
@@ -33,8 +33,8 @@ pub(super) fn pack(plain: &[u8], limit: usize, packed: &mut Vec<u8>) -> usize {
     taken
 }
 
-/// The CRC-32 of bzip2, whose bits come in the other order than everyone else's; `scratch` is overwritten.
-pub(super) fn check_sum(plain: &[u8], scratch: &mut Vec<u8>) -> u32 {
+/// The CRC-32 of bzip2, which takes the bits in reverse order. `scratch` is overwritten.
+pub(crate) fn checksum(plain: &[u8], scratch: &mut Vec<u8>) -> u32 {
     scratch.clear();
     scratch.extend(plain.iter().map(|byte| byte.reverse_bits()));
     libdeflater::crc32(scratch).reverse_bits()
@@ -61,7 +61,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_is_what_was_taken(plain in proptest::collection::vec((0..3_u8, 1..600_usize), 0..12), limit in 5..500_usize) {
+        fn decoding_gives_the_bytes_that_were_consumed(plain in proptest::collection::vec((0..3_u8, 1..600_usize), 0..12), limit in 5..500_usize) {
             let plain: Vec<u8> = plain.iter().flat_map(|(byte, count)| std::iter::repeat_n(*byte, *count)).collect();
             let mut packed = Vec::new();
             let taken = pack(&plain, limit, &mut packed);
@@ -72,9 +72,9 @@ mod tests {
     }
 
     #[test]
-    fn the_check_sum_is_bzip2s() {
-        // CRC-32/BZIP2 of the usual example.
-        assert_eq!(check_sum(b"123456789", &mut Vec::new()), 0xfc89_1918);
-        assert_eq!(check_sum(b"", &mut Vec::new()), 0);
+    fn the_checksum_is_that_of_bzip2() {
+        // The check value of CRC-32/BZIP2.
+        assert_eq!(checksum(b"123456789", &mut Vec::new()), 0xfc89_1918);
+        assert_eq!(checksum(b"", &mut Vec::new()), 0);
     }
 }

@@ -1,19 +1,19 @@
-//! Sorting crests: by the bytes up to the next crest, then by the ranks of those that follow.
+//! Sorts crests by the bytes up to the next crest, then by the ranks of the crests that follow.
 
 use super::sort::PLACE;
 
-/// Bytes that a later round of sorting looks at.
+/// Bytes that a later round of sorting compares.
 const LATER: usize = 13;
-/// Bits of a key that hold a crest's number, beneath the bytes.
-pub(super) const NUMBER: u32 = 24;
+/// Bits of a key that hold the crest's number, below the bytes.
+pub(crate) const NUMBER: u32 = 24;
 
-/// Sixteen bytes as a number that sorts as they do.
-pub(super) fn read(text: &[u8], at: usize) -> u128 {
+/// Sixteen bytes as a number with the same order.
+pub(crate) fn read(text: &[u8], at: usize) -> u128 {
     text[at..].first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
 }
 
-/// Calls `found` with the bounds of every run of more than one key that are alike but for their lowest bits.
-pub(super) fn each_group<K: Copy + PartialEq + std::ops::Shr<u32, Output = K>>(keys: &[K], bits: u32, mut found: impl FnMut(usize, usize)) {
+/// Calls `found` with the bounds of each run of two or more keys that differ only in their lowest `bits` bits.
+pub(crate) fn each_group<K: Copy + PartialEq + std::ops::Shr<u32, Output = K>>(keys: &[K], bits: u32, mut found: impl FnMut(usize, usize)) {
     let mut start = 0;
     for end in 1..=keys.len() {
         if keys.get(end).is_none_or(|key| *key >> bits != keys[start] >> bits) {
@@ -26,36 +26,36 @@ pub(super) fn each_group<K: Copy + PartialEq + std::ops::Shr<u32, Output = K>>(k
 }
 
 /// The crests of a block.
-pub(super) struct Crests<'a> {
-    /// The block, with its last byte before it and its first ones behind it.
+pub(crate) struct Crests<'a> {
+    /// The block, preceded by its last byte and followed by its first bytes.
     pub text: &'a [u8],
-    /// Where they are, by number, ascending.
+    /// The places of the crests, by number, in ascending order.
     pub places: &'a [u32],
     /// The block's length.
     pub n: usize,
 }
 
 impl Crests<'_> {
-    /// The place of the crest that a key is for.
+    /// The number of the crest that a key belongs to.
     fn number(key: u64) -> usize {
         (key & u64::from(PLACE)) as usize
     }
 
-    /// The bytes from a crest to the next one, both with their first two: what is alike so far differs only in what follows that.
+    /// The length from a crest through the first two bytes of the next one. Crests that are equal so far differ only after that.
     fn reach(&self, number: usize) -> usize {
         let place = self.places[number] as usize;
         let next = self.places.get(number + 1).map_or(self.places[0] as usize + self.n, |next| *next as usize);
         next - place + 2
     }
 
-    /// Sorts each of the open groups, whose crests share so many bytes, until no group is left whose crests differ before the next crest;
-    /// returns those that are alike up to there.
+    /// Sorts the open groups (start, end, number of equal bytes) until the crests of no group differ before the next crest. Returns
+    /// the groups that are still equal.
     pub fn sort_by_bytes(&self, keys: &mut [u64], mut open: Vec<(usize, usize, usize)>) -> Vec<(usize, usize)> {
-        let (mut alike, mut long) = (Vec::new(), Vec::new());
+        let (mut equal, mut long) = (Vec::new(), Vec::new());
         while let Some((start, end, depth)) = open.pop() {
             let group = &mut keys[start..end];
             if group.iter().all(|key| self.reach(Self::number(*key)) <= depth) {
-                alike.push((start, end));
+                equal.push((start, end));
                 continue;
             }
             long.clear();
@@ -70,12 +70,12 @@ impl Crests<'_> {
             }
             each_group(&long, NUMBER, |from, to| open.push((start + from, start + to, depth + LATER)));
         }
-        alike
+        equal
     }
 }
 
-/// Sorts what is alike by the ranks of the crests that follow, each time twice as far away.
-pub(super) fn sort_by_ranks(keys: &mut [u64], ranks: &mut Vec<u32>, mut alike: Vec<(usize, usize)>) {
+/// Sorts equal crests by the ranks of the crests that follow, doubling the distance in each round.
+pub(crate) fn sort_by_ranks(keys: &mut [u64], ranks: &mut Vec<u32>, mut equal: Vec<(usize, usize)>) {
     let count = keys.len();
     ranks.clear();
     ranks.resize(count, 0);
@@ -83,17 +83,17 @@ pub(super) fn sort_by_ranks(keys: &mut [u64], ranks: &mut Vec<u32>, mut alike: V
     for (rank, key) in keys.iter().enumerate() {
         ranks[Crests::number(*key)] = rank as u32;
     }
-    for (start, end) in &alike {
+    for (start, end) in &equal {
         for key in &keys[*start..*end] {
             ranks[Crests::number(*key)] = *start as u32;
         }
     }
     let mut distance = 1;
     let mut rest = Vec::new();
-    // Rotations that are alike all the way around, or that no rank told apart, are the same.
-    while distance < count && !alike.is_empty() {
+    // Rotations that are equal all the way around, or that no rank separates, are identical.
+    while distance < count && !equal.is_empty() {
         let mut is_split = false;
-        for (start, end) in alike.drain(..) {
+        for (start, end) in equal.drain(..) {
             let group = &mut keys[start..end];
             for key in group.iter_mut() {
                 let number = *key & mask;
@@ -117,7 +117,7 @@ pub(super) fn sort_by_ranks(keys: &mut [u64], ranks: &mut Vec<u32>, mut alike: V
         if !is_split {
             return;
         }
-        std::mem::swap(&mut alike, &mut rest);
+        std::mem::swap(&mut equal, &mut rest);
         distance *= 2;
     }
 }
