@@ -2,10 +2,10 @@
 //! Each says whether the input was read, so that the documents that fuzzing begins with are known to be good.
 
 use osimg::archive::read::Reader;
-use osimg::finish::selinux::{FileContexts, Lookup, Source, Sources};
 use osimg::packages::PinnedKey;
 use osimg::recipe::lock::foreign;
 use osimg::recipe::{Lock, Script, Settings};
+use osimg::selinux::{FileContexts, Lookup, Source, Sources};
 use osimg::treeinfo::TreeInfo;
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub fn treeinfo(bytes: &[u8]) -> bool {
 
 /// A policy's `file_contexts`; the paths that are looked up are its own lines.
 pub fn contexts(bytes: &[u8]) -> bool {
-    let Ok(contexts) = FileContexts::parse(&Sources::of(Source::new("file_contexts", bytes))) else { return false };
+    let Ok(contexts) = FileContexts::parse(&Sources::from_base(Source::new("file_contexts", bytes))) else { return false };
     let found = |path: &[u8]| contexts.lookup(path, 0o100_644) != Lookup::NoMatch;
     bytes.split(|byte| *byte == b'\n').take(64).filter(|line| found(line)).count();
     true

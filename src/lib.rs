@@ -26,6 +26,8 @@ pub mod packages;
 
 pub mod finish;
 
+pub mod selinux;
+
 pub mod archive;
 
 pub mod contents;

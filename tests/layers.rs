@@ -17,9 +17,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sandbox", &["error", "process", "openat"]),
     ("packages", &["error", "process", "report", "recipe", "sandbox", "nevra"]),
     ("finish", &["error", "recipe", "sandbox", "openat"]),
+    ("selinux", &["error", "openat"]),
     ("archive", &["error", "process", "openat"]),
     ("contents", &["error", "archive"]),
-    ("verify", &["error", "report", "finish", "archive", "contents"]),
+    ("verify", &["error", "report", "finish", "selinux", "archive", "contents"]),
     ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
     ("treeinfo", &[]),
     ("web", &["error", "process"]),
@@ -32,16 +33,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "build",
         &[
-            "error", "report", "secrets", "process", "recipe", "sandbox", "packages", "finish", "archive", "contents", "verify",
+            "error", "report", "secrets", "process", "recipe", "sandbox", "packages", "finish", "selinux", "archive", "contents", "verify",
             "artifact", "registry", "sbom", "deploy", "workdir", "calendar",
         ],
     ),
-    ("boot", &["error", "report", "process", "sandbox", "finish", "workdir"]),
+    ("boot", &["error", "report", "process", "sandbox", "finish", "selinux", "workdir"]),
     (
         "cli",
         &[
-            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "archive", "artifact", "registry", "workdir", "build",
-            "boot", "secrets", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
+            "error", "report", "process", "recipe", "sandbox", "packages", "finish", "selinux", "archive", "artifact", "registry",
+            "workdir", "build", "boot", "secrets", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud",
+            "calendar",
         ],
     ),
     ("lib", &[]),

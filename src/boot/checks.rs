@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::console::Results;
 use super::disk;
 use crate::error::Result;
-use crate::finish::selinux::FileContexts;
 use crate::process::quote;
 use crate::sandbox::InstallRoot;
+use crate::selinux::FileContexts;
 
 /// Where the unit stands in the unpacked copy.
 const UNIT: &str = "etc/systemd/system/osimg-check.service";

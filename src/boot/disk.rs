@@ -11,9 +11,9 @@ use xattr::FileExt;
 
 use super::tool;
 use crate::error::{ExitCode, Failure, Result};
-use crate::finish::selinux::{FileContexts, Lookup};
 use crate::report::Report;
 use crate::sandbox::InstallRoot;
+use crate::selinux::{FileContexts, Lookup};
 
 /// The file system on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]

@@ -25,7 +25,6 @@ pub use disk::{FileSystem, Unpacked};
 pub use qemu::Accelerator;
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::finish::selinux::FileContexts;
 use crate::report::{Report, bytes};
 use crate::sandbox::InstallRoot;
 use crate::workdir::{Keep, Place, Workdir};
@@ -148,7 +147,7 @@ fn attempt(program: &Path, tarball: &Path, packed: u64, options: &Options, repor
     disk::format(&file, (packed.saturating_mul(8) + (4 << 30)).next_multiple_of(1 << 20), options.file_system, report)?;
     let mounted = disk::Mounted::mount(&file, &mnt, options.file_system, report)?;
     let tar = disk::unpack(tarball, &mnt, report)?;
-    let policy = FileContexts::load_from_tree(&mnt)?;
+    let policy = crate::selinux::load_from_tree(&mnt)?;
     let labels = disk::labels(&mnt, policy.as_ref())?;
     step.finish(&format!("{} files of {}, {} labels compared with the policy", labels.paths.len(), bytes(packed), labels.compared));
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::archive;
 use crate::error::Result;
-use crate::finish::selinux;
 use crate::report::Report;
+use crate::selinux;
 
 /// Where the labels of an archive come from, ready for the archiver.
 #[derive(Debug)]
@@ -53,14 +53,14 @@ pub fn labels(mode: &selinux::Mode, root: &Path, report: &Report) -> Result<Chos
         source: Chosen::Policy(Box::new(contexts)),
     };
     Ok(match mode {
-        selinux::Mode::Auto => match selinux::FileContexts::load_from_tree(root)? {
+        selinux::Mode::Auto => match selinux::load_from_tree(root)? {
             Some(contexts) => policy(contexts, "the image's own policy"),
             None => {
                 report.note("the image has no SELinux policy: its files get no labels");
                 ChosenLabels { source: Chosen::Nowhere(archive::NoLabels), description: "none: the image has no policy".into() }
             }
         },
-        selinux::Mode::Policy(file) => policy(selinux::FileContexts::load(file)?, &file.display().to_string()),
+        selinux::Mode::Policy(file) => policy(selinux::load(file)?, &file.display().to_string()),
         selinux::Mode::FromTree => ChosenLabels { source: Chosen::Tree(archive::FromTree), description: "taken from the tree".into() },
         selinux::Mode::None => ChosenLabels { source: Chosen::Nowhere(archive::NoLabels), description: "none: as asked".into() },
     })

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::{Packing, Reference, lock};
 use crate::archive::Format;
-use crate::finish::selinux;
 use crate::registry::{Address, Wishes};
 use crate::sandbox::{Clock, Devices};
 use crate::sbom::Documents;
+use crate::selinux;
 use crate::workdir::{Keep, Place};
 
 /// How a build is done, beside what the recipe and its settings say.

@@ -42,7 +42,7 @@ pub(super) struct Overrides {
     pub level: Option<Level>,
     /// Where SELinux labels come from: auto, from-tree, none or policy=FILE_CONTEXTS
     #[arg(long, value_name = "SOURCE")]
-    pub selinux: Option<crate::finish::selinux::Mode>,
+    pub selinux: Option<crate::selinux::Mode>,
     /// The latest time a file may carry, in seconds since 1970
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", hide_env_values = true)]
     pub source_date_epoch: Option<i64>,
@@ -57,7 +57,7 @@ pub(super) struct Decided {
     pub recipe: Recipe,
     pub formats: Vec<Format>,
     pub level: Level,
-    pub selinux: crate::finish::selinux::Mode,
+    pub selinux: crate::selinux::Mode,
     pub source_date_epoch: Option<i64>,
 }
 

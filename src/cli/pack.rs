@@ -9,9 +9,9 @@ use crate::archive::{self, Level, Told};
 use crate::build::labels;
 use crate::build::pack::{Packing, pack};
 use crate::error::{ExitCode, Failure, Result};
-use crate::finish::selinux;
 use crate::registry::{Directory, Names};
 use crate::report::Report;
+use crate::selinux;
 
 #[derive(Debug, Args)]
 pub(super) struct Pack {

@@ -5,4 +5,3 @@ pub mod files;
 pub mod initramfs;
 pub mod leftovers;
 pub mod machine_id;
-pub mod selinux;

@@ -9,7 +9,7 @@ use super::address::Answer;
 use super::{Options, Profile};
 use crate::contents::{Contents, FileState, Kind, Member, PackagedFile};
 use crate::error::Result;
-use crate::finish::selinux::{FileContexts, Lookup, Source};
+use crate::selinux::{FileContexts, Lookup, Source};
 
 /// Where an image came from.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl<'a> Image<'a> {
                 None if path.ends_with(".bin") && contents.resolve(path).is_some() => Some(Source::new(format!("/{path}"), "")),
                 None => None,
             };
-            FileContexts::load_from(&|path| Ok(read(path))).map_err(|error| format!("{error:#}"))
+            crate::selinux::load_from(&|path| Ok(read(path))).map_err(|error| format!("{error:#}"))
         });
         policy.as_ref().map(Option::as_ref).map_err(String::as_str)
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use osimg::finish::selinux::{FileContexts, Lookup};
+use osimg::selinux::Lookup;
 
 /// An image tree with a configuration and, under the policy's folder, the given files.
 fn image(config: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -32,7 +32,7 @@ fn an_images_own_policy_is_found_with_all_its_siblings() {
             ("file_contexts.subs_dist", "/users /home\n"),
         ],
     );
-    let policy = FileContexts::load_from_tree(tree.path()).unwrap().unwrap();
+    let policy = osimg::selinux::load_from_tree(tree.path()).unwrap().unwrap();
     assert_eq!(policy.specs(), 3);
     for (path, context) in [("/x", "default_t"), ("/home/u", "home_t"), ("/h/u", "home_t"), ("/users/l", "local_t")] {
         assert_eq!(policy.lookup(path.as_bytes(), 0), Lookup::Context(format!("s:o:{context}:s0").as_bytes()), "{path}");
@@ -42,12 +42,12 @@ fn an_images_own_policy_is_found_with_all_its_siblings() {
 #[test]
 fn an_image_without_a_policy_has_none_unless_it_must_enforce_one() {
     let bare = tempfile::tempdir().unwrap();
-    assert!(FileContexts::load_from_tree(bare.path()).unwrap().is_none());
-    assert!(FileContexts::load_from_tree(image("SELINUX=disabled\n", &[]).path()).unwrap().is_none());
-    assert!(FileContexts::load_from_tree(image("SELINUX=permissive\n", &[]).path()).unwrap().is_none());
-    let refusal = FileContexts::load_from_tree(image(CONFIG, &[]).path()).unwrap_err();
+    assert!(osimg::selinux::load_from_tree(bare.path()).unwrap().is_none());
+    assert!(osimg::selinux::load_from_tree(image("SELINUX=disabled\n", &[]).path()).unwrap().is_none());
+    assert!(osimg::selinux::load_from_tree(image("SELINUX=permissive\n", &[]).path()).unwrap().is_none());
+    let refusal = osimg::selinux::load_from_tree(image(CONFIG, &[]).path()).unwrap_err();
     assert!(osimg::error::render(&refusal).contains("does not boot without it"), "{refusal:#}");
-    assert!(FileContexts::load_from_tree(Path::new("/nonexistent")).is_err());
+    assert!(osimg::selinux::load_from_tree(Path::new("/nonexistent")).is_err());
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_policy_that_has_only_its_compiled_form_is_named_as_such() {
         let tree = image(CONFIG, &[]);
         let file = tree.path().join("etc/selinux/targeted/contexts/files").join(name);
         fs::write(&file, [&0xf97c_ff8a_u32.to_ne_bytes()[..], b"\x05"].concat()).unwrap();
-        let refusal = FileContexts::load_from_tree(tree.path()).unwrap_err().to_string();
+        let refusal = osimg::selinux::load_from_tree(tree.path()).unwrap_err().to_string();
         assert!(refusal.contains("only the compiled form"), "{refusal}");
     }
 }
@@ -72,7 +72,7 @@ fn no_link_leads_the_reading_out_of_the_tree() {
         let tree = tempfile::tempdir().unwrap();
         fs::create_dir(tree.path().join("etc")).unwrap();
         symlink(&target, tree.path().join("etc/selinux")).unwrap();
-        assert!(FileContexts::load_from_tree(tree.path()).unwrap().is_none());
+        assert!(osimg::selinux::load_from_tree(tree.path()).unwrap().is_none());
     }
     let tree = image(CONFIG, &[]);
     symlink(
@@ -80,8 +80,8 @@ fn no_link_leads_the_reading_out_of_the_tree() {
         tree.path().join("etc/selinux/targeted/contexts/files/file_contexts"),
     )
     .unwrap();
-    assert!(FileContexts::load_from_tree(tree.path()).is_err());
-    let refusal = FileContexts::load_from_tree(image("SELINUXTYPE=../../x\n", &[]).path()).unwrap_err().to_string();
+    assert!(osimg::selinux::load_from_tree(tree.path()).is_err());
+    let refusal = osimg::selinux::load_from_tree(image("SELINUXTYPE=../../x\n", &[]).path()).unwrap_err().to_string();
     assert!(refusal.contains("is no policy's name"), "{refusal}");
 }
 
@@ -90,12 +90,12 @@ fn what_is_no_plain_file_of_sane_size_is_refused_at_once() {
     let tree = image(CONFIG, &[]);
     let file = tree.path().join("etc/selinux/targeted/contexts/files/file_contexts");
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let refusal = FileContexts::load_from_tree(tree.path()).unwrap_err().to_string();
+    let refusal = osimg::selinux::load_from_tree(tree.path()).unwrap_err().to_string();
     assert!(refusal.contains("not a regular file"), "{refusal}");
-    let refusal = FileContexts::load(&file).unwrap_err().to_string();
+    let refusal = osimg::selinux::load(&file).unwrap_err().to_string();
     assert!(refusal.contains("not a regular file"), "{refusal}");
     fs::remove_file(&file).unwrap();
     fs::File::create(&file).unwrap().set_len(65 << 20).unwrap();
-    let refusal = FileContexts::load_from_tree(tree.path()).unwrap_err().to_string();
+    let refusal = osimg::selinux::load_from_tree(tree.path()).unwrap_err().to_string();
     assert!(refusal.contains("larger than 64 MiB"), "{refusal}");
 }

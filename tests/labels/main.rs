@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 
 use nix::sys::resource::{UsageWho, getrusage};
 
-use osimg::finish::selinux::{FileContexts, Lookup, Source, Sources};
+use osimg::selinux::{FileContexts, Lookup, Source, Sources};
 use strings::{Dice, changed, matching};
 
 /// `matchpathcon -m` and the type bits it stands for; without it, of a path that is not there, no type is known.
@@ -139,7 +139,7 @@ fn made_from(file: &Path, each: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn paths_made_from_every_spec_get_matchpathcons_labels() {
-    let policy = FileContexts::load(&fixture()).unwrap();
+    let policy = osimg::selinux::load(&fixture()).unwrap();
     let paths = made_from(&fixture(), 24);
     let mut compared = 0;
     for kind in KINDS {
@@ -154,7 +154,7 @@ fn paths_made_from_every_spec_get_matchpathcons_labels() {
 
 #[test]
 fn every_spec_of_the_fixture_is_decisive_for_some_path() {
-    let policy = FileContexts::load(&fixture()).unwrap();
+    let policy = osimg::selinux::load(&fixture()).unwrap();
     let mut paths = made_from(&fixture(), 60);
     paths.extend(regexes(&fixture()).iter().map(|regex| matching(regex, &mut Dice::new(1))));
     let seen: HashSet<String> =
@@ -173,7 +173,7 @@ fn a_distributions_policy_gives_matchpathcons_labels() {
     let Some(file) = real_policy(folder.path()) else {
         return skip("no distribution's policy: make demo, with bsdtar installed, or name one in OSIMG_TEST_FILE_CONTEXTS");
     };
-    let policy = FileContexts::load(&file).unwrap();
+    let policy = osimg::selinux::load(&file).unwrap();
     assert!(policy.specs() > 1_000, "{} has only {} specs", file.display(), policy.specs());
     let made = made_from(&file, 1);
     for kind in &KINDS[..3] {
@@ -274,7 +274,7 @@ fn a_tree_gets_the_labels_that_setfiles_would_set() {
     let Some(output) = run("setfiles", &args) else { return skip("setfiles is not installed (policycoreutils)") };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-    let policy = FileContexts::load(&policy_file).unwrap();
+    let policy = osimg::selinux::load(&policy_file).unwrap();
     let mut expected = BTreeSet::new();
     for entry in walkdir::WalkDir::new(&root) {
         let entry = entry.unwrap();
@@ -302,7 +302,7 @@ fn a_tree_gets_the_labels_that_setfiles_would_set() {
 
 #[test]
 fn a_regex_that_rust_lacks_is_named_with_file_line_and_construct() {
-    let mut sources = Sources::of(Source::new("fc", "/.* s:o:a_t:s0\n"));
+    let mut sources = Sources::from_base(Source::new("fc", "/.* s:o:a_t:s0\n"));
     sources.local = Some(Source::new("fc.local", "# c\n/x(?!y) s:o:b_t:s0\n"));
     let refusal = FileContexts::parse(&sources).unwrap_err().to_string();
     assert!(refusal.contains("fc.local:2: negative lookahead"), "{refusal}");
@@ -313,10 +313,10 @@ fn a_regex_that_rust_lacks_is_named_with_file_line_and_construct() {
 
 #[test]
 fn lookups_may_come_from_many_threads() {
-    let policy = FileContexts::load(&fixture()).unwrap();
+    let policy = osimg::selinux::load(&fixture()).unwrap();
     let paths = made_from(&fixture(), 6);
     let alone: Vec<Lookup<'_>> = paths.iter().map(|path| policy.lookup(path, 0o100_644)).collect();
-    let fresh = FileContexts::load(&fixture()).unwrap();
+    let fresh = osimg::selinux::load(&fixture()).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

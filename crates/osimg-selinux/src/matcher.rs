@@ -7,15 +7,15 @@ use std::sync::OnceLock;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::byteset::ByteSet;
-use super::pattern::{Atom, Item, Pattern, Repeat, write_alternatives, write_sequence};
+use crate::byteset::ByteSet;
+use crate::pattern::{Atom, Item, Pattern, Repeat, write_alternatives, write_sequence};
 
 /// The largest compiled regex; only counted quantifiers can come near it, a pattern's text being limited.
 const COMPILED_LIMIT: usize = 64 << 20;
 
 /// What decides whether a path matches a regex spec.
 #[derive(Debug)]
-pub(super) struct Matcher {
+pub(crate) struct Matcher {
     /// Every path that matches begins with this.
     prefix: Box<[u8]>,
     tail: Tail,
@@ -49,7 +49,7 @@ impl Matcher {
     ///
     /// # Errors
     /// Names the construct that is wrong, or that Rust's `regex` has no equal of.
-    pub(super) fn new(text: &str) -> Result<Self, String> {
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
         let pattern = Pattern::parse(text)?;
         let matcher = Self::of(text, &pattern);
         if pattern.is_counted
@@ -78,12 +78,12 @@ impl Matcher {
     }
 
     /// The bytes that every matching path begins with.
-    pub(super) fn prefix(&self) -> &[u8] {
+    pub(crate) fn prefix(&self) -> &[u8] {
         &self.prefix
     }
 
     /// Whether `path`, which begins with the prefix, matches.
-    pub(super) fn matches(&self, path: &[u8]) -> bool {
+    pub(crate) fn matches(&self, path: &[u8]) -> bool {
         let rest = path.get(self.prefix.len()..).unwrap_or_default();
         match &self.tail {
             Tail::Anything { at_least } => rest.len() >= *at_least,

@@ -1,17 +1,17 @@
-//! Reads `file_contexts` and its siblings: lines of text become specs and substitutions, in the order that decides between them.
+//! Parses `file_contexts` and its sibling files into specs and substitutions, in order of precedence.
 //!
-//! The format is `file_contexts(5)`: `PATH-REGEX [TYPE] CONTEXT`, fields apart by white space, `#` begins a comment line.
+//! The format is `file_contexts(5)`: `PATH-REGEX [TYPE] CONTEXT`, separated by white space. A line that starts with `#` is a comment.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::error::{ExitCode, Failure, Result};
+use crate::Error;
 
-/// The context that means "leave this path without a label".
+/// The context for "no label".
 const NONE: &[u8] = b"<<none>>";
 
-/// The kind of file a spec is for.
+/// The file type that a spec applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FileKind {
+pub(crate) enum FileKind {
     Any,
     Regular,
     Directory,
@@ -23,8 +23,8 @@ pub(super) enum FileKind {
 }
 
 impl FileKind {
-    /// The kind that the type bits of `st_mode` say; without type bits every spec fits, as in libselinux.
-    pub(super) fn of_mode(mode: u32) -> Self {
+    /// The file type from the type bits of `st_mode`. Without type bits every spec matches, as in libselinux.
+    pub(crate) fn from_mode(mode: u32) -> Self {
         match mode & 0o170_000 {
             0o100_000 => Self::Regular,
             0o040_000 => Self::Directory,
@@ -37,8 +37,8 @@ impl FileKind {
         }
     }
 
-    /// Whether a spec for this kind speaks of a file of kind `file`.
-    pub(super) fn fits(self, file: Self) -> bool {
+    /// Whether a spec for this type applies to a file of type `file`.
+    pub(crate) fn fits(self, file: Self) -> bool {
         self == Self::Any || file == Self::Any || self == file
     }
 
@@ -58,49 +58,49 @@ impl FileKind {
 
 /// One line of a `file_contexts` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry<'a> {
-    pub(super) line: usize,
-    pub(super) regex: &'a str,
-    pub(super) kind: FileKind,
+pub(crate) struct Entry<'a> {
+    pub(crate) line: usize,
+    pub(crate) regex: &'a str,
+    pub(crate) kind: FileKind,
     /// `None` for `<<none>>`.
-    pub(super) context: Option<&'a [u8]>,
+    pub(crate) context: Option<&'a [u8]>,
 }
 
-/// A text with the name that errors call it by.
+/// A text, with the name that errors use for it.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The path that errors name.
+    /// The path that errors report.
     pub name: PathBuf,
     /// The content of the file.
     pub text: Vec<u8>,
 }
 
 impl Source {
-    /// A text under a name.
+    /// A text with a name.
     pub fn new(name: impl Into<PathBuf>, text: impl Into<Vec<u8>>) -> Self {
         Self { name: name.into(), text: text.into() }
     }
 }
 
-/// A policy's `file_contexts` and the files that stand beside it.
+/// A policy's `file_contexts` and its sibling files.
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// `file_contexts`.
     pub base: Source,
-    /// `file_contexts.homedirs`; its regexes win over the base's.
+    /// `file_contexts.homedirs`, whose regexes take precedence over those of the base.
     pub homedirs: Option<Source>,
-    /// `file_contexts.local`; its regexes win over both.
+    /// `file_contexts.local`, whose regexes take precedence over both.
     pub local: Option<Source>,
     /// `file_contexts.subs`: the administrator's path substitutions, applied first.
     pub subs: Option<Source>,
-    /// `file_contexts.subs_dist`: the distribution's, applied to what `subs` made.
+    /// `file_contexts.subs_dist`: the distribution's path substitutions, applied after those of `subs`.
     pub subs_dist: Option<Source>,
 }
 
 impl Sources {
-    /// A policy of one file.
+    /// A policy that consists of one file.
     #[must_use]
-    pub fn of(base: Source) -> Self {
+    pub fn from_base(base: Source) -> Self {
         Self { base, homedirs: None, local: None, subs: None, subs_dist: None }
     }
 }
@@ -108,8 +108,8 @@ impl Sources {
 /// Parses a `file_contexts` text.
 ///
 /// # Errors
-/// Names file and line of a missing field, an unknown type, or a byte outside printable ASCII (libselinux refuses those too).
-pub(super) fn parse_entries(source: &Source) -> Result<Vec<Entry<'_>>> {
+/// Names file and line of a missing field, an unknown file type, or a byte that is not ASCII. libselinux refuses these as well.
+pub(crate) fn parse_entries(source: &Source) -> Result<Vec<Entry<'_>>, Error> {
     let mut entries = Vec::new();
     for (line, text) in lines(&source.text) {
         let mut fields = fields(text).take(3);
@@ -117,15 +117,15 @@ pub(super) fn parse_entries(source: &Source) -> Result<Vec<Entry<'_>>> {
         let (kind, context) = match (fields.next(), fields.next()) {
             (Some(flag), Some(context)) => {
                 let Some(kind) = FileKind::from_flag(flag) else {
-                    return Err(wrong(&source.name, line, &format!("unknown file type {:?}", String::from_utf8_lossy(flag))));
+                    return Err(wrong(source, line, &format!("unknown file type {:?}", String::from_utf8_lossy(flag))));
                 };
                 (kind, context)
             }
             (Some(context), None) => (FileKind::Any, context),
-            (None, _) => return Err(wrong(&source.name, line, "a path without a context")),
+            (None, _) => return Err(wrong(source, line, "a path without a context")),
         };
-        let regex = ascii(regex).ok_or_else(|| wrong(&source.name, line, "a byte in the path that is not ASCII"))?;
-        let context = ascii(context).ok_or_else(|| wrong(&source.name, line, "a byte in the context that is not ASCII"))?.as_bytes();
+        let regex = ascii(regex).ok_or_else(|| wrong(source, line, "a byte in the path that is not ASCII"))?;
+        let context = ascii(context).ok_or_else(|| wrong(source, line, "a byte in the context that is not ASCII"))?.as_bytes();
         entries.push(Entry { line, regex, kind, context: (context != NONE).then_some(context) });
     }
     Ok(entries)
@@ -133,15 +133,15 @@ pub(super) fn parse_entries(source: &Source) -> Result<Vec<Entry<'_>>> {
 
 /// An alias: paths at or below `from` are looked up as if they were at or below `to`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Substitution {
+pub(crate) struct Substitution {
     from: Vec<u8>,
     to: Vec<u8>,
 }
 
-/// Parses a `.subs` or `.subs_dist` text; the last line comes first, since it is tried first.
+/// Parses a `.subs` or `.subs_dist` text. The last line comes first, because it is tried first.
 ///
-/// Lines without a second field say nothing, as in libselinux.
-pub(super) fn parse_substitutions(source: &Source) -> Vec<Substitution> {
+/// Lines without a second field are ignored, as in libselinux.
+pub(crate) fn parse_substitutions(source: &Source) -> Vec<Substitution> {
     let mut list: Vec<Substitution> = lines(&source.text)
         .filter_map(|(_, text)| {
             let mut fields = fields(text);
@@ -153,8 +153,8 @@ pub(super) fn parse_substitutions(source: &Source) -> Vec<Substitution> {
     list
 }
 
-/// The path that the first fitting substitution makes of `path`, if any fits.
-pub(super) fn substitute(list: &[Substitution], path: &[u8]) -> Option<Vec<u8>> {
+/// Applies the first matching substitution to `path`. `None` if none matches.
+pub(crate) fn substitute(list: &[Substitution], path: &[u8]) -> Option<Vec<u8>> {
     list.iter().find_map(|alias| {
         let rest = path.strip_prefix(alias.from.as_slice())?;
         let rest = match rest {
@@ -167,11 +167,8 @@ pub(super) fn substitute(list: &[Substitution], path: &[u8]) -> Option<Vec<u8>> 
     })
 }
 
-/// A failure at a line of a policy file.
-pub(super) fn wrong(file: &Path, line: usize, what: &str) -> anyhow::Error {
-    Failure::new(ExitCode::Unexpected, format!("reading SELinux file contexts {}:{line}: {what}", file.display()))
-        .hint("mend the policy, or name another one: --selinux policy=FILE_CONTEXTS")
-        .into()
+fn wrong(source: &Source, line: usize, problem: &str) -> Error {
+    Error { file: source.name.clone(), line, problem: problem.to_owned() }
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
@@ -179,7 +176,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    // isspace() of the C locale; Rust's is_ascii_whitespace leaves the vertical tab out.
+    // isspace() in the C locale. Rust's is_ascii_whitespace does not include the vertical tab.
     line.split(|byte| matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r')).filter(|field| !field.is_empty())
 }
 
@@ -197,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_blank_lines_and_odd_white_space_are_no_specs() {
+    fn comments_blank_lines_and_unusual_white_space_are_ignored() {
         let source = Source::new("fc", "# c\n\n \t \n  # d\n\t/a\x0b--  s:o:a_t:s0 more words\r\n/b <<none>>");
         let entries = parse_entries(&source).unwrap();
         assert_eq!(
@@ -210,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_line_is_named_with_its_file() {
+    fn an_error_names_file_and_line() {
         assert!(refusal("/a s:o:a_t\n\n/b\n").contains("fc:3: a path without a context"));
         assert!(refusal("/a -x s:o:a_t\n").contains("fc:1: unknown file type \"-x\""));
         assert!(refusal("/\u{e4} s:o:a_t\n").contains("fc:1: a byte in the path that is not ASCII"));

@@ -1,7 +1,7 @@
 //! Reads a spec's regex by the rules of `pcre2pattern(3)`, or names the construct that Rust's `regex` has no equal of.
 
-use super::byteset::{ByteSet, Piece, class, escape};
-use super::pattern::{Atom, Item, Pattern, Repeat, Sequence};
+use crate::byteset::{ByteSet, Piece, class, escape};
+use crate::pattern::{Atom, Item, Pattern, Repeat, Sequence};
 
 /// Groups within groups. Rust's `regex` allows 250 levels, and one group with its quantifier and content may take four.
 const MAX_DEPTH: usize = 50;
@@ -17,7 +17,7 @@ enum Kind {
 }
 
 /// Reads a pattern from its beginning to its end.
-pub(super) struct Parser<'a> {
+pub(crate) struct Parser<'a> {
     rest: &'a [u8],
     depth: usize,
     is_plain: bool,
@@ -26,7 +26,7 @@ pub(super) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     /// A parser at the beginning of `text`.
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { rest: text, depth: 0, is_plain: true, is_counted: false }
     }
 
@@ -34,7 +34,7 @@ impl<'a> Parser<'a> {
     ///
     /// # Errors
     /// Names the construct that is wrong, or that Rust's `regex` has no equal of.
-    pub(super) fn pattern(mut self) -> Result<Pattern, String> {
+    pub(crate) fn pattern(mut self) -> Result<Pattern, String> {
         let alternatives = self.alternatives()?;
         match self.rest {
             [] => Ok(Pattern { alternatives, is_plain: self.is_plain, is_counted: self.is_counted }),

@@ -3,45 +3,45 @@
 //! The two dialects agree on little more than the looks (`a*+`, `[a[b]`, `[a&&b]`, `\<` mean different things), so nothing is
 //! passed through: a pattern is parsed by PCRE2's rules (`pcre2pattern(3)`) and written anew, sets of bytes spelled out.
 
-use super::byteset::ByteSet;
-use super::parser::Parser;
+use crate::byteset::ByteSet;
+use crate::parser::Parser;
 
 /// Longer patterns are refused by libselinux too (3.8 and newer).
 const MAX_LENGTH: usize = 4095;
 
 /// A sequence of items; alternatives are several of them.
-pub(super) type Sequence = Vec<Item>;
+pub(crate) type Sequence = Vec<Item>;
 
 /// An atom and how often it may stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Item {
-    pub(super) atom: Atom,
-    pub(super) repeat: Repeat,
+pub(crate) struct Item {
+    pub(crate) atom: Atom,
+    pub(crate) repeat: Repeat,
 }
 
 /// How often an atom stands: at least, and at most if there is a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Repeat {
-    pub(super) min: u32,
-    pub(super) max: Option<u32>,
+pub(crate) struct Repeat {
+    pub(crate) min: u32,
+    pub(crate) max: Option<u32>,
 }
 
 impl Repeat {
     /// Exactly once: no quantifier.
-    pub(super) const ONCE: Self = Self { min: 1, max: Some(1) };
-    pub(super) const OPTIONAL: Self = Self { min: 0, max: Some(1) };
-    pub(super) const ANY: Self = Self { min: 0, max: None };
-    pub(super) const SOME: Self = Self { min: 1, max: None };
+    pub(crate) const ONCE: Self = Self { min: 1, max: Some(1) };
+    pub(crate) const OPTIONAL: Self = Self { min: 0, max: Some(1) };
+    pub(crate) const ANY: Self = Self { min: 0, max: None };
+    pub(crate) const SOME: Self = Self { min: 1, max: None };
 
     /// Whether it is a quantifier with numbers.
-    pub(super) fn is_counted(self) -> bool {
+    pub(crate) fn is_counted(self) -> bool {
         !matches!(self, Self::ONCE | Self::OPTIONAL | Self::ANY | Self::SOME)
     }
 }
 
 /// What a quantifier applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Atom {
+pub(crate) enum Atom {
     /// One byte of a set.
     Byte(Box<ByteSet>),
     Group(Vec<Sequence>),
@@ -51,12 +51,12 @@ pub(super) enum Atom {
 
 /// A parsed pattern, without the `^` and `$` that libselinux puts around it.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern {
-    pub(super) alternatives: Vec<Sequence>,
+pub(crate) struct Pattern {
+    pub(crate) alternatives: Vec<Sequence>,
     /// Whether all bytes mean themselves at any place: no flags, no conditions such as `^` or `\b`.
-    pub(super) is_plain: bool,
+    pub(crate) is_plain: bool,
     /// Whether a counted quantifier may make the compiled form much larger than the text.
-    pub(super) is_counted: bool,
+    pub(crate) is_counted: bool,
 }
 
 impl Pattern {
@@ -64,7 +64,7 @@ impl Pattern {
     ///
     /// # Errors
     /// Names the construct that is wrong, or that Rust's `regex` has no equal of.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             return Err(format!("a regex of more than {MAX_LENGTH} bytes"));
         }
@@ -73,7 +73,7 @@ impl Pattern {
 }
 
 /// Writes alternatives in the syntax of Rust's `regex` with `unicode(false)` and `dot_matches_new_line(true)`.
-pub(super) fn write_alternatives(out: &mut String, alternatives: &[Sequence]) {
+pub(crate) fn write_alternatives(out: &mut String, alternatives: &[Sequence]) {
     for (number, sequence) in alternatives.iter().enumerate() {
         if number > 0 {
             out.push('|');
@@ -83,7 +83,7 @@ pub(super) fn write_alternatives(out: &mut String, alternatives: &[Sequence]) {
 }
 
 /// Writes one sequence, as [`write_alternatives`] does.
-pub(super) fn write_sequence(out: &mut String, items: &[Item]) {
+pub(crate) fn write_sequence(out: &mut String, items: &[Item]) {
     for item in items {
         match &item.atom {
             Atom::Byte(set) => set.write(out),

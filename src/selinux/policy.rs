@@ -1,6 +1,6 @@
-//! Finds the policy of an image tree, or of the host, and reads its files; nothing in a tree can lead the reading out of it.
+//! Finds and reads the policy of an image tree or of the host. No link in a tree leads out of the tree.
 //!
-//! Only the text form is read. libselinux may prefer `.bin`, but that is the same text, compiled for one version of PCRE2.
+//! Only the text form is read. libselinux may prefer `.bin`, which is the same text, compiled for one version of PCRE2.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -13,20 +13,20 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open};
 use nix::sys::stat::Mode;
 
-use super::contexts::{Source, Sources};
 use crate::error::{ExitCode, Failure, Result};
 use crate::openat::openat2;
+use osimg_selinux::{Source, Sources};
 
-/// Where an image says which policy it uses.
+/// The file that names an image's policy.
 const CONFIG: &str = "etc/selinux/config";
 
-/// The policy when the configuration names none, as in libselinux.
+/// The default policy, as in libselinux.
 const DEFAULT_TYPE: &str = "targeted";
 
-/// The largest file that is read; the texts of real policies have half a megabyte.
+/// The largest file that is read. Real policies have half a megabyte.
 const SIZE_LIMIT: u64 = 64 << 20;
 
-/// How the image is told to use its policy.
+/// The configured mode of SELinux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Enforcement {
     Enforcing,
@@ -34,7 +34,7 @@ enum Enforcement {
     Disabled,
 }
 
-/// What `etc/selinux/config` says.
+/// The contents of `etc/selinux/config`.
 #[derive(Debug, PartialEq, Eq)]
 struct Config {
     enforcement: Enforcement,
@@ -52,7 +52,7 @@ impl Config {
                 policy = value.to_owned();
             } else if let Some(value) = value_of(line, "SELINUX=") {
                 let starts = |word: &str| value_of(value, word).is_some();
-                let said = if starts("enforcing") {
+                let value = if starts("enforcing") {
                     Some(Enforcement::Enforcing)
                 } else if starts("permissive") {
                     Some(Enforcement::Permissive)
@@ -61,7 +61,7 @@ impl Config {
                 } else {
                     None
                 };
-                enforcement = enforcement.or(said);
+                enforcement = enforcement.or(value);
             }
         }
         Self { enforcement: enforcement.unwrap_or(Enforcement::Disabled), policy }
@@ -73,10 +73,10 @@ fn value_of<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     line.get(key.len()..).map(str::trim)
 }
 
-/// The texts of the policy that the image whose root is `tree` uses; `None` if it has none.
+/// The texts of the policy of the image whose root is `tree`; `None` if it has none.
 ///
 /// # Errors
-/// Fails if a file cannot be read, if only its compiled form is there, or if the image is to enforce a policy that it has not.
+/// Fails if a file cannot be read, if only its compiled form exists, or if the image would enforce a policy that it does not have.
 pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = open(tree, flags, Mode::empty()).with_context(|| format!("opening the tree {}", tree.display()))?;
@@ -85,7 +85,7 @@ pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
     sources_of(read, &tree.display().to_string())
 }
 
-/// The texts of the policy of an image whose files `read` reads by their paths inside it; `image` is what errors call it.
+/// As [`sources_of_tree`], with a function that reads the image's files. Errors call the image `image`.
 ///
 /// # Errors
 /// As [`sources_of_tree`].
@@ -96,7 +96,7 @@ pub(super) fn sources_of(read: impl Fn(&Path) -> Result<Option<Source>>, image: 
     if config.policy.is_empty() || config.policy.contains(['/', '\0']) || config.policy.starts_with('.') {
         return Err(Failure::new(
             ExitCode::Unexpected,
-            format!("reading {}: SELINUXTYPE={:?} is no policy's name", name.display(), config.policy),
+            format!("reading {}: SELINUXTYPE={:?} is not the name of a policy", name.display(), config.policy),
         )
         .into());
     }
@@ -107,17 +107,17 @@ pub(super) fn sources_of(read: impl Fn(&Path) -> Result<Option<Source>>, image: 
             ExitCode::Unexpected,
             format!("looking for the SELinux policy {:?} of {image}: no {}", config.policy, base.display()),
         )
-        .hint("an image that is to enforce a policy does not boot without it: install the policy's package")
+        .hint("an image that enforces a policy does not boot without it: install the policy's package")
         .hint("or set SELINUX=disabled in the image's etc/selinux/config, or pack with --selinux none")
         .into());
     }
     Ok(sources)
 }
 
-/// The texts of a policy of the host: `file` and the siblings beside it.
+/// The texts of a policy of the host: `file` and its sibling files.
 ///
 /// # Errors
-/// Fails if `file` is not there, if only its compiled form is, or if a file cannot be read.
+/// Fails if `file` does not exist, if only its compiled form does, or if a file cannot be read.
 pub(super) fn sources_beside(file: &Path) -> Result<Sources> {
     read_all(file, read_outside)?
         .ok_or_else(|| Failure::new(ExitCode::Usage, format!("reading SELinux file contexts {}: no such file", file.display())).into())
@@ -132,9 +132,9 @@ fn read_all(base: &Path, read: impl Fn(&Path) -> Result<Option<Source>>) -> Resu
         if source.as_ref().is_some_and(is_compiled) || (source.is_none() && read(&compiled)?.is_some()) {
             return Err(Failure::new(
                 ExitCode::Unexpected,
-                format!("reading SELinux file contexts {}: only the compiled form is there", path.display()),
+                format!("reading SELinux file contexts {}: only the compiled form exists", path.display()),
             )
-            .hint("the compiled form belongs to one version of PCRE2; install the policy's text form beside it")
+            .hint("the compiled form belongs to one version of PCRE2; install the policy's text form next to it")
             .into());
         }
         anyhow::Ok(source)
@@ -155,10 +155,10 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Reads a file of the tree; `None` if it is not there.
+/// Reads a file of the tree; `None` if it does not exist.
 fn read_inside(root: &OwnedFd, tree: &Path, path: &Path) -> Result<Option<Source>> {
     let name = tree.join(path);
-    // Without O_NONBLOCK a fifo in the file's place would hang the build.
+    // Without O_NONBLOCK, a FIFO would block the build.
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     match openat2(root, path, how) {
@@ -168,7 +168,7 @@ fn read_inside(root: &OwnedFd, tree: &Path, path: &Path) -> Result<Option<Source
     }
 }
 
-/// Reads a file of the host; `None` if it is not there.
+/// Reads a file of the host; `None` if it does not exist.
 fn read_outside(path: &Path) -> Result<Option<Source>> {
     match OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
         Ok(file) => read_regular(file, path.to_owned()).map(Some),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_read_as_libselinux_reads_it() {
+    fn the_configuration_is_parsed_as_libselinux_parses_it() {
         assert_eq!(config("#SELINUX=disabled\nSELINUX= Enforcing\nSELINUXTYPE=mls\t\r\n"), (Enforcement::Enforcing, "mls".into()));
         assert_eq!(config("SELINUX=permissive\nSELINUX=enforcing"), (Enforcement::Permissive, "targeted".into()));
         assert_eq!(config("SELINUX=nonsense\nSELINUX=disabled"), (Enforcement::Disabled, "targeted".into()));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_of_the_host_is_a_mistake_of_usage() {
+    fn a_missing_file_of_the_host_is_a_usage_error() {
         let error = sources_beside(Path::new("/nonexistent/file_contexts")).unwrap_err();
         assert_eq!(crate::error::exit_code(&error), ExitCode::Usage);
     }

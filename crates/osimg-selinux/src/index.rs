@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::contexts::FileKind;
-use super::matcher::Matcher;
+use crate::contexts::FileKind;
+use crate::matcher::Matcher;
 
 /// What a spec gives: the number of a context, or `None` for `<<none>>`.
-pub(super) type Verdict = Option<u32>;
+pub(crate) type Verdict = Option<u32>;
 
 #[derive(Debug)]
 struct Literal {
@@ -35,7 +35,7 @@ struct Node {
 
 /// All specs of a policy, arranged for lookups.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(crate) struct Index {
     literals: HashMap<Box<[u8]>, Vec<Literal>>,
     /// Sorted by prefix.
     nodes: Vec<Node>,
@@ -43,7 +43,7 @@ pub(super) struct Index {
 
 /// Collects specs in the order of the input.
 #[derive(Debug, Default)]
-pub(super) struct Builder {
+pub(crate) struct Builder {
     literals: HashMap<Box<[u8]>, Vec<Literal>>,
     specs: Vec<Spec>,
 }
@@ -53,7 +53,7 @@ impl Builder {
     ///
     /// # Errors
     /// Names the construct of the regex that is wrong, or that Rust's `regex` has no equal of.
-    pub(super) fn add(&mut self, regex: &str, kind: FileKind, verdict: Verdict) -> Result<(), String> {
+    pub(crate) fn add(&mut self, regex: &str, kind: FileKind, verdict: Verdict) -> Result<(), String> {
         if let Some(path) = literal(regex) {
             self.literals.entry(path.into()).or_default().push(Literal { kind, verdict });
         } else {
@@ -63,7 +63,7 @@ impl Builder {
     }
 
     /// Arranges what was added.
-    pub(super) fn finish(self) -> Index {
+    pub(crate) fn finish(self) -> Index {
         let mut specs = self.specs;
         specs.sort_by(|a, b| a.matcher.prefix().cmp(b.matcher.prefix()).then(b.order.cmp(&a.order)));
         let mut nodes: Vec<Node> = Vec::new();
@@ -83,7 +83,7 @@ impl Builder {
 
 impl Index {
     /// The verdict of the spec that decides `path`, if any speaks of it.
-    pub(super) fn lookup(&self, path: &[u8], file: FileKind) -> Option<Verdict> {
+    pub(crate) fn lookup(&self, path: &[u8], file: FileKind) -> Option<Verdict> {
         let literal = self.literals.get(path).and_then(|all| all.iter().rfind(|literal| literal.kind.fits(file)));
         if let Some(literal) = literal {
             return Some(literal.verdict);

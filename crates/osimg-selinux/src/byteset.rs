@@ -2,26 +2,26 @@
 
 /// A set of bytes, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct ByteSet([u64; 4]);
+pub(crate) struct ByteSet([u64; 4]);
 
 impl ByteSet {
     /// Every byte: `.` where it matches newlines too.
-    pub(super) fn all() -> Self {
+    pub(crate) fn all() -> Self {
         Self([u64::MAX; 4])
     }
 
     /// One byte.
-    pub(super) fn of(byte: u8) -> Self {
+    pub(crate) fn of(byte: u8) -> Self {
         Self::default().with(byte)
     }
 
     /// Every byte but one.
-    pub(super) fn without(byte: u8) -> Self {
+    pub(crate) fn without(byte: u8) -> Self {
         Self::of(byte).inverted()
     }
 
     /// The byte, if the set has just one.
-    pub(super) fn only(&self) -> Option<u8> {
+    pub(crate) fn only(&self) -> Option<u8> {
         let count: u32 = self.0.iter().map(|word| word.count_ones()).sum();
         let place: u32 =
             self.0.iter().zip([0, 64, 128, 192]).filter(|(word, _)| **word > 0).map(|(word, base)| base + word.trailing_zeros()).sum();
@@ -62,7 +62,7 @@ impl ByteSet {
     }
 
     /// Writes the set in the syntax of Rust's `regex` with `unicode(false)` and `dot_matches_new_line(true)`.
-    pub(super) fn write(&self, out: &mut String) {
+    pub(crate) fn write(&self, out: &mut String) {
         if *self == Self::all() {
             out.push('.');
         } else if let Some(byte) = self.only() {
@@ -93,7 +93,7 @@ fn write_byte(out: &mut String, byte: u8) {
 }
 
 /// What an escape or a piece of a class stands for.
-pub(super) enum Piece {
+pub(crate) enum Piece {
     One(u8),
     Set(ByteSet),
 }
@@ -108,7 +108,7 @@ fn take(rest: &mut &[u8]) -> Option<u8> {
 ///
 /// # Errors
 /// Names an escape that is unfinished, or that stands for more than a set of bytes.
-pub(super) fn escape(rest: &mut &[u8]) -> Result<Piece, String> {
+pub(crate) fn escape(rest: &mut &[u8]) -> Result<Piece, String> {
     let byte = take(rest).ok_or("a backslash at the end")?;
     let set = match byte {
         b'd' => ByteSet::of_matching(|b| b.is_ascii_digit()),
@@ -161,7 +161,7 @@ fn hexadecimal(rest: &mut &[u8]) -> Result<u8, String> {
 ///
 /// # Errors
 /// Names a class that does not end, a range that is none, or an escape that stands for more than a set of bytes.
-pub(super) fn class(rest: &mut &[u8]) -> Result<ByteSet, String> {
+pub(crate) fn class(rest: &mut &[u8]) -> Result<ByteSet, String> {
     if rest.first().is_some_and(|&kind| matches!(kind, b':' | b'.' | b'=') && posix_end(rest, kind).is_some()) {
         return Err("a class name `[: :]` outside of a class".into());
     }
