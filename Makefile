@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh Debian 12 with Rust, git and make: `make image` and `make test`.
-.PHONY: image test torture fuzz check lint demo build deps-image deps-test bench clean
+.PHONY: image test torture fuzz check lint deny demo build deps-image deps-test bench clean
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 DEMO := .demo/repo
@@ -11,10 +11,13 @@ OSIMG := target/release/osimg
 image: demo
 	$(SUDO) $(OSIMG) build baremetal.yum --settings $(DEMO)/osimg-demo.toml --registry dir:out
 
-# Every tier: unit, command line, archive, labels, and the privileged and end-to-end ones for real.
+# Every tier, the fast ones first: unit tests and those that need nothing, and then the privileged and end-to-end ones for real.
+FAST := --lib --bins --test cli --test layers --test ready_recipes --test recipe_language --test recipe_properties \
+	--test recipe_settings --test recipe_transactions
+ROOT := $(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}"
 test: deps-test demo
-	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" \
-		cargo test --release --all-targets --no-fail-fast $(LIMIT) -- --test-threads=2
+	$(ROOT) cargo test --release $(FAST) $(LIMIT)
+	$(ROOT) cargo test --release --all-targets --no-fail-fast $(LIMIT) -- --test-threads=2
 
 # Everything that people and machines do to a builder, at full counts; an hour and a half on two cores, fuzzing with it.
 torture: deps-test demo fuzz
@@ -29,12 +32,24 @@ fuzz: demo
 
 # What a change must pass before it is committed; needs no root.
 check: lint
-	cargo test --lib
+	cargo test --workspace --lib --bins
 
-lint:
-	cargo fmt --check
+# Formatting, lints, documentation, the minimum Rust version and the dependencies: no warning passes.
+RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+lint: deny
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings -D clippy::incompatible_msrv
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	if cargo +$(RUST_VERSION) --version >/dev/null 2>&1; then cargo +$(RUST_VERSION) check --workspace --all-targets --locked; fi
+
+# Licences, bans and sources of all dependencies; advisories too where their database can be fetched. See deny.toml.
+# The checker's own speed does not matter: unoptimized, it is there in a third of the time.
+deny:
+	cargo deny --version >/dev/null 2>&1 || cargo install --locked --debug cargo-deny
+	cargo deny --locked --workspace check bans licenses sources
+	if cargo deny fetch db; then cargo deny --locked --workspace check advisories; \
+		else echo "advisories are not checked: their database cannot be fetched" >&2; fi
 
 # The demo distribution: Debian's packages as a signed RPM distribution, for machines without an RPM mirror.
 demo: build
