@@ -41,7 +41,7 @@ lint: deny
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings -D clippy::incompatible_msrv
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
-	if cargo +$(RUST_VERSION) --version >/dev/null 2>&1; then cargo +$(RUST_VERSION) check --workspace --all-targets --locked; fi
+	if rustup toolchain list 2>/dev/null | grep -q "^$(RUST_VERSION)"; then cargo +$(RUST_VERSION) check --workspace --all-targets --locked; fi
 
 # Licences, bans and sources of all dependencies; advisories too where their database can be fetched. See deny.toml.
 # The checker's own speed does not matter: unoptimized, it is there in a third of the time.

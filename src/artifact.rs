@@ -69,9 +69,9 @@ pub struct Builder {
 pub struct Input {
     /// Its name, without folders.
     pub name: String,
-    /// Its text.
+    /// Its text, without passwords in addresses.
     pub text: String,
-    /// Its digest, in hex.
+    /// The digest of its bytes, in hex.
     pub sha256: String,
 }
 

@@ -161,7 +161,7 @@ impl Build<'_> {
         }
         let mut text = serde_json::to_string_pretty(&manifest).context("writing the manifest")?;
         text.push('\n');
-        let published = staged.commit(&packed.tarballs, crate::secrets::concealed(&text).as_bytes())?;
+        let published = staged.commit(&packed.tarballs, text.as_bytes())?;
         step.finish(&published.tarballs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
         Ok(Artifact {
             tarballs: published.tarballs,
@@ -340,7 +340,7 @@ fn verify(root: &Path, told: Told<'_>, report: &Report) -> Result<Vec<Finding>> 
     };
     step.finish(&format!("{} errors, {} warnings for {}", findings.errors(), findings.warnings(), findings.profile));
     for line in findings.lines() {
-        report.caution(&line);
+        report.caution(&crate::text::line(&line));
     }
     Ok(findings.findings)
 }

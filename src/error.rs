@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::secrets;
+
 /// The result type of everything in osimg that can fail.
 pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 
@@ -167,15 +169,24 @@ fn from_io(error: &std::io::Error) -> ExitCode {
     }
 }
 
-/// Everything a person is told: the chain of causes, then the hints on lines of their own.
+/// What an error tells its user: the chain of causes in one text, and the hints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// The failure and its causes, from the outermost.
+    pub message: String,
+    /// How to fix it.
+    pub hints: Vec<String>,
+}
+
+/// The chain of causes and the hints of an error, without the secrets that tools and servers repeat.
 #[must_use]
-pub fn render(error: &anyhow::Error) -> String {
-    let mut text = String::from("error: ");
+pub fn explain(error: &anyhow::Error) -> Explained {
+    let mut text = String::new();
     let mut hints: Vec<String> = Vec::new();
     let mut last = String::new();
     for cause in error.chain() {
         let message = cause.to_string();
-        // A wrapper that repeats its cause adds nothing for a person.
+        // A wrapper that repeats its cause adds nothing.
         if !last.ends_with(&message) || message.is_empty() {
             if !last.is_empty() {
                 text.push_str(": ");
@@ -192,11 +203,16 @@ pub fn render(error: &anyhow::Error) -> String {
             hints.push("free some space there, or name another place (--workdir, --cache, --output)".into());
         }
     }
-    for hint in hints {
-        text.push_str("\nhint: ");
-        text.push_str(&hint);
-    }
-    text
+    let hints = hints.iter().map(|hint| secrets::concealed(hint).into_owned()).collect();
+    Explained { message: secrets::concealed(&text).into_owned(), hints }
+}
+
+/// An error as its user reads it: the chain of causes, then each hint on its own line.
+#[must_use]
+pub fn render(error: &anyhow::Error) -> String {
+    let Explained { message, hints } = explain(error);
+    let hints: String = hints.iter().map(|hint| format!("\nhint: {hint}")).collect();
+    format!("error: {message}{hints}")
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ mod openat;
 pub mod process;
 pub mod report;
 pub mod secrets;
+pub mod text;
 pub mod treeinfo;
 pub mod web;
 pub mod workdir;

@@ -97,10 +97,11 @@ impl Tail {
         Self { lines: VecDeque::new(), bytes: 0, limit }
     }
 
-    /// Adds a line, and forgets the oldest ones over the budget.
+    /// Adds a line without the secrets that osimg knows, and forgets the oldest ones over the budget.
     pub fn push(&mut self, line: &str) {
+        let line = crate::secrets::concealed(line);
         self.bytes += line.len() + 1;
-        self.lines.push_back(line.to_owned());
+        self.lines.push_back(line.into_owned());
         while self.bytes > self.limit && self.lines.len() > 1 {
             if let Some(old) = self.lines.pop_front() {
                 self.bytes -= old.len() + 1;

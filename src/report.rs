@@ -1,16 +1,18 @@
-//! Talk to the person: steps with their timings, progress bars with rate and estimate, notes and warnings, all on stderr.
+//! Everything that osimg writes for its user: steps with their timings, progress bars, notes, warnings and errors on stderr, results on
+//! stdout. Each text passes [`crate::text`] here, so that nothing foreign controls the terminal.
 
-use crate::secrets;
+use crate::{secrets, text};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How much is said on stderr.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// How much is written to stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Errors only.
+    #[default]
     Quiet,
     /// Steps, warnings and, on a terminal, progress bars.
     Normal,
@@ -49,8 +51,8 @@ pub struct Timing {
     pub cpu_seconds: f64,
 }
 
-/// Where everything that osimg says to a person goes.
-#[derive(Debug)]
+/// The only way to stdout and stderr.
+#[derive(Debug, Default)]
 pub struct Report {
     verbosity: Verbosity,
     terminal: bool,
@@ -58,6 +60,10 @@ pub struct Report {
     timings: Mutex<Vec<Timing>>,
     warnings: Mutex<Vec<String>>,
     bar: Mutex<Option<ProgressBar>>,
+    /// The result of the verb as JSON, which is printed when the verb has ended.
+    document: Mutex<Option<String>>,
+    /// Why the verb ends with [`crate::error::ExitCode::Findings`], in a line.
+    verdict: Mutex<Option<String>>,
 }
 
 impl Report {
@@ -70,20 +76,13 @@ impl Report {
             Color::Never => false,
             Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
-        Self { verbosity, terminal, color, timings: Mutex::default(), warnings: Mutex::default(), bar: Mutex::default() }
+        Self { verbosity, terminal, color, ..Self::default() }
     }
 
-    /// A report that says nothing, for tests and for library users.
+    /// A report that prints nothing, for tests and for library users.
     #[must_use]
     pub fn silent() -> Self {
-        Self {
-            verbosity: Verbosity::Quiet,
-            terminal: false,
-            color: false,
-            timings: Mutex::default(),
-            warnings: Mutex::default(),
-            bar: Mutex::default(),
-        }
+        Self::default()
     }
 
     /// Begins a step; `name` is a gerund with its object, such as `installing packages`.
@@ -91,7 +90,7 @@ impl Report {
         let bar = if self.terminal && self.verbosity >= Verbosity::Normal {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             bar.set_style(spinner_style());
-            bar.set_prefix(name.to_owned());
+            bar.set_prefix(text::line(name).into_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
             *lock(&self.bar) = Some(bar.clone());
             Some(bar)
@@ -101,48 +100,86 @@ impl Report {
         Step { report: self, name: name.to_owned(), began: Instant::now(), cpu: cpu_seconds(), bar, unit: Mutex::new(None), closed: false }
     }
 
-    /// Says something worth knowing that is no trouble.
+    /// Writes something worth knowing.
     pub fn note(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
-            self.line(&format!("osimg: {text}"));
+            self.line("", &format!("osimg: {}", secrets::concealed(text)));
         }
     }
 
-    /// Says, and keeps for the summary, what the person should look at though the build goes on.
+    /// Writes a warning, and keeps it for the manifest and the summary.
     pub fn warn(&self, text: &str) {
         lock(&self.warnings).push(secrets::concealed(text).into_owned());
         self.caution(text);
     }
 
-    /// Says a warning that is kept elsewhere.
+    /// Writes a warning that is kept elsewhere.
     pub fn caution(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
-            let word = self.paint("33", "warning");
-            self.line(&format!("{word}: {text}"));
+            self.line(&self.paint("33", "warning"), &format!(": {}", secrets::concealed(text)));
         }
     }
 
     /// With `-v`, shows a child command ready to paste.
     pub fn command(&self, line: &str) {
         if self.verbosity >= Verbosity::Verbose {
-            self.line(&format!("+ {line}"));
+            self.line("", &format!("+ {}", text::line(&secrets::concealed(line))));
         }
     }
 
     /// With `-v`, passes on a line that a child printed.
     pub fn output(&self, line: &str) {
         if self.verbosity >= Verbosity::Verbose {
-            self.line(&format!("  {line}"));
+            self.line("", &format!("  {}", secrets::concealed(line)));
         }
     }
 
     /// Shows a rendered error.
     pub fn error(&self, rendered: &str) {
-        let text = match rendered.strip_prefix("error:") {
-            Some(rest) if self.color => format!("{}:{rest}", self.paint("31;1", "error")),
-            _ => rendered.to_owned(),
-        };
-        self.line(&text);
+        let rendered = secrets::concealed(rendered);
+        match rendered.strip_prefix("error:") {
+            Some(rest) => self.line(&self.paint("31;1", "error"), &format!(":{rest}")),
+            None => self.line("", &rendered),
+        }
+    }
+
+    /// Prints a result on stdout; a closed pipe is the reader's choice, anything else an error.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn print(&self, result: &str) -> std::io::Result<()> {
+        write_stdout(&text::lines(result))
+    }
+
+    /// Keeps the verb's result as JSON: [`Report::print_document`] prints it, so that a failure after it is part of the one document.
+    ///
+    /// # Errors
+    /// When the value cannot be written as JSON.
+    pub fn document(&self, value: &impl Serialize) -> serde_json::Result<()> {
+        *lock(&self.document) = Some(serde_json::to_string_pretty(value)?);
+        Ok(())
+    }
+
+    /// Keeps, in a line, why the verb ends with [`crate::error::ExitCode::Findings`].
+    pub fn verdict(&self, text: impl Into<String>) {
+        *lock(&self.verdict) = Some(text.into());
+    }
+
+    /// The line that [`Report::verdict`] kept.
+    #[must_use]
+    pub fn kept_verdict(&self) -> Option<String> {
+        lock(&self.verdict).clone()
+    }
+
+    /// Prints the document on stdout, if there is one, with the fields of a failure if the verb failed.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn print_document(&self, failure: Option<&Failed>) -> std::io::Result<()> {
+        match with_failure(lock(&self.document).take(), failure) {
+            Some(document) => write_stdout(&text::json(&document)),
+            None => Ok(()),
+        }
     }
 
     /// The steps finished so far, in order.
@@ -161,10 +198,11 @@ impl Report {
         if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    fn line(&self, text: &str) {
+    /// Writes a line to stderr; only `head` may have escape sequences.
+    fn line(&self, head: &str, text: &str) {
         match lock(&self.bar).as_ref() {
-            Some(bar) => bar.suspend(|| write_stderr(text)),
-            None => write_stderr(text),
+            Some(bar) => bar.suspend(|| write_stderr(head, text)),
+            None => write_stderr(head, text),
         }
     }
 }
@@ -203,14 +241,14 @@ impl Step<'_> {
         bar.set_position(done);
     }
 
-    /// Names the thing in hand beside the step's name.
+    /// Shows the current item next to the step's name.
     pub fn item(&self, item: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(secrets::concealed(item).into_owned());
+            bar.set_message(text::line(&secrets::concealed(item)).into_owned());
         }
     }
 
-    /// Ends the step well; `summary` says in a few words what it came to.
+    /// Ends a step that succeeded; `summary` is its outcome in a few words.
     pub fn finish(mut self, summary: &str) {
         self.close();
         let seconds = self.began.elapsed().as_secs_f64();
@@ -220,7 +258,7 @@ impl Step<'_> {
         if self.report.verbosity >= Verbosity::Normal {
             let head = self.report.paint("32", "osimg");
             let dash = if summary.is_empty() { "" } else { ": " };
-            write_stderr(&format!("{head}: {}{dash}{summary} ({seconds:.1} s)", self.name));
+            write_stderr(&head, &format!(": {}{dash}{} ({seconds:.1} s)", self.name, secrets::url(summary)));
         }
     }
 
@@ -241,7 +279,7 @@ impl Drop for Step<'_> {
     }
 }
 
-/// A byte count for people, with binary prefixes.
+/// A byte count with binary prefixes.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
@@ -271,13 +309,64 @@ fn bar_style(unit: Unit) -> ProgressStyle {
     ProgressStyle::with_template(template).map_or_else(|_| ProgressStyle::default_bar(), |s| s.progress_chars("=> "))
 }
 
-fn write_stderr(text: &str) {
-    use std::io::Write;
-    // Nobody is left to tell when stderr itself is closed.
-    let _ = writeln!(std::io::stderr().lock(), "{}", secrets::concealed(text));
+/// A failure as a document has it.
+#[derive(Debug, Serialize)]
+pub struct Failed {
+    /// The failure and its causes.
+    pub error: String,
+    /// The exit code.
+    pub code: u8,
+    /// How to fix it; a line each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
-/// A poisoned lock means that a thread died while talking; the talk itself is still sound.
+/// The one document of a verb: its result, a failure, or a result whose last fields are the failure.
+fn with_failure(document: Option<String>, failure: Option<&Failed>) -> Option<String> {
+    let Some(failure) = failure.and_then(|failure| serde_json::to_string_pretty(failure).ok()) else { return document };
+    let head = document.as_deref().and_then(|document| document.strip_suffix("\n}"));
+    let tail = failure.strip_prefix("{\n");
+    match head.zip(tail) {
+        Some((head, tail)) => Some(format!("{head},\n{tail}")),
+        None => Some(failure),
+    }
+}
+
+fn write_stdout(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+fn write_stderr(head: &str, text: &str) {
+    // When stderr itself is closed, no one can be informed.
+    let _ = writeln!(std::io::stderr().lock(), "{head}{}", text::lines(text));
+}
+
+/// A poisoned lock means that a thread panicked while it reported; what is under the lock is still sound.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_and_a_failure_are_one_document() {
+        let failure = Failed { error: "odd\n\"x\"".into(), code: 9, hint: None };
+        let result = serde_json::to_string_pretty(&serde_json::json!({ "nodes": [{ "name": "a" }] })).unwrap();
+        for (document, both) in [
+            (None, serde_json::json!({ "error": "odd\n\"x\"", "code": 9 })),
+            (Some(result.clone()), serde_json::json!({ "nodes": [{ "name": "a" }], "error": "odd\n\"x\"", "code": 9 })),
+            (Some("{}".to_owned()), serde_json::json!({ "error": "odd\n\"x\"", "code": 9 })),
+        ] {
+            let whole = with_failure(document, Some(&failure)).unwrap();
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&whole).unwrap(), both, "{whole}");
+        }
+        assert_eq!(with_failure(Some(result.clone()), None), Some(result));
+        assert_eq!(with_failure(None, None), None);
+    }
 }

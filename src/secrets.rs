@@ -1,4 +1,8 @@
-//! Passwords and tokens never come out again: everything that is printed or kept as a record goes through [`concealed`].
+//! Passwords and tokens never come out again: each is concealed where it occurs.
+//!
+//! osimg's own values are built without them: [`url`] is how an address is shown and recorded. What other programs and servers print
+//! may repeat a secret that they were given; such text goes through [`concealed`], which knows the secrets that osimg has read at
+//! their sources ([`conceal`]). Documents are never searched: no secret can change a key, a digest or a name in them.
 
 use std::borrow::Cow;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -24,47 +28,73 @@ const HARMLESS: [&str; 14] = [
     "time",
     "mirrorlist",
 ];
-/// Endings of names of environment variables that hold secrets.
-const NAMES: [&str; 10] =
-    ["PASSWORD", "PASSWD", "TOKEN", "SECRET", "API_KEY", "APIKEY", "ACCESS_KEY", "SECRET_KEY", "PRIVATE_KEY", "CREDENTIALS"];
+/// The variables by which proxies are set, which may hold a password.
+const PROXIES: [&str; 8] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY"];
 
 static SECRETS: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
 
-/// From now on the value appears nowhere.
+/// Learns a secret from its source: what others print is from now on shown without it.
 pub fn conceal(secret: &str) {
     let secret = secret.trim();
     if secret.len() < SHORTEST {
         return;
     }
     let mut known = SECRETS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    // As JSON has it too: records are kept in that.
+    // As JSON has it too, for services answer in that.
     let quoted = serde_json::Value::from(secret).to_string();
     for form in [secret, quoted.trim_matches('"')] {
         if !known.iter().any(|other| other == form) {
             known.push(form.to_owned());
         }
     }
-    // The longer one first, where one holds another.
+    // The longer one first, where one contains another.
     known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
 }
 
-/// Conceals what the caller's environment calls a password, a token or a key.
-pub fn conceal_environment() {
-    for (name, value) in std::env::vars_os() {
-        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
-        let upper = name.to_ascii_uppercase();
-        if NAMES.iter().any(|ending| upper.ends_with(ending)) {
-            conceal(value);
-        }
-        if upper.ends_with("_PROXY")
-            && let Some((user, _)) = value.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'))
-        {
+/// Learns the passwords of the proxies in the environment, which osimg uses and passes to package managers.
+pub fn conceal_proxies() {
+    for value in PROXIES.iter().filter_map(|name| std::env::var(name).ok()) {
+        let rest = value.split_once("://").map_or(value.as_str(), |(_, rest)| rest);
+        if let Some((user, _)) = rest.rsplit_once('@') {
             conceal(user.split_once(':').map_or(user, |(_, password)| password));
         }
     }
 }
 
-/// The text without any known secret, without users and passwords in URLs, and without the values of their parameters.
+/// An address as it is shown and recorded: without user and password, and without the values of parameters that may be secret.
+#[must_use]
+pub fn url(address: &str) -> String {
+    urls(address).into_owned()
+}
+
+/// The same for a field of a document.
+///
+/// # Errors
+/// When the serializer fails.
+pub fn serialize_url<S: serde::Serializer>(address: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&url(address))
+}
+
+/// The same for an address that may be missing.
+///
+/// # Errors
+/// When the serializer fails.
+pub fn serialize_optional_url<S: serde::Serializer>(address: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    match address {
+        Some(address) => serializer.serialize_some(&url(address)),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// The same for a list of addresses.
+///
+/// # Errors
+/// When the serializer fails.
+pub fn serialize_urls<S: serde::Serializer>(addresses: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(addresses.iter().map(|address| url(address)))
+}
+
+/// Text of another program, a server or an error that may quote one, without known secrets and without those in URLs.
 #[must_use]
 pub fn concealed(text: &str) -> Cow<'_, str> {
     let mut text = urls(text);

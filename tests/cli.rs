@@ -158,3 +158,57 @@ fn the_sandbox_verbs_are_for_osimg_alone() {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
     }
 }
+
+#[test]
+fn a_failure_as_json_is_one_object_with_error_code_and_hint() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(path("r.yum"), "instal x\nts run\n").expect("a recipe");
+    std::fs::write(path("clouds.yaml"), "clouds: {}\n").expect("a file");
+    let (recipe, missing, out, absent) =
+        (path("r.yum"), path("missing.tgz"), format!("dir:{}", path("out")), format!("dir:{}", path("absent")));
+    let cases: [&[&str]; 18] = [
+        &["plan", &recipe],
+        &["build", &missing],
+        &["lock", &recipe],
+        &["pack", &missing, "-o", "x.zip"],
+        &["verify", &missing],
+        &["inspect", &missing],
+        &["diff", &missing, &missing],
+        &["boot", &missing],
+        &["publish", &missing, "--registry", &out],
+        &["images", "--registry", &absent],
+        &["cache", "--prune"],
+        &["deploy", &missing],
+        &["shell", &missing],
+        &["doctor", "--cloud", "missing"],
+        // What clap refuses.
+        &["frobnicate"],
+        &["verify"],
+        &["verify", "a", "--disk", "much"],
+        &["publish", "a", "--registry", "odd:"],
+    ];
+    for arguments in cases {
+        for arguments in [[arguments, &["--json"]].concat(), [&["--json"], arguments].concat()] {
+            // The words after those of `shell` are a command's.
+            if arguments[0] == "shell" {
+                continue;
+            }
+            let output = Command::new(env!("CARGO_BIN_EXE_osimg"))
+                .args(&arguments)
+                .env("OS_CLIENT_CONFIG_FILE", path("clouds.yaml"))
+                .output()
+                .expect("osimg runs");
+            let code = output.status.code().expect("an exit code");
+            assert!((2..=10).contains(&code), "{arguments:?}: {output:?}");
+            let document: serde_json::Value =
+                serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {output:?}"));
+            assert_eq!(document["code"], code, "{arguments:?}");
+            assert!(document["error"].as_str().is_some_and(|text| !text.is_empty() && !text.starts_with("error")), "{document}");
+            assert!(document.get("hint").is_none_or(serde_json::Value::is_string), "{document}");
+            assert!(!output.stderr.is_empty(), "{arguments:?}: the user reads it too");
+        }
+    }
+    let found = osimg(&["verify", "a", "--disk", "much", "--", "--json"]);
+    assert!(found.stdout.is_empty(), "a word after -- is not an option: {found:?}");
+}

@@ -13,6 +13,7 @@ use crate::artifact::{self, Manifest};
 use crate::error::Result;
 use crate::packages::{self, Filled, PinnedKey};
 use crate::sandbox::{Backing, InstallRoot};
+use crate::secrets;
 use crate::verify::Finding;
 
 /// What the steps found out.
@@ -50,7 +51,7 @@ impl Build<'_> {
                     nevra: package.nevra.clone(),
                     checksum: plan.and_then(|p| p.checksum.clone()),
                     repository: plan.map(|p| p.repo.clone()),
-                    location: plan.map(|p| p.location.clone()),
+                    location: plan.map(|p| secrets::url(&p.location)),
                     signer,
                     size: package.size,
                     reason: plan.map(|p| p.reason.clone()),
@@ -71,7 +72,7 @@ impl Build<'_> {
             builder: artifact::Builder { osimg: env!("CARGO_PKG_VERSION").into(), package_manager: filled.manager.clone() },
             recipe: artifact::Input {
                 name: recipe.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-                text: source.to_owned(),
+                text: secrets::url(source),
                 sha256: hex::encode(Sha256::digest(source.as_bytes())),
             },
             lock: self.options.lock.as_ref().map(super::lock::LockFile::told),

@@ -56,10 +56,11 @@ impl Boot {
         };
         let trial = boot::boot(&self.tarball, &options, report)?;
         if json {
-            super::print(&serde_json::to_string_pretty(&trial)?)?;
+            super::print_json(report, &trial)?;
         } else {
-            super::print(&lines(&trial).join("\n"))?;
+            super::print_lines(report, &lines(&trial))?;
         }
+        report.verdict(format!("{}: not healthy", trial.tarball.display()));
         Ok(if trial.healthy { ExitCode::Done } else { ExitCode::Findings })
     }
 }

@@ -121,10 +121,10 @@ impl Build {
             build::build(&decided.recipe, &lowered.transactions, &options, report)?
         };
         if json {
-            super::print(&serde_json::to_string_pretty(&artifact)?)?;
+            super::print_json(report, &artifact)?;
         } else {
             for path in &artifact.tarballs {
-                super::print(&path.display().to_string())?;
+                super::print(report, &path.display().to_string())?;
             }
         }
         Ok(ExitCode::Done)

@@ -43,7 +43,7 @@ impl CacheArgs {
         };
         let shelf = Shelf::look(&self.cache)?;
         if json {
-            super::print(&serde_json::to_string_pretty(&json!({ "cache": self.cache, "holds": shelf, "pruned": pruned }))?)?;
+            super::print_json(report, &json!({ "cache": self.cache, "holds": shelf, "pruned": pruned }))?;
             return Ok(ExitCode::Done);
         }
         let mut lines = Vec::new();
@@ -53,7 +53,7 @@ impl CacheArgs {
         }
         let builds = if shelf.builds > 0 { format!("; in use by {}", super::plan::count(shelf.builds, "build")) } else { String::new() };
         lines.push(format!("{}: {}{builds}", self.cache.display(), bytes(shelf.bytes)));
-        super::print(&lines.join("\n"))?;
+        super::print_lines(report, &lines)?;
         Ok(ExitCode::Done)
     }
 }

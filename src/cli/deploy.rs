@@ -107,7 +107,7 @@ impl Deploy {
         };
         let found = match find(&self.image, &choice) {
             // For the template alone a tarball on this machine will do.
-            Err(_) if self.print_kickstart && Path::new(&self.image).is_file() => return self.print_template(None, report),
+            Err(_) if self.print_kickstart && Path::new(&self.image).is_file() => return self.print_template(None, report, as_json),
             found => found?,
         };
         let wishes = Wishes {
@@ -120,7 +120,7 @@ impl Deploy {
             Found::Image { sha256, .. } => (self.cloud.clone(), sha256.clone()),
         };
         if self.print_kickstart {
-            return self.print_template(sha256, report);
+            return self.print_template(sha256, report, as_json);
         }
         let session = match &found {
             Found::Image { .. } if !self.apply => None,
@@ -131,7 +131,7 @@ impl Deploy {
         let settings = image.settings(&wishes)?;
         let session = match session {
             Some(session) if self.apply => session,
-            _ => return self.print_settings(&settings, &remarks, as_json),
+            _ => return self.print_settings(&settings, &remarks, report, as_json),
         };
         let ironic = Ironic::open(&session)?.patience(self.timeout);
         let drive = self.config_drive.as_deref().map(config_drive::load).transpose()?;
@@ -143,7 +143,7 @@ impl Deploy {
         let outcomes = roll_out(&ironic, &self.nodes, &settings, drive.as_ref(), extent, report)?;
         if as_json {
             let whole = json!({ "settings": settings, "remarks": remarks, "nodes": outcomes });
-            super::print(&serde_json::to_string_pretty(&whole)?)?;
+            super::print_json(report, &whole)?;
         } else {
             for outcome in &outcomes {
                 let state = match (&outcome.ending, outcome.started) {
@@ -151,7 +151,7 @@ impl Deploy {
                     (None, true) => "started",
                     (None, false) => "valid",
                 };
-                super::print(&format!("{} {state}", outcome.node))?;
+                super::print(report, &format!("{} {state}", outcome.node))?;
             }
         }
         failed(&outcomes).map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
@@ -219,20 +219,20 @@ impl Deploy {
         image
     }
 
-    fn print_settings(&self, settings: &NodeSettings, remarks: &[Remark], as_json: bool) -> Result<ExitCode> {
+    fn print_settings(&self, settings: &NodeSettings, remarks: &[Remark], report: &Report, as_json: bool) -> Result<ExitCode> {
         let placeholder = ["NODE".to_owned()];
         let nodes = if self.nodes.is_empty() { placeholder.as_slice() } else { &self.nodes };
         let lines: Vec<String> = nodes.iter().flat_map(|node| settings.commands(node)).map(|line| line.quoted()).collect();
         if as_json {
-            super::print(&serde_json::to_string_pretty(&json!({ "settings": settings, "commands": lines, "remarks": remarks }))?)?;
+            super::print_json(report, &json!({ "settings": settings, "commands": lines, "remarks": remarks }))?;
         } else {
-            super::print(&lines.join("\n"))?;
+            super::print(report, &lines.join("\n"))?;
         }
         Ok(ExitCode::Done)
     }
 
     /// Prints the template; `sha256` is the tarball's, where IMAGE led to it.
-    fn print_template(&self, sha256: Option<String>, report: &Report) -> Result<ExitCode> {
+    fn print_template(&self, sha256: Option<String>, report: &Report, as_json: bool) -> Result<ExitCode> {
         let path = Path::new(&self.image);
         let format = self.format.or_else(|| Format::of_name(path).ok());
         let tarball = match (sha256, format) {
@@ -264,7 +264,17 @@ impl Deploy {
             let file = self.kickstart.as_ref().map_or_else(|| "template".into(), |path| path.display().to_string());
             report.warn(&advice.at(&file));
         }
-        super::print(template.text().trim_end())?;
+        let text = template.text().trim_end();
+        if as_json {
+            super::print_json(report, &json!({ "kickstart": text }))?;
+        } else if let Some(hidden) = text.chars().find(|c| crate::text::is_hidden(*c) && !"\t\r\n".contains(*c)) {
+            // It would be written out, and the printed template be another one.
+            return Err(Failure::new(ExitCode::Recipe, format!("printing the kickstart template: it has the character {hidden:?}"))
+                .hint("remove the character from the template")
+                .into());
+        } else {
+            super::print(report, text)?;
+        }
         Ok(ExitCode::Done)
     }
 }

@@ -39,15 +39,19 @@ impl Diff {
             })
             .collect::<Result<Vec<_>>>()?;
         if json {
-            super::print(&serde_json::to_string_pretty(&json!({"difference": difference, "verdicts": verdicts}))?)?;
+            super::print_json(report, &json!({"difference": difference, "verdicts": verdicts}))?;
         } else {
-            super::print(&diff::text(&difference, TextOptions { all: self.all }))?;
+            super::print(report, &diff::text(&difference, TextOptions { all: self.all }))?;
         }
         let mut code = ExitCode::Done;
+        let mut failed = Vec::new();
         for verdict in verdicts.iter().filter(|verdict| !verdict.passed) {
-            report.error(&format!("error: --fail-on {}: {}", verdict.gate, verdict.reason));
+            let text = format!("--fail-on {}: {}", verdict.gate, verdict.reason);
+            report.error(&format!("error: {text}"));
+            failed.push(text);
             code = ExitCode::Findings;
         }
+        report.verdict(failed.join("; "));
         Ok(code)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::build::image_plan;
 use crate::deploy::doctor::examine;
-use crate::error::{ExitCode, Result};
+use crate::error::{ExitCode, Result, explain};
 use crate::packages;
 use crate::process::{CommandLine, find_program};
 use crate::recipe::ManagerChoice;
@@ -64,18 +64,19 @@ impl Doctor {
         findings.extend([package_manager(), rpm(), sandbox(&trial), space(workdirs, 3 << 30), memory(), leftovers(workdirs)]);
         let healthy = findings.iter().all(|f| f.works);
         if json {
-            super::print(&serde_json::to_string_pretty(&serde_json::json!({ "healthy": healthy, "findings": findings }))?)?;
+            super::print_json(report, &serde_json::json!({ "healthy": healthy, "findings": findings }))?;
         } else {
             for finding in &findings {
                 let mark = if finding.works { "ok     " } else { "MISSING" };
-                super::print(&format!("{mark} {}: {}", finding.check, finding.found))?;
+                super::print(report, &format!("{mark} {}: {}", finding.check, finding.found))?;
                 if let Some(cure) = &finding.cure {
-                    super::print(&format!("        mend it: {cure}"))?;
+                    super::print(report, &format!("        mend it: {cure}"))?;
                 }
             }
         }
         if !healthy {
             report.note("this host cannot build yet");
+            report.verdict("this host cannot build yet");
         }
         Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
     }
@@ -86,7 +87,7 @@ impl Doctor {
         let findings = examine(Some(cloud), &self.conductor_project, report);
         let healthy = findings.iter().all(|f| f.works != Some(false));
         if json {
-            super::print(&serde_json::to_string_pretty(&serde_json::json!({ "healthy": healthy, "findings": findings }))?)?;
+            super::print_json(report, &serde_json::json!({ "healthy": healthy, "findings": findings }))?;
         } else {
             for finding in &findings {
                 let (mark, advice) = match finding.works {
@@ -94,14 +95,15 @@ impl Doctor {
                     Some(false) => ("MISSING", "mend it"),
                     None => ("?      ", "to be sure"),
                 };
-                super::print(&format!("{mark} {}: {}", finding.check, finding.found))?;
+                super::print(report, &format!("{mark} {}: {}", finding.check, finding.found))?;
                 if let Some(cure) = &finding.cure {
-                    super::print(&format!("        {advice}: {cure}"))?;
+                    super::print(report, &format!("        {advice}: {cure}"))?;
                 }
             }
         }
         if !healthy {
             report.note(&format!("the cloud '{cloud}' cannot deploy yet"));
+            report.verdict(format!("the cloud '{cloud}' cannot deploy yet"));
         }
         Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
     }
@@ -133,10 +135,10 @@ impl Doctor {
             return Err(error);
         }
         if json {
-            super::print(&serde_json::to_string_pretty(&serde_json::json!({ "removed": removed }))?)?;
+            super::print_json(report, &serde_json::json!({ "removed": removed }))?;
         } else {
             for path in &removed {
-                super::print(&path.display().to_string())?;
+                super::print(report, &path.display().to_string())?;
             }
             report.note(&format!("{} removed", super::plan::count(removed.len(), "workdir")));
         }
@@ -164,7 +166,7 @@ fn privilege() -> Vec<Finding> {
         Err(error) => {
             let told = crate::error::render(&error);
             let (_, cure) = told.split_once("\nhint: ").unwrap_or(("", "run osimg with sudo"));
-            finding("privilege", false, format!("{error:#}"), cure)
+            finding("privilege", false, explain(&error).message, cure)
         }
     };
     [privilege].into_iter().chain(lent).collect()
@@ -192,7 +194,7 @@ fn lent(name: &str, was_root: bool) -> Option<Finding> {
             let found = "none: owners are kept in mind alone, and scriptlets can become no other user";
             Finding { cure: Some(lend(name)), ..finding(check, true, found, "") }
         }
-        Err(error) => finding(check, false, format!("{error:#}"), "make /etc/subuid and /etc/subgid readable"),
+        Err(error) => finding(check, false, explain(&error).message, "make /etc/subuid and /etc/subgid readable"),
     })
 }
 
@@ -219,7 +221,7 @@ fn owners(base: &Path, trial: Option<&Outcome>) -> Finding {
                 "",
             )
         },
-        (Err(error), _) => finding(check, false, format!("{error:#}"), "lend at least 65536 subordinate ids, or run osimg with sudo"),
+        (Err(error), _) => finding(check, false, explain(&error).message, "lend at least 65536 subordinate ids, or run osimg with sudo"),
     }
 }
 
@@ -235,7 +237,7 @@ fn capabilities(base: &Path) -> Finding {
     match attempt() {
         Ok(20) => finding("file capabilities", true, format!("set and read back in {}", base.display()), ""),
         Ok(bytes) => finding("file capabilities", false, format!("set with 20 bytes, read back with {bytes}"), cure),
-        Err(error) => finding("file capabilities", false, format!("in {}: {error:#}", base.display()), cure),
+        Err(error) => finding("file capabilities", false, format!("in {}: {}", base.display(), explain(&error).message), cure),
     }
 }
 
@@ -261,7 +263,7 @@ fn package_manager() -> Finding {
     };
     match attempt() {
         Ok(description) => finding("package manager", true, description, ""),
-        Err(error) => finding("package manager", false, format!("{error:#}"), mended_by),
+        Err(error) => finding("package manager", false, explain(&error).message, mended_by),
     }
 }
 
@@ -302,7 +304,7 @@ fn sandbox(trial: &Result<Outcome>) -> Finding {
         Err(error) => finding(
             "sandbox",
             false,
-            format!("{error:#}"),
+            explain(error).message,
             "run as root on a host (or in a container) that may mount: docker run --privileged, podman run --privileged",
         ),
     }
@@ -317,7 +319,7 @@ fn space(path: &Path, wanted: u64) -> Finding {
             format!("{} free in {}", say(free), path.display()),
             "name a larger place: --workdir DIR",
         ),
-        Err(error) => finding("space for the workdir", false, format!("{error:#}"), "name another place: --workdir DIR"),
+        Err(error) => finding("space for the workdir", false, explain(&error).message, "name another place: --workdir DIR"),
     }
 }
 

@@ -48,16 +48,14 @@ impl Images {
         entries.retain(|entry| self.name.as_ref().is_none_or(|name| name == &entry.name));
         if json {
             let value = json!({ "registry": registry.describe(), "images": entries, "removed": removed });
-            super::print(&serde_json::to_string_pretty(&value)?)?;
+            super::print_json(report, &value)?;
             return Ok(ExitCode::Done);
         }
         for id in &removed {
             report.note(&format!("removed {id}"));
         }
         report.note(&registry.describe());
-        for line in table(&entries) {
-            super::print(&line)?;
-        }
+        super::print_lines(report, &table(&entries))?;
         Ok(ExitCode::Done)
     }
 }

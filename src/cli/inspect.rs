@@ -37,12 +37,12 @@ impl Inspect {
             write_whole(file, inspect::html(&image, findings.as_deref())?.as_bytes())?;
         }
         if json {
-            super::print(&serde_json::to_string_pretty(&image)?)?;
+            super::print_json(report, &image)?;
         } else if let Some(file) = &self.html {
-            super::print(&file.display().to_string())?;
+            super::print(report, &file.display().to_string())?;
         } else {
             let rows = if self.all { None } else { Some(self.rows) };
-            super::print(&inspect::text(&image, TextOptions { rows }))?;
+            super::print(report, &inspect::text(&image, TextOptions { rows }))?;
         }
         Ok(ExitCode::Done)
     }

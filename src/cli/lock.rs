@@ -46,7 +46,7 @@ impl LockArgs {
         let decided = self.overrides.decide()?;
         let path = self.output.clone().unwrap_or_else(|| Lock::path_for(&decided.recipe.path));
         if let Some(target) = &self.export {
-            return export(&decided, &path, target, self.form);
+            return export(&decided, &path, target, self.form, report, json);
         }
         let lowered = decided.recipe.script.lower()?;
         for diagnostic in &lowered.diagnostics {
@@ -72,18 +72,18 @@ impl LockArgs {
         let change = Change::between(before.as_ref(), &lock);
         if json {
             let value = json!({ "lock": path, "packages": lock.packages().count(), "added": change.added, "removed": change.removed });
-            super::print(&serde_json::to_string_pretty(&value)?)?;
+            super::print_json(report, &value)?;
         } else {
             if before.is_some() {
                 report.note(&change.told());
             }
-            super::print(&path.display().to_string())?;
+            super::print(report, &path.display().to_string())?;
         }
         Ok(ExitCode::Done)
     }
 }
 
-fn export(decided: &Decided, path: &Path, target: &Path, form: Option<Form>) -> Result<ExitCode> {
+fn export(decided: &Decided, path: &Path, target: &Path, form: Option<Form>, report: &Report, json: bool) -> Result<ExitCode> {
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let form = form.or_else(|| Form::of_name(&name)).ok_or_else(|| {
         Failure::new(ExitCode::Usage, format!("the name {name} does not say which form to export"))
@@ -92,7 +92,11 @@ fn export(decided: &Decided, path: &Path, target: &Path, form: Option<Form>) -> 
     let (lock, _) = Lock::load(path)?;
     lock.belongs_to(&decided.recipe.script, &decided.recipe.settings.packages, path)?;
     write(target, &foreign::print(&lock, form, &decided.recipe.settings.packages)?)?;
-    super::print(&target.display().to_string())?;
+    if json {
+        super::print_json(report, &json!({ "lock": path, "exported": target }))?;
+    } else {
+        super::print(report, &target.display().to_string())?;
+    }
     Ok(ExitCode::Done)
 }
 

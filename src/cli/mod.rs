@@ -18,11 +18,12 @@ mod shell;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 use std::process::ExitCode;
 
 use crate::error::{self, Result};
 use crate::process;
-use crate::report::{Color, Report, Verbosity};
+use crate::report::{Color, Failed, Report, Verbosity};
 use crate::sandbox::{
     IDMAP_VERB, INIT_VERB, Ids, NAMESPACES_VERB, Network, Terminal, USUAL_IDS, become_root, idmap_main, init_main, namespaces_main,
 };
@@ -99,10 +100,11 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are answers, not errors; where nobody reads them, nobody misses them.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(error::ExitCode::Usage as u8) } else { ExitCode::SUCCESS };
+        Err(error) if error.use_stderr() => return usage(&error),
+        Err(help) => {
+            // Help and version are answers, not errors; a reader that has gone away does not miss them.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
         }
     };
     let verbosity = match (cli.talk.quiet, cli.talk.verbose) {
@@ -110,7 +112,7 @@ pub fn main() -> ExitCode {
         (false, true) => Verbosity::Verbose,
         (false, false) => Verbosity::Normal,
     };
-    crate::secrets::conceal_environment();
+    crate::secrets::conceal_proxies();
     let report = Report::new(verbosity, cli.talk.color);
     let result = process::catch_signals().and_then(|()| match &cli.verb {
         Verb::Build(args) => args.run(&report, cli.talk.json),
@@ -128,13 +130,46 @@ pub fn main() -> ExitCode {
         Verb::Shell(args) => args.run(&report),
         Verb::Doctor(args) => args.run(&report, cli.talk.json),
     });
-    match result {
-        Ok(code) => ExitCode::from(code as u8),
-        Err(failure) => {
-            report.error(&error::render(&failure));
-            ExitCode::from(error::exit_code(&failure) as u8)
+    let failed = match &result {
+        Ok(error::ExitCode::Done) => None,
+        Ok(code) => {
+            Some(Failed { error: report.kept_verdict().unwrap_or_else(|| "there are findings".into()), code: *code as u8, hint: None })
         }
+        Err(failure) => {
+            report.error(&error::render(failure));
+            Some(failed(failure))
+        }
+    };
+    if cli.talk.json
+        && let Err(error) = report.print_document(failed.as_ref())
+    {
+        report.error(&format!("error: writing to standard output: {error}"));
+        return ExitCode::from(error::ExitCode::Space as u8);
     }
+    ExitCode::from(failed.map_or(error::ExitCode::Done as u8, |failed| failed.code))
+}
+
+/// A failure as `--json` has it.
+fn failed(failure: &anyhow::Error) -> Failed {
+    let error::Explained { message, hints } = error::explain(failure);
+    let hint = (!hints.is_empty()).then(|| hints.join("\n"));
+    Failed { error: message, code: error::exit_code(failure) as u8, hint }
+}
+
+/// Reports a wrong command line; clap does not know yet whether `--json` is in it.
+fn usage(error: &clap::Error) -> ExitCode {
+    let report = Report::new(Verbosity::Quiet, Color::Auto);
+    let text = error.render().to_string();
+    report.error(text.trim_end());
+    let code = error::ExitCode::Usage as u8;
+    if std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json") {
+        let (message, more) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let hint = Some(more.trim().to_owned()).filter(|hint| !hint.is_empty());
+        let failed = Failed { error: message.trim_start_matches("error: ").trim_end().to_owned(), code, hint };
+        // The exit code is an error's already.
+        let _ = report.print_document(Some(&failed));
+    }
+    ExitCode::from(code)
 }
 
 /// The verbs by which osimg starts itself for the sandbox; they are not for people and know no options.
@@ -153,7 +188,7 @@ fn sandbox_stage() -> Option<ExitCode> {
     Some(match result {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(failure) => {
-            eprintln!("osimg: {failure:#}");
+            eprintln!("{}", crate::text::lines(&format!("osimg: {failure:#}")));
             ExitCode::FAILURE
         }
     })
@@ -175,15 +210,21 @@ fn act_as_root(report: &Report) -> Result<Ids> {
     Ok(ids)
 }
 
-/// Prints a result on stdout; a closed pipe is the reader's choice, anything else an error.
-fn print(text: &str) -> Result<()> {
+/// Prints a result on stdout.
+fn print(report: &Report, text: &str) -> Result<()> {
     use anyhow::Context;
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{}", crate::secrets::concealed(text)).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("writing to standard output"),
-    }
+    report.print(text).context("writing to standard output")
+}
+
+/// Prints lines on stdout; foreign text in one cannot begin another.
+fn print_lines(report: &Report, lines: &[String]) -> Result<()> {
+    print(report, &lines.iter().map(|line| crate::text::line(line)).collect::<Vec<_>>().join("\n"))
+}
+
+/// Makes a value the document that `--json` prints.
+fn print_json(report: &Report, value: &impl Serialize) -> Result<()> {
+    use anyhow::Context;
+    report.document(value).context("writing the result as JSON")
 }
 
 #[cfg(test)]

@@ -71,9 +71,9 @@ impl Pack {
                 "labels": labels.description,
                 "steps": report.timings(),
             });
-            super::print(&serde_json::to_string_pretty(&value)?)?;
+            super::print_json(report, &value)?;
         } else {
-            super::print(&path.display().to_string())?;
+            super::print(report, &path.display().to_string())?;
         }
         Ok(ExitCode::Done)
     }

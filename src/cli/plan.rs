@@ -7,11 +7,12 @@ use std::path::Path;
 
 use super::overrides::{Decided, Overrides};
 use crate::build::outline::{Outline, outline, package_manager};
-use crate::error::{ExitCode, Result};
+use crate::error::{ExitCode, Result, explain};
 use crate::packages::known_dbpath;
 use crate::recipe::{Diagnostic, KeySource, RepositorySource, Severity, Transaction};
 use crate::report::Report;
 use crate::sandbox::{Devices, Network, Plan};
+use crate::secrets;
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
@@ -32,7 +33,7 @@ impl PlanArgs {
         if json {
             let value = json!({
                 "recipe": decided.recipe.path,
-                "script": decided.recipe.script.to_string(),
+                "script": secrets::url(&decided.recipe.script.to_string()),
                 "settings": decided.recipe.settings,
                 "transactions": lowered.transactions,
                 "diagnostics": lowered.diagnostics,
@@ -40,15 +41,15 @@ impl PlanArgs {
                 "package_manager": package_manager(&decided.recipe.settings.packages),
                 "sandbox": outlines.as_ref().map_or_else(|_| Vec::new(), |outlines| sandbox(outlines)),
                 "commands": outlines.as_ref().map_or_else(|_| Vec::new(), |outlines| commands(outlines)),
-                "refused": outlines.as_ref().err().map(|error| format!("{error:#}")),
+                "refused": outlines.as_ref().err().map(|error| explain(error).message),
             });
-            super::print(&serde_json::to_string_pretty(&value)?)?;
+            super::print_json(report, &value)?;
             return Ok(ExitCode::Done);
         }
         for diagnostic in &lowered.diagnostics {
             tell(report, &decided.recipe.path, diagnostic);
         }
-        super::print(&text(&decided, &lowered.transactions, outlines.as_deref()))?;
+        super::print(report, &text(&decided, &lowered.transactions, outlines.as_deref()))?;
         Ok(ExitCode::Done)
     }
 }
@@ -68,9 +69,9 @@ fn text(decided: &Decided, transactions: &[Transaction], outlines: Result<&[Outl
     }
     for repository in &settings.packages.repositories {
         let place = match &repository.source {
-            RepositorySource::Baseurl(urls) => urls.join(" "),
-            RepositorySource::Metalink(url) => format!("metalink {url}"),
-            RepositorySource::Mirrorlist(url) => format!("mirrorlist {url}"),
+            RepositorySource::Baseurl(urls) => urls.iter().map(|url| secrets::url(url)).collect::<Vec<_>>().join(" "),
+            RepositorySource::Metalink(url) => format!("metalink {}", secrets::url(url)),
+            RepositorySource::Mirrorlist(url) => format!("mirrorlist {}", secrets::url(url)),
         };
         let off = if repository.enabled { "" } else { " (off)" };
         text.push_str(&format!("  {}{off}: {place}\n", repository.id));
@@ -82,7 +83,7 @@ fn text(decided: &Decided, transactions: &[Transaction], outlines: Result<&[Outl
     for key in &settings.packages.keys {
         let place = match &key.source {
             KeySource::File(file) => file.display().to_string(),
-            KeySource::Url(url) => url.clone(),
+            KeySource::Url(url) => secrets::url(url),
         };
         text.push_str(&format!("  {} from {place}\n", key.fingerprint));
     }
@@ -97,7 +98,7 @@ fn text(decided: &Decided, transactions: &[Transaction], outlines: Result<&[Outl
                 text.push_str(&format!("  transaction {transaction}, {phase}: {command}\n"));
             }
         }
-        Err(error) => text.push_str(&format!("\ncommands\n  none: {error:#}\n")),
+        Err(error) => text.push_str(&format!("\ncommands\n  none: {}\n", explain(error).message)),
     }
     let formats: Vec<String> = decided.formats.iter().map(ToString::to_string).collect();
     text.push_str(&format!("\noutput {} at level {}, labels {}", formats.join(", "), decided.level, decided.selinux));

@@ -161,10 +161,10 @@ impl Publish {
             report.warn(&format!("the set is published, but its manifest does not say so: {error:#}"));
         }
         if json {
-            super::print(&serde_json::to_string_pretty(&references)?)?;
+            super::print_json(report, &references)?;
         } else {
             tell(report, &references);
-            super::print(&references.tarball.id)?;
+            super::print(report, &references.tarball.id)?;
         }
         Ok(ExitCode::Done)
     }
@@ -186,7 +186,7 @@ impl Publish {
         }
         let path = self.tarball.display();
         let errors: Vec<_> = findings.findings.iter().filter(|f| f.severity == verify::Severity::Error && !f.allowed).collect();
-        let said: Vec<&str> = errors.iter().map(|finding| finding.text.as_str()).collect();
+        let said: Vec<_> = errors.iter().map(|finding| crate::text::line(&finding.text)).collect();
         let allowed: Vec<String> = errors.iter().map(|finding| format!("--allow {}", finding.name)).collect();
         Err(Failure::new(ExitCode::Findings, format!("publishing {path}: it is not fit for {}: {}", findings.profile, said.join("; ")))
             .hint(format!("what mends it: osimg verify {path}"))

@@ -9,6 +9,7 @@ use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
 use crate::report::{Report, Unit};
+use crate::secrets;
 use crate::verify::{self, Finding, Findings, Options, Profile, Severity};
 
 #[derive(Debug, Args)]
@@ -43,17 +44,20 @@ impl Verify {
         };
         let name = self.tarball.to_string_lossy();
         let findings = if verify::is_address(&name) {
-            verify::address(&name, &options)?
+            let findings = verify::address(&name, &options)?;
+            Findings { tarball: findings.tarball.as_deref().map(secrets::url), ..findings }
         } else {
             be_file(&self.tarball)?;
             verify::tarball(&self.tarball, &options)?
         };
         step.finish(&format!("{} checks of {} members, {} packages", findings.checks.len(), findings.members, findings.packages));
+        let summary = summary(&findings);
         if json {
-            super::print(&serde_json::to_string_pretty(&findings)?)?;
+            super::print_json(report, &findings)?;
         } else {
-            super::print(&lines(&findings).join("\n"))?;
+            super::print_lines(report, &lines(&findings, &summary))?;
         }
+        report.verdict(summary);
         Ok(if findings.fit() { ExitCode::Done } else { ExitCode::Findings })
     }
 }
@@ -70,25 +74,29 @@ fn be_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What was found, as a person reads it.
-fn lines(findings: &Findings) -> Vec<String> {
+/// The findings as text.
+fn lines(findings: &Findings, summary: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in &findings.findings {
         let Finding { name, severity, text, why, mend, allowed, .. } = finding;
         let allowed = if *allowed { ", allowed" } else { "" };
         lines.push(format!("{severity}: {text} [{name}{allowed}]"));
-        // A warning is told shortly.
+        // A warning is kept short.
         if *severity == Severity::Error {
             lines.push(format!("    node: {why}"));
         }
         lines.push(format!("    mend: {mend}"));
     }
+    lines.push(summary.to_owned());
+    lines
+}
+
+fn summary(findings: &Findings) -> String {
     let name = findings.tarball.as_deref().unwrap_or("the image");
     let profile = findings.profile;
-    lines.push(match (findings.errors(), findings.warnings()) {
+    match (findings.errors(), findings.warnings()) {
         (0, 0) => format!("{name}: fit for {profile}"),
         (0, warnings) => format!("{name}: fit for {profile}, {warnings} warnings"),
         (errors, warnings) => format!("{name}: not fit for {profile}: {errors} errors, {warnings} warnings"),
-    });
-    lines
+    }
 }

@@ -118,7 +118,7 @@ impl Answer {
             Ok(value) => of_json(&value).unwrap_or_default(),
             Err(_) => text.into_owned(),
         };
-        clean(&without_tags(&said))
+        crate::secrets::concealed(&clean(&without_tags(&said))).into_owned()
     }
 }
 

@@ -1,4 +1,4 @@
-//! A text that is shown to nobody.
+//! A text that is never shown.
 
 use std::fmt;
 
@@ -7,9 +7,10 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text in.
+    /// Takes the text; what services and tools print is from now on shown without it.
     #[must_use]
     pub fn new(text: String) -> Self {
+        crate::secrets::conceal(&text);
         Self(text)
     }
 

@@ -23,11 +23,7 @@ pub fn normal(name: &[u8]) -> Vec<u8> {
 
 /// A path as a person is told it.
 pub(super) fn shown(path: &[u8]) -> String {
-    let mut text = String::from("/");
-    for character in String::from_utf8_lossy(path).chars() {
-        if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
-    }
-    text
+    format!("/{}", crate::text::bytes(path))
 }
 
 /// What becomes of a link at the end of a path.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::contents::Kind;
-use crate::inspect::{File, Image, capability_text, plain};
+use crate::inspect::{File, Image, capability_text};
 
 /// What of a file differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -198,7 +198,7 @@ fn both(a: &File, b: &File, (before, after): (&Image, &Image), labels: Labels) -
         if a.kind == Kind::File {
             differ(Aspect::Content, content(a), content(b));
         }
-        differ(Aspect::Link, plain(&a.link), plain(&b.link));
+        differ(Aspect::Link, crate::text::bytes(&a.link), crate::text::bytes(&b.link));
         differ(Aspect::Device, device(a), device(b));
         if a.kind != Kind::Symlink {
             differ(Aspect::Mode, format!("{:04o}", a.mode), format!("{:04o}", b.mode));
@@ -256,7 +256,7 @@ fn capability(file: &File) -> String {
 }
 
 fn optional(text: Option<&[u8]>) -> String {
-    text.map_or_else(|| "none".to_owned(), plain)
+    text.map_or_else(|| "none".to_owned(), crate::text::bytes)
 }
 
 /// Entries in one line, sorted, so that two ways to write one list are one.
@@ -267,7 +267,7 @@ fn acl(file: &File) -> String {
             .split(['\n', ','])
             .map(str::trim)
             .filter(|entry| !entry.is_empty())
-            .map(|entry| format!("{prefix}{}", plain(entry.as_bytes())))
+            .map(|entry| format!("{prefix}{}", crate::text::line(entry).into_owned()))
             .collect();
         entries.sort();
         entries
@@ -277,6 +277,7 @@ fn acl(file: &File) -> String {
 }
 
 fn attributes(file: &File) -> String {
-    let list: Vec<String> = file.xattrs.iter().map(|(name, value)| format!("{}=0x{}", plain(name), hex::encode(value))).collect();
+    let list: Vec<String> =
+        file.xattrs.iter().map(|(name, value)| format!("{}=0x{}", crate::text::bytes(name), hex::encode(value))).collect();
     if list.is_empty() { "none".to_owned() } else { list.join(" ") }
 }

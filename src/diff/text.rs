@@ -6,7 +6,6 @@ use super::Difference;
 use super::files::{Aspect, FileChange, FileChanges, Presence};
 use super::gate::growth;
 use super::packages::{Direction, PackageChange};
-use crate::inspect::plain;
 use crate::report::bytes;
 
 /// How much is told.
@@ -45,7 +44,7 @@ pub fn text(difference: &Difference, options: TextOptions) -> String {
 
 fn head(difference: &Difference, lines: &mut Vec<String>) {
     let (a, b) = (&difference.before, &difference.after);
-    lines.push(format!("{} → {}", plain(a.title.as_bytes()), plain(b.title.as_bytes())));
+    lines.push(format!("{} → {}", crate::text::line(&a.title), crate::text::line(&b.title)));
     if difference.is_empty() {
         lines.push("nothing differs".to_owned());
     }
@@ -75,7 +74,7 @@ fn head(difference: &Difference, lines: &mut Vec<String>) {
 
 fn capped(rows: Vec<String>, most: usize, lines: &mut Vec<String>) {
     let count = rows.len();
-    lines.extend(rows.into_iter().take(most).map(|row| plain(row.as_bytes())));
+    lines.extend(rows.into_iter().take(most).map(|row| crate::text::line(&row).into_owned()));
     if count > most {
         lines.push(format!("  and {} more (--all)", count - most));
     }
@@ -110,14 +109,14 @@ fn changed(change: &PackageChange, options: TextOptions, lines: &mut Vec<String>
     };
     let versions = if change.before == change.after { change.after.clone() } else { format!("{} → {}", change.before, change.after) };
     let size = signed(change.size_before, change.size_after);
-    lines.push(plain(format!("  {sign} {}.{}  {versions}{size}", change.name, change.arch).as_bytes()));
-    lines.extend(change.details.iter().map(|detail| plain(format!("      {detail}").as_bytes())));
+    lines.push(crate::text::line(&format!("  {sign} {}.{}  {versions}{size}", change.name, change.arch)).into_owned());
+    lines.extend(change.details.iter().map(|detail| crate::text::line(&format!("      {detail}")).into_owned()));
     let gone = if change.direction == Direction::Downgrade { "no longer: " } else { "" };
     let most = options.rows(5);
     for entry in change.changelog.iter().take(most) {
-        lines.push(plain(format!("      * {gone}{}", entry.author).as_bytes()));
+        lines.push(crate::text::line(&format!("      * {gone}{}", entry.author)).into_owned());
         let text: Vec<&str> = entry.text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines.extend(text.iter().take(options.rows(4)).map(|line| plain(format!("        {}", line.trim_end()).as_bytes())));
+        lines.extend(text.iter().take(options.rows(4)).map(|line| crate::text::line(&format!("        {}", line.trim_end())).into_owned()));
         if text.len() > options.rows(4) {
             lines.push(format!("        … {} more lines (--all)", text.len() - options.rows(4)));
         }
@@ -149,9 +148,9 @@ fn by_package(files: &FileChanges, options: TextOptions, lines: &mut Vec<String>
     let (most_groups, most_files) = (options.rows(40), options.rows(8));
     for (package, changes) in groups.iter().take(most_groups) {
         let name = if package.is_empty() { "no package" } else { package };
-        lines.push(plain(format!("  {name} ({})", changes.len()).as_bytes()));
+        lines.push(crate::text::line(&format!("  {name} ({})", changes.len())).into_owned());
         for change in changes.iter().take(most_files) {
-            lines.extend(file(change).into_iter().map(|line| plain(format!("    {line}").as_bytes())));
+            lines.extend(file(change).into_iter().map(|line| crate::text::line(&format!("    {line}")).into_owned()));
         }
         if changes.len() > most_files {
             lines.push(format!("    and {} more (--all)", changes.len() - most_files));

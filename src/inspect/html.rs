@@ -5,11 +5,11 @@
 
 use ct_codecs::{Base64, Encoder};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
-use super::{ContentKind, File, Image, plain};
+use super::{ContentKind, File, Image};
 use crate::contents::Kind;
 use crate::error::Result;
 use anyhow::{Context, anyhow};
@@ -75,7 +75,7 @@ fn hash(text: &str) -> Result<String> {
 /// Text between tags or in an attribute.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for character in plain(text.as_bytes()).chars() {
+    for character in crate::text::line(text).chars() {
         match character {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
@@ -94,7 +94,7 @@ fn data(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
     let files: Vec<_> = image.files.iter().filter(|file| !file.path.is_empty()).map(|file| tables.row(file, image)).collect();
     let mut told = serde_json::to_value(image).context("writing the page")?;
     // All of them stand among the files.
-    if let Some(unowned) = told.get_mut("unowned").and_then(serde_json::Value::as_array_mut) {
+    if let Some(unowned) = told.get_mut("unowned").and_then(Value::as_array_mut) {
         unowned.truncate(UNOWNED);
     }
     let data = json!({
@@ -106,8 +106,18 @@ fn data(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
         "owners": tables.owners.list,
         "files": files,
     });
-    let text = serde_json::to_string(&data).context("writing the page")?;
+    let text = serde_json::to_string(&shown(data)).context("writing the page")?;
     Ok(text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
+}
+
+/// The value with every text as it may be shown: a browser obeys bidirectional overrides too.
+fn shown(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(crate::text::lines(&text).into_owned()),
+        Value::Array(values) => values.into_iter().map(shown).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (crate::text::line(&name).into_owned(), shown(value))).collect(),
+        other => other,
+    }
 }
 
 /// Texts that many rows share, each written once.
@@ -133,7 +143,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn row(&mut self, file: &File, image: &Image) -> serde_json::Value {
+    fn row(&mut self, file: &File, image: &Image) -> Value {
         let shown = file.shown();
         let (folder, name) = shown.rsplit_once('/').unwrap_or(("", &shown));
         let kind = ContentKind::ALL.iter().position(|kind| *kind == file.content).unwrap_or(ContentKind::ALL.len() - 1);
@@ -146,7 +156,7 @@ impl Tables {
             self.owners.place(image.names.owner(file.uid, file.gid)),
             owned,
             kind,
-            plain(&file.link),
+            crate::text::bytes(&file.link),
         ])
     }
 }

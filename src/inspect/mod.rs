@@ -156,18 +156,7 @@ impl File {
 /// A path as a person is told it: absolute, without control characters.
 #[must_use]
 pub fn shown(path: &[u8]) -> String {
-    let mut text = String::from("/");
-    text.push_str(&plain(path));
-    text
-}
-
-/// Bytes as one line of text: what is not UTF-8 replaced, control characters written out.
-pub(crate) fn plain(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for character in String::from_utf8_lossy(bytes).chars() {
-        if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
-    }
-    text
+    format!("/{}", crate::text::bytes(path))
 }
 
 /// Sums over the files.
@@ -265,7 +254,9 @@ impl Names {
     /// `USER:GROUP`, numbers where there is no name.
     #[must_use]
     pub fn owner(&self, uid: u64, gid: u64) -> String {
-        let named = |names: &BTreeMap<u64, String>, id: u64| names.get(&id).map_or_else(|| id.to_string(), |name| plain(name.as_bytes()));
+        let named = |names: &BTreeMap<u64, String>, id: u64| {
+            names.get(&id).map_or_else(|| id.to_string(), |name| crate::text::line(name).into_owned())
+        };
         format!("{}:{}", named(&self.users, uid), named(&self.groups, gid))
     }
 }

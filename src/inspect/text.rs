@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Image, OriginKind, Share, plain};
+use super::{Image, OriginKind, Share};
 use crate::report::bytes;
 
 /// How much is told.
@@ -55,7 +55,7 @@ impl Text {
 
     fn field(&mut self, name: &str, value: &str) {
         if !value.is_empty() {
-            self.line(&format!("{name:<14}{}", plain(value.as_bytes())));
+            self.line(&format!("{name:<14}{}", crate::text::line(value)));
         }
     }
 
@@ -70,7 +70,7 @@ impl Text {
         }
         self.heading(title, rows.len());
         for row in rows.iter().take(self.rows) {
-            self.line(&format!("  {}", plain(row.as_bytes())));
+            self.line(&format!("  {}", crate::text::line(row)));
         }
     }
 

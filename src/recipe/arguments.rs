@@ -20,6 +20,11 @@ pub(super) fn check_spec(word: &Word, command: Command) -> Result<(), SyntaxErro
         return Err(SyntaxError::new(word.span, format!("{} names no group", quoted(text)))
             .hint("write the group's name right after it, such as `@core`"));
     }
+    let host = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    if host.is_some_and(|host| host.contains('@')) {
+        return Err(SyntaxError::new(word.span, "a password or user name in an address ends up in logs, locks and manifests")
+            .hint("make the file's directory a repository of the settings, with `username` and `password_file`"));
+    }
     // Only conditions, paths and groups can have blanks inside; anything else is a group's name in the wrong place.
     let condition = text.contains(['<', '>', '=']) || text.starts_with('(');
     if text.contains([' ', '\t']) && !condition && !text.starts_with(['/', '@', '.']) && !text.contains("://") {

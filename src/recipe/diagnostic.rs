@@ -1,6 +1,7 @@
 //! What is wrong with a recipe or its settings, shown as compilers show it: place, line, underline, hints.
 
 use crate::error::{ExitCode, Failure};
+use crate::text;
 use serde::Serialize;
 use std::fmt;
 use unicode_width::UnicodeWidthChar;
@@ -178,7 +179,7 @@ impl<'a> Collector<'a> {
             })
             .collect();
         errors.sort_by_key(|(error, _)| (error.span.line, error.span.column));
-        Err(SyntaxErrors { file: printable(self.file), errors, more: self.more })
+        Err(SyntaxErrors { file: text::line(self.file).into_owned(), errors, more: self.more })
     }
 }
 
@@ -237,31 +238,16 @@ fn push_shown(line: &mut String, c: char, column: usize) -> usize {
     c.width().unwrap_or(1)
 }
 
-/// Whether a character would not be seen, or would change how a terminal shows others.
+/// Whether a character has no place in a recipe: it would not be seen, or look like the space that it is not.
 pub(in crate::recipe) fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
-        || (c.is_whitespace() && c != ' ')
-}
-
-/// A text of someone else's as it may be shown on a terminal: hidden characters escaped.
-pub(in crate::recipe) fn printable(text: &str) -> String {
-    let mut shown = String::new();
-    for c in text.chars() {
-        if hidden(c) {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
+    text::is_hidden(c) || (c.is_whitespace() && c != ' ')
 }
 
 /// A text in backticks for a message, shortened when it is long.
 pub(in crate::recipe) fn quoted(text: &str) -> String {
     match text.char_indices().nth(SHOWN_BEFORE) {
-        Some((at, _)) => format!("`{}...`", printable(text.get(..at).unwrap_or_default())),
-        None => format!("`{}`", printable(text)),
+        Some((at, _)) => format!("`{}...`", text::line(text.get(..at).unwrap_or_default())),
+        None => format!("`{}`", text::line(text)),
     }
 }
 

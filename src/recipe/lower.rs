@@ -48,8 +48,7 @@ impl Script {
         let Lowering { errors, mut diagnostics, done, filled, .. } = lowering;
         errors.finish(()).map_err(Failure::from)?;
         if !filled {
-            let failure =
-                Failure::new(ExitCode::Recipe, format!("{}: the recipe asks for nothing", super::diagnostic::printable(&self.file)));
+            let failure = Failure::new(ExitCode::Recipe, format!("{}: the recipe asks for nothing", crate::text::line(&self.file)));
             return Err(failure.hint("an image begins empty; write `group install 'Minimal Install'` or `install NAME`").into());
         }
         diagnostics.sort_by_key(|diagnostic| diagnostic.line);

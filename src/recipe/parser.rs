@@ -161,7 +161,7 @@ impl Parser<'_> {
             let joined: Vec<&str> = names.iter().map(|word| word.text.as_str()).collect();
             let text =
                 format!("this asks for {} groups; if one is meant, write `group install {}`", names.len(), lexer::quote(&joined.join(" ")));
-            self.diagnostics.push(Diagnostic::warning(line.span.line, super::diagnostic::printable(&text)));
+            self.diagnostics.push(Diagnostic::warning(line.span.line, crate::text::line(&text)));
         }
     }
 

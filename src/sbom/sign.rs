@@ -77,9 +77,15 @@ impl Passphrase {
     /// # Errors
     /// When the file cannot be read.
     pub fn find(file: Option<&Path>) -> Result<Self> {
-        let Some(file) = file else { return Ok(Self(std::env::var(PASSPHRASE).ok())) };
-        let text = read_small(file).or_fail(ExitCode::Usage, format!("reading the passphrase in {}", file.display()))?;
-        Ok(Self(Some(text.lines().next().unwrap_or_default().to_owned())))
+        let passphrase = match file {
+            None => std::env::var(PASSPHRASE).ok(),
+            Some(file) => {
+                let text = read_small(file).or_fail(ExitCode::Usage, format!("reading the passphrase in {}", file.display()))?;
+                Some(text.lines().next().unwrap_or_default().to_owned())
+            }
+        };
+        passphrase.as_deref().into_iter().for_each(crate::secrets::conceal);
+        Ok(Self(passphrase))
     }
 }
 

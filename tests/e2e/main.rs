@@ -19,4 +19,5 @@ mod settings;
 mod signals;
 mod space;
 mod stage;
+mod terminal;
 mod trust;

@@ -3,6 +3,7 @@
 
 pub mod keys;
 pub mod repo;
+pub mod terminal;
 
 use std::time::Duration;
 

@@ -139,3 +139,101 @@ fn parameters_of_a_mirror_list_are_not_repeated() {
     let plan = stage.osimg(crate::stage::OSIMG, &["plan"]).arg(stage.recipe(RECIPE)).arg("--settings").arg(&settings).run();
     is_nowhere(&stage, &plan, "plan");
 }
+
+#[test]
+fn no_secret_changes_a_word_of_a_document() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| repo.package(Package::named("plain").requires("base")));
+    let server = Server::start(&stage);
+    let keys = |text: &str| -> Vec<String> {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let recipe = "install plain\nts run\n";
+    let password = stage.path().join("password");
+    fs::write(&password, "").unwrap();
+    stage.settings(|settings| {
+        settings.baseurl = format!("http://127.0.0.1:{}/\"\nusername = \"ann\"\npassword_file = \"{}", server.1, password.display());
+    });
+    let mut first: Option<(Vec<String>, Vec<String>)> = None;
+    // The first is a harmless one; the others are words of the documents themselves.
+    for secret in ["no-word-of-theirs", "packages", "sha256", "tarballs", "manifest_version", "127.0.0.1"] {
+        fs::write(&password, secret).unwrap();
+        // A name that osimg does not use: its value is not a secret of osimg's, and appears nowhere either.
+        let run = stage.build(recipe).env("DB_PASSWORD", secret).env("https_proxy", &format!("http://u:{secret}@127.0.0.1:9"));
+        let done = run.env("no_proxy", "127.0.0.1").args(&["-v", "--json"]).run();
+        assert_eq!(done.code, Some(0), "{secret}: {}", done.stderr);
+        let manifest = fs::read_to_string(stage.out().join("image.json")).unwrap();
+        let spdx = fs::read_to_string(stage.out().join("image.spdx.json")).unwrap();
+        for (name, text) in [("stdout", &done.stdout), ("the manifest", &manifest), ("the SBOM", &spdx)] {
+            assert!(!text.contains("***"), "{secret} is concealed in {name}: {text}");
+        }
+        let found = (keys(&manifest), keys(&done.stdout));
+        assert_eq!(first.get_or_insert_with(|| found.clone()), &found, "{secret}");
+        let digest = serde_json::from_str::<serde_json::Value>(&manifest).unwrap()["tarballs"][0]["sha256"].as_str().unwrap().to_owned();
+        assert_eq!(digest, stage.digest(), "{secret}");
+    }
+}
+
+/// A service that answers every request with this status and the text, and with what it was asked, secrets and all.
+fn echo(status: &'static str) -> u16 {
+    use std::io::{Read, Write};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // The thread ends with the test process.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (mut asked, mut window) = (Vec::new(), [0; 4096]);
+            let length = |head: &str| {
+                let value = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
+                value.and_then(|value| value.trim().parse::<usize>().ok()).unwrap_or(0)
+            };
+            while let Ok(count @ 1..) = stream.read(&mut window) {
+                asked.extend_from_slice(&window[..count]);
+                let text = String::from_utf8_lossy(&asked).into_owned();
+                if text.split_once("\r\n\r\n").is_some_and(|(head, body)| body.len() >= length(head)) {
+                    break;
+                }
+            }
+            let body = serde_json::json!({ "message": String::from_utf8_lossy(&asked) }).to_string();
+            // A client that goes away is not the service's concern.
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        }
+    });
+    port
+}
+
+#[test]
+fn what_a_service_repeats_of_a_password_is_not_passed_on() {
+    let stage = Stage::empty();
+    let port = echo("400 Bad Request");
+    stage.write(
+        "clouds.yaml",
+        format!(
+            "clouds:\n  lab:\n    auth: {{auth_url: 'http://127.0.0.1:{port}/v3', username: ann, password: {CANARY}-cloud, project_name: p}}\n"
+        ),
+    );
+    let clouds = stage.path().join("clouds.yaml").display().to_string();
+    let config = stage.write(
+        "config.json",
+        serde_json::json!({ "auths": { format!("127.0.0.1:{port}"): { "username": "ann", "password": format!("{CANARY}-docker") } } })
+            .to_string(),
+    );
+    let config = config.display().to_string();
+    for words in [
+        vec!["images".to_owned(), "--registry".into(), "glance:lab".into()],
+        vec!["images".to_owned(), "--registry".into(), format!("oci:127.0.0.1:{port}/os")],
+        vec!["deploy".to_owned(), "image".into(), "--cloud".into(), "lab".into()],
+        vec!["doctor".to_owned(), "--cloud".into(), "lab".into()],
+    ] {
+        for more in [&[] as &[&str], &["--json"]] {
+            let words: Vec<&str> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();
+            let run = stage.osimg(crate::stage::OSIMG, &words);
+            let done = run.env("OS_CLIENT_CONFIG_FILE", &clouds).env("REGISTRY_AUTH_FILE", &config).run();
+            assert_ne!(done.code, Some(0), "{words:?}: {}", done.stdout);
+            is_nowhere(&stage, &done, &words.join(" "));
+        }
+    }
+}

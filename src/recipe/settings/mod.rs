@@ -307,14 +307,19 @@ impl Serialize for SelinuxChoice {
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct DeploySettings {
     /// The installer's kernel.
+    #[serde(serialize_with = "crate::secrets::serialize_optional_url")]
     pub kernel: Option<String>,
     /// The installer's initramfs.
+    #[serde(serialize_with = "crate::secrets::serialize_optional_url")]
     pub ramdisk: Option<String>,
     /// The installer's second stage.
+    #[serde(serialize_with = "crate::secrets::serialize_optional_url")]
     pub stage2: Option<String>,
     /// The URL of an install tree that has all three.
+    #[serde(serialize_with = "crate::secrets::serialize_optional_url")]
     pub tree: Option<String>,
     /// The kickstart template; osimg's own when it is not set.
+    #[serde(serialize_with = "crate::secrets::serialize_optional_url")]
     pub kickstart: Option<String>,
     /// How osimg's own kickstart template installs.
     pub install: InstallSettings,
@@ -324,6 +329,7 @@ pub struct DeploySettings {
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct RegistrySettings {
     /// Such as `dir:PATH`, `glance:CLOUD` or `oci:REFERENCE`.
+    #[serde(serialize_with = "crate::secrets::serialize_optional_url")]
     pub url: Option<String>,
     /// Who may see the image.
     pub visibility: Option<Visibility>,

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use std::path::PathBuf;
 
+use crate::secrets;
+
 /// `[[packages.repository]]`
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Repository {
@@ -33,6 +35,7 @@ pub struct Repository {
     /// The key of that certificate.
     pub client_key: Option<PathBuf>,
     /// The URL of a proxy.
+    #[serde(serialize_with = "secrets::serialize_optional_url")]
     pub proxy: Option<String>,
     /// Who to log in as.
     pub username: Option<String>,
@@ -70,11 +73,11 @@ impl Repository {
 #[serde(rename_all = "lowercase")]
 pub enum RepositorySource {
     /// At one of these URLs.
-    Baseurl(Vec<String>),
+    Baseurl(#[serde(serialize_with = "secrets::serialize_urls")] Vec<String>),
     /// Where the metalink behind this URL says.
-    Metalink(String),
+    Metalink(#[serde(serialize_with = "secrets::serialize_url")] String),
     /// Where the list behind this URL says.
-    Mirrorlist(String),
+    Mirrorlist(#[serde(serialize_with = "secrets::serialize_url")] String),
 }
 
 /// `[[packages.key]]`
@@ -93,5 +96,5 @@ pub enum KeySource {
     /// In a file of the build host.
     File(PathBuf),
     /// Behind a URL.
-    Url(String),
+    Url(#[serde(serialize_with = "secrets::serialize_url")] String),
 }

@@ -31,6 +31,15 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
+    /// Keeps it out of what the registry answers and tools print.
+    fn conceal(&self) {
+        match self {
+            Self::Password { password, .. } => crate::secrets::conceal(password),
+            Self::Identity(token) => crate::secrets::conceal(token),
+        }
+        self.basic().iter().filter_map(|basic| basic.strip_prefix("Basic ")).for_each(crate::secrets::conceal);
+    }
+
     /// The value of an `Authorization` header, where a name and a password are what is asked for.
     pub fn basic(&self) -> Option<String> {
         match self {
@@ -93,6 +102,7 @@ pub(super) fn find(files: &[PathBuf], host: &str, name: &str) -> Result<Option<C
             Failure::new(ExitCode::Host, format!("reading the registry logins {place}: it is not in the form of Docker's config.json"))
         })?;
         if let Some(found) = file.look_up(host, name, path)? {
+            found.conceal();
             return Ok(Some(found));
         }
     }

@@ -71,7 +71,9 @@ impl Client {
         let doing = || format!("{doing}: logging in at {host}");
         let body = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec().or_fail(ExitCode::Registry, doing())?;
         let token: Token = serde_json::from_slice(&body).map_err(|_| wrong("its answer is no token"))?;
-        Ok(if token.token.is_empty() { token.access_token } else { token.token })
+        let token = if token.token.is_empty() { token.access_token } else { token.token };
+        crate::secrets::conceal(&token);
+        Ok(token)
     }
 }
 
