@@ -272,7 +272,7 @@ impl Build<'_> {
             if free < LEAST_CACHE {
                 return Err(Failure::new(
                     ExitCode::Space,
-                    format!("the package cache {} has only {} free", cache.folder().display(), bytes(free)),
+                    format!("the package cache {} has only {} free", cache.path().display(), bytes(free)),
                 )
                 .hint("name a larger place: --cache DIR")
                 .into());

@@ -114,7 +114,7 @@ pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answe
         ),
         // curl's CURLE_WRITE_ERROR: it is the cache that failed, not the network.
         ErrorKind::Repository | ErrorKind::Download if said.contains("Curl error (23)") || said.contains("No space left") => {
-            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.folder().display()))
+            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.path().display()))
                 .hint("name a larger place: --cache DIR")
         }
         // What is wrong with it only some of the libraries behind curl say.

@@ -6,22 +6,28 @@
 
 use anyhow::Context;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag};
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::digest;
-use super::events::{PlannedPackage, TransactionPlan};
+use super::events::TransactionPlan;
+use super::private;
 use crate::error::{Result, exit_code};
 use crate::process;
 use crate::report::Report;
-use crate::sandbox::remove_tree;
+use crate::sandbox::{Access, Mount, remove_tree};
 
 /// Where the package cache is inside the sandbox.
 pub(super) const CACHE: &str = "/osimg/cache";
+/// Where this build's view of it is inside the sandbox while packages are installed.
+const VIEW: &str = "/osimg/view";
 /// The views of the builds that run.
 pub(super) const VIEWS: &str = "views";
 /// The folder of packages within a repository's.
@@ -30,12 +36,23 @@ pub(super) const PACKAGES: &str = "packages";
 const LOCK: &str = ".lock";
 
 /// A package cache that this process uses.
+///
+/// It is opened once and used through the descriptor: who moves the directory, or puts a link in its place, does not lead us
+/// elsewhere. In the directory itself only its owner can write.
 #[derive(Debug)]
 pub struct Cache {
+    path: PathBuf,
     folder: PathBuf,
     view: PathBuf,
-    /// Says to others that the view is in use.
-    _in_use: Option<Flock<File>>,
+    open: Option<Open>,
+}
+
+/// The descriptors of a cache in use.
+#[derive(Debug)]
+struct Open {
+    folder: File,
+    /// Its lock marks the view as used.
+    view: Flock<File>,
 }
 
 /// The right to add to the cache and to take from it.
@@ -49,10 +66,17 @@ impl Cache {
     /// Opens the cache, making it where there is none, with an empty view for this process.
     ///
     /// # Errors
-    /// When the folder cannot be written.
-    pub fn open(folder: &Path) -> Result<Self> {
+    /// When the directory cannot be written, or others can write there.
+    pub fn open(path: &Path) -> Result<Self> {
+        let directory = private::make(path)?;
+        let folder = private::through(&directory);
         let views = folder.join(VIEWS);
-        fs::create_dir_all(&views).with_context(|| format!("making the package cache {}", folder.display()))?;
+        match DirBuilder::new().mode(0o700).create(&views) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| format!("making {VIEWS} in the package cache {}", path.display()));
+            }
+            _ => {}
+        }
         // Between its making and its locking, a view must not look like one that a killed build left.
         let _making = lock_file(&views.join(LOCK), None)?;
         sweep(&views);
@@ -61,25 +85,51 @@ impl Cache {
         let in_use = Flock::lock(in_use, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, error)| error)
             .with_context(|| format!("locking {}", view.display()))?;
-        Ok(Self { folder: folder.to_owned(), view, _in_use: Some(in_use) })
+        let open = Open { folder: directory, view: in_use };
+        Ok(Self { path: path.to_owned(), folder, view, open: Some(open) })
     }
 
-    /// A cache that is only spoken of: nothing is made, and what its view will be called is not known.
+    /// A cache for `osimg plan`: nothing is made, and the name of its view is not known.
     #[must_use]
-    pub fn unopened(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), view: folder.join(VIEWS).join("view-XXXXXX"), _in_use: None }
+    pub fn unopened(path: &Path) -> Self {
+        Self { path: path.to_owned(), folder: path.to_owned(), view: path.join(VIEWS).join("view-XXXXXX"), open: None }
     }
 
-    /// The folder that all builds share.
+    /// Where the cache is, for messages.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path of this process to the directory that all builds share.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The folder that this build alone sees: what its transaction needs, and nobody changes.
-    #[must_use]
-    pub(super) fn view(&self) -> &Path {
-        &self.view
+    /// The shared directory at the cache's place in the sandbox, for phases in which no package code runs.
+    pub(super) fn shared_mount(&self) -> Result<Mount> {
+        let (target, access) = (CACHE.into(), Access::ReadWrite);
+        let Some(open) = &self.open else { return Ok(Mount::Bind { source: self.path.clone(), target, access }) };
+        opened(&open.folder, target, access)
+    }
+
+    /// The view at the cache's place in the sandbox. Its files are other names of the shared ones, so they are mounted read-only.
+    ///
+    /// Package managers also write there (locks, notes on what expired, solver caches). That goes into a private tmpfs, which
+    /// ends with the sandbox, so package code can leave nothing for another build.
+    pub(super) fn view_mounts(&self) -> Result<Vec<Mount>> {
+        let (target, access) = (VIEW.into(), Access::ReadOnly);
+        let (view, names) = match &self.open {
+            Some(open) => (opened(&open.view, target, access)?, entries(&self.view)?),
+            None => (Mount::Bind { source: self.view.clone(), target, access }, Vec::new()),
+        };
+        let mut mounts = vec![view, Mount::Tmpfs { target: CACHE.into(), mode: 0o755 }];
+        mounts.extend(names.into_iter().map(|entry| Mount::Link {
+            target: Path::new(CACHE).join(entry.file_name()),
+            points_to: Path::new(VIEW).join(entry.file_name()),
+        }));
+        Ok(mounts)
     }
 
     /// Waits until nobody else adds to the cache.
@@ -87,7 +137,7 @@ impl Cache {
     /// # Errors
     /// When the lock cannot be had, or a signal asks us to stop.
     pub fn fill(&self, report: &Report) -> Result<Filling<'_>> {
-        Ok(Filling { cache: self, _lock: lock(&self.folder, report)? })
+        Ok(Filling { cache: self, _lock: lock(&self.folder, &self.path, report)? })
     }
 
     /// The cached files of the plan that are not what its checksums say, which are removed: they will be fetched again.
@@ -98,11 +148,13 @@ impl Cache {
         let _filling = self.fill(report)?;
         let mut found = 0;
         for package in &plan.install {
-            let (Some(below), Some(checksum)) = (below_cache(package), &package.checksum) else { continue };
+            let below = package.path.as_deref().and_then(|path| below(Path::new(path)));
+            let (Some(below), Some(checksum)) = (below, &package.checksum) else { continue };
             let file = self.folder.join(below);
             if file.is_file() && !digest::holds(&file, checksum, package.size)? {
                 fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
-                report.note(&format!("{} is not what the repository's metadata say; fetching it again", file.display()));
+                let shown = self.path.join(below);
+                report.note(&format!("{} is not what the repository's metadata say; fetching it again", shown.display()));
                 found += 1;
             }
         }
@@ -119,12 +171,12 @@ impl Filling<'_> {
         self.clear()?;
         for entry in entries(&self.cache.folder)? {
             let name = entry.file_name();
-            if name != VIEWS && name != LOCK {
+            if repository(&name).is_some_and(|id| plan.repositories.iter().any(|repository| repository.id == id)) {
                 link_metadata(&entry.path(), &self.cache.view.join(name))?;
             }
         }
         for package in &plan.install {
-            if let Some(below) = below_cache(package) {
+            if let Some(below) = package.path.as_deref().and_then(|path| below(Path::new(path))) {
                 self.link(&self.cache.folder.join(below), below)?;
             }
         }
@@ -160,14 +212,18 @@ impl Drop for Cache {
     }
 }
 
-/// The lock over a cache's folder.
-pub(super) fn lock(folder: &Path, report: &Report) -> Result<Flock<File>> {
-    lock_file(&folder.join(LOCK), Some((report, folder)))
+/// The lock over a cache, whose directory is used through `folder` and called `path`.
+pub(super) fn lock(folder: &Path, path: &Path, report: &Report) -> Result<Flock<File>> {
+    lock_file(&folder.join(LOCK), Some((report, path)))
 }
 
 fn lock_file(path: &Path, told: Option<(&Report, &Path)>) -> Result<Flock<File>> {
-    let options = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let options = File::options().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
     let mut file = options.with_context(|| format!("opening {}", path.display()))?;
+    if !file.metadata().with_context(|| format!("looking at {}", path.display()))?.is_file() {
+        anyhow::bail!("opening {}: it is not a regular file", path.display());
+    }
     let mut told = told;
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -175,8 +231,8 @@ fn lock_file(path: &Path, told: Option<(&Report, &Path)>) -> Result<Flock<File>>
             Err((file, Errno::EWOULDBLOCK)) => file,
             Err((_, error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
         };
-        if let Some((report, folder)) = told.take() {
-            report.note(&format!("waiting for another build that fills the package cache {}", folder.display()));
+        if let Some((report, path)) = told.take() {
+            report.note(&format!("waiting for another build that fills the package cache {}", path.display()));
         }
         process::check_stop()?;
         std::thread::sleep(Duration::from_millis(50));
@@ -203,10 +259,29 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>> {
         .with_context(|| format!("reading the folder {}", folder.display()))
 }
 
-/// The path of a planned package below the cache, when it is there at all and not in a folder of this host.
-fn below_cache(package: &PlannedPackage) -> Option<&Path> {
-    let below = Path::new(package.path.as_deref()?).strip_prefix(CACHE).ok()?;
+/// A path of the sandbox, below the cache; `None` when it is elsewhere, in a directory of this host.
+pub(super) fn below(path: &Path) -> Option<&Path> {
+    let below = path.strip_prefix(CACHE).ok()?;
     below.components().all(|part| matches!(part, Component::Normal(_))).then_some(below)
+}
+
+/// The id of the repository that an entry of the cache belongs to: the dnfs name directories and solver caches by it. `None` for
+/// what others keep there.
+pub(super) fn repository(entry: &OsStr) -> Option<&str> {
+    let name = entry.to_str()?;
+    let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some((id, _)) = name.rsplit_once('-').filter(|(_, hash)| is_hash(hash)) {
+        return Some(id);
+    }
+    let id = name.strip_suffix(".solv").or_else(|| name.strip_suffix(".solvx")?.rsplit_once('-').map(|(id, _)| id))?;
+    Some(id.rsplit_once('-').filter(|(_, hash)| is_hash(hash)).map_or(id, |(id, _)| id))
+}
+
+/// The mount of an open directory.
+fn opened(directory: &File, target: PathBuf, access: Access) -> Result<Mount> {
+    let source = fs::read_link(private::through(directory)).context("looking for the package cache")?;
+    let meta = directory.metadata().with_context(|| format!("looking at {}", source.display()))?;
+    Ok(Mount::Opened { source, target, access, inode: (meta.dev(), meta.ino()) })
 }
 
 /// Links everything but packages, folder by folder.
@@ -244,4 +319,19 @@ fn link(from: &Path, to: &Path) -> Result<()> {
 /// Whether fetching packages anew may mend it: they are not what was agreed.
 pub(super) fn may_be_damage(error: &anyhow::Error) -> bool {
     matches!(exit_code(error), crate::error::ExitCode::Trust | crate::error::ExitCode::Transaction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_known_by_the_names_of_its_files() {
+        for name in ["my-repo-0123456789abcdef", "my-repo.solv", "my-repo-filenames.solvx", "my-repo-0123456789abcdef.solv"] {
+            assert_eq!(repository(OsStr::new(name)), Some("my-repo"), "{name}");
+        }
+        for name in ["pieces", VIEWS, LOCK, "expired_repos.json", "my-repo-locked"] {
+            assert_eq!(repository(OsStr::new(name)), None, "{name}");
+        }
+    }
 }

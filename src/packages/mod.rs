@@ -21,6 +21,7 @@ mod lengths;
 mod locked;
 mod locking;
 mod owners;
+mod private;
 mod provenance;
 mod replay;
 mod request;

@@ -20,8 +20,7 @@ const STATE: &str = "/osimg/state";
 /// `detail` is what a phase needs to know beside the transaction.
 pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Vec<Mount>> {
     let (mut mounts, key_paths) = workbench::key_files(job);
-    let cache = if phase.installs() { job.cache.view() } else { job.cache.folder() };
-    mounts.push(Mount::Bind { source: cache.to_owned(), target: CACHE.into(), access: Access::ReadWrite });
+    mounts.extend(cache(job, phase)?);
     mounts.push(Mount::Bind { source: job.state.to_owned(), target: STATE.into(), access: Access::ReadWrite });
     let (repositories, tls) = repositories(job, phase, transaction)?;
     mounts.extend(tls);
@@ -56,6 +55,14 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
         mounts.push(Mount::File { target: format!("{OWN}/request.json").into(), content: request.to_string() });
     }
     Ok(mounts)
+}
+
+/// The package cache as a phase sees it: the shared one while packages are downloaded, and never while package code runs.
+fn cache(job: &Job<'_>, phase: Phase) -> Result<Vec<Mount>> {
+    if phase.installs() {
+        return job.cache.view_mounts();
+    }
+    Ok(vec![job.cache.shared_mount()?])
 }
 
 /// The package files that the transaction names: where the driver finds each, and from where it fetches those behind an address.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::cache::{PACKAGES, VIEWS, entries, lock, sweep};
+use super::private;
 use crate::error::Result;
 use crate::report::Report;
 use crate::sandbox::remove_tree;
@@ -108,7 +109,9 @@ impl Shelf {
         if !folder.is_dir() {
             return Ok(pruned);
         }
-        let _lock = lock(folder, report)?;
+        let (directory, path) = (private::open(folder)?, folder);
+        let folder = &private::through(&directory);
+        let _lock = lock(folder, path, report)?;
         sweep(&folder.join(VIEWS));
         for going in entries(folder)?.iter().filter(|e| e.file_name().to_string_lossy().starts_with(GOING)) {
             remove_tree(&going.path())?;

@@ -4,12 +4,13 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
-use nix::sys::stat::{Mode, fstat, major, minor};
+use nix::sys::stat::{Mode, fstat, major, minor, stat};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::idmap::Ids;
 use super::plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, Plan, View};
+use super::remove::mounts_below;
 use super::root::InstallRoot;
 use crate::error::Result;
 
@@ -72,7 +73,7 @@ pub(super) fn apply(plan: &Plan) -> Result<()> {
 /// The install root, without device nodes that would work.
 fn bind_root(source: &Path, target: &Path) -> Result<()> {
     bind(source, target).with_context(|| format!("binding install root {}", source.display()))?;
-    restrict(target, MsFlags::MS_NODEV).context("forbidding devices in the install root")
+    restrict_all(target, MsFlags::MS_NODEV).context("forbidding devices in the install root")
 }
 
 /// proc, sys, dev and run over the install root's own folders.
@@ -96,8 +97,20 @@ fn api_file_systems(root: &Path, devices: Devices, network: Network) -> Result<(
     mount_on(run, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(RUN_OPTIONS)).context("mounting run")?;
     match devices {
         Devices::Private => private_dev(dev, &root.join("dev"), &nodes),
-        Devices::Host => rbind_on(Path::new("/dev"), dev).context("binding the host's /dev"),
+        Devices::Host => host_dev(dev, &root.join("dev")),
     }
+}
+
+/// The host's /dev with all that is mounted below it. Devices work, but nothing on these file systems can be created or changed.
+fn host_dev(at: &OwnedFd, path: &Path) -> Result<()> {
+    rbind_on(Path::new("/dev"), at).context("binding the host's /dev")?;
+    restrict_all(path, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC).context("protecting the host's /dev")?;
+    let shm = path.join("shm");
+    if !shm.symlink_metadata().is_ok_and(|shm| shm.is_dir()) {
+        return Ok(());
+    }
+    // Programs write there; what they write is not for the host's programs to see.
+    mount(Some("tmpfs"), &shm, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(SHM_OPTIONS)).context("mounting dev/shm")
 }
 
 /// Whether a sysfs can be mounted: it shows the network namespace's devices, so whoever mounts it must own that. A download,
@@ -166,22 +179,22 @@ fn bind_device(source: &Path, target: &Path) -> Result<()> {
         .with_context(|| format!("protecting {}", target.display()))
 }
 
-/// Hides the files of the list; of the rest, every folder and every file that can be written becomes read-only, so that no
-/// knob of a kernel to come is forgotten. What belongs to a process stays as it is.
+/// Hides the files of the list and makes the rest read-only, so that a later kernel's files are covered too. Modes and owners of
+/// these files are the kernel's, one for all proc file systems: a chmod here would show on the host. What belongs to a process
+/// stays writable.
 fn mask_proc(proc: &Path, null: &OwnedFd) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     for entry in std::fs::read_dir(proc).context("reading proc")? {
         let entry = entry.context("reading proc")?;
         let name = entry.file_name();
         let target = entry.path();
-        let kind = entry.metadata().with_context(|| format!("looking at {}", target.display()))?;
+        let kind = entry.file_type().with_context(|| format!("looking at {}", target.display()))?;
         let of_a_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
         if kind.is_symlink() || of_a_process {
             continue;
         }
         if PROC_HIDDEN.iter().any(|hidden| name == *hidden) {
             bind_device(&descriptor(null), &target)?;
-        } else if kind.is_dir() || kind.permissions().mode() & 0o222 != 0 {
+        } else {
             bind(&target, &target).with_context(|| format!("protecting {}", target.display()))?;
             let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
             restrict(&target, flags).with_context(|| format!("protecting {}", target.display()))?;
@@ -212,8 +225,17 @@ fn place(new: &Path, what: &Mount) -> Result<()> {
                 std::fs::write(&target, "").with_context(|| format!("creating {}", target.display()))?;
             }
             bind(source, &target)?;
-            if *access == Access::ReadOnly {
-                restrict(&target, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV).context("making it read-only")?;
+            let flags = match access {
+                Access::ReadOnly => MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+                Access::ReadWrite => MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+            };
+            restrict_all(&target, flags).with_context(|| format!("restricting {}", target.display()))
+        }
+        Mount::Opened { source, target, access, inode } => {
+            place(new, &Mount::Bind { source: source.clone(), target: target.clone(), access: *access })?;
+            let found = stat(&inside(target)).with_context(|| format!("looking at {}", source.display()))?;
+            if (found.st_dev, found.st_ino) != *inode {
+                anyhow::bail!("{} was replaced while it was in use", source.display());
             }
             Ok(())
         }
@@ -299,6 +321,20 @@ fn restrict(target: &Path, flags: MsFlags) -> Result<(), Errno> {
         }
     }
     mount(None, target, None, flags, None)
+}
+
+/// Restricts a bind mount and every mount that came below it.
+fn restrict_all(target: &Path, flags: MsFlags) -> Result<()> {
+    restrict(target, flags)?;
+    for below in mounts_below(target)? {
+        match restrict(&below, flags) {
+            Ok(()) => {}
+            // Another mount hides it: no path leads there.
+            Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(error) => return Err(error).with_context(|| format!("restricting {}", below.display())),
+        }
+    }
+    Ok(())
 }
 
 fn tmpfs(target: &Path, mode: u32, bytes: &str) -> Result<()> {

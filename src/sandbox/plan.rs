@@ -87,6 +87,17 @@ pub enum Mount {
         /// May it be written to.
         access: Access,
     },
+    /// A directory of the host that the caller has open.
+    Opened {
+        /// Its path on the host; the run fails when another directory is there.
+        source: PathBuf,
+        /// Path in the sandbox.
+        target: PathBuf,
+        /// May it be written to.
+        access: Access,
+        /// Its device and inode.
+        inode: (u64, u64),
+    },
     /// An empty tmpfs.
     Tmpfs {
         /// Path in the sandbox.
@@ -181,7 +192,7 @@ impl Plan {
         lines.push(format!("{at} has a proc of its own, sys read-only, run an empty tmpfs, dev {devices}"));
         for mount in &self.mounts {
             lines.push(match mount {
-                Mount::Bind { source, target, access } => {
+                Mount::Bind { source, target, access } | Mount::Opened { source, target, access, .. } => {
                     let how = match access {
                         Access::ReadOnly => "read-only",
                         Access::ReadWrite => "read-write",

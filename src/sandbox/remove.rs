@@ -125,9 +125,14 @@ fn open_below(at: &impl AsFd, name: &Path) -> Result<OwnedFd> {
 /// # Errors
 /// When /proc/thread-self/mountinfo cannot be read.
 pub fn mount_below(path: &Path) -> Result<Option<PathBuf>> {
-    let Ok(path) = path.canonicalize() else { return Ok(None) };
+    Ok(mounts_below(path)?.into_iter().next())
+}
+
+/// Every mount at or below `path` in this thread's namespace.
+pub(super) fn mounts_below(path: &Path) -> Result<Vec<PathBuf>> {
+    let Ok(path) = path.canonicalize() else { return Ok(Vec::new()) };
     let table = std::fs::read("/proc/thread-self/mountinfo").context("reading /proc/thread-self/mountinfo")?;
-    Ok(mount_points(&table).into_iter().find(|mount| mount.starts_with(&path)))
+    Ok(mount_points(&table).into_iter().filter(|mount| mount.starts_with(&path)).collect())
 }
 
 /// The mount points of a mountinfo table, unescaped; see proc(5).

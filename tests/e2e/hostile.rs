@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, sh};
 use crate::support::repo::{Package, When};
-use crate::support::{keys, require_root};
+use crate::support::{breakout, keys, require_root};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -224,4 +224,23 @@ fn the_hosts_api_file_systems_keep_modes_and_times_when_a_package_owns_them() {
     assert_eq!(look(), before);
     let now = fs::metadata("/dev/null").unwrap();
     assert_eq!((now.mode(), now.rdev(), now.ctime(), now.ino()), (dev.mode(), dev.rdev(), dev.ctime(), dev.ino()));
+}
+
+#[test]
+fn a_scriptlet_that_left_the_chroot_changes_nothing_of_the_host_nor_of_the_shared_cache() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(|repo| repo.package(breakout::package()));
+    // The metadata and two packages are shared from here on.
+    stage.build("install shell\nts run\n").succeeds();
+    let shared = [stage.cache(), stage.repo()].map(|folder| (breakout::snapshot(&folder), folder));
+    let host = || sh(Path::new("/"), "find /usr /usr/bin /etc /dev -maxdepth 1 ! -path '/dev/[pt]t*' -printf '%p %m %U %G %C@\\n' | sort");
+    let before = host();
+    for devices in ["private", "host"] {
+        stage.build("install breakout\nts run\n").args(&["--dev", devices]).succeeds();
+        breakout::judge(&stage.content(breakout::REPORT));
+        shared.iter().for_each(|(before, folder)| breakout::unchanged(before, folder));
+    }
+    assert_eq!(host(), before);
 }

@@ -22,7 +22,7 @@ fn large(size: usize) -> Stage {
 /// Runs with a file system of that size in the folder; what is in it at the end goes to stdout.
 fn with_small(folder: &Path, size: &str, run: Run<'_>) -> Done {
     let script = format!(
-        "mount -t tmpfs -o size={size} none {0}; echo earlier > {0}/earlier; set +e; \"$@\"; code=$?; ls -A {0}; exit $code",
+        "mount -t tmpfs -o mode=0755,size={size} none {0}; echo earlier > {0}/earlier; set +e; \"$@\"; code=$?; ls -A {0}; exit $code",
         folder.display()
     );
     run.behind(&["unshare", "-m", "sh", "-ec", &script, "sh"]).run()

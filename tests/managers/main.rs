@@ -16,6 +16,7 @@ mod demo;
 mod failures;
 mod faults;
 mod foreign;
+mod hostile;
 mod locks;
 mod machines;
 mod scenarios;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 use support::repo::{Package, Repo, When};
-use support::{require_root, skip};
+use support::{breakout, require_root, skip};
 use user::{Subordinate, User, digest, members, run};
 
 const RECIPE: &str = "install odd\nts run\n";
@@ -199,6 +199,23 @@ fn scriptlets_of_a_user_s_build_are_as_confined_as_those_of_root_s() {
     }
     for line in ["mounted", "unshared", "made a device", "the host is seen", "wrote"] {
         assert!(!found.contains(line), "{found}");
+    }
+}
+
+#[test]
+fn a_scriptlet_of_a_user_s_build_that_left_the_chroot_changes_nothing_of_the_user_s() {
+    if !require_root() {
+        return;
+    }
+    for ids in [Subordinate::Range, Subordinate::Nothing] {
+        let user = User::new(ids, |repo| repo.package(breakout::package()));
+        user.build("first", "install shell\nts run\n", &[]);
+        let shared = [".cache/osimg", "repo"].map(|name| user.path().join(name)).map(|folder| (breakout::snapshot(&folder), folder));
+        let (image, _) = user.build("second", "install breakout\nts run\n", &[]);
+        let report = run(Command::new("tar").arg("-xOf").arg(&image).arg(breakout::REPORT));
+        breakout::judge(&String::from_utf8(report).unwrap());
+        shared.iter().for_each(|(before, folder)| breakout::unchanged(before, folder));
+        user.nothing_is_left();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the tiers share that run the real program: leave to run, folders, signing keys, tiny repositories.
 #![allow(dead_code, reason = "each tier uses a part of it")]
 
+pub mod breakout;
 pub mod keys;
 pub mod repo;
 pub mod terminal;
