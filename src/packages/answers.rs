@@ -47,6 +47,11 @@ impl<'a> Answers<'a> {
         }
     }
 
+    /// The packages that were announced so far.
+    pub fn planned(&self) -> &[PlannedPackage] {
+        self.plan.as_ref().map_or(&self.planned, |plan| &plan.install)
+    }
+
     /// Takes one line of the driver's standard output.
     pub fn take(&mut self, line: &str) {
         let report = self.step.report();

@@ -4,11 +4,13 @@
 //! because package code runs in it.
 
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::answers::{Answers, BROKE, failure};
-use super::events::TransactionPlan;
+use super::bounds::{self, Watch};
+use super::events::{ErrorKind, TransactionPlan};
 use super::retry::persist;
 use super::{Failed, Job, Wanted, request, workbench};
 use crate::error::{ExitCode, Failure, Result};
@@ -237,17 +239,24 @@ impl Driver {
         for statement in transaction.iter().flat_map(|transaction| transaction.statements()) {
             job.report.output(&format!("{}: {statement}", phase.name()));
         }
-        let mut answers = Answers::new(step);
-        let outcome = Sandbox::run(&plan, job.limits(), &mut |stream, line| {
+        let answers = RefCell::new(Answers::new(step));
+        let mut on_line = |stream, line: &str| {
             match stream {
-                Stream::Out => answers.take(line),
+                Stream::Out => answers.borrow_mut().take(line),
                 Stream::Err => {
-                    answers.said.push(line);
+                    answers.borrow_mut().said.push(line);
                     job.report.output(line);
                 }
             }
             Ok(())
-        });
+        };
+        let outcome = if phase.installs() {
+            Sandbox::run(&plan, job.limits(), &mut on_line)
+        } else {
+            let mut watch = Watch::new(job, detail)?;
+            Sandbox::run_watched(&plan, job.limits(), &mut || watch.look(answers.borrow().planned()), &mut on_line)
+        };
+        let answers = answers.into_inner();
         let outcome = match (outcome, &answers.scriptlet) {
             (Err(error), Some(package)) => return Err(error.context(format!("running a scriptlet of {package}"))),
             (outcome, _) => outcome?,
@@ -256,17 +265,21 @@ impl Driver {
             workbench::installed_by(job, &outcome);
         }
         if let Some(error) = &answers.error {
-            return Err(failure(job, (self.name, self.cure), &answers, error, phase).into());
+            let failed = failure(job, (self.name, self.cure), &answers, error, phase).into();
+            // dnf 5 reports memory that is refused as a failure of the repository.
+            let broke = error.kind == ErrorKind::Unexpected || error.message.contains("bad_alloc");
+            return Err(if broke && !phase.installs() { bounds::explain(job, failed) } else { failed });
         }
         if answers.done && outcome.success() && (answers.plan.is_some() || phase == Phase::Fetch) {
             return Ok((answers.plan, answers.failed));
         }
-        Err(Failure::new(
+        let error = Failure::new(
             ExitCode::Transaction,
             format!("{} ended with {} before its work was done:\n{}", self.name, outcome.describe(), answers.said.last(12)),
         )
         .hint(BROKE)
-        .into())
+        .into();
+        Err(if phase.installs() { error } else { bounds::explain(job, error) })
     }
 }
 

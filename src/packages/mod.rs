@@ -7,6 +7,7 @@
 //! dnf 4 and dnf 5 have one driver in common, and each a program in Python (`drivers/`) that speaks its API.
 
 mod answers;
+mod bounds;
 mod cache;
 mod digest;
 mod dnf4;

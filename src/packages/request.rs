@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::cache::{CACHE, PACKAGES};
 use super::driver::Phase;
 use super::given::{self, Given};
-use super::{Extent, Job, host_repositories, workbench};
+use super::{Extent, Job, bounds, host_repositories, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{Repository, RepositorySource, Transaction, Verify};
 use crate::sandbox::{Access, BUILD_ROOT, Mount, OWN};
@@ -42,6 +42,7 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
             "signatures": workbench::insists_on_signatures(job),
             "releasever": job.settings.releasever,
             "arch": job.settings.arch,
+            "limits": bounds::request(job),
             "vars": job.settings.vars,
             "install_weak_deps": job.settings.install_weak_deps.unwrap_or(true),
             "tsflags": flags(job),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::Job;
+use super::bounds::Passed;
 use crate::error::{ExitCode, Result, exit_code};
 use crate::recipe::RepositorySource;
 
@@ -63,7 +64,7 @@ pub(super) fn persist<T>(job: &Job<'_>, fetches: bool, mut work: impl FnMut() ->
 /// What may mend the failure of that attempt.
 fn cure(error: &anyhow::Error, attempt: u32) -> Cure {
     let said = format!("{error:#}");
-    if exit_code(error) != ExitCode::Repository {
+    if exit_code(error) != ExitCode::Repository || error.chain().any(|cause| cause.is::<Passed>()) {
         return Cure::None;
     }
     let status = |codes: &[&str]| codes.iter().any(|code| said.contains(&format!("Status code: {code}")));

@@ -98,12 +98,35 @@ impl Sandbox {
         Self::default().carry_out(plan, limits, on_line)
     }
 
+    /// As [`Sandbox::run`], and calls `on_turn` at least every tenth of a second. Its failure ends the run as one of `on_line` does.
+    ///
+    /// # Errors
+    /// As [`Sandbox::carry_out`], and those of `on_turn`.
+    pub fn run_watched(
+        plan: &Plan,
+        limits: Limits,
+        on_turn: &mut dyn FnMut() -> Result<()>,
+        on_line: &mut dyn FnMut(Stream, &str) -> Result<()>,
+    ) -> Result<Outcome> {
+        Self::default().carry_out_watched(plan, limits, Turns { on_turn, longest: WATCHED_TURN }, on_line)
+    }
+
     /// Runs the plan's command to its end and passes on every line that it prints.
     ///
     /// # Errors
     /// When the sandbox cannot be made ([`ExitCode::Host`]), a limit passes ([`ExitCode::TimedOut`]), a signal asked us to
     /// stop, or `on_line` fails; everything in the sandbox has ended then. A command that fails is no error here.
     pub fn carry_out(&self, plan: &Plan, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
+        self.carry_out_watched(plan, limits, Turns { on_turn: &mut || Ok(()), longest: TURN }, on_line)
+    }
+
+    fn carry_out_watched(
+        &self,
+        plan: &Plan,
+        limits: Limits,
+        turns: Turns<'_>,
+        on_line: &mut dyn FnMut(Stream, &str) -> Result<()>,
+    ) -> Result<Outcome> {
         let (socket, theirs) = UnixStream::pair().context("making the sandbox's socket")?;
         let piped = || if plan.terminal == Terminal::None { Stdio::piped() } else { Stdio::inherit() };
         #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
@@ -126,7 +149,7 @@ impl Sandbox {
             .context("starting the sandbox")?;
         let mut stages = Stages { child, socket, ended: false };
         send(&stages.socket, plan)?;
-        let outcome = watch(&mut stages, limits, on_line);
+        let outcome = watch(&mut stages, limits, turns, on_line);
         stages.end();
         outcome
     }
@@ -263,7 +286,17 @@ impl Lines {
     }
 }
 
-fn watch(stages: &mut Stages, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
+/// Milliseconds that a turn of the loop waits for output at the longest, without a watcher and with one.
+const TURN: u16 = 500;
+const WATCHED_TURN: u16 = 100;
+
+/// What is done in each turn of the loop, and how long one may wait.
+struct Turns<'a> {
+    on_turn: &'a mut dyn FnMut() -> Result<()>,
+    longest: u16,
+}
+
+fn watch(stages: &mut Stages, limits: Limits, turns: Turns<'_>, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
     let socket = stages.socket.try_clone().context("preparing the sandbox's socket")?;
     socket.set_nonblocking(true).context("preparing the sandbox's socket")?;
     let mut out = Lines::new(stages.child.stdout.take().map(OwnedFd::from), Stream::Out)?;
@@ -277,6 +310,7 @@ fn watch(stages: &mut Stages, limits: Limits, on_line: &mut dyn FnMut(Stream, &s
             return Err(process::stopped(code).into());
         }
         check_limits(limits, &clock)?;
+        (turns.on_turn)()?;
         if stages.first_has_ended()? {
             // Killed before pid 1 had bound itself to it, or at the run's end: our half of the socket is what pid 1 watches too.
             let _ = socket.shutdown(std::net::Shutdown::Write);
@@ -284,7 +318,7 @@ fn watch(stages: &mut Stages, limits: Limits, on_line: &mut dyn FnMut(Stream, &s
         {
             let mut watched = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
             watched.extend([&out, &err].iter().filter_map(|l| l.source.as_ref()).map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
-            match poll(&mut watched, PollTimeout::from(500u16)) {
+            match poll(&mut watched, PollTimeout::from(turns.longest)) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error).context("watching the sandbox"),
             }

@@ -5,6 +5,7 @@
 mod support;
 
 mod artifacts;
+mod bounds;
 mod cache;
 mod demo;
 mod hostile;

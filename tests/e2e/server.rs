@@ -25,6 +25,9 @@ pub enum Answer {
     Short,
     /// The file without a length; its end is the connection's.
     Endless,
+    /// The file without a length, and after it zeros for as long as the client takes them, 2 GiB at most.
+    #[allow(dead_code, reason = "not every tier says one")]
+    Flood,
     /// The file with a byte changed.
     Changed,
     /// The first half of the file, and then nothing for as long as the client waits.
@@ -134,6 +137,11 @@ fn serve(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>, answer: &d
             Answer::Endless => {
                 write!(out, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
                 return out.write_all(&body);
+            }
+            Answer::Flood => {
+                write!(out, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+                out.write_all(&body)?;
+                return (0..2048).try_for_each(|_| out.write_all(&vec![0; 1 << 20]));
             }
             Answer::Half => {
                 send(&body[..whole / 2])?;

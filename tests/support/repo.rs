@@ -3,6 +3,7 @@
 use super::keys::{self, SigningKey};
 use rpm::{BuildConfig, CompressionWithLevel, Dependency, FileMode, FileOptions};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -454,6 +455,38 @@ pub fn index(folder: &Path) {
     command.args(["--quiet", "--no-database", "--workers", "1", "-g", "comps.xml", "."]).current_dir(folder);
     let output = command.output().expect("starting createrepo_c");
     assert!(output.status.success(), "createrepo_c: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Makes metadata of one kind unpack to more than 4 GiB: `head`, and then one letter without end. Of the others the primary ones
+/// stay.
+pub fn bomb(folder: &Path, kind: &str, head: &str) {
+    let packed = |bytes: &[u8]| {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gz.write_all(bytes).unwrap();
+        gz.finish().unwrap()
+    };
+    let data = folder.join("repodata");
+    let mut bomb = packed(head.as_bytes());
+    let part = packed(&vec![b'a'; 64 << 20]);
+    (0..70).for_each(|_| bomb.extend_from_slice(&part));
+    fs::write(data.join("bomb.xml.gz"), bomb).unwrap();
+    let primary = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let primary = primary.into_iter().find(|name| name.contains("-primary.xml")).unwrap();
+    let entry = |kind: &str, name: &str| {
+        let bytes = fs::read(data.join(name)).unwrap();
+        format!(
+            "<data type=\"{kind}\"><checksum type=\"sha256\">{}</checksum><location href=\"repodata/{name}\"/>\
+             <timestamp>1</timestamp><size>{}</size></data>",
+            sum("sha256sum", &bytes),
+            bytes.len()
+        )
+    };
+    let other = if kind == "primary" { String::new() } else { entry("primary", &primary) };
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><repomd xmlns=\"http://linux.duke.edu/metadata/repo\"><revision>1</revision>{other}{}</repomd>",
+        entry(kind, "bomb.xml.gz")
+    );
+    fs::write(data.join("repomd.xml"), text).unwrap();
 }
 
 /// The settings of a repository of the tests: strict, with our key pinned. The texts are TOML.

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import sys
 from http.client import HTTPException
@@ -156,11 +157,21 @@ def import_keys(transaction_set, request):
             fail("trust", "rpm could not import the key %s (code %d)" % (os.path.basename(path), code))
 
 
+def bound(request):
+    """Limits the size of each file that is written, and the memory for what is read, while a server decides on both."""
+    if request["phase"].startswith("install"):
+        return
+    for limit, value in ((resource.RLIMIT_FSIZE, request["limits"]["file"]), (resource.RLIMIT_DATA, request["limits"]["memory"])):
+        hard = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
 def run(main):
     """Runs the driver; every way out is an answer."""
     try:
         with open("/osimg/request.json", encoding="utf-8") as file:
             request = json.load(file)
+        bound(request)
         main(request)
     except SystemExit:
         raise

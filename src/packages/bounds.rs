@@ -1,0 +1,325 @@
+//! Limits on what a repository may write into the package cache: no server, hostile or broken, can fill its file system.
+//!
+//! Two guards hold at the same time. The driver gives itself a limit on the size of each file, which the kernel enforces. While
+//! the driver runs, [`Watch`] compares what is in the cache with what was announced, and ends the phase.
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Job;
+use super::cache::{PACKAGES, below, entries, repository};
+use super::events::PlannedPackage;
+use crate::error::{ExitCode, Failure, Result};
+use crate::report::bytes;
+
+/// An index names some dozen files and takes a few KiB; lists of mirrors take some hundred KiB.
+const INDEX: u64 = 16 << 20;
+/// The largest metadata known, lists of the files of a whole distribution's packages, take some hundred MiB.
+const METADATA: u64 = 2 << 30;
+/// Lists of groups unpacked, which dnf 4 writes into a directory of that name; those known take less than 20 MiB.
+const GROUPS: u64 = 256 << 20;
+const GROUPS_DIRECTORY: &str = "gen";
+/// rpm 4 cannot make a larger package without large-file tags, and none is known that is half as large.
+const PACKAGE: u64 = 16 << 30;
+/// What metadata may come to when they are unpacked; those known take less than 2 GiB.
+const UNPACKED: u64 = 4 << 30;
+/// Memory for the driver: with all lists of files of a large distribution dnf takes less than 2 GiB.
+const MEMORY: u64 = 8 << 30;
+/// What stays free on the cache's file system, where that is large enough.
+const FREE: u64 = 256 << 20;
+/// A fast disk takes some hundred MiB between two looks.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// Up to this size a metadata file is not compared with its announcement.
+const SMALL: u64 = 1 << 20;
+
+/// That a limit of this module was passed: trying again would pass it again.
+#[derive(Debug)]
+pub(super) struct Passed;
+
+impl fmt::Display for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the download was stopped")
+    }
+}
+
+impl std::error::Error for Passed {}
+
+/// The limits that the driver sets on itself, for its request.
+pub(super) fn request(job: &Job<'_>) -> Value {
+    let space = Space::of(job.cache.folder()).map_or(PACKAGE, |space| space.free.saturating_sub(space.reserve));
+    json!({ "file": PACKAGE.min(space), "memory": MEMORY })
+}
+
+/// The free space of a file system.
+#[derive(Debug, Clone, Copy)]
+struct Space {
+    free: u64,
+    /// What of it stays free: less on a small or nearly full file system, on which a build may still fit.
+    reserve: u64,
+}
+
+impl Space {
+    fn of(path: &Path) -> Result<Self> {
+        let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("asking for the free space of {}", path.display()))?;
+        let unit = stat.fragment_size() as u64;
+        let (free, all) = (stat.blocks_available() as u64 * unit, stat.blocks() as u64 * unit);
+        Ok(Self { free, reserve: FREE.min(all / 20).min(free / 2) })
+    }
+}
+
+/// A file in the cache that a phase writes.
+#[derive(Debug, Clone)]
+struct Seen {
+    path: PathBuf,
+    repository: String,
+    size: u64,
+    limit: u64,
+}
+
+/// Looks after the cache while something is downloaded into it.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    job: &'a Job<'a>,
+    began: SystemTime,
+    space: Space,
+    next: Instant,
+    /// Packages that are to come, with their repositories and sizes.
+    expected: BTreeMap<PathBuf, (String, u64)>,
+    /// How many of the announced packages are among them.
+    noted: usize,
+    /// A file that was too large at the last look: it may have been replaced while we looked.
+    suspect: Option<PathBuf>,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins to watch, before the driver starts; `detail` is its request's, with the files that a lock names.
+    pub fn new(job: &'a Job<'a>, detail: &Value) -> Result<Self> {
+        let space = Space::of(job.cache.folder())?;
+        let (began, next) = (SystemTime::now(), Instant::now());
+        let mut watch = Self { job, began, space, next, expected: BTreeMap::new(), noted: 0, suspect: None };
+        for file in detail["files"].as_array().into_iter().flatten() {
+            if let (Some(path), Some(repository), Some(size)) = (file["path"].as_str(), file["repository"].as_str(), file["size"].as_u64())
+            {
+                watch.expect(path, repository, size);
+            }
+        }
+        Ok(watch)
+    }
+
+    fn expect(&mut self, path: &str, repository: &str, size: u64) {
+        if let Some(below) = below(Path::new(path)) {
+            self.expected.insert(self.job.cache.folder().join(below), (repository.to_owned(), size.min(PACKAGE)));
+        }
+    }
+
+    /// Compares sizes and free space with the limits; `planned` is what the driver has announced so far. Does nothing when the
+    /// last look was just before.
+    ///
+    /// # Errors
+    /// [`ExitCode::Repository`] for a file that is too large, [`ExitCode::Space`] when too little is free; both name the
+    /// repository, and the file is removed.
+    pub fn look(&mut self, planned: &[PlannedPackage]) -> Result<()> {
+        if Instant::now() < self.next {
+            return Ok(());
+        }
+        self.next = Instant::now() + INTERVAL;
+        for package in planned.get(self.noted..).unwrap_or_default() {
+            if let Some(path) = &package.path {
+                self.expect(path, &package.repo, package.size);
+            }
+        }
+        self.noted = planned.len();
+        let seen = self.seen();
+        let over = seen.iter().find(|file| file.size > file.limit);
+        if let Some(file) = over.filter(|file| self.suspect.as_ref() == Some(&file.path)) {
+            return Err(self.too_large(file));
+        }
+        self.suspect = over.map(|file| file.path.clone());
+        let free = Space::of(self.job.cache.folder())?.free;
+        if free >= self.space.reserve {
+            return Ok(());
+        }
+        let recent = seen.iter().filter(|file| modified(&file.path).is_some_and(|time| time >= self.began));
+        Err(self.too_full(free, recent.max_by_key(|file| file.size)))
+    }
+
+    /// Everything in the cache that can have grown: metadata of all repositories, and the packages that are to come.
+    fn seen(&self) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        for (path, (repository, limit)) in &self.expected {
+            if let Ok(meta) = path.symlink_metadata() {
+                seen.push(Seen { path: path.clone(), repository: repository.clone(), size: meta.len(), limit: *limit });
+            }
+        }
+        for Metadata { path, repository, size } in metadata(self.job.cache.folder()) {
+            let limit = limit(&path, size);
+            seen.push(Seen { path, repository, size, limit });
+        }
+        seen
+    }
+
+    fn too_large(&self, file: &Seen) -> anyhow::Error {
+        // The failure to tell is the repository's.
+        let _ = fs::remove_file(&file.path);
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        let message = match self.expected.contains_key(&file.path) {
+            true => format!("{name} is larger than the {} that its metadata announce", bytes(file.limit)),
+            false => format!("{name} is larger than the limit of {}", bytes(file.limit)),
+        };
+        Failure::new(ExitCode::Repository, format!("downloading from the repository '{}': {message}", file.repository))
+            .because(Passed)
+            .hint("the server is broken or hostile: use another mirror")
+            .into()
+    }
+
+    fn too_full(&self, free: u64, largest: Option<&Seen>) -> anyhow::Error {
+        let from = largest.map_or_else(String::new, |file| format!(" from the repository '{}'", file.repository));
+        let name = largest.and_then(|file| file.path.file_name()).unwrap_or_default().to_string_lossy().into_owned();
+        let last = largest.map_or_else(String::new, |file| format!("; the largest new file is {name}, {}", bytes(file.size)));
+        if let Some(file) = largest.filter(|file| self.expected.get(&file.path).is_none_or(|(_, size)| *size != file.size)) {
+            let _ = fs::remove_file(&file.path);
+        }
+        let folder = self.job.cache.path().display();
+        Failure::new(ExitCode::Space, format!("downloading{from}: the package cache {folder} has only {} free{last}", bytes(free)))
+            .because(Passed)
+            .hint("name a larger place: --cache DIR")
+            .into()
+    }
+}
+
+/// Explains a driver that broke down, when a repository's metadata unpack to more than any repository needs.
+pub(super) fn explain(job: &Job<'_>, error: anyhow::Error) -> anyhow::Error {
+    let bomb = metadata(job.cache.folder()).into_iter().find(|file| unpacks_to_more(&file.path, UNPACKED));
+    let Some(Metadata { path, repository, .. }) = bomb else { return error };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let message = format!("reading the metadata of the repository '{repository}': {name} unpacks to more than {}", bytes(UNPACKED));
+    let _ = fs::remove_file(&path);
+    Failure::new(ExitCode::Repository, message).because(Passed).hint("the server is broken or hostile: use another mirror").into()
+}
+
+/// A metadata file of the cache.
+#[derive(Debug)]
+struct Metadata {
+    path: PathBuf,
+    repository: String,
+    size: u64,
+}
+
+/// Every file of a repository that is not a package. What vanishes while we look does not count.
+fn metadata(folder: &Path) -> Vec<Metadata> {
+    let mut found = Vec::new();
+    for entry in entries(folder).unwrap_or_default() {
+        let name = entry.file_name();
+        let Some(id) = repository(&name) else { continue };
+        let walk = walkdir::WalkDir::new(entry.path()).into_iter().filter_entry(|entry| entry.file_name() != PACKAGES);
+        for file in walk.filter_map(std::result::Result::ok).filter(|entry| entry.file_type().is_file()) {
+            let Ok(meta) = file.metadata() else { continue };
+            found.push(Metadata { path: file.into_path(), repository: id.to_owned(), size: meta.len() });
+        }
+    }
+    found
+}
+
+/// How large a metadata file may be.
+fn limit(path: &Path, size: u64) -> u64 {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if ["repomd.xml", "metalink", "mirrorlist"].iter().any(|start| name.starts_with(start)) {
+        return INDEX;
+    }
+    if path.parent().and_then(Path::file_name).is_some_and(|parent| parent == GROUPS_DIRECTORY) {
+        return GROUPS;
+    }
+    if size <= SMALL {
+        return METADATA;
+    }
+    let announced = path.parent().and_then(|folder| announced(folder, &name)).unwrap_or(METADATA);
+    announced.clamp(SMALL, METADATA)
+}
+
+/// The size that the index next to a file announces for it.
+fn announced(folder: &Path, name: &str) -> Option<u64> {
+    let file = fs::File::open(folder.join("repomd.xml")).ok()?;
+    let mut text = String::new();
+    file.take(INDEX).read_to_string(&mut text).ok()?;
+    let entry = text.split("<data ").find(|entry| entry.contains(&format!("/{name}\"")))?;
+    entry.split_once("<size>")?.1.split_once('<')?.0.trim().parse().ok()
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.symlink_metadata().ok()?.modified().ok()
+}
+
+/// Whether a compressed file holds more bytes than that.
+fn unpacks_to_more(path: &Path, limit: u64) -> bool {
+    let Ok(file) = fs::File::open(path) else { return false };
+    let file = std::io::BufReader::new(file);
+    let mut unpacked: Box<dyn Read> = match path.extension().and_then(|end| end.to_str()) {
+        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),
+        Some("xz") => Box::new(liblzma::read::XzDecoder::new_multi_decoder(file)),
+        Some("bz2") => Box::new(bzip2::read::MultiBzDecoder::new(file)),
+        Some("zst") => match zstd::Decoder::new(file) {
+            Ok(decoder) => Box::new(decoder),
+            Err(_) => return false,
+        },
+        _ => return false,
+    };
+    // What is damaged after that much is a bomb all the same.
+    let mut unpacked = unpacked.by_ref().take(limit + 1);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match unpacked.read(&mut buffer) {
+            Ok(0) | Err(_) => return unpacked.limit() == 0,
+            Ok(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn metadata_may_be_as_large_as_announced_and_an_index_as_large_as_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = "<data type=\"primary\">\n<location href=\"repodata/1-primary.xml.gz\"/>\n<size>3000000</size></data>\n\
+                     <data type=\"other\"><location href=\"repodata/2-other.xml.gz\"/><size>9999999999999</size></data>";
+        fs::write(folder.path().join("repomd.xml"), index).unwrap();
+        let at = |name: &str| limit(&folder.path().join(name), SMALL + 1);
+        assert_eq!(at("1-primary.xml.gz"), 3_000_000);
+        assert_eq!(at("2-other.xml.gz"), METADATA, "an announcement is bounded too");
+        assert_eq!(at("3-unknown.xml.gz"), METADATA);
+        assert_eq!(at("repomd.xml"), INDEX);
+        assert_eq!(at("repomd.xml.asc"), INDEX);
+    }
+
+    #[test]
+    fn what_unpacks_to_more_than_the_limit_is_found_in_every_format() {
+        let folder = tempfile::tempdir().unwrap();
+        let zeros = vec![0u8; 1 << 20];
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&zeros).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 0);
+        xz.write_all(&zeros).unwrap();
+        let mut bz = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bz.write_all(&zeros).unwrap();
+        let packed = [
+            ("gz", gz.finish().unwrap()),
+            ("xz", xz.finish().unwrap()),
+            ("bz2", bz.finish().unwrap()),
+            ("zst", zstd::encode_all(&*zeros, 1).unwrap()),
+        ];
+        for (end, content) in packed {
+            let path = folder.path().join(format!("primary.xml.{end}"));
+            fs::write(&path, content).unwrap();
+            assert!(unpacks_to_more(&path, (1 << 20) - 1), "{end}");
+            assert!(!unpacks_to_more(&path, 1 << 20), "{end}");
+        }
+    }
+}

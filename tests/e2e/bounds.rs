@@ -1,0 +1,96 @@
+//! Servers that send more than a repository needs: nothing of them fills the cache, and the message names the repository.
+
+use crate::server::{Answer, Server, hello, served};
+use crate::stage::Stage;
+use crate::support::repo::bomb;
+use crate::support::require_root;
+use std::path::Path;
+
+const RECIPE: &str = "install hello\nts run\n";
+
+/// The bytes that a folder takes.
+fn taken(folder: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+    files.map(|entry| entry.metadata().unwrap().len()).sum()
+}
+
+/// Builds behind the server; the build must end by the message, with the cache as small as before.
+fn is_stopped(stage: &Stage, part: &str) {
+    let done = stage.build(RECIPE).fails(5);
+    done.says(&["'tiny'", part, "hint: "]).says_not(&["trying again"]);
+    assert!(taken(&stage.cache()) < 64 << 20, "{} bytes are left in the cache", taken(&stage.cache()));
+    stage.nothing_is_left();
+}
+
+#[test]
+fn an_endless_index_is_stopped() {
+    if !require_root() {
+        return;
+    }
+    let (stage, _server) = served(|path, _| if path.ends_with("repomd.xml") { Answer::Flood } else { Answer::File });
+    is_stopped(&stage, "repomd.xml is larger than the limit of 16");
+}
+
+#[test]
+fn endless_metadata_are_stopped_by_the_size_that_the_index_announces() {
+    if !require_root() {
+        return;
+    }
+    let (stage, _server) = served(|path, _| if path.contains("primary") { Answer::Flood } else { Answer::File });
+    is_stopped(&stage, "primary.xml");
+}
+
+#[test]
+fn an_endless_package_is_stopped_by_the_size_that_the_metadata_announce() {
+    if !require_root() {
+        return;
+    }
+    let (stage, _server) = served(|path, _| if path.contains("hello-1.0") { Answer::Flood } else { Answer::File });
+    is_stopped(&stage, "hello-1.0-1.noarch.rpm");
+}
+
+#[test]
+fn metadata_that_unpack_to_more_than_memory_are_named() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    let package = "<package type=\"rpm\"><name>x</name><arch>noarch</arch><version epoch=\"0\" ver=\"1\" rel=\"1\"/><description>";
+    let head = format!("<metadata xmlns=\"http://linux.duke.edu/metadata/common\" packages=\"1\">{package}");
+    bomb(&stage.repo(), "primary", &head);
+    let server = Server::start(stage.repo(), |_, _| Answer::File);
+    stage.settings(|settings| settings.baseurl = server.url());
+    // A machine of the tests may have less memory than the limit.
+    let done = stage.build(RECIPE).behind(&["prlimit", "--data=1000000000"]).fails(5);
+    done.says(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "]).says_not(&["trying again"]);
+    stage.nothing_is_left();
+}
+
+#[test]
+fn groups_that_unpack_to_more_than_a_disk_are_stopped() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello();
+    bomb(&stage.repo(), "group_gz", "<comps>");
+    let server = Server::start(stage.repo(), |_, _| Answer::File);
+    stage.settings(|settings| settings.baseurl = server.url());
+    is_stopped(&stage, "groups.xml is larger than the limit of 256");
+}
+
+#[test]
+fn what_is_endless_and_has_no_announced_size_leaves_space_on_the_cache_s_file_system() {
+    if !require_root() {
+        return;
+    }
+    let (stage, server) = served(|path, _| if path.contains("hello-1.0") { Answer::Flood } else { Answer::File });
+    let recipe = format!("install {}Packages/hello-1.0-1.noarch.rpm\nts run\n", server.url());
+    let script = format!(
+        "mount -t tmpfs -o mode=0755,size=400m none {0}; set +e; \"$@\"; code=$?; df --output=avail -k {0} | tail -1; exit $code",
+        stage.cache().display()
+    );
+    let done = stage.build(&recipe).behind(&["unshare", "-m", "sh", "-ec", &script, "sh"]).run();
+    assert!(matches!(done.code, Some(5 | 8)), "{}", done.stderr);
+    done.says(&["hint: "]).says_not(&["panicked"]);
+    assert!(done.stdout.trim().parse::<u64>().unwrap() > 10 << 10, "{}", done.stdout);
+}
