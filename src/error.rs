@@ -98,6 +98,12 @@ impl Failure {
         self
     }
 
+    /// Its hints.
+    #[must_use]
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
     /// Keeps the error that caused this one.
     #[must_use]
     pub fn because(mut self, source: impl Into<anyhow::Error>) -> Self {

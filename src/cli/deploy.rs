@@ -9,12 +9,13 @@ use crate::archive::Format;
 use crate::cloud::{Cloud, Session};
 use crate::deploy::config_drive;
 use crate::deploy::find::{Choice, Found, Sight, find};
+use crate::deploy::glance::{find_image, image_of_glance};
 use crate::deploy::http::{Expected, check};
 use crate::deploy::instance_info::{Image, Mode, NodeSettings, Wishes};
 use crate::deploy::ironic::{Ironic, Limits};
 use crate::deploy::kickstart::{self, Options, Tarball, Template};
-use crate::deploy::preflight::{ConductorProject, Remark, Severity, check_glance, check_pieces, find_image, image_of_glance};
-use crate::deploy::rollout::{Extent, failed, roll_out};
+use crate::deploy::preflight::{ConductorProject, Remark, Severity, check_checksum, check_glance, check_kickstart, check_pieces};
+use crate::deploy::rollout::{Extent, Plan, Rollout, roll_out};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{Settings, parse_duration};
 use crate::registry::Role;
@@ -37,6 +38,9 @@ pub(super) struct Deploy {
     /// The URL under which the manifest's folder is served
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
+    /// The owner of the image in Glance (a project, by name or id), where several have one of that name
+    #[arg(long, value_name = "PROJECT")]
+    owner: Option<String>,
     /// The installer's kernel: URL or Glance UUID, in place of the image's
     #[arg(long, value_name = "REFERENCE")]
     kernel: Option<String>,
@@ -73,9 +77,10 @@ pub(super) struct Deploy {
     /// How long to follow the deployment, and at most a minute of it to wait for a locked node: 90s, 30m, 1h30m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     timeout: Duration,
-    /// The nodes' config drive for cloud-init: an ISO image (genisoimage -r -V config-2), packed with gzip or not, or its URL
-    #[arg(long, value_name = "FILE|URL", requires = "start")]
-    config_drive: Option<String>,
+    /// The config drive of the node for cloud-init: an ISO image (genisoimage -r -V config-2), compressed with gzip or not, or its
+    /// URL. With several nodes: NODE=FILE or NODE=URL, repeated
+    #[arg(long = "config-drive", value_name = "[NODE=]FILE|URL", requires = "start")]
+    config_drives: Vec<String>,
     /// How the nodes boot the installer: ipxe, pxe, http-ipxe, http
     #[arg(long, value_name = "NAME")]
     boot_interface: Option<String>,
@@ -119,6 +124,11 @@ impl Deploy {
             Found::InGlance { cloud, sha256, .. } => (self.cloud.clone().or_else(|| cloud.clone()), sha256.clone()),
             Found::Image { sha256, .. } => (self.cloud.clone(), sha256.clone()),
         };
+        if self.owner.is_some() && matches!(found, Found::Image { .. }) {
+            return Err(Failure::new(ExitCode::Usage, "--owner has no effect on this image: only images in Glance have owners")
+                .hint("leave --owner out")
+                .into());
+        }
         if self.print_kickstart {
             return self.print_template(sha256, report, as_json);
         }
@@ -126,7 +136,9 @@ impl Deploy {
             Found::Image { .. } if !self.apply => None,
             _ => Some(Session::open(Cloud::load(cloud.as_deref())?, report)?),
         };
-        let (image, remarks) = self.image(found, session.as_ref(), report)?;
+        // Before anything is asked for: a drive that cannot be read is not the cloud's fault.
+        let drives = config_drive::assign(&self.config_drives, &self.nodes)?;
+        let (image, arch, remarks) = self.image(found, session.as_ref(), report)?;
         tell(&remarks, &self.image, report)?;
         let settings = image.settings(&wishes)?;
         let session = match session {
@@ -134,39 +146,35 @@ impl Deploy {
             _ => return self.print_settings(&settings, &remarks, report, as_json),
         };
         let ironic = Ironic::open(&session)?.patience(self.timeout);
-        let drive = self.config_drive.as_deref().map(config_drive::load).transpose()?;
         let extent = match (self.start, self.wait) {
             (true, true) => Extent::Wait(Limits { total: self.timeout }),
             (true, false) => Extent::Start,
             (false, _) => Extent::Apply,
         };
-        let outcomes = roll_out(&ironic, &self.nodes, &settings, drive.as_ref(), extent, report)?;
+        let plan = Plan { settings: &settings, arch: arch.as_deref(), config_drives: &drives, extent };
+        let Rollout { nodes, failure } = roll_out(&ironic, &self.nodes, &plan, report);
         if as_json {
-            let whole = json!({ "settings": settings, "remarks": remarks, "nodes": outcomes });
+            let whole = json!({ "settings": settings, "remarks": remarks, "nodes": nodes });
             super::print_json(report, &whole)?;
         } else {
-            for outcome in &outcomes {
-                let state = match (&outcome.ending, outcome.started) {
-                    (Some(ending), _) => ending.state.as_str(),
-                    (None, true) => "started",
-                    (None, false) => "valid",
-                };
-                super::print(report, &format!("{} {state}", outcome.node))?;
+            for outcome in &nodes {
+                super::print(report, &format!("{} {}", outcome.node, outcome.state()))?;
             }
         }
-        failed(&outcomes).map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
+        failure.map_or(Ok(ExitCode::Done), Err)
     }
 
-    /// The image with the pieces that the person named in place of its own, and what was found looking at it.
-    fn image(&self, found: Found, session: Option<&Session>, report: &Report) -> Result<(Image, Vec<Remark>)> {
+    /// The image with the pieces that the user named instead of its own, its architecture, and the remarks of the checks.
+    fn image(&self, found: Found, session: Option<&Session>, report: &Report) -> Result<(Image, Option<String>, Vec<Remark>)> {
         let step = report.step("looking at the image");
         let mut remarks = Vec::new();
-        let image = match (found, session) {
-            (Found::Image { image, .. }, _) => self.with_own_pieces(image),
+        let ca = self.ca_file.as_deref();
+        let (image, sha256, arch) = match (found, session) {
+            (Found::Image { image, sha256, arch }, _) => (self.with_own_pieces(image), sha256, arch),
             (Found::InGlance { .. }, None) => {
                 return Err(Failure::new(ExitCode::Usage, "an image in Glance needs a cloud: --cloud NAME").into());
             }
-            (Found::InGlance { name, .. }, Some(session)) => {
+            (Found::InGlance { name, sha256, .. }, Some(session)) => {
                 for (option, given) in [("--kernel", &self.kernel), ("--ramdisk", &self.ramdisk), ("--stage2", &self.stage2)] {
                     if given.is_some() {
                         return Err(Failure::new(
@@ -177,18 +185,22 @@ impl Deploy {
                         .into());
                     }
                 }
-                let body = find_image(session, &name)?;
+                let body = find_image(session, &name, self.owner.as_deref())?;
                 if !self.no_check {
-                    let conductor = ConductorProject::find(session, &self.conductor_project)?;
+                    let conductor = self.conductor(Some(session))?;
                     remarks.extend(check_glance(session, &body, &conductor)?);
+                    if let Some(template) = &self.ks_template {
+                        remarks.extend(check_kickstart(session, template, &conductor, ca)?);
+                    }
                 }
-                self.with_own_pieces(image_of_glance(&body))
+                let text = |key: &str| body[key].as_str().map(str::to_owned);
+                (self.with_own_pieces(image_of_glance(&body)), text("osimg_sha256").or(sha256), text("architecture"))
             }
         };
         if image.mode != Mode::Glance && !self.no_check {
             image.check()?;
             if image.mode == Mode::Http {
-                let expected = Expected { role: Role::Tarball, size: None, ca: self.ca_file.as_deref() };
+                let expected = Expected { role: Role::Tarball, size: None, ca };
                 let problems = check(&image.source, &expected)?.problems;
                 remarks.extend(problems.into_iter().map(|problem| Remark {
                     severity: Severity::Error,
@@ -196,14 +208,20 @@ impl Deploy {
                     cure: problem.hint,
                 }));
             }
-            let conductor = match session {
-                Some(session) => ConductorProject::find(session, &self.conductor_project)?,
-                None => ConductorProject { name: self.conductor_project.clone(), id: None },
-            };
-            remarks.extend(check_pieces(session, &image, &conductor, self.ca_file.as_deref())?);
+            remarks.extend(check_pieces(session, &image, &self.conductor(session)?, ca)?);
+        }
+        if let (Some(template), Some(sha256), false) = (&image.kickstart, &sha256, self.no_check) {
+            remarks.extend(check_checksum(session, template, sha256, ca)?);
         }
         step.finish(&image.source);
-        Ok((image, remarks))
+        Ok((image, arch, remarks))
+    }
+
+    fn conductor(&self, session: Option<&Session>) -> Result<ConductorProject> {
+        match session {
+            Some(session) => ConductorProject::find(session, &self.conductor_project),
+            None => Ok(ConductorProject { name: self.conductor_project.clone(), id: None }),
+        }
     }
 
     fn with_own_pieces(&self, mut image: Image) -> Image {

@@ -1,10 +1,11 @@
-//! `osimg images`: what a registry holds, what is current, and how what is old leaves it.
+//! `osimg images`: the images of a registry, the current ones, and the removal of old ones.
 
 use clap::Args;
 use serde_json::json;
+use std::io::IsTerminal;
 
-use crate::error::{ExitCode, Failure, Result};
-use crate::registry::{self, Address, Entry, State, Wishes};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::registry::{self, Address, Entry, Kept, Owners, Removal, State, Wishes};
 use crate::report::{Report, bytes};
 
 #[derive(Debug, Args)]
@@ -15,12 +16,18 @@ pub(super) struct Images {
     /// Only images of this name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Remove all but the newest KEEP versions of each name, and the boot pieces that only they used
-    #[arg(long, value_name = "KEEP", conflicts_with = "remove")]
+    /// Remove all but the newest KEEP versions of each name that the own project owns, and the boot pieces that only they used
+    #[arg(long, value_name = "KEEP", group = "removal")]
     prune: Option<usize>,
     /// Remove one image, and the boot pieces that only it used (can be repeated)
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", group = "removal")]
     remove: Vec<String>,
+    /// With --prune or --remove: also images of other projects, which are listed first; then osimg asks
+    #[arg(long, requires = "removal")]
+    all_projects: bool,
+    /// With --all-projects: remove what is listed without a question
+    #[arg(long, requires = "all_projects")]
+    yes: bool,
 }
 
 impl Images {
@@ -28,52 +35,103 @@ impl Images {
         if let Address::Directory(path) = &self.registry
             && !path.is_dir()
         {
-            return Err(Failure::new(ExitCode::Usage, format!("listing {}: there is no such folder", path.display())).into());
+            return Err(Failure::new(ExitCode::Usage, format!("listing {}: there is no such directory", path.display())).into());
         }
         let registry = registry::open(&self.registry, &Wishes::default(), report)?;
-        let mut removed = Vec::new();
-        if let Some(keep) = self.prune {
-            let step = report.step("pruning");
-            removed = registry.prune(self.name.as_deref(), keep)?;
-            step.finish(&format!("{} removed", removed.len()));
+        let mut removal = Removal::default();
+        let chosen = match self.prune {
+            Some(keep) => registry.surplus(self.name.as_deref(), keep, self.owners())?,
+            None => self.named(registry.list()?, &registry.describe(), &mut removal),
+        };
+        if self.all_projects && !chosen.is_empty() {
+            self.confirm(&chosen, report)?;
         }
-        for id in &self.remove {
-            let entries = registry.list()?;
-            let Some(entry) = entries.iter().find(|entry| &entry.id == id) else {
-                return Err(Failure::new(ExitCode::Registry, format!("removing {id}: it is not in {}", registry.describe())).into());
-            };
-            removed.extend(registry.remove(entry)?);
+        if !chosen.is_empty() {
+            let step = report.step("removing images");
+            let outcome = registry.remove_all(&chosen)?;
+            step.finish(&format!("{} removed", outcome.removed.len()));
+            removal.removed.extend(outcome.removed);
+            removal.kept.extend(outcome.kept);
         }
         let mut entries = registry.list()?;
         entries.retain(|entry| self.name.as_ref().is_none_or(|name| name == &entry.name));
         if json {
-            let value = json!({ "registry": registry.describe(), "images": entries, "removed": removed });
+            let value = json!({
+                "registry": registry.describe(), "images": entries, "removed": removal.removed, "kept": removal.kept,
+            });
             super::print_json(report, &value)?;
-            return Ok(ExitCode::Done);
+        } else {
+            for id in &removal.removed {
+                report.note(&format!("removed {id}"));
+            }
+            report.note(&registry.describe());
+            super::print_lines(report, &table(&entries))?;
         }
-        for id in &removed {
-            report.note(&format!("removed {id}"));
+        removal.failure().map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
+    }
+
+    fn owners(&self) -> Owners {
+        if self.all_projects { Owners::All } else { Owners::Own }
+    }
+
+    /// The entries that `--remove` names. One that is not there, or belongs to another project, is noted as kept.
+    fn named(&self, entries: Vec<Entry>, registry: &str, removal: &mut Removal) -> Vec<Entry> {
+        let mut chosen = Vec::new();
+        for id in &self.remove {
+            let failure = match entries.iter().find(|entry| &entry.id == id) {
+                Some(entry) if entry.own || self.all_projects => {
+                    chosen.push(entry.clone());
+                    continue;
+                }
+                Some(entry) => {
+                    let owner = entry.owner.as_deref().unwrap_or("unknown").escape_debug().to_string();
+                    Failure::new(ExitCode::Registry, format!("removing {id}: it belongs to another project ({owner})"))
+                        .hint("if it may go all the same, and your role allows it: --all-projects")
+                }
+                None => Failure::new(ExitCode::Registry, format!("removing {}: it is not in {registry}", id.escape_debug())),
+            };
+            removal.kept.push(Kept::new(id, id, &failure.into()));
         }
-        report.note(&registry.describe());
-        super::print_lines(report, &table(&entries))?;
-        Ok(ExitCode::Done)
+        chosen
+    }
+
+    /// Lists the images that are to be removed, and asks.
+    fn confirm(&self, chosen: &[Entry], report: &Report) -> Result<()> {
+        // Also with --quiet: an answer without the list means nothing.
+        table(chosen).iter().for_each(|line| report.error(line));
+        if self.yes {
+            return Ok(());
+        }
+        let doing = "removing images of all projects";
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::new(ExitCode::Usage, format!("{doing}: there is no terminal to ask on"))
+                .hint("the images are listed above; to remove them without a question: --yes")
+                .into());
+        }
+        report.error(&format!("Remove these {}, whoever owns them? Type yes to remove them:", chosen.len()));
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).or_fail(ExitCode::Usage, format!("{doing}: reading the answer"))?;
+        if answer.trim().eq_ignore_ascii_case("yes") {
+            return Ok(());
+        }
+        Err(Failure::new(ExitCode::Usage, format!("{doing}: the answer was not yes; nothing was removed")).into())
     }
 }
 
 /// The entries in columns, a heading first.
 fn table(entries: &[Entry]) -> Vec<String> {
-    let heading = ["NAME", "VERSION", "FORMAT", "STATE", "MADE", "SIZE", "BOOTS", "SEEN BY", "ID"].map(str::to_owned);
-    let rows: Vec<[String; 9]> = std::iter::once(heading).chain(entries.iter().map(row)).collect();
+    let heading = ["NAME", "VERSION", "FORMAT", "STATE", "MADE", "SIZE", "BOOTS", "SEEN BY", "OWNER", "ID"].map(str::to_owned);
+    let rows: Vec<[String; 10]> = std::iter::once(heading).chain(entries.iter().map(row)).collect();
     let widths: Vec<usize> =
-        (0..9).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
-    let line = |row: &[String; 9]| {
+        (0..10).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
+    let line = |row: &[String; 10]| {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
 }
 
-fn row(entry: &Entry) -> [String; 9] {
+fn row(entry: &Entry) -> [String; 10] {
     let state = match entry.state {
         State::Current => "current",
         State::Older => "older",
@@ -94,6 +152,7 @@ fn row(entry: &Entry) -> [String; 9] {
         entry.size.map_or("-".into(), bytes),
         boots,
         plain(entry.visibility.as_deref().unwrap_or("-")),
+        plain(entry.owner.as_deref().filter(|_| !entry.own).unwrap_or("own")),
         plain(&entry.id),
     ]
 }

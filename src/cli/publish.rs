@@ -166,7 +166,8 @@ impl Publish {
             tell(report, &references);
             super::print(report, &references.tarball.id)?;
         }
-        Ok(ExitCode::Done)
+        // The set is published. What was asked for besides was not all done.
+        registry::kept_failure(&references.kept).map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
     }
 
     /// Verifies the tarball: what a node could not use is not published, unless it is allowed by name.

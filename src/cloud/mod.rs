@@ -8,10 +8,12 @@ mod clouds;
 mod environment;
 mod http;
 mod keystone;
+mod projects;
 mod secret;
 
 pub use answer::Answer;
 pub use clouds::{Auth, Cloud, Identity, Named, Scope, Tls};
 pub use http::{Call, Repeat, Stop, Upload};
 pub use keystone::{Project, Session};
+pub use projects::{ProjectLookup, escaped};
 pub use secret::Secret;

@@ -5,6 +5,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -13,6 +14,39 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 const LARGEST: u64 = 64 << 20;
 /// Where an ISO image says what it is.
 const MARK: std::ops::Range<usize> = 0x8001..0x8006;
+
+/// The config drives of nodes, by the names that the user gave for the nodes. Each of `values` is a file or URL, which needs a
+/// single node, or `NODE=FILE` or `NODE=URL`.
+///
+/// # Errors
+/// When a drive cannot be read, or would go to several nodes: it has one host's identity and secrets.
+pub fn assign(values: &[String], nodes: &[String]) -> Result<BTreeMap<String, Value>> {
+    let doing = "assigning config drives";
+    let usage = |why: String| Failure::new(ExitCode::Usage, format!("{doing}: {why}"));
+    let mut drives: BTreeMap<String, Value> = BTreeMap::new();
+    for value in values {
+        let named = nodes.iter().find_map(|node| Some((node, value.strip_prefix(node.as_str())?.strip_prefix('=')?)));
+        let (node, source) = match (named, nodes) {
+            (Some(named), _) => named,
+            (None, [node]) => (node, value.as_str()),
+            (None, _) => {
+                return Err(usage(format!("{} names no node, and there are {}", value.escape_debug(), nodes.len()))
+                    .hint("a config drive has one host's identity: --config-drive NODE=FILE for each node")
+                    .into());
+            }
+        };
+        let drive = load(source)?;
+        if let Some((other, _)) = drives.iter().find(|(_, known)| **known == drive) {
+            return Err(usage(format!("the nodes {} and {} are given the same one", other.escape_debug(), node.escape_debug()))
+                .hint("a config drive has one host's identity: make one for each node")
+                .into());
+        }
+        if drives.insert(node.clone(), drive).is_some() {
+            return Err(usage(format!("the node {} is given two", node.escape_debug())).into());
+        }
+    }
+    Ok(drives)
+}
 
 /// Reads a config drive: an ISO image, packed with gzip or not, or what Ironic's own client takes (base64). A URL stays one.
 ///
@@ -58,6 +92,24 @@ fn encoded(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_node_gets_its_own_drive_and_no_drive_goes_to_two() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+        let assign = |values: &[&str], nodes: &[&str]| assign(&words(values), &words(nodes));
+        let one = assign(&["http://h/a=b"], &["n1"]).expect("one node needs no name");
+        assert_eq!(one, BTreeMap::from([("n1".to_owned(), json!("http://h/a=b"))]));
+        let two = assign(&["n2=http://h/2", "n1=http://h/1"], &["n1", "n2", "n3"]).expect("two");
+        assert_eq!(two, BTreeMap::from([("n1".to_owned(), json!("http://h/1")), ("n2".to_owned(), json!("http://h/2"))]));
+        for (values, nodes, part) in [
+            (&["http://h/1"][..], &["n1", "n2"][..], "names no node"),
+            (&["n1=http://h/1", "n2=http://h/1"], &["n1", "n2"], "the same one"),
+            (&["n1=http://h/1", "n1=http://h/2"], &["n1"], "given two"),
+        ] {
+            let error = assign(values, nodes).expect_err(part);
+            assert!(format!("{error:#}").contains(part), "{error:#}");
+        }
+    }
 
     #[test]
     fn every_form_of_a_drive_ends_as_the_same_word_and_others_are_refused() {

@@ -46,6 +46,8 @@ pub enum Found {
         image: Image,
         /// The tarball's SHA-256, when it is known.
         sha256: Option<String>,
+        /// Its architecture, when it is known.
+        arch: Option<String>,
     },
     /// An image to be looked up in Glance.
     InGlance {
@@ -92,12 +94,12 @@ pub fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
 /// A set that is there says itself what boots it.
 fn of_oci(reference: &str, choice: &Choice<'_>) -> Result<Found> {
     if choice.sight == Sight::Blind {
-        return Ok(Found::Image { image: bare(Mode::Oci, &format!("oci://{reference}")), sha256: None });
+        return Ok(Found::Image { image: bare(Mode::Oci, &format!("oci://{reference}")), sha256: None, arch: None });
     }
     let access = oci::Access::of_environment(choice.ca.map(Path::to_owned));
     Ok(match oci::find(reference, &access)? {
-        oci::Deployable::Set(set) => Found::Image { image: Image::of_references(&set, None)?, sha256: set.tarball.sha256 },
-        oci::Deployable::Alone { url, sha256 } => Found::Image { image: bare(Mode::Oci, &url), sha256 },
+        oci::Deployable::Set(set) => Found::Image { image: Image::of_references(&set, None)?, sha256: set.tarball.sha256, arch: set.arch },
+        oci::Deployable::Alone { url, sha256 } => Found::Image { image: bare(Mode::Oci, &url), sha256, arch: None },
     })
 }
 
@@ -146,14 +148,14 @@ fn of_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
         && let Some(set) = manifest::published(&text).into_iter().find(|set| set.tarball.id == name)
     {
         let image = Image::of_references(&set, Some(&folder))?;
-        return Ok(Found::Image { image, sha256: set.tarball.sha256 });
+        return Ok(Found::Image { image, sha256: set.tarball.sha256, arch: set.arch.or_else(|| manifest::arch(&text)) });
     }
     let sum = WebUrl::parse(&format!("{url}.sha256")).ok().and_then(|sum| web::text(&agent, &sum, 4096).ok().flatten());
     let sha256 = sum
         .as_deref()
         .and_then(|text| text.split_whitespace().next())
         .filter(|d| d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit()));
-    Ok(Found::Image { image: bare(Mode::Http, url.as_str()), sha256: sha256.map(str::to_ascii_lowercase) })
+    Ok(Found::Image { image: bare(Mode::Http, url.as_str()), sha256: sha256.map(str::to_ascii_lowercase), arch: None })
 }
 
 fn folder_of(url: &WebUrl) -> String {
@@ -173,9 +175,9 @@ fn tree(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
         let (kernel, ramdisk) = info.boot().map_err(wrong)?;
         image.kernel = Some(url.join(kernel.as_str()).to_string());
         image.ramdisk = Some(url.join(ramdisk.as_str()).to_string());
-        return Ok(Found::Image { image, sha256: None });
+        return Ok(Found::Image { image, sha256: None, arch: Some(info.arch) });
     }
-    Ok(Found::Image { image, sha256: None })
+    Ok(Found::Image { image, sha256: None, arch: None })
 }
 
 fn of_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_>) -> Result<Found> {
@@ -226,7 +228,8 @@ fn of_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_>)
         };
         return Ok(Found::InGlance { name: first.tarball.id.clone(), cloud, sha256 });
     }
-    Ok(Found::Image { image: Image::of_references(first, base)?, sha256 })
+    let arch = first.arch.clone().or_else(|| manifest::arch(text));
+    Ok(Found::Image { image: Image::of_references(first, base)?, sha256, arch })
 }
 
 #[cfg(test)]
@@ -249,6 +252,7 @@ mod tests {
             registry: registry.into(),
             name: "os".into(),
             version: "1".into(),
+            arch: None,
             extension: extension.into(),
             visibility: None,
             tarball: reference(&format!("os-1{extension}")),
@@ -258,6 +262,7 @@ mod tests {
             kickstart: Some(reference("os-1.ks.cfg")),
             manifest: None,
             retired: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -269,7 +274,7 @@ mod tests {
     fn a_folders_set_is_deployed_by_the_url_it_is_served_under() {
         let text = manifest_of(&[set(Kind::Directory, "dir:/srv", ".tgz"), set(Kind::Directory, "dir:/srv", ".txz")]);
         let choice = Choice { base_url: Some("http://m/os/"), ..Choice::default() };
-        let Found::Image { image, sha256 } = of_manifest(&text, "m.json", None, &choice).expect("an image") else { panic!("an image") };
+        let Found::Image { image, sha256, .. } = of_manifest(&text, "m.json", None, &choice).expect("an image") else { panic!("an image") };
         assert_eq!((image.mode, image.source.as_str()), (Mode::Http, "http://m/os/os-1.tgz"));
         assert_eq!(image.kickstart.as_deref(), Some("http://m/os/os-1.ks.cfg"));
         assert_eq!(sha256, Some("ab".repeat(32)));

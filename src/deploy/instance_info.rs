@@ -14,8 +14,9 @@ use crate::registry::{Kind, References};
 pub use node::NodeSettings;
 use node::kernel_arguments;
 
-/// The keys of instance_info that osimg sets, or that a former image left and that would spoil this one.
-pub const OWNED: [&str; 17] = [
+/// The keys of instance_info that osimg or Ironic sets for one deployment. Whatever another one left in them is removed: a
+/// config drive has a host's secrets, a pull secret those of a registry.
+pub const OWNED: [&str; 29] = [
     "image_source",
     "kernel",
     "ramdisk",
@@ -33,6 +34,18 @@ pub const OWNED: [&str; 17] = [
     "image_disk_format",
     "image_properties",
     "image_info",
+    "image_container_format",
+    "image_tags",
+    "image_rootfs_uuid",
+    "image_request_authorization",
+    "image_request_authorization_secret",
+    "image_pull_secret",
+    "oci_image_manifest_url",
+    "original_image_source",
+    "ramdisk_kernel_arguments",
+    "configdrive",
+    "deploy_key",
+    "root_mb",
 ];
 
 /// What Anaconda takes for a tarball when a URL ends with it.

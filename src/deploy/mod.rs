@@ -3,6 +3,7 @@
 pub mod config_drive;
 pub mod doctor;
 pub mod find;
+pub mod glance;
 pub mod http;
 pub mod instance_info;
 pub mod ironic;

@@ -5,18 +5,17 @@ use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
 
-use super::instance_info::{Image, Mode, is_uuid};
-use super::kickstart::Template;
+use super::glance::{IMAGE, image, image_of_glance};
+use super::instance_info::{Image, is_uuid};
+use super::kickstart::{Template, checksums};
 use super::magic::{self, Verdict};
-use crate::cloud::{Answer, Call, Session};
+use crate::cloud::{Answer, Call, ProjectLookup, Session};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::registry::Role;
 use crate::web::{self, Redirects};
 
 /// Suffixes that both Ironic (`disk_file_extension`) and Anaconda know; with the dot, in lower case.
 const EXTENSIONS: [&str; 7] = [".tar", ".tgz", ".tar.gz", ".tbz", ".tar.bz2", ".txz", ".tar.xz"];
-/// The service's type in the catalogue.
-const IMAGE: &str = "image";
 /// A kickstart template is a few kB.
 const LONGEST_TEMPLATE: u64 = 1 << 20;
 
@@ -71,77 +70,17 @@ impl ConductorProject {
         if session.project().is_none() && session.is_admin() {
             return Ok(known(None));
         }
-        if name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Ok(known(Some(name.to_owned())));
-        }
         let doing = format!("looking for the conductor's project '{}'", name.escape_debug());
-        let query: String = name
-            .bytes()
-            .map(|b| if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
-            .collect();
-        let answer = session.call("identity", &Call::get(format!("/v3/projects?name={query}")))?;
-        // Only an admin may ask.
-        if answer.is(&[401, 403]) {
-            return Ok(known(None));
-        }
-        match answer.expect(&[200], &doing)?.json(&doing)?["projects"].as_array().map(Vec::as_slice) {
-            Some([project]) => Ok(known(project["id"].as_str().map(str::to_owned))),
-            Some([]) | None => Err(Failure::new(ExitCode::Registry, format!("{doing}: there is none of that name"))
+        match session.find_project(name, &doing)? {
+            ProjectLookup::Found(id) => Ok(known(Some(id))),
+            ProjectLookup::Refused => Ok(known(None)),
+            ProjectLookup::Missing => Err(Failure::new(ExitCode::Registry, format!("{doing}: there is none of that name"))
                 .hint("it is the project_name under [glance] in the conductor's ironic.conf: --conductor-project NAME")
                 .into()),
-            Some(_) => Err(Failure::new(ExitCode::Registry, format!("{doing}: there are several of that name"))
-                .hint("give its id: --conductor-project ID")
+            ProjectLookup::Several(ids) => Err(Failure::new(ExitCode::Registry, format!("{doing}: there are several of that name"))
+                .hint(format!("give its id: --conductor-project ID, one of {}", ids.join(", ")))
                 .into()),
         }
-    }
-}
-
-/// An image in Glance by its UUID, or the newest one of a name, with the pieces that its properties name.
-///
-/// # Errors
-/// When there is none, or Glance refuses.
-pub fn find_image(glance: &Session, name: &str) -> Result<Value> {
-    let missing = |what: String| {
-        Failure::new(ExitCode::Registry, what)
-            .hint("`osimg images` and `openstack image list` show what this project may see; publish it: osimg publish TARBALL --registry glance:CLOUD")
-    };
-    let doing = "looking for the image";
-    if is_uuid(name) {
-        return match image(glance, name)? {
-            Some(body) => Ok(body),
-            None => Err(missing(format!("{doing} {name}: Glance knows none that {} may see", glance.who())).into()),
-        };
-    }
-    let query: String = name
-        .bytes()
-        .map(|b| if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect();
-    let call = Call::get(format!("/v2/images?name={query}&status=active&sort=created_at:desc&limit=1"));
-    let found = glance.call(IMAGE, &call)?.expect(&[200], doing)?.json(doing)?;
-    found["images"].get(0).cloned().ok_or_else(|| {
-        missing(format!("{doing} '{}': Glance has no active one of that name that {} may see", name.escape_debug(), glance.who())).into()
-    })
-}
-
-/// An image by its UUID; none when it is not there for us.
-fn image(glance: &Session, id: &str) -> Result<Option<Value>> {
-    let doing = "looking for the image";
-    let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{id}")))?;
-    if answer.status == 404 { Ok(None) } else { answer.expect(&[200], doing)?.json(doing).map(Some) }
-}
-
-/// An image of Glance's JSON with what its properties name.
-#[must_use]
-pub fn image_of_glance(body: &Value) -> Image {
-    let text = |key: &str| body[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    Image {
-        mode: Mode::Glance,
-        source: text("id").unwrap_or_default(),
-        kernel: text("kernel_id"),
-        ramdisk: text("ramdisk_id"),
-        stage2: text("stage2_id"),
-        // It stays a property of the image; the node need not be told again.
-        kickstart: None,
     }
 }
 
@@ -199,7 +138,7 @@ pub fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject
         Some(reference) => {
             check_piece(Some(glance), Role::Kickstart, reference, conductor, None, &mut remarks)?;
             if let Some(sha256) = body["osimg_sha256"].as_str() {
-                check_checksum(glance, reference, sha256, &mut remarks)?;
+                remarks.extend(check_checksum(Some(glance), reference, sha256, None)?);
             }
         }
     }
@@ -229,6 +168,16 @@ pub fn check_pieces(glance: Option<&Session>, image: &Image, conductor: &Conduct
             "osimg deploy … --print-kickstart > os.ks, put it on a web server, and name it: --ks-template URL",
         ));
     }
+    Ok(remarks)
+}
+
+/// Looks at a template that is given besides the image's own.
+///
+/// # Errors
+/// As [`check_pieces`].
+pub fn check_kickstart(glance: &Session, template: &str, conductor: &ConductorProject, ca: Option<&Path>) -> Result<Vec<Remark>> {
+    let mut remarks = Vec::new();
+    check_piece(Some(glance), Role::Kickstart, template, conductor, ca, &mut remarks)?;
     Ok(remarks)
 }
 
@@ -296,26 +245,35 @@ fn check_piece(
     Ok(())
 }
 
-/// A template of another version of the image would make Anaconda refuse the tarball after it was fetched.
-fn check_checksum(glance: &Session, template: &str, sha256: &str, remarks: &mut Vec<Remark>) -> Result<()> {
+/// Compares the checksum in a template with the tarball's. With another one Anaconda refuses the tarball after it was fetched.
+///
+/// # Errors
+/// When the template cannot be read for a reason that is not the template's.
+pub fn check_checksum(glance: Option<&Session>, template: &str, sha256: &str, ca: Option<&Path>) -> Result<Vec<Remark>> {
     let uuid = template.strip_prefix("glance://").unwrap_or(template);
-    if !is_uuid(uuid) {
-        return Ok(());
-    }
-    let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{uuid}/file")))?;
-    if answer.status != 200 {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&answer.into_body()).into_owned();
-    let named = text.split("--checksum").nth(1).map(|rest| rest.trim_start_matches(['=', ' ', '"']).chars().take(64).collect::<String>());
-    match named {
-        Some(named) if !named.eq_ignore_ascii_case(sha256) => remarks.push(Remark::error(
-            format!("the kickstart template {uuid} has the checksum of another tarball: {named}, not {sha256}"),
-            "publish the set again",
-        )),
-        _ => {}
-    }
-    Ok(())
+    let bytes = if is_uuid(uuid) {
+        let Some(glance) = glance else { return Ok(Vec::new()) };
+        let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{uuid}/file")))?;
+        // The other checks report a template that is not there.
+        if answer.status != 200 {
+            return Ok(Vec::new());
+        }
+        answer.into_body()
+    } else if template.starts_with("http://") || template.starts_with("https://") {
+        first_bytes(template, LONGEST_TEMPLATE, ca).unwrap_or_default()
+    } else {
+        return Ok(Vec::new());
+    };
+    let other = checksums(&String::from_utf8_lossy(&bytes)).into_iter().find(|named| !named.eq_ignore_ascii_case(sha256));
+    Ok(other
+        .map(|named| {
+            Remark::error(
+                format!("the kickstart template {template} has the checksum of another tarball: {}, not {sha256}", named.escape_debug()),
+                "make one for this tarball: osimg deploy … --print-kickstart; or publish the set again",
+            )
+        })
+        .into_iter()
+        .collect())
 }
 
 /// The first bytes of what a web server has; it need not know of ranges.

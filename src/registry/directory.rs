@@ -25,7 +25,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::registry::{Entry, References, Registry, Set, manifest};
+use crate::registry::{Entry, References, Registry, Removal, Set, manifest};
 use crate::report::Report;
 
 /// A folder of artifacts.
@@ -159,8 +159,8 @@ impl Registry for Directory {
         entries::list(self)
     }
 
-    fn remove(&self, entry: &Entry) -> Result<Vec<String>> {
-        entries::remove(self, entry)
+    fn remove(&self, entry: &Entry) -> Result<Removal> {
+        entries::remove(self, entry).map(Removal::from)
     }
 }
 

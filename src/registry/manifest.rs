@@ -41,6 +41,16 @@ pub fn published(text: &str) -> Vec<References> {
     serde_json::from_str::<Tail>(text).map(|tail| tail.published).unwrap_or_default()
 }
 
+/// The architecture of the image, as the build wrote it down.
+#[must_use]
+pub fn arch(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Head {
+        arch: Option<String>,
+    }
+    serde_json::from_str::<Head>(text).ok()?.arch
+}
+
 /// The manifest with the references in place of what it said before of the same tarball in the same registry.
 ///
 /// # Errors
@@ -80,6 +90,7 @@ mod tests {
             registry: registry.into(),
             name: "os".into(),
             version: "1".into(),
+            arch: None,
             extension: ".tgz".into(),
             visibility: None,
             tarball,
@@ -89,6 +100,7 @@ mod tests {
             kickstart: None,
             manifest: None,
             retired: Vec::new(),
+            kept: Vec::new(),
         }
     }
 

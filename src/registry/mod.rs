@@ -10,11 +10,13 @@ pub mod manifest;
 pub mod oci;
 mod piece;
 mod references;
+mod removal;
 mod set;
 mod tree;
 mod wishes;
 
 use crate::error::Result;
+use crate::process;
 use crate::report::Report;
 
 pub use address::Address;
@@ -23,6 +25,7 @@ pub use glance::Glance;
 pub use oci::Oci;
 pub use piece::{Piece, Role};
 pub use references::{Entry, Kind, Made, Reference, References, State};
+pub use removal::{Kept, Owners, Removal, failure as kept_failure};
 pub use set::{OsTarball, Set};
 pub use tree::WebTree;
 pub use wishes::{Older, SignatureKey, Visibility, Wishes};
@@ -52,23 +55,41 @@ pub trait Registry: std::fmt::Debug {
     /// When the registry cannot be reached or refuses.
     fn list(&self) -> Result<Vec<Entry>>;
 
-    /// Removes one entry, and those of its boot pieces that no other entry uses; returns the names of what was removed.
+    /// Removes one entry, and those of its boot pieces that no other entry uses. A boot piece that cannot be removed is in
+    /// the outcome.
     ///
     /// # Errors
-    /// When something cannot be removed; it is named.
-    fn remove(&self, entry: &Entry) -> Result<Vec<String>>;
+    /// When the entry itself cannot be removed.
+    fn remove(&self, entry: &Entry) -> Result<Removal>;
 
-    /// Removes all but the newest `keep` entries of each name (of `name` alone, when it is given) and what half-made things a killed
-    /// publisher left; returns the names of what was removed.
+    /// The entries that a removal of all but the newest `keep` of each name (only of `name`, when it is given) takes, with those
+    /// that a killed publisher left unfinished.
     ///
     /// # Errors
-    /// When something cannot be removed; it is named.
-    fn prune(&self, name: Option<&str>, keep: usize) -> Result<Vec<String>> {
-        let mut removed = Vec::new();
-        for entry in surplus(self.list()?, name, keep) {
-            removed.extend(self.remove(&entry)?);
+    /// As [`Registry::list`].
+    fn surplus(&self, name: Option<&str>, keep: usize, owners: Owners) -> Result<Vec<Entry>> {
+        Ok(removal::surplus(self.list()?, name, keep, owners))
+    }
+
+    /// Removes these entries. One that has to stay does not keep the others.
+    ///
+    /// # Errors
+    /// Only when a signal asks to stop.
+    fn remove_all(&self, entries: &[Entry]) -> Result<Removal> {
+        let mut removal = Removal::default();
+        for entry in entries {
+            process::check_stop()?;
+            removal.add(entry, self.remove(entry))?;
         }
-        Ok(removed)
+        Ok(removal)
+    }
+
+    /// Removes the own surplus: see [`Registry::surplus`].
+    ///
+    /// # Errors
+    /// As [`Registry::list`].
+    fn prune(&self, name: Option<&str>, keep: usize) -> Result<Removal> {
+        self.remove_all(&self.surplus(name, keep, Owners::Own)?)
     }
 }
 
@@ -83,21 +104,4 @@ pub fn open(address: &Address, wishes: &Wishes, report: &Report) -> Result<Box<d
         Address::Tree(path, url) => Ok(Box::new(WebTree::open(path, url.as_deref())?)),
         Address::Oci(reference) => Ok(Box::new(Oci::open(reference, &oci::Access::of_environment(wishes.ca.clone()))?)),
     }
-}
-
-/// The entries that are more than `keep` of their name, those that are half made among them always.
-fn surplus(entries: Vec<Entry>, name: Option<&str>, keep: usize) -> Vec<Entry> {
-    let mut kept: std::collections::HashMap<(String, String), usize> = std::collections::HashMap::new();
-    entries
-        .into_iter()
-        .filter(|entry| name.is_none_or(|name| entry.name == name))
-        .filter(|entry| {
-            if entry.state == State::Unfinished {
-                return true;
-            }
-            let count = kept.entry((entry.name.clone(), entry.extension.clone())).or_default();
-            *count += 1;
-            *count > keep
-        })
-        .collect()
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::piece::{Piece, Role};
+use super::removal::Kept;
 use super::set::Set;
 use crate::error::Result;
 
@@ -62,6 +63,9 @@ pub struct References {
     pub name: String,
     /// The image's version.
     pub version: String,
+    /// The image's architecture, as rpm names it, when it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
     /// The suffix with its dot, as Ironic's `disk_file_extension` wants it.
     pub extension: String,
     /// Who may see it, in the registry's words.
@@ -80,6 +84,9 @@ pub struct References {
     pub manifest: Option<Reference>,
     /// Names of older versions that were hidden or removed, as asked.
     pub retired: Vec<String>,
+    /// Older versions that were to be hidden or removed, and were not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
 }
 
 impl Reference {
@@ -104,6 +111,7 @@ impl References {
             registry,
             name: set.name.clone(),
             version: set.version.clone(),
+            arch: set.arch.clone(),
             extension: set.tarball.extension.to_owned(),
             visibility: None,
             tarball: pieces.remove(&Role::Tarball).context("a set without a tarball")?,
@@ -113,6 +121,7 @@ impl References {
             kickstart: pieces.remove(&Role::Kickstart),
             manifest: None,
             retired: Vec::new(),
+            kept: Vec::new(),
         })
     }
 
@@ -162,6 +171,10 @@ pub struct Entry {
     pub state: State,
     /// Who may see it, in the registry's words; `hidden` among them.
     pub visibility: Option<String>,
+    /// The id of the project that owns it, where the registry has projects.
+    pub owner: Option<String>,
+    /// Whether it is the own project's; always where the registry has no projects.
+    pub own: bool,
     /// Its boot pieces and kickstart: role and id.
     pub pieces: Vec<(Role, String)>,
 }

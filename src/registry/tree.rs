@@ -26,7 +26,7 @@ use super::directory::{Directory, file_of, holds, link, manifest_text, sync_fold
 use super::piece::Role;
 use super::references::{Entry, Kind, Made, Reference, References, State};
 use super::set::Set;
-use super::{Registry, manifest};
+use super::{Registry, Removal, manifest};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
@@ -248,11 +248,13 @@ impl Registry for WebTree {
             id: set.tarball.id,
             sha512: set.tarball.sha512,
             visibility: None,
+            owner: None,
+            own: true,
         });
         Ok(entries.collect())
     }
 
-    fn remove(&self, entry: &Entry) -> Result<Vec<String>> {
+    fn remove(&self, entry: &Entry) -> Result<Removal> {
         let stem = if entry.version.is_empty() { entry.name.clone() } else { format!("{}-{}", entry.name, entry.version) };
         let _lock = Directory::open(&self.path)?.lock(&stem)?;
         let home = self.path.join(&stem);
@@ -291,7 +293,7 @@ impl Registry for WebTree {
             }
         }
         sync_folder(&self.path)?;
-        Ok(removed)
+        Ok(removed.into())
     }
 }
 

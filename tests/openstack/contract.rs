@@ -110,7 +110,7 @@ fn removing_takes_what_nobody_else_uses(files: &Files, open: Open<'_>) {
         let registry = open();
         let entry = entries(registry.as_ref(), files).remove(0);
         let removed = registry.remove(&entry).unwrap();
-        assert!(removed.contains(&entry.id), "{removed:?}");
+        assert!(removed.removed.contains(&entry.id), "{removed:?}");
         assert_eq!(entries(registry.as_ref(), files).len(), left);
     }
 }

@@ -15,6 +15,7 @@ mod faults;
 mod glance;
 mod memory;
 mod oci;
+mod projects;
 mod proxy;
 mod refusals;
 mod sets;

@@ -99,7 +99,7 @@ fn a_set_is_one_artifact_and_each_piece_one_that_ironic_can_take() {
     assert_eq!(entries[0].id, newest.tarball.id);
     assert_eq!(entries[0].pieces.iter().find(|(role, _)| *role == Role::Kernel).unwrap().1, newest.kernel.unwrap().id);
     let removed = oci.prune(None, 1).unwrap();
-    assert_eq!(removed.len(), 2, "the set and the kernel that nothing else uses: {removed:?}");
+    assert_eq!(removed.removed.len(), 2, "the set and the kernel that nothing else uses: {removed:?}");
     assert_eq!(oci.list().unwrap().len(), 1);
     let left = tags(&server);
     assert!(left.contains("web-20261123.tgz") && !left.contains("web-20261122.tgz"), "{left:?}");
@@ -178,7 +178,7 @@ fn tokens_are_bought_with_the_password_and_shown_in_its_place() {
     let set = set(folder.path(), "web-1", "hello");
     let references = publish(&oci, &set).unwrap();
     assert_eq!(references.kernel.unwrap().made, Made::New);
-    assert_eq!(oci.prune(None, 0).unwrap().len(), 6);
+    assert_eq!(oci.prune(None, 0).unwrap().removed.len(), 6);
     let asked = asked.lock().unwrap().clone();
     assert!(asked.len() < 4, "a token is used until it is refused: {}", asked.len());
     assert!(asked[0].contains("scope=repository%3Aos%2Fimage%3Apull%2Cpush%2Cdelete"), "{}", asked[0]);

@@ -95,7 +95,7 @@ fn publishing_again_changes_nothing_and_other_formats_and_versions_come_beside()
 
     // One goes, then the other, and nothing is left.
     let tgz = entries.iter().find(|entry| entry.extension == ".tgz").unwrap();
-    assert_eq!(tree.remove(tgz).unwrap(), ["web-1.tgz"]);
+    assert_eq!(tree.remove(tgz).unwrap().removed, ["web-1.tgz"]);
     assert!(!names(&home).contains("web-1.tgz"));
     output(Command::new("sha256sum").args(["--strict", "-c", "SHA256SUMS"]).current_dir(&home));
     assert!(tree.remove(tgz).is_err());

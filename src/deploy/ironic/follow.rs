@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::explain::{Explanation, explain};
 use super::{Ironic, Node};
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{ExitCode, Failure};
 use crate::process;
 use crate::report::{Report, Unit};
 
@@ -22,7 +22,7 @@ pub struct Limits {
     pub total: Duration,
 }
 
-/// How the deployment of a node ended.
+/// The end of a node's deployment, or the last that was seen of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ending {
     /// The node's name or UUID.
@@ -33,83 +33,129 @@ pub struct Ending {
     pub state: String,
     /// Whether it is active.
     pub active: bool,
-    /// What Ironic says went wrong.
+    /// Whether the deployment goes on without osimg.
+    pub open: bool,
+    /// What went wrong.
     pub error: Option<String>,
-    /// The same for a person.
+    /// An explanation of Ironic's error.
     pub explanation: Option<Explanation>,
     /// How long it took.
     pub seconds: f64,
 }
 
-/// Follows the nodes until every one is active or has failed. Says every change of state.
-///
-/// # Errors
-/// When the time is over or a signal comes: says in which state each node is left. It goes on without osimg.
-pub fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report: &Report) -> Result<Vec<Ending>> {
+/// The endings of several nodes, in their order.
+#[derive(Debug)]
+pub struct Followed {
+    /// One for each node.
+    pub endings: Vec<Ending>,
+    /// Why osimg no longer follows, when some deployments are still going on.
+    pub stopped: Option<anyhow::Error>,
+}
+
+/// A node that is followed.
+struct Followee {
+    node: Node,
+    ending: Option<Ending>,
+    /// How often in a row Ironic failed to report it.
+    failures: u32,
+}
+
+/// Follows the nodes until every one is active or has failed, and reports every change of state. The time limit, a signal or an
+/// Ironic that no longer answers ends it earlier: the deployments go on without osimg.
+pub fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report: &Report) -> Followed {
     let began = Instant::now();
     let step = report.step("deploying");
-    let mut seen: Vec<Node> = nodes.to_vec();
-    let mut endings: Vec<Option<Ending>> = nodes.iter().map(|_| None).collect();
-    let (mut wait, mut failures) = (SOON, 0);
-    loop {
+    let mut all: Vec<Followee> = nodes.iter().map(|node| Followee { node: node.clone(), ending: None, failures: 0 }).collect();
+    let mut wait = SOON;
+    let mut lost: Option<anyhow::Error> = None;
+    let stopped = loop {
         let mut changed = false;
-        for (node, ending) in seen.iter_mut().zip(&mut endings).filter(|(_, ending)| ending.is_none()) {
-            let now = match ironic.node(&node.uuid) {
+        for one in all.iter_mut().filter(|one| one.ending.is_none()) {
+            let now = match ironic.node(&one.node.uuid) {
                 Ok(now) => now,
-                // A conductor that restarts, a proxy that stumbles: the deployment does not depend on our looking.
+                // A conductor that restarts, a proxy that fails: the deployment does not depend on being watched.
                 Err(error) => {
-                    failures += 1;
-                    if failures >= FAILURES {
-                        return Err(error.context(format!("following the node {}, which goes on without osimg", node.title())));
+                    one.failures += 1;
+                    if one.failures >= FAILURES {
+                        let error = error.context(format!("following the node {}, which goes on without osimg", one.node.title()));
+                        one.ending = Some(open_ending(&one.node, began, &format!("{error:#}")));
+                        lost = lost.or(Some(error));
                     }
                     continue;
                 }
             };
-            failures = 0;
-            if (&now.state, &now.installer_says) != (&node.state, &node.installer_says) {
+            one.failures = 0;
+            if (&now.state, &now.installer_says) != (&one.node.state, &one.node.installer_says) {
                 changed = true;
-                let says = now.installer_says.as_ref().filter(|says| Some(*says) != node.installer_says.as_ref());
+                let says = now.installer_says.as_ref().filter(|says| Some(*says) != one.node.installer_says.as_ref());
                 let says = says.map(|says| format!(": {}", printable(says))).unwrap_or_default();
                 report.note(&format!("{}: {}{says} (after {:.0} s)", now.title(), now.state, began.elapsed().as_secs_f64()));
             }
-            *ending = end(&now, began);
-            *node = now;
+            one.ending = end(&now, began);
+            one.node = now;
         }
-        let open = endings.iter().filter(|ending| ending.is_none()).count();
-        step.progress(Unit::Items, (endings.len() - open) as u64, endings.len() as u64);
-        let states: Vec<String> =
-            seen.iter().zip(&endings).filter(|(_, e)| e.is_none()).map(|(n, _)| format!("{}: {}", n.title(), n.state)).collect();
+        let open: Vec<&Followee> = all.iter().filter(|one| one.ending.is_none()).collect();
+        step.progress(Unit::Items, (all.len() - open.len()) as u64, all.len() as u64);
+        let states: Vec<String> = open.iter().map(|one| format!("{}: {}", one.node.title(), one.node.state)).collect();
         step.item(&states.join(", "));
-        if open == 0 {
-            let endings: Vec<Ending> = endings.into_iter().flatten().collect();
-            step.finish(&format!("{} of {} active", endings.iter().filter(|e| e.active).count(), endings.len()));
-            return Ok(endings);
+        if open.is_empty() {
+            break None;
         }
         if began.elapsed() >= limits.total {
             let text =
                 format!("following the deployment: the time limit of {} s has passed; {}", limits.total.as_secs(), states.join(", "));
-            return Err(left(Failure::new(ExitCode::TimedOut, text), &seen, &endings).into());
+            break Some(left(Failure::new(ExitCode::TimedOut, text), &open));
         }
         wait = if changed { SOON } else { (wait * 3 / 2).min(LATE) };
         let until = Instant::now() + wait.min(limits.total.saturating_sub(began.elapsed()));
-        while Instant::now() < until {
-            if let Some(code) = process::stop_requested() {
-                let text = format!("stopped while following the deployment, which goes on; {}", states.join(", "));
-                return Err(left(Failure::new(code, text), &seen, &endings).into());
-            }
-            std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
+        if let Some(code) = stopped_before(until) {
+            let text = format!("stopped while following the deployment, which goes on; {}", states.join(", "));
+            break Some(left(Failure::new(code, text), &open));
         }
-    }
+    };
+    let why = stopped.as_ref().map(ToString::to_string).unwrap_or_default();
+    let endings: Vec<Ending> = all.into_iter().map(|one| one.ending.unwrap_or_else(|| open_ending(&one.node, began, &why))).collect();
+    step.finish(&format!("{} of {} active", endings.iter().filter(|e| e.active).count(), endings.len()));
+    Followed { endings, stopped: stopped.map(anyhow::Error::from).or(lost) }
 }
 
-fn left(mut failure: Failure, nodes: &[Node], endings: &[Option<Ending>]) -> Failure {
-    for (node, _) in nodes.iter().zip(endings).filter(|(_, ending)| ending.is_none()) {
-        let title = node.title();
+/// Waits; returns early with the exit code of a signal.
+fn stopped_before(until: Instant) -> Option<ExitCode> {
+    while Instant::now() < until {
+        if let Some(code) = process::stop_requested() {
+            return Some(code);
+        }
+        std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
+    }
+    None
+}
+
+fn left(mut failure: Failure, open: &[&Followee]) -> Failure {
+    for one in open {
+        let title = one.node.title();
         failure = failure.hint(format!(
             "look: baremetal node show {title} -f value -c provision_state -c last_error; give it up: baremetal node undeploy {title}"
         ));
     }
     failure
+}
+
+/// The ending of a node that is no longer followed.
+fn open_ending(node: &Node, began: Instant, error: &str) -> Ending {
+    Ending {
+        node: node.title(),
+        uuid: node.uuid.clone(),
+        state: node.state.clone(),
+        active: false,
+        open: true,
+        error: Some(error.to_owned()),
+        explanation: None,
+        seconds: seconds_since(began),
+    }
+}
+
+fn seconds_since(began: Instant) -> f64 {
+    (began.elapsed().as_secs_f64() * 10.0).round() / 10.0
 }
 
 /// The ending of a node that has one.
@@ -126,9 +172,10 @@ fn end(node: &Node, began: Instant) -> Option<Ending> {
         uuid: node.uuid.clone(),
         state: node.state.clone(),
         active,
+        open: false,
         explanation: error.as_deref().and_then(|error| explain(error, &node.title())),
         error,
-        seconds: (began.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        seconds: seconds_since(began),
     })
 }
 

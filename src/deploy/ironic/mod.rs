@@ -1,5 +1,6 @@
 //! Ironic's API: nodes, what is set on them, validation and provisioning.
 
+mod apply;
 mod explain;
 mod follow;
 mod node;
@@ -8,13 +9,13 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::instance_info::{NodeSettings, OWNED};
-use crate::cloud::{Answer, Call, Session};
+use crate::cloud::{Answer, Call, Session, escaped};
 use crate::error::{ExitCode, Failure, Result};
 use crate::web;
 
+pub use apply::Change;
 pub use explain::{Explanation, explain};
-pub use follow::{Ending, Limits, follow};
+pub use follow::{Ending, Followed, Limits, follow};
 pub use node::Node;
 
 /// The oldest API with the heartbeats of the anaconda interface (Xena).
@@ -41,15 +42,6 @@ pub struct Verdict {
     pub reason: String,
     /// The same for a person, when osimg knows it.
     pub explanation: Option<Explanation>,
-}
-
-/// What was set on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Change {
-    /// Names of what was set, such as `instance_info/image_source`.
-    pub set: Vec<String>,
-    /// Names of what was taken away because it belonged to another image.
-    pub removed: Vec<String>,
 }
 
 impl<'a> Ironic<'a> {
@@ -87,6 +79,18 @@ impl<'a> Ironic<'a> {
         self
     }
 
+    /// The project of whoever calls; none without Keystone, or for the whole system.
+    #[must_use]
+    pub fn project(&self) -> Option<String> {
+        self.session.project().map(|project| project.id)
+    }
+
+    /// Who calls, for messages.
+    #[must_use]
+    pub fn who(&self) -> String {
+        self.session.who()
+    }
+
     /// Where it is.
     #[must_use]
     pub fn url(&self) -> String {
@@ -118,61 +122,10 @@ impl<'a> Ironic<'a> {
     /// When there is none that the caller may see.
     pub fn node(&self, name: &str) -> Result<Node> {
         let doing = "looking up";
-        let answer = self.call(Call::get(format!("/v1/nodes/{}", segment(name))))?;
+        let answer = self.call(Call::get(format!("/v1/nodes/{}", escaped(name))))?;
         let body = self.about(name, doing, answer)?.json(doing)?;
         Node::of_json(&body)
             .ok_or_else(|| Failure::new(ExitCode::Registry, format!("looking up the node {name}: Ironic's answer is no node")).into())
-    }
-
-    /// Sets the interfaces, instance_info and driver_info of a node, and takes away what another image left. What is right already is not
-    /// touched, and what driver_info has stays: a project's member may often set instance_info alone.
-    ///
-    /// # Errors
-    /// When Ironic refuses.
-    pub fn apply(&self, node: &Node, settings: &NodeSettings) -> Result<Change> {
-        let mut change = Change::default();
-        let add = |path: &str, value: Value| json!({ "op": "add", "path": format!("/{path}"), "value": value });
-        let mut interfaces = Vec::new();
-        if node.deploy_interface.as_deref() != Some(settings.deploy_interface) {
-            interfaces.push(add("deploy_interface", json!(settings.deploy_interface)));
-            change.set.push("deploy_interface".into());
-        }
-        if let Some(boot) = settings.boot_interface.as_ref().filter(|boot| node.boot_interface.as_ref() != Some(boot)) {
-            interfaces.push(add("boot_interface", json!(boot)));
-            change.set.push("boot_interface".into());
-        }
-        self.patch(node, &interfaces)?;
-        let mut info = Vec::new();
-        for (key, value) in &settings.instance_info {
-            if node.instance_info.get(*key) != Some(value) {
-                info.push(add(&format!("instance_info/{key}"), value.clone()));
-                change.set.push(format!("instance_info/{key}"));
-            }
-        }
-        for key in OWNED.iter().filter(|key| node.instance_info.contains_key(**key) && !settings.instance_info.contains_key(**key)) {
-            info.push(json!({ "op": "remove", "path": format!("/instance_info/{key}") }));
-            change.removed.push(format!("instance_info/{key}"));
-        }
-        self.patch(node, &info)?;
-        let driver: Vec<(&&str, &String)> = settings.driver_info.iter().filter(|(key, _)| !node.driver_info.contains_key(**key)).collect();
-        let operations: Vec<Value> = driver.iter().map(|(key, value)| add(&format!("driver_info/{key}"), json!(value))).collect();
-        if !operations.is_empty() {
-            let answer = self.while_locked(&Call::json("PATCH", format!("/v1/nodes/{}", node.uuid), &json!(operations)))?;
-            // The conductor may have its own in ironic.conf; if not, validation will say so.
-            if answer.status != 403 {
-                self.about(&node.title(), "setting up", answer)?;
-                change.set.extend(driver.iter().map(|(key, _)| format!("driver_info/{key}")));
-            }
-        }
-        Ok(change)
-    }
-
-    fn patch(&self, node: &Node, operations: &[Value]) -> Result<()> {
-        if operations.is_empty() {
-            return Ok(());
-        }
-        let answer = self.while_locked(&Call::json("PATCH", format!("/v1/nodes/{}", node.uuid), &json!(operations)))?;
-        self.about(&node.title(), "setting up", answer).map(|_| ())
     }
 
     /// What Ironic's own validation finds wrong.
@@ -274,15 +227,4 @@ fn locked(answer: &Answer) -> bool {
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
-/// A name as one segment of a path.
-fn segment(name: &str) -> String {
-    name.bytes()
-        .map(
-            |byte| {
-                if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
-            },
-        )
-        .collect()
 }

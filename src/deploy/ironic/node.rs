@@ -1,9 +1,15 @@
-//! A node of Ironic, as far as a deployment wants to know it.
+//! A node of Ironic, as far as a deployment depends on it, and whether an image may go onto it.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::error::{ExitCode, Failure, Result};
+
+/// The states in which nothing is installed on a node and nothing else works on it.
+const FREE: [&str; 6] = ["enroll", "manageable", "available", "deploy failed", "inspect failed", "clean failed"];
+/// The states in which Ironic lets interfaces be changed.
+const CHANGEABLE: [&str; 3] = ["enroll", "manageable", "available"];
 
 /// A node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,6 +36,10 @@ pub struct Node {
     pub maintenance: Option<String>,
     /// The project that owns it.
     pub owner: Option<String>,
+    /// The project that it is leased to.
+    pub lessee: Option<String>,
+    /// The instance that it belongs to: Nova's, metalsmith's, or [`Node::own_instance`].
+    pub instance_uuid: Option<String>,
     /// What the installer said last.
     pub installer_says: Option<String>,
     /// Whether a person said that nobody may install it anew.
@@ -43,6 +53,9 @@ pub struct Node {
     /// Its hardware.
     #[serde(skip)]
     pub properties: Map<String, Value>,
+    /// Notes of whoever works with the node.
+    #[serde(skip)]
+    pub extra: Map<String, Value>,
 }
 
 impl Node {
@@ -64,11 +77,14 @@ impl Node {
             reservation: text("reservation"),
             maintenance: maintenance.then(|| text("maintenance_reason").unwrap_or_else(|| "no reason given".into())),
             owner: text("owner"),
+            lessee: text("lessee"),
+            instance_uuid: text("instance_uuid"),
             installer_says: body["driver_internal_info"]["agent_status_message"].as_str().map(str::to_owned),
             protected: body["protected"].as_bool().unwrap_or(false),
             driver_info: map("driver_info"),
             instance_info: map("instance_info"),
             properties: map("properties"),
+            extra: map("extra"),
         })
     }
 
@@ -78,34 +94,91 @@ impl Node {
         self.name.clone().unwrap_or_else(|| self.uuid.clone())
     }
 
-    /// Whether it may be told what to install.
+    /// The instance UUID that osimg gives this node. It follows from the node's UUID, so that every osimg recognises it.
+    #[must_use]
+    pub fn own_instance(&self) -> String {
+        let digest = Sha256::digest(format!("osimg instance of node {}", self.uuid));
+        let hex = hex::encode(digest);
+        let cut = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+        // RFC 9562, version 8: a UUID of the application's own making.
+        format!("{}-{}-8{}-8{}-{}", cut(0, 8), cut(8, 12), cut(12, 15), cut(15, 18), cut(18, 30))
+    }
+
+    /// Whether an image may be set on it. `project` is the caller's, `arch` the image's architecture.
     ///
     /// # Errors
-    /// Says what stands in the way.
-    pub fn check_settable(&self, deploy_interface: &str) -> Result<()> {
+    /// When it belongs to another consumer, something is installed on it, or the image is for another architecture.
+    pub fn check_settable(&self, deploy_interface: &str, project: Option<&str>, arch: Option<&str>) -> Result<()> {
+        self.check_consumer(project)?;
         let title = self.title();
-        let doing = format!("setting up the node {title}");
         if let Some(reason) = &self.maintenance {
-            return Err(Failure::new(ExitCode::Registry, format!("{doing}: it is in maintenance: {}", reason.escape_debug()))
+            return Err(self
+                .refusal(format!("it is in maintenance: {}", reason.escape_debug()))
                 .hint(format!("when that is over: baremetal node maintenance unset {title}"))
                 .into());
         }
-        // Ironic lets interfaces be changed only in these.
-        let still = ["enroll", "inspecting", "inspect wait", "manageable", "available"].contains(&self.state.as_str());
-        if !still && self.deploy_interface.as_deref() != Some(deploy_interface) {
-            let text = format!(
-                "{doing}: its deploy interface is {} and cannot be changed while it is '{}'",
-                self.deploy_interface.as_deref().unwrap_or("none"),
-                self.state
-            );
-            return Err(Failure::new(ExitCode::Registry, text).hint(format!("free it first: baremetal node undeploy {title}")).into());
+        match self.state.as_str() {
+            state if FREE.contains(&state) => {}
+            "active" | "rescue" | "error" | "rescue failed" | "service failed" | "adopt failed" => {
+                let protected = if self.protected { " and protected" } else { "" };
+                let failure = self.refusal(format!("it is '{}'{protected}: something is installed on it", self.state));
+                let unprotect = format!("baremetal node unset {title} --protected, then ");
+                let first = if self.protected { unprotect } else { String::new() };
+                return Err(failure.hint(format!("if it may be erased: {first}baremetal node undeploy {title}, then deploy again")).into());
+            }
+            state => {
+                return Err(self
+                    .refusal(format!("it is '{state}'"))
+                    .hint(format!("wait until it is done, or give it up: baremetal node undeploy {title}"))
+                    .into());
+            }
         }
-        if ["deploying", "wait call-back", "cleaning", "clean wait", "deleting", "rebuilding"].contains(&self.state.as_str()) {
-            return Err(Failure::new(ExitCode::Registry, format!("{doing}: it is '{}'", self.state))
-                .hint(format!("wait until it is done, or give it up: baremetal node undeploy {title}"))
+        if !CHANGEABLE.contains(&self.state.as_str()) && self.deploy_interface.as_deref() != Some(deploy_interface) {
+            let own = self.deploy_interface.as_deref().unwrap_or("none");
+            return Err(self
+                .refusal(format!("its deploy interface is {own} and cannot be changed while it is '{}'", self.state))
+                .hint(format!("free it first: baremetal node undeploy {title}"))
+                .into());
+        }
+        self.check_architecture(arch)
+    }
+
+    /// Refuses a node that another consumer uses.
+    fn check_consumer(&self, project: Option<&str>) -> Result<()> {
+        let title = self.title();
+        if let Some(instance) = self.instance_uuid.as_ref().filter(|instance| **instance != self.own_instance()) {
+            return Err(self
+                .refusal(format!("it belongs to the instance {} of another consumer", instance.escape_debug()))
+                .hint(format!("choose another node; if nothing uses it any more: baremetal node unset {title} --instance-uuid"))
+                .into());
+        }
+        if let Some(lessee) = self.lessee.as_deref().filter(|lessee| Some(*lessee) != project) {
+            return Err(self
+                .refusal(format!("it is leased to the project {}", lessee.escape_debug()))
+                .hint(format!("choose another node; if the lease is over: baremetal node unset {title} --lessee"))
                 .into());
         }
         Ok(())
+    }
+
+    fn check_architecture(&self, arch: Option<&str>) -> Result<()> {
+        let node = self.properties.get("cpu_arch").and_then(Value::as_str).filter(|arch| !arch.is_empty());
+        match (node, arch) {
+            (Some(node), Some(image)) if usual(node) != usual(image) => {
+                let title = self.title();
+                let (node, image) = (node.escape_debug(), image.escape_debug());
+                Err(self.refusal(format!("its architecture is {node}, and the image is for {image}"))
+                    .hint(format!(
+                        "choose the image for {node}; if the node's property is wrong: baremetal node set {title} --property cpu_arch={image}"
+                    ))
+                    .into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refusal(&self, why: String) -> Failure {
+        Failure::new(ExitCode::Registry, format!("setting up the node {}: {why}", self.title()))
     }
 
     /// The verb that brings a node in this state to `active`.
@@ -132,6 +205,71 @@ impl Node {
                 format!("it is '{state}'"),
                 format!("wait until it is available: baremetal node show {title} -f value -c provision_state"),
             ),
+        }
+    }
+}
+
+/// An architecture by rpm's name.
+fn usual(arch: &str) -> String {
+    match arch.to_ascii_lowercase().as_str() {
+        "amd64" | "x86-64" => "x86_64".to_owned(),
+        "arm64" => "aarch64".to_owned(),
+        "ppc64el" => "ppc64le".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn node(change: &Value) -> Node {
+        let mut body = json!({ "uuid": "1aa085aa-ddb0-46a3-ad5e-cf0054dc4ef5", "name": "n1", "provision_state": "available",
+            "deploy_interface": "direct", "properties": { "cpu_arch": "x86_64" } });
+        let fields = change.as_object().expect("an object").clone();
+        body.as_object_mut().expect("an object").extend(fields);
+        Node::of_json(&body).expect("a node")
+    }
+
+    #[test]
+    fn the_own_instance_uuid_is_a_uuid_that_differs_between_nodes() {
+        let (one, two) = (node(&json!({})), node(&json!({ "uuid": "2aa085aa-ddb0-46a3-ad5e-cf0054dc4ef5" })));
+        assert!(crate::deploy::instance_info::is_uuid(&one.own_instance()), "{}", one.own_instance());
+        assert_ne!(one.own_instance(), two.own_instance());
+        assert_eq!(one.own_instance(), node(&json!({ "name": "renamed" })).own_instance());
+    }
+
+    #[test]
+    fn a_node_that_is_not_free_or_of_another_kind_is_refused_and_a_free_one_is_not() {
+        let check = |change: &Value| node(change).check_settable("anaconda", Some("p1"), Some("x86_64"));
+        let own = node(&json!({})).own_instance();
+        for fine in [
+            json!({}),
+            json!({ "instance_uuid": own }),
+            json!({ "lessee": "p1" }),
+            json!({ "properties": {} }),
+            json!({ "properties": { "cpu_arch": "amd64" } }),
+            json!({ "provision_state": "deploy failed", "deploy_interface": "anaconda" }),
+        ] {
+            check(&fine).unwrap_or_else(|error| panic!("{fine}: {error:#}"));
+        }
+        for (change, part) in [
+            (json!({ "instance_uuid": "3aa085aa-ddb0-46a3-ad5e-cf0054dc4ef5" }), "another consumer"),
+            (json!({ "lessee": "p2" }), "leased to the project p2"),
+            (json!({ "properties": { "cpu_arch": "aarch64" } }), "its architecture is aarch64, and the image is for x86_64"),
+            (json!({ "maintenance": true, "maintenance_reason": "a disk" }), "in maintenance: a disk"),
+            (json!({ "provision_state": "deploy failed" }), "cannot be changed"),
+        ] {
+            let error = check(&change).expect_err(part);
+            assert!(format!("{error:#}").contains(part), "{error:#}");
+        }
+        for state in
+            ["active", "rescue", "error", "service failed", "deploying", "wait call-back", "cleaning", "servicing", "deploy hold", "new"]
+        {
+            for interface in ["anaconda", "direct"] {
+                check(&json!({ "provision_state": state, "deploy_interface": interface })).expect_err(state);
+            }
         }
     }
 }

@@ -291,6 +291,23 @@ fn split(kickstart: &str) -> Result<Parts<'_>, (String, &str)> {
     }
 }
 
+/// The checksums that a template gives the tarball, as Ironic renders it.
+#[must_use]
+pub fn checksums(text: &str) -> Vec<String> {
+    let values = Values {
+        liveimg_url: "http://osimg.invalid/os.tgz".into(),
+        source: Source::Tarball,
+        agent_token: "osimg-token".into(),
+        heartbeat_url: "http://osimg.invalid/v1/heartbeat/node".into(),
+        config_drive: String::new(),
+        heartbeat_trust: Trust::Checked,
+    };
+    // A template that osimg cannot render is reported elsewhere.
+    let rendered = render(text, &values, Strictness::Lenient).unwrap_or_else(|_| text.to_owned());
+    let lines = rendered.lines().filter(|line| line.split_whitespace().next() == Some("liveimg"));
+    lines.filter_map(|line| option(line, "--checksum")).filter(|named| !named.contains('{')).collect()
+}
+
 /// Gives the `liveimg` line the tarball's checksum; a different one that stands there already is an error.
 pub(super) fn with_checksum(text: &str, tarball: &Tarball, found: &mut Judgement) -> String {
     let mut lines = Vec::new();

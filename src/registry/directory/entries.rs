@@ -88,6 +88,8 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
                 sha512: Some(tarball.sha512.clone()),
                 state: if newest { State::Current } else { State::Older },
                 visibility: None,
+                owner: None,
+                own: true,
                 pieces,
             });
         }

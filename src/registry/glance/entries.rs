@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use super::Glance;
 use super::draft::{EXTENSION, LINKS, NAME, ROLE, VERSION};
 use super::images::Image;
-use super::journal::remove as delete;
 use crate::cloud::Stop;
 use crate::error::{ExitCode, Failure, Result};
 use crate::registry::piece::Role;
 use crate::registry::references::{Entry, State};
+use crate::registry::removal::{Kept, Removal};
 
 /// States of an image that has no data yet.
 const UNFINISHED: &str = "in:queued,saving,importing,uploading";
@@ -24,15 +24,18 @@ pub(super) fn list(glance: &Glance) -> Result<Vec<Entry>> {
     let age = |image: &Image| (image.created_at.clone(), image.property(VERSION).unwrap_or_default().to_owned(), image.id.clone());
     images.sort_by_key(|image| std::cmp::Reverse(age(image)));
     let mut seen = HashSet::new();
-    Ok(images.iter().map(|image| entry(image, &mut seen)).collect())
+    Ok(images.iter().map(|image| entry(image, glance.owns(image), &mut seen)).collect())
 }
 
-fn entry(image: &Image, seen: &mut HashSet<(String, String)>) -> Entry {
+/// An owner, a name and an extension, of which there is one current version.
+type Line = (Option<String>, String, String);
+
+fn entry(image: &Image, own: bool, seen: &mut HashSet<Line>) -> Entry {
     let name = image.property(NAME).or(image.name.as_deref()).unwrap_or_default().to_owned();
     let extension = image.property(EXTENSION).unwrap_or_default().to_owned();
     let state = if image.status != "active" {
         State::Unfinished
-    } else if !image.os_hidden && seen.insert((name.clone(), extension.clone())) {
+    } else if !image.os_hidden && seen.insert((image.owner.clone(), name.clone(), extension.clone())) {
         State::Current
     } else {
         State::Older
@@ -53,38 +56,51 @@ fn entry(image: &Image, seen: &mut HashSet<(String, String)>) -> Entry {
         sha512: image.os_hash_value.clone().filter(|_| image.os_hash_algo.as_deref() == Some("sha512")),
         state,
         visibility: Some(visibility),
+        owner: image.owner.clone(),
+        own,
         pieces: LINKS.iter().filter_map(|(role, link)| Some((*role, image.property(link)?.to_owned()))).collect(),
     }
 }
 
-pub(super) fn remove(glance: &Glance, entry: &Entry) -> Result<Vec<String>> {
+pub(super) fn remove(glance: &Glance, entry: &Entry) -> Result<Removal> {
     let images = glance.images();
     let doing = format!("removing the image {} ({})", entry.id, entry.name.escape_debug());
-    let Some(image) = images.find(&entry.id, &doing, Stop::Heed)? else { return Ok(Vec::new()) };
+    let Some(image) = images.find(&entry.id, &doing, Stop::Heed)? else { return Ok(Removal::default()) };
     if image.property(ROLE).is_none() {
-        return Err(Failure::new(ExitCode::Registry, format!("{doing}: it is none of osimg's")).into());
+        return Err(Failure::new(ExitCode::Registry, format!("{doing}: it is not an image of osimg")).into());
     }
-    if image.protected {
-        return Err(Failure::new(ExitCode::Registry, format!("{doing}: it is protected"))
-            .hint(format!("openstack image set --unprotected {}", entry.id))
-            .into());
-    }
+    check_protection(&image, &doing)?;
     images.remove(&entry.id, Stop::Heed)?.expect(&[204, 404, 410], &doing)?;
-    let mut removed = vec![entry.id.clone()];
+    let mut removal = Removal::from(vec![entry.id.clone()]);
     for (_, id) in &entry.pieces {
         let doing = format!("removing the image {id}, which {} booted with", entry.id);
-        // A piece may also be an address, or somebody else's image.
-        let Some(piece) = images.find(id, &doing, Stop::Heed)? else { continue };
-        let project = glance.project();
-        let ours = piece.property(ROLE).is_some() && project.is_none_or(|project| piece.owner.as_ref() == Some(&project));
-        let mut used = false;
-        for (_, link) in LINKS {
-            used = used || !images.list(&[(link, id)], &doing, Stop::Heed)?.is_empty();
-        }
-        if ours && !used && !piece.protected {
-            delete(images, id)?;
-            removed.push(id.clone());
+        match remove_piece(glance, &image, id, &doing) {
+            Ok(true) => removal.removed.push(id.clone()),
+            Ok(false) => {}
+            Err(error) => removal.kept.push(Kept::new(id, &entry.name, &error)),
         }
     }
-    Ok(removed)
+    Ok(removal)
+}
+
+/// Removes a boot piece of a removed image, if it is the same owner's and no other image uses it.
+fn remove_piece(glance: &Glance, image: &Image, id: &str, doing: &str) -> Result<bool> {
+    let images = glance.images();
+    // A piece may also be an address.
+    let Some(piece) = images.find(id, doing, Stop::Heed)? else { return Ok(false) };
+    if piece.property(ROLE).is_none() || piece.owner != image.owner || !images.users(id, doing, Stop::Heed)?.is_empty() {
+        return Ok(false);
+    }
+    check_protection(&piece, doing)?;
+    images.remove(id, Stop::Heed)?.expect(&[204, 404, 410], doing)?;
+    Ok(true)
+}
+
+fn check_protection(image: &Image, doing: &str) -> Result<()> {
+    if image.protected {
+        return Err(Failure::new(ExitCode::Registry, format!("{doing}: it is protected"))
+            .hint(format!("openstack image set --unprotected {}", image.id))
+            .into());
+    }
+    Ok(())
 }

@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use crate::cloud::{Answer, Call, Session, Stop, Upload};
+use super::draft::LINKS;
+use crate::cloud::{Answer, Call, Session, Stop, Upload, escaped};
 use crate::error::Result;
+use crate::registry::piece::Role;
 
 const SERVICE: &str = "image";
 /// How many images a page of a list has.
@@ -117,6 +119,22 @@ impl Images<'_> {
         Ok(found)
     }
 
+    /// Every image that can be seen, of whatever visibility and owner, that names this one as a boot piece or template.
+    pub fn users(self, id: &str, doing: &str, stop: Stop) -> Result<Vec<Image>> {
+        let address = format!("glance://{id}");
+        let mut found = Vec::new();
+        for (role, link) in LINKS {
+            let forms: &[&str] = if role == Role::Kickstart { &[id, &address] } else { &[id] };
+            for form in forms {
+                // A list without a visibility leaves out other projects' community images, and those shared but not accepted.
+                for more in [("member_status", "all"), ("visibility", "community")] {
+                    found.extend(self.list(&[(link, form), more], doing, stop)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Sends an image's data, once.
     pub fn upload(self, id: &str, size: u64, body: &mut dyn Read) -> Result<Answer> {
         let headers = vec![("content-type", "application/octet-stream".to_owned()), ("x-openstack-image-size", size.to_string())];
@@ -153,26 +171,9 @@ fn image(value: Value, doing: &str) -> Result<Image> {
     serde_json::from_value(value).or_fail(ExitCode::Registry, format!("{doing}: what Glance answered is no image"))
 }
 
-/// A text within a URL's path or query.
-pub(super) fn escaped(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut url, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            url.push(char::from(byte));
-        } else {
-            url.push_str(&format!("%{byte:02X}"));
-        }
-        url
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_stands_in_a_url_is_escaped() {
-        assert_eq!(escaped("a b/ü&c=1"), "a%20b%2F%C3%BC%26c%3D1");
-    }
 
     #[test]
     fn properties_are_what_is_no_attribute() {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::draft::{LINKS, ROLE};
+use super::draft::ROLE;
 use super::images::{Draft, Images};
 use crate::cloud::Stop;
 use crate::error::{ExitCode, Failure, Result, exit_code};
@@ -72,9 +72,8 @@ impl Journal {
 
     /// Removes an image, unless another publisher's boots with it meanwhile.
     fn removed(&self, images: Images<'_>, made: &Made) -> Result<()> {
-        let link = LINKS.iter().find(|(role, _)| Some(*role) == made.role).map(|(_, link)| *link);
-        if let Some(link) = link {
-            let users = images.list(&[(link, &made.id)], "looking who uses an image", Stop::Ignore)?;
+        if made.role.is_some_and(|role| role != Role::Tarball) {
+            let users = images.users(&made.id, "looking for the users of an image", Stop::Ignore)?;
             if users.iter().any(|user| self.ids().all(|id| id != user.id)) {
                 return Ok(());
             }

@@ -14,7 +14,7 @@ mod visibility;
 
 use crate::cloud::{Auth, Cloud, Session};
 use crate::error::Result;
-use crate::registry::{Entry, References, Registry, Set, Wishes};
+use crate::registry::{Entry, References, Registry, Removal, Set, Wishes};
 use crate::report::Report;
 use images::Images;
 
@@ -57,9 +57,17 @@ impl Glance {
         Images { session: &self.session }
     }
 
-    /// The project whose images we may call ours; none where there is no Keystone.
+    /// The own project; none where there is no Keystone.
     fn project(&self) -> Option<String> {
         self.session.project().map(|project| project.id)
+    }
+
+    /// Whether an image belongs to the own project. Without Keystone there are no projects, and every image does.
+    fn owns(&self, image: &images::Image) -> bool {
+        match (&self.session.cloud().auth, self.project()) {
+            (Auth::None, _) => true,
+            (Auth::Keystone { .. }, project) => project.is_some() && image.owner == project,
+        }
     }
 }
 
@@ -81,7 +89,7 @@ impl Registry for Glance {
         entries::list(self)
     }
 
-    fn remove(&self, entry: &Entry) -> Result<Vec<String>> {
+    fn remove(&self, entry: &Entry) -> Result<Removal> {
         entries::remove(self, entry)
     }
 }

@@ -16,6 +16,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::process;
 use crate::registry::piece::{Piece, Role};
 use crate::registry::references::{Kind, Made, Reference, References, State};
+use crate::registry::removal::{Kept, Removal};
 use crate::registry::set::Set;
 use crate::registry::wishes::Older;
 use crate::report::{Report, bytes};
@@ -31,7 +32,7 @@ pub(super) fn publish(glance: &Glance, set: &Set, report: &Report) -> Result<Ref
     loop {
         let mut journal = Journal::default();
         let error = match attempt(glance, set, &chosen, &mut journal, report) {
-            Ok(Some(references)) => return Ok(retire(glance, references, report)),
+            Ok(Some(references)) => return Ok(retire(glance, references)),
             Ok(None) => gone("publishing the set"),
             Err(error) => error,
         };
@@ -92,7 +93,7 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
         };
         if made == Made::Reused {
             report.note(&format!("the {role} is there already: {}", image.shown()));
-            if role == Role::Tarball && image.os_hidden != glance.wishes.hidden {
+            if role == Role::Tarball && glance.owns(&image) && image.os_hidden != glance.wishes.hidden {
                 let doing = format!("showing the image {} again", image.id);
                 glance.images().set(&image.id, "os_hidden", &json!(glance.wishes.hidden), Stop::Heed)?.expect(&[200], &doing)?;
             }
@@ -176,8 +177,9 @@ fn reference(glance: &Glance, image: &Image, piece: &Piece, made: Made) -> Refer
     Reference::of_piece(piece, image.name.as_deref().unwrap_or_default(), &image.id, Some(url), made)
 }
 
-/// Hides or removes older versions, as wished. The set is published by now: what goes wrong here is a warning.
-fn retire(glance: &Glance, mut references: References, report: &Report) -> References {
+/// Hides or removes own older versions, as wished. The set is published by now: an older version that has to stay is named in
+/// the references.
+fn retire(glance: &Glance, mut references: References) -> References {
     let keep = match glance.wishes.older {
         Older::Keep => return references,
         Older::Hide => 1,
@@ -185,7 +187,7 @@ fn retire(glance: &Glance, mut references: References, report: &Report) -> Refer
     };
     let retired = entries::list(glance).map(|all| {
         all.into_iter()
-            .filter(|e| e.name == references.name && e.extension == references.extension)
+            .filter(|e| e.own && e.name == references.name && e.extension == references.extension)
             .filter(|e| e.state != State::Unfinished && e.id != references.tarball.id)
             .skip(keep - 1)
             .collect::<Vec<_>>()
@@ -193,7 +195,8 @@ fn retire(glance: &Glance, mut references: References, report: &Report) -> Refer
     let retired = match retired {
         Ok(retired) => retired,
         Err(error) => {
-            report.warn(&format!("older versions stay as they are: {error:#}"));
+            let doing = Failure::new(ExitCode::Registry, "looking for older versions").because(error).into();
+            references.kept.push(Kept::new(&references.name, &references.name, &doing));
             return references;
         }
     };
@@ -202,13 +205,16 @@ fn retire(glance: &Glance, mut references: References, report: &Report) -> Refer
             Older::Hide => {
                 let doing = format!("hiding the image {}", entry.id);
                 let hidden = glance.images().set(&entry.id, "os_hidden", &json!(true), Stop::Heed).and_then(|a| a.expect(&[200], &doing));
-                hidden.map(|_| vec![entry.id.clone()])
+                hidden.map(|_| Removal::from(vec![entry.id.clone()]))
             }
             Older::Keep | Older::Remove(_) => entries::remove(glance, &entry),
         };
         match done {
-            Ok(names) => references.retired.extend(names),
-            Err(error) => report.warn(&format!("the older version {} stays as it is: {error:#}", entry.id)),
+            Ok(removal) => {
+                references.retired.extend(removal.removed);
+                references.kept.extend(removal.kept);
+            }
+            Err(error) => references.kept.push(Kept::new(&entry.id, &entry.name, &error)),
         }
     }
     references

@@ -4,7 +4,7 @@
 //! `shared` with nobody starts to deploy for an administrator and fails at the end (ironic `service_utils.is_image_available`).
 
 use super::Glance;
-use crate::cloud::Call;
+use crate::cloud::ProjectLookup;
 use crate::error::{ExitCode, Failure, Result};
 use crate::registry::wishes::Visibility;
 use crate::report::Report;
@@ -51,26 +51,16 @@ pub(super) fn choose(glance: &Glance, report: &Report) -> Result<Chosen> {
 
 /// The id of a project: as it is, or looked up by its name.
 fn member(glance: &Glance, project: &str) -> Result<String> {
-    let plain: String = project.chars().filter(|c| *c != '-').collect();
-    if plain.len() == 32 && plain.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Ok(project.to_owned());
-    }
     let doing = format!("looking for the project '{}'", project.escape_debug());
-    let path = format!("/v3/projects?name={}", super::images::escaped(project));
-    let answer = glance.session.call("identity", &Call::get(path))?;
-    if answer.status == 403 {
-        return Err(Failure::new(ExitCode::Registry, format!("{doing}: {} may not list projects", glance.session.who()))
+    let failure = |why: String| Failure::new(ExitCode::Registry, format!("{doing}: {why}"));
+    match glance.session.find_project(project, &doing)? {
+        ProjectLookup::Found(id) => Ok(id),
+        ProjectLookup::Refused => Err(failure(format!("{} may not list projects", glance.session.who()))
             .hint("name it by its id: ask an administrator for `openstack project show NAME -f value -c id`")
-            .into());
-    }
-    let body = answer.expect(&[200], &doing)?.json(&doing)?;
-    let found: Vec<&str> =
-        body.get("projects").and_then(|p| p.as_array()).into_iter().flatten().filter_map(|p| p.get("id")?.as_str()).collect();
-    match found.as_slice() {
-        [id] => Ok((*id).to_owned()),
-        [] => Err(Failure::new(ExitCode::Registry, format!("{doing}: there is none")).hint("openstack project list shows them").into()),
-        _ => Err(Failure::new(ExitCode::Registry, format!("{doing}: there are {} of that name", found.len()))
-            .hint(format!("name it by its id: one of {}", found.join(", ")))
+            .into()),
+        ProjectLookup::Missing => Err(failure("there is none".into()).hint("openstack project list shows them").into()),
+        ProjectLookup::Several(ids) => Err(failure(format!("there are {} of that name", ids.len()))
+            .hint(format!("name it by its id: one of {}", ids.join(", ")))
             .into()),
     }
 }

@@ -30,6 +30,7 @@ pub(super) const CREATED: &str = "org.opencontainers.image.created";
 pub(super) const NAME: &str = "org.osimg.name";
 pub(super) const EXTENSION: &str = "org.osimg.disk_file_extension";
 pub(super) const ROLE: &str = "org.osimg.role";
+pub(super) const ARCH: &str = "org.osimg.arch";
 pub(super) const SHA512: &str = "org.osimg.sha512";
 /// The digest of the piece's own manifest.
 pub(super) const ITSELF: &str = "org.osimg.manifest";
@@ -90,7 +91,7 @@ impl Document {
             (NAME.to_owned(), set.name.clone()),
             (EXTENSION.to_owned(), set.tarball.extension.to_owned()),
         ]);
-        let known = [(VERSION, Some(&set.version)), ("org.osimg.arch", set.arch.as_ref())];
+        let known = [(VERSION, Some(&set.version)), (ARCH, set.arch.as_ref())];
         let os = [("org.osimg.os_distro", set.os_distro.as_ref()), ("org.osimg.os_version", set.os_version.as_ref())];
         for (key, value) in known.into_iter().chain(os) {
             if let Some(value) = value.filter(|value| !value.is_empty()) {

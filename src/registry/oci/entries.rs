@@ -91,6 +91,8 @@ pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
         sha512: document.layers.first().and_then(|layer| layer.annotations.get(SHA512).cloned()),
         state: State::Unfinished,
         visibility: None,
+        owner: None,
+        own: true,
         pieces: Vec::new(),
     }));
     Ok(entries)
@@ -116,6 +118,8 @@ fn entry(document: &Document) -> Option<Entry> {
         sha512: tarball.annotations.get(SHA512).cloned(),
         state: State::Older,
         visibility: None,
+        owner: None,
+        own: true,
         pieces: parts(document)
             .filter_map(|(role, id)| Some((Role::of_word(role)?, id.to_owned())))
             .filter(|(role, _)| *role != Role::Tarball)

@@ -1,6 +1,6 @@
 //! From an `oci://` reference to what it names: the set of a tag, or of one of its tarball's digests.
 
-use super::documents::{Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, TITLE, VERSION};
+use super::documents::{ARCH, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, TITLE, VERSION};
 use super::{Access, Oci, digest_of, entries};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::registry::Role;
@@ -95,6 +95,7 @@ fn set(oci: &Oci, document: &Document, itself: &str) -> Result<References> {
         registry: format!("oci:{}/{}", oci.repository.host, oci.repository.name),
         name,
         version,
+        arch: document.annotations.get(ARCH).cloned(),
         extension: own(EXTENSION),
         visibility: None,
         tarball,
@@ -104,6 +105,7 @@ fn set(oci: &Oci, document: &Document, itself: &str) -> Result<References> {
         kickstart: piece(Role::Kickstart),
         manifest: None,
         retired: Vec::new(),
+        kept: Vec::new(),
     })
 }
 

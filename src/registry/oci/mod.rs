@@ -18,11 +18,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 use ureq::http::{Method, StatusCode};
 
-use super::Registry;
 use super::directory::file_of;
 use super::piece::{Piece, Role};
 use super::references::{Entry, Kind, Made, Reference, References};
 use super::set::Set;
+use super::{Registry, Removal};
 use crate::calendar;
 use crate::error::{self, ExitCode, Failure, Result, ResultExt};
 use crate::process;
@@ -316,8 +316,8 @@ impl Registry for Oci {
         entries::list(self)
     }
 
-    fn remove(&self, entry: &Entry) -> Result<Vec<String>> {
-        entries::remove(self, entry)
+    fn remove(&self, entry: &Entry) -> Result<Removal> {
+        entries::remove(self, entry).map(Removal::from)
     }
 }
 

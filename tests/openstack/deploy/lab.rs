@@ -85,8 +85,13 @@ impl Lab {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// A node that the project of the cloud `owner` owns; without Keystone, nobody's.
+    /// A node that the project of the cloud `owner` owns; without Keystone it has no owner.
     pub fn node(&self, owner: &str) -> TestNode {
+        self.node_of(owner, "x86_64")
+    }
+
+    /// As [`Lab::node`], of any architecture.
+    pub fn node_of(&self, owner: &str, arch: &str) -> TestNode {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("node-{number}");
@@ -96,7 +101,7 @@ impl Lab {
         };
         let api = Api::login(self.servers, cloud);
         let mut body = json!({ "driver": "manual-management", "management_interface": "noop", "power_interface": "fake", "name": name,
-            "deploy_interface": "direct", "boot_interface": "ipxe", "properties": { "cpu_arch": "x86_64" } });
+            "deploy_interface": "direct", "boot_interface": "ipxe", "properties": { "cpu_arch": arch } });
         if cloud != owner {
             body["owner"] = json!(Api::login(self.servers, owner).project);
         }
@@ -180,7 +185,8 @@ impl TestNode {
     /// Compares what a deployment sets, and not `updated_at`: the conductor may still be writing down that the node is available.
     pub fn is_untouched_since(&self, before: &Value) {
         let now = self.show();
-        for field in ["deploy_interface", "boot_interface", "driver_info", "instance_info", "extra", "properties", "provision_state"] {
+        let fields = ["deploy_interface", "boot_interface", "driver_info", "instance_info", "instance_uuid", "extra", "properties"];
+        for field in fields.into_iter().chain(["provision_state"]) {
             assert_eq!(now[field], before[field], "{field}");
         }
     }
@@ -241,7 +247,7 @@ pub fn only_writer() -> MutexGuard<'static, ()> {
 
 /// Holds off other deployments: Ironic fails one, now and then, whose download's temporary folder another one's cleaning of the
 /// conductor's cache has listed and then does not find (os.listdir and os.stat in ironic/drivers/modules/image_cache.py).
-fn only_deployment() -> MutexGuard<'static, ()> {
+pub fn only_deployment() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -4,5 +4,6 @@ mod anaconda;
 mod demo;
 mod lab;
 mod modes;
+mod nodes;
 mod refusals;
 mod templates;

@@ -1,0 +1,166 @@
+//! Removing images: which ones, and the outcome when some of them have to stay.
+
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+use super::references::{Entry, State};
+use crate::error::{ExitCode, Failure, exit_code};
+
+/// Whose images may be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Owners {
+    /// Only those of the own project.
+    #[default]
+    Own,
+    /// Those of every project, as far as the roles allow.
+    All,
+}
+
+/// An image that was to be removed or hidden, and was not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its id in the registry.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The cause.
+    pub reason: String,
+    /// The fix, where there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+}
+
+impl Kept {
+    /// An image that stays because of an error.
+    #[must_use]
+    pub fn new(id: &str, name: &str, error: &anyhow::Error) -> Self {
+        let hints = error.chain().filter_map(|cause| cause.downcast_ref::<Failure>());
+        let hints = hints.flat_map(|failure| failure.hints().iter().cloned()).collect();
+        Self { id: id.to_owned(), name: name.to_owned(), reason: format!("{error:#}"), hints }
+    }
+}
+
+/// The outcome of a removal.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Removal {
+    /// Ids of the removed images.
+    pub removed: Vec<String>,
+    /// The images that could not be removed.
+    pub kept: Vec<Kept>,
+}
+
+impl From<Vec<String>> for Removal {
+    fn from(removed: Vec<String>) -> Self {
+        Self { removed, kept: Vec::new() }
+    }
+}
+
+impl Removal {
+    /// Adds the outcome for one entry. The others are removed all the same.
+    ///
+    /// # Errors
+    /// Only a signal ends the whole removal.
+    pub fn add(&mut self, entry: &Entry, outcome: crate::error::Result<Self>) -> crate::error::Result<()> {
+        match outcome {
+            Ok(outcome) => {
+                self.removed.extend(outcome.removed);
+                self.kept.extend(outcome.kept);
+            }
+            Err(error) if is_stop(&error) => return Err(error),
+            Err(error) => self.kept.push(Kept::new(&entry.id, &entry.name, &error)),
+        }
+        Ok(())
+    }
+
+    /// The failure when something had to stay.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        failure(&self.kept)
+    }
+}
+
+/// The failure that these images had to stay.
+#[must_use]
+pub fn failure(kept: &[Kept]) -> Option<Failure> {
+    if kept.is_empty() {
+        return None;
+    }
+    let shown: Vec<String> = kept.iter().map(|kept| format!("{}: {}", kept.id, kept.reason)).collect();
+    let count = if kept.len() == 1 { "1 image stays".to_owned() } else { format!("{} images stay", kept.len()) };
+    let mut failure = Failure::new(ExitCode::Registry, format!("removing images: {count}: {}", shown.join("; ")));
+    let mut hints: Vec<&String> = Vec::new();
+    for hint in kept.iter().flat_map(|kept| &kept.hints) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+            failure = failure.hint(hint);
+        }
+    }
+    Some(failure)
+}
+
+fn is_stop(error: &anyhow::Error) -> bool {
+    matches!(exit_code(error), ExitCode::HungUp | ExitCode::Interrupted | ExitCode::Terminated)
+}
+
+/// The entries beyond the newest `keep` of their name and owner; unfinished ones always.
+pub(super) fn surplus(entries: Vec<Entry>, name: Option<&str>, keep: usize, owners: Owners) -> Vec<Entry> {
+    let mut kept: HashMap<(Option<String>, String, String), usize> = HashMap::new();
+    entries
+        .into_iter()
+        .filter(|entry| name.is_none_or(|name| entry.name == name))
+        .filter(|entry| entry.own || owners == Owners::All)
+        .filter(|entry| {
+            if entry.state == State::Unfinished {
+                return true;
+            }
+            let group = (entry.owner.clone(), entry.name.clone(), entry.extension.clone());
+            let count = kept.entry(group).or_default();
+            *count += 1;
+            *count > keep
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, owner: &str, version: &str) -> Entry {
+        Entry {
+            name: "os".into(),
+            version: version.into(),
+            extension: ".tgz".into(),
+            id: id.into(),
+            created: String::new(),
+            size: None,
+            sha512: None,
+            state: State::Older,
+            visibility: None,
+            owner: Some(owner.into()),
+            own: owner == "mine",
+            pieces: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn versions_are_counted_for_each_owner_and_other_owners_are_chosen_only_on_request() {
+        let all = || vec![entry("1", "theirs", "3"), entry("2", "mine", "2"), entry("3", "theirs", "2"), entry("4", "mine", "1")];
+        let ids = |owners| surplus(all(), None, 1, owners).into_iter().map(|entry| entry.id).collect::<Vec<_>>();
+        assert_eq!(ids(Owners::Own), ["4"]);
+        assert_eq!(ids(Owners::All), ["3", "4"]);
+    }
+
+    #[test]
+    fn an_image_that_has_to_stay_is_named_and_the_others_are_removed_all_the_same() {
+        let mut removal = Removal::default();
+        let refused = Failure::new(ExitCode::Registry, "it is protected").hint("unprotect it");
+        removal.add(&entry("1", "mine", "1"), Err(refused.into())).expect("goes on");
+        removal.add(&entry("2", "mine", "2"), Ok(vec!["2".to_owned()].into())).expect("goes on");
+        assert_eq!(removal.removed, ["2"]);
+        let failure = anyhow::Error::from(removal.failure().expect("a failure"));
+        let text = crate::error::render(&failure);
+        assert!(text.contains("1 image stays: 1: it is protected") && text.contains("hint: unprotect it"), "{text}");
+        let stopped = Failure::new(ExitCode::Interrupted, "stopped");
+        removal.add(&entry("3", "mine", "3"), Err(stopped.into())).expect_err("a signal ends it");
+    }
+}
