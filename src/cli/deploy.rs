@@ -11,7 +11,7 @@ use crate::deploy::config_drive;
 use crate::deploy::find::{Choice, Found, Sight, find};
 use crate::deploy::glance::{find_image, image_of_glance};
 use crate::deploy::http::{Expected, check};
-use crate::deploy::instance_info::{Image, Mode, NodeSettings, Wishes};
+use crate::deploy::instance_info::{Image, Mode, NodeSettings, Wishes, is_uuid};
 use crate::deploy::ironic::{Ironic, Limits};
 use crate::deploy::kickstart::{self, Options, Tarball, Template};
 use crate::deploy::preflight::{ConductorProject, Remark, Severity, check_checksum, check_glance, check_kickstart, check_pieces};
@@ -133,7 +133,7 @@ impl Deploy {
             return self.print_template(sha256, report, as_json);
         }
         let session = match &found {
-            Found::Image { .. } if !self.apply => None,
+            Found::Image { .. } if !self.apply && !self.template_in_glance() => None,
             _ => Some(Session::open(Cloud::load(cloud.as_deref())?, report)?),
         };
         // Before anything is asked for: a drive that cannot be read is not the cloud's fault.
@@ -215,6 +215,12 @@ impl Deploy {
         }
         step.finish(&image.source);
         Ok((image, arch, remarks))
+    }
+
+    /// Whether the template has to be read from a cloud, and one is named.
+    fn template_in_glance(&self) -> bool {
+        let uuid = self.ks_template.as_deref().map(|text| text.strip_prefix("glance://").unwrap_or(text));
+        self.cloud.is_some() && !self.no_check && uuid.is_some_and(is_uuid)
     }
 
     fn conductor(&self, session: Option<&Session>) -> Result<ConductorProject> {
