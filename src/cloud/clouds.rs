@@ -47,6 +47,13 @@ pub struct Tls {
 pub enum Auth {
     /// Not at all: `auth_type: none`.
     None,
+    /// Without Keystone, with a user and a password for every call: `auth_type: http_basic`.
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
     /// With Keystone, version 3.
     Keystone {
         /// Ends in `/v3`.
@@ -93,6 +100,14 @@ pub enum Scope {
     Domain(Named),
     /// The whole system.
     System,
+}
+
+impl Auth {
+    /// Whether Keystone knows users, projects and services.
+    #[must_use]
+    pub fn has_keystone(&self) -> bool {
+        matches!(self, Self::Keystone { .. })
+    }
 }
 
 impl Cloud {
@@ -205,6 +220,21 @@ mod tests {
         let cloud = load(None, &variables, &files).expect("a cloud");
         assert_eq!(cloud.name, "environment");
         assert_eq!(load(Some("b"), &variables, &files).expect("a cloud").name, "b");
+    }
+
+    #[test]
+    fn without_keystone_one_address_is_that_of_every_service_that_has_no_other() {
+        let text = "clouds: {x: {auth_type: http_basic, auth: {username: u, password: hunter2, endpoint: 'http://m:6385/'}},
+            y: {auth_type: none, auth: {endpoint: 'http://m:6385'}, image_endpoint_override: 'http://g'}}";
+        let files = [("clouds.yaml", text)];
+        let cloud = load(Some("x"), &[], &files).expect("a cloud");
+        assert!(matches!(&cloud.auth, Auth::Basic { user, password } if user == "u" && password.reveal() == "hunter2"), "{cloud:?}");
+        assert_eq!((cloud.endpoints["image"].as_str(), cloud.endpoints["baremetal"].as_str()), ("http://m:6385", "http://m:6385"));
+        let cloud = load(Some("y"), &[], &files).expect("a cloud");
+        assert_eq!((cloud.endpoints["image"].as_str(), cloud.endpoints["baremetal"].as_str()), ("http://g", "http://m:6385"));
+        let text = "clouds: {x: {auth_type: http_basic, auth: {username: u, endpoint: 'http://m'}}}";
+        let error = load(None, &[], &[("clouds.yaml", text)]).expect_err("no password");
+        assert!(format!("{error:#}").contains("no password"), "{error:#}");
     }
 
     #[test]

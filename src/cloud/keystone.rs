@@ -1,5 +1,6 @@
 //! Keystone, version 3: a token, what it is good for and how long, and where the services are.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -115,14 +116,19 @@ impl Session {
     /// Whether services take the caller for an administrator: by the role, or because there is no Keystone.
     #[must_use]
     pub fn is_admin(&self) -> bool {
-        matches!(self.cloud.auth, Auth::None) || self.roles().iter().any(|role| role == "admin")
+        !self.cloud.auth.has_keystone() || self.roles().iter().any(|role| role == "admin")
     }
 
     /// Who we are there, for messages.
     #[must_use]
     pub fn who(&self) -> String {
         let locked = self.locked();
-        let Some(body) = locked.as_ref().map(|token| &token.body) else { return "the caller".into() };
+        let Some(body) = locked.as_ref().map(|token| &token.body) else {
+            return match &self.cloud.auth {
+                Auth::Basic { user, .. } => format!("user {user}"),
+                Auth::None | Auth::Keystone { .. } => "the caller".into(),
+            };
+        };
         let user = body.user.as_ref().map_or("?", |user| user.name.as_str());
         let project = body.project.as_ref().map(|project| format!(" in project {}", project.name)).unwrap_or_default();
         let roles: Vec<&str> = body.roles.iter().map(|role| role.name.as_str()).collect();
@@ -196,11 +202,21 @@ impl Session {
         let url = format!("{}{}", self.endpoint(service)?, call.path);
         let mut renewed = false;
         loop {
-            let token = self.token()?;
-            let headers = token.as_ref().map(|token| ("x-auth-token", token.reveal()));
+            let credential = self.credential()?;
+            let headers = credential.as_ref().map(|(name, value)| (*name, value.reveal()));
             let answer = self.http.call(call, &url, headers.as_slice(), name(service), &self.who())?;
+            if answer.status == 401 && matches!(self.cloud.auth, Auth::Basic { .. }) {
+                let Cloud { name: cloud, source, .. } = &self.cloud;
+                return Err(Failure::new(
+                    ExitCode::Registry,
+                    format!("calling {} at {url}: it does not accept the password", name(service)),
+                )
+                .hint(format!("look at username and password of '{cloud}' in {source}"))
+                .because(answer.refusal("asking it"))
+                .into());
+            }
             // Refused for its token, the call was not made.
-            if answer.status == 401 && !renewed && token.is_some() {
+            if answer.status == 401 && !renewed && self.cloud.auth.has_keystone() {
                 self.renew()?;
                 renewed = true;
                 continue;
@@ -215,15 +231,24 @@ impl Session {
     /// When the service cannot be reached or the connection breaks. An answer that refuses is no error here.
     pub fn upload(&self, service: &str, upload: Upload<'_>) -> Result<Answer> {
         let url = format!("{}{}", self.endpoint(service)?, upload.path);
-        let token = self.token()?;
-        let headers = token.as_ref().map(|token| ("x-auth-token", token.reveal()));
+        let credential = self.credential()?;
+        let headers = credential.as_ref().map(|(name, value)| (*name, value.reveal()));
         self.http.upload(upload, &url, headers.as_slice(), name(service), &self.who())
+    }
+
+    /// The header by which a service knows the caller; none where nothing is asked for.
+    fn credential(&self) -> Result<Option<(&'static str, Secret)>> {
+        if let Auth::Basic { user, password } = &self.cloud.auth {
+            let pair = STANDARD.encode(format!("{user}:{}", password.reveal()));
+            return Ok(Some(("authorization", Secret::new(format!("Basic {pair}")))));
+        }
+        Ok(self.token()?.map(|token| ("x-auth-token", token)))
     }
 
     /// A token with some life left; none where there is no Keystone.
     fn token(&self) -> Result<Option<Secret>> {
         let fresh = self.locked().as_ref().filter(|t| left(t) >= LEAST_LIFE.min(t.life / 2)).map(|token| token.value.clone());
-        if fresh.is_none() && !matches!(self.cloud.auth, Auth::None) {
+        if fresh.is_none() && self.cloud.auth.has_keystone() {
             self.renew()?;
         }
         Ok(fresh.or_else(|| self.locked().as_ref().map(|token| token.value.clone())))

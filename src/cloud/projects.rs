@@ -13,7 +13,7 @@ pub enum ProjectLookup {
     Missing,
     /// Several domains have one of that name: their ids.
     Several(Vec<String>),
-    /// The caller may not list projects.
+    /// The caller may not list projects, or there is no Keystone.
     Refused,
 }
 
@@ -25,6 +25,9 @@ impl Session {
     pub fn find_project(&self, name: &str, doing: &str) -> Result<ProjectLookup> {
         if is_id(name) {
             return Ok(ProjectLookup::Found(name.to_owned()));
+        }
+        if !self.cloud().auth.has_keystone() {
+            return Ok(ProjectLookup::Refused);
         }
         let answer = self.call("identity", &Call::get(format!("/v3/projects?name={}", escaped(name))))?;
         // Only an administrator may list projects.

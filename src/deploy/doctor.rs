@@ -82,13 +82,25 @@ fn login(session: &Session) -> Finding {
     let cloud = session.cloud();
     match cloud.auth {
         Auth::None => Finding::good("login", format!("{}: without Keystone", cloud.name)),
-        Auth::Keystone { ref url, .. } if url.starts_with("http://") && !crate::web::is_loopback(host(url)) => Finding::bad(
+        Auth::Basic { .. } => match cloud.endpoints.values().find(|url| in_the_clear(url)) {
+            Some(url) => Finding::bad(
+                "login",
+                format!("{}: {}, and the password goes to {url} in the clear", cloud.name, session.who()),
+                format!("use an https:// address in {}", cloud.source),
+            ),
+            None => Finding::good("login", format!("{}: {}, without Keystone", cloud.name, session.who())),
+        },
+        Auth::Keystone { ref url, .. } if in_the_clear(url) => Finding::bad(
             "login",
             format!("{}: {}, and the password goes to {url} in the clear", cloud.name, session.who()),
             format!("use Keystone's https:// address in {}", cloud.source),
         ),
         Auth::Keystone { .. } => Finding::good("login", format!("{}: {}", cloud.name, session.who())),
     }
+}
+
+fn in_the_clear(url: &str) -> bool {
+    url.starts_with("http://") && !crate::web::is_loopback(host(url))
 }
 
 fn host(url: &str) -> &str {
@@ -125,7 +137,7 @@ fn images(session: &Session) -> Result<Vec<Finding>> {
 /// Whether there is a project by which the conductor may read what is shared with it.
 fn project(session: &Session, name: &str) -> Result<Finding> {
     let check = "conductor's access to images";
-    if matches!(session.cloud().auth, Auth::None) {
+    if !session.cloud().auth.has_keystone() {
         return Ok(Finding::good(check, "without Keystone it reads public and community images"));
     }
     let found = ConductorProject::find(session, name)?;

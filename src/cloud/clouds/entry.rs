@@ -36,8 +36,11 @@ impl Entry {
             }
         }
         let auth = self.auth()?;
-        if let (Auth::None, Some(endpoint)) = (&auth, self.text("endpoint")) {
-            endpoints.entry("image".to_owned()).or_insert_with(|| endpoint.trim_end_matches('/').to_owned());
+        // As in keystoneauth: without a catalogue the one address is every service's.
+        if let (false, Some(endpoint)) = (auth.has_keystone(), self.text("endpoint")) {
+            for service in ["image", "baremetal"] {
+                endpoints.entry(service.to_owned()).or_insert_with(|| endpoint.trim_end_matches('/').to_owned());
+            }
         }
         for url in endpoints.values() {
             self.check_url(url)?;
@@ -72,6 +75,7 @@ impl Entry {
         let need = |key: &str| self.text(key).ok_or_else(|| self.wrong(&format!("it has no {key}")));
         let identity = match kind.as_str() {
             "none" => return Ok(Auth::None),
+            "http_basic" => return Ok(Auth::Basic { user: need("username")?, password: Secret::new(need("password")?) }),
             "password" | "v3password" => {
                 let user = self.named("user");
                 if user.id.is_none() && user.name.is_none() {

@@ -64,10 +64,8 @@ impl Glance {
 
     /// Whether an image belongs to the own project. Without Keystone there are no projects, and every image does.
     fn owns(&self, image: &images::Image) -> bool {
-        match (&self.session.cloud().auth, self.project()) {
-            (Auth::None, _) => true,
-            (Auth::Keystone { .. }, project) => project.is_some() && image.owner == project,
-        }
+        let project = self.project();
+        !self.session.cloud().auth.has_keystone() || (project.is_some() && image.owner == project)
     }
 }
 
@@ -76,7 +74,7 @@ impl Registry for Glance {
         let cloud = self.session.cloud();
         let who = match cloud.auth {
             Auth::None => "without Keystone".to_owned(),
-            Auth::Keystone { .. } => self.session.who(),
+            Auth::Basic { .. } | Auth::Keystone { .. } => self.session.who(),
         };
         format!("{} at {}, {who}", self.address(), self.session.endpoint("image").unwrap_or_default())
     }

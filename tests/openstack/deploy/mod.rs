@@ -6,4 +6,5 @@ mod lab;
 mod modes;
 mod nodes;
 mod refusals;
+mod standalone;
 mod templates;

@@ -1,0 +1,49 @@
+//! Ironic without Keystone, by the clouds.yaml that installers of a standalone Ironic write.
+
+use serde_json::{Value, json};
+use std::path::Path;
+
+use super::lab::said;
+use crate::servers::{EVERYTHING, Servers};
+use crate::sets::clouds;
+
+/// A finding of `osimg doctor --cloud`.
+fn finding(servers: &Servers, clouds: &Path, cloud: &str, check: &str) -> Value {
+    let mut command = servers.osimg(&["doctor", "--cloud", cloud, "--json"]);
+    let output = command.env("OS_CLIENT_CONFIG_FILE", clouds).output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    told["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check}: {told}")).clone()
+}
+
+#[test]
+fn the_one_address_of_a_standalone_ironic_is_enough() {
+    let Some(servers) = Servers::shared(EVERYTHING) else { return };
+    let folder = crate::folder();
+    let path = clouds(servers, folder.path(), "osimg-noauth", |cloud| {
+        *cloud = json!({ "auth_type": "none", "auth": { "endpoint": cloud["baremetal_endpoint_override"] } });
+    });
+    assert_eq!(finding(servers, &path, "osimg-noauth", "bare metal service")["works"], true);
+}
+
+#[test]
+fn a_standalone_ironic_with_users_takes_the_password_of_http_basic() {
+    let Some(servers) = Servers::own("glance-noauth ironic-noauth", &[("OSIMG_OS_IRONIC_BASIC", "1")]) else { return };
+    for check in ["login", "bare metal service", "anaconda deploy interface"] {
+        assert_eq!(finding(&servers, &servers.clouds_yaml(), "osimg-basic", check)["works"], true, "{check}");
+    }
+    let folder = crate::folder();
+    let wrong = clouds(&servers, folder.path(), "osimg-basic", |cloud| cloud["auth"]["password"] = json!("wrong-password"));
+    // A URL that needs no Glance; the node is the first that Ironic is asked for.
+    let deploy = |clouds: &Path| {
+        let arguments =
+            ["deploy", "http://127.0.0.1:9/os.tgz", "--cloud", "osimg-basic", "--no-check", "--node", "no-such-node", "--apply"];
+        let pieces = ["--kernel", "http://h/k", "--ramdisk", "http://h/r", "--stage2", "http://h/s"];
+        let mut command = servers.osimg(&arguments);
+        command.args(pieces).env("OS_CLIENT_CONFIG_FILE", clouds);
+        said(&command.output().unwrap())
+    };
+    let known = deploy(&servers.clouds_yaml());
+    assert!(known.contains("no-such-node could not be found"), "{known}");
+    let refused = deploy(&wrong);
+    assert!(refused.contains("401") && refused.contains("look at username and password"), "{refused}");
+}
