@@ -50,6 +50,7 @@ pub mod artifact;
 pub mod calendar;
 pub mod cloud;
 pub mod error;
+mod files;
 pub mod nevra;
 mod openat;
 pub mod process;

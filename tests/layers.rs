@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Modules that know nothing but text, and that every other may use.
-const ANYWHERE: &[&str] = &["secrets", "text"];
+/// Modules that know only of text and files, and that every other may use.
+const ANYWHERE: &[&str] = &["files", "secrets", "text"];
 
 /// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("calendar", &[]),
     ("nevra", &[]),
     ("openat", &[]),
+    ("files", &[]),
     ("cloud", &["error", "report", "process", "calendar"]),
     ("recipe", &["error", "nevra"]),
     ("sandbox", &["error", "process", "openat"]),
@@ -28,12 +29,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
     ("treeinfo", &[]),
     ("web", &["error", "process"]),
-    ("registry", &["error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
+    ("registry", &["openat", "error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
     ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
     ("sbom", &["error", "recipe", "artifact", "calendar", "nevra"]),
     ("inspect", &["error", "report", "archive", "contents", "sbom", "nevra"]),
     ("diff", &["error", "report", "contents", "inspect"]),
-    ("workdir", &["error", "report", "process", "sandbox"]),
+    ("workdir", &["error", "report", "process", "sandbox", "openat"]),
     (
         "build",
         &[
@@ -114,4 +115,41 @@ fn every_source_says_in_its_first_line_what_it_is_for() {
         let text = std::fs::read_to_string(&file).expect("a source");
         assert!(text.starts_with("//! "), "{} begins with {:?}", file.display(), text.lines().next());
     }
+}
+
+/// Calls that open a file by its name.
+const OPENING: [&str; 6] = ["fs::read(", "fs::read_to_string(", "File::open(", "OpenOptions::new(", "File::options(", "fs::copy("];
+/// Sources that may do so, and why; all others use `files`, which refuses a FIFO or a device and
+/// keeps a limit. The kernel's own files (/proc, /sys, /dev) may be opened anywhere.
+const MAY_OPEN: &[(&str, &str)] = &[
+    ("files.rs", "the place for it"),
+    ("process.rs", "the control groups' files"),
+    ("archive/walk.rs", "opens a directory, by O_DIRECTORY"),
+    ("packages/cache.rs", "locks, and directories of the cache"),
+    ("registry/tree.rs", "syncs the files and directories that it has just made"),
+    ("sandbox/crowd.rs", "the processes' files in /proc"),
+    ("sandbox/foreign.rs", "the kernel's table of interpreters"),
+    ("sandbox/idmap.rs", "the kernel's id maps, /etc/subuid and /etc/subgid"),
+];
+
+#[test]
+fn files_are_opened_in_one_place() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for file in sources(&folder) {
+        let name = file.strip_prefix(&folder).expect("a file of src").to_string_lossy().into_owned();
+        if MAY_OPEN.iter().any(|(allowed, _)| *allowed == name) || name.ends_with("tests.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("a source");
+        // The tests of a module come last in it.
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            let kernel = ["\"/proc/", "\"/sys/", "\"/dev/"].iter().any(|place| line.contains(place));
+            if !kernel && !line.trim_start().starts_with("//") && OPENING.iter().any(|call| line.contains(call)) {
+                wrong.push(format!("src/{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "use files::open, files::read or files::read_text:\n{}", wrong.join("\n"));
 }

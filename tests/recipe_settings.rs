@@ -233,7 +233,7 @@ fn what_is_no_recipe_is_refused_by_name_and_never_waited_for() {
     nix::unistd::mkfifo(&path("fifo.yum"), nix::sys::stat::Mode::S_IRUSR).unwrap();
     std::fs::write(path("wrong.yum"), "isntall a\n").unwrap();
     let table = [
-        ("folder.yum", "it is a folder, not a file"),
+        ("folder.yum", "it is a directory, not a file"),
         ("binary.yum", "it is a binary file, not text"),
         ("latin1.yum", "latin1.yum:2:5: the recipe is not UTF-8"),
         ("large.yum", "it is larger than 16 MiB"),

@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 use nix::sys::stat::{Mode, umask};
-use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use super::{Options, build};
 use crate::archive;
 use crate::artifact::Artifact;
 use crate::error::{ExitCode, Failure, Result};
+use crate::files;
 use crate::packages::{self, Filled};
 use crate::process;
 use crate::recipe::{Recipe, Transaction};
@@ -115,7 +115,7 @@ fn output(options: &Options, folder: &Path) -> PathBuf {
 fn sha256(file: &Path) -> Result<String> {
     let mut beside = file.as_os_str().to_owned();
     beside.push(".sha256");
-    let text = std::fs::read_to_string(&beside).with_context(|| format!("reading {}", Path::new(&beside).display()))?;
+    let text = files::read_text(Path::new(&beside), files::TEXT).with_context(|| format!("reading {}", Path::new(&beside).display()))?;
     Ok(text.split_whitespace().next().context("looking for the first build's digest")?.to_owned())
 }
 
@@ -140,7 +140,7 @@ pub(super) fn judge(reference: &Reference, sha256: &str, staged: &Staged, workdi
     }
     let sinks = staged.sinks()?;
     let (_, file) = sinks.first().context("looking for the second build's tarball")?;
-    let open = |path: &Path| File::open(path).with_context(|| format!("opening {}", path.display()));
+    let open = |path: &Path| files::open(path).with_context(|| format!("opening {}", path.display()));
     // Opened anew: the sink's own place is at its end.
     let again = open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))?;
     let findings = |text: String| Failure::new(ExitCode::Findings, text);

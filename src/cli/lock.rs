@@ -5,9 +5,11 @@ use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::build::default_cache;
 use super::overrides::{Decided, Overrides};
 use crate::build::lock::{self as making, Places};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::files;
 use crate::packages::Signers;
 use crate::recipe::Lock;
 use crate::recipe::lock::foreign::{self, Form};
@@ -33,9 +35,9 @@ pub(super) struct LockArgs {
     /// The form to export, whatever the name: rpms-lock or manifest
     #[arg(long = "as", value_name = "FORM", requires = "export")]
     form: Option<Form>,
-    /// Folder of downloaded packages and metadata
-    #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
-    cache: PathBuf,
+    /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else $XDG_CACHE_HOME/osimg]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
@@ -43,6 +45,11 @@ pub(super) struct LockArgs {
 
 impl LockArgs {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
+        if self.export.is_none() {
+            // Before any thread: a user namespace is entered by a process of one.
+            super::act_as_root(report)?;
+        }
         let decided = self.overrides.decide()?;
         let path = self.output.clone().unwrap_or_else(|| Lock::path_for(&decided.recipe.path));
         if let Some(target) = &self.export {
@@ -54,7 +61,7 @@ impl LockArgs {
         }
         let listed = match &self.import {
             Some(file) => {
-                let text = std::fs::read_to_string(file).or_fail(ExitCode::Recipe, format!("reading {}", file.display()))?;
+                let text = files::read_text(file, files::TEXT).or_fail(ExitCode::Recipe, format!("reading {}", file.display()))?;
                 let arch = crate::recipe::lock::arch(&decided.recipe.settings.packages);
                 Some(foreign::parse(&text, &file.display().to_string(), &arch)?)
             }
@@ -62,12 +69,12 @@ impl LockArgs {
         };
         let signers = if self.metadata_only { Signers::Leave } else { Signers::Read };
         let places = Places {
-            cache: self.cache.clone(),
+            cache,
             workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
             source_date_epoch: decided.source_date_epoch,
         };
         let lock = making::make(&decided.recipe, &lowered.transactions, (signers, listed.as_deref()), &places, report)?;
-        let before = std::fs::read_to_string(&path).ok().and_then(|text| Lock::parse(&text, "").ok());
+        let before = files::read_text(&path, files::TEXT).ok().and_then(|text| Lock::parse(&text, "").ok());
         write(&path, &lock.print()?)?;
         let change = Change::between(before.as_ref(), &lock);
         if json {

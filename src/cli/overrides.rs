@@ -69,7 +69,7 @@ impl Overrides {
         self.keys(&mut recipe.settings)?;
         for file in recipe.settings.packages.repositories.iter().filter_map(|r| r.password_file.as_deref()) {
             // One that cannot be read is an error where it is needed.
-            std::fs::read_to_string(file).unwrap_or_default().lines().for_each(crate::secrets::conceal);
+            crate::files::read_text(file, crate::files::TEXT).unwrap_or_default().lines().for_each(crate::secrets::conceal);
         }
         let packages = &mut recipe.settings.packages;
         packages.releasever = self.releasever.clone().or(packages.releasever.take());

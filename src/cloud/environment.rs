@@ -81,7 +81,7 @@ impl Environment {
         };
         let Some(path) = found else { return Ok(None) };
         let doing = format!("reading {}", path.display());
-        let text = match std::fs::read_to_string(&path) {
+        let text = match crate::files::read_text(&path, crate::files::TEXT) {
             Ok(text) => text,
             Err(error) => {
                 let why = if named.is_some() { format!("{doing}, which {variable} names") } else { doing };

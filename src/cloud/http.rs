@@ -299,7 +299,7 @@ fn tls_config(tls: &Tls) -> Result<TlsConfig> {
 }
 
 fn pem(path: &Path) -> Result<Vec<PemItem<'static>>> {
-    let text = std::fs::read(path).or_fail(ExitCode::Recipe, format!("reading {}", path.display()))?;
+    let text = crate::files::read(path, crate::files::TEXT).or_fail(ExitCode::Recipe, format!("reading {}", path.display()))?;
     parse_pem(&text).collect::<std::result::Result<_, _>>().or_fail(ExitCode::Recipe, format!("reading {}", path.display()))
 }
 

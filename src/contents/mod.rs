@@ -10,7 +10,6 @@ mod paths;
 pub mod rpmdb;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -163,7 +162,7 @@ impl Contents {
     /// cannot be read.
     pub fn of_tarball(path: &Path, options: &Options<'_>) -> Result<Self> {
         let reading = || format!("reading the tarball {}", path.display());
-        let file = File::open(path).or_fail(ExitCode::Space, reading())?;
+        let file = crate::files::open(path).or_fail(ExitCode::Space, reading())?;
         Self::of_stream(file, options).map_err(|error| error.context(reading()))
     }
 

@@ -7,6 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::path::Path;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 
@@ -58,7 +59,7 @@ pub fn load(text: &str) -> Result<Value> {
     }
     let doing = format!("reading the config drive {}", text.escape_debug());
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(text).or_fail(ExitCode::Usage, doing.clone())?;
+    let file = crate::files::open(Path::new(text)).or_fail(ExitCode::Usage, doing.clone())?;
     file.take(LARGEST + 1).read_to_end(&mut bytes).or_fail(ExitCode::Usage, doing.clone())?;
     if bytes.len() as u64 > LARGEST {
         return Err(Failure::new(ExitCode::Usage, format!("{doing}: it is larger than 64 MiB"))

@@ -115,11 +115,7 @@ fn of_file(path: &Path, choice: &Choice<'_>) -> Result<Found> {
             .into());
     }
     let doing = format!("reading the manifest {shown}");
-    let size = path.metadata().or_fail(ExitCode::Usage, doing.clone())?.len();
-    if size > LONGEST_MANIFEST {
-        return Err(Failure::new(ExitCode::Usage, format!("{doing}: it is longer than any manifest")).into());
-    }
-    let text = std::fs::read_to_string(path).or_fail(ExitCode::Usage, doing)?;
+    let text = crate::files::read_text(path, LONGEST_MANIFEST).or_fail(ExitCode::Usage, doing)?;
     of_manifest(&text, &shown, None, choice)
 }
 

@@ -1,7 +1,6 @@
 //! Boot pieces: the installer's kernel, ramdisk and second stage, from files, an ISO image or an install tree; checked, and of the image's
 //! own distribution.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::iso::Iso;
@@ -255,7 +254,7 @@ fn open(place: &Place, ca: Option<&Path>) -> Result<Tree> {
         Place::File(path) if path.is_dir() => Ok(Tree::Folder(path.clone())),
         Place::File(path) => {
             let doing = || format!("opening the install tree {}", path.display());
-            let file = File::open(path).or_fail(ExitCode::Usage, doing())?;
+            let file = crate::files::open(path).or_fail(ExitCode::Usage, doing())?;
             if !magic::is_iso(file.try_clone().or_fail(ExitCode::Space, doing())?) {
                 return Err(Failure::new(ExitCode::Usage, format!("{}: it is neither a folder nor an ISO image", doing())).into());
             }

@@ -36,7 +36,7 @@ impl Tree {
         let mut bytes = Vec::new();
         match self {
             Self::Web { url, agent } => return web::text(agent, &url.join(path), limit),
-            Self::Folder(folder) => match File::open(folder.join(path)) {
+            Self::Folder(folder) => match crate::files::open(&folder.join(path)) {
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
                 Err(error) => return Err(error).or_fail(ExitCode::Space, doing),
                 Ok(file) => file.take(limit + 1).read_to_end(&mut bytes).or_fail(ExitCode::Space, doing.clone())?,

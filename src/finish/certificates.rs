@@ -4,6 +4,7 @@ use anyhow::Context;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Failure, Result};
+use crate::files;
 use crate::sandbox::{InstallRoot, Kind};
 
 /// How a distribution takes local authorities: their folder, the program that rebuilds the bundle, and the bundle.
@@ -62,7 +63,7 @@ pub fn place(root: &InstallRoot, store: TrustStore, certificates: &[PathBuf]) ->
     let mut bodies = Vec::new();
     root.folder(Path::new(store.anchors), 0o755)?;
     for path in certificates {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading certificate {}", path.display()))?;
+        let text = files::read_text(path, files::TEXT).with_context(|| format!("reading certificate {}", path.display()))?;
         let body = first_certificate(&text).ok_or_else(|| {
             Failure::new(ExitCode::Recipe, format!("{} holds no PEM certificate", path.display()))
                 .hint("it must have a line -----BEGIN CERTIFICATE-----")

@@ -379,7 +379,7 @@ pub fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Content
 /// No compressed file and no tar of ours begins with a brace; a tar whose first name does has no JSON after it, but a name so odd is no image's.
 fn begins_like_json(path: &Path) -> std::io::Result<bool> {
     let mut first = [0; 64];
-    let count = std::fs::File::open(path)?.read(&mut first)?;
+    let count = crate::files::open(path)?.read(&mut first)?;
     let text = first.get(..count).unwrap_or_default();
     Ok(text.trim_ascii_start().first() == Some(&b'{') && !text.contains(&0))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Built, Image, Key, Origin, OriginKind, Package, Totals};
-use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::error::{ExitCode, Result, ResultExt};
 use crate::nevra::Nevra;
 
 /// The manifest of 10,000 packages has a tenth of it.
@@ -114,11 +114,7 @@ struct Step {
 /// When it cannot be read, is too large, or is no manifest.
 pub(super) fn load(path: &Path) -> Result<Manifest> {
     let reading = || format!("reading the manifest {}", path.display());
-    let size = std::fs::metadata(path).or_fail(ExitCode::Space, reading())?.len();
-    if size > LARGEST {
-        return Err(Failure::new(ExitCode::Usage, format!("{}: it has {size} bytes, more than any manifest", reading())).into());
-    }
-    let text = std::fs::read(path).or_fail(ExitCode::Space, reading())?;
+    let text = crate::files::read(path, LARGEST).or_fail(ExitCode::Space, reading())?;
     parse(&text).or_fail_hint(ExitCode::Usage, reading(), "a manifest is the NAME-VERSION.json that osimg build writes beside the tarball")
 }
 

@@ -23,7 +23,7 @@ const CHUNK: usize = 1 << 18;
 /// When the file cannot be read.
 pub(super) fn holds(file: &Path, checksum: &str, size: u64) -> Result<bool> {
     let reading = || format!("reading {}", file.display());
-    let mut open = File::open(file).with_context(reading)?;
+    let mut open = crate::files::open(file).with_context(reading)?;
     let (kind, hex) = checksum.split_once(':').unwrap_or((checksum, ""));
     let mut hash: Box<dyn DynDigest> = match kind {
         "sha224" => Box::new(sha2::Sha224::default()),
@@ -45,7 +45,7 @@ pub(super) fn holds(file: &Path, checksum: &str, size: u64) -> Result<bool> {
 /// When the file cannot be read.
 pub(super) fn of(file: &Path) -> Result<(String, u64)> {
     let reading = || format!("reading {}", file.display());
-    let mut open = File::open(file).with_context(reading)?;
+    let mut open = crate::files::open(file).with_context(reading)?;
     let mut hash: Box<dyn DynDigest> = Box::new(sha2::Sha256::default());
     let size = feed(&mut open, hash.as_mut()).with_context(reading)?;
     Ok((format!("sha256:{}", hex::encode(hash.finalize())), size))
@@ -103,7 +103,7 @@ impl Signer {
 /// [`ExitCode::Trust`] when it is no package, or a signature in a pinned key's name does not hold.
 pub(super) fn header(file: &Path, keys: &[PinnedKey]) -> Result<Header> {
     let reading = || format!("reading {}", file.display());
-    let lengths_hold = lengths::hold(&mut File::open(file).with_context(reading)?).with_context(reading)?;
+    let lengths_hold = lengths::hold(&mut crate::files::open(file).with_context(reading)?).with_context(reading)?;
     lengths_hold.then(|| quietly(|| read_header(file, keys))).flatten().unwrap_or_else(|| {
         let message = format!("checking the package {}: it is no package, or its header is damaged", file.display());
         Err(Failure::new(ExitCode::Trust, message).hint(CHANGED).into())

@@ -51,7 +51,7 @@ pub(super) fn missing(tools: &ToolRoot) -> Failure {
 /// The version of dnf's module, by looking where Python looks.
 fn module_version(tools: &ToolRoot) -> Option<String> {
     module_directories(tools).iter().find_map(|directory| {
-        let text = std::fs::read_to_string(directory.join("dnf/const.py")).ok()?;
+        let text = crate::files::read_text(&directory.join("dnf/const.py"), crate::files::TEXT).ok()?;
         let version = text.lines().find_map(|line| line.trim().strip_prefix("VERSION"))?;
         Some(version.trim_matches(|c: char| !c.is_ascii_digit()).to_owned())
     })

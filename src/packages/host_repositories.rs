@@ -38,7 +38,7 @@ pub(super) fn without_secrets() -> Result<Vec<Mount>> {
     let mut mounts = Vec::new();
     for path in PATHS {
         for (file, target) in files(Path::new(path)) {
-            let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+            let text = crate::files::read(&file, LIMIT).with_context(|| format!("reading {}", file.display()))?;
             let content = harmless(&String::from_utf8_lossy(&text)).map_err(|line| {
                 Failure::new(
                     ExitCode::Trust,

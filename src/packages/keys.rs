@@ -95,7 +95,7 @@ fn id_of(fingerprint: &str) -> String {
 /// # Errors
 /// When it cannot be read or is no text.
 pub fn read_file(path: &std::path::Path) -> Result<String> {
-    std::fs::read_to_string(path).or_fail_hint(
+    crate::files::read_text(path, crate::files::TEXT).or_fail_hint(
         ExitCode::Trust,
         format!("reading key {}", path.display()),
         "name the file of the repository's signing key in [[packages.key]]",

@@ -99,7 +99,9 @@ fn fetch(manager: &Driver, job: &Job<'_>, transaction: &Transaction, missing: &[
         if package.repository == GIVEN
             && let Given::Here(path) = given::at(job, transaction, &package.location)?
         {
-            fs::copy(&path, file).with_context(|| format!("copying {} to {}", path.display(), file.display()))?;
+            let copying = || format!("copying {} to {}", path.display(), file.display());
+            let copied = crate::files::open(&path).and_then(|mut from| std::io::copy(&mut from, &mut fs::File::create(file)?));
+            copied.with_context(copying)?;
             continue;
         }
         wanted.push(Wanted {

@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +21,7 @@ pub(super) fn watch(views: &Path, settings: &PackageSettings, found: &[Repositor
     for state in found {
         // createrepo_c's revisions are seconds since 1970; others' that are no numbers have no order.
         let (Some(file), Ok(revision)) = (file(views, settings, state), state.revision.parse::<u64>()) else { continue };
-        let newest = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        let newest = crate::files::read_text(&file, crate::files::TEXT).ok().and_then(|text| text.trim().parse::<u64>().ok());
         match newest {
             Some(newest) if newest > revision => report.warn(&format!(
                 "the metadata of repository '{}' are older than they were: revision {revision}, and {newest} was seen before; \

@@ -228,5 +228,5 @@ pub(super) fn run_python(
 
 /// Reads a small file of the host that is passed into the sandbox.
 pub(super) fn host_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+    crate::files::read_text(path, crate::files::TEXT).with_context(|| format!("reading {}", path.display()))
 }

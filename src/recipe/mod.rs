@@ -25,19 +25,15 @@ pub use script::Script;
 pub use settings::{
     Bootstrap, DeploySettings, Disks, DurationError, FinishFile, FinishSettings, ImageSettings, Initramfs, InstallSettings, Key, KeySource,
     Layout, Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository, RepositorySource, SbomKind, SelinuxChoice,
-    SelinuxMode, Settings, Verify, Visibility, checked_fingerprint, checked_repository_id, checked_url, parse_duration,
+    SelinuxMode, Settings, Verify, Visibility, checked_dbpath, checked_fingerprint, checked_repository_id, checked_url, parse_duration,
 };
 pub use statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, Statement, StatementKind};
 pub use transaction::{GroupChange, GroupScope, GroupSpec, Mark, ModuleChange, RepoChange, Swap, Transaction, Upgrade};
 
 use crate::error::{ExitCode, Failure, Result};
-use std::fs::{File, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use crate::files;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-/// No recipe or settings file that a person wrote comes near this size, in bytes.
-const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// A recipe with its settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,44 +91,19 @@ impl Settings {
 fn read_text(path: &Path, what: &str) -> Result<String> {
     let shown = path.display();
     let fail = |message: String| Failure::new(ExitCode::Recipe, message);
-    // Without the flag, opening a FIFO would wait for a writer that may never come.
-    let opened = OpenOptions::new().read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+    let bytes = match files::read(path, files::TEXT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             let dangling = std::fs::symlink_metadata(path).is_ok();
-            let failure =
-                fail(format!("reading {what} {shown}: {}", if dangling { "the link leads nowhere" } else { "there is no such file" }));
-            return Err(failure.into());
+            let why = if dangling { "the link leads nowhere" } else { "there is no such file" };
+            return Err(fail(format!("reading {what} {shown}: {why}")).into());
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::FileTooLarge) => {
+            return Err(fail(format!("reading {what} {shown}: {error}")).hint(format!("name the {what} file itself")).into());
         }
         Err(error) => return Err(fail(format!("reading {what} {shown}")).because(error).into()),
     };
-    check_type(&file, path, what)?;
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| fail(format!("reading {what} {shown}")).because(error))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(fail(format!("reading {what} {shown}: it is larger than 16 MiB")).hint(format!("is this a {what}?")).into());
-    }
     String::from_utf8(bytes).map_err(|error| not_text(error.as_bytes(), error.utf8_error().valid_up_to(), path, what).into())
-}
-
-fn check_type(file: &File, path: &Path, what: &str) -> Result<()> {
-    let shown = path.display();
-    let metadata = file.metadata().map_err(|error| Failure::new(ExitCode::Recipe, format!("looking at {what} {shown}")).because(error))?;
-    let kind = metadata.file_type();
-    let found = if kind.is_file() {
-        return Ok(());
-    } else if kind.is_dir() {
-        "a folder"
-    } else if kind.is_fifo() {
-        "a FIFO"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "a device"
-    };
-    let failure = Failure::new(ExitCode::Recipe, format!("reading {what} {shown}: it is {found}, not a file"));
-    Err(failure.hint(format!("name the {what} file itself")).into())
 }
 
 /// A file that is no text: where it stops being one, and what it may be.

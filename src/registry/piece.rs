@@ -79,11 +79,8 @@ impl Piece {
     /// When it cannot be read, is no file or is empty, and when a signal asks to stop.
     pub fn of_file(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
         let doing = || format!("reading {}", path.display());
-        let mut file = File::open(path).or_fail(ExitCode::Space, doing())?;
+        let mut file = crate::files::open(path).or_fail(ExitCode::Space, doing())?;
         let kind = file.metadata().or_fail(ExitCode::Space, doing())?;
-        if !kind.is_file() {
-            return Err(Failure::new(ExitCode::Usage, format!("{}: it is no file", doing())).into());
-        }
         let (mut sha256, mut sha512, mut size) = (Sha256::new(), Sha512::new(), 0_u64);
         let mut window = vec![0; WINDOW];
         loop {
@@ -107,7 +104,7 @@ impl Piece {
     /// When it cannot be opened or has changed.
     pub fn open(&self) -> Result<File> {
         let doing = || format!("reading {}", self.path.display());
-        let file = File::open(&self.path).or_fail(ExitCode::Space, doing())?;
+        let file = crate::files::open(&self.path).or_fail(ExitCode::Space, doing())?;
         let size = file.metadata().or_fail(ExitCode::Space, doing())?.len();
         if size != self.size {
             return Err(self.changed(size));

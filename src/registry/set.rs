@@ -4,7 +4,6 @@ use anyhow::Context;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -12,11 +11,12 @@ use super::piece::{Piece, Role};
 use crate::archive::Format;
 use crate::artifact;
 use crate::error::{ExitCode, Failure, Result};
+use crate::files;
 
 /// Suffixes that Ironic and Anaconda both know, the longest first; see `disk_file_extension` of Ironic's `pxe_utils.py`.
 pub(super) const EXTENSIONS: [&str; 7] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"];
 /// No manifest is larger.
-const LARGEST_MANIFEST: u64 = 256 << 20;
+pub(super) const LARGEST_MANIFEST: u64 = 256 << 20;
 
 /// An OS tarball with its format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,9 +115,7 @@ impl Set {
 
     /// Takes over what a manifest says, if it is one of osimg's that speaks of this tarball.
     fn adopt(&mut self, path: &Path, file_name: &str) -> Result<()> {
-        let mut text = Vec::new();
-        let file = File::open(path).with_context(|| format!("opening the manifest {}", path.display()))?;
-        file.take(LARGEST_MANIFEST).read_to_end(&mut text).with_context(|| format!("reading the manifest {}", path.display()))?;
+        let text = files::read(path, LARGEST_MANIFEST).with_context(|| format!("reading the manifest {}", path.display()))?;
         let Ok(known) = serde_json::from_slice::<Known>(&text) else { return Ok(()) };
         let Some(said) = known.tarballs.iter().find(|tarball| tarball.file == file_name) else { return Ok(()) };
         let have = &self.tarball.piece;
@@ -217,7 +215,7 @@ fn missing(has: &str, option: &str) -> anyhow::Error {
 /// Compares the first bytes with what the suffix promises.
 fn check_magic(path: &Path, format: Format) -> Result<()> {
     let mut start = Vec::new();
-    let file = File::open(path).with_context(|| format!("opening the tarball {}", path.display()))?;
+    let file = files::open(path).with_context(|| format!("opening the tarball {}", path.display()))?;
     file.take(512).read_to_end(&mut start).with_context(|| format!("reading the tarball {}", path.display()))?;
     let found = match start.as_slice() {
         [0x1F, 0x8B, ..] => "gzip",

@@ -186,10 +186,7 @@ fn sign_pgp(key: &SignedSecretKey, password: &Password, data: impl Read) -> Resu
 }
 
 fn read_small(file: &Path) -> Result<String> {
-    let mut text = String::new();
-    let opened = std::fs::File::open(file)?;
-    opened.take(LARGEST_KEY).read_to_string(&mut text)?;
-    Ok(text)
+    Ok(crate::files::read_text(file, LARGEST_KEY)?)
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 //!
 //! Only the text form is read. libselinux may prefer `.bin`, which is the same text, compiled for one version of PCRE2.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -170,7 +169,7 @@ fn read_inside(root: &OwnedFd, tree: &Path, path: &Path) -> Result<Option<Source
 
 /// Reads a file of the host; `None` if it does not exist.
 fn read_outside(path: &Path) -> Result<Option<Source>> {
-    match OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
+    match crate::files::open(path) {
         Ok(file) => read_regular(file, path.to_owned()).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("opening {}", path.display())),

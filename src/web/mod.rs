@@ -60,7 +60,7 @@ pub fn agent(ca: Option<&Path>, redirects: Redirects) -> Result<Agent> {
 
 fn authorities(path: &Path) -> Result<RootCerts> {
     let doing = || format!("reading the authorities {}", path.display());
-    let pem = std::fs::read(path).or_fail(ExitCode::Host, doing())?;
+    let pem = crate::files::read(path, crate::files::TEXT).or_fail(ExitCode::Host, doing())?;
     let mut certificates: Vec<Certificate<'static>> = Vec::new();
     for item in parse_pem(&pem) {
         if let PemItem::Certificate(certificate) = item.or_fail(ExitCode::Host, doing())? {

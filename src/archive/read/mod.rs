@@ -23,7 +23,6 @@ use records::Records;
 use source::Source;
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::path::Path;
@@ -113,7 +112,7 @@ impl Reader<'static> {
     /// Fails when it cannot be opened, and as [`Reader::new`].
     pub fn open(path: &Path) -> Result<Self> {
         let opening = || format!("opening the tarball {}", path.display());
-        let file = File::open(path).or_fail(crate::error::ExitCode::Space, opening())?;
+        let file = crate::files::open(path).or_fail(crate::error::ExitCode::Space, opening())?;
         Self::new(file).map_err(|error| error.context(opening()))
     }
 }

@@ -145,6 +145,7 @@ pub fn of_set(set: &Set, own: Option<&Path>, install: &InstallSettings, folder: 
 /// # Errors
 /// When it cannot be read, or as [`Template::of_person`].
 pub fn load(path: &Path, tarball: Option<&Tarball>) -> Result<Template> {
-    let text = std::fs::read_to_string(path).or_fail(ExitCode::Recipe, format!("reading the kickstart template {}", path.display()))?;
+    let doing = format!("reading the kickstart template {}", path.display());
+    let text = crate::files::read_text(path, crate::files::TEXT).or_fail(ExitCode::Recipe, doing)?;
     Template::of_person(&text, &path.display().to_string(), tarball)
 }

@@ -41,7 +41,7 @@ impl Options {
             None => None,
             Some(path) => {
                 let doing = format!("reading the authority {}", path.display());
-                let pem = std::fs::read_to_string(path).or_fail(ExitCode::Recipe, doing.clone())?;
+                let pem = crate::files::read_text(path, crate::files::TEXT).or_fail(ExitCode::Recipe, doing.clone())?;
                 if !pem.contains("-----BEGIN CERTIFICATE-----") {
                     return Err(Failure::new(ExitCode::Recipe, format!("{doing}: there is no certificate in it"))
                         .hint("it must be PEM")

@@ -166,7 +166,7 @@ impl Lock {
     /// # Errors
     /// As [`Lock::parse`], and when the file cannot be read.
     pub fn load(path: &Path) -> Result<(Self, String)> {
-        let text = std::fs::read_to_string(path).or_fail_hint(
+        let text = crate::files::read_text(path, crate::files::TEXT).or_fail_hint(
             ExitCode::Recipe,
             format!("reading lock {}", path.display()),
             "make it first: osimg lock RECIPE",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::images::{Draft, Image};
 use crate::error::{ExitCode, Failure, Result};
+use crate::files;
 use crate::registry::manifest;
 use crate::registry::piece::{Piece, Role};
 use crate::registry::set::Set;
@@ -83,7 +84,7 @@ pub(super) fn draft(set: &Set, role: Role, links: &[(Role, String)], wishes: &Wi
             put(property, links.iter().find(|(r, _)| *r == role).map(|(_, id)| id.as_str()));
         }
         if let Some(manifest) = &set.manifest {
-            put(MANIFEST, std::fs::read_to_string(&manifest.path).ok().map(|text| manifest::digest(&text)).as_deref());
+            put(MANIFEST, files::read_text(&manifest.path, files::TEXT).ok().map(|text| manifest::digest(&text)).as_deref());
         }
         for (name, value) in &set.properties {
             if properties.contains_key(name) || ATTRIBUTES.contains(&name.as_str()) || name.starts_with("os_glance_") {

@@ -21,7 +21,7 @@ const DIGEST: usize = 32;
 /// Signs a piece, and adds the four properties.
 pub(super) fn add(properties: &mut BTreeMap<String, String>, key: &SignatureKey, piece: &Piece) -> Result<()> {
     let doing = || format!("signing with {}", key.key.display());
-    let text = std::fs::read_to_string(&key.key).or_fail(ExitCode::Trust, doing())?;
+    let text = crate::files::read_text(&key.key, crate::files::TEXT).or_fail(ExitCode::Trust, doing())?;
     let private = RsaPrivateKey::from_pkcs8_pem(&text).or_else(|_| RsaPrivateKey::from_pkcs1_pem(&text)).map_err(|_| {
         Failure::new(ExitCode::Trust, format!("{}: it is no RSA private key in PEM without a password", doing()))
             .hint("openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out key.pem")

@@ -91,7 +91,7 @@ pub(super) fn files(environment: impl Fn(&str) -> Option<String>) -> Vec<PathBuf
 /// The login for a repository, from the first of the files that has one; nothing where none has.
 pub(super) fn find(files: &[PathBuf], host: &str, name: &str) -> Result<Option<Credentials>> {
     for path in files {
-        let text = match std::fs::read(path) {
+        let text = match crate::files::read(path, crate::files::TEXT) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error).or_fail(ExitCode::Host, format!("reading the registry logins {}", path.display())),

@@ -198,7 +198,7 @@ fn suffix(image: &Image<'_>) -> Vec<Hit> {
 fn written(path: &Path) -> Option<String> {
     let mut name = path.as_os_str().to_owned();
     name.push(".sha256");
-    let text = std::fs::read(Path::new(&name)).ok()?;
+    let text = crate::files::read(Path::new(&name), crate::files::TEXT).ok()?;
     let text = String::from_utf8_lossy(text.get(..text.len().min(4096))?).into_owned();
     Some(text.split_ascii_whitespace().next().unwrap_or_default().to_ascii_lowercase())
 }

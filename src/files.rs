@@ -1,0 +1,112 @@
+//! Files that a user names: only regular files, opened without waiting and read up to a limit.
+//!
+//! Opening a FIFO waits for a writer, a device may have no end, and a tape rewinds. So the type is
+//! checked before the file is opened, and again on the descriptor.
+
+use nix::fcntl::OFlag;
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{Error, ErrorKind, Read, Result};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+/// The limit of text that is read whole: far above any recipe, key, certificate or manifest.
+pub(crate) const TEXT: u64 = 16 << 20;
+
+/// Opens a regular file for reading; links are followed.
+///
+/// # Errors
+/// As open(2), and when it is not a regular file.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    regular(std::fs::metadata(path)?.file_type())?;
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    regular(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+/// Reads a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`open`], and when it is larger.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    read_open(open(path)?, limit)
+}
+
+/// Reads a regular file of at most `limit` bytes as text.
+///
+/// # Errors
+/// As [`read`], and when it is not UTF-8.
+pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String> {
+    String::from_utf8(read(path, limit)?).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// Reads at most `limit` bytes to the end of an open file.
+///
+/// # Errors
+/// As read(2), and when there are more.
+pub(crate) fn read_open(file: impl Read, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::new(ErrorKind::FileTooLarge, format!("it is larger than {}", size(limit))));
+    }
+    Ok(bytes)
+}
+
+fn size(limit: u64) -> String {
+    if limit.is_multiple_of(1 << 20) { format!("{} MiB", limit >> 20) } else { format!("{limit} bytes") }
+}
+
+fn regular(kind: FileType) -> Result<()> {
+    let found = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    Err(Error::new(ErrorKind::InvalidInput, format!("it is {found}, not a file")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+
+    #[test]
+    fn only_a_regular_file_is_opened_and_nothing_waits() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).expect("a FIFO");
+        let socket = dir.path().join("socket");
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&fifo, &link).expect("a link");
+        for (path, word) in [
+            (fifo.as_path(), "a FIFO"),
+            (&link, "a FIFO"),
+            (&socket, "a socket"),
+            (dir.path(), "a directory"),
+            (Path::new("/dev/zero"), "a device"),
+        ] {
+            let error = open(path).expect_err(word);
+            assert_eq!(error.to_string(), format!("it is {word}, not a file"));
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("file");
+        std::fs::write(&path, [b'x'; 100]).expect("a file");
+        assert_eq!(read(&path, 100).expect("as large as allowed").len(), 100);
+        let error = read(&path, 99).expect_err("too large");
+        assert_eq!(error.to_string(), "it is larger than 99 bytes");
+        std::fs::write(&path, [0xFF]).expect("a file");
+        assert_eq!(read_text(&path, TEXT).expect_err("no text").to_string(), "it is not UTF-8 text");
+    }
+}
