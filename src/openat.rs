@@ -1,23 +1,31 @@
-//! openat2(2), asked again where the kernel cannot tell: somewhere on the machine something was renamed or mounted meanwhile.
+//! Names below an open directory: openat2(2) that retries, and [`OpenDirectory`].
 
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::OpenHow;
-use std::os::fd::{AsFd, OwnedFd};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Error, ErrorKind, Result};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// So often in a row a rename of others falls into the lookup only if they do nothing but rename; then we do not know.
+/// Another process interrupts the lookup so many times in a row only if it does nothing but rename.
 const ATTEMPTS: usize = 10_000;
 
 /// Opens `path` below `folder` as `how` says.
 ///
-/// With `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` the kernel answers EAGAIN when it met `..` while any rename or mount happened, even
-/// in another place: openat2(2), ERRORS.
+/// With `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` the kernel answers EAGAIN when it met `..` while
+/// anything was renamed or mounted, even in another place: openat2(2), ERRORS.
 ///
 /// # Errors
 /// As the system call.
 pub(crate) fn openat2(folder: impl AsFd, path: &(impl NixPath + ?Sized), how: OpenHow) -> nix::Result<OwnedFd> {
     for _ in 1..ATTEMPTS {
-        #[expect(clippy::disallowed_methods, reason = "here it is asked again")]
+        #[expect(clippy::disallowed_methods, reason = "the one place, which retries")]
         match nix::fcntl::openat2(folder.as_fd(), path, how) {
             Err(Errno::EAGAIN | Errno::EINTR) => std::thread::yield_now(),
             done => return done,
@@ -26,10 +34,174 @@ pub(crate) fn openat2(folder: impl AsFd, path: &(impl NixPath + ?Sized), how: Op
     Err(Errno::EAGAIN)
 }
 
+/// An open directory in which every name is used through the descriptor: whoever moves the directory,
+/// or puts a link in its place, does not lead us elsewhere. A name is a single component, and a link
+/// of that name is never followed.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenDirectory {
+    path: PathBuf,
+    fd: Arc<OwnedFd>,
+}
+
+impl OpenDirectory {
+    /// Opens a directory; links that lead to it are followed.
+    pub fn open(path: &Path) -> Result<Self> {
+        let path = path.canonicalize()?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open(&path, flags, Mode::empty())?;
+        Ok(Self { path, fd: Arc::new(fd) })
+    }
+
+    /// The path by which it was opened, links resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path of this process that leads through the descriptor.
+    pub fn through(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
+    }
+
+    /// Its names, sorted.
+    pub fn names(&self) -> Result<Vec<OsString>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut directory = nix::dir::Dir::openat(&*self.fd, ".", flags, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in directory.iter() {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The status of a name; `None` when there is no such name.
+    pub fn stat(&self, name: &str) -> Result<Option<FileStat>> {
+        match fstatat(&*self.fd, single(name)?, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the name is a regular file.
+    pub fn has_file(&self, name: &str) -> bool {
+        matches!(self.stat(name), Ok(Some(stat)) if kind(&stat) == SFlag::S_IFREG)
+    }
+
+    /// Whether the name is a symbolic link.
+    pub fn has_link(&self, name: &str) -> bool {
+        matches!(self.stat(name), Ok(Some(stat)) if kind(&stat) == SFlag::S_IFLNK)
+    }
+
+    /// Opens a regular file for reading.
+    pub fn open_file(&self, name: &str) -> Result<File> {
+        self.regular(name, OFlag::O_RDONLY, Mode::empty())
+    }
+
+    /// Opens a directory.
+    pub fn open_directory(&self, name: &str) -> Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(&*self.fd, single(name)?, flags, Mode::empty())?))
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_directory(&self, name: &str) -> Result<()> {
+        Ok(unlinkat(&*self.fd, single(name)?, UnlinkatFlags::RemoveDir)?)
+    }
+
+    /// Opens a file for a lock, and makes it if it is missing. It must not have a second name: that
+    /// could be a file of someone else.
+    pub fn open_lock(&self, name: &str) -> Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT;
+        let file = self.regular(name, flags, Mode::from_bits_truncate(0o644))?;
+        if fstat(&file)?.st_nlink > 1 {
+            return Err(Error::new(ErrorKind::InvalidInput, "it has a second name"));
+        }
+        Ok(file)
+    }
+
+    fn regular(&self, name: &str, flags: OFlag, mode: Mode) -> Result<File> {
+        let always = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let fd = match openat(&*self.fd, single(name)?, flags | always, mode) {
+            Ok(fd) => fd,
+            Err(Errno::ELOOP) => return Err(Error::new(ErrorKind::InvalidInput, "it is a link")),
+            Err(error) => return Err(error.into()),
+        };
+        if kind(&fstat(&fd)?) != SFlag::S_IFREG {
+            return Err(Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        Ok(File::from(fd))
+    }
+
+    /// Makes a new file.
+    pub fn create_new(&self, name: &str) -> Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o644);
+        Ok(File::from(openat(&*self.fd, single(name)?, flags, mode)?))
+    }
+
+    /// Makes a file without a name; `None` where the file system has none.
+    pub fn create_nameless(&self) -> Result<Option<File>> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        match openat(&*self.fd, ".", flags, Mode::from_bits_truncate(0o644)) {
+            Ok(fd) => Ok(Some(File::from(fd))),
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT | Errno::EINVAL) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives a nameless file a name.
+    pub fn name_file(&self, file: &File, name: &str) -> Result<()> {
+        let own = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        Ok(linkat(AT_FDCWD, &own, &*self.fd, single(name)?, AtFlags::AT_SYMLINK_FOLLOW)?)
+    }
+
+    /// Makes a symbolic link.
+    pub fn symlink(&self, points_to: &str, name: &str) -> Result<()> {
+        Ok(symlinkat(points_to, &*self.fd, single(name)?)?)
+    }
+
+    /// Renames within the directory, over what has the new name.
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        Ok(renameat(&*self.fd, single(from)?, &*self.fd, single(to)?)?)
+    }
+
+    /// Removes a name that is not a directory; false when there was none.
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        match unlinkat(&*self.fd, single(name)?, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes its names durable.
+    pub fn sync(&self) -> Result<()> {
+        Ok(nix::unistd::fsync(&*self.fd)?)
+    }
+}
+
+/// Whether the text is a single component of a path, so that it cannot leave a directory.
+pub(crate) fn is_single(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
+}
+
+fn single(name: &str) -> Result<&str> {
+    let refused = || Error::new(ErrorKind::InvalidInput, format!("{name:?} is not a plain file name"));
+    if is_single(name) { Ok(name) } else { Err(refused()) }
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::fcntl::{OFlag, ResolveFlag};
+    use nix::fcntl::ResolveFlag;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
@@ -52,5 +224,44 @@ mod tests {
             done.store(true, Ordering::Relaxed);
             assert_eq!(failed, None);
         });
+    }
+
+    #[test]
+    fn a_directory_that_is_swapped_for_a_link_leads_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["own", "victim"] {
+            std::fs::create_dir(at(name)).unwrap();
+            std::fs::write(at(name).join("file"), name).unwrap();
+        }
+        let own = OpenDirectory::open(&at("own")).unwrap();
+        std::fs::rename(at("own"), at("moved")).unwrap();
+        std::os::unix::fs::symlink(at("victim"), at("own")).unwrap();
+        own.create_new("new").unwrap();
+        own.symlink("file", "link").unwrap();
+        assert!(own.remove("file").unwrap());
+        assert_eq!(std::fs::read_to_string(at("victim/file")).unwrap(), "victim");
+        assert_eq!(own.names().unwrap(), ["link", "new"]);
+        assert_eq!(std::fs::read_dir(at("victim")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn no_name_leaves_the_directory_and_no_link_in_it_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("own")).unwrap();
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        let own = OpenDirectory::open(&dir.path().join("own")).unwrap();
+        for name in ["../victim", victim.to_str().unwrap(), "..", ".", "", "a/b"] {
+            assert!(own.remove(name).is_err(), "{name}");
+            assert!(own.open_lock(name).is_err(), "{name}");
+            assert!(own.rename(name, "x").is_err(), "{name}");
+        }
+        std::os::unix::fs::symlink(&victim, dir.path().join("own/link")).unwrap();
+        std::fs::hard_link(&victim, dir.path().join("own/hard")).unwrap();
+        assert_eq!(own.open_lock("link").unwrap_err().to_string(), "it is a link");
+        assert!(own.open_file("link").is_err());
+        assert_eq!(own.open_lock("hard").unwrap_err().to_string(), "it has a second name");
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     }
 }

@@ -20,25 +20,28 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::files;
+use crate::openat::OpenDirectory;
+use crate::registry::set::LARGEST_MANIFEST;
 use crate::registry::{Entry, References, Registry, Removal, Set, manifest};
 use crate::report::Report;
 
-/// A folder of artifacts.
+/// A directory of artifacts, which stays the same one for as long as it is open.
 #[derive(Debug)]
 pub struct Directory {
-    path: PathBuf,
+    open: OpenDirectory,
 }
 
 impl Directory {
-    /// Opens the folder; its last component is made when it is missing.
+    /// Opens the directory; its last component is made when it is missing.
     ///
     /// # Errors
-    /// When the folder above is missing, or it is no folder.
+    /// When the directory above is missing, or it is not a directory.
     pub fn open(path: &Path) -> Result<Self> {
         match std::fs::create_dir(path) {
             Ok(()) => {}
@@ -56,7 +59,8 @@ impl Directory {
                 );
             }
         }
-        Ok(Self { path: path.canonicalize().with_context(|| format!("opening the output folder {}", path.display()))? })
+        let open = OpenDirectory::open(path).with_context(|| format!("opening the output folder {}", path.display()))?;
+        Ok(Self { open })
     }
 
     /// The folder of a file to be written, which must be there.
@@ -76,7 +80,12 @@ impl Directory {
     /// Where it is, links resolved.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.open.path()
+    }
+
+    /// The open directory itself.
+    pub(super) fn handle(&self) -> &OpenDirectory {
+        &self.open
     }
 
     /// Locks the names for one build and opens a file for each format.
@@ -87,42 +96,41 @@ impl Directory {
         let lock = self.lock(&names.stem)?;
         let mut files = Vec::new();
         for (format, _) in &names.suffix {
-            files.push((*format, Pending::create(&self.path, &names.tarball(*format))?));
+            files.push((*format, Pending::create(&self.open, &names.tarball(*format))?));
         }
-        Ok(Staged { folder: self.path.clone(), names, files, attached: Vec::new(), _lock: lock })
+        Ok(Staged { directory: self.open.clone(), names, files, attached: Vec::new(), _lock: lock })
     }
 
     pub(super) fn lock(&self, stem: &str) -> Result<Lock> {
-        let path = self.path.join(format!(".{stem}.lock"));
+        let name = format!(".{stem}.lock");
+        let path = self.path().join(&name);
         loop {
-            let mut file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .with_context(|| format!("opening {}", path.display()))?;
-            let mut holder = String::new();
-            file.read_to_string(&mut holder).with_context(|| format!("reading {}", path.display()))?;
+            let file = self.open.open_lock(&name).or_fail_hint(
+                ExitCode::Space,
+                format!("opening the lock file {}", path.display()),
+                "if no osimg runs here, remove it; it must be a regular file",
+            )?;
+            let holder = files::read_open(&file, 64).unwrap_or_default();
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(mut held) => {
-                    // The one before us may have taken the name away between our open and our lock.
-                    let same = path.metadata().is_ok_and(|named| held.metadata().is_ok_and(|own| own.ino() == named.ino()));
-                    if !same {
+                    // The one before us may have removed the name between our open and our lock.
+                    let own = held.metadata().with_context(|| format!("reading {}", path.display()))?;
+                    let named = self.open.stat(&name).with_context(|| format!("reading {}", path.display()))?;
+                    if named.is_none_or(|named| (named.st_dev, named.st_ino) != (own.dev(), own.ino())) {
                         continue;
                     }
                     held.set_len(0)
+                        .and_then(|()| held.rewind())
                         .and_then(|()| write!(held, "{}", std::process::id()))
                         .with_context(|| format!("writing {}", path.display()))?;
-                    return Ok(Lock { path, _held: held });
+                    return Ok(Lock { directory: self.open.clone(), name, _held: held });
                 }
                 Err((_, Errno::EWOULDBLOCK)) => {
-                    let who = if holder.trim().is_empty() {
-                        "another build".to_owned()
-                    } else {
-                        format!("another build (process {})", holder.trim())
+                    let who = match String::from_utf8(holder).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
+                        None => "another build".to_owned(),
+                        Some(process) => format!("another build (process {process})"),
                     };
-                    return Err(Failure::new(ExitCode::Locked, format!("{who} is making {}/{stem}", self.path.display()))
+                    return Err(Failure::new(ExitCode::Locked, format!("{who} is making {}/{stem}", self.path().display()))
                         .hint("wait for it, or give this image another name or version")
                         .into());
                 }
@@ -135,20 +143,22 @@ impl Directory {
 /// The lock of an artifact's name; its file goes with it.
 #[derive(Debug)]
 pub(super) struct Lock {
-    path: PathBuf,
+    directory: OpenDirectory,
+    name: String,
     _held: Flock<File>,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Still locked here: who opens the name from now on gets a new file, and who has the old one looks again.
-        let _ = std::fs::remove_file(&self.path);
+        // It is still locked here: another process that opens the name from now on gets a new file,
+        // and one that has the old file looks again.
+        let _ = self.directory.remove(&self.name);
     }
 }
 
 impl Registry for Directory {
     fn describe(&self) -> String {
-        format!("dir:{}", self.path.display())
+        format!("dir:{}", self.path().display())
     }
 
     fn publish(&self, set: &Set, report: &Report) -> Result<References> {
@@ -170,28 +180,29 @@ impl Registry for Directory {
 /// When it cannot be read or replaced; it is as it was then.
 pub fn record(manifest: &Path, references: &References) -> Result<()> {
     let doing = || format!("writing the references into {}", manifest.display());
-    let text = std::fs::read_to_string(manifest).with_context(doing)?;
+    let text = files::read_text(manifest, LARGEST_MANIFEST).with_context(doing)?;
     let real = manifest.canonicalize().with_context(doing)?;
-    let folder = real.parent().unwrap_or(Path::new("/"));
+    let directory = OpenDirectory::open(real.parent().unwrap_or(Path::new("/"))).with_context(doing)?;
     let name = real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let text = manifest::with(&text, references).with_context(doing)?;
-    let mut pending = Pending::with_content(folder, &name, text.as_bytes())?;
+    let mut pending = Pending::with_content(&directory, &name, text.as_bytes())?;
     pending.settle()?;
     pending.appear()?;
-    sync_folder(folder)
+    sync(&directory)
 }
 
-/// Makes or replaces a link in the folder.
-pub(super) fn link(folder: &Path, name: &str, points_to: &str) -> Result<()> {
-    let hidden = hidden_name(folder, name);
-    let _ = std::fs::remove_file(&hidden);
-    std::os::unix::fs::symlink(points_to, &hidden)
-        .and_then(|()| std::fs::rename(&hidden, folder.join(name)))
-        .with_context(|| format!("linking {name} in {}", folder.display()))
+/// Makes or replaces a link in the directory.
+pub(super) fn link(directory: &OpenDirectory, name: &str, points_to: &str) -> Result<()> {
+    let hidden = hidden_name(name);
+    directory
+        .remove(&hidden)
+        .and_then(|_| directory.symlink(points_to, &hidden))
+        .and_then(|()| directory.rename(&hidden, name))
+        .with_context(|| format!("linking {name} in {}", directory.path().display()))
 }
 
-pub(super) fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|f| f.sync_all()).with_context(|| format!("writing {}", folder.display()))
+pub(super) fn sync(directory: &OpenDirectory) -> Result<()> {
+    directory.sync().with_context(|| format!("writing {}", directory.path().display()))
 }
 
 #[cfg(test)]

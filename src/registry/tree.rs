@@ -22,13 +22,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::directory::{Directory, file_of, holds, link, manifest_text, sync_folder};
+use super::directory::{Directory, file_of, holds, link, manifest_text, sync};
 use super::piece::Role;
 use super::references::{Entry, Kind, Made, Reference, References, State};
-use super::set::Set;
+use super::set::{LARGEST_MANIFEST, Set};
 use super::{Registry, Removal, manifest};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
+use crate::files;
+use crate::openat::is_single;
 use crate::process;
 use crate::report::{Report, Unit};
 use crate::treeinfo::{Checksum, Release, TreeInfo, TreePath};
@@ -43,7 +45,7 @@ const STAGE2_TOO: &str = "LiveOS/squashfs.img";
 /// A web server's folder.
 #[derive(Debug)]
 pub struct WebTree {
-    path: PathBuf,
+    directory: Directory,
     url: Option<WebUrl>,
 }
 
@@ -71,20 +73,31 @@ impl WebTree {
                 })
             })
             .transpose()?;
-        Directory::open(path)?;
-        Ok(Self { path: path.canonicalize().with_context(|| format!("opening {}", path.display()))?, url })
+        Ok(Self { directory: Directory::open(path)?, url })
+    }
+
+    /// A path that leads into the directory through its descriptor, for the calls of this process.
+    fn through(&self, name: &str) -> PathBuf {
+        self.directory.handle().through().join(name)
+    }
+
+    /// The path of a name, for messages.
+    fn shown(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     fn name(&self) -> String {
         let url = self.url.as_ref().map_or(String::new(), |url| format!("={url}"));
-        format!("tree:{}{url}", self.path.display())
+        format!("tree:{}{url}", self.directory.path().display())
     }
 
     /// The sets of an image's folder, with the text of its manifest.
     fn shelf(&self, stem: &str) -> Option<(String, Vec<References>)> {
-        let text = std::fs::read_to_string(self.path.join(stem).join(format!("{stem}.json"))).ok()?;
+        let path = self.through(stem).join(format!("{stem}.json"));
+        path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let text = files::read_text(&path, LARGEST_MANIFEST).ok()?;
         let mut sets = manifest::published(&text);
-        sets.retain(|set| set.kind == Kind::Http && set.registry.starts_with("tree:"));
+        sets.retain(|set| set.kind == Kind::Http && set.registry.starts_with("tree:") && stays(set, stem));
         Some((text, sets))
     }
 
@@ -94,7 +107,7 @@ impl WebTree {
         for role in Role::ALL {
             let Some(piece) = set.piece(role) else { continue };
             let id = place(set, role);
-            let made = if holds(&self.path.join(&stem).join(&id), piece)? { Made::Reused } else { Made::New };
+            let made = if holds(&self.through(&stem).join(&id), piece)? { Made::Reused } else { Made::New };
             let url = self.url.as_ref().map(|url| url.join(&stem).join(&id).to_string());
             found.push((role, Reference::of_piece(piece, &id, &id, url, made)));
         }
@@ -104,45 +117,45 @@ impl WebTree {
     /// A new folder beside the image's, hidden until it takes its place; dropped, it goes. What killed publishers left goes now: the lock says
     /// that nobody works on it.
     fn stage(&self, stem: &str) -> Result<tempfile::TempDir> {
-        let doing = || format!("making a folder in {}", self.path.display());
+        let doing = || format!("making a directory in {}", self.directory.path().display());
         let prefix = format!(".{stem}.new-");
-        for entry in std::fs::read_dir(&self.path).with_context(doing)?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                self.discard(&entry.path())?;
+        for name in self.directory.handle().names().with_context(doing)? {
+            if let Some(name) = name.to_str().filter(|name| name.starts_with(&prefix)) {
+                self.discard(name)?;
             }
         }
-        tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.path).with_context(doing)
+        tempfile::Builder::new().prefix(&prefix).tempdir_in(self.through("")).with_context(doing)
     }
 
     /// Removes a folder of ours: out of sight first, by one rename.
-    fn discard(&self, folder: &Path) -> Result<()> {
-        let doing = || format!("removing {}", folder.display());
-        let bin = tempfile::Builder::new().prefix(".bin-").tempdir_in(&self.path).with_context(doing)?;
-        std::fs::rename(folder, bin.path().join("x")).with_context(doing)?;
+    fn discard(&self, name: &str) -> Result<()> {
+        let doing = || format!("removing {}", self.shown(name).display());
+        let bin = tempfile::Builder::new().prefix(".bin-").tempdir_in(self.through("")).with_context(doing)?;
+        std::fs::rename(self.through(name), bin.path().join("x")).with_context(doing)?;
         bin.close().with_context(doing)
     }
 
     /// Puts the finished folder in the image's place.
     fn appear(&self, stage: tempfile::TempDir, stem: &str) -> Result<()> {
-        let home = self.path.join(stem);
-        let doing = || format!("putting {} in its place", home.display());
+        let home = self.through(stem);
+        let doing = || format!("putting {} in its place", self.shown(stem).display());
         settle(stage.path())?;
         process::check_stop()?;
         if home.exists() {
             renameat2(AT_FDCWD, stage.path(), AT_FDCWD, &home, RenameFlags::RENAME_EXCHANGE).with_context(doing)?;
-            sync_folder(&self.path)?;
-            // What is in it now is the old one.
-            stage.close().with_context(|| format!("removing what {} was before", home.display()))
+            sync(self.directory.handle())?;
+            // It now holds the old one.
+            stage.close().with_context(|| format!("removing the old {}", self.shown(stem).display()))
         } else {
             std::fs::rename(stage.path(), &home).with_context(doing)?;
             let _ = stage.keep();
-            sync_folder(&self.path)
+            sync(self.directory.handle())
         }
     }
 
     fn write(&self, set: &Set, references: &References, text: &str, all: &[References], report: &Report) -> Result<()> {
         let stem = set.stem();
-        let home = self.path.join(&stem);
+        let home = self.through(&stem);
         let stage = self.stage(&stem)?;
         let step = report.step("publishing");
         let total: u64 = Role::ALL.iter().filter_map(|role| set.piece(*role)).map(|piece| piece.size).sum();
@@ -173,8 +186,8 @@ impl WebTree {
         put(&stage.path().join(format!("{stem}.json")), text)?;
         self.appear(stage, &stem)?;
         if !set.version.is_empty() {
-            link(&self.path, &format!("{}-latest", set.name), &stem)?;
-            sync_folder(&self.path)?;
+            link(self.directory.handle(), &format!("{}-latest", set.name), &stem)?;
+            sync(self.directory.handle())?;
         }
         step.finish(&stem);
         Ok(())
@@ -189,7 +202,7 @@ impl Registry for WebTree {
     fn publish(&self, set: &Set, report: &Report) -> Result<References> {
         set.check()?;
         let stem = set.stem();
-        let _lock = Directory::open(&self.path)?.lock(&stem)?;
+        let _lock = self.directory.lock(&stem)?;
         let references = self.references(set)?;
         let mut text = manifest_text(set)?;
         let before = self.shelf(&stem);
@@ -217,16 +230,12 @@ impl Registry for WebTree {
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
-        let doing = || format!("listing {}", self.path.display());
+        let open = self.directory.handle();
         let mut found = Vec::new();
-        for item in std::fs::read_dir(&self.path).with_context(doing)? {
-            let item = item.with_context(doing)?;
-            let stem = item.file_name().to_string_lossy().into_owned();
-            if stem.starts_with('.') || item.path().is_symlink() {
-                continue;
-            }
-            let Some((_, sets)) = self.shelf(&stem) else { continue };
-            let changed = item.path().join(format!("{stem}.json")).metadata().and_then(|m| m.modified()).ok();
+        for name in open.names().with_context(|| format!("listing {}", open.path().display()))? {
+            let Some(stem) = name.to_str().filter(|name| !name.starts_with('.') && !open.has_link(name)) else { continue };
+            let Some((_, sets)) = self.shelf(stem) else { continue };
+            let changed = self.through(stem).join(format!("{stem}.json")).metadata().and_then(|m| m.modified()).ok();
             let seconds = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs());
             found.extend(sets.into_iter().map(|set| (seconds, set)));
         }
@@ -255,18 +264,20 @@ impl Registry for WebTree {
     }
 
     fn remove(&self, entry: &Entry) -> Result<Removal> {
-        let stem = if entry.version.is_empty() { entry.name.clone() } else { format!("{}-{}", entry.name, entry.version) };
-        let _lock = Directory::open(&self.path)?.lock(&stem)?;
-        let home = self.path.join(&stem);
+        let stem = stem_of(&entry.name, &entry.version);
+        let _lock = self.directory.lock(&stem)?;
+        let home = self.through(&stem);
         let held = self.shelf(&stem).filter(|(_, sets)| sets.iter().any(|set| set.tarball.id == entry.id));
         let Some((text, mut sets)) = held else {
-            return Err(
-                Failure::new(ExitCode::Registry, format!("removing {} from {}: it is not there", entry.id, self.path.display())).into()
-            );
+            return Err(Failure::new(
+                ExitCode::Registry,
+                format!("removing {} from {}: it is not there", entry.id, self.directory.path().display()),
+            )
+            .into());
         };
         sets.retain(|set| set.tarball.id != entry.id);
         let removed = if sets.is_empty() {
-            self.discard(&home)?;
+            self.discard(&stem)?;
             vec![entry.id.clone(), stem]
         } else {
             let stage = self.stage(&stem)?;
@@ -285,16 +296,28 @@ impl Registry for WebTree {
             self.appear(stage, &stem)?;
             vec![entry.id.clone()]
         };
-        let latest = self.path.join(format!("{}-latest", entry.name));
-        if latest.is_symlink() && !latest.exists() {
+        let (open, latest) = (self.directory.handle(), format!("{}-latest", entry.name));
+        if open.has_link(&latest) && !self.through(&latest).exists() {
             match self.list()?.into_iter().find(|left| left.name == entry.name) {
-                Some(newest) => link(&self.path, &format!("{}-latest", entry.name), &format!("{}-{}", newest.name, newest.version))?,
-                None => std::fs::remove_file(&latest).with_context(|| format!("removing {}", latest.display()))?,
+                Some(newest) => link(open, &latest, &stem_of(&newest.name, &newest.version))?,
+                None => open.remove(&latest).map(drop).with_context(|| format!("removing {}", self.shown(&latest).display()))?,
             }
         }
-        sync_folder(&self.path)?;
+        sync(open)?;
         Ok(removed.into())
     }
+}
+
+/// The directory of an image.
+fn stem_of(name: &str, version: &str) -> String {
+    if version.is_empty() { name.to_owned() } else { format!("{name}-{version}") }
+}
+
+/// Whether a set of a manifest is in the image's directory and all its names stay there. A manifest is a
+/// file that anyone may have written.
+fn stays(set: &References, stem: &str) -> bool {
+    let mut pieces = Role::ALL.into_iter().filter_map(|role| set.role(role));
+    stem_of(&set.name, &set.version) == stem && is_single(&set.tarball.id) && pieces.all(|piece| TreePath::parse(&piece.id).is_ok())
 }
 
 fn pieces_mut(references: &mut References) -> impl Iterator<Item = &mut Reference> {
@@ -323,11 +346,9 @@ fn treeinfo(set: &Set) -> Option<TreeInfo> {
 /// Links what sets of the old folder need and the new one has not got.
 fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()> {
     for id in sets.iter().flat_map(|set| Role::ALL.into_iter().filter_map(|role| Some(set.role(role)?.id.as_str()))) {
-        // A manifest is a file that anybody may have written.
-        let Ok(path) = TreePath::parse(id) else { continue };
-        let (old, new) = (home.join(path.as_str()), stage.join(path.as_str()));
-        if old.is_file() && !new.exists() {
-            hard_link(&old, &below(stage, path.as_str())?)?;
+        let (old, new) = (home.join(id), stage.join(id));
+        if old.symlink_metadata().is_ok_and(|found| found.is_file()) && !new.exists() {
+            hard_link(&old, &below(stage, id)?)?;
         }
     }
     Ok(())
@@ -377,6 +398,7 @@ fn settle(folder: &Path) -> Result<()> {
         let entry = entry.with_context(|| format!("reading {}", folder.display()))?;
         let doing = || format!("writing {}", entry.path().display());
         let mode = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
+        anyhow::ensure!(!entry.file_type().is_symlink(), "{} is a link", entry.path().display());
         std::fs::set_permissions(entry.path(), Permissions::from_mode(mode)).with_context(doing)?;
         File::open(entry.path()).and_then(|file| file.sync_all()).with_context(doing)?;
     }

@@ -3,18 +3,18 @@
 use anyhow::Context;
 use serde::Deserialize;
 use std::collections::HashSet;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::os::unix::fs::MetadataExt;
 
-use super::{Directory, Pending, documents, link, signatures, sync_folder};
+use super::{Directory, Pending, documents, link, signatures, sync};
 use crate::artifact::Tarball;
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
-use crate::registry::manifest;
+use crate::files;
+use crate::openat::{OpenDirectory, is_single};
 use crate::registry::piece::Role;
 use crate::registry::references::{Entry, Kind, References, State};
-use crate::registry::set::EXTENSIONS;
+use crate::registry::set::{EXTENSIONS, LARGEST_MANIFEST};
+use crate::registry::{Registry, manifest};
 
 /// What is read of a manifest.
 #[derive(Debug, Deserialize)]
@@ -30,32 +30,45 @@ struct Times {
     started: u64,
 }
 
-/// A manifest of the folder.
+impl Known {
+    /// Whether all its names are those of files in this directory. A manifest is a file that anyone may
+    /// have written.
+    fn stays(&self) -> bool {
+        let tarballs = self.tarballs.iter().map(|tarball| &tarball.file);
+        tarballs.chain([&self.name]).all(|name| is_single(name)) && !self.version.contains('/')
+    }
+}
+
+/// A manifest of the directory.
 struct Shelf {
-    path: PathBuf,
+    stem: String,
     text: String,
     known: Known,
     published: Vec<References>,
     seconds: u64,
 }
 
-fn shelves(folder: &Path) -> Result<Vec<Shelf>> {
-    let doing = || format!("listing {}", folder.display());
+fn shelves(directory: &Directory) -> Result<Vec<Shelf>> {
+    let open = directory.handle();
     let mut found = Vec::new();
-    for item in std::fs::read_dir(folder).with_context(doing)? {
-        let path = item.with_context(doing)?.path();
-        let plain = path.symlink_metadata().is_ok_and(|m| m.is_file());
-        if path.extension() != Some(OsStr::new("json")) || !plain {
+    for name in open.names().with_context(|| format!("listing {}", open.path().display()))? {
+        let Some(name) = name.to_str() else { continue };
+        let Some(stem) = name.strip_suffix(".json").filter(|_| open.has_file(name)) else { continue };
+        let doing = || format!("reading {}", open.path().join(name).display());
+        let file = open.open_file(name).with_context(doing)?;
+        let changed = file.metadata().with_context(doing)?.mtime();
+        let bytes = files::read_open(file, LARGEST_MANIFEST).with_context(doing)?;
+        // Not every JSON file is ours.
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        let Ok(known) = serde_json::from_str::<Known>(&text) else { continue };
+        if !known.stays() {
             continue;
         }
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        // Not every JSON file is ours.
-        let Ok(known) = serde_json::from_str::<Known>(&text) else { continue };
-        let changed = path.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        let seconds = known.build.as_ref().map_or_else(|| changed.map_or(0, |d| d.as_secs()), |times| times.started);
+        let seconds = known.build.as_ref().map_or(u64::try_from(changed).unwrap_or(0), |times| times.started);
         let mut published = manifest::published(&text);
-        published.retain(|references| references.kind == Kind::Directory && references.registry == format!("dir:{}", folder.display()));
-        found.push(Shelf { path, text, known, published, seconds });
+        published.retain(|references| references.kind == Kind::Directory && references.registry == directory.describe());
+        published.retain(|set| Role::ALL.into_iter().filter_map(|role| set.role(role)).all(|piece| is_single(&piece.id)));
+        found.push(Shelf { stem: stem.to_owned(), text, known, published, seconds });
     }
     // The newest first; the version decides among those of one second.
     found.sort_by(|a, b| (b.seconds, &b.known.version).cmp(&(a.seconds, &a.known.version)));
@@ -65,10 +78,10 @@ fn shelves(folder: &Path) -> Result<Vec<Shelf>> {
 pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
     let mut seen = HashSet::new();
     let mut entries = Vec::new();
-    for shelf in shelves(&directory.path)? {
+    for shelf in shelves(directory)? {
         for tarball in &shelf.known.tarballs {
             let extension = EXTENSIONS.into_iter().find(|e| tarball.file.ends_with(e)).unwrap_or_default().to_owned();
-            if !directory.path.join(&tarball.file).is_file() {
+            if !directory.handle().has_file(&tarball.file) {
                 continue;
             }
             let newest = seen.insert((shelf.known.name.clone(), extension.clone()));
@@ -98,24 +111,25 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
 }
 
 pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>> {
-    let folder = directory.path.as_path();
-    let shelves = shelves(folder)?;
+    let open = directory.handle();
+    let shelves = shelves(directory)?;
     let Some(shelf) = shelves.iter().find(|shelf| shelf.known.tarballs.iter().any(|t| t.file == entry.id)) else {
-        return Err(Failure::new(ExitCode::Registry, format!("removing {} from {}: it is not there", entry.id, folder.display())).into());
+        return Err(
+            Failure::new(ExitCode::Registry, format!("removing {} from {}: it is not there", entry.id, open.path().display())).into()
+        );
     };
-    let stem = shelf.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let _lock = directory.lock(&stem)?;
-    let others: Vec<&Tarball> = shelf.known.tarballs.iter().filter(|t| t.file != entry.id && folder.join(&t.file).is_file()).collect();
+    let stem = &shelf.stem;
+    let _lock = directory.lock(stem)?;
+    let others: Vec<&Tarball> = shelf.known.tarballs.iter().filter(|t| t.file != entry.id && open.has_file(&t.file)).collect();
     let kept: Vec<References> = shelf.published.iter().filter(|r| r.tarball.name != entry.id).cloned().collect();
     let used: HashSet<&str> = kept.iter().flat_map(|r| Role::ALL.into_iter().filter_map(|role| Some(r.role(role)?.id.as_str()))).collect();
     // The manifest goes first: what it does not speak of is not there.
     if others.is_empty() {
-        std::fs::remove_file(&shelf.path).with_context(|| format!("removing {}", shelf.path.display()))?;
+        unlink(open, &format!("{stem}.json"))?;
     } else {
         let mut all = manifest::published(&shelf.text);
-        all.retain(|r| r.registry != format!("dir:{}", folder.display()) || r.tarball.name != entry.id);
-        let name = shelf.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut rewritten = Pending::with_content(folder, &name, manifest::write(&shelf.text, &all)?.as_bytes())?;
+        all.retain(|r| r.registry != directory.describe() || r.tarball.name != entry.id);
+        let mut rewritten = Pending::with_content(open, &format!("{stem}.json"), manifest::write(&shelf.text, &all)?.as_bytes())?;
         rewritten.settle()?;
         rewritten.appear()?;
     }
@@ -123,29 +137,26 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
     let pieces = entry.pieces.iter().map(|(_, id)| id).filter(|id| !used.contains(id.as_str()));
     for name in std::iter::once(&entry.id).chain(pieces) {
         for file in [name.clone(), format!("{name}.sha256"), format!("{name}.sha512")].into_iter().chain(signatures(name)) {
-            unlink(&folder.join(file))?;
+            unlink(open, &file)?;
         }
         removed.push(name.clone());
     }
     if others.is_empty() {
-        documents(&stem).iter().try_for_each(|file| unlink(&folder.join(file)))?;
+        documents(stem).iter().try_for_each(|file| unlink(open, file))?;
     }
     relink(directory, entry)?;
-    sync_folder(folder)?;
+    sync(open)?;
     Ok(removed)
 }
 
 /// Removes a file that may be gone already.
-fn unlink(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        result => result.with_context(|| format!("removing {}", path.display())),
-    }
+fn unlink(open: &OpenDirectory, name: &str) -> Result<()> {
+    open.remove(name).map(drop).with_context(|| format!("removing {}", open.path().join(name).display()))
 }
 
 /// Points the `-latest` links that led to the removed entry to the newest that is left.
 fn relink(directory: &Directory, entry: &Entry) -> Result<()> {
-    let folder = directory.path.as_path();
+    let open = directory.handle();
     let left = list(directory)?;
     let newest = left.iter().find(|e| (&e.name, &e.extension) == (&entry.name, &entry.extension));
     let manifest = left.iter().find(|e| e.name == entry.name);
@@ -154,13 +165,12 @@ fn relink(directory: &Directory, entry: &Entry) -> Result<()> {
         (format!("{}-latest.json", entry.name), manifest.map(|e| format!("{}.json", e.id.strip_suffix(&e.extension).unwrap_or(&e.id)))),
     ];
     for (name, target) in links {
-        let path = folder.join(&name);
-        if !path.is_symlink() || path.exists() {
+        if !open.has_link(&name) || open.through().join(&name).exists() {
             continue;
         }
         match target {
-            Some(target) => link(folder, &name, &target)?,
-            None => std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?,
+            Some(target) => link(open, &name, &target)?,
+            None => unlink(open, &name)?,
         }
     }
     Ok(())

@@ -1,63 +1,61 @@
 //! A file that is written whole before it has its name.
 
 use anyhow::Context;
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
-use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::Result;
+use crate::openat::OpenDirectory;
 
 /// A file of an artifact that has no name yet, or a hidden one.
 #[derive(Debug)]
 pub(super) struct Pending {
     /// Its open file.
     pub file: File,
+    /// The directory it appears in.
+    directory: OpenDirectory,
     /// The hidden name, when it has one.
-    hidden: Option<PathBuf>,
-    /// Where it appears.
-    pub target: PathBuf,
+    hidden: Option<String>,
+    /// The name it gets.
+    pub name: String,
 }
 
 impl Pending {
-    pub(super) fn create(folder: &Path, name: &str) -> Result<Self> {
-        let target = folder.join(name);
-        let doing = || format!("making a file in {}", folder.display());
-        let mode = Mode::from_bits_truncate(0o644);
-        match openat(AT_FDCWD, folder, OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC, mode) {
-            Ok(fd) => Ok(Self { file: File::from(fd), hidden: None, target }),
-            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT | Errno::EINVAL) => {
-                let hidden = hidden_name(folder, name);
-                // Left over by a killed build; the lock says that nobody writes it now.
-                let _ = std::fs::remove_file(&hidden);
-                let file = File::options().read(true).write(true).create_new(true).open(&hidden).with_context(doing)?;
-                Ok(Self { file, hidden: Some(hidden), target })
+    pub(super) fn create(directory: &OpenDirectory, name: &str) -> Result<Self> {
+        let doing = || format!("making a file in {}", directory.path().display());
+        let (file, hidden) = match directory.create_nameless().with_context(doing)? {
+            Some(file) => (file, None),
+            None => {
+                let hidden = hidden_name(name);
+                // Left by a killed build; the lock says that no other build writes it now.
+                directory.remove(&hidden).with_context(doing)?;
+                (directory.create_new(&hidden).with_context(doing)?, Some(hidden))
             }
-            Err(error) => Err(error).with_context(doing),
-        }
+        };
+        Ok(Self { file, directory: directory.clone(), hidden, name: name.to_owned() })
     }
 
     /// Writes a small file whole.
-    pub(super) fn with_content(folder: &Path, name: &str, content: &[u8]) -> Result<Self> {
-        let mut pending = Self::create(folder, name)?;
-        pending.file.write_all(content).with_context(|| format!("writing {}", pending.target.display()))?;
+    pub(super) fn with_content(directory: &OpenDirectory, name: &str, content: &[u8]) -> Result<Self> {
+        let mut pending = Self::create(directory, name)?;
+        pending.file.write_all(content).with_context(|| format!("writing {}", pending.target().display()))?;
         Ok(pending)
+    }
+
+    /// Where it appears.
+    pub(super) fn target(&self) -> PathBuf {
+        self.directory.path().join(&self.name)
     }
 
     /// Makes its bytes durable and gives it a hidden name, ready for a rename.
     pub(super) fn settle(&mut self) -> Result<()> {
-        self.file.sync_all().with_context(|| format!("writing {}", self.target.display()))?;
+        let doing = || format!("writing {}", self.directory.path().join(&self.name).display());
+        self.file.sync_all().with_context(doing)?;
         if self.hidden.is_none() {
-            let folder = self.target.parent().unwrap_or(Path::new("."));
-            let name = self.target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let hidden = hidden_name(folder, &name);
-            let _ = std::fs::remove_file(&hidden);
-            let own = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-            nix::unistd::linkat(AT_FDCWD, &own, AT_FDCWD, &hidden, AtFlags::AT_SYMLINK_FOLLOW)
-                .with_context(|| format!("naming {}", self.target.display()))?;
+            let hidden = hidden_name(&self.name);
+            self.directory.remove(&hidden).with_context(doing)?;
+            self.directory.name_file(&self.file, &hidden).with_context(doing)?;
             self.hidden = Some(hidden);
         }
         Ok(())
@@ -66,18 +64,18 @@ impl Pending {
     /// Puts it in its place.
     pub(super) fn appear(&mut self) -> Result<()> {
         let hidden = self.hidden.take().context("a file must be settled before it appears")?;
-        std::fs::rename(&hidden, &self.target).with_context(|| format!("putting {} in its place", self.target.display()))
+        self.directory.rename(&hidden, &self.name).with_context(|| format!("putting {} in its place", self.target().display()))
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(hidden) = &self.hidden {
-            let _ = std::fs::remove_file(hidden);
+            let _ = self.directory.remove(hidden);
         }
     }
 }
 
-pub(super) fn hidden_name(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!(".{name}.part"))
+pub(super) fn hidden_name(name: &str) -> String {
+    format!(".{name}.part")
 }

@@ -1,18 +1,19 @@
 //! A set into a folder: every file whole, with its checksums, and the manifest, the commit point, last.
 
 use anyhow::Context;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use super::{Directory, Pending, link, sync_folder};
+use super::{Directory, Pending, link, sync};
 use crate::artifact::{MANIFEST_VERSION, Tarball};
 use crate::error::{Result, ResultExt};
+use crate::files;
+use crate::openat::OpenDirectory;
 use crate::process;
-use crate::registry::manifest;
 use crate::registry::piece::{Piece, Role};
 use crate::registry::references::{Kind, Made, Reference, References};
-use crate::registry::set::Set;
+use crate::registry::set::{LARGEST_MANIFEST, Set};
+use crate::registry::{Registry, manifest};
 use crate::report::{Report, Unit};
 
 /// The file of a role in the folder.
@@ -31,7 +32,7 @@ pub(in crate::registry) fn file_of(set: &Set, role: Role) -> String {
 
 pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Result<References> {
     set.check()?;
-    let folder = directory.path.as_path();
+    let open = directory.handle();
     let _lock = directory.lock(&set.stem())?;
     let step = report.step("publishing");
     let total: u64 = Role::ALL.iter().filter_map(|role| set.piece(*role)).map(|piece| piece.size).sum();
@@ -41,37 +42,38 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         let Some(piece) = set.piece(role) else { continue };
         let name = file_of(set, role);
         step.item(&name);
-        let made = if holds(&folder.join(&name), piece)? {
+        let made = if holds(&open.through().join(&name), piece)? {
             Made::Reused
         } else {
-            let mut pending = Pending::create(folder, &name)?;
-            piece.copy_to(&mut pending.file, &pending.target, |count| step.progress(Unit::Bytes, done + count, total))?;
+            let mut pending = Pending::create(open, &name)?;
+            let target = pending.target();
+            piece.copy_to(&mut pending.file, &target, |count| step.progress(Unit::Bytes, done + count, total))?;
             files.push(pending);
             Made::New
         };
         done += piece.size;
         for (suffix, digest) in [("sha256", &piece.sha256), ("sha512", &piece.sha512)] {
             let (sums, text) = (format!("{name}.{suffix}"), format!("{digest}  {name}\n"));
-            if std::fs::read(folder.join(&sums)).ok().as_deref() != Some(text.as_bytes()) {
-                files.push(Pending::with_content(folder, &sums, text.as_bytes())?);
+            if !reads(open, &sums, &text) {
+                files.push(Pending::with_content(open, &sums, text.as_bytes())?);
             }
         }
-        let url = format!("file://{}", folder.join(&name).display());
+        let url = format!("file://{}", open.path().join(&name).display());
         references.push((role, Reference::of_piece(piece, &name, &name, Some(url), made)));
     }
-    let references = References::of_set(set, Kind::Directory, format!("dir:{}", directory.path.display()), references)?;
+    let references = References::of_set(set, Kind::Directory, directory.describe(), references)?;
     let text = manifest::with(&manifest_text(set)?, &references)?;
-    let target = folder.join(format!("{}.json", set.stem()));
-    if !files.is_empty() || std::fs::read(&target).ok().as_deref() != Some(text.as_bytes()) {
+    let target = format!("{}.json", set.stem());
+    if !files.is_empty() || !reads(open, &target, &text) {
         // Hidden names until here: a stop leaves nothing.
         process::check_stop()?;
-        let manifest = Pending::with_content(folder, &format!("{}.json", set.stem()), text.as_bytes())?;
-        appear(folder, files, manifest)?;
+        let manifest = Pending::with_content(open, &target, text.as_bytes())?;
+        appear(open, files, manifest)?;
         let latest = format!("{}-latest", set.name);
         if !set.version.is_empty() {
-            link(folder, &format!("{latest}{}", set.tarball.extension), &references.tarball.name)?;
-            link(folder, &format!("{latest}.json"), &format!("{}.json", set.stem()))?;
-            sync_folder(folder)?;
+            link(open, &format!("{latest}{}", set.tarball.extension), &references.tarball.name)?;
+            link(open, &format!("{latest}.json"), &format!("{}.json", set.stem()))?;
+            sync(open)?;
         }
     }
     step.finish(&references.tarball.name);
@@ -79,40 +81,46 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
 }
 
 /// Gives all files their names, the manifest last; when one cannot have it, those that were not there before are taken away again.
-fn appear(folder: &Path, mut files: Vec<Pending>, mut manifest: Pending) -> Result<()> {
+fn appear(open: &OpenDirectory, mut files: Vec<Pending>, mut manifest: Pending) -> Result<()> {
     for file in &mut files {
         file.settle()?;
     }
     manifest.settle()?;
-    let mut new: Vec<PathBuf> = Vec::new();
+    let mut new = Vec::new();
     let mut rename = || -> Result<()> {
         for file in &mut files {
-            if !file.target.exists() {
-                new.push(file.target.clone());
+            if matches!(open.stat(&file.name), Ok(None)) {
+                new.push(file.name.clone());
             }
             file.appear()?;
         }
-        sync_folder(folder)?;
+        sync(open)?;
         manifest.appear()?;
-        sync_folder(folder)
+        sync(open)
     };
     let renamed = rename();
     if renamed.is_err() {
-        for path in &new {
-            // The first error is the one to tell.
-            let _ = std::fs::remove_file(path);
+        for name in &new {
+            // The first error is the one to report.
+            let _ = open.remove(name);
         }
     }
     renamed
 }
 
+/// Whether the name is a file with just this text.
+fn reads(open: &OpenDirectory, name: &str, text: &str) -> bool {
+    let read = open.open_file(name).and_then(|file| files::read_open(file, LARGEST_MANIFEST));
+    read.is_ok_and(|bytes| bytes == text.as_bytes())
+}
+
 /// Whether the file is there with these very bytes.
 pub(in crate::registry) fn holds(path: &Path, piece: &Piece) -> Result<bool> {
-    match path.symlink_metadata() {
-        Ok(found) if found.is_file() && found.len() == piece.size => {}
+    let found = match path.symlink_metadata() {
+        Ok(found) if found.is_file() && found.len() == piece.size => found,
         _ => return Ok(false),
-    }
-    if piece.path.canonicalize().is_ok_and(|real| real == path) {
+    };
+    if piece.path.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino())) {
         return Ok(true);
     }
     Ok(Piece::of_file(path, |_, _| {})?.sha512 == piece.sha512)
@@ -121,10 +129,7 @@ pub(in crate::registry) fn holds(path: &Path, piece: &Piece) -> Result<bool> {
 /// The set's own manifest, else one that says what is known.
 pub(in crate::registry) fn manifest_text(set: &Set) -> Result<String> {
     if let Some(piece) = &set.manifest {
-        let mut text = String::new();
-        let doing = || format!("reading the manifest {}", piece.path.display());
-        File::open(&piece.path).with_context(doing)?.read_to_string(&mut text).with_context(doing)?;
-        return Ok(text);
+        return files::read_text(&piece.path, LARGEST_MANIFEST).with_context(|| format!("reading the manifest {}", piece.path.display()));
     }
     let tarball = &set.tarball;
     let entry = Tarball {

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::names::Names;
 use super::pending::Pending;
-use super::{Lock, link, sync_folder};
+use super::{Lock, link, sync};
 use crate::archive::{Format, Packed};
 use crate::artifact::Tarball;
 use crate::error::Result;
+use crate::openat::OpenDirectory;
 use crate::process;
 
 /// Suffixes of what may stand beside an artifact, and of the signatures of each.
@@ -29,7 +30,7 @@ pub(super) fn signatures(file: &str) -> Vec<String> {
 /// An artifact under way.
 #[derive(Debug)]
 pub struct Staged {
-    pub(super) folder: PathBuf,
+    pub(super) directory: OpenDirectory,
     pub(super) names: Names,
     pub(super) files: Vec<(Format, Pending)>,
     pub(super) attached: Vec<Pending>,
@@ -57,7 +58,7 @@ impl Staged {
     /// The folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.directory.path()
     }
 
     /// What the names of all its files begin with.
@@ -79,7 +80,7 @@ impl Staged {
     /// # Errors
     /// When it cannot be written.
     pub fn attach(&mut self, name: &str, content: &[u8]) -> Result<()> {
-        self.attached.push(Pending::with_content(&self.folder, name, content)?);
+        self.attached.push(Pending::with_content(&self.directory, name, content)?);
         Ok(())
     }
 
@@ -108,10 +109,10 @@ impl Staged {
         for tarball in tarballs {
             for (suffix, digest) in [("sha256", &tarball.sha256), ("sha512", &tarball.sha512)] {
                 let text = format!("{digest}  {}\n", tarball.file);
-                checksums.push(Pending::with_content(&self.folder, &format!("{}.{suffix}", tarball.file), text.as_bytes())?);
+                checksums.push(Pending::with_content(&self.directory, &format!("{}.{suffix}", tarball.file), text.as_bytes())?);
             }
         }
-        let mut manifest = Pending::with_content(&self.folder, &format!("{}.json", self.names.stem), manifest)?;
+        let mut manifest = Pending::with_content(&self.directory, &format!("{}.json", self.names.stem), manifest)?;
         for (_, file) in &mut self.files {
             file.settle()?;
         }
@@ -123,13 +124,9 @@ impl Staged {
         }
         manifest.settle()?;
         process::check_stop()?;
-        // From here on nothing is written, only renamed, and it is carried to its end whoever interrupts: a reader finds the manifest of what is there, or none.
-        match std::fs::remove_file(&manifest.target) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("replacing {}", manifest.target.display()));
-            }
-            _ => {}
-        }
+        // From here on nothing is written, only renamed, and a signal is not heeded until all is done:
+        // a reader finds the manifest of what is there, or none.
+        self.directory.remove(&manifest.name).with_context(|| format!("replacing {}", manifest.target().display()))?;
         for (_, file) in &mut self.files {
             file.appear()?;
         }
@@ -137,13 +134,12 @@ impl Staged {
             file.appear()?;
         }
         self.remove_stale(tarballs)?;
-        sync_folder(&self.folder)?;
+        sync(&self.directory)?;
         manifest.appear()?;
         self.links(tarballs)?;
-        sync_folder(&self.folder)?;
-        let published =
-            Published { tarballs: tarballs.iter().map(|t| self.folder.join(&t.file)).collect(), manifest: manifest.target.clone() };
-        Ok(published)
+        sync(&self.directory)?;
+        let tarballs = tarballs.iter().map(|t| self.folder().join(&t.file)).collect();
+        Ok(Published { tarballs, manifest: manifest.target() })
     }
 
     /// Makes the one tarball appear alone, without checksum files, links and manifest.
@@ -158,24 +154,17 @@ impl Staged {
         for (_, file) in &mut self.files {
             file.appear()?;
         }
-        sync_folder(&self.folder)?;
+        sync(&self.directory)?;
         let tarball = tarballs.first().context("an archive without a tarball")?;
-        Ok(self.folder.join(&tarball.file))
+        Ok(self.folder().join(&tarball.file))
     }
 
     /// A document or signature of an artifact that was here before under this name says what is no longer so.
     fn remove_stale(&self, tarballs: &[Tarball]) -> Result<()> {
         let names = documents(&self.names.stem).into_iter().chain(tarballs.iter().flat_map(|tarball| signatures(&tarball.file)));
         for name in names {
-            let path = self.folder.join(name);
-            if self.attached.iter().any(|pending| pending.target == path) {
-                continue;
-            }
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("removing {}", path.display()));
-                }
-                _ => {}
+            if !self.attached.iter().any(|pending| pending.name == name) {
+                self.directory.remove(&name).with_context(|| format!("removing {}", self.folder().join(&name).display()))?;
             }
         }
         Ok(())
@@ -187,7 +176,7 @@ impl Staged {
             tarballs.iter().map(|t| (format!("{latest}.{}", t.format.extension()), t.file.clone())).collect();
         links.push((format!("{latest}.json"), format!("{}.json", self.names.stem)));
         for (name, points_to) in links {
-            link(&self.folder, &name, &points_to)?;
+            link(&self.directory, &name, &points_to)?;
         }
         Ok(())
     }
