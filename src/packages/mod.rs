@@ -48,7 +48,7 @@ pub use rpmdb::InstalledPackage;
 pub use shelf::{Limit, Pruned, Shelf};
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify};
+use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify, checked_dbpath};
 use crate::report::Step;
 use crate::sandbox::{Ids, InstallRoot, ToolRoot};
 use verdict::Evidence;
@@ -94,9 +94,9 @@ pub fn fill(
     transactions: &[Transaction],
     on_planned: &mut dyn FnMut(&TransactionPlan) -> Result<()>,
 ) -> Result<Filled> {
-    let root = InstallRoot::open(job.root)?;
     transactions.iter().try_for_each(|transaction| manager.check(job, transaction))?;
-    workbench::prepare(&root, job.dbpath)?;
+    // Not kept open: the root may be moved to another place when a plan turns out to be large.
+    workbench::prepare(&InstallRoot::open(job.root)?, job.dbpath)?;
     let (mut plans, mut failed) = (Vec::new(), Vec::new());
     for (number, transaction) in transactions.iter().enumerate() {
         let step = job.report.step("downloading packages");
@@ -118,6 +118,7 @@ pub fn fill(
         plans.push(plan);
     }
     let step = job.report.step("judging the transaction");
+    let root = InstallRoot::open(job.root)?;
     let (installed, keys_found) = workbench::installed(job)?;
     let database_of_target = match job.purpose {
         Purpose::Image => workbench::database_of_target(job, &root)?,
@@ -176,7 +177,13 @@ pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
 /// # Errors
 /// When it cannot be run.
 pub fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
-    Ok(workbench::database_of_tools(tools, scratch, root)?.map(|database| database.path))
+    let Some(database) = workbench::database_of_tools(tools, scratch, root)? else { return Ok(None) };
+    checked_dbpath(&database.path).map_err(|_| {
+        let path = database.path.escape_debug();
+        Failure::new(ExitCode::Transaction, format!("the rpm of the bootstrap root has its database in {path}"))
+            .hint("set `dbpath` under [packages]")
+    })?;
+    Ok(Some(database.path))
 }
 
 /// The packages of one transaction, in this build's view of the cache.

@@ -176,12 +176,12 @@ impl Check<'_> {
         let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let releasever = self.matching(raw.releasever, "releasever", "letters, digits and `._-`", word);
         let arch = self.matching(raw.arch, "arch", "letters, digits and `_`", |c| c.is_ascii_alphanumeric() || c == '_');
-        let languages = raw.languages.map(|languages| self.names(Some(languages)));
+        let languages = raw.languages.map(|languages| self.languages(languages));
         let exclude = self.names(raw.exclude);
         let bootstrap = raw.bootstrap.map_or(Bootstrap::Host, |value| self.bootstrap(&value));
         let bootstrap_packages = self.names(raw.bootstrap_packages);
         let allow_failed_scriptlets = self.names(raw.allow_failed_scriptlets);
-        let dbpath = self.image_path(raw.dbpath, "dbpath");
+        let dbpath = self.dbpath(raw.dbpath);
         for name in raw.vars.keys() {
             if name.get_ref().is_empty() || !name.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
                 self.fail(name.span(), format!("{} is no variable's name", quoted(name.get_ref())), "use letters, digits and `_`");

@@ -1,7 +1,7 @@
 //! Single fields of the settings file: what a text, list, number, path or URL must look like, with its place when it does not.
 
 use super::raw::{Text, Texts};
-use super::values::{absolute, checked_url};
+use super::values::{absolute, checked_dbpath, checked_url};
 use crate::recipe::diagnostic::{Collector, SyntaxError, quoted, span_of};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -93,7 +93,7 @@ impl Check<'_> {
     pub fn image_path(&mut self, text: Text, key: &str) -> Option<String> {
         let text = text?;
         let path = text.get_ref();
-        if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') || path.split('/').any(|part| part == "..") {
+        if !path.starts_with('/') || path.ends_with('/') || path.contains(char::is_control) || path.split('/').any(|part| part == "..") {
             self.fail(
                 text.span(),
                 format!("`{key}` is an absolute path inside the image, without `..` and without a slash at its end"),
@@ -102,6 +102,23 @@ impl Check<'_> {
             return None;
         }
         Some(text.into_inner())
+    }
+
+    /// The directory of the rpmdb.
+    pub fn dbpath(&mut self, text: Text) -> Option<String> {
+        let text = text?;
+        if let Err(message) = checked_dbpath(text.get_ref()) {
+            self.fail(text.span(), message, "");
+            return None;
+        }
+        Some(text.into_inner())
+    }
+
+    /// A list of locales; it becomes a line of rpm's macros.
+    pub fn languages(&mut self, texts: Vec<Spanned<String>>) -> Vec<String> {
+        let good = |c: char| c.is_ascii_alphanumeric() || "_.@-*".contains(c);
+        let locale = |text| self.matching(Some(text), "languages", "locales, such as \"de_DE\"", good);
+        texts.into_iter().filter_map(locale).collect()
     }
 
     pub fn url(&mut self, text: Text) -> Option<String> {

@@ -9,7 +9,7 @@ mod values;
 
 pub use install::{Disks, InstallSettings, Layout, SelinuxMode};
 pub use repository::{Key, KeySource, Repository, RepositorySource};
-pub use values::{DurationError, checked_fingerprint, checked_repository_id, checked_url, parse_duration};
+pub use values::{DurationError, checked_dbpath, checked_fingerprint, checked_repository_id, checked_url, parse_duration};
 
 use super::diagnostic::SyntaxErrors;
 use serde::{Deserialize, Serialize, Serializer};

@@ -13,10 +13,30 @@ pub fn checked_repository_id(id: &str) -> Result<&str, String> {
         // dnf reads a section of that name as its own settings, and the repository vanishes.
         return Err("`main` cannot be a repository's id; dnf takes it for its own settings".to_owned());
     }
-    if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)) {
-        return Err(format!("{} is no repository id; use letters, digits and `-_.:`", super::super::diagnostic::quoted(id)));
+    // It becomes part of a directory's name, so it cannot be `.`, `..` or hidden.
+    if id.is_empty() || id.starts_with('.') || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)) {
+        let quoted = super::super::diagnostic::quoted(id);
+        return Err(format!("{quoted} is not a repository id; use letters, digits and `-_.:`, and no dot at the beginning"));
     }
     Ok(id)
+}
+
+/// Checks the directory of the rpmdb in the image. It becomes a line of rpm's macros, where a line end
+/// or a percent sign would set or expand others.
+///
+/// # Errors
+/// The reason why it cannot be one.
+pub fn checked_dbpath(path: &str) -> Result<&str, String> {
+    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+~@".contains(c));
+    let parts = || path.split('/').skip(1);
+    if !plain || !path.starts_with('/') || parts().any(|part| part.is_empty() || part == "." || part == "..") {
+        return Err(
+            "`dbpath` is an absolute path inside the image, made of letters, digits and `/._-+~@`, without `..` and without a slash \
+                    at its end"
+                .to_owned(),
+        );
+    }
+    Ok(path)
 }
 
 /// Checks a key's fingerprint and returns it as 40 or 64 upper-case digits; blanks and colons in it do not matter.
@@ -175,8 +195,18 @@ mod tests {
     #[test]
     fn the_id_main_and_odd_characters_are_refused() {
         assert!(checked_repository_id("rhel-9-baseos_x86.64:1").is_ok());
-        for wrong in ["", "main", "a b", "a/b", "\u{fc}", "[a]", "a\n"] {
+        for wrong in ["", "main", "a b", "a/b", "\u{fc}", "[a]", "a\n", ".", "..", ".hidden", "%{x}"] {
             assert!(checked_repository_id(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_dbpath_holds_nothing_that_rpm_expands() {
+        for good in ["/var/lib/rpm", "/usr/lib/sysimage/rpm", "/x/rpm-4.18_a"] {
+            assert_eq!(checked_dbpath(good), Ok(good));
+        }
+        for wrong in ["", "/", "rpm", "/rpm/", "/a//b", "/a/../b", "/a/./b", "/a b", "/a\n%_keyring rpmdb", "/%{_var}", "/a\0", "/\u{fc}"] {
+            assert!(checked_dbpath(wrong).is_err(), "{wrong}");
         }
     }
 }
