@@ -54,6 +54,7 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
     if let Some(arch) = &recipe.settings.packages.arch {
         crate::sandbox::check_runnable(arch)?;
     }
+    files::check(&recipe.settings.finish)?;
     let tools = tools(&recipe.settings.packages)?;
     // A wrong password is told now, not after the build.
     let remote = Remote::open(recipe, options, report)?;
@@ -263,11 +264,10 @@ impl Build<'_> {
             given: GivenAway::default(),
             report: self.report,
         };
-        let mut reserved = 0;
         packages::fill(&tools.manager, &mut job, self.transactions, &mut |plan| {
-            reserved += plan.installed_size();
-            // A tenth above what the packages say: the rpmdb, the initramfs and what scriptlets make.
-            workdir.reserve(reserved + reserved / 10 + (64 << 20))?;
+            // A tenth above the sizes of the packages: the rpmdb, the initramfs and files of scriptlets.
+            let size = plan.installed_size();
+            workdir.reserve(size + size / 10 + (64 << 20))?;
             let free = free_space(cache.folder())?;
             if free < LEAST_CACHE {
                 return Err(Failure::new(

@@ -1,10 +1,15 @@
 //! Programs as data: a command line that can be shown ready to paste, the tail of what one said, and the signals that end us.
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::error::{ExitCode, Failure, Result};
 
@@ -53,6 +58,52 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .map(|folder| Path::new(folder).join(name))
         .find(|path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
 }
+
+/// Runs a program of the host, which prints nothing unless it fails, to its end.
+///
+/// # Errors
+/// [`ExitCode::Host`] when it is missing, the last lines of its output when it fails, and when a signal
+/// asks to stop: it has ended then too.
+pub fn run(program: &str, arguments: &[&OsStr]) -> Result<()> {
+    let path = find_program(program).ok_or_else(|| Failure::new(ExitCode::Host, format!("there is no {program} on this host")))?;
+    let mut said = tempfile::tempfile().with_context(|| format!("starting {program}"))?;
+    #[expect(clippy::disallowed_methods, reason = "this is the place for it")]
+    let mut child = std::process::Command::new(path)
+        .args(arguments)
+        .env_clear()
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said.try_clone()?)
+        .spawn()
+        .with_context(|| format!("starting {program}"))?;
+    let status = loop {
+        if let Some(status) = child.try_wait().with_context(|| format!("waiting for {program}"))? {
+            break status;
+        }
+        if let Err(stop) = check_stop() {
+            // It may have ended in the meantime.
+            let _ = child.kill();
+            child.wait().with_context(|| format!("waiting for {program}"))?;
+            return Err(stop);
+        }
+        std::thread::sleep(TURN);
+    };
+    check_stop()?;
+    if status.success() {
+        return Ok(());
+    }
+    said.rewind()?;
+    let mut text = Vec::new();
+    said.take(SAID).read_to_end(&mut text)?;
+    let tail = String::from_utf8_lossy(&text);
+    Err(Failure::new(ExitCode::Space, format!("{program} ended with {status}: {}", tail.trim_end())).into())
+}
+
+/// How often a running program is looked after.
+const TURN: Duration = Duration::from_millis(50);
+/// The most of its output that is shown.
+const SAID: u64 = 4096;
 
 /// Bytes that the control groups of this process, either kind, leave it at most; `None` where none sets a bound.
 #[must_use]

@@ -18,6 +18,7 @@ mod crowd;
 mod foreign;
 mod idmap;
 mod init;
+mod input;
 mod mounts;
 mod namespaces;
 mod ownership;
@@ -36,11 +37,11 @@ pub use init::main as init_main;
 pub use namespaces::main as namespaces_main;
 pub use ownership::Given;
 pub use plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, OWN, Owners, Plan, Terminal, View};
-pub use remove::{mount_below, remove_tree};
+pub use remove::{mount_below, remove_content, remove_tree};
 pub use root::{InstallRoot, Kind};
-pub use run::{Limits, Outcome, Sandbox, Stream};
+pub use run::{Limits, NotStarted, Outcome, Sandbox, Stream};
 pub use tools::ToolRoot;
-pub use workspace::{Backing, enter_private_mounts, mount_memory, under_host_name, unmount_memory};
+pub use workspace::{Backing, enter_private_mounts, mount_memory, pin, under_host_name, unmount_memory, unpin};
 
 /// The hidden verb of the first stage.
 pub const NAMESPACES_VERB: &str = "sandbox-namespaces";

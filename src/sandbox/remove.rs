@@ -6,27 +6,23 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::root::{is, list, open_folder};
 use crate::error::{ExitCode, Failure, Result};
 
-/// Removes the folder `path` with all it holds.
+/// Removes the directory `path` with all it holds.
 ///
-/// A mount found below stops it before that mount's content is touched: a builder that removes through a live bind mount
-/// empties the host.
+/// A mount found below stops it before that mount's content is touched: a builder that removes through
+/// a live bind mount empties the host.
 ///
 /// # Errors
-/// Names what could not be removed.
+/// Names the file that could not be removed.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    if let Some(mount) = mount_below(path)? {
-        return Err(Failure::new(ExitCode::Unexpected, format!("removing {}: {} is still mounted", path.display(), mount.display()))
-            .hint(format!("unmount it first: umount {}", mount.display()))
-            .into());
-    }
+    refuse_mount(path, path)?;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().with_context(|| format!("removing {}: it names no folder", path.display()))?;
+    let name = path.file_name().with_context(|| format!("removing {}: it does not name a directory", path.display()))?;
     let fd = match nix::fcntl::open(parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
         Ok(fd) => fd,
         Err(Errno::ENOENT) => return Ok(()),
@@ -36,19 +32,45 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Root is refused a removal by one thing alone: somebody marked a file or folder as immutable or as only to be added to.
-/// Scriptlets have not the capability to; whoever did it may mean it.
+/// Removes the content of an open directory, the name `last` after all others; `shown` is its path in
+/// messages.
+///
+/// # Errors
+/// As [`remove_tree`].
+pub fn remove_content(directory: &impl AsFd, last: &str, shown: &Path) -> Result<()> {
+    let removing = || format!("removing {}", shown.display());
+    let own = directory.as_fd().try_clone_to_owned().with_context(removing)?;
+    // The path that it has now, whatever it is called by.
+    refuse_mount(&PathBuf::from(format!("/proc/self/fd/{}", own.as_raw_fd())), shown)?;
+    // A descriptor with its own position, so that nothing is missed.
+    let listed = open_below(&own, Path::new(".")).and_then(|fd| Ok(list(fd)?)).with_context(removing)?;
+    let others = listed.iter().filter(|name| *name != last);
+    for name in others.map(Path::new).chain([Path::new(last)]) {
+        remove_at(&own, name).with_context(removing).map_err(|error| immutable(error, shown))?;
+    }
+    Ok(())
+}
+
+fn refuse_mount(path: &Path, shown: &Path) -> Result<()> {
+    let Some(mount) = mount_below(path)? else { return Ok(()) };
+    Err(Failure::new(ExitCode::Unexpected, format!("removing {}: {} is still mounted", shown.display(), mount.display()))
+        .hint(format!("unmount it first: umount {}", mount.display()))
+        .into())
+}
+
+/// Root is refused a removal only if a file or directory is marked as immutable or append-only.
+/// Scriptlets lack the capability for that, so whoever did it may mean it.
 fn immutable(error: anyhow::Error, path: &Path) -> anyhow::Error {
     if !nix::unistd::geteuid().is_root() || !error.chain().any(|cause| cause.downcast_ref::<Errno>() == Some(&Errno::EPERM)) {
         return error;
     }
-    Failure::new(ExitCode::Host, format!("removing {}: something in it is marked as immutable", path.display()))
+    Failure::new(ExitCode::Host, format!("removing {}: a file in it is marked as immutable", path.display()))
         .because(error)
-        .hint(format!("if nobody wants it kept: chattr -R -ia {}", crate::process::quote(&path.display().to_string())))
+        .hint(format!("if no one wants it kept: chattr -R -ia {}", crate::process::quote(&path.display().to_string())))
         .into()
 }
 
-/// Removes `name` in the open folder `at`, whatever it is. True when something was there.
+/// Removes `name` in the open directory `at`, whatever it is. True when something was there.
 pub(super) fn remove_at(at: &OwnedFd, name: &Path) -> Result<bool> {
     match unlinkat(at, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) => return Ok(true),
@@ -57,7 +79,7 @@ pub(super) fn remove_at(at: &OwnedFd, name: &Path) -> Result<bool> {
         Err(error) => return Err(error).with_context(|| format!("removing {}", name.display())),
     }
     let mut here = open_below(at, name)?;
-    // One descriptor, however deep the tree: limits on open files are low, and packages may nest folders as they like.
+    // One descriptor, however deep the tree: limits on open files are low, and packages may nest directories as they like.
     let mut levels: Vec<Level> = vec![Level::of(&here, name.as_os_str().to_owned())?];
     while let Some(level) = levels.last_mut() {
         let Some(child) = level.names.pop() else {
@@ -84,7 +106,7 @@ pub(super) fn remove_at(at: &OwnedFd, name: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// A folder on the way down: what it is called, which inode it is, and what is left to remove in it.
+/// A directory on the way down: its name, its inode, and the names that are left to remove in it.
 struct Level {
     name: OsString,
     inode: (u64, u64),
@@ -97,7 +119,7 @@ impl Level {
         Ok(Self { inode: inode(folder)?, names: names.with_context(|| format!("reading {}", name.display()))?, name })
     }
 
-    /// Opens this folder from the one below it, which somebody may have moved meanwhile: then nothing more is touched.
+    /// Opens this directory from the one below it. If that was moved in the meantime, nothing more is touched.
     fn climb(&self, below: &OwnedFd) -> Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let above = nix::fcntl::openat(below, "..", flags, Mode::empty()).with_context(|| format!("opening {}", self.name.display()))?;

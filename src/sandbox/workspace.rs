@@ -1,10 +1,15 @@
 //! Where the install root lives: on disk, or in memory when it fits, in a mount namespace that ends with osimg.
 
 use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
+use nix::sys::stat::Mode;
 use serde::Serialize;
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
 
@@ -30,8 +35,50 @@ pub fn enter_private_mounts() -> Result<()> {
         nix::sched::unshare(CloneFlags::CLONE_NEWNS).context("leaving the host's mount namespace")?;
         // Slave, not private: what the host unmounts meanwhile must not be kept busy by us.
         nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
-            .context("separating mounts from the host's")
+            .context("separating mounts from the host's")?;
     }
+    PRIVATE.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Whether this process has a mount namespace of its own.
+static PRIVATE: AtomicBool = AtomicBool::new(false);
+/// Whether something is mounted on [`PIN`].
+static PINNED: AtomicBool = AtomicBool::new(false);
+/// An empty directory of root's, on which every build mounts its workdir in its own namespace.
+const PIN: &str = "/run/osimg";
+
+/// Mounts an open directory on a path at which no other user can put anything else in its place, for
+/// this process and its sandboxes. `None` where that is not possible: without a private mount
+/// namespace, without root and without [`PIN`], and for the second one of a process.
+#[must_use]
+pub fn pin(directory: &impl AsFd) -> Option<PathBuf> {
+    if !PRIVATE.load(Ordering::Relaxed) || PINNED.load(Ordering::Relaxed) {
+        return None;
+    }
+    match nix::unistd::mkdir(PIN, Mode::from_bits_truncate(0o755)) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(_) => return None,
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let place = nix::fcntl::open(PIN, flags, Mode::empty()).ok()?;
+    let path = |fd: BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let (source, target) = (path(directory.as_fd()), path(place.as_fd()));
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
+    let mounted = nix::mount::mount(Some(source.as_str()), target.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>);
+    PINNED.store(mounted.is_ok(), Ordering::Relaxed);
+    mounted.is_ok().then(|| PathBuf::from(PIN))
+}
+
+/// Takes that mount away.
+///
+/// # Errors
+/// When it is busy.
+pub fn unpin() -> Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
+    nix::mount::umount2(PIN, MntFlags::UMOUNT_NOFOLLOW).with_context(|| format!("unmounting {PIN}"))?;
+    PINNED.store(false, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Runs `work` while this thread, and what it starts, is on a host of another name.
