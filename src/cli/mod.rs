@@ -114,26 +114,33 @@ pub fn main() -> ExitCode {
     };
     crate::secrets::conceal_proxies();
     let report = Report::new(verbosity, cli.talk.color);
-    let result = process::catch_signals().and_then(|()| match &cli.verb {
-        Verb::Build(args) => args.run(&report, cli.talk.json),
-        Verb::Plan(args) => args.run(&report, cli.talk.json),
-        Verb::Lock(args) => args.run(&report, cli.talk.json),
-        Verb::Cache(args) => args.run(&report, cli.talk.json),
-        Verb::Pack(args) => args.run(&report, cli.talk.json),
-        Verb::Inspect(args) => args.run(&report, cli.talk.json),
-        Verb::Diff(args) => args.run(&report, cli.talk.json),
-        Verb::Verify(args) => args.run(&report, cli.talk.json),
-        Verb::Publish(args) => args.run(&report, cli.talk.json),
-        Verb::Images(args) => args.run(&report, cli.talk.json),
-        Verb::Boot(args) => args.run(&report, cli.talk.json),
-        Verb::Deploy(args) => args.run(&report, cli.talk.json),
-        Verb::Shell(args) => args.run(&report),
-        Verb::Doctor(args) => args.run(&report, cli.talk.json),
-    });
+    let json = cli.talk.json;
+    let run = || {
+        match &cli.verb {
+            // Its command's own exit status.
+            Verb::Shell(args) => return args.run(&report),
+            Verb::Build(args) => args.run(&report, json),
+            Verb::Plan(args) => args.run(&report, json),
+            Verb::Lock(args) => args.run(&report, json),
+            Verb::Cache(args) => args.run(&report, json),
+            Verb::Pack(args) => args.run(&report, json),
+            Verb::Inspect(args) => args.run(&report, json),
+            Verb::Diff(args) => args.run(&report, json),
+            Verb::Verify(args) => args.run(&report, json),
+            Verb::Publish(args) => args.run(&report, json),
+            Verb::Images(args) => args.run(&report, json),
+            Verb::Boot(args) => args.run(&report, json),
+            Verb::Deploy(args) => args.run(&report, json),
+            Verb::Doctor(args) => args.run(&report, json),
+        }
+        .map(|code| code as u8)
+    };
+    let result = process::catch_signals().and_then(|()| run());
     let failed = match &result {
-        Ok(error::ExitCode::Done) => None,
-        Ok(code) => {
-            Some(Failed { error: report.kept_verdict().unwrap_or_else(|| "there are findings".into()), code: *code as u8, hint: None })
+        Ok(0) => None,
+        Ok(status) if matches!(cli.verb, Verb::Shell(_)) => return ExitCode::from(*status),
+        Ok(status) => {
+            Some(Failed { error: report.kept_verdict().unwrap_or_else(|| "there are findings".into()), code: *status, hint: None })
         }
         Err(failure) => {
             report.error(&error::render(failure));

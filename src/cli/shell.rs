@@ -1,13 +1,13 @@
-//! `osimg shell`: look around in a kept install root, in the same sandbox that the build had.
+//! `osimg shell`: a command in a kept install root, in the same sandbox that the build had.
 
 use clap::Args;
 use std::path::PathBuf;
 
 use crate::build::image_plan;
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{ExitCode, Failure, Result, render};
 use crate::process::CommandLine;
 use crate::report::Report;
-use crate::sandbox::{Devices, Limits, Sandbox, Terminal};
+use crate::sandbox::{Devices, Limits, NotStarted, Sandbox, Terminal};
 
 #[derive(Debug, Args)]
 pub(super) struct Shell {
@@ -20,11 +20,12 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub fn run(&self, report: &Report) -> Result<ExitCode> {
+    /// Returns the command's own exit status, as a shell would give it.
+    pub fn run(&self, report: &Report) -> Result<u8> {
         super::act_as_root(report)?;
         let (root, scratch) = (self.workdir.join("root"), self.workdir.join("scratch"));
         if !root.is_dir() || !scratch.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("{} is no workdir of osimg", self.workdir.display()))
+            return Err(Failure::new(ExitCode::Usage, format!("{} is not a workdir of osimg", self.workdir.display()))
                 .hint("build with --keep on-failure, which prints the workdir's path")
                 .into());
         }
@@ -36,10 +37,17 @@ impl Shell {
             .env("PS1", "osimg# ");
         let mut plan = image_plan(&root, &scratch, Devices::Private, command);
         plan.terminal = Terminal::Shared;
-        let outcome = Sandbox::run(&plan, Limits::default(), &mut |_, _| Ok(()))?;
-        match outcome.code {
-            Some(0) => Ok(ExitCode::Done),
-            _ => Err(Failure::new(ExitCode::Unexpected, format!("the command ended with {}", outcome.describe())).into()),
-        }
+        let outcome = match Sandbox::run(&plan, Limits::default(), &mut |_, _| Ok(())) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let not_started = error.chain().find_map(|cause| cause.downcast_ref::<NotStarted>());
+                let Some(code) = not_started.map(|why| why.code) else { return Err(error) };
+                report.error(&render(&error));
+                return Ok(code);
+            }
+        };
+        // 128 and the signal's number, as shells have it.
+        let status = outcome.code.or_else(|| outcome.signal.map(|signal| 128 + signal));
+        Ok(status.and_then(|status| u8::try_from(status).ok()).unwrap_or(1))
     }
 }

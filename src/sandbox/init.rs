@@ -30,7 +30,8 @@ pub fn main() -> Result<i32> {
     // The build's processes have our uid and capabilities: our memory and our socket to the supervisor are not for them.
     nix::sys::prctl::set_dumpable(false).context("closing pid 1 to the build")?;
     let status = match start() {
-        Ok(Started { child, children, bound }) => {
+        Ok(Err(not_started)) => not_started,
+        Ok(Ok(Started { child, children, bound })) => {
             Status::Started.tell()?;
             match reap(child, &children, bound)? {
                 Some(status) => status,
@@ -54,8 +55,9 @@ struct Started {
     bound: Bound,
 }
 
-/// Makes the sandbox and starts the command in it.
-fn start() -> Result<Started> {
+/// Makes the sandbox and starts the command in it; [`Status::NotStarted`] when only that fails.
+fn start() -> Result<Result<Started, Status>> {
+    let input = super::input::receive(stdin())?;
     let plan = receive()?;
     let bound = bound()?;
     super::mounts::apply(&plan)?;
@@ -73,16 +75,17 @@ fn start() -> Result<Started> {
     command.args(plan.command.argv.iter().skip(1)).env_clear().envs(plan.command.env.iter().map(|(k, v)| (k, v)));
     command.stdin(match plan.terminal {
         Terminal::None => Stdio::null(),
-        Terminal::Shared => {
-            // A terminal that somebody else opened for us, as sudo and su do, can be used but not opened again.
-            let own = || std::io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from);
-            let terminal = std::fs::OpenOptions::new().read(true).write(true).open("/proc/self/fd/2").or_else(|_| own());
-            Stdio::from(terminal.context("opening the terminal")?)
-        }
+        Terminal::Shared => Stdio::from(input.context("receiving standard input")?),
     });
-    let child = command.spawn().with_context(|| format!("starting {program}"))?;
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+            return Ok(Err(Status::NotStarted { program: program.clone(), code, cause: error.to_string() }));
+        }
+    };
     let child = Pid::from_raw(i32::try_from(child.id()).context("reading a process id")?);
-    Ok(Started { child, children, bound })
+    Ok(Ok(Started { child, children, bound }))
 }
 
 /// What becomes of files that the run gives away; a run that is followed is so from here on.

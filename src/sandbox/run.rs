@@ -49,6 +49,15 @@ pub struct Outcome {
     pub given: Option<Vec<Given>>,
 }
 
+/// Why the command could not be started; in the chain of such an error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct NotStarted {
+    /// The exit status that a shell has for this: 127 when there is no such program, else 126.
+    pub code: u8,
+    cause: String,
+}
+
 impl Outcome {
     /// Whether the command exited with 0.
     #[must_use]
@@ -148,6 +157,8 @@ impl Sandbox {
             .spawn()
             .context("starting the sandbox")?;
         let mut stages = Stages { child, socket, ended: false };
+        let input = std::io::stdin();
+        super::input::send(&stages.socket, (plan.terminal == Terminal::Shared).then(|| input.as_fd()))?;
         send(&stages.socket, plan)?;
         let outcome = watch(&mut stages, limits, turns, on_line);
         stages.end();
@@ -413,6 +424,11 @@ fn conclude(told: &[u8], last_words: &process::Tail) -> Result<Outcome> {
                 )
                 .hint("lend the user ids, so that files can be given away for real: osimg doctor says how")
                 .into());
+            }
+            Status::NotStarted { program, code, cause } => {
+                return Err(Failure::new(ExitCode::Host, format!("starting {program} in the sandbox"))
+                    .because(NotStarted { code, cause })
+                    .into());
             }
             Status::Failed { doing, cause } => {
                 return Err(Failure::new(ExitCode::Host, format!("making the sandbox: {doing}: {cause}"))

@@ -22,6 +22,15 @@ pub(super) enum Status {
         /// Why it failed.
         cause: String,
     },
+    /// The command could not be started.
+    NotStarted {
+        /// Its program.
+        program: String,
+        /// The exit status that a shell has for this: 127 when there is no such program, else 126.
+        code: u8,
+        /// Why.
+        cause: String,
+    },
     /// The command ended.
     Exited {
         /// Its exit status, when it exited.
