@@ -5,15 +5,16 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::build::default_cache;
 use crate::error::{ExitCode, Failure, Result};
 use crate::packages::{Limit, Shelf};
 use crate::report::{Report, bytes};
 
 #[derive(Debug, Args)]
 pub(super) struct CacheArgs {
-    /// Folder of downloaded packages and metadata
-    #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
-    cache: PathBuf,
+    /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else $XDG_CACHE_HOME/osimg]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// Remove what is over --max or --older, and what killed builds left
     #[arg(long)]
     prune: bool,
@@ -27,6 +28,7 @@ pub(super) struct CacheArgs {
 
 impl CacheArgs {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         let pruned = if self.prune {
             if self.max.is_none() && self.older.is_none() {
                 return Err(Failure::new(ExitCode::Usage, "--prune needs to know what may stay")
@@ -35,15 +37,15 @@ impl CacheArgs {
             }
             let age = self.older.map(|days| Duration::from_secs(u64::from(days) * 86400));
             let step = report.step("pruning the package cache");
-            let pruned = Shelf::prune(&self.cache, Limit { bytes: self.max, age }, report)?;
+            let pruned = Shelf::prune(&cache, Limit { bytes: self.max, age }, report)?;
             step.finish(&format!("{}, {}", super::plan::count(pruned.packages, "package"), bytes(pruned.bytes)));
             Some(pruned)
         } else {
             None
         };
-        let shelf = Shelf::look(&self.cache)?;
+        let shelf = Shelf::look(&cache)?;
         if json {
-            super::print_json(report, &json!({ "cache": self.cache, "holds": shelf, "pruned": pruned }))?;
+            super::print_json(report, &json!({ "cache": cache, "holds": shelf, "pruned": pruned }))?;
             return Ok(ExitCode::Done);
         }
         let mut lines = Vec::new();
@@ -52,7 +54,7 @@ impl CacheArgs {
             lines.push(format!("{}: {packages}, {}; metadata {}", held.name, bytes(held.package_bytes), bytes(held.metadata_bytes)));
         }
         let builds = if shelf.builds > 0 { format!("; in use by {}", super::plan::count(shelf.builds, "build")) } else { String::new() };
-        lines.push(format!("{}: {}{builds}", self.cache.display(), bytes(shelf.bytes)));
+        lines.push(format!("{}: {}{builds}", cache.display(), bytes(shelf.bytes)));
         super::print_lines(report, &lines)?;
         Ok(ExitCode::Done)
     }

@@ -4,6 +4,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::build::default_cache;
 use crate::contents::Digests;
 use crate::deploy::pieces::{Gathering, Mismatch, Source};
 use crate::deploy::{ImageRelease, kickstart};
@@ -38,9 +39,9 @@ pub(super) struct Publish {
     /// Take boot pieces of another distribution or release than the image's
     #[arg(long)]
     allow_release_mismatch: bool,
-    /// Where fetched boot pieces are kept
-    #[arg(long, value_name = "DIR", default_value = "/var/cache/osimg")]
-    cache: PathBuf,
+    /// Where fetched boot pieces are kept [default: /var/cache/osimg for root, else $XDG_CACHE_HOME/osimg]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// The authority (a PEM file) that an install tree's server and an OCI registry are checked against
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -144,7 +145,8 @@ impl Publish {
         self.be_fit(report)?;
         if let Some(source) = source {
             let mismatch = if self.allow_release_mismatch { Mismatch::Allow } else { Mismatch::Refuse };
-            let how = Gathering { cache: &self.cache, ca: self.ca_file.as_deref(), mismatch };
+            let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
+            let how = Gathering { cache: &cache, ca: self.ca_file.as_deref(), mismatch };
             source.gather(&ImageRelease::of_set(&set), &how, report)?.join(&mut set);
         }
         let folder = tempfile::tempdir().or_fail(ExitCode::Space, "making a temporary folder")?;
