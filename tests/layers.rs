@@ -126,6 +126,7 @@ const MAY_OPEN: &[(&str, &str)] = &[
     ("process.rs", "the control groups' files"),
     ("archive/walk.rs", "opens a directory, by O_DIRECTORY"),
     ("packages/cache.rs", "locks, and directories of the cache"),
+    ("packages/private.rs", "opens the directory of the cache"),
     ("registry/tree.rs", "syncs the files and directories that it has just made"),
     ("sandbox/crowd.rs", "the processes' files in /proc"),
     ("sandbox/foreign.rs", "the kernel's table of interpreters"),

@@ -244,7 +244,7 @@ fn limit(path: &Path, size: u64) -> u64 {
 
 /// The size that the index next to a file announces for it.
 fn announced(folder: &Path, name: &str) -> Option<u64> {
-    let file = fs::File::open(folder.join("repomd.xml")).ok()?;
+    let file = crate::files::open(&folder.join("repomd.xml")).ok()?;
     let mut text = String::new();
     file.take(INDEX).read_to_string(&mut text).ok()?;
     let entry = text.split("<data ").find(|entry| entry.contains(&format!("/{name}\"")))?;
@@ -257,7 +257,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 /// Whether a compressed file holds more bytes than that.
 fn unpacks_to_more(path: &Path, limit: u64) -> bool {
-    let Ok(file) = fs::File::open(path) else { return false };
+    let Ok(file) = crate::files::open(path) else { return false };
     let file = std::io::BufReader::new(file);
     let mut unpacked: Box<dyn Read> = match path.extension().and_then(|end| end.to_str()) {
         Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),

@@ -7,9 +7,9 @@ use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use serde::Serialize;
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
 
@@ -37,23 +37,25 @@ pub fn enter_private_mounts() -> Result<()> {
         nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
             .context("separating mounts from the host's")?;
     }
-    PRIVATE.store(true, Ordering::Relaxed);
+    PRIVATE.set(true);
     Ok(())
 }
 
-/// Whether this process has a mount namespace of its own.
-static PRIVATE: AtomicBool = AtomicBool::new(false);
-/// Whether something is mounted on [`PIN`].
-static PINNED: AtomicBool = AtomicBool::new(false);
+thread_local! {
+    /// Whether this thread has entered a mount namespace of its own: such a namespace is a thread's.
+    static PRIVATE: Cell<bool> = const { Cell::new(false) };
+    /// Whether something is mounted on [`PIN`] in it.
+    static PINNED: Cell<bool> = const { Cell::new(false) };
+}
 /// An empty directory of root's, on which every build mounts its workdir in its own namespace.
 const PIN: &str = "/run/osimg";
 
 /// Mounts an open directory on a path at which no other user can put anything else in its place, for
-/// this process and its sandboxes. `None` where that is not possible: without a private mount
-/// namespace, without root and without [`PIN`], and for the second one of a process.
+/// this thread and its sandboxes. `None` where that is not possible: without a private mount
+/// namespace, without root and without [`PIN`], and for the second one of a thread.
 #[must_use]
 pub fn pin(directory: &impl AsFd) -> Option<PathBuf> {
-    if !PRIVATE.load(Ordering::Relaxed) || PINNED.load(Ordering::Relaxed) {
+    if !PRIVATE.get() || PINNED.get() {
         return None;
     }
     match nix::unistd::mkdir(PIN, Mode::from_bits_truncate(0o755)) {
@@ -66,7 +68,7 @@ pub fn pin(directory: &impl AsFd) -> Option<PathBuf> {
     let (source, target) = (path(directory.as_fd()), path(place.as_fd()));
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
     let mounted = nix::mount::mount(Some(source.as_str()), target.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>);
-    PINNED.store(mounted.is_ok(), Ordering::Relaxed);
+    PINNED.set(mounted.is_ok());
     mounted.is_ok().then(|| PathBuf::from(PIN))
 }
 
@@ -77,7 +79,7 @@ pub fn pin(directory: &impl AsFd) -> Option<PathBuf> {
 pub fn unpin() -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
     nix::mount::umount2(PIN, MntFlags::UMOUNT_NOFOLLOW).with_context(|| format!("unmounting {PIN}"))?;
-    PINNED.store(false, Ordering::Relaxed);
+    PINNED.set(false);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ mod kills;
 mod locks;
 mod network;
 mod package_files;
+mod paths;
 mod recipes;
 mod scriptlets;
 mod server;

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use super::support::*;
 use osimg::sandbox::{InstallRoot, Network, ToolRoot};
@@ -156,5 +157,56 @@ fn files_written_into_the_root_have_the_mode_that_was_asked_for() {
     for mode in [0o444, 0o600, 0o666, 0o777] {
         root.write(Path::new("file"), b"x", mode).expect("written");
         assert_eq!(workdir.root().join("file").metadata().expect("file").permissions().mode() & 0o7777, mode);
+    }
+}
+
+/// `osimg shell` on the workdir with the text as its standard input; its exit status and output.
+fn shell(workdir: &Workdir, words: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let mut command = program(OSIMG);
+    command.arg("shell").arg(workdir.path()).args(words);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("osimg");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("input");
+    let output = child.wait_with_output().expect("osimg");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_shell_reads_the_caller_s_standard_input() {
+    if !require_root() {
+        return;
+    }
+    let workdir = Workdir::with_programs(&["cat"]);
+    assert_eq!(shell(&workdir, &["cat"], "data"), (Some(0), "data".into(), String::new()));
+    let script = "echo from the script\nexit 3\necho not reached\n";
+    assert_eq!(shell(&workdir, &[], script), (Some(3), "from the script\n".into(), String::new()));
+    // A directory would be a way out of the sandbox.
+    let mut command = program(OSIMG);
+    command.arg("shell").arg(workdir.path()).arg("cat").stdin(std::fs::File::open("/").expect("a directory"));
+    let output = command.output().expect("osimg");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("standard input is a directory"), "{said}");
+}
+
+#[test]
+fn the_shell_ends_with_the_exit_status_of_its_command() {
+    if !require_root() {
+        return;
+    }
+    let workdir = Workdir::with_programs(&[]);
+    for (words, status) in [
+        (&["sh", "-c", "exit 0"][..], 0),
+        (&["sh", "-c", "exit 7"], 7),
+        (&["sh", "-c", "exit 255"], 255),
+        (&["sh", "-c", "kill -9 $$"], 137),
+    ] {
+        assert_eq!(shell(&workdir, words, ""), (Some(status), String::new(), String::new()), "{words:?}");
+    }
+    for (words, status, word) in [("no-such-command", 127, "No such file"), ("/bin", 126, "Permission denied")] {
+        let (code, _, said) = shell(&workdir, &[words], "");
+        assert_eq!(code, Some(status), "{said}");
+        assert!(said.contains(&format!("starting {words} in the sandbox")) && said.contains(word), "{said}");
     }
 }

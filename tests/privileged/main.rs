@@ -5,6 +5,7 @@ mod devices;
 mod ending;
 mod hostile;
 mod inheritance;
+mod memory;
 #[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "as in the tiers that it is made for")]
 #[path = "../support/mod.rs"]
 mod shared;

@@ -363,3 +363,26 @@ fn the_demo_distribution_comes_out_byte_for_byte_as_root_s() {
         assert!(members(&image).len() > 20_000);
     }
 }
+
+#[test]
+fn whoever_may_build_without_root_may_lock_and_sees_the_own_cache() {
+    if !require_root() {
+        return;
+    }
+    let user = User::new(Subordinate::Range, odd);
+    let (_, words) = user.words("locked", "install odd\nts run\n", &[]);
+    let (recipe, settings) = (words[1].as_str(), words[3].as_str());
+    let osimg = |words: &[&str]| {
+        let output = user.osimg(words);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let lock = user.path().join("out/image.lock");
+    let lock = lock.to_str().unwrap();
+    osimg(&["lock", recipe, "--settings", settings, "--output", lock]);
+    assert!(fs::read_to_string(lock).unwrap().contains("odd-"), "the lock names the package");
+    osimg(&["build", recipe, "--settings", settings, "--lock", lock, "--output", "out/locked.tar"]);
+    let own = user.path().join(".cache/osimg");
+    assert!(osimg(&["cache"]).contains(own.to_str().unwrap()));
+}

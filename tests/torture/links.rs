@@ -6,6 +6,7 @@ use crate::support::require_root;
 use crate::{rounds, some};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -192,7 +193,11 @@ fn cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_folder() {
     for name in ["osimg-dead", "osimg-mounted", "osimg-kept", "osimg-foreign", "other"] {
         fs::create_dir_all(work.join(name).join("root/etc")).unwrap();
         fs::create_dir_all(work.join(name).join("scratch")).unwrap();
+        mark(&work.join(name));
     }
+    // Only its name is that of a workdir; the mark in it is another directory's.
+    fs::create_dir_all(work.join("osimg-copied/root/etc")).unwrap();
+    fs::copy(work.join("osimg-dead/.osimg-workdir"), work.join("osimg-copied/.osimg-workdir")).unwrap();
     fs::write(work.join("osimg-kept/kept"), "").unwrap();
     fs::create_dir(work.join("osimg-no-workdir")).unwrap();
     std::os::unix::fs::symlink(&victim, work.join("osimg-link")).unwrap();
@@ -208,8 +213,13 @@ fn cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_folder() {
     done.says(&["osimg-mounted/root/etc is still mounted", "hint: unmount it first", "osimg-kept: it was kept"]);
     assert_eq!(look(&victim), before);
     let left = |stage: &Stage| stage.files(&stage.work()).into_keys().collect::<Vec<_>>();
-    assert_eq!(left(&stage), ["osimg-foreign", "osimg-kept", "osimg-link", "osimg-mounted", "osimg-no-workdir", "other"]);
+    assert_eq!(left(&stage), ["osimg-copied", "osimg-foreign", "osimg-kept", "osimg-link", "osimg-mounted", "osimg-no-workdir", "other"]);
     clean(&["--kept"]).run();
-    assert_eq!(left(&stage), ["osimg-foreign", "osimg-link", "osimg-no-workdir", "other"]);
+    assert_eq!(left(&stage), ["osimg-copied", "osimg-foreign", "osimg-link", "osimg-no-workdir", "other"]);
     assert_eq!(look(&victim), before);
+}
+
+/// Gives a directory the mark by which osimg knows a workdir that it made.
+pub fn mark(workdir: &Path) {
+    fs::write(workdir.join(".osimg-workdir"), workdir.metadata().unwrap().ino().to_string()).unwrap();
 }

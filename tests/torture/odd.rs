@@ -66,6 +66,7 @@ fn what_is_marked_as_immutable_is_packed_and_told_when_it_cannot_be_removed() {
         fs::create_dir_all(dead.join(name)).unwrap();
     }
     fs::write(dead.join("root/etc/fixed"), "content").unwrap();
+    crate::links::mark(&dead);
     let marked = Marked(dead.clone());
     let supported = std::process::Command::new("chattr").args(["+i", "root/etc/fixed"]).current_dir(&dead).output().unwrap();
     if !supported.status.success() {

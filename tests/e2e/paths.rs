@@ -1,0 +1,160 @@
+//! Paths: nothing outside the workdir and the registry is touched, whatever is put in their place; and
+//! files that have no end, or no writer, are refused.
+
+use crate::stage::{OSIMG, Run, Stage, sh, wait_until};
+use crate::support::repo::{Package, When};
+use crate::support::require_root;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+use std::time::Duration;
+
+/// A stage with a package `odd`.
+fn stage() -> Stage {
+    Stage::new(|repo| repo.package(Package::named("odd").requires_first("base")))
+}
+
+const RECIPE: &str = "install odd\nts run\n";
+
+#[test]
+fn a_workdir_that_another_user_swaps_for_a_link_takes_no_foreign_file_with_it() {
+    if !require_root() {
+        return;
+    }
+    let waiting = "echo > /begun; while [ ! -e /go ]; do busybox sleep 0.1; done";
+    let stage = Stage::new(|repo| repo.package(Package::named("odd").requires_first("base").scriptlet(When::Post, waiting)));
+    let victim = stage.path().join("victim");
+    fs::create_dir_all(victim.join("root/etc")).unwrap();
+    for file in ["file", "root/file", "root/etc/machine-id"] {
+        fs::write(victim.join(file), "precious").unwrap();
+    }
+    fs::set_permissions(stage.work(), fs::Permissions::from_mode(0o777)).unwrap();
+    let build = stage.build(RECIPE).start();
+    let workdir = || fs::read_dir(stage.work()).unwrap().next().map(|entry| entry.unwrap().path());
+    wait_until("the scriptlet", Duration::from_secs(120), || workdir().is_some_and(|path| path.join("root/begun").exists()));
+    let path = workdir().unwrap();
+    let moved = stage.work().join("moved");
+    let swap = format!("mv '{}' '{}' && ln -s '{}' '{}'", path.display(), moved.display(), victim.display(), path.display());
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", "-c", &swap];
+    assert!(Command::new("setpriv").args(nobody).status().unwrap().success());
+    fs::write(moved.join("root/go"), "").unwrap();
+    build.wait();
+    assert_eq!(sh(&victim, "find . -type f | sort | xargs grep -c precious"), "./file:1\n./root/etc/machine-id:1\n./root/file:1\n");
+    assert_eq!(sh(&victim, "find . | wc -l").trim(), "6");
+    // The build's own content is gone all the same.
+    assert_eq!(fs::read_dir(&moved).unwrap().count(), 0);
+    stage.nothing_runs();
+}
+
+#[test]
+fn a_link_planted_by_the_name_of_a_lock_file_is_not_followed() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    let victim = stage.write("victim", "precious");
+    for (name, plant) in [
+        (".image.lock", (|from, to| symlink(from, to)) as fn(_, _) -> _),
+        (".image.lock", |from, to| fs::hard_link(from, to)),
+        (".image.tgz.part", |from, to| symlink(from, to)),
+        ("image.tgz", |from, to| symlink(from, to)),
+    ] {
+        plant(victim.clone(), stage.out().join(name)).unwrap();
+        let done = stage.build(RECIPE).run();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{name}");
+        if name.ends_with(".lock") {
+            assert_eq!(done.code, Some(8), "{}", done.stderr);
+            done.says(&["the lock file", "it must be a regular file"]);
+        } else {
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+            assert!(stage.out().join("image.tgz").symlink_metadata().unwrap().is_file());
+        }
+        sh(&stage.out(), "find . -mindepth 1 -delete");
+    }
+}
+
+#[test]
+fn a_manifest_with_foreign_paths_makes_no_prune_leave_the_registry() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    let registry = format!("dir:{}", stage.out().display());
+    let recipe = stage.recipe(RECIPE);
+    stage.build_without_output(&recipe).args(&["--registry", &registry]).succeeds();
+    let victim = stage.write("victim.tgz", "precious");
+    let is_manifest = |name: &str| name.ends_with(".json") && name.matches('.').count() == 1 && !name.contains("latest");
+    let (_, manifest) = stage.files(&stage.out()).into_iter().find(|(name, _)| is_manifest(name)).unwrap();
+    let known: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    for name in [victim.to_str().unwrap(), "../victim.tgz", "x/../../victim.tgz"] {
+        for key in ["file", "name", "version"] {
+            let mut forged = known.clone();
+            forged["version"] = "1".into();
+            forged["build"]["started"] = 1.into();
+            match key {
+                "file" => forged["tarballs"][0]["file"] = name.into(),
+                other => forged[other] = name.into(),
+            }
+            fs::write(stage.out().join("forged-1.json"), forged.to_string()).unwrap();
+            stage.osimg(OSIMG, &["images", "--registry", &registry, "--prune", "1"]).run();
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{key} = {name}");
+        }
+    }
+}
+
+#[test]
+fn a_source_without_an_end_or_a_writer_is_refused_before_anything_is_built() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    stage.build(RECIPE).succeeds();
+    let fifo = stage.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let socket = stage.path().join("socket");
+    let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for (source, word) in
+        [(fifo.as_path(), "a FIFO"), (&socket, "a socket"), ("/dev/zero".as_ref(), "a device"), (stage.path(), "a directory")]
+    {
+        let text = source.to_str().unwrap();
+        let refused = |what: &str, run: Run<'_>| {
+            let done = run.behind(&["timeout", "60"]).run();
+            assert_eq!(done.code, Some(3), "{what} {text}: {}", done.stderr);
+            assert!(done.stderr.contains(word), "{what} {text}: {}", done.stderr);
+            assert!(!done.stderr.contains("downloading packages"), "{what} {text}: {}", done.stderr);
+        };
+        stage.settings(|s| s.finish = format!("[[finish.files]]\nsource = \"{text}\"\npath = \"/etc/x\"\n"));
+        refused("files", stage.build(RECIPE));
+        stage.settings(|s| s.finish = format!("certificates = [\"{text}\"]\n"));
+        refused("certificates", stage.build(RECIPE));
+        stage.settings(|_| {});
+        refused("--lock", stage.build(RECIPE).args(&["--lock", text]));
+        refused("--settings", stage.osimg(OSIMG, &["plan", "image.yum", "--settings", text]));
+        refused("--import", stage.osimg(OSIMG, &["lock", "image.yum", "--import", text, "--output", "x.lock"]));
+        let deploy = ["deploy", "out/image.tgz", "--print-kickstart", "--kickstart", text];
+        refused("--kickstart", stage.osimg(OSIMG, &deploy));
+    }
+}
+
+#[test]
+fn the_umask_of_a_checkout_is_not_in_the_bytes_of_an_image() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    stage.settings(|s| {
+        s.finish = "[[finish.files]]\nsource = \"../motd\"\npath = \"/etc/motd\"\n\
+                   [[finish.files]]\nsource = \"../tool\"\npath = \"/usr/bin/tool\"\n"
+            .into();
+    });
+    let mut digests = Vec::new();
+    for mask in ["022", "077", "002"] {
+        sh(stage.path(), &format!("rm -f motd tool; umask {mask}; echo hello > motd; echo tool > tool; chmod +x tool"));
+        stage.build(RECIPE).succeeds();
+        digests.push(stage.digest());
+    }
+    assert_eq!(digests[0], digests[1]);
+    assert_eq!(digests[0], digests[2]);
+    let listed = sh(&stage.out(), "tar tvzf image.tgz ./etc/motd ./usr/bin/tool");
+    assert!(listed.starts_with("-rw-r--r--") && listed.contains("\n-rwxr-xr-x"), "{listed}");
+}
