@@ -120,7 +120,7 @@ impl Build<'_> {
     fn run(&self, mut tools: Tools, mut staged: Staged, workdir: &mut Workdir) -> Result<Artifact> {
         let report = self.report;
         let settings = &self.recipe.settings.packages;
-        let keys = packages::pinned_keys(settings, &workdir.scratch(), &workdir.root())?;
+        let keys = packages::pinned_keys(settings)?;
         if settings.bootstrap == Bootstrap::Made {
             tools = self.make_tools(&tools, workdir, &keys)?;
         }

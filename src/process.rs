@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{ExitCode, Failure, Result};
 
@@ -184,7 +184,8 @@ struct Flags {
 
 static FLAGS: OnceLock<Flags> = OnceLock::new();
 
-/// Turns SIGINT, SIGTERM and SIGHUP into a request to stop; a second SIGINT ends the process at once.
+/// Turns SIGINT, SIGTERM and SIGHUP into a request to stop; a second SIGINT ends the process at once. A signal that is ignored already, as
+/// `nohup` has it, stays ignored.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -192,12 +193,22 @@ pub fn catch_signals() -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::flag::{register, register_conditional_shutdown};
     let flags = FLAGS.get_or_init(Flags::default);
-    // Order matters: the shutdown looks at the flag before this very signal raises it.
-    register_conditional_shutdown(SIGINT, ExitCode::Interrupted as i32, Arc::clone(&flags.interrupt))?;
-    register(SIGINT, Arc::clone(&flags.interrupt))?;
-    register(SIGTERM, Arc::clone(&flags.terminate))?;
-    register(SIGHUP, Arc::clone(&flags.hang_up))?;
+    let ignored = ignored_signals(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let signals = [(SIGINT, &flags.interrupt), (SIGTERM, &flags.terminate), (SIGHUP, &flags.hang_up)];
+    for (signal, flag) in signals.into_iter().filter(|(signal, _)| ignored >> (signal - 1) & 1 == 0) {
+        // Order matters: the shutdown looks at the flag before this very signal raises it.
+        if signal == SIGINT {
+            register_conditional_shutdown(signal, ExitCode::Interrupted as i32, Arc::clone(flag))?;
+        }
+        register(signal, Arc::clone(flag))?;
+    }
     Ok(())
+}
+
+/// The signals that a process ignores, a bit each; see proc_pid_status(5).
+fn ignored_signals(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// The exit code that a received signal asks for, if one came.
@@ -223,6 +234,22 @@ pub fn check_stop() -> Result<()> {
     match stop_requested() {
         None => Ok(()),
         Some(code) => Err(stopped(code).into()),
+    }
+}
+
+/// Waits, unless a signal asks to stop.
+///
+/// # Errors
+/// When a signal does.
+pub fn pause(time: Duration) -> Result<()> {
+    let end = Instant::now() + time;
+    loop {
+        check_stop()?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(Duration::from_millis(50)));
     }
 }
 
@@ -260,6 +287,13 @@ mod tests {
         assert_eq!(smallest_limit("3:cpu,memory:/c\n0::/a/b\n", files), Some(500));
         assert_eq!(smallest_limit("3:memory:/\n0::/\n", files), None);
         assert_eq!(smallest_limit("odd\n", files), None);
+    }
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        let status = "Name:\tosimg\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000440\n";
+        assert_eq!(ignored_signals(status), 1 << 12 | 1);
+        assert_eq!(ignored_signals(""), 0);
     }
 
     #[test]

@@ -17,21 +17,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nevra", &[]),
     ("openat", &[]),
     ("files", &[]),
-    ("cloud", &["error", "report", "process", "calendar"]),
-    ("recipe", &["error", "nevra"]),
+    ("cloud", &["error", "report", "process", "calendar", "http", "percent"]),
+    ("recipe", &["error", "nevra", "percent"]),
     ("sandbox", &["error", "process", "openat"]),
-    ("packages", &["error", "process", "report", "recipe", "sandbox", "nevra"]),
+    ("packages", &["error", "process", "report", "recipe", "sandbox", "nevra", "http"]),
     ("finish", &["error", "recipe", "sandbox", "openat"]),
     ("selinux", &["error", "openat"]),
     ("archive", &["error", "process", "openat"]),
     ("contents", &["error", "archive"]),
-    ("verify", &["error", "report", "finish", "selinux", "archive", "contents"]),
+    ("verify", &["error", "report", "finish", "selinux", "archive", "contents", "http"]),
     ("artifact", &["archive", "packages", "report", "sandbox", "verify"]),
     ("treeinfo", &[]),
-    ("web", &["error", "process"]),
-    ("registry", &["openat", "error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "web"]),
-    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "web"]),
-    ("sbom", &["error", "recipe", "artifact", "calendar", "nevra"]),
+    ("percent", &[]),
+    ("http", &["error", "process", "percent"]),
+    ("registry", &["openat", "error", "report", "process", "calendar", "cloud", "archive", "artifact", "treeinfo", "http", "percent"]),
+    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "artifact", "registry", "treeinfo", "http", "percent"]),
+    ("sbom", &["error", "recipe", "artifact", "calendar", "nevra", "percent"]),
     ("inspect", &["error", "report", "archive", "contents", "sbom", "nevra"]),
     ("diff", &["error", "report", "contents", "inspect"]),
     ("workdir", &["error", "report", "process", "sandbox", "openat"]),
@@ -47,7 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "report", "process", "recipe", "sandbox", "packages", "finish", "selinux", "archive", "artifact", "registry",
-            "workdir", "build", "boot", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "web", "cloud", "calendar",
+            "workdir", "build", "boot", "verify", "contents", "sbom", "inspect", "diff", "deploy", "treeinfo", "http", "cloud", "calendar",
         ],
     ),
     ("lib", &[]),
@@ -153,4 +154,38 @@ fn files_are_opened_in_one_place() {
         }
     }
     assert!(wrong.is_empty(), "use files::open, files::read or files::read_text:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_module_for_network_access_speaks_to_servers() {
+    let mut wrong = Vec::new();
+    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let text = std::fs::read_to_string(&file).expect("a source");
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let found = code.filter(|line| ["ureq::", "TcpStream", "UdpSocket", "to_socket_addrs"].iter().any(|word| line.contains(word)));
+        if module_of(&file) != "http" && found.count() > 0 {
+            wrong.push(file.display().to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "these are to use http/: {}", wrong.join(", "));
+}
+
+#[test]
+fn percent_encoding_is_written_once() {
+    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let text = std::fs::read_to_string(&file).expect("a source");
+        assert!(module_of(&file) == "percent" || !text.contains("%{byte:02X}") && !text.contains("%{b:02X}"), "{}", file.display());
+    }
+}
+
+#[test]
+fn nothing_sleeps_where_a_signal_does_not_end_the_sleep() {
+    // What cleans up after a signal, and what passes it on to its child, go on.
+    let exempt = ["process.rs", "http/retry.rs", "cli/counterpart.rs"];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in sources(&folder) {
+        let below = file.strip_prefix(&folder).expect("a file of src").display().to_string();
+        let text = std::fs::read_to_string(&file).expect("a source");
+        assert!(exempt.contains(&below.as_str()) || !text.contains("thread::sleep"), "{below}: use process::pause");
+    }
 }

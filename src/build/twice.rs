@@ -126,8 +126,7 @@ const ANOTHER_HOST: &str = "another-host.invalid";
 /// seconds: both builds would write the same.
 fn await_another_second() -> Result<()> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    std::thread::sleep(Duration::from_secs(1).saturating_sub(Duration::from_nanos(since.subsec_nanos().into())));
-    process::check_stop()
+    process::pause(Duration::from_secs(1).saturating_sub(Duration::from_nanos(since.subsec_nanos().into())))
 }
 
 /// Compares what is about to be published with the reference.

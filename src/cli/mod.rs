@@ -160,7 +160,9 @@ pub fn main() -> ExitCode {
 fn failed(failure: &anyhow::Error) -> Failed {
     let error::Explained { message, hints } = error::explain(failure);
     let hint = (!hints.is_empty()).then(|| hints.join("\n"));
-    Failed { error: message, code: error::exit_code(failure) as u8, hint }
+    // Whatever a signal made fail: the signal is the reason.
+    let code = process::stop_requested().unwrap_or_else(|| error::exit_code(failure));
+    Failed { error: message, code: code as u8, hint }
 }
 
 /// Reports a wrong command line; clap does not know yet whether `--json` is in it.

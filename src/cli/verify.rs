@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::archive;
 use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
+use crate::http::Trust;
 use crate::process;
 use crate::report::{Report, Unit};
 use crate::secrets;
@@ -29,6 +30,9 @@ pub(super) struct Verify {
     /// Do not compare contents with the packages' digests: a third faster
     #[arg(long)]
     no_digests: bool,
+    /// The authority of the server's certificate, a PEM file [default: SSL_CERT_FILE, else what the host trusts]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 impl Verify {
@@ -39,6 +43,7 @@ impl Verify {
             allow: self.allow.iter().cloned().collect::<BTreeSet<_>>(),
             smallest_disk: self.disk,
             digests: if self.no_digests { Digests::None } else { Digests::Sha256 },
+            trust: Trust::named(self.ca_file.as_deref()),
             progress: &|done, total| step.progress(Unit::Bytes, done, total),
             check: &process::check_stop,
         };

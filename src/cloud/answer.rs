@@ -1,43 +1,37 @@
 //! What a service answered, and what a person is told of it.
 
 use serde_json::Value;
-use ureq::http::HeaderMap;
+use std::ops::Deref;
 
 use crate::error::{ExitCode, Failure, Result};
+use crate::http;
 
 /// The most of a service's message that is passed on, in characters.
 const LONGEST: usize = 600;
 
-/// An answer of any status.
+/// An answer of a service, of any status.
 #[derive(Debug)]
 pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
-    /// The service and who we are there, for messages: `Glance`.
+    pub(super) http: http::Answer,
+    /// The service's name, for messages: `Glance`.
     pub(super) service: String,
     /// Who asked: `user demo in project demo (roles member)`.
     pub(super) who: String,
 }
 
+impl Deref for Answer {
+    type Target = http::Answer;
+
+    fn deref(&self) -> &http::Answer {
+        &self.http
+    }
+}
+
 impl Answer {
-    /// Whether it is one of these statuses.
-    #[must_use]
-    pub fn is(&self, statuses: &[u16]) -> bool {
-        statuses.contains(&self.status)
-    }
-
-    /// A header's text.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
     /// The body as it came.
     #[must_use]
     pub fn into_body(self) -> Vec<u8> {
-        self.body
+        self.http.body
     }
 
     /// The body as JSON.
@@ -169,9 +163,8 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-openstack-request-id", "req-1".parse().expect("a header"));
-        Answer { status, headers, body: body.into(), service: "Glance".into(), who: "user u in project p".into() }
+        let http = http::Answer::new(status, &[("x-openstack-request-id", "req-1")], body.as_bytes());
+        Answer { http, service: "Glance".into(), who: "user u in project p".into() }
     }
 
     #[test]

@@ -4,11 +4,11 @@ mod entry;
 
 use serde_yaml_ng::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::environment::{Environment, merge};
 use super::secret::Secret;
 use crate::error::{ExitCode, Failure, Result};
+use crate::http::Trust;
 use entry::{Entry, scalar};
 
 /// A cloud and who we are there.
@@ -27,18 +27,7 @@ pub struct Cloud {
     /// Endpoints in place of the catalogue's, by service type with underscores: `image`, `baremetal`.
     pub endpoints: BTreeMap<String, String>,
     /// How servers' certificates are checked.
-    pub tls: Tls,
-}
-
-/// How servers' certificates are checked.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    /// The authorities, in place of the host's.
-    pub cacert: Option<PathBuf>,
-    /// Whether nothing is checked at all.
-    pub insecure: bool,
-    /// The certificate and key that are shown to the server.
-    pub client: Option<(PathBuf, PathBuf)>,
+    pub tls: Trust,
 }
 
 /// How to log in.

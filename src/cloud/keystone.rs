@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::answer::Answer;
 use super::clouds::{Auth, Cloud, Identity, Named, Scope};
-use super::http::{Call, Http, Upload};
 use super::secret::Secret;
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
+use crate::http::{self, Call, Client, Redirects, Stop, Upload, shown};
 use crate::report::Report;
 
 /// A token is renewed when it has less than this left, or less than half of its life where that is shorter.
@@ -30,7 +30,7 @@ pub struct Project {
 #[derive(Debug)]
 pub struct Session {
     cloud: Cloud,
-    http: Http,
+    client: Client,
     token: Mutex<Option<Token>>,
 }
 
@@ -90,7 +90,7 @@ impl Session {
         if cloud.tls.insecure {
             report.warn(&format!("the cloud '{}' says verify: false: whoever answers is believed", cloud.name));
         }
-        let session = Self { http: Http::new(&cloud.tls)?, cloud, token: Mutex::new(None) };
+        let session = Self { client: Client::new(&cloud.tls, Redirects::Show)?, cloud, token: Mutex::new(None) };
         session.renew()?;
         Ok(session)
     }
@@ -203,13 +203,12 @@ impl Session {
         let mut renewed = false;
         loop {
             let credential = self.credential()?;
-            let headers = credential.as_ref().map(|(name, value)| (*name, value.reveal()));
-            let answer = self.http.call(call, &url, headers.as_slice(), name(service), &self.who())?;
+            let answer = self.answer(self.client.call(call, &url, &headers(credential.as_ref())), &url, name(service))?;
             if answer.status == 401 && matches!(self.cloud.auth, Auth::Basic { .. }) {
                 let Cloud { name: cloud, source, .. } = &self.cloud;
                 return Err(Failure::new(
                     ExitCode::Registry,
-                    format!("calling {} at {url}: it does not accept the password", name(service)),
+                    format!("calling {} at {}: it does not accept the password", name(service), shown(&url)),
                 )
                 .hint(format!("look at username and password of '{cloud}' in {source}"))
                 .because(answer.refusal("asking it"))
@@ -232,8 +231,12 @@ impl Session {
     pub fn upload(&self, service: &str, upload: Upload<'_>) -> Result<Answer> {
         let url = format!("{}{}", self.endpoint(service)?, upload.path);
         let credential = self.credential()?;
-        let headers = credential.as_ref().map(|(name, value)| (*name, value.reveal()));
-        self.http.upload(upload, &url, headers.as_slice(), name(service), &self.who())
+        self.answer(self.client.upload(upload, &url, &headers(credential.as_ref())), &url, name(service))
+    }
+
+    fn answer(&self, result: std::result::Result<http::Answer, http::Error>, url: &str, service: &str) -> Result<Answer> {
+        let http = result.map_err(|error| error.failure(ExitCode::Registry, format!("calling {}", shown(url))))?;
+        Ok(Answer { http, service: service.to_owned(), who: self.who() })
     }
 
     /// The header by which a service knows the caller; none where nothing is asked for.
@@ -261,8 +264,9 @@ impl Session {
         let doing = format!("logging in to the cloud '{}' at {url}", self.cloud.name);
         let mut call = Call::json("POST", "", &json!({ "auth": auth(identity, scope) })).repeatable();
         // Cleaning up after a signal may need a new token.
-        call = if crate::process::stop_requested().is_some() { call.unstoppable() } else { call };
-        let answer = self.http.call(&call, &format!("{url}/auth/tokens"), &[], "Keystone", "the caller")?;
+        call = if crate::process::stop_requested().is_some() { call.stop(Stop::Ignore) } else { call };
+        let url = format!("{url}/auth/tokens");
+        let answer = self.answer(self.client.call(&call, &url, &headers(None)), &url, "Keystone")?;
         if !answer.is(&[201, 200]) {
             return Err(self.not_let_in(&answer, &doing, identity));
         }
@@ -305,6 +309,10 @@ impl Session {
     fn locked(&self) -> MutexGuard<'_, Option<Token>> {
         self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn headers<'a>(credential: Option<&'a (&'static str, Secret)>) -> Vec<(&'static str, &'a str)> {
+    [("accept", "application/json")].into_iter().chain(credential.map(|(name, value)| (*name, value.reveal()))).collect()
 }
 
 fn left(token: &Token) -> Duration {

@@ -1,8 +1,9 @@
 //! Projects by their names, and texts within a URL.
 
-use super::http::Call;
 use super::keystone::Session;
 use crate::error::Result;
+use crate::http::Call;
+use crate::percent;
 
 /// The result of looking for a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,14 +55,7 @@ fn is_id(text: &str) -> bool {
 /// A text within a URL's path or query.
 #[must_use]
 pub fn escaped(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut url, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            url.push(char::from(byte));
-        } else {
-            url.push_str(&format!("%{byte:02X}"));
-        }
-        url
-    })
+    percent::encoded(text, percent::UNRESERVED)
 }
 
 #[cfg(test)]

@@ -171,11 +171,19 @@ impl Contents {
     /// # Errors
     /// As [`Contents::of_tarball`].
     pub fn of_stream(source: impl Read, options: &Options<'_>) -> Result<Self> {
+        let read = Self::read(Checked { source, check: options.check }, options);
+        if read.is_err() {
+            // A decompressor may take the end of the bytes for damage.
+            (options.check)()?;
+        }
+        read
+    }
+
+    fn read(source: impl Read, options: &Options<'_>) -> Result<Self> {
         let (tee, told) = Tee::new(source, options.digests)?;
         let mut gather = Gather::new(options)?;
         let mut reader = Reader::new(tee)?;
         while let Some(entry) = reader.next()? {
-            (options.check)()?;
             (options.progress)(told.bytes());
             gather.member(entry, &mut |take| reader.content(take))?;
         }
@@ -299,5 +307,17 @@ impl Contents {
         versions.sort();
         versions.dedup();
         versions
+    }
+}
+/// Bytes that end when the check fails, in the middle of a large member too.
+struct Checked<'a, R> {
+    source: R,
+    check: &'a dyn Fn() -> Result<()>,
+}
+
+impl<R: Read> Read for Checked<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        (self.check)().map_err(|error| std::io::Error::other(format!("{error:#}")))?;
+        self.source.read(buffer)
     }
 }

@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::ironic::Ironic;
 use super::preflight::ConductorProject;
-use crate::cloud::{Auth, Call, Cloud, Session};
+use crate::cloud::{Auth, Cloud, Session};
 use crate::error::Result;
+use crate::http::Call;
 use crate::report::Report;
 
 /// One thing that was looked at.
@@ -100,7 +101,7 @@ fn login(session: &Session) -> Finding {
 }
 
 fn in_the_clear(url: &str) -> bool {
-    url.starts_with("http://") && !crate::web::is_loopback(host(url))
+    url.starts_with("http://") && !crate::http::is_loopback(host(url))
 }
 
 fn host(url: &str) -> &str {

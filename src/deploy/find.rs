@@ -5,9 +5,9 @@ use std::path::Path;
 use super::instance_info::{Image, Mode};
 use crate::archive::Format;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::http::{self, Client, Redirects, Trust, WebUrl};
 use crate::registry::{Address, Kind, References, manifest, oci};
 use crate::treeinfo::{LONGEST, TreeInfo};
-use crate::web::{self, Redirects, WebUrl};
 
 /// No manifest is larger.
 const LONGEST_MANIFEST: u64 = 256 << 20;
@@ -124,10 +124,10 @@ fn of_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     if choice.mode == Some(Mode::Tree) || (choice.mode.is_none() && name.is_empty()) {
         return tree(url, choice);
     }
-    let agent = web::agent(choice.ca, Redirects::Follow)?;
+    let client = Client::new(&Trust::named(choice.ca), Redirects::Follow)?;
     let folder = folder_of(url);
     if name.ends_with(".json") {
-        let text = web::text(&agent, url, LONGEST_MANIFEST)?
+        let text = http::text(&client, url, LONGEST_MANIFEST)?
             .ok_or_else(|| Failure::new(ExitCode::Registry, format!("reading the manifest {url}: the server has no such file")))?;
         return of_manifest(&text, url.as_str(), Some(&folder), choice);
     }
@@ -140,13 +140,13 @@ fn of_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     let stem = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
     let beside = WebUrl::parse(&format!("{folder}/{stem}.json")).ok();
     if let Some(beside) = beside
-        && let Ok(Some(text)) = web::text(&agent, &beside, LONGEST_MANIFEST)
+        && let Ok(Some(text)) = http::text(&client, &beside, LONGEST_MANIFEST)
         && let Some(set) = manifest::published(&text).into_iter().find(|set| set.tarball.id == name)
     {
         let image = Image::of_references(&set, Some(&folder))?;
         return Ok(Found::Image { image, sha256: set.tarball.sha256, arch: set.arch.or_else(|| manifest::arch(&text)) });
     }
-    let sum = WebUrl::parse(&format!("{url}.sha256")).ok().and_then(|sum| web::text(&agent, &sum, 4096).ok().flatten());
+    let sum = WebUrl::parse(&format!("{url}.sha256")).ok().and_then(|sum| http::text(&client, &sum, 4096).ok().flatten());
     let sha256 = sum
         .as_deref()
         .and_then(|text| text.split_whitespace().next())
@@ -163,9 +163,9 @@ fn tree(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     let source = format!("{}/", url.as_str().trim_end_matches('/'));
     let mut image = bare(Mode::Tree, &source);
     let doing = format!("reading the install tree {source}");
-    let agent = web::agent(choice.ca, Redirects::Follow)?;
+    let client = Client::new(&Trust::named(choice.ca), Redirects::Follow)?;
     for name in [".treeinfo", "treeinfo"] {
-        let Some(text) = web::text(&agent, &url.join(name), LONGEST as u64)? else { continue };
+        let Some(text) = http::text(&client, &url.join(name), LONGEST as u64)? else { continue };
         let wrong = |why: String| Failure::new(ExitCode::Registry, format!("{doing}: its {name}: {why}"));
         let info = TreeInfo::parse(&text).map_err(|error| wrong(error.to_string()))?;
         let (kernel, ramdisk) = info.boot().map_err(wrong)?;

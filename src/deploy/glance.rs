@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::instance_info::{Image, Mode, is_uuid};
-use crate::cloud::{Call, ProjectLookup, Session, escaped};
+use crate::cloud::{ProjectLookup, Session, escaped};
 use crate::error::{ExitCode, Failure, Result};
+use crate::http::Call;
 
 /// The service's type in the catalogue.
 pub(super) const IMAGE: &str = "image";

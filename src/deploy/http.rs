@@ -6,11 +6,11 @@
 
 use serde::Serialize;
 use std::path::Path;
-use ureq::http::{HeaderMap, StatusCode, header};
 
 use crate::error::{ExitCode, Failure, Result};
+use crate::http::{Answer, Call, Client, Redirects, Trust, WebUrl, shown};
+use crate::process;
 use crate::registry::Role;
-use crate::web::{self, Redirects, WebUrl};
 
 /// The endings that Anaconda unpacks; anything else it mounts as a disk.
 const ENDINGS: [&str; 7] = [".tar", ".tgz", ".tbz", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz"];
@@ -75,9 +75,7 @@ pub fn check(text: &str, expected: &Expected<'_>) -> Result<Checked> {
         Ok(url) => url,
         Err(why) => {
             tell(&why, "write http(s)://HOST/PATH, without user, query or fragment");
-            // The text may hold a password.
-            let shown = text.split(['?', '#']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
-            return Ok(Checked { url: shown.escape_debug().to_string(), size: None, problems });
+            return Ok(Checked { url: shown(text), size: None, problems });
         }
     };
     if expected.role == Role::Tarball && !ENDINGS.iter().any(|ending| url.path().ends_with(ending)) {
@@ -86,24 +84,26 @@ pub fn check(text: &str, expected: &Expected<'_>) -> Result<Checked> {
             "let it end in .tgz, .tbz, .txz, .tar, .tar.gz, .tar.bz2 or .tar.xz, in small letters",
         );
     }
-    let agent = web::agent(expected.ca, Redirects::Show)?;
+    let client = Client::new(&Trust::named(expected.ca), Redirects::Show)?;
     let mut size = None;
     // Both use python-requests, which offers compression: a server that compresses as it sends shows it only then.
-    match agent.head(url.as_str()).header("accept", "*/*").header("accept-encoding", "gzip, deflate").call() {
+    let call = Call::head("").header("accept", "*/*").header("accept-encoding", "gzip, deflate");
+    match client.open(&call, url.as_str(), &[]) {
         Err(error) => {
-            let (why, hint) = web::explain(&error);
-            tell(&why, hint.unwrap_or("is the web server up, and can the conductor and the node reach it by this name?"));
+            process::check_stop()?;
+            tell(&error.to_string(), error.hint().unwrap_or("can the conductor and the node reach the web server by this name?"));
         }
-        Ok(answer) if answer.status() != StatusCode::OK => refused(answer.status(), answer.headers(), &mut tell),
-        Ok(answer) => size = accepted(answer.headers(), expected, &mut tell),
+        Ok((answer, _)) if answer.status != 200 => refused(&answer, &mut tell),
+        Ok((answer, _)) => size = accepted(&answer, expected, &mut tell),
     }
     Ok(Checked { url: url.to_string(), size, problems })
 }
 
-fn refused(status: StatusCode, headers: &HeaderMap, tell: &mut impl FnMut(&str, &str)) {
-    match status.as_u16() {
+fn refused(answer: &Answer, tell: &mut impl FnMut(&str, &str)) {
+    let status = answer.status_line();
+    match answer.status {
         300..=399 => {
-            let to = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("somewhere");
+            let to = answer.header("location").unwrap_or("somewhere");
             tell(
                 &format!("it is redirected ({status}) to {}, which Anaconda's HEAD does not follow", to.escape_debug()),
                 "give the URL that the redirect ends at",
@@ -116,21 +116,20 @@ fn refused(status: StatusCode, headers: &HeaderMap, tell: &mut impl FnMut(&str, 
     }
 }
 
-fn accepted(headers: &HeaderMap, expected: &Expected<'_>, tell: &mut impl FnMut(&str, &str)) -> Option<u64> {
-    let value = |name| headers.get(name).and_then(|value: &ureq::http::HeaderValue| value.to_str().ok());
-    if let Some(coding) = value(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+fn accepted(answer: &Answer, expected: &Expected<'_>, tell: &mut impl FnMut(&str, &str)) -> Option<u64> {
+    if let Some(coding) = answer.encoding() {
         tell(
             &format!("the server sends Content-Encoding: {}, so that what arrives is not the file", coding.escape_debug()),
             "turn it off: Apache's mod_mime sends it for .tgz (RemoveEncoding .gz .tgz), nginx's gzip for listed types",
         );
     }
-    if let Some(kind) = value(header::CONTENT_TYPE).filter(|kind| kind.to_ascii_lowercase().starts_with("text/html")) {
+    if let Some(kind) = answer.header("content-type").filter(|kind| kind.to_ascii_lowercase().starts_with("text/html")) {
         tell(
             &format!("the server says that it is {}: Ironic would take it for an install tree", kind.escape_debug()),
             "is it the file itself, and not a page about it?",
         );
     }
-    let size = value(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    let size = answer.length();
     match (size, expected.size) {
         (None, _) => {
             tell("the server does not say how long it is (Content-Length)", "serve it as a plain file, not through a script or compression")

@@ -9,11 +9,11 @@ use super::release::{Comparison, ImageRelease, compare};
 use super::store::Store;
 use super::tree::Tree;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::http::{self, Client, Redirects, Trust, WebUrl};
 use crate::recipe::DeploySettings;
 use crate::registry::{Piece, Role, Set};
 use crate::report::{Report, Unit, bytes};
 use crate::treeinfo::{self, Checksum, Release, TreeInfo, TreePath};
-use crate::web::{self, Redirects, WebUrl};
 
 /// No kernel, ramdisk or second stage is larger; a server that sends more sends something else.
 const LARGEST: u64 = 8 << 30;
@@ -117,8 +117,8 @@ impl Place {
         match self {
             Self::File(path) => Piece::of_file(path, progress),
             Self::Web(url) => {
-                let agent = web::agent(ca, Redirects::Follow)?;
-                let piece = store.keep(url.as_str(), None, |file| web::download(&agent, url, LARGEST, file, progress))?;
+                let client = Client::new(&Trust::named(ca), Redirects::Follow)?;
+                let piece = store.keep(url.as_str(), None, |file| http::download(&client, url, LARGEST, file, progress))?;
                 piece.ok_or_else(|| Failure::new(ExitCode::Repository, format!("fetching the {what} {url}: there is none")).into())
             }
         }
@@ -249,7 +249,7 @@ fn open(place: &Place, ca: Option<&Path>) -> Result<Tree> {
             let text = url.as_str().trim_end_matches('/');
             let text = text.strip_suffix(".treeinfo").unwrap_or(text);
             let url = WebUrl::parse(text).map_err(|why| Failure::new(ExitCode::Usage, format!("opening the install tree: {why}")))?;
-            Ok(Tree::Web { url, agent: web::agent(ca, Redirects::Follow)? })
+            Ok(Tree::Web { url, client: Client::new(&Trust::named(ca), Redirects::Follow)? })
         }
         Place::File(path) if path.is_dir() => Ok(Tree::Folder(path.clone())),
         Place::File(path) => {

@@ -9,10 +9,10 @@ use super::glance::{IMAGE, image, image_of_glance};
 use super::instance_info::{Image, is_uuid};
 use super::kickstart::{Template, checksums};
 use super::magic::{self, Verdict};
-use crate::cloud::{Answer, Call, ProjectLookup, Session};
+use crate::cloud::{Answer, ProjectLookup, Session};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::http::{Call, Client, Redirects, Trust};
 use crate::registry::Role;
-use crate::web::{self, Redirects};
 
 /// Suffixes that both Ironic (`disk_file_extension`) and Anaconda know; with the dot, in lower case.
 const EXTENSIONS: [&str; 7] = [".tar", ".tgz", ".tar.gz", ".tbz", ".tar.bz2", ".txz", ".tar.xz"];
@@ -278,15 +278,15 @@ pub fn check_checksum(glance: Option<&Session>, template: &str, sha256: &str, ca
 
 /// The first bytes of what a web server has; it need not know of ranges.
 fn first_bytes(url: &str, count: u64, ca: Option<&Path>) -> Result<Vec<u8>> {
-    let agent = web::agent(ca, Redirects::Follow)?;
+    let client = Client::new(&Trust::named(ca), Redirects::Follow)?;
     let doing = "reading its first bytes";
-    let range = format!("bytes=0-{}", count - 1);
-    let answer = agent.get(url).header("range", range).header("accept-encoding", "identity").call().map_err(|e| web::failed(doing, &e))?;
-    if !answer.status().is_success() {
-        return Err(Failure::new(ExitCode::Registry, format!("the server answers {}", answer.status())).into());
+    let call = Call::get("").header("range", format!("bytes=0-{}", count - 1)).header("accept-encoding", "identity");
+    let (answer, body) = client.open(&call, url, &[]).map_err(|error| error.failure(ExitCode::Repository, doing))?;
+    if !(200..300).contains(&answer.status) {
+        return Err(Failure::new(ExitCode::Registry, format!("the server answers {}", answer.status_line())).into());
     }
     let mut bytes = Vec::new();
-    answer.into_body().into_reader().take(count).read_to_end(&mut bytes).or_fail(ExitCode::Repository, doing)?;
+    body.take(count).read_to_end(&mut bytes).or_fail(ExitCode::Repository, doing)?;
     Ok(bytes)
 }
 

@@ -7,17 +7,17 @@ use std::path::PathBuf;
 use super::iso::Iso;
 use super::store::Store;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::http::{self, Client, WebUrl};
 use crate::process;
 use crate::registry::Piece;
 use crate::treeinfo::{Checksum, TreePath};
-use crate::web::{self, WebUrl};
 
 /// An open install tree.
 #[derive(Debug)]
 pub(super) enum Tree {
     Folder(PathBuf),
     Iso { path: PathBuf, image: Iso<File> },
-    Web { url: WebUrl, agent: ureq::Agent },
+    Web { url: WebUrl, client: Client },
 }
 
 impl Tree {
@@ -35,7 +35,7 @@ impl Tree {
         let doing = format!("reading {}", self.place(path));
         let mut bytes = Vec::new();
         match self {
-            Self::Web { url, agent } => return web::text(agent, &url.join(path), limit),
+            Self::Web { url, client } => return http::text(client, &url.join(path), limit),
             Self::Folder(folder) => match crate::files::open(&folder.join(path)) {
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
                 Err(error) => return Err(error).or_fail(ExitCode::Space, doing),
@@ -87,8 +87,8 @@ impl Tree {
         }
         match self {
             Self::Folder(_) => Ok(None),
-            Self::Web { url, agent } => {
-                store.keep(&place, promised, |file| web::download(agent, &url.join(path.as_str()), limit, file, progress))
+            Self::Web { url, client } => {
+                store.keep(&place, promised, |file| http::download(client, &url.join(path.as_str()), limit, file, progress))
             }
             Self::Iso { image, .. } => {
                 let doing = || format!("reading {place}");

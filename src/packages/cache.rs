@@ -234,8 +234,7 @@ fn lock_file(path: &Path, told: Option<(&Report, &Path)>) -> Result<Flock<File>>
         if let Some((report, path)) = told.take() {
             report.note(&format!("waiting for another build that fills the package cache {}", path.display()));
         }
-        process::check_stop()?;
-        std::thread::sleep(Duration::from_millis(50));
+        process::pause(Duration::from_millis(50))?;
     }
 }
 

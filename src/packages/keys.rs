@@ -6,6 +6,7 @@ use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::http::{Call, Client, Redirects, Trust, shown};
 
 /// A key whose fingerprint is what the settings say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,10 +81,23 @@ pub fn signer<'a>(keys: &'a [PinnedKey], key_id: &str) -> Option<&'a PinnedKey> 
     keys.iter().find(|key| key.key_ids.iter().any(|id| id.eq_ignore_ascii_case(key_id)))
 }
 
-/// Fetches an armored key over the network, by Python's client inside the sandbox.
-#[must_use]
-pub fn fetch_script() -> &'static str {
-    "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=60).read(1 << 20).decode('ascii'))"
+/// Fetches an armored key from a server, or reads it from a `file` URL.
+///
+/// # Errors
+/// [`ExitCode::Repository`] when the server does not give it.
+pub fn fetch(url: &str) -> Result<String> {
+    if let Some(path) = url.strip_prefix("file://") {
+        return read_file(std::path::Path::new(path));
+    }
+    let doing = || format!("fetching the key {}", shown(url));
+    let hint = "save it as a file and name that: [[packages.key]] file = \"…\"";
+    let client = Client::new(&Trust::default(), Redirects::Follow)?;
+    let answer = client.call(&Call::get(""), url, &[]).map_err(|error| error.failure(ExitCode::Repository, doing()))?;
+    if answer.status != 200 {
+        let failure = Failure::new(ExitCode::Repository, format!("{}: the server answers {}", doing(), answer.status_line()));
+        return Err(failure.hint(hint).into());
+    }
+    String::from_utf8(answer.body).or_fail_hint(ExitCode::Trust, format!("{}: it is not armored (ASCII)", doing()), hint)
 }
 
 fn id_of(fingerprint: &str) -> String {

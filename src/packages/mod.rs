@@ -213,7 +213,7 @@ fn install(manager: &Driver, job: &Job<'_>, transaction: &Transaction, plan: &Tr
 ///
 /// # Errors
 /// [`ExitCode::Trust`] for a key that is not what was agreed, [`ExitCode::Repository`] for one that cannot be fetched.
-pub fn pinned_keys(settings: &PackageSettings, scratch: &Path, root: &Path) -> Result<Vec<PinnedKey>> {
+pub fn pinned_keys(settings: &PackageSettings) -> Result<Vec<PinnedKey>> {
     let now = std::time::SystemTime::now();
     settings
         .keys
@@ -221,7 +221,7 @@ pub fn pinned_keys(settings: &PackageSettings, scratch: &Path, root: &Path) -> R
         .map(|key| {
             let (origin, armored) = match &key.source {
                 KeySource::File(file) => (file.display().to_string(), keys::read_file(file)?),
-                KeySource::Url(url) => (url.clone(), workbench::fetch(url, scratch, root)?),
+                KeySource::Url(url) => (crate::http::shown(url), keys::fetch(url)?),
             };
             keys::pin(&origin, &armored, &key.fingerprint, now)
         })

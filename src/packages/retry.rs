@@ -1,7 +1,7 @@
 //! Trying again what a network may have spoilt: dnf itself gives up after three refusals within a second.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Job;
 use super::bounds::Passed;
@@ -53,7 +53,7 @@ pub(super) fn persist<T>(job: &Job<'_>, fetches: bool, mut work: impl FnMut() ->
             }
             Cure::Wait(pause) => {
                 job.report.note(&format!("{error:#}; trying again in {} s ({attempt} of {ATTEMPTS})", pause.as_secs()));
-                wait(pause)?;
+                crate::process::pause(pause)?;
                 attempt += 1;
             }
             Cure::Refresh | Cure::None => return Err(error),
@@ -89,16 +89,6 @@ fn is_remote(source: &RepositorySource) -> bool {
         RepositorySource::Baseurl(urls) => urls.iter().any(|url| !url.starts_with("file://")),
         RepositorySource::Metalink(_) | RepositorySource::Mirrorlist(_) => true,
     }
-}
-
-/// Sleeps, but not through a request to stop.
-fn wait(pause: Duration) -> Result<()> {
-    let end = Instant::now() + pause;
-    while Instant::now() < end {
-        crate::process::check_stop()?;
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
+use super::Job;
 use super::driver::ISOLATED;
 use super::rpmdb::{self, InstalledPackage};
-use super::{Job, keys};
-use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::error::{ExitCode, Failure, Result};
 use crate::process::{CommandLine, Tail};
 use crate::recipe::{RepositorySource, Verify};
 use crate::sandbox::{
@@ -195,20 +195,6 @@ pub(super) fn database_of_target(job: &Job<'_>, root: &InstallRoot) -> Result<Op
 pub(super) fn database_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<Database>> {
     let plan = Plan::of_tools(tools, root, scratch, Network::None, environment(database_question(), None, Network::None));
     Ok(database(&ask(&plan, "asking the tools' rpm for its database")?))
-}
-
-/// Fetches a key inside the sandbox, by Python's client with the host's authorities.
-pub(super) fn fetch(url: &str, scratch: &Path, root: &Path) -> Result<String> {
-    if let Some(path) = url.strip_prefix("file://") {
-        return keys::read_file(Path::new(path));
-    }
-    let python = super::need(&ToolRoot::host(), "python3", "fetch a key", "python3")?;
-    let lines = run_python(&python, &[keys::fetch_script(), url], Network::Host, scratch, root, "fetching a key").or_fail_hint(
-        ExitCode::Repository,
-        format!("fetching the key {url}"),
-        "save it as a file and name that: [[packages.key]] file = \"…\"",
-    )?;
-    Ok(lines.join("\n") + "\n")
 }
 
 /// Runs a short Python program, with its arguments, inside the sandbox; returns the lines that it prints.

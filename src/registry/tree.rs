@@ -30,11 +30,11 @@ use super::{Registry, Removal, manifest};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
+use crate::http::WebUrl;
 use crate::openat::is_single;
 use crate::process;
 use crate::report::{Report, Unit};
 use crate::treeinfo::{Checksum, Release, TreeInfo, TreePath};
-use crate::web::WebUrl;
 
 const KERNEL: &str = "images/pxeboot/vmlinuz";
 const RAMDISK: &str = "images/pxeboot/initrd.img";

@@ -2,10 +2,10 @@
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use crate::artifact::{Manifest, Package};
 use crate::nevra::Nevra;
+use crate::percent::{UNRESERVED, encoded};
 
 /// `pkg:rpm/DISTRIBUTION/NAME@VERSION-RELEASE?arch=…`; see <https://github.com/package-url/purl-spec>.
 ///
@@ -16,12 +16,12 @@ pub fn package_url(nevra: &str, source: &str, os_release: &BTreeMap<String, Stri
     let id = os_release.get("ID").map_or("", String::as_str).to_ascii_lowercase();
     let mut url = String::from("pkg:rpm/");
     if !id.is_empty() {
-        url.push_str(&encoded(&id));
+        url.push_str(&encoded(&id, UNRESERVED));
         url.push('/');
     }
-    url.push_str(&encoded(parts.name));
+    url.push_str(&encoded(parts.name, UNRESERVED));
     url.push('@');
-    url.push_str(&encoded(&parts.version_release()));
+    url.push_str(&encoded(parts.version_release(), UNRESERVED));
     // Qualifiers stand in the order of their names.
     let mut qualifiers = vec![("arch", parts.arch.to_owned())];
     if let (false, Some(version)) = (id.is_empty(), os_release.get("VERSION_ID")) {
@@ -38,7 +38,7 @@ pub fn package_url(nevra: &str, source: &str, os_release: &BTreeMap<String, Stri
         url.push(before);
         url.push_str(key);
         url.push('=');
-        url.push_str(&encoded(value));
+        url.push_str(&encoded(value, UNRESERVED));
         before = '&';
     }
     url
@@ -46,20 +46,6 @@ pub fn package_url(nevra: &str, source: &str, os_release: &BTreeMap<String, Stri
 
 pub(super) fn url_of(package: &Package, manifest: &Manifest) -> String {
     package_url(&package.nevra, &package.source, &manifest.os_release)
-}
-
-/// Percent-encoding as the purl specification asks for it.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 /// A UUID of version 8 (RFC 9562: made in a way of one's own) from what the artifact is.

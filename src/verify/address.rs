@@ -1,15 +1,12 @@
 //! A tarball on a server: how it answers Anaconda's questions, and its bytes as a stream.
 
-use std::io::Read;
-use std::time::Duration;
-use ureq::Agent;
+use std::cell::Cell;
+use std::io::{self, Read};
 
-use crate::error::{ExitCode, Result, ResultExt};
+use crate::error::{ExitCode, Result};
+use crate::http::{Body, Call, Client, Error, Redirects, Trust, shown};
 
-/// How long a server may take to answer at all.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What a server says of a tarball.
+/// The answers of a server about a tarball.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) url: String,
@@ -17,7 +14,7 @@ pub(super) struct Answer {
     pub(super) head: u16,
     pub(super) length: Option<u64>,
     pub(super) encoding: Option<String>,
-    /// The status of a GET, when it is no success.
+    /// The status of a GET, unless it is a success.
     pub(super) refused: Option<u16>,
 }
 
@@ -28,33 +25,39 @@ pub fn is_address(name: &str) -> bool {
 }
 
 /// Asks as Anaconda does, and begins to read; nothing to read when the server refuses.
-pub(super) fn open(url: &str) -> Result<(Answer, Option<impl Read + 'static>)> {
-    let asking = || format!("asking for {url}");
-    let strict = agent(0).head(url).call().or_fail(ExitCode::Repository, asking())?;
-    let header = |name: &str| strict.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+pub(super) fn open(url: &str, trust: &Trust) -> Result<(Answer, Option<Body>)> {
+    let failed = |error: Error| error.failure(ExitCode::Repository, format!("asking for {}", shown(url)));
+    let client = Client::new(trust, Redirects::Show)?;
+    let (strict, _) = client.open(&Call::head(""), url, &[]).map_err(failed)?;
     let mut answer = Answer {
         url: url.to_owned(),
-        head: strict.status().as_u16(),
-        length: header("content-length").and_then(|length| length.parse().ok()),
-        encoding: header("content-encoding").filter(|encoding| encoding != "identity"),
+        head: strict.status,
+        length: strict.length(),
+        encoding: strict.encoding().map(str::to_owned),
         refused: None,
     };
-    let response = agent(5).get(url).call().or_fail(ExitCode::Repository, asking())?;
-    if !response.status().is_success() {
-        answer.refused = Some(response.status().as_u16());
+    let (response, body) = client.with(Redirects::Follow).open(&Call::get(""), url, &[]).map_err(failed)?;
+    if !(200..300).contains(&response.status) {
+        answer.refused = Some(response.status);
         return Ok((answer, None));
     }
-    Ok((answer, Some(response.into_body().into_reader())))
+    Ok((answer, Some(body)))
 }
 
-fn agent(redirections: u32) -> Agent {
-    Agent::config_builder()
-        .max_redirects(redirections)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .user_agent(concat!("osimg/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
+/// A body whose failure is kept: who reads it may take it for something else.
+pub(super) struct Watched<'a> {
+    pub(super) body: Body,
+    pub(super) trouble: &'a Cell<Option<Error>>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buffer).map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => {
+                self.trouble.set(Some(error));
+                io::Error::other("the connection broke")
+            }
+            Err(error) => error,
+        })
+    }
 }

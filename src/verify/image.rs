@@ -9,6 +9,7 @@ use super::address::Answer;
 use super::{Options, Profile};
 use crate::contents::{Contents, FileState, Kind, Member, PackagedFile};
 use crate::error::Result;
+use crate::http::shown;
 use crate::selinux::{FileContexts, Lookup, Source};
 
 /// Where an image came from.
@@ -77,7 +78,7 @@ impl<'a> Image<'a> {
     pub(super) fn name(&self) -> Option<String> {
         match &self.place {
             Place::File(path) => Some(path.display().to_string()),
-            Place::Address(answer) => Some(answer.url.clone()),
+            Place::Address(answer) => Some(shown(&answer.url)),
             Place::Nowhere => None,
         }
     }

@@ -10,6 +10,7 @@ mod image;
 mod profile;
 
 use serde::Serialize;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::archive::Told;
 use crate::archive::read::Damaged;
 use crate::contents::{self, Contents, Digests};
 use crate::error::{ExitCode, Failure, Result};
+use crate::http::{Trust, shown};
 
 pub use address::is_address;
 pub use profile::Profile;
@@ -134,6 +136,8 @@ pub struct Options<'a> {
     pub smallest_disk: u64,
     /// Whether contents are compared with the digests that the packages tell.
     pub digests: Digests,
+    /// How the certificate of a server is checked.
+    pub trust: Trust,
     /// Told how many bytes of the tarball were read, and of how many (0 when nobody knows).
     pub progress: &'a dyn Fn(u64, u64),
     /// Asked often; an error ends the work.
@@ -150,6 +154,7 @@ impl Default for Options<'_> {
             allow: BTreeSet::new(),
             smallest_disk: SMALLEST_DISK,
             digests: Digests::Sha256,
+            trust: Trust::default(),
             progress: &|_, _| {},
             check: &|| Ok(()),
         }
@@ -186,13 +191,19 @@ pub fn tarball(path: &Path, options: &Options<'_>) -> Result<Findings> {
 /// When the server cannot be reached, and as [`tarball`].
 pub fn address(url: &str, options: &Options<'_>) -> Result<Findings> {
     known(options)?;
-    let (answer, body) = address::open(url)?;
+    let (answer, body) = address::open(url, &options.trust)?;
     let total = answer.length.unwrap_or(0);
     let Some(body) = body else { return Ok(checks::run(&Image::unread(Place::Address(answer), options), options)) };
     let progress = |done| (options.progress)(done, total);
-    let read = Contents::of_stream(body, &contents::Options { digests: options.digests, progress: &progress, check: options.check })
-        .map_err(|error| error.context(format!("reading the tarball {url}")));
-    judged(read, Place::Address(answer), options)
+    let trouble = Cell::new(None);
+    let reading = contents::Options { digests: options.digests, progress: &progress, check: options.check };
+    let read = Contents::of_stream(address::Watched { body, trouble: &trouble }, &reading);
+    let doing = format!("reading the tarball {}", shown(url));
+    // A decompressor takes a connection that breaks for damage of the file.
+    match trouble.take() {
+        Some(error) => Err(error.failure(ExitCode::Repository, doing)),
+        None => judged(read.map_err(|error| error.context(doing)), Place::Address(answer), options),
+    }
 }
 
 /// Verifies a tree that is about to be packed with these labels and owners.

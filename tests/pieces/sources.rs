@@ -161,8 +161,8 @@ fn a_private_authority_is_trusted_when_it_is_named() {
     let url = format!("https://127.0.0.1:{}/", server.port);
     let ca = PathBuf::from(format!("{keys}/ca.crt"));
     same(&gather_for(&url, &image(), folder().path(), Mismatch::Refuse, Some(&ca)).0.unwrap(), top.path());
-    let text = told(gather(&url, folder().path()), ExitCode::Repository);
-    assert!(text.contains("signed by nobody we trust") && text.contains("hint"), "{text}");
+    let text = told(gather(&url, folder().path()), ExitCode::Trust);
+    assert!(text.contains("not trusted") && text.contains("hint"), "{text}");
     let plain = url.replace("https", "http");
     let text = told(gather_for(&plain, &image(), folder().path(), Mismatch::Refuse, Some(&ca)).0, ExitCode::Repository);
     assert!(text.contains("400"), "{text}");
@@ -272,7 +272,10 @@ fn passing_troubles_of_a_server_are_outlived_and_others_told() {
     for (answer, why) in [
         // Taken for a path of the same server, never for a file of this machine.
         ("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "in a circle"),
-        ("HTTP/1.1 302 Found\r\nLocation: file://localhost/etc/passwd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "no web address"),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: file://localhost/etc/passwd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "not a web address",
+        ),
         ("HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "in a circle"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "longer than"),
         ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", "Content-Encoding"),

@@ -4,9 +4,10 @@ use serde_yaml_ng::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Auth, Cloud, Identity, Named, Scope, Tls};
+use super::{Auth, Cloud, Identity, Named, Scope};
 use crate::cloud::secret::Secret;
 use crate::error::{ExitCode, Failure, Result};
+use crate::http::Trust;
 
 /// A cloud's entry, files laid over each other.
 pub(super) struct Entry {
@@ -53,7 +54,7 @@ impl Entry {
                 .or_else(|| self.text("endpoint_type"))
                 .map_or_else(|| "public".to_owned(), |name| name.trim_end_matches("URL").to_owned()),
             endpoints,
-            tls: Tls { cacert, insecure, client },
+            tls: Trust { ca: cacert, insecure, client },
             auth,
             name: self.name,
             source: self.source,

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 use super::{Ironic, Node};
-use crate::cloud::Call;
 use crate::deploy::instance_info::{NodeSettings, OWNED};
 use crate::error::Result;
+use crate::http::Call;
 
 /// The member of a node's `extra` that is osimg's.
 const NOTE: &str = "osimg";

@@ -107,27 +107,15 @@ pub fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report: &Repo
             break Some(left(Failure::new(ExitCode::TimedOut, text), &open));
         }
         wait = if changed { SOON } else { (wait * 3 / 2).min(LATE) };
-        let until = Instant::now() + wait.min(limits.total.saturating_sub(began.elapsed()));
-        if let Some(code) = stopped_before(until) {
+        if process::pause(wait.min(limits.total.saturating_sub(began.elapsed()))).is_err() {
             let text = format!("stopped while following the deployment, which goes on; {}", states.join(", "));
-            break Some(left(Failure::new(code, text), &open));
+            break Some(left(Failure::new(process::stop_requested().unwrap_or(ExitCode::Interrupted), text), &open));
         }
     };
     let why = stopped.as_ref().map(ToString::to_string).unwrap_or_default();
     let endings: Vec<Ending> = all.into_iter().map(|one| one.ending.unwrap_or_else(|| open_ending(&one.node, began, &why))).collect();
     step.finish(&format!("{} of {} active", endings.iter().filter(|e| e.active).count(), endings.len()));
     Followed { endings, stopped: stopped.map(anyhow::Error::from).or(lost) }
-}
-
-/// Waits; returns early with the exit code of a signal.
-fn stopped_before(until: Instant) -> Option<ExitCode> {
-    while Instant::now() < until {
-        if let Some(code) = process::stop_requested() {
-            return Some(code);
-        }
-        std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
-    }
-    None
 }
 
 fn left(mut failure: Failure, open: &[&Followee]) -> Failure {

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::cloud::{Answer, Call, Session, escaped};
+use crate::cloud::{Answer, Session, escaped};
 use crate::error::{ExitCode, Failure, Result};
-use crate::web;
+use crate::http::Call;
+use crate::process;
 
 pub use apply::Change;
 pub use explain::{Explanation, explain};
@@ -177,7 +178,7 @@ impl<'a> Ironic<'a> {
             if !locked(&answer) || began.elapsed() >= self.patience {
                 return Ok(answer);
             }
-            web::pause(wait)?;
+            process::pause(wait)?;
             wait = (wait * 2).min(Duration::from_secs(5));
         }
     }

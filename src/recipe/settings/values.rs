@@ -1,8 +1,9 @@
 //! Single values of the settings: ids, fingerprints, URLs, durations. The command line takes the same ones.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::percent;
 
 /// Checks the id of a repository.
 ///
@@ -96,16 +97,7 @@ pub(super) fn absolute(text: &str, folder: &Path) -> PathBuf {
 
 /// A path as a URL. A dollar stays: dnf's variables may stand in a path too.
 fn file_url(path: &str) -> String {
-    let mut url = String::from("file://");
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.~$+:,=@!()*&;".contains(&byte) {
-            url.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(url, "%{byte:02X}");
-        }
-    }
-    url
+    format!("file://{}", percent::encoded(path, b"/-_.~$+:,=@!()*&;"))
 }
 
 /// Why a text is no duration.

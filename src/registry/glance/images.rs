@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::draft::LINKS;
-use crate::cloud::{Answer, Call, Session, Stop, Upload, escaped};
+use crate::cloud::{Answer, Session, escaped};
 use crate::error::Result;
+use crate::http::{Call, Stop, Upload};
 use crate::registry::piece::Role;
 
 const SERVICE: &str = "image";

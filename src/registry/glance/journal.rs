@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::draft::ROLE;
 use super::images::{Draft, Images};
-use crate::cloud::Stop;
 use crate::error::{ExitCode, Failure, Result, exit_code};
+use crate::http::Stop;
 use crate::registry::piece::Role;
 
 /// The images that a publication made, oldest first.
@@ -84,7 +84,7 @@ impl Journal {
 
 /// Whether nobody answered at all.
 fn is_silence(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<ureq::Error>())
+    error.chain().any(|cause| cause.is::<crate::http::Error>())
 }
 
 /// Removes an image for good, a protected one too.

@@ -11,8 +11,8 @@ use super::journal::{Journal, Left, gone};
 use super::send::{Origin, PublicRefused, protect, send};
 use super::visibility::{Chosen, choose};
 use super::{Glance, entries, signature};
-use crate::cloud::Stop;
 use crate::error::{ExitCode, Failure, Result};
+use crate::http::Stop;
 use crate::process;
 use crate::registry::piece::{Piece, Role};
 use crate::registry::references::{Kind, Made, Reference, References, State};
@@ -152,11 +152,7 @@ fn alone(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, own: &Image)
 /// Lets the second pass in which an image became active: Glance tells times to the second, and everyone who was done in the same one must be
 /// seen by everyone before they choose.
 fn settle() -> Result<()> {
-    for _ in 0..11 {
-        process::check_stop()?;
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    Ok(())
+    process::pause(std::time::Duration::from_millis(1100))
 }
 
 /// Of two that published the same at once, the one that was done first is used, and the other is removed by who made it.

@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Glance;
 use super::images::{Draft, Image};
 use super::journal::{Journal, gone, remove};
-use crate::cloud::{Answer, Stop};
+use crate::cloud::Answer;
 use crate::error::{ExitCode, Failure, Result, exit_code};
+use crate::http::Stop;
 use crate::process;
 use crate::registry::piece::Piece;
 use crate::report::{Step, Unit};
@@ -72,7 +73,7 @@ pub(super) fn send(
         }
         journal.forget(&id);
         step.report().note(&format!("{error:#}; the image was removed, and is made anew"));
-        std::thread::sleep(Duration::from_millis(500) * attempt);
+        process::pause(Duration::from_millis(500) * attempt)?;
         attempt += 1;
     }
 }
@@ -175,8 +176,7 @@ fn verified(glance: &Glance, id: &str, piece: &Piece, doing: &str) -> std::resul
                 return Err(Trouble::Passing(error.into()));
             }
         }
-        process::check_stop().map_err(Trouble::Lasting)?;
-        std::thread::sleep(pause);
+        process::pause(pause).map_err(Trouble::Lasting)?;
         waited += pause;
         pause = (pause * 2).min(Duration::from_secs(2));
     }
@@ -265,7 +265,7 @@ mod tests {
         let parts: Vec<usize> = one.split('-').map(str::len).collect();
         assert_eq!(parts, [8, 4, 4, 4, 12]);
         assert_eq!(one.as_bytes()[14], b'7');
-        std::thread::sleep(Duration::from_millis(2));
+        process::pause(Duration::from_millis(2)).expect("no signal");
         assert!(two < new_id().expect("an id"));
         assert!(b"89ab".contains(&one.as_bytes()[19]), "{one}");
     }

@@ -1,6 +1,6 @@
 //! The calls of the OCI distribution specification 1.1 that publishing takes.
 //!
-//! Of our own, on the HTTP client that the other registries use. The maintained crate, oci-client 0.18, can stream a blob of known length,
+//! On the HTTP client that all of osimg uses. The maintained crate, oci-client 0.18, can stream a blob of known length,
 //! but it brings tokio and reqwest into a program that has neither (some 100 crates, twice the binary), knows no `DELETE` (so that nothing
 //! could be rolled back or pruned), and leaves the logins of docker and podman to a further crate.
 
@@ -9,24 +9,16 @@ mod login;
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use std::io::Read;
-use std::time::Duration;
-use ureq::http::{self, HeaderMap, Method, StatusCode, header};
-use ureq::{Agent, SendBody};
 
 use super::credentials::Credentials;
 use super::reference::Repository;
 use crate::error::{ExitCode, Failure, Result};
-use crate::process;
-use crate::web;
-
-/// The specification's advice for manifests; lists of tags are shorter.
-const LONGEST_ANSWER: u64 = 4 << 20;
-/// How often a call or an upload is begun.
-const ATTEMPTS: u32 = 3;
+use crate::http::{self, Answer, Call, Retry, Stop, Upload, is_loopback};
+use crate::{percent, process};
 
 /// One repository of a registry.
 pub(super) struct Client {
-    agent: Agent,
+    http: http::Client,
     /// Scheme and host, without a slash at the end.
     base: String,
     repository: Repository,
@@ -34,7 +26,7 @@ pub(super) struct Client {
     /// The `Authorization` header that the registry took last.
     authorization: RefCell<Option<String>>,
     /// Whether a signal ends what is under way; not while something is being undone.
-    heeds_signals: Cell<bool>,
+    stop: Cell<Stop>,
 }
 
 impl std::fmt::Debug for Client {
@@ -43,39 +35,26 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// A registry's answer, its body read.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+/// The registry's own message, as far as it can be shown.
+pub(super) fn message(answer: &Answer) -> String {
+    #[derive(Deserialize)]
+    struct Errors {
+        errors: Vec<One>,
     }
-
-    /// The registry's own words, as far as they can be shown.
-    pub fn said(&self) -> String {
-        #[derive(Deserialize)]
-        struct Errors {
-            errors: Vec<One>,
-        }
-        #[derive(Deserialize)]
-        struct One {
-            #[serde(default)]
-            code: String,
-            #[serde(default)]
-            message: String,
-        }
-        let text = match serde_json::from_slice::<Errors>(&self.body) {
-            Ok(Errors { errors }) => errors.iter().map(|e| format!("{} ({})", e.message, e.code)).collect::<Vec<_>>().join(", "),
-            Err(_) => String::new(),
-        };
-        let shown: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
-        if shown.is_empty() { self.status.to_string() } else { format!("{}: {shown}", self.status) }
+    #[derive(Deserialize)]
+    struct One {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
     }
+    let text = match serde_json::from_slice::<Errors>(&answer.body) {
+        Ok(Errors { errors }) => errors.iter().map(|e| format!("{} ({})", e.message, e.code)).collect::<Vec<_>>().join(", "),
+        Err(_) => String::new(),
+    };
+    let shown: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
+    let status = answer.status_line();
+    if shown.is_empty() { status } else { format!("{status}: {shown}") }
 }
 
 /// What is sent as a blob.
@@ -90,36 +69,21 @@ pub(super) struct Blob<'a> {
 
 impl Client {
     /// Finds out how the registry is spoken to, and logs in.
-    pub fn connect(agent: Agent, repository: Repository, credentials: Option<Credentials>) -> Result<Self> {
+    pub fn connect(http: http::Client, repository: Repository, credentials: Option<Credentials>) -> Result<Self> {
         let host = if repository.host == "docker.io" { "registry-1.docker.io" } else { &repository.host };
-        let base = scheme(&agent, host)?;
-        let client = Self { agent, base, repository, credentials, authorization: RefCell::default(), heeds_signals: Cell::new(true) };
-        let answer = client.call(&Method::GET, "/v2/", &[], &[], "asking")?;
+        let base = scheme(&http, host)?;
+        let client = Self { http, base, repository, credentials, authorization: RefCell::default(), stop: Cell::new(Stop::Heed) };
+        let answer = client.call(&Call::get("/v2/"), "asking")?;
         match answer.status {
-            StatusCode::OK => Ok(client),
-            StatusCode::NOT_FOUND => {
-                Err(Failure::new(ExitCode::Registry, format!("asking {}: no OCI registry answers there", client.base)).into())
-            }
+            200 => Ok(client),
+            404 => Err(Failure::new(ExitCode::Registry, format!("asking {}: no OCI registry answers there", client.base)).into()),
             _ => Err(client.refused("asking", &answer)),
         }
     }
 
     /// From now on no signal stops a call: what was made is being removed.
     pub fn see_it_through(&self) {
-        self.heeds_signals.set(false);
-    }
-
-    fn check_stop(&self) -> Result<()> {
-        if self.heeds_signals.get() { process::check_stop() } else { Ok(()) }
-    }
-
-    fn pause(&self, attempt: u32) -> Result<()> {
-        let time = Duration::from_millis(500 << (attempt - 1));
-        if self.heeds_signals.get() {
-            return web::pause(time);
-        }
-        std::thread::sleep(time);
-        Ok(())
+        self.stop.set(Stop::Ignore);
     }
 
     /// Whether it is spoken to without TLS.
@@ -134,9 +98,9 @@ impl Client {
 
     /// The failure of a call that was answered with anything but what was hoped for.
     pub fn refused(&self, doing: &str, answer: &Answer) -> anyhow::Error {
-        let failure = Failure::new(ExitCode::Registry, format!("{doing} {}: the registry answers {}", self.repository, answer.said()));
+        let failure = Failure::new(ExitCode::Registry, format!("{doing} {}: the registry answers {}", self.repository, message(answer)));
         let host = &self.repository.host;
-        match answer.status.as_u16() {
+        match answer.status {
             401 if self.credentials.is_none() => {
                 failure.hint(format!("log in first: podman login {host}, docker login {host} or skopeo login {host}"))
             }
@@ -151,113 +115,88 @@ impl Client {
     }
 
     /// One call with a small body. Calls that nothing is lost by repeating are repeated when the connection breaks.
-    pub fn call(&self, method: &Method, path: &str, headers: &[(&str, &str)], body: &[u8], doing: &str) -> Result<Answer> {
-        let url = self.absolute(path)?;
+    pub fn call(&self, call: &Call, doing: &str) -> Result<Answer> {
         let doing = format!("{doing} {}", self.repository);
-        let repeatable = *method != Method::POST;
-        let mut attempt = 1;
-        loop {
-            self.check_stop()?;
-            let sent = self.send(method, &url, headers, &mut &*body, body.len() as u64);
-            let trouble = match sent {
-                Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && self.log_in(&answer, &doing)? => {
-                    let again = self.send(method, &url, headers, &mut &*body, body.len() as u64);
-                    return again.map_err(|error| failed(&doing, &error));
-                }
-                Ok(answer) if repeatable && matches!(answer.status.as_u16(), 429 | 500 | 502..=504) && attempt < ATTEMPTS => None,
-                Ok(answer) => return Ok(answer),
-                Err(error) => Some(error),
-            };
-            if let Some(error) = trouble
-                && !(repeatable && attempt < ATTEMPTS && is_passing(&error))
-            {
-                return Err(failed(&doing, &error));
-            }
-            self.pause(attempt)?;
-            attempt += 1;
+        let call = call.clone().stop(self.stop.get());
+        let url = self.absolute(&call.path)?;
+        let answer = self.send(&call, &url).map_err(|error| failed(error, &doing))?;
+        if answer.status == 401 && self.log_in(&answer, &doing)? {
+            return self.send(&call, &url).map_err(|error| failed(error, &doing));
         }
+        Ok(answer)
     }
 
     /// Sends a blob from what `open` gives, in one piece of known length; it may be opened again after a broken connection. The registry
     /// compares what arrived with the digest, and keeps nothing that differs.
     pub fn upload<R: Read>(&self, blob: &Blob<'_>, open: impl Fn() -> Result<R>) -> Result<()> {
         let doing = format!("sending {} to", blob.what);
-        let mut attempt = 1;
+        let whole = format!("{doing} {}", self.repository);
+        let mut retry = Retry::new(self.stop.get());
         loop {
-            self.check_stop()?;
-            let begun = self.call(&Method::POST, &self.path("blobs/uploads/"), &[], &[], &doing)?;
-            if begun.status != StatusCode::ACCEPTED {
+            process::check_stop()?;
+            let begun = self.call(&Call::send("POST", self.path("blobs/uploads/"), []), &doing)?;
+            if begun.status != 202 {
                 return Err(self.refused(&doing, &begun));
             }
-            let location = begun.header("location").unwrap_or_default();
-            let session = self.absolute(location)?;
-            let url = format!("{session}{}digest={}", if session.contains('?') { '&' } else { '?' }, blob.digest.replace(':', "%3A"));
-            let mut reader = Stoppable(open().inspect_err(|_| self.abandon(&session))?);
-            let headers = [("content-type", "application/octet-stream")];
-            let failure = match self.send(&Method::PUT, &url, &headers, &mut reader, blob.size) {
-                Ok(answer) if answer.status == StatusCode::CREATED => {
+            let session = self.absolute(begun.header("location").unwrap_or_default())?;
+            let digest = percent::encoded(blob.digest, percent::UNRESERVED);
+            let url = format!("{session}{}digest={digest}", if session.contains('?') { '&' } else { '?' });
+            let mut body = open().inspect_err(|_| self.abandon(&session))?;
+            let headers = vec![("content-type", "application/octet-stream".to_owned())];
+            let upload = Upload { path: String::new(), headers, size: blob.size, body: &mut body };
+            let login = self.authorization.borrow().clone();
+            let failure = match self.http.upload(upload, &url, &self.headers(login.as_deref(), &url)) {
+                Ok(answer) if answer.status == 201 => {
                     return match answer.header("docker-content-digest") {
-                        Some(digest) if digest != blob.digest => Err(Failure::new(
-                            ExitCode::Trust,
-                            format!("{doing} {}: it arrived as {digest}, not as {}", self.repository, blob.digest),
-                        )
-                        .into()),
+                        Some(digest) if digest != blob.digest => {
+                            Err(Failure::new(ExitCode::Trust, format!("{whole}: it arrived as {digest}, not as {}", blob.digest)).into())
+                        }
                         _ => Ok(()),
                     };
                 }
                 Ok(answer) => {
                     let failure = self.refused(&doing, &answer);
-                    if !matches!(answer.status.as_u16(), 401 | 404 | 408 | 429 | 500 | 502..=504) {
+                    if !answer.is(&[401, 404, 408, 429, 500, 502, 503, 504]) {
                         self.abandon(&session);
                         return Err(failure);
                     }
-                    if answer.status == StatusCode::UNAUTHORIZED {
+                    if answer.status == 401 {
                         self.log_in(&answer, &doing)?;
                     }
                     failure
                 }
                 Err(error) => {
-                    let passing = is_passing(&error);
-                    let failure = failed(&format!("{doing} {}", self.repository), &error);
-                    if process::stop_requested().is_some() || !passing {
+                    let passing = error.is_passing();
+                    let failure = failed(error, &whole);
+                    if !passing {
                         self.abandon(&session);
-                        process::check_stop()?;
                         return Err(failure);
                     }
                     failure
                 }
             };
             self.abandon(&session);
-            if attempt == ATTEMPTS {
-                return Err(failure.context(format!("giving up after {ATTEMPTS} attempts")));
+            if !retry.again(None).map_err(|error| failed(error, &whole))? {
+                return Err(failure.context("giving up after several attempts"));
             }
-            self.pause(attempt)?;
-            attempt += 1;
         }
     }
 
     /// Ends an upload that failed. A registry throws away those that nobody ends, only later.
     fn abandon(&self, session: &str) {
-        let _ = self.send(&Method::DELETE, session, &[], &mut std::io::empty(), 0);
+        let login = self.authorization.borrow().clone();
+        let call = Call::delete("").stop(Stop::Ignore);
+        let _ = self.http.open(&call, session, &self.headers(login.as_deref(), session));
     }
 
-    fn send(&self, method: &Method, url: &str, headers: &[(&str, &str)], body: &mut dyn Read, length: u64) -> Result<Answer, ureq::Error> {
-        let mut request = http::Request::builder().method(method.clone()).uri(url);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        // A registry may send uploads elsewhere, with a signature in the URL: the login is not for there.
-        if let Some(authorization) = self.authorization.borrow().as_ref().filter(|_| self.is_own(url)) {
-            request = request.header(header::AUTHORIZATION, authorization.as_str());
-        }
-        let answer = if matches!(*method, Method::PUT | Method::POST) {
-            self.agent.run(request.header(header::CONTENT_LENGTH, length).body(SendBody::from_reader(body))?)?
-        } else {
-            self.agent.run(request.body(())?)?
-        };
-        let (parts, mut body) = answer.into_parts();
-        let body = if *method == Method::HEAD { Vec::new() } else { body.with_config().limit(LONGEST_ANSWER).read_to_vec()? };
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    fn send(&self, call: &Call, url: &str) -> Result<Answer, http::Error> {
+        let login = self.authorization.borrow().clone();
+        self.http.call(call, url, &self.headers(login.as_deref(), url))
+    }
+
+    /// A registry may send uploads elsewhere, with a signature in the URL: the login is not for there.
+    fn headers<'a>(&self, login: Option<&'a str>, url: &str) -> Vec<(&'static str, &'a str)> {
+        login.filter(|_| self.is_own(url)).map(|login| ("authorization", login)).into_iter().collect()
     }
 
     fn is_own(&self, url: &str) -> bool {
@@ -284,48 +223,19 @@ impl Client {
 }
 
 /// https; on this machine http when nothing there speaks TLS.
-fn scheme(agent: &Agent, host: &str) -> Result<String> {
+fn scheme(http: &http::Client, host: &str) -> Result<String> {
     let secure = format!("https://{host}");
-    if !web::is_loopback(host) {
+    if !is_loopback(host) {
         return Ok(secure);
     }
-    match agent.get(format!("{secure}/v2/")).call() {
+    match http.open(&Call::get(""), &format!("{secure}/v2/"), &[]) {
         Ok(_) => Ok(secure),
-        // It does speak TLS, and we do not trust it.
-        Err(error) if error.to_string().contains("certificate") => Err(failed(&format!("asking {host}"), &error)),
+        // It does speak TLS, and is not trusted; or a signal came.
+        Err(error) if error.is_about_trust() || process::stop_requested().is_some() => Err(failed(error, &format!("asking {host}"))),
         Err(_) => Ok(format!("http://{host}")),
     }
 }
 
-fn failed(doing: &str, error: &ureq::Error) -> anyhow::Error {
-    let (why, hint) = web::explain(error);
-    let failure = Failure::new(ExitCode::Registry, format!("{doing}: {why}"));
-    match hint {
-        Some(hint) => failure.hint(hint).into(),
-        None => failure.into(),
-    }
-}
-
-fn is_passing(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::Io(io) => {
-            !matches!(io.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::ConnectionRefused)
-                && process::stop_requested().is_none()
-        }
-        ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => true,
-        _ => false,
-    }
-}
-
-/// Lets a signal end a stream.
-struct Stoppable<R>(R);
-
-impl<R: Read> Read for Stoppable<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if process::stop_requested().is_some() {
-            // `Interrupted` would be tried again.
-            return Err(std::io::Error::other("stopped by a signal"));
-        }
-        self.0.read(buffer)
-    }
+fn failed(error: http::Error, doing: &str) -> anyhow::Error {
+    error.failure(ExitCode::Registry, doing)
 }

@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use ureq::http::{Method, StatusCode};
 
 use super::documents::{CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION};
 use super::{Oci, digest_of};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::http::Call;
 use crate::registry::{Entry, Role, State};
 
 /// No repository of images has more tags.
@@ -28,11 +28,11 @@ fn tags(oci: &Oci) -> Result<Vec<String>> {
     let mut all = Vec::new();
     let mut next = Some(oci.client.path("tags/list?n=1000"));
     while let Some(path) = next.take() {
-        let answer = oci.client.call(&Method::GET, &path, &[], &[], doing)?;
+        let answer = oci.client.call(&Call::get(path), doing)?;
         match answer.status {
-            StatusCode::OK => {}
+            200 => {}
             // A repository begins with its first manifest.
-            StatusCode::NOT_FOUND => break,
+            404 => break,
             _ => return Err(oci.client.refused(doing, &answer)),
         }
         let page: Tags = serde_json::from_slice(&answer.body).or_fail(ExitCode::Registry, format!("{doing} {}", oci.repository))?;
@@ -158,7 +158,7 @@ fn delete(oci: &Oci, digest: &str, name: &str) -> Result<()> {
     let answer = oci.delete_manifest(digest)?;
     match answer.status {
         // Somebody else removed it meanwhile.
-        StatusCode::ACCEPTED | StatusCode::NOT_FOUND => Ok(()),
+        202 | 404 => Ok(()),
         _ => Err(oci.client.refused(&format!("removing {name} from"), &answer)),
     }
 }

@@ -16,7 +16,6 @@ use std::cell::Cell;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
-use ureq::http::{Method, StatusCode};
 
 use super::directory::file_of;
 use super::piece::{Piece, Role};
@@ -25,11 +24,11 @@ use super::set::Set;
 use super::{Registry, Removal};
 use crate::calendar;
 use crate::error::{self, ExitCode, Failure, Result, ResultExt};
+use crate::http::{self, Answer, Call, Redirects, Trust};
 use crate::process;
 use crate::report::{Report, Step, Unit};
-use crate::web::{self, Redirects};
 
-use client::{Answer, Blob, Client};
+use client::{Blob, Client, message};
 pub use find::{Deployable, find};
 
 use documents::{Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, MANIFEST, ROLE, SHA512, TITLE, media_type};
@@ -87,9 +86,9 @@ impl Oci {
         })?;
         let filed = || CERTIFICATES.iter().map(|d| PathBuf::from(d).join(&repository.host).join("ca.crt")).find(|path| path.is_file());
         let ca = access.ca.clone().or_else(filed);
-        let agent = web::agent(ca.as_deref(), Redirects::Follow)?;
+        let http = http::Client::new(&Trust::named(ca.as_deref()), Redirects::Follow)?;
         let login = credentials::find(&access.logins, &repository.host, &repository.name)?;
-        let client = Client::connect(agent, repository.clone(), login)?;
+        let client = Client::connect(http, repository.clone(), login)?;
         Ok(Self { repository, client })
     }
 
@@ -105,11 +104,11 @@ impl Oci {
     /// A manifest by tag or digest, as it is there.
     fn manifest(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let doing = format!("reading the manifest {name} of");
-        let answer =
-            self.client.call(&Method::GET, &self.client.path(&format!("manifests/{name}")), &[("accept", MANIFEST)], &[], &doing)?;
+        let call = Call::get(self.client.path(&format!("manifests/{name}"))).header("accept", MANIFEST);
+        let answer = self.client.call(&call, &doing)?;
         match answer.status {
-            StatusCode::OK => Ok(Some(answer.body)),
-            StatusCode::NOT_FOUND => Ok(None),
+            200 => Ok(Some(answer.body)),
+            404 => Ok(None),
             _ => Err(self.client.refused(&doing, &answer)),
         }
     }
@@ -118,18 +117,19 @@ impl Oci {
     fn put_manifest(&self, tag: &str, text: &[u8]) -> Result<()> {
         let doing = format!("writing the manifest {tag} to");
         let path = self.client.path(&format!("manifests/{tag}"));
+        let call = Call::send("PUT", path, text).repeatable().header("content-type", MANIFEST);
         let mut answer;
         let mut attempt = 1;
         loop {
-            answer = self.client.call(&Method::PUT, &path, &[("content-type", MANIFEST)], text, &doing)?;
+            answer = self.client.call(&call, &doing)?;
             // A blob that two publishers send at once is unknown for an instant to docker-registry, which puts the second in place of the first.
-            if answer.status != StatusCode::BAD_REQUEST || !answer.said().contains("MANIFEST_BLOB_UNKNOWN") || attempt == ATTEMPTS {
+            if answer.status != 400 || !message(&answer).contains("MANIFEST_BLOB_UNKNOWN") || attempt == ATTEMPTS {
                 break;
             }
-            web::pause(Duration::from_millis(200 * attempt))?;
+            process::pause(Duration::from_millis(200 * attempt))?;
             attempt += 1;
         }
-        if answer.status != StatusCode::CREATED {
+        if answer.status != 201 {
             return Err(self.client.refused(&doing, &answer));
         }
         let digest = digest_of(text);
@@ -142,16 +142,16 @@ impl Oci {
     }
 
     fn delete_manifest(&self, digest: &str) -> Result<Answer> {
-        self.client.call(&Method::DELETE, &self.client.path(&format!("manifests/{digest}")), &[], &[], "removing a manifest of")
+        self.client.call(&Call::delete(self.client.path(&format!("manifests/{digest}"))), "removing a manifest of")
     }
 
     /// The size of a blob, if the repository has it.
     fn blob_size(&self, digest: &str) -> Result<Option<u64>> {
         let doing = "looking for a blob of";
-        let answer = self.client.call(&Method::HEAD, &self.client.path(&format!("blobs/{digest}")), &[], &[], doing)?;
+        let answer = self.client.call(&Call::head(self.client.path(&format!("blobs/{digest}"))), doing)?;
         match answer.status {
-            StatusCode::OK => Ok(answer.header("content-length").and_then(|length| length.parse().ok())),
-            StatusCode::NOT_FOUND => Ok(None),
+            200 => Ok(answer.length()),
+            404 => Ok(None),
             _ => Err(self.client.refused(doing, &answer)),
         }
     }
@@ -273,7 +273,7 @@ impl Oci {
                     }
                 }
                 Undo::Remove { digest, name } => match self.delete_manifest(&digest) {
-                    Ok(answer) if answer.status == StatusCode::ACCEPTED || answer.status == StatusCode::NOT_FOUND => {}
+                    Ok(answer) if answer.is(&[202, 404]) => {}
                     _ => left.push(format!("{name} ({digest})")),
                 },
             }

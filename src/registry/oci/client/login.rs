@@ -1,18 +1,17 @@
 //! Who we are to a registry: a password as it stands, or a token bought with it.
 
 use serde::Deserialize;
-use ureq::http::{StatusCode, header};
 
-use super::{Answer, Client, LONGEST_ANSWER, failed};
-use crate::error::{ExitCode, Failure, Result, ResultExt};
+use super::{Client, failed};
+use crate::error::{ExitCode, Failure, Result};
+use crate::http::{Answer, Call, is_loopback};
+use crate::percent::{UNRESERVED, encoded};
 use crate::registry::oci::credentials::Credentials;
-use crate::web;
 
 impl Client {
     /// Answers the registry's question who we are; false when there is nothing more to say.
     pub(super) fn log_in(&self, answer: &Answer, doing: &str) -> Result<bool> {
-        let challenges: Vec<&str> =
-            answer.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
+        let challenges: Vec<&str> = answer.headers("www-authenticate").collect();
         let find = |scheme: &str| challenges.iter().find(|c| c.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
         let found = if let Some(challenge) = find("bearer ") {
             Some(format!("Bearer {}", self.token(challenge, doing)?))
@@ -41,36 +40,38 @@ impl Client {
         let wrong = |why: &str| Failure::new(ExitCode::Registry, format!("{doing}: logging in: {why}"));
         let realm = parameter(challenge, "realm").ok_or_else(|| wrong("the registry does not say where"))?;
         let host = realm.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-        if !realm.starts_with("https://") && (!realm.starts_with("http://") || !web::is_loopback(host)) {
+        if !realm.starts_with("https://") && (!realm.starts_with("http://") || !is_loopback(host)) {
             return Err(wrong("the registry wants the password in the clear").into());
         }
         let service = parameter(challenge, "service").unwrap_or_default();
         let scope = format!("repository:{}:pull,push,delete", self.repository.name);
-        let answer = match &self.credentials {
-            Some(Credentials::Identity(token)) => self.agent.post(&realm).send_form([
-                ("grant_type", "refresh_token"),
-                ("service", &service),
-                ("scope", &scope),
-                ("client_id", "osimg"),
-                ("refresh_token", token),
-            ]),
+        let form = |fields: &[(&str, &str)]| {
+            let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value, UNRESERVED))).collect();
+            pairs.join("&")
+        };
+        let (call, url) = match &self.credentials {
+            Some(Credentials::Identity(token)) => {
+                let fields = [("service", &*service), ("scope", &scope), ("client_id", "osimg"), ("refresh_token", token)];
+                let body = form(&[&[("grant_type", "refresh_token")], &fields[..]].concat());
+                (Call::send("POST", "", body).repeatable().header("content-type", "application/x-www-form-urlencoded"), realm.clone())
+            }
             login => {
-                let mut request = self.agent.get(&realm).query("service", &service).query("scope", &scope);
+                let mut call = Call::get("");
                 if let Some(basic) = login.as_ref().and_then(Credentials::basic) {
-                    request = request.header(header::AUTHORIZATION, basic);
+                    call = call.header("authorization", basic);
                 }
-                request.call()
+                let query = form(&[("service", &service), ("scope", &scope)]);
+                (call, format!("{realm}{}{query}", if realm.contains('?') { '&' } else { '?' }))
             }
         };
-        let mut answer = answer.map_err(|error| failed(&format!("{doing}: logging in at {host}"), &error))?;
-        if answer.status() != StatusCode::OK {
-            return Err(wrong(&format!("{host} answers {}", answer.status()))
+        let answer =
+            self.http.call(&call.stop(self.stop.get()), &url, &[]).map_err(|e| failed(e, &format!("{doing}: logging in at {host}")))?;
+        if answer.status != 200 {
+            return Err(wrong(&format!("{host} answers {}", answer.status_line()))
                 .hint(format!("log in again: podman login {}", self.repository.host))
                 .into());
         }
-        let doing = || format!("{doing}: logging in at {host}");
-        let body = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec().or_fail(ExitCode::Registry, doing())?;
-        let token: Token = serde_json::from_slice(&body).map_err(|_| wrong("its answer is no token"))?;
+        let token: Token = serde_json::from_slice(&answer.body).map_err(|_| wrong("its answer is not a token"))?;
         let token = if token.token.is_empty() { token.access_token } else { token.token };
         crate::secrets::conceal(&token);
         Ok(token)

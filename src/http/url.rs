@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::percent;
+
 /// An `http` or `https` URL without user, query or fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebUrl {
@@ -80,13 +82,7 @@ impl WebUrl {
     pub fn join(&self, relative: &str) -> Self {
         let mut text = self.text.trim_end_matches('/').to_owned();
         text.push('/');
-        for byte in relative.bytes() {
-            if byte.is_ascii_alphanumeric() || b"/-_.~+:,=@!$&'()*;".contains(&byte) {
-                text.push(char::from(byte));
-            } else {
-                text.push_str(&format!("%{byte:02X}"));
-            }
-        }
+        text.push_str(&percent::encoded(relative, b"/-_.~+:,=@!$&'()*;"));
         Self { text, path: self.path }
     }
 }

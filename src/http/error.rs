@@ -1,0 +1,201 @@
+//! Why a call failed, in the user's words. No message repeats a password or a signature that an address contains.
+
+use std::fmt;
+use std::io::ErrorKind;
+use ureq::Error as Cause;
+
+use super::transport::Halt;
+use crate::error::{ExitCode, Failure};
+use crate::process;
+
+const AUTHORITY: &str = "name the authority that signed its certificate (a PEM file): --ca-file or SSL_CERT_FILE, or for a cloud \
+    cacert in clouds.yaml";
+const PLAIN: &str = "that port speaks plain HTTP, or is another service's: look at the address and its port";
+const BROKE: &str = "the connection broke: is the service up? if that port speaks TLS, write https:// in the address";
+const SILENT: &str = "is the service up, and the network? a firewall may drop what is sent; OSIMG_HTTP_TIMEOUT=SECONDS waits longer";
+const NOBODY: &str = "is the service up, and the port right?";
+const NO_HOST: &str = "is the name right, and is the network up?";
+const PROXY: &str = "look at http_proxy, https_proxy and no_proxy";
+
+/// What a failure means for the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A signal asks to stop.
+    Stopped,
+    /// The server is not trusted.
+    Trust,
+    /// Nothing was sent.
+    Unsent,
+    /// It may be gone a moment later.
+    Passing,
+    /// It will be the same next time.
+    Lasting,
+}
+
+/// A call that got no answer, or no whole one.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    why: String,
+    hint: Option<&'static str>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Error {
+    fn new(kind: Kind, why: impl Into<String>, hint: Option<&'static str>) -> Self {
+        Self { kind, why: why.into(), hint }
+    }
+
+    pub(super) fn stopped() -> Self {
+        Self::new(Kind::Stopped, Halt::Signal.to_string(), None)
+    }
+
+    /// Whether nothing was sent, so that any call may be made again.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.kind == Kind::Unsent
+    }
+
+    /// Whether another attempt may end better.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self.kind, Kind::Passing | Kind::Unsent)
+    }
+
+    /// Whether the server's certificate is what is wrong.
+    #[must_use]
+    pub fn is_about_trust(&self) -> bool {
+        self.kind == Kind::Trust
+    }
+
+    /// A fix, where there is one.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.hint
+    }
+
+    /// The failure of `doing`, with `code` unless a signal or a certificate is the reason.
+    #[must_use]
+    pub fn failure(self, code: ExitCode, doing: impl Into<String>) -> anyhow::Error {
+        let failure = match self.kind {
+            Kind::Stopped => return process::stopped(process::stop_requested().unwrap_or(ExitCode::Interrupted)).into(),
+            Kind::Trust => Failure::new(ExitCode::Trust, doing),
+            Kind::Unsent | Kind::Passing | Kind::Lasting => Failure::new(code, doing),
+        };
+        match self.hint {
+            Some(hint) => failure.hint(hint).because(self),
+            None => failure.because(self),
+        }
+        .into()
+    }
+}
+
+impl From<Cause> for Error {
+    fn from(cause: Cause) -> Self {
+        if let Some(halt) = halt(&cause) {
+            let why = halt.to_string();
+            return match halt {
+                Halt::Signal => Self::stopped(),
+                Halt::Silent(_) | Halt::Slow(_) => Self::new(Kind::Lasting, why, Some(SILENT)),
+                Halt::Proxy(_) => Self::new(Kind::Lasting, why, Some(PROXY)),
+            };
+        }
+        let text = cause.to_string();
+        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if has(&["InvalidContentType", "corrupt message"]) {
+            return Self::new(Kind::Lasting, "what answers there speaks no TLS", Some(PLAIN));
+        }
+        if has(&["Expired", "NotValidYet"]) {
+            return Self::new(Kind::Trust, "the server's certificate has expired, or this machine's clock is wrong", None);
+        }
+        if has(&["NotValidForName"]) {
+            return Self::new(Kind::Trust, "the server's certificate is for another name", None);
+        }
+        if has(&["certificate", "UnknownIssuer", "CaUsedAsEndEntity"]) {
+            let reason = text.rsplit(": ").next().unwrap_or_default();
+            return Self::new(Kind::Trust, format!("the server's certificate is not trusted ({reason})"), Some(AUTHORITY));
+        }
+        match cause {
+            Cause::HostNotFound => Self::new(Kind::Lasting, "there is no such host", Some(NO_HOST)),
+            Cause::Io(_) if has(&["Temporary failure in name resolution"]) => {
+                Self::new(Kind::Unsent, "the name of the host cannot be looked up now", Some(NO_HOST))
+            }
+            Cause::Io(_) if has(&["lookup address"]) => Self::new(Kind::Lasting, "there is no such host", Some(NO_HOST)),
+            Cause::Io(io) => match io.kind() {
+                ErrorKind::ConnectionRefused => Self::new(Kind::Unsent, "nothing listens there", Some(NOBODY)),
+                ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+                    Self::new(Kind::Unsent, "there is no way to it", Some(NO_HOST))
+                }
+                _ if has(&["HandshakeFailure", "ProtocolVersion"]) => {
+                    Self::new(Kind::Lasting, format!("TLS cannot be agreed on: {io}"), None)
+                }
+                _ => Self::new(Kind::Passing, io.to_string(), Some(BROKE)),
+            },
+            Cause::ConnectionFailed => Self::new(Kind::Unsent, "no connection can be made", Some(NOBODY)),
+            Cause::Protocol(_) | Cause::BodyStalled => Self::new(Kind::Passing, text, Some(BROKE)),
+            Cause::Timeout(_) => Self::new(Kind::Lasting, "the server sent nothing in time", Some(SILENT)),
+            Cause::TooManyRedirects => Self::new(Kind::Lasting, "it redirects in a circle", None),
+            // These repeat the address.
+            Cause::BadUri(_) => Self::new(Kind::Lasting, "it is not a web address, or redirects to what is none", None),
+            Cause::RequireHttpsOnly(_) => Self::new(Kind::Lasting, "it redirects from https to http", None),
+            _ => Self::new(Kind::Lasting, text, None),
+        }
+    }
+}
+
+/// The reason of our own, wherever it is wrapped.
+fn halt(cause: &Cause) -> Option<&Halt> {
+    match cause {
+        Cause::Other(other) => other.downcast_ref(),
+        Cause::Io(io) => {
+            let inner = io.get_ref()?;
+            inner.downcast_ref().or_else(|| halt(inner.downcast_ref::<Cause>()?))
+        }
+        _ => None,
+    }
+}
+
+/// An address as it may be shown: without its user, password, query and fragment.
+#[must_use]
+pub fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let cut = rest.find(['?', '#']).unwrap_or(rest.len());
+    let place = rest.get(..cut).unwrap_or_default();
+    let (host, path) = place.find('/').map_or((place, ""), |at| place.split_at(at));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    let more = if cut < rest.len() { "?…" } else { "" };
+    format!("{scheme}{host}{path}{more}").escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        for (url, seen) in [
+            ("https://ann:secret@h:8443/a/b.tgz?signature=secret#x", "https://h:8443/a/b.tgz?…"),
+            ("http://h/a@b", "http://h/a@b"),
+            ("http://h", "http://h"),
+            ("ann:secret@h/os", "h/os"),
+            ("https://h/a\u{1b}[2J", "https://h/a\\u{1b}[2J"),
+        ] {
+            assert_eq!(shown(url), seen);
+        }
+    }
+
+    #[test]
+    fn a_signal_is_found_through_every_wrapper() {
+        let wrapped = Cause::Io(std::io::Error::other(Cause::from(Halt::Signal)));
+        assert_eq!(Error::from(wrapped).kind, Kind::Stopped);
+        let read = Cause::Io(std::io::Error::other(Halt::Signal));
+        assert_eq!(Error::from(read).kind, Kind::Stopped);
+    }
+}

@@ -1,0 +1,43 @@
+//! Servers that fall silent: every client gives up after the limit, and says so.
+
+use std::time::Duration;
+
+use crate::clients::{CLIENTS, Way, command, ended, said, silent, stage};
+
+#[test]
+fn every_client_gives_up_a_server_that_falls_silent() {
+    for way in [Way::Mute, Way::Stops, Way::Trickles] {
+        for (name, arguments) in CLIENTS {
+            let (port, _) = silent(way);
+            let place = format!("127.0.0.1:{port}");
+            let folder = stage("http", &place);
+            let child = command(folder.path(), arguments, "http", &place).env("OSIMG_HTTP_TIMEOUT", "1").spawn().unwrap();
+            let (output, time) = ended(child, Duration::from_secs(20));
+            let text = said(&output);
+            assert!(matches!(output.status.code(), Some(5 | 9)), "{name}, {way:?}: {:?} {text}", output.status);
+            assert!(text.contains("for 1 s") && text.contains("OSIMG_HTTP_TIMEOUT"), "{name}, {way:?}: {text}");
+            assert!(time >= Duration::from_millis(900), "{name}, {way:?}: it waited only {time:?}");
+        }
+    }
+}
+
+#[test]
+fn a_handshake_that_is_never_answered_ends_too() {
+    for (name, arguments) in CLIENTS {
+        let (port, _) = silent(Way::Mute);
+        let place = format!("127.0.0.1:{port}");
+        let folder = stage("https", &place);
+        let child = command(folder.path(), arguments, "https", &place).env("OSIMG_HTTP_TIMEOUT", "1").spawn().unwrap();
+        let (output, _) = ended(child, Duration::from_secs(20));
+        assert!(said(&output).contains("for 1 s"), "{name}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_limit_that_is_not_a_number_of_seconds_is_an_error() {
+    let folder = stage("http", "127.0.0.1:9");
+    for wrong in ["0", "soon", "-1", "1.5"] {
+        let output = command(folder.path(), CLIENTS[0].1, "http", "127.0.0.1:9").env("OSIMG_HTTP_TIMEOUT", wrong).output().unwrap();
+        assert!(output.status.code() == Some(2) && said(&output).contains("whole number of seconds"), "{}", said(&output));
+    }
+}

@@ -1,0 +1,82 @@
+//! A server with a certificate of a private authority.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::clients::{CLIENTS, Secure, command, said, stage};
+use crate::support::require_root;
+
+fn is_about_trust(output: &Output) -> bool {
+    said(output).contains("certificate")
+}
+
+#[test]
+fn every_client_trusts_the_authority_of_ssl_cert_file_and_refuses_an_unknown_one() {
+    let server = Secure::start();
+    let (place, authority) = (server.place(), server.authority());
+    let hashed = server.folder.path().join("hashed");
+    std::fs::create_dir(&hashed).unwrap();
+    // OpenSSL finds a certificate by a name of this form.
+    std::fs::copy(&authority, hashed.join("0a1b2c3d.0")).unwrap();
+    let folder = stage("https", &place);
+    for (name, arguments) in CLIENTS {
+        let run = |variable: &str, value: &Path| command(folder.path(), arguments, "https", &place).env(variable, value).output().unwrap();
+        let unknown = run("OSIMG_NOTHING", Path::new(""));
+        assert!(unknown.status.code() == Some(6) && said(&unknown).contains("not trusted"), "{name}: {}", said(&unknown));
+        assert!(said(&unknown).contains("hint: "), "{name}: {}", said(&unknown));
+        for (variable, value) in [("SSL_CERT_FILE", &authority), ("SSL_CERT_DIR", &hashed)] {
+            let known = run(variable, value);
+            assert!(!is_about_trust(&known) && known.status.code() != Some(6), "{name}, {variable}: {}", said(&known));
+        }
+    }
+}
+
+#[test]
+fn ca_file_names_the_authority_of_one_command() {
+    let server = Secure::start();
+    let folder = stage("https", &server.place());
+    for (name, arguments) in CLIENTS.iter().filter(|(name, _)| ["verify", "deploy", "publish"].contains(name)) {
+        let mut command = command(folder.path(), arguments, "https", &server.place());
+        let output = command.arg("--ca-file").arg(server.authority()).output().unwrap();
+        assert!(!is_about_trust(&output) && !said(&output).contains("unexpected argument"), "{name}: {}", said(&output));
+    }
+}
+
+#[test]
+fn every_client_looks_for_the_hosts_authorities_where_each_distribution_keeps_them() {
+    if !require_root() {
+        return;
+    }
+    let server = Secure::start();
+    let (place, authority) = (server.place(), server.authority());
+    let folder = stage("https", &place);
+    for bundle in [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/pki/tls/cert.pem",
+        "/etc/ssl/ca-bundle.pem",
+        "/var/lib/ca-certificates/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+        "/etc/ssl/certs/0a1b2c3d.0",
+    ] {
+        for (name, arguments) in CLIENTS {
+            let client = command(folder.path(), arguments, "https", &place);
+            // An /etc of its own: that of the host, without any authorities but this one.
+            let script = "mkdir -p upper/etc upper/var \
+                && mount -t tmpfs tmpfs upper && mkdir -p upper/etc/up upper/etc/work upper/lib \
+                && mount -t overlay -o lowerdir=/etc,upperdir=upper/etc/up,workdir=upper/etc/work overlay /etc \
+                && rm -rf /etc/ssl /etc/pki && mount --bind upper/lib /var/lib \
+                && mkdir -p \"${1%/*}\" && cp \"$0\" \"$1\" && shift && exec \"$@\"";
+            let program = client.get_program().to_owned();
+            let words: Vec<_> = client.get_args().map(ToOwned::to_owned).collect();
+            let mut alone = Command::new("unshare");
+            alone.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(&authority).arg(bundle).arg(program).args(words);
+            alone.current_dir(folder.path()).env_clear().envs(client.get_envs().filter_map(|(n, v)| Some((n, v?))));
+            alone.env("PATH", std::env::var_os("PATH").unwrap());
+            let output = alone.output().unwrap();
+            assert!(!said(&output).contains("mount:"), "{}", said(&output));
+            assert!(!is_about_trust(&output), "{name} does not look at {bundle}: {}", said(&output));
+        }
+    }
+}
