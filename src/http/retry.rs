@@ -6,8 +6,8 @@ use super::call::{Answer, Stop};
 use super::error::Error;
 use crate::process;
 
-/// How often a call is made at most, and the first pause; each pause is twice the one before: four seconds in all.
-const ATTEMPTS: u32 = 5;
+/// How often a call is made at most, and the first pause; each pause is twice the one before: two seconds in all.
+const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest that a server's own wish to wait is followed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

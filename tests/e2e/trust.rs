@@ -1,5 +1,6 @@
 //! What must never enter an image: packages that no pinned key signed, keys that are not what was agreed, damaged files.
 
+use crate::server::{Answer, Server};
 use crate::stage::Stage;
 use crate::support::repo::{Package, Signature, index};
 use crate::support::{keys, require_root};
@@ -33,6 +34,28 @@ fn a_package_of_the_pinned_key_is_installed() {
     let stage = hello(Signature::Ours);
     stage.build(RECIPE).succeeds();
     assert!(stage.members().contains(&"./usr/share/hello".to_owned()));
+}
+
+#[test]
+fn a_key_is_fetched_from_its_server() {
+    if !require_root() {
+        return;
+    }
+    let stage = hello(Signature::Ours);
+    let server = Server::start(stage.repo(), |_, _| Answer::File);
+    let settings = stage.write(
+        "server.toml",
+        format!(
+            "[packages]\ndbpath = \"/var/lib/rpm\"\n[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{}\"\n\
+             [[packages.key]]\nurl = \"{}KEY.asc\"\nfingerprint = \"{}\"\n",
+            stage.repo().display(),
+            server.url(),
+            keys::ours().fingerprint
+        ),
+    );
+    fs::remove_file(stage.repo().join("settings.toml")).unwrap();
+    stage.build(RECIPE).arg("--settings").arg(settings).succeeds();
+    assert_eq!(server.asked(), ["KEY.asc"]);
 }
 
 #[test]
