@@ -118,7 +118,7 @@ fn what_packages_and_recipes_say_controls_no_terminal() {
     let recipes = [
         format!("install {HOSTILE}\nts run\n"),
         format!("{HOSTILE}\n"),
-        format!("install 'named\u{202e}'\nts run\n"),
+        "install 'named\u{202e}'\nts run\n".to_owned(),
         "install nothing-like-that\nts run\n".to_owned(),
     ];
     for (index, text) in recipes.iter().enumerate() {
