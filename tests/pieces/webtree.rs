@@ -125,3 +125,30 @@ fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_whole() {
     assert!(!www.path().join(".web-1.new-abc").exists());
     assert!(WebTree::open(www.path(), Some("http://user:secret@h/x")).is_err());
 }
+
+#[test]
+fn a_manifest_with_foreign_paths_leads_no_reader_or_writer_out_of_the_tree() {
+    let (www, files) = (folder(), folder());
+    let tree = WebTree::open(&www.path().join("os"), None).unwrap();
+    let first = set(files.path(), "web-1", "hello");
+    publish(&tree, &first);
+    assert_eq!(tree.list().unwrap().len(), 1);
+    let manifest = www.path().join("os/web-1/web-1.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let victim = www.path().join("victim.tgz");
+    std::fs::write(&victim, "precious").unwrap();
+    let before = names(www.path());
+    for foreign in ["../../victim.tgz", "../../../victim.tgz", victim.to_str().unwrap()] {
+        for role in ["tarball", "kernel"] {
+            let mut forged: serde_json::Value = serde_json::from_str(&text).unwrap();
+            for set in forged["published"].as_array_mut().unwrap() {
+                set[role]["id"] = foreign.into();
+            }
+            std::fs::write(&manifest, forged.to_string()).unwrap();
+            assert_eq!(tree.list().unwrap(), [], "{role} {foreign}");
+            publish(&tree, &first);
+            assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious", "{role} {foreign}");
+            assert_eq!(names(www.path()), before, "{role} {foreign}");
+        }
+    }
+}
