@@ -120,7 +120,7 @@ impl Build<'_> {
     fn run(&self, mut tools: Tools, mut staged: Staged, workdir: &mut Workdir) -> Result<Artifact> {
         let report = self.report;
         let settings = &self.recipe.settings.packages;
-        let keys = packages::pinned_keys(settings)?;
+        let keys = packages::pinned_keys(settings, self.transactions)?;
         if settings.bootstrap == Bootstrap::Made {
             tools = self.make_tools(&tools, workdir, &keys)?;
         }
@@ -209,7 +209,7 @@ impl Build<'_> {
             only: None,
             extent: Extent::Whole,
             settings: &settings,
-            keys,
+            keys: keys.to_vec(),
             devices: self.options.devices,
             timeout: Some(settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             idle: self.options.idle,
@@ -254,7 +254,7 @@ impl Build<'_> {
             only: None,
             extent: Extent::Whole,
             settings: &settings.packages,
-            keys,
+            keys: keys.to_vec(),
             devices: self.options.devices,
             timeout: Some(settings.packages.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             idle: self.options.idle,

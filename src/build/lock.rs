@@ -59,7 +59,7 @@ pub fn make(
     let workdir = Workdir::create(&places.workdir, Keep::Never)?;
     let settings = &recipe.settings.packages;
     let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
-    let keys = packages::pinned_keys(settings)?;
+    let keys = packages::pinned_keys(settings, transactions)?;
     let dbpath = packages::known_dbpath(settings);
     let cache = Cache::open(&places.cache)?;
     let only: Option<Vec<String>> = listed.map(|listed| listed.iter().map(|entry| entry.nvra.clone()).collect());
@@ -75,7 +75,7 @@ pub fn make(
         only: only.as_deref(),
         extent: Extent::Whole,
         settings,
-        keys: &keys,
+        keys,
         devices: Devices::Private,
         timeout: Some(settings.timeout.unwrap_or(super::DEFAULT_TIMEOUT)),
         idle: None,

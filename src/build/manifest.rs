@@ -11,7 +11,7 @@ use super::{Build, output};
 use crate::archive;
 use crate::artifact::{self, Manifest};
 use crate::error::Result;
-use crate::packages::{self, Filled, PinnedKey};
+use crate::packages::{Filled, PinnedKey};
 use crate::sandbox::{Backing, InstallRoot};
 use crate::secrets;
 use crate::verify::Finding;
@@ -43,16 +43,12 @@ impl Build<'_> {
             .iter()
             .map(|package| {
                 let plan = planned.get(package.nevra.as_str());
-                let signer = package
-                    .key_id
-                    .as_deref()
-                    .map(|id| packages::keys::signer(keys, id).map_or_else(|| id.to_owned(), |key| key.fingerprint.clone()));
                 artifact::Package {
                     nevra: package.nevra.clone(),
                     checksum: plan.and_then(|p| p.checksum.clone()),
                     repository: plan.map(|p| p.repo.clone()),
                     location: plan.map(|p| secrets::url(&p.location)),
-                    signer,
+                    signer: filled.signers.get(&package.nevra).cloned(),
                     size: package.size,
                     reason: plan.map(|p| p.reason.clone()),
                     license: package.license.clone(),

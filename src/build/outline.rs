@@ -28,7 +28,7 @@ pub struct Outline {
 pub fn outline(recipe: &Recipe, transactions: &[Transaction], devices: Devices, cache: &Path, report: &Report) -> Result<Vec<Outline>> {
     let settings = &recipe.settings.packages;
     let Tools { root: tools, manager } = tools(settings)?;
-    let keys: Vec<PinnedKey> = settings.keys.iter().map(|key| named(&key.source, &key.fingerprint)).collect();
+    let keys = keys(settings, transactions)?;
     let workdir = Path::new(WORKDIR);
     let job = Job {
         recipe: &recipe.path,
@@ -42,7 +42,7 @@ pub fn outline(recipe: &Recipe, transactions: &[Transaction], devices: Devices, 
         only: None,
         extent: Extent::Whole,
         settings,
-        keys: &keys,
+        keys,
         devices,
         timeout: Some(settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),
         idle: None,
@@ -71,11 +71,20 @@ pub fn package_manager(settings: &PackageSettings) -> String {
     }
 }
 
+/// The keys that packages have to be signed by: of those in the settings nothing is read yet.
+///
+/// # Errors
+/// When the host's own repositories do not name usable ones.
+pub fn keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
+    let pinned = settings.keys.iter().map(|key| named(&key.source, &key.fingerprint));
+    Ok(pinned.chain(packages::host_keys(settings, transactions)?).collect())
+}
+
 /// A key of which nothing was read yet.
 fn named(source: &KeySource, fingerprint: &str) -> PinnedKey {
     let origin = match source {
         KeySource::File(file) => file.display().to_string(),
-        KeySource::Url(url) => url.clone(),
+        KeySource::Url(url) => crate::secrets::url(url),
     };
-    PinnedKey { origin, fingerprint: fingerprint.to_owned(), key_ids: Vec::new(), user_id: String::new(), armored: String::new() }
+    PinnedKey { origin, fingerprint: fingerprint.to_owned(), ..PinnedKey::default() }
 }

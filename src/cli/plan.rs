@@ -6,10 +6,10 @@ use serde_json::json;
 use std::path::Path;
 
 use super::overrides::{Decided, Overrides};
-use crate::build::outline::{Outline, outline, package_manager};
+use crate::build::outline::{Outline, keys, outline, package_manager};
 use crate::error::{ExitCode, Result, explain};
 use crate::packages::known_dbpath;
-use crate::recipe::{Diagnostic, KeySource, RepositorySource, Severity, Transaction};
+use crate::recipe::{Diagnostic, RepositorySource, Severity, Transaction};
 use crate::report::Report;
 use crate::sandbox::{Devices, Network, Plan};
 use crate::secrets;
@@ -38,6 +38,7 @@ impl PlanArgs {
                 "transactions": lowered.transactions,
                 "diagnostics": lowered.diagnostics,
                 "formats": decided.formats,
+                "keys": keys(&decided.recipe.settings.packages, &lowered.transactions).unwrap_or_default(),
                 "package_manager": package_manager(&decided.recipe.settings.packages),
                 "sandbox": outlines.as_ref().map_or_else(|_| Vec::new(), |outlines| sandbox(outlines)),
                 "commands": outlines.as_ref().map_or_else(|_| Vec::new(), |outlines| commands(outlines)),
@@ -77,15 +78,10 @@ fn text(decided: &Decided, transactions: &[Transaction], outlines: Result<&[Outl
         text.push_str(&format!("  {}{off}: {place}\n", repository.id));
     }
     text.push_str("\nkeys\n");
-    if settings.packages.keys.is_empty() {
-        text.push_str("  none pinned\n");
-    }
-    for key in &settings.packages.keys {
-        let place = match &key.source {
-            KeySource::File(file) => file.display().to_string(),
-            KeySource::Url(url) => secrets::url(url),
-        };
-        text.push_str(&format!("  {} from {place}\n", key.fingerprint));
+    match keys(&settings.packages, transactions) {
+        Ok(keys) if keys.is_empty() => text.push_str("  none pinned\n"),
+        Ok(keys) => keys.iter().for_each(|key| text.push_str(&format!("  {} from {}\n", key.fingerprint, key.origin))),
+        Err(error) => text.push_str(&format!("  none: {}\n", explain(&error).message)),
     }
     text.push_str(&format!("\npackage manager\n  {}\n", package_manager(&settings.packages)));
     text.push_str(&format!("  rpmdb in {} of the image\n", known_dbpath(&settings.packages)));

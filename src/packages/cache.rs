@@ -107,6 +107,12 @@ impl Cache {
         &self.folder
     }
 
+    /// A path of this process to this build's view.
+    #[must_use]
+    pub(super) fn view(&self) -> &Path {
+        &self.view
+    }
+
     /// The shared directory at the cache's place in the sandbox, for phases in which no package code runs.
     pub(super) fn shared_mount(&self) -> Result<Mount> {
         let (target, access) = (CACHE.into(), Access::ReadWrite);

@@ -36,7 +36,7 @@ pub struct Job<'a> {
     /// The settings of `[packages]`.
     pub settings: &'a PackageSettings,
     /// The pinned keys.
-    pub keys: &'a [PinnedKey],
+    pub keys: Vec<PinnedKey>,
     /// Which /dev scriptlets see.
     pub devices: Devices,
     /// The limit on one phase of one transaction.

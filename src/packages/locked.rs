@@ -2,15 +2,15 @@
 //! signer are what it says.
 
 use anyhow::Context;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cache::{CACHE, Filling, PACKAGES, VIEWS, entries};
-use super::digest::{self, Signer};
+use super::digest;
 use super::events::{GroupMatch, PlannedPackage, SpecMatch, TransactionPlan};
 use super::given::{self, Given};
-use super::workbench::insists_on_signatures;
+use super::signatures::Signer;
 use super::{Driver, Job, Wanted};
 use crate::error::{ExitCode, Failure, Result, exit_code};
 use crate::nevra::Nevra;
@@ -53,7 +53,7 @@ pub(super) fn obtain(
         let file = found.get(package.nevra.as_str()).with_context(|| format!("looking for {}", package.nevra))?;
         let below = Path::new("locked").join(&package.repository).join(package.file_name());
         filling.link(file, &below)?;
-        install.push(planned(job, package, file, &below)?);
+        install.push(planned(package, file, &below)?);
     }
     install.sort_by(|a, b| a.nevra.cmp(&b.nevra));
     let mut remove = locked.remove.clone();
@@ -163,19 +163,11 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// A package whose file holds what the lock says of it, as a plan says packages.
-fn planned(job: &Job<'_>, package: &LockedPackage, file: &Path, below: &Path) -> Result<PlannedPackage> {
+fn planned(package: &LockedPackage, file: &Path, below: &Path) -> Result<PlannedPackage> {
     let trust = |why: String| Failure::new(ExitCode::Trust, format!("checking {} against the lock: {why}", package.nevra)).hint(AGAIN);
-    let header = digest::header(file, job.keys)?;
+    let header = digest::header(file)?;
     if header.nevra != package.nevra {
         return Err(trust(format!("the file is {}", header.nevra)).into());
-    }
-    let by = |signer: Option<&str>| signer.map_or_else(|| "nobody".to_owned(), str::to_owned);
-    let found = header.signer.as_ref().map(Signer::name);
-    if package.signer.is_some() && found != package.signer.as_deref() {
-        return Err(trust(format!("it is signed by {}, and the lock says {}", by(found), by(package.signer.as_deref()))).into());
-    }
-    if insists_on_signatures(job) && !matches!(header.signer, Some(Signer::Pinned(_))) {
-        return Err(trust(format!("it is signed by {}, which no pinned key is", by(found))).into());
     }
     let nevra = Nevra::parse(&package.nevra).ok_or_else(|| trust("it is no name-epoch:version-release.arch".into()))?;
     Ok(PlannedPackage {
@@ -193,6 +185,24 @@ fn planned(job: &Job<'_>, package: &LockedPackage, file: &Path, below: &Path) ->
         reason: package.reason.clone(),
         path: Some(Path::new(CACHE).join(below).display().to_string()),
     })
+}
+
+/// Refuses packages that others signed than the lock says.
+///
+/// # Errors
+/// [`ExitCode::Trust`] with the first such package.
+pub(super) fn compare_signers(locked: &LockedTransaction, signers: &BTreeMap<String, Signer>) -> Result<()> {
+    for package in &locked.packages {
+        let found = signers.get(&package.nevra).map(Signer::name);
+        if let Some(signer) = &package.signer
+            && found != Some(signer)
+        {
+            let found = found.unwrap_or("nobody");
+            let message = format!("checking {} against the lock: it is signed by {found}, and the lock says {signer}", package.nevra);
+            return Err(Failure::new(ExitCode::Trust, message).hint(AGAIN).into());
+        }
+    }
+    Ok(())
 }
 
 /// What the recipe asked for, with its lines, and what the lock says that it means.

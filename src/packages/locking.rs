@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::cache::CACHE;
-use super::digest::{self, Signer};
+use super::digest;
 use super::events::{PlannedPackage, TransactionPlan};
 use super::given::{self, Given};
-use super::workbench::{self, insists_on_signatures};
+use super::signatures::{Keyring, PackageFile, Signer};
+use super::workbench;
 use super::{Driver, Extent, Job};
 use crate::error::{ExitCode, Failure, Result};
 use crate::nevra::Nevra;
@@ -51,6 +52,10 @@ pub fn lock(manager: &Driver, job: &mut Job<'_>, wish: &Wish<'_>) -> Result<Lock
     let root = InstallRoot::open(job.root)?;
     workbench::prepare(&root, job.dbpath)?;
     job.extent = Extent::DatabaseOnly;
+    let keyring = match wish.signers {
+        Signers::Read => Some(Keyring::open(job)?),
+        Signers::Leave => None,
+    };
     let mut repositories = BTreeMap::new();
     let mut transactions = Vec::new();
     for (number, transaction) in wish.transactions.iter().enumerate() {
@@ -61,7 +66,19 @@ pub fn lock(manager: &Driver, job: &mut Job<'_>, wish: &Wish<'_>) -> Result<Lock
             Signers::Leave if last => manager.resolve(job, transaction, &step)?,
             Signers::Leave | Signers::Read => manager.download(job, transaction, &step)?,
         };
-        let packages = plan.install.iter().map(|package| locked(job, transaction, package, wish.signers)).collect::<Result<Vec<_>>>()?;
+        let mut packages = Vec::new();
+        let mut files = Vec::new();
+        for package in &plan.install {
+            let (package, file) = locked(job, transaction, package, wish.signers)?;
+            files.extend(file.map(|path| PackageFile { nevra: package.nevra.clone(), path }));
+            packages.push(package);
+        }
+        if let Some(keyring) = &keyring {
+            let signers = keyring.judge(job, &files)?;
+            for package in &mut packages {
+                package.signer = signers.get(&package.nevra).map(Signer::name).map(str::to_owned);
+            }
+        }
         if !last {
             filling.share(&plan)?;
             drop(filling);
@@ -115,8 +132,13 @@ fn lockable(recipe: &Path, transaction: &Transaction) -> Result<()> {
     Ok(())
 }
 
-/// A package of a plan, with its signer when that is wanted.
-fn locked(job: &Job<'_>, transaction: &Transaction, package: &PlannedPackage, signers: Signers) -> Result<LockedPackage> {
+/// A package of a plan without its signer, and the file by which that can be judged when it is wanted.
+fn locked(
+    job: &Job<'_>,
+    transaction: &Transaction,
+    package: &PlannedPackage,
+    signers: Signers,
+) -> Result<(LockedPackage, Option<PathBuf>)> {
     let trust = |why: &str| Failure::new(ExitCode::Trust, format!("locking {}: {why}", package.nevra));
     let mut file = host_path(job, package);
     let (mut location, mut size) = (package.location.clone(), package.size);
@@ -133,7 +155,7 @@ fn locked(job: &Job<'_>, transaction: &Transaction, package: &PlannedPackage, si
     } else {
         package.checksum.clone().ok_or_else(|| trust("its repository says no checksum"))?
     };
-    let signer = match signers {
+    let file = match signers {
         Signers::Leave => None,
         Signers::Read => {
             let file = file.ok_or_else(|| trust("it was not downloaded"))?;
@@ -142,25 +164,19 @@ fn locked(job: &Job<'_>, transaction: &Transaction, package: &PlannedPackage, si
                     .hint("the checksum must be SHA-2: sha256 or longer; remove the cache if it is damaged: osimg cache --prune --max 0")
                     .into());
             }
-            let header = digest::header(&file, job.keys)?;
-            if insists_on_signatures(job) && !matches!(header.signer, Some(Signer::Pinned(_))) {
-                let by = header.signer.as_ref().map_or("nobody", Signer::name);
-                return Err(trust(&format!("it is signed by {by}, and no pinned key signed it"))
-                    .hint("pin the repository's signing key with [[packages.key]]")
-                    .into());
-            }
-            header.signer.map(|signer| signer.name().to_owned())
+            Some(file)
         }
     };
-    Ok(LockedPackage {
+    let package = LockedPackage {
         nevra: package.nevra.clone(),
         repository: package.repo.clone(),
         location,
         checksum,
         size,
-        signer,
+        signer: None,
         reason: package.reason.clone(),
-    })
+    };
+    Ok((package, file))
 }
 
 /// Where this host has a file that the package manager names as the sandbox sees it.

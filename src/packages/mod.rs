@@ -15,10 +15,10 @@ mod dnf5;
 mod driver;
 mod events;
 mod given;
+mod host_keys;
 mod host_repositories;
 mod job;
 pub mod keys;
-mod lengths;
 mod locked;
 mod locking;
 mod owners;
@@ -29,16 +29,19 @@ mod request;
 mod retry;
 mod rpmdb;
 mod shelf;
+mod signatures;
 mod verdict;
 mod workbench;
 
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use cache::Cache;
 pub use digest::identify;
 pub use driver::Driver;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
+pub use host_keys::host_keys;
 pub use job::{Extent, Failed, Job, Purpose, Wanted};
 pub use keys::PinnedKey;
 pub use locking::{Signers, Wish, lock};
@@ -48,9 +51,12 @@ pub use rpmdb::InstalledPackage;
 pub use shelf::{Limit, Pruned, Shelf};
 
 use crate::error::{ExitCode, Failure, Result};
+use crate::recipe::lock::GIVEN;
 use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify, checked_dbpath};
 use crate::report::Step;
 use crate::sandbox::{Ids, InstallRoot, ToolRoot};
+use given::Given;
+use signatures::{Keyring, PackageFile, Signer};
 use verdict::Evidence;
 
 /// An install root that holds what the recipe asks for.
@@ -62,6 +68,8 @@ pub struct Filled {
     pub plans: Vec<TransactionPlan>,
     /// What the rpmdb holds now, sorted.
     pub installed: Vec<InstalledPackage>,
+    /// Who signed each package, by NEVRA: the fingerprint of a pinned key, else a key id.
+    pub signers: BTreeMap<String, String>,
     /// Where the rpmdb is.
     pub dbpath: String,
     /// The time that everything is dated by, in seconds since 1970.
@@ -97,7 +105,8 @@ pub fn fill(
     transactions.iter().try_for_each(|transaction| manager.check(job, transaction))?;
     // Not kept open: the root may be moved to another place when a plan turns out to be large.
     workbench::prepare(&InstallRoot::open(job.root)?, job.dbpath)?;
-    let (mut plans, mut failed) = (Vec::new(), Vec::new());
+    let keyring = Keyring::open(job)?;
+    let (mut plans, mut failed, mut signers) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (number, transaction) in transactions.iter().enumerate() {
         let step = job.report.step("downloading packages");
         let mut plan = obtain(manager, job, number, transaction, &step)?;
@@ -107,13 +116,15 @@ pub fn fill(
             job.source_date_epoch = plan.newest_build();
         }
         let step = job.report.step("installing packages");
-        let mut done = install(manager, job, transaction, &plan, &step);
+        let mut done = install(manager, job, &keyring, (transaction, number), &plan, &step);
         // rpm looks at all packages before it installs the first: what it refuses because the cache was damaged is fetched anew.
         if done.as_ref().is_err_and(cache::may_be_damage) && job.cache.discard_damaged(&plan, job.report)? > 0 {
             plan = obtain(manager, job, number, transaction, &step)?;
-            done = install(manager, job, transaction, &plan, &step);
+            done = install(manager, job, &keyring, (transaction, number), &plan, &step);
         }
-        failed.extend(done?.into_iter().map(|Failed(scriptlet)| scriptlet));
+        let (scriptlets, signed) = done?;
+        failed.extend(scriptlets.into_iter().map(|Failed(scriptlet)| scriptlet));
+        signers.extend(signed.into_iter().map(|(nevra, signer)| (nevra, signer.name().to_owned())));
         step.finish(&format!("{} packages, {}", plan.install.len(), crate::report::bytes(plan.installed_size())));
         plans.push(plan);
     }
@@ -134,13 +145,12 @@ pub fn fill(
         plans: &plans,
         installed: &installed,
         keys_found: &keys_found,
-        keys_pinned: (!job.settings.repositories.is_empty()).then_some(job.keys),
+        keys_pinned: (!job.settings.repositories.is_empty() || job.settings.verify == Verify::Strict).then_some(&job.keys),
         failed_scriptlets: &failed,
         allowed_failures: &job.settings.allow_failed_scriptlets,
         dbpath: job.dbpath,
         database_of_target: database_of_target.as_ref(),
         backend: backend.as_deref(),
-        strict: job.settings.verify == Verify::Strict,
     };
     verdict::judge(&evidence, &root)?;
     let owners = if Ids::of_this_process()? == Ids::Single { Some(owners::known(job)?) } else { None };
@@ -150,6 +160,7 @@ pub fn fill(
         manager: format!("{} with rpm {rpm}", manager.description()),
         plans,
         installed,
+        signers,
         dbpath: job.dbpath.to_owned(),
         source_date_epoch: job.source_date_epoch.unwrap_or(0),
         owners,
@@ -200,22 +211,59 @@ fn obtain(manager: &Driver, job: &Job<'_>, number: usize, transaction: &Transact
     }
 }
 
-fn install(manager: &Driver, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
-    match job.lock {
+/// Judges the packages' signatures, and then lets the package manager install them.
+fn install(
+    manager: &Driver,
+    job: &Job<'_>,
+    keyring: &Keyring,
+    (transaction, number): (&Transaction, usize),
+    plan: &TransactionPlan,
+    step: &Step<'_>,
+) -> Result<(Vec<Failed>, BTreeMap<String, Signer>)> {
+    let signers = keyring.judge(job, &files(job, transaction, plan)?)?;
+    if let Some(locked) = job.lock.and_then(|lock| lock.transactions.get(number)) {
+        locked::compare_signers(locked, &signers)?;
+    }
+    let failed = match job.lock {
         // Such a transaction can be empty: it marked packages, or moved none.
         Some(_) if plan.install.is_empty() && plan.remove.is_empty() => Ok(Vec::new()),
         Some(_) => manager.install_files(job, transaction, plan, step),
         None => manager.install(job, transaction, plan, step),
-    }
+    };
+    Ok((failed?, signers))
 }
 
-/// Reads and checks the keys that the settings pin, fetching those that are addresses.
+/// The files of a plan's packages as the installation takes them.
+fn files(job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Result<Vec<PackageFile>> {
+    let file = |package: &PlannedPackage| {
+        let path = package.path.as_deref().map(Path::new);
+        let path = match path.map(|path| (path, cache::below(path))) {
+            Some((_, Some(below))) => Some(job.cache.view().join(below)),
+            // A file that the recipe names, which the sandbox has under another path.
+            _ if package.repo == GIVEN => match given::at(job, transaction, &package.location)? {
+                Given::Here(path) => Some(path),
+                Given::Address(_) => None,
+            },
+            // A directory of this host that is a repository.
+            Some((path, None)) => Some(path.to_owned()),
+            None => None,
+        };
+        let Some(path) = path else {
+            let message = format!("checking the signature of {}: its file was not downloaded", package.nevra);
+            return Err(Failure::new(ExitCode::Transaction, message).hint(answers::BROKE).into());
+        };
+        Ok(PackageFile { nevra: package.nevra.clone(), path })
+    };
+    plan.install.iter().map(file).collect()
+}
+
+/// Reads and checks the keys that the settings pin, fetching those that are addresses, else those of the host's own repositories.
 ///
 /// # Errors
 /// [`ExitCode::Trust`] for a key that is not what was agreed, [`ExitCode::Repository`] for one that cannot be fetched.
-pub fn pinned_keys(settings: &PackageSettings) -> Result<Vec<PinnedKey>> {
-    let now = std::time::SystemTime::now();
-    settings
+pub fn pinned_keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
+    let now = u64::try_from(crate::calendar::now()).unwrap_or(0);
+    let pinned = settings
         .keys
         .iter()
         .map(|key| {
@@ -225,7 +273,8 @@ pub fn pinned_keys(settings: &PackageSettings) -> Result<Vec<PinnedKey>> {
             };
             keys::pin(&origin, &armored, &key.fingerprint, now)
         })
-        .collect()
+        .collect::<Result<Vec<_>>>()?;
+    Ok(pinned.into_iter().chain(host_keys(settings, transactions)?).collect())
 }
 
 /// Where the image's rpmdb goes, as far as that is known before any rpm was asked.

@@ -13,11 +13,6 @@ pub struct InstalledPackage {
     pub name: String,
     /// Bytes of its files.
     pub size: u64,
-    /// Key id of its signature, in hex, when it has one.
-    pub key_id: Option<String>,
-    /// The digest that was signed, such as `SHA256`, when it has a signature.
-    #[serde(skip)]
-    pub signed_digest: Option<String>,
     /// Its licence.
     pub license: String,
     /// The source package it was built from.
@@ -30,39 +25,32 @@ pub struct InstalledPackage {
     pub summary: Option<String>,
 }
 
-/// What rpm is asked for each package; one line each, fields apart by tabs.
-pub(super) const QUERY: &str = "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%{ARCH}\\t%{LONGSIZE}\\t\
-%|DSAHEADER?{%{DSAHEADER:pgpsig}}:{%|RSAHEADER?{%{RSAHEADER:pgpsig}}:{%|SIGGPG?{%{SIGGPG:pgpsig}}:{%|SIGPGP?{%{SIGPGP:pgpsig}}:{none}|}|}|}|\\t\
-%{LICENSE}\\t%{SOURCERPM}\\t%{VENDOR}\\t%{URL}\\t%{SUMMARY}\\n";
+/// The question to rpm for each package: fields between tabs, each quoted as for a shell, because texts can contain anything.
+pub(super) const QUERY: &str = "%{NAME:shescape}\\t%{EPOCHNUM}\\t%{VERSION:shescape}\\t%{RELEASE:shescape}\\t%{ARCH:shescape}\\t\
+%{LONGSIZE}\\t%{LICENSE:shescape}\\t%{SOURCERPM:shescape}\\t%{VENDOR:shescape}\\t%{URL:shescape}\\t%{SUMMARY:shescape}\\n";
 
-/// Reads rpm's answer; keys, which rpm keeps as pseudo-packages, come second as their key ids.
+/// Reads rpm's answer; keys, which rpm keeps as pseudo-packages, come second as their names.
 ///
 /// # Errors
-/// When a line is not of the form asked for.
+/// When a record is not of the form asked for.
 pub(super) fn parse(lines: &[String]) -> Result<(Vec<InstalledPackage>, Vec<String>)> {
     let (mut packages, mut keys) = (Vec::new(), Vec::new());
-    for line in lines {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let [name, epoch, version, release, arch, size, signature, license, source, vendor, url, summary] = fields.as_slice() else {
-            return Err(Failure::new(ExitCode::Transaction, format!("reading the image's rpmdb: rpm said {line:?}"))
+    for fields in records(&lines.join("\n")) {
+        let [name, epoch, version, release, arch, size, license, source, vendor, url, summary] = fields.as_slice() else {
+            return Err(Failure::new(ExitCode::Transaction, format!("reading the image's rpmdb: rpm's answer has {fields:?}"))
                 .hint(super::answers::LOOK)
                 .into());
         };
         if *name == "gpg-pubkey" {
-            keys.push((*version).to_owned());
+            keys.push(version.clone());
             continue;
         }
-        // `RSA/SHA256, Sun Nov 22 13:30:00 2026, Key ID 0123456789abcdef`
-        let key_id = signature.rsplit_once("Key ID ").map(|(_, id)| id.trim().to_owned());
-        let signed_digest = key_id.as_ref().and_then(|_| signature.split(',').next()?.rsplit_once('/')).map(|(_, name)| name.to_owned());
         packages.push(InstalledPackage {
             nevra: format!("{name}-{epoch}:{version}-{release}.{arch}"),
-            name: (*name).to_owned(),
+            name: name.clone(),
             size: size.parse().unwrap_or(0),
-            key_id,
-            signed_digest,
-            license: (*license).to_owned(),
-            source: (*source).to_owned(),
+            license: license.clone(),
+            source: source.clone(),
             vendor: said(vendor),
             url: said(url),
             summary: said(summary),
@@ -70,6 +58,29 @@ pub(super) fn parse(lines: &[String]) -> Result<(Vec<InstalledPackage>, Vec<Stri
     }
     packages.sort_by(|a, b| a.nevra.cmp(&b.nevra));
     Ok((packages, keys))
+}
+
+/// The records of a text, one a line, and their fields, without the quotes of a shell.
+fn records(text: &str) -> Vec<Vec<String>> {
+    let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
+    let mut characters = text.chars().chain(['\n']);
+    let mut quoted = false;
+    while let Some(character) = characters.next() {
+        match character {
+            '\'' => quoted = !quoted,
+            '\\' if !quoted => field.extend(characters.next()),
+            '\t' if !quoted => record.push(std::mem::take(&mut field)),
+            '\n' if !quoted => {
+                record.push(std::mem::take(&mut field));
+                let record = std::mem::take(&mut record);
+                if record != [""] {
+                    records.push(record);
+                }
+            }
+            character => field.push(character),
+        }
+    }
+    records
 }
 
 fn said(value: &str) -> Option<String> {
@@ -83,16 +94,23 @@ mod tests {
     #[test]
     fn packages_and_keys_are_told_apart() {
         let lines = [
-            "gpg-pubkey\t0\td4c2a1f0\t65b1c0de\t(none)\t0\tnone\tpubkey\t(none)\t(none)\t(none)\tkey".to_owned(),
-            "bash\t0\t5.2\t1\tx86_64\t7\tRSA/SHA256, Sun Nov 22 13:30:00 2026, Key ID 0123456789abcdef\tGPL\tbash-5.2-1.src.rpm\tMaker\t(none)\tA shell".to_owned(),
+            "'gpg-pubkey'\t0\t'd4c2a1f0'\t'65b1c0de'\t(none)\t0\t'pubkey'\t(none)\t(none)\t(none)\t'key'".to_owned(),
+            "'bash'\t0\t'5.2'\t'1'\t'x86_64'\t7\t'GPL'\t'bash-5.2-1.src.rpm'\t'Maker'\t(none)\t'A shell'".to_owned(),
         ];
         let (packages, keys) = parse(&lines).expect("parsed");
         assert_eq!(keys, ["d4c2a1f0"]);
         assert_eq!(packages.len(), 1);
         assert_eq!(packages[0].nevra, "bash-0:5.2-1.x86_64");
-        assert_eq!(packages[0].key_id.as_deref(), Some("0123456789abcdef"));
-        assert_eq!(packages[0].signed_digest.as_deref(), Some("SHA256"));
         assert_eq!((packages[0].vendor.as_deref(), packages[0].url.as_deref()), (Some("Maker"), None));
         assert!(parse(&["nonsense".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_text_of_a_package_can_contain_tabs_newlines_quotes_and_backslashes() {
+        let lines = ["'a'\t0\t'1'\t'1'\t'noarch'\t7\t'M\tIT'\t'a'\t'O'\\''Neill \\t'\t(none)\t'two".to_owned(), "lines'".to_owned()];
+        let (packages, _) = parse(&lines).expect("parsed");
+        assert_eq!(packages[0].license, "M\tIT");
+        assert_eq!(packages[0].vendor.as_deref(), Some("O'Neill \\t"));
+        assert_eq!(packages[0].summary.as_deref(), Some("two\nlines"));
     }
 }

@@ -17,9 +17,9 @@ pub(super) struct Evidence<'a> {
     pub plans: &'a [TransactionPlan],
     /// What the rpmdb holds.
     pub installed: &'a [InstalledPackage],
-    /// Key ids (last eight digits) in the rpmdb.
+    /// The names of the keys in the rpmdb.
     pub keys_found: &'a [String],
-    /// The keys that may be there; `None` when the host's repositories name them.
+    /// The keys that may be there; `None` when any may.
     pub keys_pinned: Option<&'a [PinnedKey]>,
     /// What was said of failed scriptlets, with the package's name.
     pub failed_scriptlets: &'a [FailedScriptlet],
@@ -31,8 +31,6 @@ pub(super) struct Evidence<'a> {
     pub database_of_target: Option<&'a Database>,
     /// The format that it was written in, where somebody could read it.
     pub backend: Option<&'a str>,
-    /// Whether packages must be signed by a pinned key.
-    pub strict: bool,
 }
 
 /// A scriptlet that failed.
@@ -128,32 +126,12 @@ fn scriptlets(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     }
 }
 
-/// Digests of which collisions can be made, as rpm calls them.
-const WEAK: [&str; 3] = ["MD5", "SHA1", "RIPEMD160"];
-
 fn keys(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     let Some(pinned) = evidence.keys_pinned else { return };
     for found in evidence.keys_found {
-        // rpm 4 names a key by its last eight digits, rpm 6 by the whole fingerprint.
-        let known = pinned.iter().any(|key| key.fingerprint.to_ascii_lowercase().ends_with(&found.to_ascii_lowercase()));
-        if !known {
+        // rpm 4 names a key by the last eight digits of its id, rpm 6 by the whole fingerprint.
+        if !pinned.iter().any(|key| key.is_called(found)) {
             findings.push(format!("the rpmdb trusts the key {found}, which the settings do not pin"));
-        }
-    }
-    if evidence.strict {
-        for package in evidence.installed {
-            let signer = package.key_id.as_deref().and_then(|id| super::keys::signer(pinned, id));
-            if signer.is_none() {
-                let by = package.key_id.as_deref().map_or("by nobody".to_owned(), |id| format!("by the key {id}"));
-                findings.push(format!("{} is signed {by}, not by a pinned key", package.nevra));
-            }
-            // Others than its signer can make another package of the same digest; not every rpm refuses these.
-            if let Some(digest) = package.signed_digest.as_deref().filter(|name| WEAK.contains(name)) {
-                findings.push(format!(
-                    "{} is signed over the weak digest {digest}; verify = \"digest-only\" under [packages] lets it in",
-                    package.nevra
-                ));
-            }
         }
     }
 }
@@ -238,8 +216,6 @@ mod tests {
             nevra: nevra.into(),
             name: nevra.split('-').next().unwrap_or_default().into(),
             size: 1,
-            key_id: Some("AAAABBBBCCCCDDDD".into()),
-            signed_digest: Some("SHA256".into()),
             license: String::new(),
             source: String::new(),
             vendor: None,
@@ -266,7 +242,6 @@ mod tests {
             dbpath: "/var/lib/rpm",
             database_of_target: None,
             backend: Some("sqlite"),
-            strict: true,
         };
         judge(&evidence, &root).map_err(|e| e.to_string())
     }

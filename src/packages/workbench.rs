@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Job;
 use super::driver::ISOLATED;
@@ -52,10 +53,7 @@ pub(super) fn installed_by(job: &Job<'_>, outcome: &Outcome) {
 
 /// Whether rpm takes only what a pinned key signed.
 pub(super) fn insists_on_signatures(job: &Job<'_>) -> bool {
-    match job.settings.verify {
-        Verify::Strict => !job.settings.repositories.is_empty() || !job.keys.is_empty(),
-        Verify::DigestOnly => false,
-    }
+    job.settings.verify == Verify::Strict
 }
 
 /// rpm's macros for a build: the target's database, no leaks of the host's, and signatures that rpm itself insists on.
@@ -128,21 +126,29 @@ pub(super) fn key_files(job: &Job<'_>) -> (Vec<Mount>, Vec<String>) {
     (mounts, (0..job.keys.len()).map(path).collect())
 }
 
-/// Runs a short command and returns the lines of its standard output.
-pub(super) fn ask(plan: &Plan, doing: &str) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    let mut said = Tail::new(4096);
-    let outcome = Sandbox::run(plan, Limits { total: Some(std::time::Duration::from_secs(300)), idle: None }, &mut |stream, line| {
+/// The limit on a short command.
+const SHORT: Duration = Duration::from_secs(300);
+
+/// The outcome of a command with the lines of its standard output and the last ones of its standard error.
+pub(super) fn hear(plan: &Plan, total: Duration) -> Result<(Outcome, Vec<String>, String)> {
+    let (mut lines, mut said) = (Vec::new(), Tail::new(4096));
+    let outcome = Sandbox::run(plan, Limits { total: Some(total), idle: None }, &mut |stream, line| {
         match stream {
             Stream::Out => lines.push(line.to_owned()),
             Stream::Err => said.push(line),
         }
         Ok(())
     })?;
+    Ok((outcome, lines, said.last(5)))
+}
+
+/// Runs a short command and returns the lines of its standard output.
+pub(super) fn ask(plan: &Plan, doing: &str) -> Result<Vec<String>> {
+    let (outcome, lines, said) = hear(plan, SHORT)?;
     if !outcome.success() {
         return Err(Failure::new(
             ExitCode::Transaction,
-            format!("{doing}: `{}` ended with {}: {}", plan.command.quoted(), outcome.describe(), said.last(5)),
+            format!("{doing}: `{}` ended with {}: {said}", plan.command.quoted(), outcome.describe()),
         )
         .hint(super::answers::BROKE)
         .into());

@@ -19,6 +19,7 @@ mod scriptlets;
 mod server;
 mod settings;
 mod signals;
+mod signatures;
 mod space;
 mod stage;
 mod terminal;

@@ -203,7 +203,7 @@ fn lengths_in_a_header_that_no_file_could_hold_are_found_before_any_memory_is_ta
         "HOME=$PWD RPM_FORCE_DEBIAN=1 rpmbuild --quiet --define \"_topdir $PWD\" -bb whole.spec >log 2>&1; find RPMS -name '*.rpm'",
     );
     let file = folder.path().join(made.trim());
-    assert_eq!(osimg::packages::identify(&file, &[]).unwrap(), ("whole-0:1-1.noarch".to_owned(), None), "rpm's own packages are read");
+    assert_eq!(osimg::packages::identify(&file).unwrap(), ("whole-0:1-1.noarch".to_owned(), Vec::new()), "rpm's own packages are read");
     let whole = fs::read(&file).unwrap();
     let word = |at: usize| u32::from_be_bytes(whole[at..at + 4].try_into().unwrap()) as usize;
     let main = (96 + 16 + word(96 + 8) * 16 + word(96 + 12)).next_multiple_of(8);
@@ -214,7 +214,7 @@ fn lengths_in_a_header_that_no_file_could_hold_are_found_before_any_memory_is_ta
                 let mut bytes = whole.clone();
                 bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
                 fs::write(&file, bytes).unwrap();
-                let error = osimg::packages::identify(&file, &[]).unwrap_err();
+                let error = osimg::packages::identify(&file).unwrap_err();
                 assert_eq!(osimg::error::exit_code(&error) as i32, 6, "{error:#}");
             }
         }

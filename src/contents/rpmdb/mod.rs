@@ -1,9 +1,8 @@
 //! The packages of an image, read from its rpmdb without rpm.
 //!
 //! [`sqlite`] reads the database of EL 9 and Fedora (rpm 4.16 and later); the older Berkeley DB and SUSE's ndb are named and not read.
-//! [`header`] takes a package's header apart, [`package`] makes a package of it.
+//! [`package`] makes a package of a header.
 
-mod header;
 mod package;
 mod sqlite;
 

@@ -1,9 +1,7 @@
 //! A package as its header in the rpmdb tells it.
 
-use pgp::composed::{Deserializable, DetachedSignature};
-
-use super::header::Header;
 use crate::error::Result;
+use crate::rpmheader::{Header, signatures, tag as common};
 use anyhow::{Context, ensure};
 
 /// Files of all packages together; more than any file system of a node would hold.
@@ -15,20 +13,12 @@ const MOST_PATHS: usize = 128 << 20;
 
 /// `RPMTAG_*` of rpm's rpmtag.h.
 mod tag {
-    pub(super) const SIGNATURES: [u32; 4] = [268, 267, 259, 262];
     pub(super) const HEADER_SHA256: u32 = 273;
-    pub(super) const NAME: u32 = 1000;
-    pub(super) const VERSION: u32 = 1001;
-    pub(super) const RELEASE: u32 = 1002;
-    pub(super) const EPOCH: u32 = 1003;
     pub(super) const SUMMARY: u32 = 1004;
-    pub(super) const BUILD_TIME: u32 = 1006;
     pub(super) const INSTALL_TIME: u32 = 1008;
-    pub(super) const SIZE: u32 = 1009;
     pub(super) const VENDOR: u32 = 1011;
     pub(super) const LICENSE: u32 = 1014;
     pub(super) const URL: u32 = 1020;
-    pub(super) const ARCH: u32 = 1022;
     pub(super) const FILE_SIZES: u32 = 1028;
     pub(super) const FILE_STATES: u32 = 1029;
     pub(super) const FILE_MODES: u32 = 1030;
@@ -50,7 +40,6 @@ mod tag {
     pub(super) const BASE_NAMES: u32 = 1117;
     pub(super) const DIRECTORIES: u32 = 1118;
     pub(super) const LONG_FILE_SIZES: u32 = 5008;
-    pub(super) const LONG_SIZE: u32 = 5009;
     pub(super) const FILE_CAPABILITIES: u32 = 5010;
     pub(super) const DIGEST_ALGORITHM: u32 = 5011;
 }
@@ -198,30 +187,26 @@ pub(super) fn all(headers: &[Vec<u8>]) -> Result<(Vec<Package>, Vec<String>)> {
 }
 
 fn package(header: &Header<'_>) -> Result<Package> {
-    let name = header.text(tag::NAME)?;
+    let name = header.text(common::NAME)?;
     ensure!(!name.is_empty(), "a package has no name");
-    let size = match header.number(tag::LONG_SIZE)? {
-        Some(size) => size,
-        None => header.number(tag::SIZE)?.unwrap_or(0),
-    };
     let header_sha256 = header.text(tag::HEADER_SHA256)?;
     let names = |tag: u32| -> Result<Vec<String>> {
         Ok(header.texts(tag)?.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect())
     };
     Ok(Package {
-        epoch: header.number(tag::EPOCH)?,
-        version: header.text(tag::VERSION)?,
-        release: header.text(tag::RELEASE)?,
-        arch: header.text(tag::ARCH)?,
+        epoch: header.number(common::EPOCH)?,
+        version: header.text(common::VERSION)?,
+        release: header.text(common::RELEASE)?,
+        arch: header.text(common::ARCH)?,
         summary: header.text(tag::SUMMARY)?,
         license: header.text(tag::LICENSE)?,
         url: header.text(tag::URL)?,
         vendor: header.text(tag::VENDOR)?,
         source: header.text(tag::SOURCE)?,
-        size,
-        build_time: header.number(tag::BUILD_TIME)?.unwrap_or(0),
+        size: header.size()?,
+        build_time: header.number(common::BUILD_TIME)?.unwrap_or(0),
         install_time: header.number(tag::INSTALL_TIME)?.unwrap_or(0),
-        key_id: key_id(header)?,
+        key_id: signatures(header).into_iter().next().map(|signature| signature.key_id),
         header_sha256: (!header_sha256.is_empty()).then_some(header_sha256),
         files: files(header).with_context(|| format!("reading the files of {name}"))?,
         changelog: changelog(header)?,
@@ -229,22 +214,6 @@ fn package(header: &Header<'_>) -> Result<Package> {
         requires: names(tag::REQUIRES)?,
         name,
     })
-}
-
-/// The key that the package's signature names: of the header's when there is one, else of the old one over everything.
-fn key_id(header: &Header<'_>) -> Result<Option<String>> {
-    for tag in tag::SIGNATURES {
-        let Ok(Some(bytes)) = header.binary(tag) else { continue };
-        let Ok(signature) = DetachedSignature::from_bytes(bytes) else { continue };
-        let ids: Vec<String> = signature.signature.issuer_key_id().iter().map(hex::encode).collect();
-        let prints = signature.signature.issuer_fingerprint();
-        let of_print =
-            || prints.first().map(|print| hex::encode(print.as_bytes())).and_then(|print| print.get(print.len() - 16..).map(str::to_owned));
-        if let Some(id) = ids.into_iter().next().or_else(of_print) {
-            return Ok(Some(id));
-        }
-    }
-    Ok(None)
 }
 
 fn changelog(header: &Header<'_>) -> Result<Vec<Change>> {

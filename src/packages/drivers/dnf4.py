@@ -234,7 +234,10 @@ def main(request):
 
 
 def carry_out(base, request):
-    import_keys(base._ts, request)
+    # Of a set that imports a key itself, rpm before 4.19 knows no subkeys: one that reads the database afterwards does.
+    keys = rpm.TransactionSet(request["installroot"])
+    import_keys(keys, request)
+    keys.closeDB()
     if request["phase"] == "install" and request["transaction"]["mark"]:
         change_reasons(base, request["transaction"]["mark"])
         base.close()

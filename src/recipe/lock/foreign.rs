@@ -307,7 +307,8 @@ fn substituted(text: &str, lock: &Lock, settings: &PackageSettings) -> String {
 }
 
 /// The family of an architecture, by which repositories are laid out.
-fn base_arch(arch: &str) -> &str {
+#[must_use]
+pub fn base_arch(arch: &str) -> &str {
     match arch {
         "i386" | "i486" | "i586" | "i686" | "athlon" | "geode" => "i386",
         "amd64" | "ia32e" => "x86_64",

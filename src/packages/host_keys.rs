@@ -1,0 +1,276 @@
+//! The keys that the host's own repositories name: `gpgcheck=1` and `gpgkey=file://…` in a .repo file are what a build insists on, when
+//! the settings name neither repositories nor keys.
+//!
+//! Read as dnf reads them: options of a repository, else of `[main]` in dnf.conf, else dnf's default; variables in the keys' paths.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::PinnedKey;
+use super::keys;
+use crate::error::{ExitCode, Failure, Result};
+use crate::recipe::lock;
+use crate::recipe::lock::foreign::base_arch;
+use crate::recipe::{PackageSettings, RepoAction, Transaction, Verify};
+
+/// Where .repo files are.
+const REPOSITORIES: [&str; 3] = ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"];
+/// Where options of `[main]` are, the strongest first: of directories every file counts, the last one most.
+const MAIN: [&str; 3] = ["/etc/dnf/dnf.conf", "/etc/dnf/libdnf5.conf.d", "/usr/share/dnf5/libdnf.conf.d"];
+/// Where variables are, one a file; the later ones are stronger.
+const VARIABLES: [&str; 2] = ["/etc/yum/vars", "/etc/dnf/vars"];
+/// The most that one such file may hold.
+const LIMIT: u64 = 1 << 20;
+
+/// Options of an INI file by section and name.
+type Options = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The keys by which the packages of the host's repositories are signed; none when the settings decide.
+///
+/// # Errors
+/// [`ExitCode::Trust`] with every repository that is enabled and has no check or no usable key.
+pub fn host_keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
+    if !settings.repositories.is_empty() || !settings.keys.is_empty() || settings.verify == Verify::DigestOnly {
+        return Ok(Vec::new());
+    }
+    read(Path::new("/"), settings, transactions, u64::try_from(crate::calendar::now()).unwrap_or(0))
+}
+
+/// As [`host_keys`], of the host whose tree is at `root`.
+fn read(root: &Path, settings: &PackageSettings, transactions: &[Transaction], now: u64) -> Result<Vec<PinnedKey>> {
+    let at = |path: &str| root.join(path.trim_start_matches('/'));
+    let main = main_options(&at);
+    let variables = variables(&at, settings);
+    let (mut found, mut wrong): (Vec<PinnedKey>, Vec<String>) = (Vec::new(), Vec::new());
+    for file in REPOSITORIES.iter().flat_map(|folder| files(&at(folder), "repo")) {
+        for (id, options) in parse(&text(&file).unwrap_or_default()) {
+            let option = |name: &str| options.get(name).or_else(|| main.get(name));
+            if id == "main" || !enabled(&id, options.get("enabled"), transactions) {
+                continue;
+            }
+            let mut complain = |why: String| wrong.push(format!("{id} ({}): {why}", file.display()));
+            if !option("pkg_gpgcheck").or_else(|| option("gpgcheck")).is_some_and(|value| truth(value)) {
+                complain("gpgcheck is off".to_owned());
+                continue;
+            }
+            let named = option("gpgkey").map_or("", String::as_str);
+            let (keys, reasons) = of_repository(&at, &substituted(named, &variables), now);
+            if keys.is_empty() {
+                complain(if reasons.is_empty() { "it names no gpgkey".to_owned() } else { reasons.join("; ") });
+            }
+            for key in keys {
+                if !found.iter().any(|known| known.fingerprint == key.fingerprint) {
+                    found.push(key);
+                }
+            }
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(found);
+    }
+    let message = format!("the host's own repositories do not say by which keys their packages are signed:\n  {}", wrong.join("\n  "));
+    Err(Failure::new(ExitCode::Trust, message)
+        .hint(
+            "set gpgcheck=1 and gpgkey=file:///… to a local file in the .repo file; or disable the repository; or name repositories and \
+             keys in the settings ([[packages.repository]], [[packages.key]]); or trust whoever serves the packages: \
+             verify = \"digest-only\" under [packages]",
+        )
+        .into())
+}
+
+/// The valid keys in the files that a `gpgkey` names, and why others are not.
+fn of_repository(at: &dyn Fn(&str) -> PathBuf, named: &str, now: u64) -> (Vec<PinnedKey>, Vec<String>) {
+    let (mut found, mut reasons) = (Vec::new(), Vec::new());
+    for address in named.split([' ', '\t', '\n', ',']).filter(|address| !address.is_empty()) {
+        let path = match address.split_once("://") {
+            Some(("file", path)) => path,
+            None if address.starts_with('/') => address,
+            _ => {
+                // Without a user and password, which some addresses have.
+                let shown = address.rsplit('@').next().unwrap_or_default();
+                reasons.push(format!("the key {shown} is not a local file"));
+                continue;
+            }
+        };
+        match text(&at(path)) {
+            Ok(text) => {
+                let (keys, others) = keys::valid(path, &text, now);
+                if keys.is_empty() && others.is_empty() {
+                    reasons.push(format!("{path} has no armored OpenPGP public key"));
+                }
+                found.extend(keys);
+                reasons.extend(others);
+            }
+            Err(error) => reasons.push(format!("the key file {path} cannot be read: {error}")),
+        }
+    }
+    (found, reasons)
+}
+
+/// Whether any transaction takes packages from the repository.
+fn enabled(id: &str, option: Option<&String>, transactions: &[Transaction]) -> bool {
+    let by_itself = option.is_none_or(|value| truth(value));
+    let after = |transaction: &Transaction| {
+        let changes = transaction.repos.iter().filter(|change| matches(&change.glob, id));
+        changes.last().map_or(by_itself, |change| change.action == RepoAction::Enable)
+    };
+    if transactions.is_empty() { by_itself } else { transactions.iter().any(after) }
+}
+
+/// Whether a glob of dnf means the repository.
+fn matches(glob: &str, id: &str) -> bool {
+    let mut pattern = String::from("^");
+    for character in glob.chars() {
+        match character {
+            '*' => pattern.push_str(".*"),
+            '?' => pattern.push('.'),
+            '[' | ']' | '-' => pattern.push(character),
+            other => pattern.push_str(&regex::escape(&other.to_string())),
+        }
+    }
+    pattern.push('$');
+    regex::Regex::new(&pattern).map_or(glob == id, |pattern| pattern.is_match(id))
+}
+
+fn main_options(at: &dyn Fn(&str) -> PathBuf) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    for place in MAIN.iter().rev().map(|place| at(place)) {
+        let all = if place.is_dir() { files(&place, "conf") } else { vec![place] };
+        for file in all {
+            options.extend(parse(&text(&file).unwrap_or_default()).remove("main").unwrap_or_default());
+        }
+    }
+    options
+}
+
+/// The variables that the keys' paths may have, as the drivers set them.
+fn variables(at: &dyn Fn(&str) -> PathBuf, settings: &PackageSettings) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    for file in VARIABLES.iter().flat_map(|folder| files(&at(folder), "")) {
+        if let (Some(name), Ok(text)) = (file.file_name(), text(&file)) {
+            variables.insert(name.to_string_lossy().into_owned(), text.lines().next().unwrap_or_default().trim().to_owned());
+        }
+    }
+    let (arch, release) = (lock::arch(settings), settings.releasever.clone().unwrap_or_default());
+    let (major, minor) = release.split_once('.').unwrap_or((&release, ""));
+    variables.insert("basearch".to_owned(), base_arch(&arch).to_owned());
+    variables.insert("releasever_major".to_owned(), major.to_owned());
+    variables.insert("releasever_minor".to_owned(), minor.to_owned());
+    variables.insert("arch".to_owned(), arch);
+    variables.insert("releasever".to_owned(), release);
+    variables.extend(settings.vars.clone());
+    variables
+}
+
+/// The text with `$name` and `${name}` replaced; what is not known stays.
+fn substituted(text: &str, variables: &BTreeMap<String, String>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let braces = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let plain = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+        let (name, following) = braces.unwrap_or_else(|| after.split_at(plain));
+        match variables.get(name) {
+            Some(value) => {
+                out.push_str(value);
+                rest = following;
+            }
+            None => {
+                out.push('$');
+                rest = after;
+            }
+        }
+    }
+    out + rest
+}
+
+fn truth(value: &str) -> bool {
+    ["1", "yes", "true", "on"].contains(&value.trim().to_ascii_lowercase().as_str())
+}
+
+/// The options of an INI file; a line that begins with a blank continues the one before it.
+fn parse(text: &str) -> Options {
+    let (mut options, mut section, mut name) = (Options::new(), None::<String>, None::<String>);
+    for line in text.lines() {
+        if line.trim().is_empty() || line.starts_with(['#', ';']) {
+            continue;
+        }
+        if let Some(id) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            options.entry(id.0.to_owned()).or_default();
+            (section, name) = (Some(id.0.to_owned()), None);
+            continue;
+        }
+        let Some(values) = section.as_ref().and_then(|section| options.get_mut(section)) else { continue };
+        if line.starts_with([' ', '\t']) {
+            if let Some(value) = name.as_ref().and_then(|name| values.get_mut(name)) {
+                value.push('\n');
+                value.push_str(line.trim());
+            }
+        } else if let Some((key, value)) = line.split_once('=') {
+            values.insert(key.trim().to_owned(), value.trim().to_owned());
+            name = Some(key.trim().to_owned());
+        }
+    }
+    options
+}
+
+/// The files of a directory with this extension, sorted; none where there is no directory.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let fits = |path: &PathBuf| extension.is_empty() || path.extension().is_some_and(|found| found == extension);
+    entries.filter(fits).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The text of a small regular file.
+fn text(path: &Path) -> crate::error::Result<String> {
+    Ok(String::from_utf8_lossy(&crate::files::read(path, LIMIT)?).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::RepoChange;
+
+    #[test]
+    fn a_file_of_repositories_is_read_with_its_continued_lines() {
+        let options = parse("# no\n[a]\nname = A B\ngpgkey=file:///k1,\n  file:///k2\n;x=1\n[b]\nenabled=0\n");
+        assert_eq!(options["a"]["gpgkey"], "file:///k1,\nfile:///k2");
+        assert_eq!((options["a"]["name"].as_str(), options["b"]["enabled"].as_str(), options["b"].len()), ("A B", "0", 1));
+    }
+
+    #[test]
+    fn variables_are_replaced_with_and_without_braces() {
+        let variables = BTreeMap::from([("releasever".to_owned(), "9".to_owned()), ("releasever_major".to_owned(), "8".to_owned())]);
+        let text = "/KEY-$releasever-${releasever_major}$releasever_major/$other$";
+        assert_eq!(substituted(text, &variables), "/KEY-9-88/$other$");
+    }
+
+    #[test]
+    fn a_recipe_turns_repositories_on_and_off() {
+        let with = |changes: &[(RepoAction, &str)]| {
+            let change = |(action, glob): &(RepoAction, &str)| RepoChange { action: *action, glob: (*glob).to_owned(), line: 1 };
+            vec![Transaction { repos: changes.iter().map(change).collect(), ..Transaction::default() }]
+        };
+        let (on, off) = (RepoAction::Enable, RepoAction::Disable);
+        let zero = "0".to_owned();
+        assert!(enabled("x", None, &[]) && !enabled("x", Some(&zero), &[]));
+        assert!(enabled("x", Some(&zero), &with(&[(off, "*"), (on, "[w-y]")])));
+        assert!(!enabled("x", None, &with(&[(on, "x"), (off, "?")])));
+        assert!(enabled("x", None, &with(&[(off, "x.*")])));
+    }
+
+    #[test]
+    fn repositories_without_a_check_or_a_key_are_all_named() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let folder = root.path().join("etc/yum.repos.d");
+        std::fs::create_dir_all(&folder).expect("made");
+        let text = "[a]\ngpgcheck=0\n[b]\ngpgcheck=1\n[c]\ngpgcheck=1\ngpgkey=file:///none\n[d]\nenabled=0\n";
+        std::fs::write(folder.join("x.repo"), text).expect("written");
+        let error = read(root.path(), &PackageSettings::default(), &[], 1).expect_err("refused").to_string();
+        for part in ["a (", "gpgcheck is off", "b (", "names no gpgkey", "c (", "/none cannot be read"] {
+            assert!(error.contains(part), "{part} is missing in: {error}");
+        }
+        assert!(!error.contains("d ("), "{error}");
+    }
+}
