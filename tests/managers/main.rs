@@ -21,3 +21,4 @@ mod locks;
 mod machines;
 mod scenarios;
 mod sets;
+mod signatures;

@@ -69,6 +69,7 @@ pub struct Package {
     triggers: Vec<(Trigger, String)>,
     edits: Vec<(Vec<u8>, Vec<u8>)>,
     signature: Signature,
+    config: fn() -> BuildConfig,
     license: String,
     epoch: u32,
     changelog: Vec<(String, String, u32)>,
@@ -88,6 +89,7 @@ impl Package {
             triggers: Vec::new(),
             edits: Vec::new(),
             signature: Signature::Ours,
+            config: BuildConfig::v4,
             license: "MIT".into(),
             epoch: 0,
             changelog: Vec::new(),
@@ -96,6 +98,12 @@ impl Package {
 
     pub fn license(mut self, text: &str) -> Self {
         self.license = text.into();
+        self
+    }
+
+    /// In the format of rpm 6, whose only signatures are in the tag OPENPGP.
+    pub fn format_6(mut self) -> Self {
+        self.config = BuildConfig::v6;
         self
     }
 
@@ -215,7 +223,7 @@ impl Package {
         // What is edited afterwards has to be found.
         let compression = if self.edits.is_empty() { CompressionWithLevel::Gzip(1) } else { CompressionWithLevel::None };
         builder
-            .using_config(BuildConfig::v4().compression(compression).source_date(BUILT).reserved_space(None))
+            .using_config((self.config)().compression(compression).source_date(BUILT).reserved_space(None))
             .release("1")
             .description("A package of the tests.")
             .vendor("Tests & Sons")
