@@ -290,7 +290,8 @@ fn receive(mut stream: &TcpStream, buffer: &mut [u8], patience: Patience, pace: 
             Err(error) => return Err(error.into()),
         }
         if first.elapsed() >= *budget.after {
-            return Err(Halt::Silent(*budget.after).into());
+            // The only budget is that of connecting; what it has left is not what was waited.
+            return Err(Halt::Silent(patience.connecting()).into());
         }
     }
 }
