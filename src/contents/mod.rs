@@ -206,7 +206,12 @@ impl Contents {
         crate::archive::scan_tree(root, told, |entry, file| {
             (options.check)()?;
             match file {
-                Some(file) => gather.member(entry, &mut |take| gather::content_of(file, take)),
+                Some(file) => gather.member(entry, &mut |take| {
+                    gather::content_of(file, &mut |part| {
+                        (options.check)()?;
+                        take(part)
+                    })
+                }),
                 None => gather.member(entry, &mut |_| Ok(())),
             }
         })
