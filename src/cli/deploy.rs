@@ -1,4 +1,4 @@
-//! `osimg deploy`: tells Ironic to install a published image, or says how.
+//! `osimg deploy`: has Ironic install a published image, or prints the commands for it.
 
 use clap::Args;
 use serde_json::json;
@@ -29,31 +29,31 @@ pub(super) struct Deploy {
     /// The cloud of clouds.yaml
     #[arg(long, value_name = "NAME", env = "OS_CLOUD", hide_env_values = true)]
     cloud: Option<String>,
-    /// Where Ironic gets the image from: told by IMAGE if it is not said
+    /// Where Ironic gets the image from [default: detected from IMAGE]
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<Mode>,
     /// Which tarball of a manifest: tgz, tbz, txz or tar
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// The URL under which the manifest's folder is served
+    /// The URL under which the manifest's directory is served
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// The owner of the image in Glance (a project, by name or id), where several have one of that name
     #[arg(long, value_name = "PROJECT")]
     owner: Option<String>,
-    /// The installer's kernel: URL or Glance UUID, in place of the image's
+    /// The installer's kernel instead of the image's: URL or Glance UUID
     #[arg(long, value_name = "REFERENCE")]
     kernel: Option<String>,
-    /// The installer's initramfs
+    /// The installer's initramfs instead of the image's
     #[arg(long, value_name = "REFERENCE")]
     ramdisk: Option<String>,
-    /// The installer's second stage
+    /// The installer's second stage instead of the image's
     #[arg(long, value_name = "REFERENCE")]
     stage2: Option<String>,
-    /// The kickstart template, published already
+    /// A published kickstart template, by URL or Glance UUID
     #[arg(long, value_name = "REFERENCE")]
     ks_template: Option<String>,
-    /// Print the kickstart template for this image and do no more
+    /// Only print the kickstart template for this image
     #[arg(long, conflicts_with_all = ["apply", "start", "wait"])]
     print_kickstart: bool,
     /// With --print-kickstart: check and complete this template instead of making one
@@ -84,16 +84,16 @@ pub(super) struct Deploy {
     /// How the nodes boot the installer: ipxe, pxe, http-ipxe, http
     #[arg(long, value_name = "NAME")]
     boot_interface: Option<String>,
-    /// Further arguments of the installer's kernel; %default% stands for the conductor's own
+    /// Further arguments of the installer's kernel; %default% means the conductor's own
     #[arg(long, value_name = "ARGUMENTS")]
     kernel_append_params: Option<String>,
-    /// The size that Ironic demands to be told; no disk is divided by it
+    /// The size of the root file system, which Ironic requires; the kickstart decides, not this
     #[arg(long, value_name = "GIB", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     root_gb: u32,
     /// The project, or its id, by which Ironic's conductor reads Glance
     #[arg(long, value_name = "PROJECT", default_value = "service")]
     conductor_project: String,
-    /// Authorities (PEM) of the image's web server, where they are not the host's
+    /// Authorities (PEM) of the image's web server [default: the host's]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Do not look at the image itself: this machine may not see what the conductor sees
@@ -303,7 +303,7 @@ impl Deploy {
     }
 }
 
-/// Says the warnings; errors end it, all at once.
+/// Reports the warnings; all errors become one failure.
 fn tell(remarks: &[Remark], image: &str, report: &Report) -> Result<()> {
     let (errors, warnings): (Vec<&Remark>, Vec<&Remark>) = remarks.iter().partition(|remark| remark.severity == Severity::Error);
     for warning in warnings {
@@ -312,8 +312,8 @@ fn tell(remarks: &[Remark], image: &str, report: &Report) -> Result<()> {
     if errors.is_empty() {
         return Ok(());
     }
-    let said: Vec<&str> = errors.iter().map(|error| error.text.as_str()).collect();
-    let mut failure = Failure::new(ExitCode::Registry, format!("checking the image {}: {}", image.escape_debug(), said.join("; ")));
+    let texts: Vec<&str> = errors.iter().map(|error| error.text.as_str()).collect();
+    let mut failure = Failure::new(ExitCode::Registry, format!("checking the image {}: {}", image.escape_debug(), texts.join("; ")));
     let mut cures: Vec<&str> = Vec::new();
     for error in &errors {
         if !cures.contains(&error.cure.as_str()) {

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_told_from_names_with_and_without_hyphens() {
+    fn ids_are_distinguished_from_names_with_and_without_hyphens() {
         assert!(is_id("0123456789abcdef0123456789ABCDEF") && is_id("01234567-89ab-cdef-0123-456789abcdef"));
         assert!(!is_id("service") && !is_id("0123456789abcdef0123456789abcdeg"));
     }

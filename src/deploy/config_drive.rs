@@ -1,4 +1,4 @@
-//! A node's config drive as Ironic takes it: an ISO image, packed with gzip, in base64; or a URL of that.
+//! A node's config drive in Ironic's form: an ISO image, compressed with gzip, in base64; or its URL.
 //!
 //! Ironic also builds one from JSON, but not for kickstart: Ironic 39 then stops with `'dict' object has no attribute 'lower'`.
 
@@ -13,7 +13,7 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 
 /// Ironic keeps it in its database; larger ones belong on a web server.
 const LARGEST: u64 = 64 << 20;
-/// Where an ISO image says what it is.
+/// The position of the signature of an ISO image.
 const MARK: std::ops::Range<usize> = 0x8001..0x8006;
 
 /// The config drives of nodes, by the names that the user gave for the nodes. Each of `values` is a file or URL, which needs a
@@ -49,7 +49,7 @@ pub fn assign(values: &[String], nodes: &[String]) -> Result<BTreeMap<String, Va
     Ok(drives)
 }
 
-/// Reads a config drive: an ISO image, packed with gzip or not, or what Ironic's own client takes (base64). A URL stays one.
+/// Reads a config drive: an ISO image, compressed with gzip or not, or base64 as Ironic's own client takes it. A URL is kept.
 ///
 /// # Errors
 /// When it cannot be read, or is none of these.
@@ -67,13 +67,13 @@ pub fn load(text: &str) -> Result<Value> {
             .into());
     }
     encoded(&bytes).map(Value::from).ok_or_else(|| {
-        Failure::new(ExitCode::Usage, format!("{doing}: it is no ISO image"))
-            .hint("make one of a folder with openstack/latest/user_data and meta_data.json: genisoimage -r -V config-2 -o drive.iso FOLDER")
+        Failure::new(ExitCode::Usage, format!("{doing}: it is not an ISO image"))
+            .hint("make one of a directory with openstack/latest/user_data and meta_data.json: genisoimage -r -V config-2 -o drive.iso DIRECTORY")
             .into()
     })
 }
 
-/// The bytes as Ironic takes them; nothing when they are no config drive.
+/// The bytes in Ironic's form; none if they are not a config drive.
 fn encoded(bytes: &[u8]) -> Option<String> {
     if bytes.get(MARK) == Some(b"CD001") {
         let mut packed = GzEncoder::new(Vec::new(), Compression::best());

@@ -178,7 +178,6 @@ fn all_steps(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, outcomes: &
 
 /// Looks all nodes up and checks them. When one of them is refused, none is changed.
 fn look_up(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, outcomes: &mut Vec<Outcome>) -> Result<Vec<Target>> {
-    let project = ironic.project();
     let mut targets: Vec<Target> = Vec::new();
     let mut errors = Vec::new();
     for name in names {
@@ -203,9 +202,7 @@ fn look_up(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, outcomes: &mu
             continue;
         }
         let mut outcome = Outcome::new(&node.title(), Some(&node.uuid), Progress::Untouched);
-        let checked = node.check_settable(plan.settings.deploy_interface, project.as_deref(), plan.arch);
-        let checked = checked.and_then(|()| if plan.extent == Extent::Apply { Ok(()) } else { node.deploying_verb().map(|_| ()) });
-        if let Err(error) = checked {
+        if let Err(error) = check(&node, ironic, plan) {
             outcome.fail(Progress::Refused, &error);
             errors.push(error);
         }
@@ -214,6 +211,15 @@ fn look_up(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, outcomes: &mu
     }
     merged("setting up nodes", errors)?;
     Ok(targets)
+}
+
+/// Whether the image may go onto the node, and be started there if that is asked for.
+fn check(node: &Node, ironic: &Ironic<'_>, plan: &Plan<'_>) -> Result<()> {
+    node.check_settable(plan.settings.deploy_interface, ironic.project().as_deref(), plan.arch)?;
+    if plan.extent != Extent::Apply {
+        node.deploying_verb()?;
+    }
+    Ok(())
 }
 
 /// Sets every node up and validates it.
@@ -234,7 +240,11 @@ fn set_up(
             break;
         }
         show(&outcome.node);
-        let applied = ironic.apply(&target.node, plan.settings, &mut outcome.change);
+        // The set-up of many nodes takes minutes: another consumer may have taken this one in the meantime.
+        let applied = ironic
+            .node(&target.node.uuid)
+            .and_then(|now| check(&now, ironic, plan).map(|()| now))
+            .and_then(|now| ironic.apply(&now, plan.settings, &mut outcome.change));
         if outcome.change.refused.iter().any(|field| field == "instance_uuid") {
             report.warn(&format!(
                 "{}: {} may not set its instance_uuid, so that another consumer may take the node",

@@ -2,6 +2,7 @@
 
 use crate::servers::{Api, IMAGES, Servers};
 use crate::sets::{Files, fails, said, succeeds};
+use crate::support::terminal::answering_at_terminal;
 use serde_json::{Value, json};
 use std::process::{Output, Stdio};
 
@@ -85,6 +86,13 @@ fn an_administrator_who_prunes_removes_only_images_of_the_own_project() {
     fails(&asked, 2, &["there is no terminal to ask on", "--yes", &theirs[0]]);
     assert!(all.is_there("osimg-demo", &theirs[0]));
     assert_eq!(all.images("osimg", &["--all-projects"]).status.code(), Some(2), "only with --prune or --remove");
+    for answer in ["no", ""] {
+        let arguments = ["images", "--registry", "glance:osimg", "--name", &all.files.name, "--prune", "0", "--all-projects"];
+        let (status, written) = answering_at_terminal(all.servers.osimg(&arguments), answer);
+        let written = String::from_utf8_lossy(&written).into_owned();
+        assert!(status == Some(2) && written.contains(&theirs[0]) && written.contains("Type yes"), "{written}");
+        assert!(all.is_there("osimg-demo", &theirs[0]));
+    }
     let confirmed = all.images("osimg", &["--prune", "0", "--all-projects", "--yes", "--json"]);
     succeeds(&confirmed);
     assert!(json_of(&confirmed)["removed"].as_array().unwrap().contains(&json!(theirs[0])), "{}", said(&confirmed));
@@ -107,6 +115,10 @@ fn an_image_of_another_project_is_removed_only_on_request_and_the_others_all_the
     assert!(told["removed"].as_array().unwrap().contains(&json!(own)), "{told}");
     assert!(all.is_there("osimg-demo", &theirs) && !all.is_there("osimg", &own));
     // What the roles do not allow is named too.
+    let arguments = ["images", "--registry", "glance:osimg", "--remove", &theirs, "--all-projects"];
+    let (status, written) = answering_at_terminal(all.servers.osimg(&arguments), "yes");
+    assert_eq!(status, Some(0), "{}", String::from_utf8_lossy(&written));
+    assert!(!all.is_there("osimg-demo", &theirs));
     let public = tarball(&all.publish("osimg", &["--image-version", "3"]));
     let own = tarball(&all.publish("osimg-demo", &["--visibility", "private", "--image-version", "4"]));
     let output = all.images("osimg-demo", &["--remove", &public, "--remove", &own, "--all-projects", "--yes", "--json"]);

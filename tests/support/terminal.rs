@@ -2,24 +2,39 @@
 
 use nix::pty::{Winsize, openpty};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 /// Foreign text that tries to control a terminal: colours, the window's title, C1 controls, bidirectional overrides and isolates,
 /// zero-width characters, a backspace, a carriage return in front of forged words, and a line of its own.
 pub const HOSTILE: &str = "evil\u{1b}[7m\u{1b}]0;owned\u{7}\u{9b}5m\u{202e}\u{2066}\u{200b}\u{7f}\u{8}\rFORGED";
 
-/// Runs the command under a terminal of 100 columns; its exit status, and every byte that it wrote.
-pub fn under_terminal(mut command: Command) -> (Option<i32>, Vec<u8>) {
+/// Runs the command under a terminal of 100 columns, without input; its exit status, and every byte that it wrote.
+pub fn under_terminal(command: Command) -> (Option<i32>, Vec<u8>) {
+    run(command, None)
+}
+
+/// As [`under_terminal`], with a line typed at the terminal.
+pub fn answering_at_terminal(command: Command, line: &str) -> (Option<i32>, Vec<u8>) {
+    run(command, Some(line))
+}
+
+fn run(mut command: Command, line: Option<&str>) -> (Option<i32>, Vec<u8>) {
     let size = Winsize { ws_row: 40, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(Some(&size), None).unwrap();
     let side = || Stdio::from(pty.slave.try_clone().unwrap());
-    let mut child = command.stdin(Stdio::null()).stdout(side()).stderr(side()).env("TERM", "xterm-256color").spawn().unwrap();
+    let input = if line.is_some() { side() } else { Stdio::null() };
+    let mut child = command.stdin(input).stdout(side()).stderr(side()).env("TERM", "xterm-256color").spawn().unwrap();
     // The command holds its own copies of the terminal's side until it is dropped.
     drop(command);
     drop(pty.slave);
     let mut written = Vec::new();
     let mut master = File::from(pty.master);
+    if let Some(line) = line {
+        // The terminal keeps it until the command reads.
+        master.write_all(line.as_bytes()).unwrap();
+        master.write_all(b"\n").unwrap();
+    }
     let mut window = [0; 4096];
     // A terminal whose other side is closed answers with an error.
     while let Ok(count) = master.read(&mut window) {

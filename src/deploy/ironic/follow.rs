@@ -35,7 +35,7 @@ pub struct Ending {
     pub active: bool,
     /// Whether the deployment goes on without osimg.
     pub open: bool,
-    /// What went wrong.
+    /// The error, if there is one.
     pub error: Option<String>,
     /// An explanation of Ironic's error.
     pub explanation: Option<Explanation>,
@@ -151,7 +151,7 @@ fn end(node: &Node, began: Instant) -> Option<Ending> {
     let active = match node.state.as_str() {
         "active" => true,
         "deploying" | "wait call-back" | "rebuilding" | "deploy hold" => return None,
-        // Ironic fails a deployment by way of these; anything else was done by somebody else meanwhile.
+        // A failed deployment ends in one of these; any other state was set by someone else in the meantime.
         _ => false,
     };
     let error = (!active).then(|| node.last_error.clone().map_or_else(|| format!("the node became '{}'", node.state), |e| printable(&e)));

@@ -34,14 +34,14 @@ pub struct Ironic<'a> {
     patience: Duration,
 }
 
-/// What validation says of one of a node's interfaces.
+/// The result of validating one of a node's interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Verdict {
     /// The interface: `boot`, `deploy`, `power`.
     pub interface: String,
     /// What is wrong, in Ironic's words.
     pub reason: String,
-    /// The same for a person, when osimg knows it.
+    /// The explanation, if osimg has one.
     pub explanation: Option<Explanation>,
 }
 
@@ -104,7 +104,7 @@ impl<'a> Ironic<'a> {
         format!("{}.{}", self.newest.0, self.newest.1)
     }
 
-    /// Any resource, for reading; none when Ironic says that the caller may not see it or that there is none.
+    /// Any resource, for reading; none when there is none that the caller may see.
     ///
     /// # Errors
     /// When Ironic fails otherwise or cannot be reached.
@@ -129,7 +129,7 @@ impl<'a> Ironic<'a> {
             .ok_or_else(|| Failure::new(ExitCode::Registry, format!("looking up the node {name}: Ironic's answer is no node")).into())
     }
 
-    /// What Ironic's own validation finds wrong.
+    /// The faults that Ironic's own validation finds.
     ///
     /// # Errors
     /// When Ironic refuses.
@@ -183,7 +183,7 @@ impl<'a> Ironic<'a> {
         }
     }
 
-    /// A refusal to do something about a node as a person understands it.
+    /// The answer to a call on a node; a refusal becomes a failure that explains it.
     fn about(&self, node: &str, doing: &str, answer: Answer) -> Result<Answer> {
         if answer.is(&[200, 202, 204]) {
             return Ok(answer);
@@ -202,7 +202,7 @@ impl<'a> Ironic<'a> {
                 self.session.who()
             ),
             403 => format!(
-                "{} may not do that: it takes a role in the project that owns the node (baremetal node set {node} --owner PROJECT_ID), or admin",
+                "{} may not do that: it requires a role in the project that owns the node (baremetal node set {node} --owner PROJECT_ID), or admin",
                 self.session.who()
             ),
             409 if locked(&answer) => {

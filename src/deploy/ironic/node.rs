@@ -22,7 +22,7 @@ pub struct Node {
     pub state: String,
     /// Where it is going.
     pub target: Option<String>,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<String>,
     /// Its hardware type.
     pub driver: String,
@@ -40,14 +40,14 @@ pub struct Node {
     pub lessee: Option<String>,
     /// The instance that it belongs to: Nova's, metalsmith's, or [`Node::own_instance`].
     pub instance_uuid: Option<String>,
-    /// What the installer said last.
+    /// The last message of the installer.
     pub installer_says: Option<String>,
-    /// Whether a person said that nobody may install it anew.
+    /// Whether it is protected from being erased.
     pub protected: bool,
     /// The driver's settings.
     #[serde(skip)]
     pub driver_info: Map<String, Value>,
-    /// What is to be installed.
+    /// The image to be installed.
     #[serde(skip)]
     pub instance_info: Map<String, Value>,
     /// Its hardware.
@@ -88,7 +88,7 @@ impl Node {
         })
     }
 
-    /// What a person calls it: its name, else its UUID.
+    /// Its name, else its UUID.
     #[must_use]
     pub fn title(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.uuid.clone())

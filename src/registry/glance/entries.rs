@@ -1,4 +1,4 @@
-//! The OS images that a cloud holds, told by the properties that osimg gives them, and how one leaves.
+//! The OS images of a cloud, recognised by osimg's properties, and their removal.
 
 use std::collections::HashSet;
 
