@@ -1,9 +1,9 @@
-//! What a driver answers while it runs, and what its failures mean to the person.
+//! The answers of a driver while it runs, and its failures as the user reads them.
 
 use super::Failed;
 use super::Job;
 use super::driver::Phase;
-use super::events::{DriverError, ErrorKind, Event, PlannedPackage, TransactionPlan};
+use super::events::{DriverError, ErrorKind, Event, PlannedPackage, SpecMatch, TransactionPlan};
 use super::retry::RetryAfter;
 use super::verdict::FailedScriptlet;
 use crate::error::{ExitCode, Failure};
@@ -15,6 +15,7 @@ use std::time::Duration;
 pub(super) struct Answers<'a> {
     step: &'a Step<'a>,
     planned: Vec<PlannedPackage>,
+    specs: Vec<SpecMatch>,
     /// The transaction, once it is told whole.
     pub plan: Option<TransactionPlan>,
     /// Scriptlets that failed.
@@ -29,6 +30,8 @@ pub(super) struct Answers<'a> {
     pub said: Tail,
     /// The package whose scriptlet runs.
     pub scriptlet: Option<String>,
+    /// What is being read, if damage in it can end the whole process.
+    pub reading: Option<String>,
 }
 
 impl<'a> Answers<'a> {
@@ -37,6 +40,7 @@ impl<'a> Answers<'a> {
         Self {
             step,
             planned: Vec::new(),
+            specs: Vec::new(),
             plan: None,
             failed: Vec::new(),
             error: None,
@@ -44,6 +48,7 @@ impl<'a> Answers<'a> {
             output: Tail::new(8 << 10),
             said: Tail::new(8 << 10),
             scriptlet: None,
+            reading: None,
         }
     }
 
@@ -58,11 +63,16 @@ impl<'a> Answers<'a> {
         match serde_json::from_str(line) {
             Ok(Event::Loading { repositories }) => self.step.item(&repositories.join(", ")),
             Ok(Event::Planned { package }) => self.planned.push(package),
-            Ok(Event::Plan(plan)) => self.plan = Some(TransactionPlan { install: std::mem::take(&mut self.planned), ..*plan }),
+            Ok(Event::Spec { spec }) => self.specs.push(spec),
+            Ok(Event::Plan(plan)) => {
+                let (install, specs) = (std::mem::take(&mut self.planned), std::mem::take(&mut self.specs));
+                self.plan = Some(TransactionPlan { install, specs, ..*plan });
+            }
             Ok(Event::Download { done, total, item }) => {
                 self.step.progress(Unit::Bytes, done, total);
                 self.step.item(&item);
             }
+            Ok(Event::Reading { what }) => self.reading = what,
             Ok(Event::Note { message }) => report.note(&message),
             Ok(Event::Retry { item, message }) => report.note(&format!("{item}: {message}; trying another mirror")),
             Ok(Event::Package { package, index, total }) => {
@@ -88,54 +98,74 @@ impl<'a> Answers<'a> {
     }
 }
 
-/// What helps when the root is not what it should be.
-pub(super) const LOOK: &str = "look around in the root: build with --keep on-failure, then osimg shell";
-/// What helps when packages or metadata are not what they should be.
+/// Hint for a root that is not what it should be.
+pub(super) const LOOK: &str = "look at the root: build with --keep on-failure, then osimg shell";
+/// Hint for packages or metadata that are not what they should be.
 pub(super) const CHANGED: &str =
     "packages or metadata of a repository were changed since they were signed or indexed: another mirror may have the right ones";
-/// What helps when a package manager breaks down, as it does over damaged metadata.
+/// Hint for a package manager that breaks down, as it does over damaged metadata.
 pub(super) const BROKE: &str =
-    "-v shows all that it said; damaged metadata or packages can be behind it: try another mirror, or an empty cache (--cache DIR)";
+    "-v shows all its output; damaged metadata or packages can be behind it: try another mirror, or an empty cache (--cache DIR)";
 
-/// A driver's error as the person's: where in the recipe, what to do, which exit code.
+/// A driver's error as the user reads it: where in the recipe, what to do, which exit code.
 ///
-/// `name` is what people call it, `cure` the command that installs it.
+/// `name` is the package manager's, `cure` the command that installs it.
 pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answers<'_>, error: &DriverError, phase: Phase) -> Failure {
     let place = |line: Option<usize>| match line {
         Some(line) => format!("{}:{line}: ", job.recipe.display()),
         None => String::new(),
     };
     let said = error.message.trim();
+    let plain = |code: ExitCode, hint: &str| Failure::new(code, said.to_owned()).hint(hint);
     match error.kind {
         ErrorKind::Host => Failure::new(ExitCode::Host, format!("{name} of this host does not work: {said}")).hint(cure),
-        ErrorKind::Settings => Failure::new(ExitCode::Recipe, said.to_owned())
-            .hint("name repositories in the settings beside the recipe ([[packages.repository]]), or on the command line: --repo ID=URL"),
-        // SQLite's words and the C library's; rpm's own come as a transaction's.
-        ErrorKind::Unexpected | ErrorKind::Transaction if said.contains("disk is full") || said.contains("No space left") => {
+        ErrorKind::Settings => plain(
+            ExitCode::Recipe,
+            "name repositories in the settings next to the recipe ([[packages.repository]]), or on the command line: --repo ID=URL",
+        ),
+        ErrorKind::UnknownRepository => Failure::new(ExitCode::Recipe, format!("{}{said}", place(error.line)))
+            .hint(format!("the repositories are: {}", error.known.join(", "))),
+        ErrorKind::NoSpace => {
             Failure::new(ExitCode::Space, format!("no space left in the workdir: {said}")).hint("name a larger place: --workdir DIR")
         }
-        ErrorKind::Repository if said.contains("GPG signature verification") => Failure::new(ExitCode::Trust, said.to_owned()).hint(
-            "its signed_metadata asks for a repomd.xml.asc by a pinned key: pin that key, or the metadata is not what the repository made",
-        ),
-        // curl's CURLE_WRITE_ERROR: it is the cache that failed, not the network.
-        ErrorKind::Repository | ErrorKind::Download if said.contains("Curl error (23)") || said.contains("No space left") => {
+        ErrorKind::CacheFull => {
             Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.path().display()))
                 .hint("name a larger place: --cache DIR")
         }
-        // What is wrong with it only some of the libraries behind curl say.
-        ErrorKind::Repository | ErrorKind::Download if said.contains("Curl error (60)") => {
-            Failure::new(ExitCode::Repository, said.to_owned()).hint(
-                "its certificate has expired, is another host's, or no authority that is trusted here made it: look at it and at this \
-                 host's clock (curl -v, date), or name its authority: ca under [[packages.repository]]",
-            )
-        }
-        ErrorKind::Repository | ErrorKind::Download => {
-            let failure = Failure::new(ExitCode::Repository, said.to_owned())
-                .hint("look at the repository's address and the network; --cache keeps what was downloaded");
+        ErrorKind::UnsignedMetadata => plain(
+            ExitCode::Trust,
+            "its signed_metadata asks for a repomd.xml.asc by a pinned key: pin that key; leave signed_metadata out if the repository \
+             signs only packages",
+        ),
+        // Only some of the libraries behind curl report what is wrong with it.
+        ErrorKind::Certificate => plain(
+            ExitCode::Repository,
+            "its certificate has expired, is another host's, or no authority that is trusted here made it: look at it and at this \
+             host's clock (curl -v, date), or name its authority: ca under [[packages.repository]]",
+        ),
+        ErrorKind::Network => {
+            let failure = plain(ExitCode::Repository, "check the repository's address and the network; --cache keeps what was downloaded");
             match error.retry_after {
                 Some(seconds) => failure.because(RetryAfter(Duration::from_secs(seconds))),
                 None => failure,
             }
+        }
+        ErrorKind::Refused => plain(
+            ExitCode::Repository,
+            "the server refuses this client: check username, password_file and client_cert under [[packages.repository]]",
+        ),
+        ErrorKind::NoRepository => plain(ExitCode::Repository, "check the repository's address: repodata/repomd.xml must be below it"),
+        ErrorKind::Gone | ErrorKind::Outside => plain(
+            ExitCode::Repository,
+            "the repository's metadata name a file that is not there: run the build again later, or use another mirror",
+        ),
+        ErrorKind::Metadata => plain(
+            ExitCode::Repository,
+            "the repository's metadata are damaged: use another mirror or an empty cache (--cache DIR), or report it to the repository's maintainers",
+        ),
+        ErrorKind::Checksum => plain(ExitCode::Trust, CHANGED),
+        ErrorKind::Key => {
+            plain(ExitCode::Trust, "check the key and its algorithm: rpm must know it, and the system's crypto policy allow it")
         }
         ErrorKind::Spec => {
             let mut failure = Failure::new(ExitCode::Transaction, format!("{}{said}", place(error.line)));
@@ -147,34 +177,43 @@ pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answe
         ErrorKind::Missing => {
             let mut lines = Vec::new();
             for spec in &error.specs {
-                let near = error
-                    .near
-                    .get(&spec.text)
-                    .filter(|near| !near.is_empty())
-                    .map_or_else(String::new, |near| format!(" (there is: {})", near.join(", ")));
-                lines.push(format!("{}no package matches '{}'{near}", place(Some(spec.line)), spec.text));
+                let text = &spec.text;
+                if error.excluded.contains(text) {
+                    lines.push(format!("{}'{text}' is excluded, by the recipe or by the settings", place(Some(spec.line))));
+                    continue;
+                }
+                let near = error.near.get(text).filter(|near| !near.is_empty());
+                let near = near.map_or_else(String::new, |near| format!(" (there is: {})", near.join(", ")));
+                lines.push(format!("{}no package matches '{text}'{near}", place(Some(spec.line))));
+            }
+            if error.more > 0 {
+                lines.push(format!("and {} more", error.more));
             }
             Failure::new(ExitCode::Transaction, lines.join("\n"))
-                .hint("look at the spelling, and at the repositories that are enabled: osimg plan lists them")
+                .hint("check the spelling, and which repositories are enabled: osimg plan lists them")
         }
-        ErrorKind::Dependency => Failure::new(ExitCode::Transaction, format!("dependencies cannot be satisfied: {said}")).hint(
+        ErrorKind::Dependency => Failure::new(
+            ExitCode::Transaction,
+            format!("{}dependencies cannot be satisfied: {said}", place(error.line)),
+        )
+        .hint(
             "name a repository that has what is missing, or another version of what asks for it; [packages] exclude leaves a package out",
         ),
-        ErrorKind::Trust => Failure::new(ExitCode::Trust, said.to_owned()).hint(CHANGED),
-        // A digest of the package itself, which its signature covers.
-        ErrorKind::Transaction if ["digest: BAD", "Problem occurred when opening the package"].iter().any(|part| said.contains(part)) => {
+        ErrorKind::Member => {
+            let failure = Failure::new(ExitCode::Transaction, format!("{}{said}", place(error.line)));
+            match error.known.as_slice() {
+                [] => failure,
+                others => failure.hint(format!("name the packages that you want instead of the group: install {}", others.join(" "))),
+            }
+        }
+        ErrorKind::DamagedPackage => {
             Failure::new(ExitCode::Trust, format!("rpm refuses packages that are not as they were signed: {said}")).hint(
-                "the repository has a damaged package, and metadata that vouch for it: tell who makes it; another mirror may have the right one",
+                "the repository has a damaged package, and metadata that match it: report it to the repository's maintainers; another \
+                 mirror may have the right one",
             )
         }
-        ErrorKind::Transaction if ["does not verify", "NOKEY", "signature", "OpenPGP check"].iter().any(|part| said.contains(part)) => {
-            Failure::new(ExitCode::Trust, format!("rpm refuses packages that no pinned key signed: {said}"))
-                .hint("pin the repository's signing key with [[packages.key]]; a package that nobody signed cannot enter")
-        }
-        ErrorKind::Transaction if said.contains("more space") || said.contains("more inodes") => {
-            Failure::new(ExitCode::Space, format!("the workdir is too small for the image: {said}"))
-                .hint("name a larger place: --workdir DIR")
-        }
+        ErrorKind::UnsignedPackage => Failure::new(ExitCode::Trust, format!("rpm refuses packages that no pinned key signed: {said}"))
+            .hint("pin the repository's signing key with [[packages.key]]; an unsigned package cannot be installed"),
         ErrorKind::Transaction => {
             let mut lines = vec![said.to_owned()];
             lines

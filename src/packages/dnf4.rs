@@ -3,6 +3,7 @@
 use super::driver::{Driver, module_directories};
 use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::ToolRoot;
+use std::sync::Mutex;
 
 /// The driver's program and its parts.
 pub(super) const FILES: &[(&str, &str)] = &[
@@ -38,7 +39,16 @@ pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
     let (Some(python), Some(version)) = (python, module_version(tools)) else { return Ok(None) };
     super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
     let description = format!("dnf {version}");
-    Ok(Some(Driver { name: "dnf 4", cure: CURE, files: FILES, python, description, trial: TRIAL, check: |_, _| Ok(()) }))
+    Ok(Some(Driver {
+        name: "dnf 4",
+        cure: CURE,
+        files: FILES,
+        python,
+        description,
+        trial: TRIAL,
+        check: |_, _| Ok(()),
+        outside: Mutex::default(),
+    }))
 }
 
 /// That there is none.

@@ -5,6 +5,7 @@ use super::driver::{Driver, module_directories, refuse};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{ModuleAction, Transaction};
 use crate::sandbox::ToolRoot;
+use std::sync::Mutex;
 
 /// The driver's program and its parts.
 pub(super) const FILES: &[(&str, &str)] = &[
@@ -33,7 +34,7 @@ pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
     let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else { return Ok(None) };
     super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
     let description = format!("dnf {version}");
-    Ok(Some(Driver { name: "dnf 5", cure: CURE, files: FILES, python, description, trial: TRIAL, check }))
+    Ok(Some(Driver { name: "dnf 5", cure: CURE, files: FILES, python, description, trial: TRIAL, check, outside: Mutex::default() }))
 }
 
 /// That there is none.

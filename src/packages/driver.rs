@@ -7,20 +7,25 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::answers::{Answers, BROKE, failure};
 use super::bounds::{self, Watch};
 use super::events::{ErrorKind, TransactionPlan};
-use super::retry::persist;
-use super::{Failed, Job, Wanted, request, workbench};
+use super::retry::{Setback, persist};
+use super::{Failed, Job, Wanted, local, request, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
 use crate::recipe::{SpecKind, Transaction};
 use crate::report::Step;
 use crate::sandbox::{Mount, Network, OWN, Plan, Sandbox, Stream, ToolRoot};
 
-/// What the drivers share.
-const COMMON: &str = include_str!("drivers/driver.py");
+/// The common part of the drivers.
+const COMMON: &[(&str, &str)] = &[
+    ("comps.py", include_str!("drivers/comps.py")),
+    ("driver.py", include_str!("drivers/driver.py")),
+    ("failures.py", include_str!("drivers/failures.py")),
+];
 
 /// A package manager's Python API, and the program of ours that speaks it.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct Driver {
     pub(super) trial: &'static str,
     /// Refuses, by name and line and before anything is downloaded, what it cannot do.
     pub(super) check: fn(&Job<'_>, &Transaction) -> Result<()>,
+    /// Directories outside those of local repositories in which these keep packages.
+    pub(super) outside: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// The option of Python that ignores the environment and the user's own modules.
@@ -112,9 +119,9 @@ impl Driver {
     ///
     /// # Errors
     /// When one of them is not available; the others have been fetched.
-    pub(super) fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<()> {
+    pub(super) fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<(), Setback> {
         let detail = json!({ "files": wanted });
-        persist(job, false, || self.run(job, Phase::Fetch, None, &detail, step).map(|_| ()))
+        persist(job, false, || self.with_outside(|| self.run(job, Phase::Fetch, None, &detail, step).map(|_| ())))
     }
 
     /// Imports the pinned keys and runs the transaction, without a network; returns the scriptlets that failed.
@@ -191,8 +198,8 @@ impl Driver {
     /// The sandbox of a phase; without a transaction it is only to be shown.
     fn sandbox(&self, job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Plan> {
         let mut extra = request::mounts(job, phase, transaction, detail)?;
-        let files = [("driver.py", COMMON)];
-        let files = files.iter().chain(self.files);
+        extra.extend(local::mounts(job, &self.outside()));
+        let files = COMMON.iter().chain(self.files);
         extra.extend(files.map(|(name, text)| Mount::File { target: format!("{OWN}/{name}").into(), content: (*text).to_owned() }));
         let program = format!("{OWN}/{}", self.files.first().map_or("", |(name, _)| *name));
         let python = self.python.to_string_lossy();
@@ -208,7 +215,22 @@ impl Driver {
     fn solve(&self, job: &Job<'_>, phase: Phase, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
         let detail = json!({ "only": job.only });
         let fetches = transaction.install.iter().any(|spec| spec.kind() == SpecKind::Url);
-        persist(job, fetches, || Ok(self.planned(job, phase, transaction, &detail, step)?.0))
+        Ok(persist(job, fetches, || self.with_outside(|| Ok(self.planned(job, phase, transaction, &detail, step)?.0)))?)
+    }
+
+    fn outside(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.outside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work`, and again as long as it finds directories of this machine that the sandbox does not see and can.
+    fn with_outside<T>(&self, work: impl Fn() -> Result<T, Setback>) -> Result<T, Setback> {
+        loop {
+            let known = self.outside().len();
+            match work() {
+                Err(Setback { kind: Some(ErrorKind::Outside), .. }) if self.outside().len() > known => {}
+                done => return done,
+            }
+        }
     }
 
     /// Runs a phase that tells a plan.
@@ -219,7 +241,7 @@ impl Driver {
         transaction: &Transaction,
         detail: &Value,
         step: &Step<'_>,
-    ) -> Result<(TransactionPlan, Vec<Failed>)> {
+    ) -> Result<(TransactionPlan, Vec<Failed>), Setback> {
         let (plan, failed) = self.run(job, phase, Some(transaction), detail, step)?;
         let plan = plan.ok_or_else(|| Failure::new(ExitCode::Transaction, format!("{} told no plan", self.name)))?;
         Ok((plan, failed))
@@ -233,7 +255,7 @@ impl Driver {
         transaction: Option<&Transaction>,
         detail: &Value,
         step: &Step<'_>,
-    ) -> Result<(Option<TransactionPlan>, Vec<Failed>)> {
+    ) -> Result<(Option<TransactionPlan>, Vec<Failed>), Setback> {
         let plan = self.sandbox(job, phase, transaction, detail)?;
         job.report.command(&plan.command.quoted());
         for statement in transaction.iter().flat_map(|transaction| transaction.statements()) {
@@ -258,28 +280,29 @@ impl Driver {
         };
         let answers = answers.into_inner();
         let outcome = match (outcome, &answers.scriptlet) {
-            (Err(error), Some(package)) => return Err(error.context(format!("running a scriptlet of {package}"))),
+            (Err(error), Some(package)) => return Err(error.context(format!("running a scriptlet of {package}")).into()),
             (outcome, _) => outcome?,
         };
         if phase.installs() {
             workbench::installed_by(job, &outcome);
         }
         if let Some(error) = &answers.error {
+            self.outside().extend(error.directories.iter().map(PathBuf::from).filter(|path| local::is_usable(path)));
             let failed = failure(job, (self.name, self.cure), &answers, error, phase).into();
-            // dnf 5 reports memory that is refused as a failure of the repository.
-            let broke = error.kind == ErrorKind::Unexpected || error.message.contains("bad_alloc");
-            return Err(if broke && !phase.installs() { bounds::explain(job, failed) } else { failed });
+            // Memory that is refused ends in either of these.
+            let broke = matches!(error.kind, ErrorKind::Unexpected | ErrorKind::Metadata) && !phase.installs();
+            return Err(Setback { error: if broke { bounds::explain(job, failed) } else { failed }, kind: Some(error.kind) });
         }
         if answers.done && outcome.success() && (answers.plan.is_some() || phase == Phase::Fetch) {
             return Ok((answers.plan, answers.failed));
         }
-        let error = Failure::new(
-            ExitCode::Transaction,
-            format!("{} ended with {} before its work was done:\n{}", self.name, outcome.describe(), answers.said.last(12)),
-        )
-        .hint(BROKE)
-        .into();
-        Err(if phase.installs() { error } else { bounds::explain(job, error) })
+        let end = format!("{} ended with {} before its work was done:\n{}", self.name, outcome.describe(), answers.said.last(12));
+        let (failure, kind) = match &answers.reading {
+            Some(what) => (Failure::new(ExitCode::Repository, format!("reading {what}: {end}")), Some(ErrorKind::Metadata)),
+            None => (Failure::new(ExitCode::Transaction, end), None),
+        };
+        let error = failure.hint(BROKE).into();
+        Err(Setback { error: if phase.installs() { error } else { bounds::explain(job, error) }, kind })
     }
 }
 
@@ -309,7 +332,7 @@ mod tests {
         let Some(python) = crate::process::find_program("python3") else { return Ok(()) };
         let dir = tempfile::tempdir().context("a temporary folder")?;
         use super::super::{dnf4, dnf5};
-        for (name, program) in [("driver.py", COMMON)].iter().chain(dnf4::FILES).chain(dnf5::FILES) {
+        for (name, program) in COMMON.iter().chain(dnf4::FILES).chain(dnf5::FILES) {
             let file = dir.path().join(name);
             std::fs::write(&file, program)?;
             #[expect(clippy::disallowed_methods, reason = "a test asks Python itself")]

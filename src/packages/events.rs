@@ -11,10 +11,20 @@ pub(super) enum Event {
         /// Their ids.
         repositories: Vec<String>,
     },
+    /// What is being read, if damage in it can end the whole process.
+    Reading {
+        /// Its name; `None` when it was read.
+        what: Option<String>,
+    },
     /// One package that comes in.
     Planned {
         /// The package.
         package: PlannedPackage,
+    },
+    /// What one spec of an install statement can mean among them.
+    Spec {
+        /// The spec.
+        spec: SpecMatch,
     },
     /// What else the transaction will do; ends the plan.
     Plan(Box<TransactionPlan>),
@@ -86,14 +96,23 @@ pub(super) struct DriverError {
     /// For each of them, packages with a similar name.
     #[serde(default)]
     pub near: std::collections::BTreeMap<String, Vec<String>>,
-    /// The groups that there are.
+    /// How many more of them there are.
+    #[serde(default)]
+    pub more: usize,
+    /// Those of them that an exclude hides.
+    #[serde(default)]
+    pub excluded: Vec<String>,
+    /// The existing groups or repositories, or the other members of a group.
     #[serde(default)]
     pub known: Vec<String>,
+    /// Directories of packages that the sandbox does not see.
+    #[serde(default)]
+    pub directories: Vec<String>,
     /// Seconds that a busy server asks to be left alone for.
     pub retry_after: Option<u64>,
 }
 
-/// The kinds of failure that a driver tells apart.
+/// The kinds of failure that a driver tells apart. Each has its exit status and its hint in `answers.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ErrorKind {
@@ -101,20 +120,46 @@ pub(super) enum ErrorKind {
     Host,
     /// The settings leave nothing to work with.
     Settings,
-    /// Metadata could not be had.
-    Repository,
-    /// A package could not be had.
-    Download,
-    /// One thing asked for cannot be understood or found.
+    /// The recipe enables or disables a repository that does not exist.
+    UnknownRepository,
+    /// A server or the way to it failed.
+    Network,
+    /// A server's certificate is not trusted.
+    Certificate,
+    /// A server knows the client and refuses it.
+    Refused,
+    /// An address without a repository.
+    NoRepository,
+    /// A file that the metadata name does not exist.
+    Gone,
+    /// Packages of a repository on this machine are in directories that the sandbox does not see.
+    Outside,
+    /// Metadata came and cannot be read.
+    Metadata,
+    /// The package cache is full.
+    CacheFull,
+    /// Metadata that must be signed by a pinned key are not.
+    UnsignedMetadata,
+    /// A file is not what the metadata say.
+    Checksum,
+    /// rpm does not take a pinned key.
+    Key,
+    /// Something that was asked for cannot be understood or found.
     Spec,
     /// Packages asked for are in no repository.
     Missing,
     /// Dependencies cannot be satisfied.
     Dependency,
-    /// A key or a signature.
-    Trust,
+    /// A package that no pinned key signed.
+    UnsignedPackage,
+    /// A package that changed after it was signed.
+    DamagedPackage,
+    /// The workdir is full.
+    NoSpace,
     /// rpm refused or failed.
     Transaction,
+    /// A group's mandatory member that cannot be installed.
+    Member,
     /// A defect.
     Unexpected,
 }
@@ -136,7 +181,8 @@ pub struct TransactionPlan {
     pub install: Vec<PlannedPackage>,
     /// NEVRAs that go out.
     pub remove: Vec<String>,
-    /// What each spec of an install statement can mean among them.
+    /// What each spec of an install statement can mean among them; told one by one before the rest.
+    #[serde(default)]
     pub specs: Vec<SpecMatch>,
     /// The groups, by id, with the members they cannot be without.
     pub groups: Vec<GroupMatch>,

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use super::cache::{CACHE, Filling, PACKAGES, VIEWS, entries};
 use super::digest;
-use super::events::{GroupMatch, PlannedPackage, SpecMatch, TransactionPlan};
+use super::events::{ErrorKind, GroupMatch, PlannedPackage, SpecMatch, TransactionPlan};
 use super::given::{self, Given};
+use super::retry::Setback;
 use super::signatures::Signer;
 use super::{Driver, Job, Wanted};
-use crate::error::{ExitCode, Failure, Result, exit_code};
+use crate::error::{ExitCode, Failure, Result};
 use crate::nevra::Nevra;
 use crate::recipe::lock::GIVEN;
 use crate::recipe::{Lock, LockedPackage, LockedTransaction, Transaction};
@@ -147,19 +148,16 @@ fn remove(file: &Path) -> Result<()> {
     }
 }
 
-/// What a failed fetch means to who has a lock.
-fn explain(error: anyhow::Error) -> anyhow::Error {
-    let said = format!("{error:#}");
-    if exit_code(&error) == ExitCode::Repository
-        && (said.contains("Status code: 404") || said.contains("Status code: 410") || said.contains("Couldn't read a file://"))
-    {
-        let message = "packages of the lock are no longer in their repositories";
-        return Failure::new(ExitCode::Repository, message).because(error).hint(AGAIN).into();
+/// A failed fetch as it appears to the user of a lock.
+fn explain(setback: Setback) -> anyhow::Error {
+    match setback.kind {
+        Some(ErrorKind::Gone | ErrorKind::Outside) => {
+            let message = "packages of the lock are no longer in their repositories";
+            Failure::new(ExitCode::Repository, message).because(setback.error).hint(AGAIN).into()
+        }
+        Some(ErrorKind::Checksum) => differ(&format!("{:#}", setback.error)).into(),
+        _ => setback.error,
     }
-    if exit_code(&error) == ExitCode::Repository && said.contains("checksum") {
-        return differ(&said).into();
-    }
-    error
 }
 
 /// A package whose file holds what the lock says of it, as a plan says packages.

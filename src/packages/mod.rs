@@ -19,6 +19,7 @@ mod host_keys;
 mod host_repositories;
 mod job;
 pub mod keys;
+mod local;
 mod locked;
 mod locking;
 mod owners;

@@ -1,19 +1,20 @@
-//! Trying again what a network may have spoilt: dnf itself gives up after three refusals within a second.
+//! Trying again after failures of a network: dnf itself gives up after three refusals within a second.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::Job;
 use super::bounds::Passed;
-use crate::error::{ExitCode, Result, exit_code};
+use super::events::ErrorKind;
+use crate::error::{Failure, Result};
 use crate::recipe::RepositorySource;
 
 /// How often a phase that uses the network is tried in all.
 const ATTEMPTS: u32 = 4;
-/// A server that asks for more than this is not waited for.
+/// A server that asks for more time than this is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// A busy server's wish, as its `Retry-After` says it.
+/// The pause that a busy server asks for in its `Retry-After`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RetryAfter(pub Duration);
 
@@ -25,65 +26,87 @@ impl fmt::Display for RetryAfter {
 
 impl std::error::Error for RetryAfter {}
 
-/// What may mend a failure.
+/// A failure, with its kind if a driver reported one.
+#[derive(Debug)]
+pub(super) struct Setback {
+    /// The failure as the user reads it.
+    pub error: anyhow::Error,
+    /// Its kind.
+    pub kind: Option<ErrorKind>,
+}
+
+impl From<anyhow::Error> for Setback {
+    fn from(error: anyhow::Error) -> Self {
+        Self { error, kind: None }
+    }
+}
+
+impl From<Failure> for Setback {
+    fn from(failure: Failure) -> Self {
+        Self { error: failure.into(), kind: None }
+    }
+}
+
+impl From<Setback> for anyhow::Error {
+    fn from(setback: Setback) -> Self {
+        setback.error
+    }
+}
+
+/// What may help after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cure {
+enum Remedy {
     /// Nothing that we can do.
     None,
-    /// Metadata that were replaced while they were read: reading them again, once.
+    /// Reading the metadata again, once: the repository may have been changed while they were read.
     Refresh,
     /// Time.
     Wait(Duration),
 }
 
-/// Runs `work` until it is done, or until nothing is left to hope for; `fetches` when it uses a network whatever the repositories are.
-pub(super) fn persist<T>(job: &Job<'_>, fetches: bool, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+/// Runs `work` until it succeeds, or until trying again cannot help. `fetches`: it uses a network even if all repositories are local.
+pub(super) fn persist<T>(job: &Job<'_>, fetches: bool, mut work: impl FnMut() -> Result<T, Setback>) -> Result<T, Setback> {
     let remote = fetches || job.settings.repositories.is_empty() || job.settings.repositories.iter().any(|r| is_remote(&r.source));
     let (mut attempt, mut refreshed) = (1, false);
     loop {
-        let error = match work() {
+        let setback = match work() {
             Ok(done) => return Ok(done),
-            Err(error) if !remote || attempt >= ATTEMPTS => return Err(error),
-            Err(error) => error,
+            Err(setback) if !remote || attempt >= ATTEMPTS => return Err(setback),
+            Err(setback) => setback,
         };
-        match cure(&error, attempt) {
-            Cure::Refresh if !refreshed => {
-                job.report.note(&format!("{error:#}; the repository may have changed meanwhile: asking it anew"));
+        let error = &setback.error;
+        match remedy(&setback, attempt) {
+            Remedy::Refresh if !refreshed => {
+                job.report.note(&format!("{error:#}; the repository may have changed in the meantime: reading it again"));
                 refreshed = true;
             }
-            Cure::Wait(pause) => {
+            Remedy::Wait(pause) => {
                 job.report.note(&format!("{error:#}; trying again in {} s ({attempt} of {ATTEMPTS})", pause.as_secs()));
                 crate::process::pause(pause)?;
                 attempt += 1;
             }
-            Cure::Refresh | Cure::None => return Err(error),
+            Remedy::Refresh | Remedy::None => return Err(setback),
         }
     }
 }
 
-/// What may mend the failure of that attempt.
-fn cure(error: &anyhow::Error, attempt: u32) -> Cure {
-    let said = format!("{error:#}");
-    if exit_code(error) != ExitCode::Repository || error.chain().any(|cause| cause.is::<Passed>()) {
-        return Cure::None;
+/// What may help after the failure of that attempt.
+fn remedy(setback: &Setback, attempt: u32) -> Remedy {
+    if setback.error.chain().any(|cause| cause.is::<Passed>()) {
+        return Remedy::None;
     }
-    let status = |codes: &[&str]| codes.iter().any(|code| said.contains(&format!("Status code: {code}")));
-    // The server knows the client well and says no, or is not who it should be.
-    if status(&["401", "403", "407"]) || said.contains("Curl error (60)") {
-        return Cure::None;
-    }
-    if status(&["404", "410"]) {
-        // Without an index there is no repository; with one, what it names may have been there when it was read.
-        return if said.contains("repomd.xml") { Cure::None } else { Cure::Refresh };
-    }
-    match error.chain().find_map(|cause| cause.downcast_ref::<RetryAfter>()) {
-        Some(RetryAfter(asked)) if *asked > LONGEST_PAUSE => Cure::None,
-        Some(RetryAfter(asked)) => Cure::Wait((*asked).max(Duration::from_secs(1))),
-        None => Cure::Wait(Duration::from_secs(1 << (attempt * 2 - 2))),
+    match setback.kind {
+        Some(ErrorKind::Gone | ErrorKind::Checksum | ErrorKind::Metadata) => Remedy::Refresh,
+        Some(ErrorKind::Network) => match setback.error.chain().find_map(|cause| cause.downcast_ref::<RetryAfter>()) {
+            Some(RetryAfter(asked)) if *asked > LONGEST_PAUSE => Remedy::None,
+            Some(RetryAfter(asked)) => Remedy::Wait((*asked).max(Duration::from_secs(1))),
+            None => Remedy::Wait(Duration::from_secs(1 << (attempt * 2 - 2))),
+        },
+        _ => Remedy::None,
     }
 }
 
-/// Whether trying again may help: a folder does not come back by itself.
+/// Whether trying again may help: a directory does not come back by itself.
 fn is_remote(source: &RepositorySource) -> bool {
     match source {
         RepositorySource::Baseurl(urls) => urls.iter().any(|url| !url.starts_with("file://")),
@@ -94,28 +117,34 @@ fn is_remote(source: &RepositorySource) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Failure;
+    use crate::error::ExitCode;
 
-    fn failure(text: &str) -> anyhow::Error {
-        Failure::new(ExitCode::Repository, text).into()
+    fn setback(kind: ErrorKind, asks: Option<u64>) -> Setback {
+        let failure = Failure::new(ExitCode::Repository, "a.rpm");
+        let failure = match asks {
+            Some(seconds) => failure.because(RetryAfter(Duration::from_secs(seconds))),
+            None => failure,
+        };
+        Setback { error: failure.into(), kind: Some(kind) }
     }
 
     #[test]
     fn a_busy_server_gets_the_time_it_asks_for_and_a_silent_one_more_each_time() {
-        let busy = "Status code: 503 for http://x/a.rpm";
-        assert_eq!(cure(&failure(busy), 1), Cure::Wait(Duration::from_secs(1)));
-        assert_eq!(cure(&failure(busy), 3), Cure::Wait(Duration::from_secs(16)));
-        let asks = |seconds| Failure::new(ExitCode::Repository, busy).because(RetryAfter(Duration::from_secs(seconds))).into();
-        assert_eq!(cure(&asks(7), 1), Cure::Wait(Duration::from_secs(7)));
-        assert_eq!(cure(&asks(3600), 1), Cure::None);
+        let busy = |asks| setback(ErrorKind::Network, asks);
+        assert_eq!(remedy(&busy(None), 1), Remedy::Wait(Duration::from_secs(1)));
+        assert_eq!(remedy(&busy(None), 3), Remedy::Wait(Duration::from_secs(16)));
+        assert_eq!(remedy(&busy(Some(7)), 1), Remedy::Wait(Duration::from_secs(7)));
+        assert_eq!(remedy(&busy(Some(3600)), 1), Remedy::None);
     }
 
     #[test]
-    fn a_no_is_a_no_and_what_vanished_is_looked_for_once_more() {
-        assert_eq!(cure(&failure("Status code: 403 for http://x/a.rpm"), 1), Cure::None);
-        assert_eq!(cure(&failure("Status code: 404 for http://x/repodata/repomd.xml"), 1), Cure::None);
-        assert_eq!(cure(&failure("Status code: 404 for http://x/repodata/1-primary.xml.gz"), 1), Cure::Refresh);
-        assert_eq!(cure(&failure("Curl error (60): SSL peer certificate was not OK"), 1), Cure::None);
-        assert_eq!(cure(&Failure::new(ExitCode::Trust, "no").into(), 1), Cure::None);
+    fn a_refusal_is_final_and_what_vanished_is_looked_for_once_more() {
+        for kind in [ErrorKind::Refused, ErrorKind::NoRepository, ErrorKind::Certificate, ErrorKind::UnsignedMetadata] {
+            assert_eq!(remedy(&setback(kind, None), 1), Remedy::None, "{kind:?}");
+        }
+        for kind in [ErrorKind::Gone, ErrorKind::Checksum, ErrorKind::Metadata] {
+            assert_eq!(remedy(&setback(kind, None), 1), Remedy::Refresh, "{kind:?}");
+        }
+        assert_eq!(remedy(&anyhow::anyhow!("no").into(), 1), Remedy::None);
     }
 }

@@ -1,7 +1,7 @@
 //! What every package manager shares: the sandbox it works in, rpm's macros, and the questions to the image's rpmdb.
 
 use anyhow::Context;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::Job;
@@ -9,10 +9,8 @@ use super::driver::ISOLATED;
 use super::rpmdb::{self, InstalledPackage};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::{CommandLine, Tail};
-use crate::recipe::{RepositorySource, Verify};
-use crate::sandbox::{
-    Access, BUILD_ROOT, InstallRoot, Kind, Limits, Mount, Network, OWN, Outcome, Owners, Plan, Sandbox, Stream, ToolRoot, View,
-};
+use crate::recipe::Verify;
+use crate::sandbox::{BUILD_ROOT, InstallRoot, Kind, Limits, Mount, Network, OWN, Outcome, Owners, Plan, Sandbox, Stream, ToolRoot, View};
 
 /// Makes the folders that must stand, with the modes they have in the image, before rpm unpacks anything.
 pub(super) fn prepare(root: &InstallRoot, dbpath: &str) -> Result<()> {
@@ -29,7 +27,6 @@ pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: 
     let mut plan = Plan::of_tools(job.tools, job.root, job.scratch, network, environment(command, job.source_date_epoch, network));
     plan.devices = job.devices;
     plan.mounts.push(Mount::File { target: "/etc/rpm/macros".into(), content: macros(job) });
-    plan.mounts.extend(local_repositories(job));
     plan.mounts.extend(extra);
     match job.clock {
         // Certificates of servers are good for the time of day alone.
@@ -97,26 +94,6 @@ pub(super) fn environment(command: CommandLine, source_date_epoch: Option<i64>, 
         }
     }
     command
-}
-
-/// Repositories that are folders of this host are seen under their own path.
-fn local_repositories(job: &Job<'_>) -> Vec<Mount> {
-    let mut folders: Vec<PathBuf> = job
-        .settings
-        .repositories
-        .iter()
-        .filter_map(|repository| match &repository.source {
-            RepositorySource::Baseurl(urls) => Some(urls),
-            RepositorySource::Metalink(_) | RepositorySource::Mirrorlist(_) => None,
-        })
-        .flatten()
-        .filter_map(|url| url.strip_prefix("file://"))
-        .map(PathBuf::from)
-        .filter(|folder| folder.is_dir() && !folder.starts_with("/usr") && !folder.starts_with("/proc") && !folder.starts_with("/sys"))
-        .collect();
-    folders.sort();
-    folders.dedup();
-    folders.into_iter().map(|folder| Mount::Bind { source: folder.clone(), target: folder, access: Access::ReadOnly }).collect()
 }
 
 /// Every key as a file of the sandbox; returns the mounts and the paths.

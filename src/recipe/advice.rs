@@ -32,13 +32,23 @@ pub(super) fn unknown_command(line: &Line<'_>, first: &Word, rest: &[Word]) -> S
     let tail = if rest.is_empty() { String::new() } else { format!(" {}", after(rest)) };
     let text = first.text.as_str();
     if matches!(text, "dnf" | "dnf4" | "dnf5" | "dnf-3" | "yum" | "microdnf" | "sudo") {
-        let skip = rest.iter().take_while(|word| matches!(word.text.as_str(), "dnf" | "yum" | "-y")).count();
-        let kept = rest.get(skip..).unwrap_or_default();
+        let skip = rest.iter().take_while(|word| matches!(word.text.as_str(), "dnf" | "yum")).count();
+        let kept = rest.get(skip..).unwrap_or_default().iter().filter(|word| !matches!(word.text.as_str(), "-y" | "--assumeyes"));
+        let kept = kept.map(|word| written(line, std::slice::from_ref(word))).collect::<Vec<_>>().join(" ");
         return SyntaxError::new(
             first.span,
             format!("{} begins a line; the lines of a recipe are what follows it on a command line", quoted(text)),
         )
-        .hint(format!("write {}", quoted(&after(kept))));
+        .hint(format!("write {}", quoted(&kept)));
+    }
+    if text == "rpm" {
+        let files: Vec<&str> = rest.iter().map(|word| word.text.as_str()).filter(|word| word.ends_with(".rpm")).collect();
+        let error = SyntaxError::new(first.span, "`rpm` begins a line; a recipe speaks dnf's language");
+        return if files.is_empty() {
+            error.hint("packages and package files are installed by `install`; keys are pinned in the settings: [[packages.key]]")
+        } else {
+            error.hint(format!("write {}", quoted(&format!("install {}", files.join(" ")))))
+        };
     }
     if text.starts_with('-') {
         return SyntaxError::new(first.span, format!("an option, {}, where a command belongs", quoted(text)))

@@ -88,6 +88,9 @@ pub(super) fn check_option(word: &Word) -> Result<(), SyntaxError> {
     .hint(format!("write {} on a line before", quoted(&format!("config exclude {}", quote(name))))))
 }
 
+/// Quotes that word processors put where plain ones were typed.
+const TYPOGRAPHIC: [char; 8] = ['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{201a}', '\u{ab}', '\u{bb}'];
+
 /// Refuses what a shell would act upon and dnf takes for part of a name. Quotes tell that it is meant.
 fn check_shell(word: &Word) -> Result<(), SyntaxError> {
     let text = word.text.as_str();
@@ -103,20 +106,20 @@ fn check_shell(word: &Word) -> Result<(), SyntaxError> {
     if word.quoted {
         return Ok(());
     }
+    if text.starts_with(TYPOGRAPHIC) || text.ends_with(TYPOGRAPHIC) {
+        return Err(SyntaxError::new(word.span, format!("{} has typographic quotes, which dnf takes for part of the name", quoted(text)))
+            .hint("use the plain quotes ' or \""));
+    }
     let Some(c) = text.chars().find(|c| ";&|$`<>{}".contains(*c)) else {
         if text.starts_with("~/") || text == "~" {
             return Err(SyntaxError::new(word.span, "`~` is not expanded in a recipe").hint("write the whole path"));
         }
         return Ok(());
     };
-    let bare = text.trim_matches([';', '&', '|']);
     let error =
         SyntaxError::new(word.span, format!("{} contains {}, which means nothing in a recipe", quoted(text), quoted(&c.to_string())));
     Err(match c {
-        ';' | '&' | '|' => {
-            let error = error.hint("put every command on a line of its own");
-            if bare.is_empty() || bare == text { error } else { error.replace(bare) }
-        }
+        ';' | '&' | '|' => error.hint("put every command on its own line"),
         '$' | '`' => error.hint("variables and commands are not expanded; write the name itself, or quote it if it is meant"),
         '{' | '}' => error.hint("braces are not expanded; write every name on its own"),
         _ => error.hint("there is no redirection in a recipe; a version condition needs quotes, such as 'NAME >= 1.2'"),

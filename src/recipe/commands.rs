@@ -133,6 +133,9 @@ pub(super) fn find(word: &str) -> Option<Command> {
 
 /// The command name that `word` is most likely a misspelling of.
 pub(super) fn nearest(word: &str) -> Option<&'static str> {
+    if word == "rpm" {
+        return None; // it is near `rm`, and means something else
+    }
     let known = COMMANDS.iter().filter(|(command, _)| !matches!(command, Command::Refused(_))).flat_map(|(_, names)| names.iter().copied());
     suggest::nearest(word, known)
 }

@@ -48,7 +48,8 @@ impl Spec {
             if name.contains([':', '/']) { SpecKind::Module } else { SpecKind::Group }
         } else if ["http://", "https://", "ftp://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
             SpecKind::Url
-        } else if text.ends_with(".rpm") && text.contains('/') {
+        } else if text.ends_with(".rpm") {
+            // dnf's shell takes every such word for a file, also one without a directory.
             SpecKind::File
         } else if text.starts_with('/') || text.starts_with("*/") {
             SpecKind::Path

@@ -166,7 +166,7 @@ fn damaged_metadata_are_refused() {
             fs::write(&path, bytes).unwrap();
         }
     }
-    stage.build(RECIPE).fails(5).says(&["tiny"]);
+    stage.build(RECIPE).fails(6).says(&["tiny", "checksum"]);
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub fn repository(repo: Repo) -> Repo {
         .group("core", "Core", &["hello"])
         .group("pair", "Pair", &["hello", "phantom"])
         .group("corn", "Corn", &["hello"])
+        .group("both", "Both", &["hello", "left"])
         .environment("minimal-environment", "Minimal Install", &["core", "pair"])
 }
 
@@ -48,7 +49,13 @@ const CASES: &[Case] = &[
     ("a missing one beside a good one", "install hello\ninstall no-such\nts run\n", 7, &["image.yum:2", "no-such"]),
     ("two missing packages", "install no-such\ninstall nothing\nts run\n", 7, &["image.yum:1", "no-such", "image.yum:2", "nothing"]),
     ("a near name", "install hallo\nts run\n", 7, &["image.yum:1", "python3-hallo"]),
-    ("an excluded package", "config exclude hello\ninstall hello\nts run\n", 7, &["image.yum:2", "hello"]),
+    ("an excluded package", "config exclude hello\ninstall hello\nts run\n", 7, &["image.yum:2", "'hello' is excluded"]),
+    (
+        "an excluded mandatory member",
+        "config exclude left\ngroup install both\nts run\n",
+        7,
+        &["image.yum:2", "mandatory member left, which is excluded", "install hello"],
+    ),
     (
         "a missing group beside a good line",
         "install hello\ngroup install 'No Such'\nts run\n",
@@ -57,14 +64,14 @@ const CASES: &[Case] = &[
     ),
     ("a name that two groups have", "group install 'Cor*'\nts run\n", 7, &["image.yum:1", "Core (core)", "Corn (corn)"]),
     ("a missing environment", "install @^core\nts run\n", 7, &["image.yum:1", "core"]),
-    ("a missing mandatory member", "group install Pair\nts run\n", 7, &["line 1", "Pair", "phantom"]),
-    ("a missing mandatory member of an environment", "group install 'Minimal Install'\nts run\n", 7, &["line 1", "phantom"]),
+    ("a missing mandatory member", "group install Pair\nts run\n", 7, &["image.yum:1", "Pair", "phantom, which is in no", "install hello"]),
+    ("a missing mandatory member of an environment", "group install 'Minimal Install'\nts run\n", 7, &["image.yum:1", "phantom"]),
     ("a misspelt command", "isntall hello\nts run\n", 3, &["image.yum:1"]),
     ("an option in a line", "install --nogpgcheck hello\nts run\n", 3, &["image.yum:1"]),
     ("an open quote", "install 'hello\nts run\n", 3, &["image.yum:1"]),
     ("no repository", "repo disable *\ninstall hello\nts run\n", 3, &["no repository is enabled"]),
-    ("an unknown repository", "repo enable no-such\ninstall hello\nts run\n", 7, &["image.yum:1", "no-such"]),
-    ("a broken dependency", "install hello broken\nts run\n", 7, &["libmissing.so.7", "broken"]),
+    ("an unknown repository", "repo enable no-such\ninstall hello\nts run\n", 3, &["image.yum:1", "no-such", "are: tiny"]),
+    ("a broken dependency", "install hello\ninstall broken\nts run\n", 7, &["image.yum:2: dep", "libmissing.so.7", "broken"]),
     ("a conflict", "install left right\nts run\n", 7, &["left", "right", "conflict"]),
     ("a file in two packages", "install one two\nts run\n", 7, &["/usr/share/same"]),
     ("a conflict, and strict switched off", "config strict 0\ninstall left right\nts run\n", 3, &["image.yum:1", "strict"]),

@@ -19,6 +19,8 @@ mod foreign;
 mod hostile;
 mod locks;
 mod machines;
+mod metadata;
+mod requests;
 mod scenarios;
 mod sets;
 mod signatures;

@@ -101,8 +101,8 @@ pub const SCENARIOS: &[Row] = &[
     ("repo: enable by a glob", "repo enable upd*\ninstall flac\nrun\n", Ok(&["flac-2.0"])),
     ("repo: disable", "repo enable updates\nrepo disable updates\ninstall flac\nrun\n", Ok(&["flac-1.0"])),
     ("repo: disable all, enable one", "repo disable *\nrepo enable updates\ninstall flac\nrun\n", Ok(&["flac-2.0"])),
-    ("repo: enable an unknown one", "repo enable no-such\ninstall flac\nrun\n", Err((7, &["image.yum:1", "no-such"]))),
-    ("repo: disable an unknown one", "repository disable no-such\ninstall flac\nrun\n", Err((7, &["image.yum:1", "no-such"]))),
+    ("repo: enable an unknown one", "repo enable no-such\ninstall flac\nrun\n", Err((3, &["image.yum:1", "no-such", "tiny, updates"]))),
+    ("repo: disable an unknown one", "repository disable no-such\ninstall flac\nrun\n", Err((3, &["image.yum:1", "no-such"]))),
     // shell-help
     ("help", "help repo\ninstall flac\nrun\n", Ok(&["flac-1.0"])),
     // comps-group

@@ -64,6 +64,7 @@ pub struct Package {
     recommends: Vec<String>,
     provides: Vec<String>,
     conflicts: Vec<String>,
+    obsoletes: Vec<String>,
     entries: Vec<Entry>,
     scriptlets: Vec<(When, &'static str, String)>,
     triggers: Vec<(Trigger, String)>,
@@ -84,6 +85,7 @@ impl Package {
             recommends: Vec::new(),
             provides: Vec::new(),
             conflicts: Vec::new(),
+            obsoletes: Vec::new(),
             entries: Vec::new(),
             scriptlets: Vec::new(),
             triggers: Vec::new(),
@@ -146,6 +148,11 @@ impl Package {
 
     pub fn conflicts(mut self, name: &str) -> Self {
         self.conflicts.push(name.into());
+        self
+    }
+
+    pub fn obsoletes(mut self, name: &str) -> Self {
+        self.obsoletes.push(name.into());
         self
     }
 
@@ -246,6 +253,9 @@ impl Package {
         }
         for name in &self.conflicts {
             builder.conflicts(Dependency::any(name));
+        }
+        for name in &self.obsoletes {
+            builder.obsoletes(Dependency::any(name));
         }
         for (when, program, body) in &self.scriptlets {
             let scriptlet = rpm::Scriptlet::new(body.clone()).prog(vec![*program]);

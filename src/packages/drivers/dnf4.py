@@ -6,9 +6,11 @@ import sys
 
 sys.path.insert(0, "/osimg")
 from dnf4_files import fetch, mark_files
-from dnf4_jobs import add_files, change_reasons, mark
+from dnf4_jobs import add_files, change_module, change_reasons, is_excluded, mark
 from dnf4_progress import Download, Transaction
-from driver import among, fail, fail_network, import_keys, repomd, run, tell
+from comps import check_comps
+from driver import EMPTY, among, fail, fail_dependency, import_keys, refuse_outside, repomd, run, satisfied_members, tell
+from failures import Heard, fail_download, fail_metadata, fail_rpm, listen_to_rpm
 
 try:
     import dnf
@@ -19,6 +21,7 @@ try:
     import dnf.repo
     import dnf.subject
     import hawkey
+    import libdnf.conf
     import libdnf.transaction
     import rpm
 except ImportError as error:
@@ -114,13 +117,15 @@ def add_repositories(base, request):
         for key, value in wanted.items():
             if key not in ("id", "signed_metadata") and value not in (None, [], ""):
                 setattr(repo, key, value)
+        # dnf itself does not replace variables in the path of a repository on this machine.
+        repo.baseurl = [libdnf.conf.ConfigParser.substitute(url, base.conf.substitutions) if url.startswith("file:") else url for url in repo.baseurl]
         repo.repo_gpgcheck = wanted.get("signed_metadata", False)
         repo.gpgkey = ["file://" + key for key in request["keys"]] if repo.repo_gpgcheck else []
         base.repos.add(repo)
     for change in (request["transaction"] or {"repos": []})["repos"]:
         matched = base.repos.get_matching(change["glob"])
         if not matched:
-            fail("spec", "no repository matches '%s'" % change["glob"], line=change["line"])
+            fail("unknown-repository", "no repository matches '%s'" % change["glob"], line=change["line"], known=sorted(base.repos))
         for repo in matched:
             (repo.enable if change["action"] == "enable" else repo.disable)()
     for repo in base.repos.iter_enabled():
@@ -137,13 +142,21 @@ def add_repositories(base, request):
 
 
 def load(base, request):
-    # What became of each address only the callbacks hear, in sets that dnf drops on failure; its error says merely that none was left.
-    heard = [repo._md_pload.mirror_failures for repo in base.repos.iter_enabled()]
+    # Only the callbacks hear what became of each address; dnf's error says merely that none was left.
+    heard = Heard()
+    dnf.repo.MDPayload._mirror_failure_cb = lambda payload, data, message, url, metadata: heard.failed(url, message)
+    # A damaged description of modules ends the whole process.
+    reading = base._setup_modular_excludes
+    base._setup_modular_excludes = lambda: [tell("reading", what="the modules of %s" % modular(base)), reading(), tell("reading", what=None)]
     try:
         base.fill_sack(load_system_repo=True, load_available_repos=True)
-        base.read_comps(arch_filter=True)
-    except dnf.exceptions.Error as error:
-        fail_network("repository", "\n  - ".join([str(error)] + sorted(str(reason) for reasons in heard for reason in reasons)))
+        base.odd_members = read_comps(base, request["transaction"])
+    except dnf.exceptions.RepoError as error:
+        # The reason of damaged metadata is in hawkey's exception, which dnf drops.
+        cause = error.__context__ if isinstance(error.__context__, hawkey.Exception) else None
+        fail_metadata("%s: %s" % (error, cause) if cause else error, heard)
+    except (dnf.exceptions.Error, hawkey.Exception) as error:
+        fail_metadata(error, heard)
     only = request["detail"] and request["detail"].get("only")
     if only:
         allowed = among(only)
@@ -151,19 +164,74 @@ def load(base, request):
         base.sack.add_excludes(base.sack.query().filter(pkg=others))
 
 
-def resolve(base):
+def forget_streams(base, request):
+    """Carries out what resets or disables modules before other changes of them, one by one; returns a base that knows of it.
+
+    dnf takes a stream of a module that had another one only after the reset was written down.
+    """
+    modules = request["transaction"]["modules"]
+    while any(change["action"] in ("reset", "disable") for change in modules[:-1]):
+        configure(base, request)
+        load(base, request)
+        change_module(base, modules.pop(0))
+        base._moduleContainer.save()
+        base._moduleContainer.updateFailSafeData()
+        base.close()
+        base = make_base(request)
+        add_repositories(base, request)
+    return base
+
+
+def modular(base):
+    """The repositories that describe modules, for messages."""
+    found = [repo.id for repo in base.repos.iter_enabled() if repo._repo.getMetadataPath("modules")]
+    return "repository %s" % " or ".join("'%s'" % ident for ident in found)
+
+
+def read_comps(base, wanted):
+    """Reads the groups, if the transaction names any; returns the members that dnf does not understand."""
+    if not wanted["groups"] and not wanted["group_changes"] and not wanted["mark"]:
+        return {}
+    groups, odd = check_comps([(repo.id, repo._repo.getCompsFn()) for repo in base.repos.iter_enabled() if repo._repo.getCompsFn()])
+    base.read_comps(arch_filter=True)
+    if groups and not base.comps.groups:
+        fail("host", "the repositories have groups, and libcomps of this host finds none in them")
+    return odd
+
+
+def resolve(base, request):
     try:
         base.resolve(allow_erasing=True)
-    except dnf.exceptions.DepsolveError as error:
-        fail("dependency", error)
     except dnf.exceptions.Error as error:
-        fail("dependency", error)
+        fail_dependency(str(error), request)
+
+
+def with_obsoleting(base, packages):
+    """The packages and those that obsolete them, directly or not."""
+    found = set(packages)
+    while True:
+        more = set(base.sack.query().filter(obsoletes=base.sack.query().filter(pkg=list(found)))) - found
+        if not more:
+            return found
+        found |= more
+
+
+def names_for(base, name, here):
+    """The names of packages that stand for a group's member: by name, else by what they provide or obsolete."""
+    query = base.sack.query()
+    for packages in (lambda: query.filter(name=name), lambda: query.filter(provides=name), lambda: with_obsoleting(base, query.filter(name=name))):
+        names = sorted({package.name for package in packages() if nevra(package) in here})
+        if names:
+            return names
+    return []
 
 
 def describe(base, request, groups, files=()):
     outgoing = []
     install_set = set(base.transaction.install_set) if base.transaction else set()
-    reasons = {item.pkg: item.reason for item in base.transaction or ()}
+    # An item that only changes why a package is there has no package of its own.
+    moves = [item for item in base.transaction or () if item.action != libdnf.transaction.TransactionItemAction_REASON_CHANGE]
+    reasons = {item.pkg: item.reason for item in moves}
     for package in sorted(install_set, key=nevra):
         kind, digest = package.chksum if package.chksum else (None, b"")
         tell("planned", package=dict(
@@ -177,13 +245,14 @@ def describe(base, request, groups, files=()):
     here = {nevra(p) for p in install_set}
     here |= {nevra(p) for p in base.sack.query().installed()}
     here -= set(outgoing)
-    specs = []
     for spec in request["transaction"]["install"]:
         query = [files[spec["text"]]] if spec["text"] in files else dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
-        specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({nevra(p) for p in query} & here)))
+        found = {nevra(p) for p in query} & here or {nevra(p) for p in with_obsoleting(base, query)} & here
+        tell("spec", spec=dict(text=spec["text"], line=spec["line"], packages=sorted(found)))
+    groups = satisfied_members(groups, lambda name: names_for(base, name, here), lambda name: is_excluded(base, name))
     repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision(), repomd=repomd(repo._repo.getCachedir()))
                     for repo in base.repos.iter_enabled()]
-    tell("plan", remove=outgoing, specs=specs, groups=groups, repositories=repositories, rpm=rpm.__version__)
+    tell("plan", remove=outgoing, groups=groups, repositories=repositories, rpm=rpm.__version__)
 
 
 def hash_name(kind):
@@ -202,32 +271,34 @@ def main(request):
     if request["phase"] == "install-files":
         base.conf.excludepkgs = []
         mark_files(base, request, nevra)
-        resolve(base)
+        resolve(base, dict(request, transaction=dict(EMPTY, line=1)))
         describe(base, request, [])
         return carry_out(base, request)
     add_repositories(base, request)
     if request["phase"] == "fetch":
         return fetch(base, request, Download())
+    base = forget_streams(base, request)
     configure(base, request)
     tell("loading", repositories=[r.id for r in base.repos.iter_enabled()])
     load(base, request)
     files = add_files(base, request)
     groups = mark(base, request, files)
-    resolve(base)
+    resolve(base, request)
     describe(base, request, groups, files)
     if request["phase"] == "resolve":
         return
+    refuse_outside([p.localPkg() for p in base.transaction.install_set if p._is_local_pkg()] if base.transaction else [])
     progress = Download()
     try:
         base.download_packages(list(base.transaction.install_set if base.transaction else ()), progress)
     except dnf.exceptions.Error as error:
         gone = local_packages(base, lambda package: not os.path.exists(package.localPkg()))
         if gone:
-            fail("download", "%s: no longer in the repository's folder" % gone)
+            fail("gone", "%s: no longer in the repository's directory" % gone)
         changed = local_packages(base, lambda package: not package.verifyLocalPkg())
         if changed:
-            fail("trust", "%s: not what the repository's metadata say" % changed)
-        fail_network("download", progress.told(error))
+            fail("checksum", "%s: not what the repository's metadata say" % changed)
+        fail_download(error, progress.heard)
     if request["phase"] == "download":
         return
     carry_out(base, request)
@@ -242,12 +313,11 @@ def carry_out(base, request):
         change_reasons(base, request["transaction"]["mark"])
         base.close()
         return
+    kinds = listen_to_rpm(rpm, base._ts.ts)
     try:
         base.do_transaction(Transaction())
-    except dnf.exceptions.TransactionCheckError as error:
-        fail("transaction", error)
     except dnf.exceptions.Error as error:
-        fail("transaction", error)
+        fail_rpm(error, kinds)
     failed = [str(i) for i in base.transaction or () if i.state == libdnf.transaction.TransactionItemState_ERROR]
     # The rpmdb's write-ahead log is folded into it only when it is closed.
     base.close()

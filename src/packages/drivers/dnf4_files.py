@@ -1,7 +1,8 @@
 # The part of dnf 4's driver that goes by a lock: files fetched by their places, and installed one by one by their names.
 import os
 
-from driver import fail, fail_network, of_repositories, tell
+from driver import fail, of_files, of_repositories, refuse_outside, tell
+from failures import fail_download
 
 try:
     import dnf.exceptions
@@ -13,12 +14,13 @@ except ImportError as error:
 def fetch(base, request, progress):
     """Fetches files by their places, through the mirrors of their repositories; no metadata is read."""
     progress.start(len(request["detail"]["files"]), sum(file["size"] for file in request["detail"]["files"]))
-    targets = []
+    targets, local = [], []
     for file in of_repositories(request["detail"]["files"]):
         repo = base.repos.get(file["repository"])
         if repo is None:
             fail("settings", "there is no repository '%s', which the lock names" % file["repository"])
         base_url, location = None, file["location"]
+        local.append(of_files((list(repo.baseurl) + [""])[0], location))
         if "://" in location:
             base_url, location = location.rsplit("/", 1)
         callbacks = Fetched(progress, file)
@@ -26,15 +28,16 @@ def fetch(base, request, progress):
         target = libdnf.repo.PackageTarget(repo._repo, location, file["path"], libdnf.repo.PackageTarget.checksumType(kind), digest,
                                            file["size"], base_url, True, 0, 0, callbacks)
         targets.append((target, callbacks, file))
+    refuse_outside([path for path in local if path])
     try:
         libdnf.repo.PackageTarget.downloadPackages(libdnf.repo.VectorPPackageTarget([target for target, _, _ in targets]), False)
     except Exception as error:
-        fail_network("download", error)
+        fail_download(error, progress.heard)
     # A target's own word on a file that came, or was there, is no failure.
     wrong = ["%s: %s" % (file["location"], target.getErr()) for target, _, file in targets
              if target.getErr() and target.getErr() != "Already downloaded"]
     if wrong:
-        fail_network("download", progress.told("\n".join(wrong)))
+        fail_download("\n".join(wrong), progress.heard)
 
 
 class Fetched(libdnf.repo.PackageTargetCB):
@@ -50,7 +53,7 @@ class Fetched(libdnf.repo.PackageTargetCB):
 
     def mirrorFailure(self, message, url):
         tell("retry", item=self.name, message=message or "failed")
-        self.whole.reasons.add(message or "failed")
+        self.whole.heard.failed(self.name, message)
         return 0
 
 

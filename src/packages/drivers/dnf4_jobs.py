@@ -1,10 +1,13 @@
 # The part of dnf 4's driver that marks what a transaction asks for: packages, files, groups, modules, and why packages are there.
-from driver import advisories, choose_group, fail, fail_missing, package_files
+from comps import choose_group, refuse_odd_members
+from driver import advisories, fail, fail_missing, package_files, tell
 
 try:
     import dnf.exceptions
     import dnf.module.module_base
     import dnf.subject
+    import hawkey
+    import libdnf.module
     import libdnf.transaction
 except ImportError as error:
     fail("host", error)
@@ -17,18 +20,18 @@ def available_groups(base):
 
 def mark_group(base, wanted, kinds):
     """Installs the one group or environment that the name means."""
-    known = available_groups(base)
-    if not known and any(repo._repo.getCompsFn() for repo in base.repos.iter_enabled()):
-        fail("host", "the repositories have groups, and libcomps of this host finds none in them")
-    kind, ident, _, group = choose_group(wanted, known)
+    kind, ident, _, group = choose_group(wanted, available_groups(base))
+    refuse_odd_members(base.odd_members, [inside.id for inside in group.mandatory_groups] if kind == "environment" else [ident])
     types = list(kinds) + (["optional"] if wanted["with_optional"] and "optional" not in kinds else [])
     if kind == "environment":
         base.environment_install(ident, types, strict=True)
-        need = [package.name for inside in group.mandatory_groups for package in inside.mandatory_packages]
+        inner = list(group.mandatory_groups)
     else:
         base.group_install(ident, types, strict=True)
-        need = [package.name for package in group.mandatory_packages]
-    return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(set(need)))
+        inner = [group]
+    need = {package.name for inside in inner for package in inside.mandatory_packages}
+    others = {package.name for inside in inner for package in inside.default_packages}
+    return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(need), members=sorted(need | others))
 
 
 def change_group(base, change, kinds):
@@ -51,6 +54,13 @@ def change_module(base, change):
     specs = [spec["text"] for spec in change["specs"]]
     try:
         getattr(module, change["action"].replace("-", "_"))(specs)
+    except dnf.exceptions.MarkingErrors as error:
+        # As dnf's own command: another module's default stream that does not go with this one was not asked for.
+        defaults = libdnf.module.ModulePackageContainer.ModuleErrorType_ERROR_IN_DEFAULTS
+        problems = error.module_depsolv_errors
+        if error.no_match_group_specs or error.error_group_specs or not problems or problems[1] != defaults:
+            fail("spec", error, line=change["specs"][0]["line"])
+        tell("note", message=str(error))
     except dnf.exceptions.Error as error:
         fail("spec", error, line=change["specs"][0]["line"])
 
@@ -87,7 +97,8 @@ def mark(base, request, files):
             missing.append(spec)
         except dnf.exceptions.Error as error:
             fail("spec", error, line=spec["line"])
-    jobs = [(base.remove, spec) for spec in wanted["remove"] + [swap["remove"] for swap in wanted["swap"]]]
+    removed = wanted["remove"] + [swap["remove"] for swap in wanted["swap"]] + (wanted["autoremove"] or [])
+    jobs = [(base.remove, spec) for spec in removed]
     jobs += [(base.downgrade, spec) for spec in wanted["downgrade"]]
     jobs += [(base.reinstall, spec) for spec in wanted["reinstall"]]
     for upgrade in wanted["upgrade"]:
@@ -98,8 +109,8 @@ def mark(base, request, files):
         jobs += [(base.distro_sync, spec) for spec in wanted["distro_sync"]]
         if not wanted["distro_sync"]:
             base.distro_sync()
-    if wanted["autoremove"] is not None:
-        base.autoremove(pkg_specs=[spec["text"] for spec in wanted["autoremove"]])
+    if wanted["autoremove"] == []:
+        base.autoremove()
     for job, spec in jobs:
         try:
             job(spec["text"])
@@ -116,8 +127,15 @@ def mark(base, request, files):
         if not any(names & {member.getName() for member in group.getPackages()} for group in known if group):
             fail("spec", "'%s' is in no installed group" % spec["text"], line=spec["line"])
     if missing:
-        fail_missing(missing, lambda text: sorted({p.name for p in base.sack.query().available().filter(name__glob="*%s*" % text)})[:5])
+        fail_missing(missing, lambda text: sorted({p.name for p in base.sack.query().available().filter(name__glob="*%s*" % text)})[:5],
+                     lambda text: is_excluded(base, text))
     return groups
+
+
+def is_excluded(base, text):
+    """Whether repositories have what a spec means, and an exclude hides it."""
+    whole = base.sack.query(flags=hawkey.IGNORE_EXCLUDES).available()
+    return bool(whole.filter(name__glob=text)) and not base.sack.query().available().filter(name__glob=text)
 
 
 def narrowed(base, upgrade, job):

@@ -1,5 +1,6 @@
 # The part of dnf 4's driver that listens: downloads and transactions, told as they go.
 from driver import fail, tell
+from failures import Heard
 
 try:
     import dnf.callback
@@ -13,11 +14,7 @@ class Download(dnf.callback.DownloadProgress):
 
     def __init__(self):
         self.files = self.size = self.ended = self.failed = 0
-        self.parts, self.reasons = {}, set()
-
-    def told(self, error):
-        """The error with what became of each address, of which it says merely that none was left."""
-        return "\n  - ".join([str(error)] + sorted(reason for reason in self.reasons if reason not in str(error)))
+        self.parts, self.heard = {}, Heard()
 
     def start(self, total_files, total_size, total_drpms=0):
         self.files, self.size, self.ended, self.parts = total_files, total_size, 0, {}
@@ -29,9 +26,10 @@ class Download(dnf.callback.DownloadProgress):
     def end(self, payload, status, msg):
         if status == dnf.callback.STATUS_OK or status == dnf.callback.STATUS_ALREADY_EXISTS:
             self.parts[str(payload)] = payload.download_size
+            self.heard.came(str(payload))
         if status == dnf.callback.STATUS_MIRROR:
             tell("retry", item=str(payload), message=str(msg or ""))
-            self.reasons.add(str(msg or "failed"))
+            self.heard.failed(str(payload), msg)
             return
         self.ended += 1
         if status == dnf.callback.STATUS_FAILED:

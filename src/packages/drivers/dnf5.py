@@ -1,18 +1,20 @@
 # Drives dnf 5 through its Python API for osimg: one transaction, described by /osimg/request.json, in one of two phases.
 # Why the API and not the command: `dnf5` has no shell, `do` has no environments, and the callbacks give codes and progress.
-import os
+import fnmatch
 import sys
 
 sys.path.insert(0, "/osimg")
 from dnf5_files import fetch, mark_files
 from dnf5_jobs import add_files, mark, specs_of, strict_settings
 from dnf5_progress import Download, Transaction
-from driver import advisories, among, fail, fail_missing, fail_network, import_keys, repomd, run, tell
+from driver import advisories, among, fail, fail_dependency, fail_missing, import_keys, of_files, refuse_outside, repomd, run, satisfied_members, tell
+from failures import fail_download, fail_metadata, fail_rpm
 
 try:
     import libdnf5.base
     import libdnf5.common
     import libdnf5.conf
+    import libdnf5.exception
     import libdnf5.repo
     import libdnf5.rpm
     import libdnf5.transaction
@@ -133,7 +135,8 @@ def add_repositories(base, request):
     for change in (request["transaction"] or {"repos": []})["repos"]:
         matched = matching(base, change["glob"])
         if not matched:
-            fail("spec", "no repository matches '%s'" % change["glob"], line=change["line"])
+            fail("unknown-repository", "no repository matches '%s'" % change["glob"], line=change["line"],
+                 known=sorted(repo.get_id() for repo in matching(base, "*")))
         for repo in matched:
             (repo.enable if change["action"] == "enable" else repo.disable)()
     if request["transaction"]:
@@ -155,17 +158,17 @@ def add_repositories(base, request):
         fail("settings", "no repository is enabled")
 
 
-def said(error, downloads):
-    return "\n  - ".join([str(error)] + sorted("%s: %s" % reason for reason in downloads.reasons))
-
-
 def load(base, downloads):
     tell("loading", repositories=[repo.get_id() for repo in enabled(base)])
     try:
         base.get_repo_sack().load_repos()
-    except Exception as error:
-        # What became of each address is known to the callbacks alone.
-        fail_network("repository", said(error, downloads))
+    except libdnf5.exception.Error as error:
+        # Only the callbacks hear what became of each address. Nor does every error name its repository.
+        text = ": ".join(line.strip() for line in error.format(libdnf5.exception.FormatDetailLevel_Plain).splitlines() if line.strip())
+        names = [repo.get_id() for repo in enabled(base)]
+        if not any('"%s"' % name in text for name in names):
+            text = "reading the metadata of %s: %s" % (", ".join("'%s'" % name for name in names), text)
+        fail_metadata(text, downloads.heard)
 
 
 def restrict(base, request):
@@ -203,10 +206,10 @@ def resolve(base, goal, request):
     return None, (missing, said)
 
 
-def complain(base, problems):
+def complain(base, problems, request):
     missing, said = problems
     if not missing:
-        fail("dependency", "\n".join(said))
+        fail_dependency("\n".join(said), request)
 
     def near(text):
         query = libdnf5.rpm.PackageQuery(base)
@@ -214,7 +217,39 @@ def complain(base, problems):
         query.filter_name(["*%s*" % text], libdnf5.common.QueryCmp_GLOB)
         return sorted({package.get_name() for package in query})[:5]
 
-    fail_missing(missing, near)
+    fail_missing(missing, near, lambda text: is_excluded(base, text))
+
+
+def is_excluded(base, text):
+    """Whether an exclude hides what a spec means; libdnf5's Python has no query that looks behind excludes."""
+    configs = [base.get_config()] + [repo.get_config() for repo in enabled(base)]
+    patterns = [pattern for config in configs for pattern in config.get_excludepkgs_option().get_value()]
+    return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
+
+
+def with_obsoleting(base, packages):
+    """The packages and those that obsolete them, directly or not."""
+    found = libdnf5.rpm.PackageSet(base)
+    for package in packages:
+        found.add(package)
+    while True:
+        more, count = libdnf5.rpm.PackageQuery(base), found.size()
+        more.filter_obsoletes(found)
+        found.update(more)
+        if found.size() == count:
+            return found
+
+
+def names_for(base, name, here):
+    """The names of packages that stand for a group's member: by name, else by what they provide or obsolete."""
+    named, providing = libdnf5.rpm.PackageQuery(base), libdnf5.rpm.PackageQuery(base)
+    named.filter_name([name])
+    providing.filter_provides([name])
+    for packages in (lambda: named, lambda: providing, lambda: with_obsoleting(base, named)):
+        names = sorted({package.get_name() for package in packages() if package.get_full_nevra() in here})
+        if names:
+            return names
+    return []
 
 
 def describe(base, transaction, request, groups, files=()):
@@ -238,15 +273,17 @@ def describe(base, transaction, request, groups, files=()):
     installed.filter_installed()
     here = {package.get_full_nevra() for package in installed} | {item.get_package().get_full_nevra() for item in incoming}
     here -= set(outgoing) - {item.get_package().get_full_nevra() for item in incoming}
-    specs = []
     for spec in request["transaction"]["install"]:
         query = [files[spec["text"]]] if spec["text"] in files else libdnf5.rpm.PackageQuery(base)
         if spec["text"] not in files:
             query.resolve_pkg_spec(spec["text"], strict_settings(), False)
-        specs.append(dict(text=spec["text"], line=spec["line"], packages=sorted({package.get_full_nevra() for package in query} & here)))
+        found = ({package.get_full_nevra() for package in query} & here
+                 or {package.get_full_nevra() for package in with_obsoleting(base, query)} & here)
+        tell("spec", spec=dict(text=spec["text"], line=spec["line"], packages=sorted(found)))
+    groups = satisfied_members(groups, lambda name: names_for(base, name, here), lambda name: is_excluded(base, name))
     repositories = [dict(id=repo.get_id(), name=repo.get_config().get_name_option().get_value(), revision=repo.get_revision(),
                          repomd=repomd(repo.get_cachedir())) for repo in enabled(base)]
-    tell("plan", remove=sorted(outgoing), specs=specs, groups=groups, repositories=repositories, rpm=rpm.__version__)
+    tell("plan", remove=sorted(outgoing), groups=groups, repositories=repositories, rpm=rpm.__version__)
     return [item.get_package() for item in incoming]
 
 
@@ -262,36 +299,37 @@ def carry_out(transaction, request):
         return
     said = list(dict.fromkeys(list(transaction.get_transaction_problems()) + callbacks.broken))
     if result == libdnf5.base.Transaction.TransactionRunResult_ERROR_GPG_CHECK:
-        fail("transaction", "\n".join(transaction.get_gpg_signature_problems()))
+        fail_rpm("\n".join(transaction.get_gpg_signature_problems()))
     # rpm 6 reports a scriptlet that only warns as a failed transaction; what that means is for the verdict to say.
     if callbacks.warned and not said and result == libdnf5.base.Transaction.TransactionRunResult_ERROR_RPM_RUN:
         return
     said += list(transaction.get_rpm_messages())
-    fail("transaction", "\n".join(said) or libdnf5.base.Transaction.transaction_result_to_string(result))
+    fail_rpm("\n".join(said) or libdnf5.base.Transaction.transaction_result_to_string(result))
 
 
-def choose_streams(request, downloads):
-    """Enables, disables or resets modules in a transaction of its own: libdnf5 hides other streams only as it loads repositories."""
-    modules = request["transaction"]["modules"]
-    if not modules:
-        return
-    base = make_base(request, False)
-    base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
-    add_repositories(base, request)
-    load(base, downloads)
-    goal = libdnf5.base.Goal(base)
-    for module in modules:
-        add = {"enable": goal.add_module_enable, "disable": goal.add_module_disable, "reset": goal.add_module_reset}[module["action"]]
-        for spec in module["specs"]:
+def choose_streams(request):
+    """Enables, disables or resets modules in transactions of their own: libdnf5 hides other streams only as it loads repositories."""
+    # Nor does it take a stream that is enabled after a reset of the same module, unless each has a transaction of its own.
+    for change in request["transaction"]["modules"]:
+        base, downloads = make_base(request, False), Download()
+        base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
+        add_repositories(base, request)
+        load(base, downloads)
+        goal = libdnf5.base.Goal(base)
+        add = {"enable": goal.add_module_enable, "disable": goal.add_module_disable, "reset": goal.add_module_reset}[change["action"]]
+        for spec in change["specs"]:
             add(spec["text"], strict_settings())
-    transaction = goal.resolve()
-    if transaction.get_problems() != libdnf5.base.GoalProblem_NO_PROBLEM:
-        fail("spec", "\n".join(transaction.get_resolve_logs_as_strings()), line=modules[0]["specs"][0]["line"])
-    result = transaction.run()
-    if request["phase"] == "install":
+        try:
+            transaction = goal.resolve()
+        except libdnf5.exception.Error as error:
+            fail("spec", error, line=change["specs"][0]["line"])
+        if transaction.get_problems() != libdnf5.base.GoalProblem_NO_PROBLEM:
+            fail("spec", "\n".join(transaction.get_resolve_logs_as_strings()), line=change["specs"][0]["line"])
+        result = transaction.run()
+        if result != libdnf5.base.Transaction.TransactionRunResult_SUCCESS:
+            fail("transaction", libdnf5.base.Transaction.transaction_result_to_string(result))
+    if request["transaction"]["modules"] and request["phase"] == "install":
         tell("note", message="the streams of modules are written down for dnf 5; an image whose own dnf is dnf 4 does not know of them")
-    if result != libdnf5.base.Transaction.TransactionRunResult_SUCCESS:
-        fail("transaction", libdnf5.base.Transaction.transaction_result_to_string(result))
 
 
 def solve(request, downloads, filelists):
@@ -313,11 +351,10 @@ def main(request):
         base = make_base(request, False)
         base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
         add_repositories(base, request)
-        return fetch(base, request, {repo.get_id(): repo for repo in enabled(base)}, downloads, said)
+        return fetch(base, request, {repo.get_id(): repo for repo in enabled(base)}, downloads)
     if request["phase"] == "install-files":
         return install_files(request)
-    choose_streams(request, downloads)
-    downloads = Download()
+    choose_streams(request)
     # The lists of all files are large and rarely needed; dnf 4 has them always, so what fails without is tried with them.
     paths = any(spec["text"].startswith(("/", "*/")) and spec["text"] not in request["files"] for spec in specs_of(request["transaction"]))
     kept = solve(request, downloads, paths)
@@ -326,18 +363,18 @@ def main(request):
         kept = solve(request, downloads, True)
     base, groups, transaction, problems, files = kept
     if problems:
-        complain(base, problems)
+        complain(base, problems, request)
     incoming = describe(base, transaction, request, groups, files)
     if request["phase"] == "resolve":
         return
+    urls = [url for package in incoming if package.get_repo().is_local() for url in list(package.get_remote_locations())[:1]]
+    local = [of_files("", base.get_vars().substitute(url)) for url in urls]
+    refuse_outside([path for path in local if path])
     try:
         downloads.begin([package for package in incoming if not package.is_available_locally()])
         transaction.download()
     except Exception as error:
-        changed = sorted(os.path.basename(url) for url, why in downloads.reasons if url.startswith("file://") and "checksum" in why)
-        if changed:
-            fail("trust", "%s: not what the repository's metadata say" % ", ".join(changed))
-        fail_network("download", said(error, downloads))
+        fail_download(error, downloads.heard)
     if request["phase"] == "download":
         return
     carry_out(transaction, request)

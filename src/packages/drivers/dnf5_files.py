@@ -1,7 +1,8 @@
 # The part of dnf 5's driver that goes by a lock: files fetched by their places, and installed one by one by their names.
 import os
 
-from driver import fail, fail_network, of_repositories, tell
+from driver import fail, of_files, of_repositories, refuse_outside, tell
+from failures import fail_download, fail_metadata
 
 try:
     import libdnf5.base
@@ -11,11 +12,13 @@ except ImportError as error:
     fail("host", error)
 
 
-def fetch(base, request, repos, downloads, said):
+def fetch(base, request, repos, downloads):
     """Fetches files by their places, from one mirror after the other; their content is for the caller to judge."""
     files = of_repositories(request["detail"]["files"])
     tell("loading", repositories=sorted({file["repository"] for file in files}))
-    sources = {ident: mirrors(base, repos, ident) for ident in {file["repository"] for file in files if "://" not in file["location"]}}
+    sources = {ident: mirrors(base, repos, ident, downloads) for ident in {file["repository"] for file in files if "://" not in file["location"]}}
+    local = [of_files((sources.get(file["repository"]) or [""])[0], file["location"]) for file in files]
+    refuse_outside([path for path in local if path])
     downloads.size, downloads.files = sum(file["size"] for file in files), len(files)
 
     def missing(file):
@@ -42,10 +45,10 @@ def fetch(base, request, repos, downloads, said):
         except Exception as problem:
             error = problem
     if any(missing(file) for file in files):
-        fail_network("download", said(error or "files are shorter or longer than the lock says", downloads))
+        fail_download(error or "files are shorter or longer than the lock says", downloads.heard)
 
 
-def mirrors(base, repos, ident):
+def mirrors(base, repos, ident, downloads):
     """The addresses of a repository; those of a list of mirrors are known once its index was read."""
     if ident not in repos:
         fail("settings", "there is no repository '%s', which the lock names" % ident)
@@ -61,10 +64,10 @@ def mirrors(base, repos, ident):
         try:
             base.get_repo_sack().load_repos(libdnf5.repo.Repo.Type_AVAILABLE)
         except Exception as error:
-            fail_network("repository", error)
+            fail_metadata(error, downloads.heard)
         urls = list(repo.get_mirrors())
     if not urls:
-        fail("repository", "the repository '%s' has no mirrors" % ident)
+        fail("no-repository", "the repository '%s' has no mirrors" % ident)
     return urls
 
 

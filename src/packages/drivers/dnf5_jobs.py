@@ -1,10 +1,12 @@
 # The part of dnf 5's driver that marks what a transaction asks for: packages, files, groups, and why packages are there.
-from driver import advisories, choose_group, fail, package_files, tell
+from comps import check_comps, choose_group, refuse_odd_members
+from driver import advisories, fail, package_files, tell
 
 try:
     import libdnf5.advisory
     import libdnf5.base
     import libdnf5.comps
+    import libdnf5.repo
     import libdnf5.rpm
     import libdnf5.transaction
 except ImportError as error:
@@ -54,9 +56,21 @@ def add_environment_alone(goal, ident):
     goal.add_group_install(ident, libdnf5.transaction.TransactionItemReason_USER, settings)
 
 
-def mark_group(base, goal, known, wanted):
+def check_groups(base):
+    """Refuses damaged descriptions of groups; returns the members that dnf does not understand."""
+    repositories, files = libdnf5.repo.RepoQuery(base), []
+    repositories.filter_type(libdnf5.repo.Repo.Type_AVAILABLE)
+    repositories.filter_enabled(True)
+    for repo in repositories:
+        paths = [repo.get_metadata_path(kind) for kind in ("group", "group_gz", "group_xz", "group_zck")]
+        files += [(repo.get_id(), path) for path in paths if path][:1]
+    return check_comps(files)[1]
+
+
+def mark_group(base, goal, known, wanted, odd):
     """Installs the one group or environment that a name means, by its id."""
     kind, ident, _, found = choose_group(wanted, list(known.values()))
+    refuse_odd_members(odd, found.get_groups() if kind == "environment" else [ident])
     settings = group_settings(base, wanted["with_optional"])
     user, dependency = libdnf5.transaction.TransactionItemReason_USER, libdnf5.transaction.TransactionItemReason_DEPENDENCY
     groups = []
@@ -72,7 +86,8 @@ def mark_group(base, goal, known, wanted):
         goal.add_group_install(ident, user, settings)
         groups.append(found)
     need = {p.get_name() for group in groups for p in group.get_packages_of_type(libdnf5.comps.PackageType_MANDATORY)}
-    return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(need))
+    others = {p.get_name() for group in groups for p in group.get_packages_of_type(libdnf5.comps.PackageType_DEFAULT)}
+    return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(need), members=sorted(need | others))
 
 
 def mark_installed(base, goal, known, wanted):
@@ -123,8 +138,9 @@ def add_files(base, request):
 def mark(base, goal, request, files):
     """Puts all that the transaction asks for into the goal; returns the groups it names."""
     wanted = request["transaction"]
+    odd = check_groups(base) if wanted["groups"] or wanted["group_changes"] else {}
     known = comps(base, False)
-    groups = [mark_group(base, goal, known, group) for group in wanted["groups"]]
+    groups = [mark_group(base, goal, known, group, odd) for group in wanted["groups"]]
     for change in wanted["group_changes"]:
         change_group(base, goal, change)
     settings = strict_settings()

@@ -1,5 +1,6 @@
 # The part of dnf 5's driver that listens: downloads and transactions, told as they go.
 from driver import fail, tell
+from failures import Heard
 
 try:
     import libdnf5.repo
@@ -25,7 +26,7 @@ class Download(libdnf5.repo.DownloadCallbacks):
 
     def __init__(self):
         super().__init__()
-        self.size, self.names, self.parts, self.ended, self.files, self.reasons = 0, [], [], 0, 0, set()
+        self.size, self.names, self.parts, self.ended, self.files, self.heard = 0, [], [], 0, 0, Heard()
 
     def begin(self, packages):
         self.size, self.files, self.ended = sum(package.get_download_size() for package in packages), len(packages), 0
@@ -48,12 +49,14 @@ class Download(libdnf5.repo.DownloadCallbacks):
     def end(self, index, status, message):
         if status == libdnf5.repo.DownloadCallbacks.TransferStatus_ERROR:
             tell("retry", item=self.names[index], message=message or "failed")
+        else:
+            self.heard.came(self.names[index])
         self.ended += 1
         self.told(index)
         return 0
 
     def mirror_failure(self, index, message, url, metadata):
-        self.reasons.add((url or "", message or "failed"))
+        self.heard.failed(self.names[index], "%s: %s" % (url, message) if url else message)
         tell("retry", item=self.names[index], message=message or "failed")
         return 0
 

@@ -1,7 +1,6 @@
-# The common part of the drivers of dnf 4 and dnf 5: answers as one JSON object a line on standard output, the rule by which a
-# group's name is understood, and keys as rpm takes them. Everything else that is printed goes to standard error.
+# The common part of the drivers of dnf 4 and dnf 5: answers as one JSON object a line on standard output, package files that a
+# recipe names, and keys as rpm takes them. Everything else that is printed goes to standard error.
 import base64
-import fnmatch
 import hashlib
 import json
 import os
@@ -10,10 +9,15 @@ import resource
 import shutil
 import sys
 from http.client import HTTPException
-from urllib.request import Request, urlopen
+from urllib.parse import unquote
+from urllib.request import urlopen
 
 EVENTS = os.fdopen(os.dup(1), "wb")  # not inherited by scriptlets, which have nothing to say here
 os.dup2(2, 1)  # a library that prints must not be taken for an answer
+
+
+# A transaction in which a lock's packages are installed: nothing of it is by name.
+EMPTY = {part: [] for part in ("install", "upgrade", "downgrade", "reinstall")}
 
 
 def tell(event, **fields):
@@ -25,32 +29,6 @@ def fail(kind, message, **fields):
     tell("error", kind=kind, message=str(message), **fields)
     EVENTS.flush()
     os._exit(3)  # not sys.exit: objects of a half-made transaction crash in their destructors
-
-
-def fail_network(kind, message):
-    """Gives up over the network, with what the server wants of its clients."""
-    fail(kind, message, retry_after=retry_after(str(message)))
-
-
-def retry_after(message):
-    """Seconds that a busy server asks to be left alone for; dnf's libraries keep its answer to themselves."""
-    found = re.search(r"Status code: (?:429|503) for (https?://[^ ]+)", message)
-    if not found:
-        return None
-    import calendar
-    import email.utils
-    import time
-
-    try:
-        urlopen(Request(found.group(1), method="HEAD"), timeout=10).close()
-    except OSError as answer:
-        headers = getattr(answer, "headers", None)
-        value = ((headers and headers.get("Retry-After")) or "").strip()
-        if value.isdigit():
-            return int(value)
-        date = email.utils.parsedate(value) if value.endswith("GMT") else None
-        return max(0, int(calendar.timegm(date) - time.time())) if date else None
-    return None
 
 
 def repomd(cachedir, name="/repodata/repomd.xml"):
@@ -68,28 +46,50 @@ def among(only):
     return lambda name, version, release, arch: "%s-%s-%s.%s" % (name, version, release, arch) in allowed
 
 
-def fail_missing(specs, near):
-    """Says all specs that nothing matches, each with the names that `near` finds for it."""
-    fail("missing", "", specs=specs, near={spec["text"]: near(spec["text"].strip("*@")) for spec in specs})
+def fail_missing(specs, near, excluded):
+    """Gives up over all specs that nothing matches, each with the names that `near` finds for it, or that it is excluded."""
+    shown = specs[:50]  # a generated list can have thousands
+    fail("missing", "", specs=shown, more=len(specs) - len(shown), near={spec["text"]: near(spec["text"].strip("*@")) for spec in shown},
+         excluded=[spec["text"] for spec in shown if excluded(spec["text"])])
 
 
-def choose_group(wanted, known):
-    """The one group or environment that a name means, by dnf 4's rule: exact id or name first, then glob in any case.
+def fail_dependency(said, request):
+    """Gives up over dependencies, at the line of the first statement that they are about."""
+    lines = [spec["line"] for part in ("install", "upgrade", "downgrade", "reinstall") for spec in request["transaction"][part]
+             if "text" in spec and re.search(r"(?<![\w.+-])%s(?![\w+])" % re.escape(spec["text"]), said)]
+    fail("dependency", said, line=min(lines or [request["transaction"]["line"]]))
 
-    `known` holds tuples of kind, id, name and object.
+
+def satisfied_members(groups, satisfying, excluded):
+    """The groups with the names of the packages that stand for their mandatory members.
+
+    A member is satisfied by a package of that name, or one that provides or obsoletes it: `satisfying` returns their names.
     """
-    name, line = wanted["name"], wanted["line"]
-    if wanted["scope"] == "environment":
-        known = [entry for entry in known if entry[0] == "environment"]
-    found = [entry for entry in known if name in (entry[1], entry[2])]
-    if not found:
-        match = re.compile(fnmatch.translate(name), re.IGNORECASE).match
-        found = [entry for entry in known if match(entry[1]) or match(entry[2] or "")]
-    if not found:
-        fail("spec", "no group or environment is called '%s'" % name, line=line, known=sorted({"%s (%s)" % (n, i) for _, i, n, _ in known})[:40])
-    if len(found) > 1:
-        fail("spec", "'%s' names several groups: %s" % (name, ", ".join(sorted("%s (%s)" % (n, i) for _, i, n, _ in found))), line=line)
-    return found[0]
+    for group in groups:
+        members, found = group.pop("members"), []
+        for member in group["mandatory"]:
+            names = satisfying(member)
+            if not names:
+                why = "is excluded" if excluded(member) else "is in no repository"
+                fail("member", "%s '%s' has the mandatory member %s, which %s" % (group["kind"], group["name"], member, why),
+                     line=group["line"], known=sorted(set(members) - {member}))
+            found.append(names[0])
+        group["mandatory"] = sorted(set(found))
+    return groups
+
+
+def refuse_outside(paths):
+    """Gives up over package files on this machine in directories that the sandbox does not see: osimg shows them to the next run."""
+    paths = [os.path.normpath(path) for path in paths]
+    unseen = sorted({os.path.dirname(path) for path in paths if not os.path.isdir(os.path.dirname(path))})
+    if unseen:
+        fail("outside", "no such directory: %s" % ", ".join(unseen), directories=unseen)
+
+
+def of_files(base_url, location):
+    """The path of a file in a repository on this machine, by the address and the place below it; nothing for other addresses."""
+    url = location if "://" in location else base_url.rstrip("/") + "/" + location
+    return unquote(url[7:]) if url.startswith("file://") else None
 
 
 def package_files(request):
@@ -109,11 +109,12 @@ def fetch_address(url, path):
             shutil.copyfileobj(answer, copy)
             length = answer.headers.get("Content-Length")
             if length is not None and copy.tell() != int(length):
-                fail("download", "%s: %d of %s bytes came" % (url, copy.tell(), length))
+                fail("network", "%s: %d of %s bytes came" % (url, copy.tell(), length))
         os.rename(part, path)
     except (OSError, HTTPException) as error:
         status = getattr(error, "code", None)
-        fail("download", "%s: %s" % (url, "Status code: %d" % status if status else error))
+        kind = "gone" if status in (404, 410) else "refused" if status in (401, 403, 407) else "network"
+        fail(kind, "%s: %s" % (url, "Status code: %d" % status if status else error))
 
 
 def of_repositories(files):
@@ -154,7 +155,7 @@ def import_keys(transaction_set, request):
     for path in request["keys"]:
         code = transaction_set.pgpImportPubkey(key_packets(path))
         if code != 0:
-            fail("trust", "rpm could not import the key %s (code %d)" % (os.path.basename(path), code))
+            fail("key", "rpm could not import the key %s (code %d)" % (os.path.basename(path), code))
 
 
 def bound(request):
@@ -175,10 +176,13 @@ def run(main):
         main(request)
     except SystemExit:
         raise
-    except BaseException as error:  # told as an answer: a traceback alone would be lost among rpm's warnings
+    except BaseException as error:  # given as an answer: a traceback alone would be lost among rpm's warnings
+        import errno
         import traceback
 
         traceback.print_exc()
+        if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
+            fail("no-space", error)
         fail("unexpected", "%s: %s" % (type(error).__name__, error))
     tell("done")
     EVENTS.flush()

@@ -1,0 +1,192 @@
+//! Repositories on this machine: the directories and files that a sandbox must see for the addresses in settings, lists of
+//! mirrors and .repo files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::Job;
+use crate::recipe::{PackageSettings, RepositorySource, lock};
+use crate::sandbox::{Access, Mount};
+
+/// Directories of the host's own .repo files.
+const REPO_FILES: [&str; 3] = ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"];
+/// Directories of variables, a file each.
+const VARIABLES: [&str; 2] = ["/etc/yum/vars", "/etc/dnf/vars"];
+/// The sandbox has its own: neither they nor what is above them can be a repository.
+const OWN: [&str; 9] = ["/buildroot", "/dev", "/etc", "/osimg", "/proc", "/run", "/sys", "/tmp", "/var"];
+/// Nothing below these is mounted. The tools' /usr is there anyway.
+const NEVER: [&str; 6] = ["/buildroot", "/dev", "/osimg", "/proc", "/sys", "/usr"];
+/// The largest list of mirrors or .repo file that is read.
+const LIMIT: u64 = 1 << 20;
+
+/// The mounts of all repositories that are on this machine, each under its own path.
+pub(super) fn mounts(job: &Job<'_>, outside: &BTreeSet<PathBuf>) -> Vec<Mount> {
+    let settings = job.settings;
+    let variables = variables(settings);
+    let mut urls: Vec<String> = settings
+        .repositories
+        .iter()
+        .flat_map(|repository| match &repository.source {
+            RepositorySource::Baseurl(urls) => urls.clone(),
+            RepositorySource::Metalink(url) | RepositorySource::Mirrorlist(url) => vec![url.clone()],
+        })
+        .collect();
+    if settings.repositories.is_empty() {
+        urls.extend(REPO_FILES.iter().flat_map(|directory| files(Path::new(directory))).flat_map(|file| addresses(&text(&file))));
+    }
+    let mut found: BTreeSet<PathBuf> = outside.clone();
+    for path in urls.iter().filter_map(|url| place(url, &variables)) {
+        if path.is_file() {
+            let listed = addresses(&text(&path));
+            found.extend(listed.iter().filter_map(|url| place(url.trim_end_matches("repodata/repomd.xml"), &variables)));
+        }
+        found.insert(path);
+    }
+    let usable = found.into_iter().filter(|path| is_usable(path));
+    usable.map(|path| Mount::Bind { source: path.clone(), target: path, access: Access::ReadOnly }).collect()
+}
+
+/// Whether a directory or file can be shown to a sandbox under its own path.
+pub(super) fn is_usable(path: &Path) -> bool {
+    path.is_absolute()
+        && path.exists()
+        && !OWN.iter().any(|own| Path::new(own).starts_with(path))
+        && !NEVER.iter().any(|never| path.starts_with(never))
+}
+
+/// The path of a `file://` address, as dnf reads it: variables are replaced, and escapes decoded. Where a variable has no value the
+/// path ends before it.
+fn place(url: &str, variables: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let rest = url.strip_prefix("file://")?;
+    let rest = rest.strip_prefix("localhost").unwrap_or(rest);
+    let (known, whole) = substitute(rest, variables);
+    let known = if whole { known.as_str() } else { known.rsplit_once('/').map_or("", |(before, _)| before) };
+    let path = decode(known);
+    let path = Path::new(&path);
+    path.is_absolute().then(|| path.components().collect())
+}
+
+/// The text with the values of its variables, as far as they are known; whether all are.
+fn substitute(text: &str, variables: &BTreeMap<String, String>) -> (String, bool) {
+    let mut parts = text.split('$');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = match part.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            Some(named) => named,
+            None => part.split_at(part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(part.len())),
+        };
+        let Some(value) = variables.get(name) else { return (out, false) };
+        out.push_str(value);
+        out.push_str(rest);
+    }
+    (out, true)
+}
+
+/// The text with `%20` and the like decoded; what is not UTF-8 then is left as it was.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok()).and_then(|two| u8::from_str_radix(two, 16).ok());
+        match digits {
+            Some(value) if byte == b'%' => {
+                bytes.push(value);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+/// dnf's variables.
+fn variables(settings: &PackageSettings) -> BTreeMap<String, String> {
+    let mut known = BTreeMap::new();
+    if settings.repositories.is_empty() {
+        for file in VARIABLES.iter().flat_map(|directory| files(Path::new(directory))) {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            known.insert(name, text(&file).lines().next().unwrap_or_default().trim().to_owned());
+        }
+    }
+    let arch = lock::arch(settings);
+    let base = match arch.as_str() {
+        "i386" | "i486" | "i586" | "i686" | "athlon" => "i386",
+        "armv7l" | "armv7hl" => "armhfp",
+        other => other,
+    };
+    known.insert("basearch".to_owned(), base.to_owned());
+    known.insert("arch".to_owned(), arch.clone());
+    if let Some(release) = &settings.releasever {
+        let (major, minor) = release.split_once('.').unwrap_or((release, ""));
+        known.extend(
+            [("releasever", release.as_str()), ("releasever_major", major), ("releasever_minor", minor)]
+                .map(|(k, v)| (k.to_owned(), v.to_owned())),
+        );
+    }
+    known.extend(settings.vars.clone());
+    known
+}
+
+/// The `file://` addresses in the text of a list of mirrors, a metalink or a .repo file; those of keys are left out.
+fn addresses(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']) && !line.starts_with("gpgkey"));
+    let found = lines.flat_map(|line| line.match_indices("file://").map(move |(at, _)| line.get(at..).unwrap_or_default()));
+    found.map(|url| url.split([' ', '\t', ',', '<', '"', '\'']).next().unwrap_or_default().to_owned()).collect()
+}
+
+/// The files of a directory, sorted.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+    found.sort();
+    found
+}
+
+/// The text of a small file; none of one that cannot be read: the package manager then says why.
+fn text(file: &Path) -> String {
+    let small = file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LIMIT);
+    if small { std::fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default() } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_files_are_read_as_dnf_reads_them() {
+        let known = [("releasever", "9"), ("basearch", "x86_64"), ("own", "a b")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let known = BTreeMap::from(known);
+        for (url, path) in [
+            ("file:///srv/my%20repo/", Some("/srv/my repo")),
+            ("file:///srv/50%25", Some("/srv/50%")),
+            ("file:///srv/h%C3%A4user", Some("/srv/h\u{e4}user")),
+            ("file:///srv/%zz", Some("/srv/%zz")),
+            ("file://localhost/srv/x", Some("/srv/x")),
+            ("file:///srv/$releasever/${basearch}/os", Some("/srv/9/x86_64/os")),
+            ("file:///srv/$own", Some("/srv/a b")),
+            ("file:///srv/x$unknown/os", Some("/srv")),
+            ("file:///srv/mirror/$unknown", Some("/srv/mirror")),
+            ("https://example.org/srv", None),
+        ] {
+            assert_eq!(place(url, &known), path.map(PathBuf::from), "{url}");
+        }
+    }
+
+    #[test]
+    fn keys_and_comments_are_no_repositories() {
+        let text = "[dvd]\nbaseurl=file:///mnt/dvd/BaseOS,file:///mnt/b\n# file:///old\ngpgkey=file:///etc/key\nmirrorlist = file:///srv/list\n<url>file:///m/repodata/repomd.xml</url>";
+        assert_eq!(addresses(text), ["file:///mnt/dvd/BaseOS", "file:///mnt/b", "file:///srv/list", "file:///m/repodata/repomd.xml"]);
+    }
+
+    #[test]
+    fn what_the_sandbox_has_itself_is_never_covered() {
+        for path in ["/", "/etc", "/var", "/proc/self", "/sys", "/usr/share", "/dev/shm", "relative", "/run"] {
+            assert!(!is_usable(Path::new(path)), "{path}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        assert!(is_usable(directory.path()));
+    }
+}

@@ -1,0 +1,96 @@
+//! Metadata that are damaged, or not signed where they must be: each package manager gives the same exit status and the same reason.
+
+use crate::machines::both;
+use crate::server::{Answer, Server};
+use crate::stage::{Stage, sh};
+use crate::support::repo::{Package, Repo};
+
+const RECIPE: &str = "group install tools\nts run\n";
+
+fn repository(repo: Repo) -> Repo {
+    repo.package(Package::named("hello").requires_first("base").file("/usr/share/hello", "hello\n", 0o644, "root:root")).group(
+        "tools",
+        "Tools",
+        &["hello"],
+    )
+}
+
+/// Metadata of a type, the text to put in their place, the recipe, and what the message contains.
+type Damage = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+const DAMAGED: &[Damage] = &[
+    ("group", "<comps><group><id>tools</id><name>To", RECIPE, &["groups (comps) of repository 'tiny'"]),
+    ("group", "", RECIPE, &["groups (comps) of repository 'tiny'"]),
+    (
+        "group",
+        "<comps><group><id>tools</id><name>Tools</name><packagelist><packagereq type=\"required\">hello</packagereq></packagelist></group></comps>",
+        RECIPE,
+        &["repository 'tiny'", "group 'tools'", "unknown type 'required'"],
+    ),
+    ("modules", "---\ndocument: modulemd\nversion: 2\ndata: [\n", "install hello\nts run\n", &["tiny", "module"]),
+    ("primary", "<metadata><package type=\"rpm\"><name>he", "install hello\nts run\n", &["tiny", "primary"]),
+];
+
+#[test]
+fn damaged_metadata_are_the_repositorys_fault_and_the_message_names_it() {
+    let machines = both();
+    for (kind, text, recipe, words) in DAMAGED {
+        let stage = Stage::new(repository);
+        stage.write(kind, text);
+        let remove = format!("for t in {kind} {kind}_gz; do modifyrepo_c --remove $t repo/repodata >/dev/null; done");
+        sh(stage.path(), &format!("{remove}; modifyrepo_c --mdtype={kind} {kind} repo/repodata"));
+        for machine in &machines {
+            let done = machine.fails(&stage, recipe, 5);
+            done.says(words).says(&["hint: "]).says_not(&["of this host", "Error:"]);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_type_of_a_member_matters_only_in_the_groups_that_a_recipe_names() {
+    for machine in both() {
+        let stage = Stage::new(repository);
+        sh(
+            stage.path(),
+            "sed -i 's|</comps>|<group><id>odd</id><name>Odd</name><packagelist><packagereq type=\"required\">hello</packagereq>\
+             </packagelist></group></comps>|' repo/comps.xml; cd repo; createrepo_c --quiet --no-database -g comps.xml .",
+        );
+        assert_eq!(machine.packages(&stage, RECIPE), ["base-1.0", "hello-1.0"]);
+        machine.fails(&stage, "group install odd\nts run\n", 5).says(&["group 'odd'", "'required'"]);
+    }
+}
+
+#[test]
+fn metadata_without_a_signature_or_with_a_wrong_one_are_a_matter_of_trust() {
+    let machines = both();
+    let stage = Stage::new(repository);
+    let server = Server::start(stage.repo(), |_, _| Answer::File);
+    for address in ["./".to_owned(), server.url()] {
+        stage.settings(|settings| settings.baseurl = format!("{address}\"\nsigned_metadata = true\nname = \"tiny"));
+        for machine in &machines {
+            sh(stage.path(), "rm -f repo/repodata/repomd.xml.asc");
+            machine.fails(&stage, RECIPE, 6).says(&["repomd.xml.asc", "hint: its signed_metadata"]).says_not(&["network", "trying again"]);
+            sh(stage.path(), "echo nothing > repo/repodata/repomd.xml.asc");
+            machine.fails(&stage, RECIPE, 6).says(&["hint: its signed_metadata"]);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_checksum_is_a_matter_of_trust_from_a_server_as_from_a_disk() {
+    let machines = both();
+    for name in ["Packages/hello-1.0-1.noarch.rpm", "repodata/*-primary.xml.gz"] {
+        let stage = Stage::new(repository);
+        sh(
+            stage.path(),
+            &format!("f=$(ls repo/{name}); printf x | dd of=$f bs=1 seek=$(($(stat -c %s $f) - 20)) conv=notrunc status=none"),
+        );
+        let server = Server::start(stage.repo(), |_, _| Answer::File);
+        for address in ["./".to_owned(), server.url()] {
+            stage.settings(|settings| settings.baseurl = address);
+            for machine in &machines {
+                machine.fails(&stage, RECIPE, 6).says(&["hint: packages or metadata"]).says_not(&["trying again in"]);
+            }
+        }
+    }
+}
