@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::archive::Format;
+use crate::verify::Severity;
 
 /// The manifest's format version; raised whenever a field changes its meaning.
 pub const MANIFEST_VERSION: u32 = 1;
@@ -108,6 +109,8 @@ pub struct Archive {
     pub entries: u64,
     /// Bytes of the uncompressed tar.
     pub bytes: u64,
+    /// SHA-256 of the uncompressed tar, in hex: all tarballs of a set have the same.
+    pub sha256: String,
     /// The compression level asked for.
     pub level: crate::archive::Level,
     /// How each tarball was compressed, in their order.
@@ -191,4 +194,12 @@ pub struct Artifact {
     pub findings: Vec<crate::verify::Finding>,
     /// What the person was warned of.
     pub warnings: Vec<String>,
+}
+
+impl Artifact {
+    /// How many errors were found in the image that nobody allowed.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Error && !finding.allowed).count()
+    }
 }

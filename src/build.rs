@@ -1,5 +1,6 @@
 //! The pipeline: a recipe becomes a published artifact. Reads like the shell script that it replaces.
 
+mod fitness;
 mod labels;
 pub mod lock;
 mod manifest;
@@ -13,6 +14,7 @@ mod space;
 mod twice;
 
 use anyhow::Context;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -25,11 +27,13 @@ use crate::finish::{certificates, files, initramfs, leftovers, machine_id};
 use crate::packages::{self, Cache, Extent, Filled, GivenAway, Job, PinnedKey, Purpose, TransactionPlan};
 use crate::process::{self, CommandLine};
 use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
-use crate::registry::Staged;
+use crate::registry::manifest::{tarballs as held_tarballs, with_tarballs};
+use crate::registry::{Staged, Standing};
 use crate::report::{Report, bytes};
 use crate::sandbox::{Devices, InstallRoot, Limits, Network, Owners, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 use crate::verify::{self, Finding};
 use crate::workdir::{Workdir, free_space};
+pub use fitness::{Fitness, unfit};
 pub use labels::{ChosenLabels, labels};
 pub use options::Options;
 pub use pack::Packing;
@@ -137,16 +141,28 @@ impl Build<'_> {
         let owners =
             filled.owners.as_ref().map(|known| owners::owners(&root, known, &self.recipe.settings.finish.files, report)).transpose()?;
         let told = Told { labels: labels.as_labels(), owners: owners.as_ref() };
-        let findings = verify(&workdir.root(), told, report)?;
+        let findings = verify(&workdir.root(), told, &self.options.allow, report)?;
 
         let packing = Packing { source_date_epoch: Some(filled.source_date_epoch), ..self.options.packing.clone() };
-        let packed = pack::pack(&workdir.root(), &staged, &packing, told, expected_size(workdir, &filled), report)?;
+        let mut packed = pack::pack(&workdir.root(), &staged, &packing, told, expected_size(workdir, &filled), report)?;
         if let (Some(reference), Some(tarball)) = (&self.options.reference, packed.tarballs.first()) {
             twice::judge(reference, &tarball.sha256, &staged, workdir, &filled)?;
         }
 
+        if self.options.fitness == Fitness::Required && !fitness::errors(&findings).is_empty() {
+            let aside = staged.set_aside(&packed.summary.outputs)?;
+            let doing = format!("publishing to {}", aside.parent().unwrap_or(Path::new(".")).display());
+            return Err(unfit(&doing, &findings)
+                .hint(format!("nothing was published; the tarball is kept for a look: osimg verify {}", aside.display()))
+                .into());
+        }
+
         let step = report.step("publishing");
+        let standing = staged.settle(&packed.summary, self.options.wishes.existing, report)?;
+        packed.tarballs = staged.tarballs(&packed.summary.outputs);
+        let day = || output::version(self.recipe, self.options.packing.source_date_epoch, self.started);
         let known = manifest::Known {
+            version: staged.version().map_or_else(day, str::to_owned),
             root: &root,
             filled: &filled,
             keys: &keys,
@@ -156,12 +172,17 @@ impl Build<'_> {
             findings: findings.clone(),
             workdir: workdir.backing(),
         };
-        let manifest = self.manifest(known)?;
+        let mut manifest = self.manifest(known)?;
+        let mut text = serde_json::to_string_pretty(&manifest).context("writing the manifest")? + "\n";
+        if let Standing::Added(held_text) = &standing {
+            // The documents are of all tarballs of the version.
+            let held = held_tarballs(held_text).into_iter().filter(|held| packed.tarballs.iter().all(|new| new.file != held.file));
+            manifest.tarballs.splice(0..0, held);
+            text = with_tarballs(held_text, &manifest.tarballs, &[held_text, &text])?;
+        }
         for document in self.options.documents.of(&manifest, staged.stem(), staged.written()?)? {
             staged.attach(&document.name(staged.stem()), &document.content)?;
         }
-        let mut text = serde_json::to_string_pretty(&manifest).context("writing the manifest")?;
-        text.push('\n');
         let published = staged.commit(&packed.tarballs, text.as_bytes())?;
         step.finish(&published.tarballs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
         Ok(Artifact {
@@ -326,9 +347,10 @@ impl Build<'_> {
 }
 
 /// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote them and are not digested again.
-fn verify(root: &Path, told: Told<'_>, report: &Report) -> Result<Vec<Finding>> {
+fn verify(root: &Path, told: Told<'_>, allow: &BTreeSet<String>, report: &Report) -> Result<Vec<Finding>> {
     let step = report.step("verifying the tree");
-    let options = verify::Options { digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
+    let options =
+        verify::Options { allow: allow.clone(), digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
     let findings = match verify::tree(root, told, &options) {
         Ok(findings) => findings,
         Err(error) => {

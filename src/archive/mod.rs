@@ -160,6 +160,8 @@ pub struct Summary {
     pub entries: u64,
     /// Bytes of the archive before compression.
     pub bytes: u64,
+    /// SHA-256 of the archive before compression, in lower-case hexadecimal: the same for every format of one tree.
+    pub sha256: String,
     /// The tarballs, in the order of the outputs.
     pub outputs: Vec<Packed>,
     /// Members that carry an SELinux label.

@@ -263,7 +263,7 @@ impl Packing<'_, '_, '_> {
 
     fn finish(self) -> Result<Summary> {
         let Self { tape, options, mut summary, notes, .. } = self;
-        summary.bytes = tape.finish()?;
+        (summary.bytes, summary.sha256) = tape.finish()?;
         (options.progress)(Progress { entries: summary.entries, bytes: summary.bytes });
         summary.warnings = notes.into_iter().map(|(note, (count, path))| note.told(count, &path)).collect();
         Ok(summary)

@@ -3,6 +3,7 @@
 use super::compress::Buffer;
 use super::pool::Pool;
 use crate::error::Result;
+use sha2::{Digest, Sha256};
 use std::io;
 
 /// What GNU tar pads an archive to: twenty records of 512 bytes.
@@ -16,12 +17,14 @@ pub(super) struct Tape<'p, 'a> {
     pool: &'p Pool<'a>,
     blocks: Vec<Buffer>,
     bytes: u64,
+    /// Of all bytes: what identifies the archive whatever it is compressed by.
+    sum: Sha256,
 }
 
 impl<'p, 'a> Tape<'p, 'a> {
     pub(super) fn new(pool: &'p Pool<'a>) -> Self {
         let blocks = (0..pool.lanes().len()).map(|lane| pool.block(lane)).collect();
-        Self { pool, blocks, bytes: 0 }
+        Self { pool, blocks, bytes: 0, sum: Sha256::new() }
     }
 
     /// Bytes of the archive so far.
@@ -33,6 +36,7 @@ impl<'p, 'a> Tape<'p, 'a> {
         for (lane, block) in self.blocks.iter_mut().enumerate() {
             copy(self.pool, lane, block, bytes)?;
         }
+        self.sum.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(())
     }
@@ -67,6 +71,7 @@ impl<'p, 'a> Tape<'p, 'a> {
         for (lane, block) in others.iter_mut().enumerate() {
             copy(self.pool, lane + 1, block, fresh)?;
         }
+        self.sum.update(fresh);
         first.advance(count);
         if first.is_full() {
             replace(self.pool, 0, first)?;
@@ -76,7 +81,8 @@ impl<'p, 'a> Tape<'p, 'a> {
     }
 
     /// Ends the archive: two empty records, filled up as GNU tar does, and waits until every output is whole.
-    pub(super) fn finish(mut self) -> Result<u64> {
+    /// Returns the number of bytes and their SHA-256.
+    pub(super) fn finish(mut self) -> Result<(u64, String)> {
         self.zeros(2 * RECORD)?;
         self.zeros(self.bytes.next_multiple_of(BLOCKING) - self.bytes)?;
         for (lane, block) in self.blocks.into_iter().enumerate() {
@@ -85,7 +91,7 @@ impl<'p, 'a> Tape<'p, 'a> {
             }
         }
         self.pool.close()?;
-        Ok(self.bytes)
+        Ok((self.bytes, hex::encode(self.sum.finalize())))
     }
 }
 

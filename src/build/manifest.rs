@@ -18,6 +18,7 @@ use crate::verify::Finding;
 
 /// What the steps found out.
 pub(super) struct Known<'a> {
+    pub(super) version: String,
     pub(super) root: &'a InstallRoot,
     pub(super) filled: &'a Filled,
     pub(super) keys: &'a [PinnedKey],
@@ -34,7 +35,7 @@ impl Build<'_> {
     /// # Errors
     /// When the image's os-release or boot folder cannot be read.
     pub(super) fn manifest(&self, known: Known<'_>) -> Result<Manifest> {
-        let Known { root, filled, keys, packed, labels, removed, findings, workdir } = known;
+        let Known { version, root, filled, keys, packed, labels, removed, findings, workdir } = known;
         let (recipe, summary) = (self.recipe, &packed.summary);
         let source = recipe.script.source();
         let planned: HashMap<&str, _> = filled.plans.iter().flat_map(|plan| &plan.install).map(|p| (p.nevra.as_str(), p)).collect();
@@ -62,8 +63,8 @@ impl Build<'_> {
         Ok(Manifest {
             manifest_version: artifact::MANIFEST_VERSION,
             name: recipe.name(),
-            version: output::version(recipe, self.options.packing.source_date_epoch, self.started),
-            arch: recipe.settings.packages.arch.clone().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            version,
+            arch: output::arch(recipe),
             source_date_epoch: filled.source_date_epoch,
             builder: artifact::Builder { osimg: env!("CARGO_PKG_VERSION").into(), package_manager: filled.manager.clone() },
             recipe: artifact::Input {
@@ -85,6 +86,7 @@ impl Build<'_> {
                     .collect(),
                 entries: summary.entries,
                 bytes: summary.bytes,
+                sha256: summary.sha256.clone(),
                 level: self.options.packing.level,
                 labels: summary.labels,
                 selinux: labels,

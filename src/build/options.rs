@@ -1,9 +1,10 @@
 //! What a caller decides about a build, beside the recipe and its settings.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Packing, Reference, lock};
+use super::{Fitness, Packing, Reference, lock};
 use crate::archive::Format;
 use crate::registry::{Address, Wishes};
 use crate::sandbox::{Clock, Devices};
@@ -18,6 +19,12 @@ pub struct Options {
     pub registry: Address,
     /// How it is published there.
     pub wishes: Wishes,
+    /// Names of findings that do not count against the image.
+    pub allow: BTreeSet<String>,
+    /// Names of findings about boot pieces that do not count.
+    pub allow_pieces: BTreeSet<String>,
+    /// What becomes of an image that is not fit.
+    pub fitness: Fitness,
     /// One file instead of the registry's own names.
     pub output: Option<PathBuf>,
     /// The formats, the first one's path is printed.

@@ -7,7 +7,7 @@ use super::Options;
 use crate::calendar;
 use crate::error::Result;
 use crate::recipe::Recipe;
-use crate::registry::{Address, Directory, Names, Staged};
+use crate::registry::{Address, Directory, Image, Names, Numbering, Staged, check_names};
 
 /// The folder that a build leaves its artifact in before it goes to a remote registry.
 const LOCAL: &str = "out";
@@ -23,7 +23,10 @@ pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> 
                 Address::Glance(_) | Address::Oci(_) | Address::Tree(..) => Path::new(LOCAL),
             };
             let version = version(recipe, options.packing.source_date_epoch, started);
-            Directory::open(folder)?.stage(Names::versioned(&recipe.name(), &version, &options.formats))
+            check_names(&recipe.name(), &version)?;
+            let numbering = if recipe.settings.image.version.is_some() { Numbering::Fixed } else { Numbering::Daily };
+            let image = Image { name: recipe.name(), version, arch: Some(arch(recipe)), numbering };
+            Directory::open(folder)?.stage(Names::versioned(image, &options.formats))
         }
     }
 }
@@ -31,6 +34,11 @@ pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> 
 /// The image's version: the settings', else the day.
 pub(super) fn version(recipe: &Recipe, epoch: Option<i64>, now: SystemTime) -> String {
     recipe.settings.image.version.clone().unwrap_or_else(|| date_of(epoch, now))
+}
+
+/// The image's architecture, as rpm names it.
+pub(super) fn arch(recipe: &Recipe) -> String {
+    recipe.settings.packages.arch.clone().unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
 /// `YYYYMMDD` of the given time, else of today, in UTC.

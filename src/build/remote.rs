@@ -1,10 +1,10 @@
 //! The registry elsewhere that a build ends in, when the settings or the command line name one.
 
 use anyhow::Context;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::Options;
+use super::{Options, unfit};
 use crate::artifact::Artifact;
 use crate::deploy::pieces::{Gathering, Mismatch, Source};
 use crate::deploy::{ImageRelease, kickstart};
@@ -24,6 +24,8 @@ pub(super) struct Remote {
     /// A person's own kickstart template.
     kickstart: Option<PathBuf>,
     install: InstallSettings,
+    /// Names of findings about boot pieces that do not count.
+    allow: BTreeSet<String>,
 }
 
 impl Remote {
@@ -47,13 +49,14 @@ impl Remote {
             cache: options.cache.clone(),
             kickstart,
             install: deploy.install.clone(),
+            allow: options.allow_pieces.clone(),
         }))
     }
 
     /// The installer's pieces, of the release that was built.
     fn boot_pieces(&self, set: &mut Set, report: &Report) -> Result<()> {
         if let Some(source) = &self.source {
-            let how = Gathering { cache: &self.cache, ca: None, mismatch: Mismatch::Refuse };
+            let how = Gathering { cache: &self.cache, ca: None, mismatch: Mismatch::Refuse, allow: &self.allow };
             source.gather(&ImageRelease::of_set(set), &how, report)?.join(set);
         }
         Ok(())
@@ -69,6 +72,13 @@ impl Remote {
 
     /// Publishes every tarball of the artifact, and writes into its manifest where it is.
     pub(super) fn publish(self, mut artifact: Artifact, report: &Report) -> Result<Artifact> {
+        // Nodes are installed from there.
+        if artifact.errors() > 0 {
+            let paths: Vec<String> = artifact.tarballs.iter().map(|path| path.display().to_string()).collect();
+            return Err(unfit(&format!("publishing to {}", self.registry.describe()), &artifact.findings)
+                .hint(format!("nothing was sent; the artifact is whole here: {}", paths.join(", ")))
+                .into());
+        }
         for path in &artifact.tarballs {
             let mut set = Set::of_tarball(path, |_, _| {})?;
             set.properties.clone_from(&self.properties);

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 
 use super::counterpart;
 use super::overrides::Overrides;
+use super::plan::count;
+use crate::artifact::Artifact;
 use crate::build::lock::LockFile;
-use crate::build::{self, Options, Packing};
+use crate::build::{self, Fitness, Options, Packing};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::recipe::{Lock, Recipe, SbomKind, Settings, Visibility as Seen, parse_duration};
-use crate::registry::{Address, Visibility, Wishes};
-use crate::report::Report;
+use crate::recipe::{Lock, Recipe, SbomKind, Settings, Visibility as Seen, checked_image_word, parse_duration};
+use crate::registry::{Address, Existing, Visibility, Wishes};
+use crate::report::{Report, bytes};
 use crate::sandbox::Devices;
 use crate::sbom::{Documents, Passphrase, SignKey};
 use crate::workdir::{Keep, Place};
@@ -23,9 +25,25 @@ pub(super) struct Build {
     /// Write this file; its suffix chooses the format
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["registry", "formats"])]
     output: Option<PathBuf>,
+    /// The image's name [default: name under [image], else the recipe's]
+    #[arg(long, value_name = "NAME", value_parser = checked_image_word)]
+    name: Option<String>,
+    /// The image's version [default: version under [image], else the day]
+    #[arg(long, value_name = "VERSION", value_parser = checked_image_word)]
+    image_version: Option<String>,
     /// Where to publish [default: dir:out, or url under [registry] in the settings]
     #[arg(long, value_name = "ADDRESS")]
     registry: Option<Address>,
+    /// Replace the same version, with all its files, where it exists with other bytes
+    #[arg(long, conflicts_with = "output")]
+    replace: bool,
+    /// Do not count this finding of `osimg verify` against the image; unrecognised-kernel, -ramdisk or -stage2 let a boot piece pass
+    /// (can be repeated)
+    #[arg(long, value_name = "NAME")]
+    allow: Vec<String>,
+    /// Fail when the image is not fit for a node, and publish nothing; the tarball is kept as NAME.unfit
+    #[arg(long)]
+    strict: bool,
     /// Worker threads [default: one a core]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -78,16 +96,27 @@ impl Build {
         if self.counterpart.is_some() {
             counterpart::become_another(report)?;
         }
+        let (allow, allow_pieces) = super::allowed(&self.allow)?;
         let step = report.step("reading the recipe");
-        let decided = self.overrides.decide()?;
+        let mut decided = self.overrides.decide()?;
+        let image = &mut decided.recipe.settings.image;
+        image.name = self.name.clone().or(image.name.take());
+        image.version = self.image_version.clone().or(image.version.take());
         let lowered = decided.recipe.script.lower()?;
         for diagnostic in &lowered.diagnostics {
             super::plan::tell(report, &decided.recipe.path, diagnostic);
         }
-        step.finish(&format!("{} in {}", super::plan::count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
+        step.finish(&format!("{} in {}", count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
         let options = Options {
             registry: self.registry(&decided.recipe.settings)?,
-            wishes: Wishes { visibility: visibility(&decided.recipe.settings), ..Wishes::default() },
+            wishes: Wishes {
+                visibility: visibility(&decided.recipe.settings),
+                existing: if self.replace { Existing::Replace } else { Existing::Keep },
+                ..Wishes::default()
+            },
+            allow,
+            allow_pieces,
+            fitness: if self.strict || decided.recipe.settings.image.strict { Fitness::Required } else { Fitness::Recorded },
             output: self.output.clone(),
             formats: decided.formats,
             selinux: decided.selinux,
@@ -127,6 +156,7 @@ impl Build {
                 super::print(report, &path.display().to_string())?;
             }
         }
+        report.note(&summary(&artifact));
         Ok(ExitCode::Done)
     }
 
@@ -174,6 +204,17 @@ impl Build {
             (None, None) => Ok(Address::Directory("out".into())),
         }
     }
+}
+
+/// The last line of a build: its tarballs with their sizes, the number of packages, and whether a node can be installed from it.
+fn summary(artifact: &Artifact) -> String {
+    let sized =
+        artifact.tarballs.iter().zip(&artifact.digests).map(|(path, tarball)| format!("{}, {}", path.display(), bytes(tarball.bytes)));
+    let fitness = match artifact.errors() {
+        0 => "fit".to_owned(),
+        errors => format!("NOT FIT: {}", count(errors, "error")),
+    };
+    format!("{}, {}, {fitness}", sized.collect::<Vec<_>>().join(", "), count(artifact.packages, "package"))
 }
 
 fn visibility(settings: &Settings) -> Visibility {

@@ -65,7 +65,16 @@ impl Images {
                 report.note(&format!("removed {id}"));
             }
             report.note(&registry.describe());
-            super::print_lines(report, &table(&entries))?;
+            let mut lines = table(&entries).into_iter();
+            let mut shown: Vec<String> = lines.next().into_iter().collect();
+            for (index, (line, entry)) in lines.zip(&entries).enumerate() {
+                shown.push(line);
+                // Formats of one version share its files: they follow the last one.
+                if entries.get(index + 1).is_none_or(|next| next.files != entry.files) {
+                    shown.extend(entry.files.iter().map(|file| format!("  {file}")));
+                }
+            }
+            super::print_lines(report, &shown)?;
         }
         removal.failure().map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
     }
@@ -120,18 +129,18 @@ impl Images {
 
 /// The entries in columns, a heading first.
 fn table(entries: &[Entry]) -> Vec<String> {
-    let heading = ["NAME", "VERSION", "FORMAT", "STATE", "MADE", "SIZE", "BOOTS", "SEEN BY", "OWNER", "ID"].map(str::to_owned);
-    let rows: Vec<[String; 10]> = std::iter::once(heading).chain(entries.iter().map(row)).collect();
+    let heading = ["NAME", "VERSION", "ARCH", "FORMAT", "STATE", "MADE", "SIZE", "BOOTS", "SEEN BY", "OWNER", "ID"].map(str::to_owned);
+    let rows: Vec<[String; 11]> = std::iter::once(heading).chain(entries.iter().map(row)).collect();
     let widths: Vec<usize> =
-        (0..10).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
-    let line = |row: &[String; 10]| {
+        (0..11).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
+    let line = |row: &[String; 11]| {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
 }
 
-fn row(entry: &Entry) -> [String; 10] {
+fn row(entry: &Entry) -> [String; 11] {
     let state = match entry.state {
         State::Current => "current",
         State::Older => "older",
@@ -146,6 +155,7 @@ fn row(entry: &Entry) -> [String; 10] {
     [
         plain(&entry.name),
         plain(if entry.version.is_empty() { "-" } else { &entry.version }),
+        plain(entry.arch.as_deref().unwrap_or("-")),
         plain(&entry.extension),
         state.to_owned(),
         plain(&entry.created),

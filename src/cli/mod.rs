@@ -19,9 +19,11 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use crate::error::{self, Result};
+use crate::deploy::pieces::unrecognised_names;
+use crate::error::{self, Failure, Result};
 use crate::process;
 use crate::report::{Color, Failed, Report, Verbosity};
 use crate::sandbox::{
@@ -217,6 +219,21 @@ fn act_as_root(report: &Report) -> Result<Ids> {
             .warn("building without root and with a single id: owners are kept in mind alone, and scriptlets can become no other user"),
     }
     Ok(ids)
+}
+
+/// The findings that are allowed by name: those of `osimg verify`, apart from those about boot pieces.
+///
+/// # Errors
+/// When a name is neither.
+fn allowed(names: &[String]) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
+    let (pieces, checks) = (unrecognised_names(), crate::verify::names());
+    let (of_pieces, of_image): (BTreeSet<String>, BTreeSet<String>) = names.iter().cloned().partition(|name| pieces.contains(name));
+    if let Some(name) = of_image.iter().find(|name| !checks.contains(&name.as_str())) {
+        return Err(Failure::new(error::ExitCode::Usage, format!("allowing the finding {name:?}: there is no such finding"))
+            .hint(format!("known are {}, {}", checks.join(", "), pieces.join(", ")))
+            .into());
+    }
+    Ok((of_image, of_pieces))
 }
 
 /// Prints a result on stdout.

@@ -1,17 +1,20 @@
 //! `osimg publish`: a tarball, with what it boots with, into a registry.
 
 use clap::Args;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::build::default_cache;
+use super::plan::count;
+use crate::build::unfit;
 use crate::contents::Digests;
 use crate::deploy::pieces::{Gathering, Mismatch, Source};
 use crate::deploy::{ImageRelease, kickstart};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::process;
 use crate::recipe::Settings;
-use crate::registry::{self, Address, Kind, Older, References, Set, SignatureKey, Visibility, Wishes};
+use crate::registry::{self, Address, Existing, Kind, Older, References, Set, SignatureKey, Visibility, Wishes};
 use crate::report::{Report, Unit, bytes};
 use crate::verify;
 
@@ -60,7 +63,8 @@ pub(super) struct Publish {
     /// A property of the image (can be repeated)
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = property)]
     properties: Vec<(String, String)>,
-    /// Publish although this check of `osimg verify` finds an error (can be repeated)
+    /// Publish although this check of `osimg verify` finds an error; unrecognised-kernel, -ramdisk or -stage2 let a boot piece pass
+    /// (can be repeated)
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
     #[command(flatten)]
@@ -88,6 +92,9 @@ struct WishArgs {
     /// What becomes of older versions: keep, hide, or how many to keep in all
     #[arg(long, value_name = "keep|hide|N", default_value = "keep", value_parser = older)]
     older: Older,
+    /// Replace the same version, with all its files, where it exists with other bytes
+    #[arg(long)]
+    replace: bool,
     /// An address of the tarball from which Glance fetches it itself
     #[arg(long, value_name = "URL")]
     import_from: Option<String>,
@@ -109,6 +116,7 @@ impl WishArgs {
             protected: self.protected,
             tags: self.tags.clone(),
             older: self.older,
+            existing: if self.replace { Existing::Replace } else { Existing::Keep },
             import_from: self.import_from.clone(),
             signature: signature.map(|(key, certificate)| SignatureKey { key, certificate }),
             ca: None,
@@ -141,12 +149,13 @@ impl Publish {
         let wishes = Wishes { ca: self.ca_file.clone(), ..self.wishes.wishes() };
         let registry = registry::open(&self.registry, &wishes, report)?;
         report.note(&registry.describe());
+        let (allow, allow_pieces) = super::allowed(&self.allow)?;
         let mut set = self.set(report)?;
-        self.be_fit(report)?;
+        self.be_fit(allow, report)?;
         if let Some(source) = source {
             let mismatch = if self.allow_release_mismatch { Mismatch::Allow } else { Mismatch::Refuse };
             let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
-            let how = Gathering { cache: &cache, ca: self.ca_file.as_deref(), mismatch };
+            let how = Gathering { cache: &cache, ca: self.ca_file.as_deref(), mismatch, allow: &allow_pieces };
             source.gather(&ImageRelease::of_set(&set), &how, report)?.join(&mut set);
         }
         let folder = tempfile::tempdir().or_fail(ExitCode::Space, "making a temporary folder")?;
@@ -173,10 +182,10 @@ impl Publish {
     }
 
     /// Verifies the tarball: what a node could not use is not published, unless it is allowed by name.
-    fn be_fit(&self, report: &Report) -> Result<()> {
+    fn be_fit(&self, allow: BTreeSet<String>, report: &Report) -> Result<()> {
         let step = report.step("verifying");
         let options = verify::Options {
-            allow: self.allow.iter().cloned().collect(),
+            allow,
             digests: Digests::None,
             progress: &|done, total| step.progress(Unit::Bytes, done, total),
             check: &process::check_stop,
@@ -184,16 +193,11 @@ impl Publish {
         };
         let findings = verify::tarball(&self.tarball, &options)?;
         if findings.fit() {
-            step.finish(&format!("fit for {}, {} warnings", findings.profile, findings.warnings()));
+            step.finish(&format!("fit for {}, {}", findings.profile, count(findings.warnings(), "warning")));
             return Ok(());
         }
-        let path = self.tarball.display();
-        let errors: Vec<_> = findings.findings.iter().filter(|f| f.severity == verify::Severity::Error && !f.allowed).collect();
-        let said: Vec<_> = errors.iter().map(|finding| crate::text::line(&finding.text)).collect();
-        let allowed: Vec<String> = errors.iter().map(|finding| format!("--allow {}", finding.name)).collect();
-        Err(Failure::new(ExitCode::Findings, format!("publishing {path}: it is not fit for {}: {}", findings.profile, said.join("; ")))
-            .hint(format!("what mends it: osimg verify {path}"))
-            .hint(format!("to publish it as it is: {}", allowed.join(" ")))
+        Err(unfit(&format!("publishing {}", self.tarball.display()), &findings.findings)
+            .hint(format!("what fixes it: osimg verify {}", self.tarball.display()))
             .into())
     }
 

@@ -33,15 +33,20 @@ impl Magic {
 
 fn magic(bytes: &[u8]) -> Magic {
     let at = |offset: usize, magic: &[u8]| bytes.get(offset..offset + magic.len()) == Some(magic);
-    // Linux: Documentation/arch/x86/boot.rst, arch/arm64/booting.rst, drivers/firmware/efi/libstub/zboot-header.S
+    // Linux: Documentation/arch/x86/boot.rst, arch/arm64/booting.rst, arch/riscv/boot-image-header.rst,
+    // arch/s390/boot/head.S, drivers/firmware/efi/libstub/zboot-header.S
     if at(0x202, b"HdrS") {
         Magic::Kernel(Some("x86_64"))
     } else if at(0x38, b"ARM\x64") {
         Magic::Kernel(Some("aarch64"))
+    } else if at(0x38, b"RSC\x05") {
+        Magic::Kernel(Some("riscv64"))
+    } else if at(0x1_0008, b"S390EP") {
+        Magic::Kernel(Some("s390x"))
     } else if at(0, b"MZ") && at(4, b"zimg") || at(0, b"\x7fELF") {
         Magic::Kernel(None)
-    } else if at(0, b"hsqs") || at(1024, &[0xE2, 0xE1, 0xF5, 0xE0]) {
-        // squashfs, EROFS
+    } else if at(0, b"hsqs") || at(1024, &[0xE2, 0xE1, 0xF5, 0xE0]) || at(0x438, &[0x53, 0xEF]) {
+        // squashfs, EROFS, ext4
         Magic::FileSystem
     } else if at(0, b"070701") || at(0, b"070702") {
         Magic::Cpio
@@ -66,7 +71,7 @@ fn magic(bytes: &[u8]) -> Magic {
 }
 
 /// How many first bytes tell all that can be told.
-pub(super) const ENOUGH: u64 = 0x8006;
+pub(super) const ENOUGH: u64 = 0x1_000E;
 
 /// Whether a file that begins with `bytes` can be what it is said to be, on a machine of `arch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +101,12 @@ pub(super) fn judge(role: Role, bytes: &[u8], arch: Option<&str>) -> Verdict {
     }
 }
 
-/// Checks that a piece can be what it is said to be, on a machine of `arch`; returns what the person should know when that cannot be told.
+/// The name by which `--allow` lets a piece of a role pass that its first bytes do not identify.
+pub(super) fn unrecognised(role: Role) -> String {
+    format!("unrecognised-{role}")
+}
+
+/// Checks that a piece can be what it is said to be, on a machine of `arch`; returns a warning about one that is not recognised.
 ///
 /// # Errors
 /// When it is something else.
@@ -105,7 +115,9 @@ pub(super) fn check(role: Role, piece: &Piece, arch: Option<&str>) -> Result<Opt
     piece.open()?.take(ENOUGH).read_to_end(&mut bytes).or_fail(ExitCode::Space, format!("reading the {role} {}", piece.path.display()))?;
     match judge(role, &bytes, arch) {
         Verdict::Fits => Ok(None),
-        Verdict::Unknown => Ok(Some(format!("{} does not look like a {role}, nor like anything else", piece.path.display()))),
+        Verdict::Unknown => {
+            Ok(Some(format!("{} is not recognised as a {role} by its first bytes, nor as anything else", piece.path.display())))
+        }
         Verdict::Wrong(wrong) => Err(Failure::new(ExitCode::Usage, format!("taking {} as the {role}: {wrong}", piece.path.display()))
             .hint(
                 "are kernel, ramdisk and stage2 in the right order? images/pxeboot/vmlinuz, images/pxeboot/initrd.img, images/install.img",

@@ -1,6 +1,7 @@
 //! Boot pieces: the installer's kernel, ramdisk and second stage, from files, an ISO image or an install tree; checked, and of the image's
 //! own distribution.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::iso::Iso;
@@ -66,6 +67,8 @@ pub struct Gathering<'a> {
     pub ca: Option<&'a Path>,
     /// What a mismatch is.
     pub mismatch: Mismatch,
+    /// Names of findings that were allowed; [`unrecognised_names`] are for pieces.
+    pub allow: &'a BTreeSet<String>,
 }
 
 /// The pieces.
@@ -79,6 +82,12 @@ pub struct BootPieces {
     pub stage2: Option<Piece>,
     /// The distribution that they are of, where that is known.
     pub release: Option<Release>,
+}
+
+/// The names that let a boot piece pass although its first bytes do not identify it.
+#[must_use]
+pub fn unrecognised_names() -> Vec<String> {
+    [Role::Kernel, Role::Ramdisk, Role::Stage2].map(magic::unrecognised).to_vec()
 }
 
 impl BootPieces {
@@ -213,9 +222,15 @@ impl Source {
         };
         let roles = [(Role::Kernel, Some(&pieces.kernel)), (Role::Ramdisk, Some(&pieces.ramdisk)), (Role::Stage2, pieces.stage2.as_ref())];
         for (role, piece) in roles.into_iter().filter_map(|(role, piece)| Some((role, piece?))) {
-            if let Some(doubt) = magic::check(role, piece, image.arch.as_deref())? {
-                report.warn(&doubt);
+            let Some(doubt) = magic::check(role, piece, image.arch.as_deref())? else { continue };
+            let name = magic::unrecognised(role);
+            if !how.allow.contains(&name) {
+                return Err(Failure::new(ExitCode::Usage, format!("taking {} as the {role}: it is not recognised", piece.path.display()))
+                    .hint("name the installer's own file: images/pxeboot/vmlinuz, images/pxeboot/initrd.img, images/install.img")
+                    .hint(format!("to take it as it is: --allow {name}"))
+                    .into());
             }
+            report.warn(&doubt);
         }
         if pieces.release.is_none() {
             let of = image.id.as_ref().zip(image.version.as_ref()).map_or("the image's own".to_owned(), |(id, v)| format!("{id} {v}"));

@@ -25,7 +25,8 @@ pub use script::Script;
 pub use settings::{
     Bootstrap, DeploySettings, Disks, DurationError, FinishFile, FinishSettings, ImageSettings, Initramfs, InstallSettings, Key, KeySource,
     Layout, Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository, RepositorySource, SbomKind, SelinuxChoice,
-    SelinuxMode, Settings, Verify, Visibility, checked_dbpath, checked_fingerprint, checked_repository_id, checked_url, parse_duration,
+    SelinuxMode, Settings, Verify, Visibility, checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url,
+    parse_duration,
 };
 pub use statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, Statement, StatementKind};
 pub use transaction::{GroupChange, GroupScope, GroupSpec, Mark, ModuleChange, RepoChange, Swap, Transaction, Upgrade};

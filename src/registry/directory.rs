@@ -9,9 +9,9 @@ mod pending;
 mod publish;
 mod staged;
 
-pub use names::Names;
-pub(super) use publish::{file_of, holds, manifest_text};
-pub use staged::Staged;
+pub use names::{Image, Names, Numbering};
+pub(super) use publish::{clash, file_of, holds, joined};
+pub use staged::{Staged, Standing};
 
 use pending::{Pending, hidden_name};
 use staged::{documents, signatures};
@@ -23,18 +23,24 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::error::{self, ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::openat::OpenDirectory;
-use crate::registry::set::LARGEST_MANIFEST;
-use crate::registry::{Entry, References, Registry, Removal, Set, manifest};
+use crate::process;
+use crate::registry::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of};
+use crate::registry::{Entry, Existing, References, Registry, Removal, Set, manifest};
 use crate::report::Report;
 
+/// How long another publication of the same image is waited for.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
 /// A directory of artifacts, which stays the same one for as long as it is open.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Directory {
     open: OpenDirectory,
+    existing: Existing,
 }
 
 impl Directory {
@@ -60,7 +66,13 @@ impl Directory {
             }
         }
         let open = OpenDirectory::open(path).with_context(|| format!("opening the output folder {}", path.display()))?;
-        Ok(Self { open })
+        Ok(Self { open, existing: Existing::Keep })
+    }
+
+    /// The same, with another rule for versions that exist with other bytes.
+    #[must_use]
+    pub fn with_existing(self, existing: Existing) -> Self {
+        Self { existing, ..self }
     }
 
     /// The folder of a file to be written, which must be there.
@@ -93,12 +105,28 @@ impl Directory {
     /// # Errors
     /// [`ExitCode::Locked`] when another build makes the same artifact.
     pub fn stage(&self, names: Names) -> Result<Staged> {
-        let lock = self.lock(&names.stem)?;
+        // Builds for two architectures of one version do not meet.
+        let foreign = names.image.as_ref().and_then(|image| image.arch.as_deref()).filter(|arch| *arch != std::env::consts::ARCH);
+        let lock = self.lock(&foreign.map_or_else(|| names.stem.clone(), |arch| format!("{}.{arch}", names.stem)))?;
         let mut files = Vec::new();
         for (format, _) in &names.suffix {
             files.push((*format, Pending::create(&self.open, &names.tarball(*format))?));
         }
-        Ok(Staged { directory: self.open.clone(), names, files, attached: Vec::new(), _lock: lock })
+        Ok(Staged { directory: self.clone(), names, files, attached: Vec::new(), settled: None, _lock: lock })
+    }
+
+    /// The lock of a name that is held for short times; waits for it.
+    pub(super) fn wait_for(&self, name: &str) -> Result<Lock> {
+        let began = Instant::now();
+        loop {
+            match self.lock(name) {
+                Err(error) if error::exit_code(&error) == ExitCode::Locked && began.elapsed() < LONGEST_WAIT => {
+                    process::check_stop()?;
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                result => return result,
+            }
+        }
     }
 
     pub(super) fn lock(&self, stem: &str) -> Result<Lock> {
@@ -201,6 +229,36 @@ pub(super) fn link(directory: &OpenDirectory, name: &str, points_to: &str) -> Re
         .with_context(|| format!("linking {name} in {}", directory.path().display()))
 }
 
+/// Points the links to the newest version to this one, and removes those of formats that it does not have: all of them lead to one
+/// version. With `only_if_latest` they change only where they lead to this version already.
+fn link_latest<'a>(
+    open: &OpenDirectory,
+    latest: &str,
+    stem: &str,
+    files: impl Iterator<Item = &'a str>,
+    only_if_latest: bool,
+) -> Result<()> {
+    let manifest = format!("{stem}.json");
+    let leads = std::fs::read_link(open.through().join(format!("{latest}.json"))).ok();
+    if only_if_latest && leads.is_some_and(|target| target != Path::new(&manifest)) {
+        return Ok(());
+    }
+    let mut links: Vec<(String, String)> = vec![(format!("{latest}.json"), manifest)];
+    links.extend(files.map(|file| (format!("{latest}{}", extension_of(file)), file.to_owned())));
+    for extension in EXTENSIONS {
+        let name = format!("{latest}{extension}");
+        if open.has_link(&name) && links.iter().all(|(link, _)| *link != name) {
+            unlink(open, &name)?;
+        }
+    }
+    links.iter().try_for_each(|(name, target)| link(open, name, target))
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn unlink(open: &OpenDirectory, name: &str) -> Result<()> {
+    open.remove(name).map(drop).with_context(|| format!("removing {}", open.path().join(name).display()))
+}
+
 pub(super) fn sync(directory: &OpenDirectory) -> Result<()> {
     directory.sync().with_context(|| format!("writing {}", directory.path().display()))
 }
@@ -211,9 +269,14 @@ mod tests {
     use super::*;
     use crate::archive::{Format, Packed};
 
+    fn names(formats: &[Format]) -> Names {
+        let image = Image { name: "img".into(), version: "1".into(), arch: None, numbering: Numbering::Fixed };
+        Names::versioned(image, formats)
+    }
+
     fn publish(folder: &Path, content: &str) -> Published {
         let directory = Directory::open(folder).expect("folder");
-        let staged = directory.stage(Names::versioned("img", "1", &[Format::Tgz])).expect("staged");
+        let staged = directory.stage(names(&[Format::Tgz])).expect("staged");
         for (_, mut file) in staged.sinks().expect("sinks") {
             file.write_all(content.as_bytes()).expect("written");
         }
@@ -223,7 +286,7 @@ mod tests {
         staged.commit(&tarballs, b"{}").expect("committed")
     }
 
-    fn names(folder: &Path) -> Vec<String> {
+    fn held(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> =
             std::fs::read_dir(folder).expect("folder").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
         names.sort();
@@ -236,35 +299,35 @@ mod tests {
         let published = publish(dir.path(), "one");
         assert_eq!(std::fs::read_to_string(&published.tarballs[0]).expect("tarball"), "one");
         assert_eq!(
-            names(dir.path()),
+            held(dir.path()),
             ["img-1.json", "img-1.tgz", "img-1.tgz.sha256", "img-1.tgz.sha512", "img-latest.json", "img-latest.tgz"]
         );
         assert_eq!(std::fs::read_to_string(dir.path().join("img-1.tgz.sha256")).expect("checksum"), "aa  img-1.tgz\n");
         publish(dir.path(), "two");
         assert_eq!(std::fs::read_to_string(dir.path().join("img-latest.tgz")).expect("latest"), "two");
-        assert_eq!(names(dir.path()).len(), 6);
+        assert_eq!(held(dir.path()).len(), 6);
     }
 
     #[test]
     fn an_abandoned_artifact_leaves_nothing() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let directory = Directory::open(dir.path()).expect("folder");
-        let staged = directory.stage(Names::versioned("img", "1", &Format::ALL)).expect("staged");
+        let staged = directory.stage(names(&Format::ALL)).expect("staged");
         staged.sinks().expect("sinks")[0].1.write_all(b"half").expect("written");
         drop(staged);
-        assert_eq!(names(dir.path()), Vec::<String>::new());
+        assert_eq!(held(dir.path()), Vec::<String>::new());
     }
 
     #[test]
     fn two_builds_of_one_name_do_not_meet() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let directory = Directory::open(dir.path()).expect("folder");
-        let first = directory.stage(Names::versioned("img", "1", &[Format::Tar])).expect("staged");
-        let error = directory.stage(Names::versioned("img", "1", &[Format::Tar])).expect_err("locked");
+        let first = directory.stage(names(&[Format::Tar])).expect("staged");
+        let error = directory.stage(names(&[Format::Tar])).expect_err("locked");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Locked);
         assert!(error.to_string().contains(&std::process::id().to_string()));
         drop(first);
-        directory.stage(Names::versioned("img", "1", &[Format::Tar])).expect("free again");
+        directory.stage(names(&[Format::Tar])).expect("free again");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The manifest after publishing: where the set went is written at its end, and everything before that stays byte for byte.
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 
 use super::references::References;
+use crate::artifact::Tarball;
 use crate::error::Result;
 
 /// How the list begins: no string in JSON holds a line feed, and only the outermost members are indented by two spaces.
@@ -64,6 +66,17 @@ pub fn with(text: &str, references: &References) -> Result<String> {
     write(text, &all)
 }
 
+/// The manifest with these references for one registry, and those of others as they are.
+///
+/// # Errors
+/// When it is no manifest in the form that osimg writes.
+pub fn with_all_of(text: &str, registry: &str, here: Vec<References>) -> Result<String> {
+    let mut all = published(text);
+    all.retain(|old| old.registry != registry);
+    all.extend(here);
+    write(text, &all)
+}
+
 /// The manifest with this list of where it was published.
 ///
 /// # Errors
@@ -76,6 +89,101 @@ pub fn write(text: &str, all: &[References]) -> Result<String> {
     let head = whole.strip_suffix(END).context("the manifest does not end as osimg writes it")?;
     let list = serde_json::to_string_pretty(all).context("writing the references")?.replace('\n', "\n  ");
     Ok(format!("{head}{BEGIN}{list}{END}"))
+}
+
+/// The parts of a manifest that say what its tarballs are.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Listed {
+    #[serde(default)]
+    tarballs: Vec<Tarball>,
+    #[serde(default)]
+    archive: Option<ListedArchive>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct ListedArchive {
+    #[serde(default)]
+    compression: Vec<serde_json::Value>,
+}
+
+/// SHA-256 of a manifest's tarballs before compression, where it records it.
+#[must_use]
+pub fn tree(manifest: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(manifest).ok()?;
+    Some(value.get("archive")?.get("sha256")?.as_str()?.to_owned())
+}
+
+/// A text of a manifest's outermost level.
+#[must_use]
+pub fn text(manifest: &str, key: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(manifest).ok()?;
+    Some(value.get(key)?.as_str()?.to_owned())
+}
+
+/// The tarballs that a manifest describes.
+#[must_use]
+pub fn tarballs(text: &str) -> Vec<Tarball> {
+    serde_json::from_str::<Listed>(text).map(|listed| listed.tarballs).unwrap_or_default()
+}
+
+/// The manifest with these tarballs instead of its own. How each was compressed is taken from the manifests in `sources`,
+/// where it is recorded in the order of their tarballs.
+///
+/// # Errors
+/// When it is not in the form that osimg writes.
+pub fn with_tarballs(text: &str, tarballs: &[Tarball], sources: &[&str]) -> Result<String> {
+    let listed: Vec<Listed> = sources.iter().filter_map(|source| serde_json::from_str(source).ok()).collect();
+    let compression: Vec<&serde_json::Value> = tarballs
+        .iter()
+        .filter_map(|tarball| {
+            listed.iter().find_map(|source| {
+                let at = source.tarballs.iter().position(|known| known.sha512 == tarball.sha512)?;
+                source.archive.as_ref()?.compression.get(at)
+            })
+        })
+        .collect();
+    let mut text = text.to_owned();
+    if serde_json::from_str::<Listed>(&text).is_ok_and(|own| own.tarballs != tarballs) {
+        text = replace(&text, &["tarballs"], &tarballs)?;
+        if compression.len() == tarballs.len() && member(&text, &["archive", "compression"]).is_some() {
+            text = replace(&text, &["archive", "compression"], &compression)?;
+        }
+    }
+    Ok(text)
+}
+
+/// The manifest with another value of one member, which it has; the rest stays byte for byte.
+///
+/// # Errors
+/// When it is not in the form that osimg writes, or has no such member.
+pub fn replace(text: &str, path: &[&str], value: &impl Serialize) -> Result<String> {
+    let place = member(text, path).with_context(|| format!("the manifest has no {} where osimg writes it", path.join(".")))?;
+    let indent = format!("\n{}", INDENT.repeat(path.len()));
+    let written = serde_json::to_string_pretty(value).context("writing a part of the manifest")?.replace('\n', &indent);
+    let (before, after) = (text.get(..place.start).unwrap_or_default(), text.get(place.end..).unwrap_or_default());
+    Ok(format!("{before}{written}{after}"))
+}
+
+/// How much deeper each level of a manifest is indented.
+const INDENT: &str = "  ";
+
+/// Where the value of a member is: no string in JSON has a line feed, so the indentation of a line tells its level.
+fn member(text: &str, path: &[&str]) -> Option<Range<usize>> {
+    let mut place = 0..text.len();
+    for (depth, key) in path.iter().enumerate() {
+        let (parent, indent) = (INDENT.repeat(depth), INDENT.repeat(depth + 1));
+        let head = format!("\n{indent}\"{key}\": ");
+        let start = place.start + text.get(place.clone())?.find(&head)? + head.len();
+        let ends = |line: &str| {
+            line.strip_prefix(&indent).is_some_and(|rest| rest.starts_with('"'))
+                || line.strip_prefix(&parent).is_some_and(|rest| rest.starts_with('}'))
+        };
+        let lines = text.get(start..place.end)?.match_indices('\n');
+        let end = lines.map(|(at, _)| start + at).find(|at| text.get(at + 1..).is_some_and(ends)).unwrap_or(place.end);
+        let value = text.get(start..end)?;
+        place = start..start + value.trim_end_matches(',').len();
+    }
+    Some(place)
 }
 
 #[cfg(test)]
@@ -102,6 +210,29 @@ mod tests {
             retired: Vec::new(),
             kept: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_member_is_replaced_and_the_rest_stays() {
+        let value = serde_json::json!({ "archive": { "bytes": 1, "compression": [{ "level": 5 }], "sha256": "x" }, "name": "a, \n  \"name\": 1",
+            "nested": { "name": "inner", "list": ["tarballs", "\"name\": "] }, "tarballs": [{ "file": "os.tgz" }], "version": "1" });
+        let text = serde_json::to_string_pretty(&value).expect("JSON") + "\n";
+        for (path, new) in [
+            (&["name"][..], serde_json::json!("b")),
+            (&["tarballs"], serde_json::json!([{ "file": "a" }, { "file": "b" }])),
+            (&["archive", "compression"], serde_json::json!([])),
+            (&["archive", "sha256"], serde_json::json!(null)),
+            (&["nested", "name"], serde_json::json!({ "deep": [1] })),
+            (&["version"], serde_json::json!("2")),
+        ] {
+            let mut expected = value.clone();
+            let place = path.iter().fold(&mut expected, |value, key| &mut value[*key]);
+            *place = new.clone();
+            let written = serde_json::to_string_pretty(&expected).expect("JSON") + "\n";
+            assert_eq!(replace(&text, path, &new).expect("replaced"), written, "{path:?}");
+        }
+        assert!(replace(&text, &["missing"], &1).is_err());
+        assert!(replace("{}", &["name"], &1).is_err());
     }
 
     #[test]

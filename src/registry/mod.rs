@@ -6,6 +6,7 @@
 mod address;
 mod directory;
 mod glance;
+mod held;
 pub mod manifest;
 pub mod oci;
 mod piece;
@@ -20,15 +21,15 @@ use crate::process;
 use crate::report::Report;
 
 pub use address::Address;
-pub use directory::{Directory, Names, Staged, record};
+pub use directory::{Directory, Image, Names, Numbering, Staged, Standing, record};
 pub use glance::Glance;
 pub use oci::Oci;
 pub use piece::{Piece, Role};
 pub use references::{Entry, Kind, Made, Reference, References, State};
 pub use removal::{Kept, Owners, Removal, failure as kept_failure};
-pub use set::{OsTarball, Set};
+pub use set::{OsTarball, Set, check_names};
 pub use tree::WebTree;
-pub use wishes::{Older, SignatureKey, Visibility, Wishes};
+pub use wishes::{Existing, Older, SignatureKey, Visibility, Wishes};
 
 /// A place that keeps images.
 ///
@@ -99,9 +100,9 @@ pub trait Registry: std::fmt::Debug {
 /// When it cannot be reached, or refuses.
 pub fn open(address: &Address, wishes: &Wishes, report: &Report) -> Result<Box<dyn Registry>> {
     match address {
-        Address::Directory(path) => Ok(Box::new(Directory::open(path)?)),
+        Address::Directory(path) => Ok(Box::new(Directory::open(path)?.with_existing(wishes.existing))),
         Address::Glance(cloud) => Ok(Box::new(Glance::open(cloud.as_deref(), wishes, report)?)),
-        Address::Tree(path, url) => Ok(Box::new(WebTree::open(path, url.as_deref())?)),
+        Address::Tree(path, url) => Ok(Box::new(WebTree::open(path, url.as_deref())?.with_existing(wishes.existing))),
         Address::Oci(reference) => Ok(Box::new(Oci::open(reference, &oci::Access::of_environment(wishes.ca.clone()))?)),
     }
 }

@@ -125,6 +125,24 @@ impl References {
         })
     }
 
+    /// The ids of all pieces.
+    #[must_use]
+    pub fn ids(&self) -> Vec<&str> {
+        Role::ALL.into_iter().filter_map(|role| Some(self.role(role)?.id.as_str())).collect()
+    }
+
+    /// Another tarball of the same version, which boots with the same pieces as `other`.
+    #[must_use]
+    pub fn booting_as(&self, other: &Self) -> Self {
+        let either = |new: &Option<Reference>, old: &Option<Reference>| new.clone().or_else(|| old.clone());
+        Self {
+            kernel: either(&other.kernel, &self.kernel),
+            ramdisk: either(&other.ramdisk, &self.ramdisk),
+            stage2: either(&other.stage2, &self.stage2),
+            ..self.clone()
+        }
+    }
+
     /// The reference of a role, if the set has it.
     #[must_use]
     pub fn role(&self, role: Role) -> Option<&Reference> {
@@ -157,6 +175,8 @@ pub struct Entry {
     pub name: String,
     /// Its version, if it says one.
     pub version: String,
+    /// Its architecture, where it is known; versions of different architectures do not count against each other.
+    pub arch: Option<String>,
     /// The suffix of its tarball, with the dot; versions of one name are compared among equal suffixes.
     pub extension: String,
     /// What the registry calls its tarball.
@@ -177,4 +197,6 @@ pub struct Entry {
     pub own: bool,
     /// Its boot pieces and kickstart: role and id.
     pub pieces: Vec<(Role, String)>,
+    /// Every file of its version that is there, as the registry names it.
+    pub files: Vec<String>,
 }

@@ -104,7 +104,7 @@ fn is_stop(error: &anyhow::Error) -> bool {
 
 /// The entries beyond the newest `keep` of their name and owner; unfinished ones always.
 pub(super) fn surplus(entries: Vec<Entry>, name: Option<&str>, keep: usize, owners: Owners) -> Vec<Entry> {
-    let mut kept: HashMap<(Option<String>, String, String), usize> = HashMap::new();
+    let mut kept: HashMap<(Option<String>, String, Option<String>, String), usize> = HashMap::new();
     entries
         .into_iter()
         .filter(|entry| name.is_none_or(|name| entry.name == name))
@@ -113,7 +113,7 @@ pub(super) fn surplus(entries: Vec<Entry>, name: Option<&str>, keep: usize, owne
             if entry.state == State::Unfinished {
                 return true;
             }
-            let group = (entry.owner.clone(), entry.name.clone(), entry.extension.clone());
+            let group = (entry.owner.clone(), entry.name.clone(), entry.arch.clone(), entry.extension.clone());
             let count = kept.entry(group).or_default();
             *count += 1;
             *count > keep
@@ -129,6 +129,7 @@ mod tests {
         Entry {
             name: "os".into(),
             version: version.into(),
+            arch: None,
             extension: ".tgz".into(),
             id: id.into(),
             created: String::new(),
@@ -139,6 +140,7 @@ mod tests {
             owner: Some(owner.into()),
             own: owner == "mine",
             pieces: Vec::new(),
+            files: Vec::new(),
         }
     }
 

@@ -8,13 +8,21 @@ use std::io::Read;
 use std::path::Path;
 
 use super::piece::{Piece, Role};
-use crate::archive::Format;
+use crate::archive::{self, Format};
 use crate::artifact;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
+use crate::process;
 
 /// Suffixes that Ironic and Anaconda both know, the longest first; see `disk_file_extension` of Ironic's `pxe_utils.py`.
 pub(super) const EXTENSIONS: [&str; 7] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"];
+/// The suffix of a tarball's name, with its dot; empty when it is none that Ironic knows.
+pub(super) fn extension_of(file: &str) -> &'static str {
+    EXTENSIONS.into_iter().find(|extension| file.ends_with(extension)).unwrap_or_default()
+}
+
+/// Architectures that a file name may end in before its suffix, as osimg writes it; rpm's names.
+const ARCHITECTURES: [&str; 7] = ["x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "i686", "armv7hl"];
 /// No manifest is larger.
 pub(super) const LARGEST_MANIFEST: u64 = 256 << 20;
 
@@ -44,6 +52,8 @@ pub struct Set {
     pub os_version: Option<String>,
     /// Further properties that the person wants on the image.
     pub properties: BTreeMap<String, String>,
+    /// SHA-256 of the tarball before compression, where its manifest records it: tarballs with the same one are of the same tree.
+    pub tree: Option<String>,
     /// The OS tarball.
     pub tarball: OsTarball,
     /// The installer's kernel.
@@ -67,6 +77,12 @@ struct Known {
     #[serde(default)]
     os_release: BTreeMap<String, String>,
     tarballs: Vec<artifact::Tarball>,
+    archive: Option<KnownArchive>,
+}
+
+#[derive(Debug, Deserialize)]
+struct KnownArchive {
+    sha256: Option<String>,
 }
 
 impl Set {
@@ -86,6 +102,10 @@ impl Set {
         let stem = file_name.strip_suffix(extension).unwrap_or(&file_name).to_owned();
         check_magic(path, format)?;
         let piece = Piece::of_file(path, progress)?;
+        let (stem, arch) = match stem.rsplit_once('.') {
+            Some((stem, arch)) if ARCHITECTURES.contains(&arch) => (stem.to_owned(), Some(arch.to_owned())),
+            _ => (stem, None),
+        };
         let (name, version) = match stem.rsplit_once('-') {
             Some((name, version)) if !name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()) => (name, version),
             _ => (stem.as_str(), ""),
@@ -93,10 +113,11 @@ impl Set {
         let mut set = Self {
             name: name.to_owned(),
             version: version.to_owned(),
-            arch: None,
+            arch,
             os_distro: None,
             os_version: None,
             properties: BTreeMap::new(),
+            tree: None,
             tarball: OsTarball { piece, format, extension },
             kernel: None,
             ramdisk: None,
@@ -106,7 +127,7 @@ impl Set {
         };
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let real_name = real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let beside = real.with_file_name(format!("{}.json", real_name.strip_suffix(extension).unwrap_or(&stem)));
+        let beside = real.with_file_name(format!("{}.json", real_name.strip_suffix(extension).unwrap_or(&real_name)));
         if beside.is_file() {
             set.adopt(&beside, &real_name)?;
         }
@@ -129,11 +150,25 @@ impl Set {
         }
         self.name = known.name;
         self.version = known.version;
-        self.arch = known.arch;
+        self.arch = known.arch.or(self.arch.take());
+        self.tree = known.archive.and_then(|archive| archive.sha256);
         self.os_distro = known.os_release.get("ID").cloned();
         self.os_version = known.os_release.get("VERSION_ID").cloned();
         self.manifest = Some(Piece::of_file(path, |_, _| {})?);
         Ok(())
+    }
+
+    /// SHA-256 of the tarball before compression: recorded, else read from it; nothing of one that cannot be unpacked.
+    ///
+    /// # Errors
+    /// When a signal asks to stop.
+    pub fn tree(&self) -> Result<Option<String>> {
+        if self.tree.is_some() {
+            return Ok(self.tree.clone());
+        }
+        let digest = archive::read::digest(self.tarball.piece.open()?, &process::check_stop);
+        process::check_stop()?;
+        Ok(digest.ok())
     }
 
     /// The piece of a role, if the set has it.
@@ -151,7 +186,7 @@ impl Set {
     /// `NAME-VERSION`, or the name alone.
     #[must_use]
     pub fn stem(&self) -> String {
-        if self.version.is_empty() { self.name.clone() } else { format!("{}-{}", self.name, self.version) }
+        super::held::stem(&self.name, &self.version)
     }
 
     /// SHA-256 over all digests, roles and names: equal exactly when two sets are.
@@ -186,24 +221,30 @@ impl Set {
     /// # Errors
     /// Names the character that does not do.
     pub fn check_name(&self) -> Result<()> {
-        for (what, text) in [("name", &self.name), ("version", &self.version)] {
-            let bad = text.chars().find(|c| c.is_control() || *c == '/' || *c == char::REPLACEMENT_CHARACTER);
-            if let Some(bad) = bad {
-                return Err(Failure::new(
-                    ExitCode::Usage,
-                    format!("naming the image '{}': its {what} has the character {bad:?}", text.escape_debug()),
-                )
-                .hint("choose letters, digits and . _ + -")
-                .into());
-            }
-        }
-        if self.name.is_empty() || self.name.starts_with('.') {
-            return Err(Failure::new(ExitCode::Usage, format!("naming the image '{}': a name begins with a letter or digit", self.name))
-                .hint("give it one: --name NAME")
-                .into());
-        }
-        Ok(())
+        check_names(&self.name, &self.version)
     }
+}
+
+/// Checks that an image's name and version can be written down, in file names, tags and properties.
+///
+/// # Errors
+/// Names the character that does not do.
+pub fn check_names(name: &str, version: &str) -> Result<()> {
+    let refused = |text: &str, why: String| Failure::new(ExitCode::Usage, format!("naming the image '{}': {why}", text.escape_debug()));
+    for (what, text) in [("name", name), ("version", version)] {
+        if text.contains('$') {
+            return Err(refused(text, format!("its {what} has a variable that was not expanded"))
+                .hint("write the value itself: --name NAME, --image-version VERSION")
+                .into());
+        }
+        if let Some(bad) = text.chars().find(|c| c.is_control() || *c == '/' || *c == char::REPLACEMENT_CHARACTER) {
+            return Err(refused(text, format!("its {what} has the character {bad:?}")).hint("choose letters, digits and . _ + -").into());
+        }
+    }
+    if name.is_empty() || name.starts_with('.') {
+        return Err(refused(name, "a name begins with a letter or digit".to_owned()).hint("give it one: --name NAME").into());
+    }
+    Ok(())
 }
 
 fn missing(has: &str, option: &str) -> anyhow::Error {

@@ -12,6 +12,8 @@
 //! PATH/NAME-latest -> NAME-VERSION
 //! ```
 //!
+//! Another architecture than that of the plain names has its own directory, `NAME-VERSION.ARCH`, and link, `NAME-latest.ARCH`.
+//!
 //! The image's folder appears by one rename, and changes by one exchange of two folders: a reader sees the old one or the new one.
 
 use anyhow::Context;
@@ -22,10 +24,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::directory::{Directory, file_of, holds, link, manifest_text, sync};
+use super::directory::{Directory, clash, file_of, holds, joined, link, sync, unlink};
+use super::held::{Held, HeldFile, Neighbour, Place, held_pieces, latest, stem as plain_stem};
 use super::piece::Role;
 use super::references::{Entry, Kind, Made, Reference, References, State};
 use super::set::{LARGEST_MANIFEST, Set};
+use super::wishes::Existing;
 use super::{Registry, Removal, manifest};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
@@ -47,15 +51,42 @@ const STAGE2_TOO: &str = "LiveOS/squashfs.img";
 pub struct WebTree {
     directory: Directory,
     url: Option<WebUrl>,
+    existing: Existing,
+}
+
+/// An image's directory, as its manifest describes it.
+struct Shelf {
+    stem: String,
+    text: String,
+    sets: Vec<References>,
+}
+
+impl Shelf {
+    /// Its files, for comparing them with what is to join them.
+    fn held(&self, tree: &WebTree) -> Held {
+        let folder = tree.shown(&self.stem);
+        let mut held = Held { created: calendar::rfc3339(tree.changed(&self.stem)), tree: manifest::tree(&self.text), files: Vec::new() };
+        for set in &self.sets {
+            held.files.push(HeldFile {
+                role: Role::Tarball,
+                extension: set.extension.clone(),
+                place: folder.join(&set.tarball.id).display().to_string(),
+                sha256: set.tarball.sha256.clone(),
+                sha512: set.tarball.sha512.clone(),
+            });
+            held.files.extend(held_pieces(set, &folder));
+        }
+        held
+    }
 }
 
 /// The place of a role in an image's folder.
-fn place(set: &Set, role: Role) -> String {
+fn place(stem: &str, set: &Set, role: Role) -> String {
     match role {
         Role::Kernel => KERNEL.to_owned(),
         Role::Ramdisk => RAMDISK.to_owned(),
         Role::Stage2 => STAGE2.to_owned(),
-        Role::Kickstart | Role::Tarball => file_of(set, role),
+        Role::Kickstart | Role::Tarball => file_of(stem, set, role),
     }
 }
 
@@ -73,7 +104,7 @@ impl WebTree {
                 })
             })
             .transpose()?;
-        Ok(Self { directory: Directory::open(path)?, url })
+        Ok(Self { directory: Directory::open(path)?, url, existing: Existing::Keep })
     }
 
     /// A path that leads into the directory through its descriptor, for the calls of this process.
@@ -86,29 +117,52 @@ impl WebTree {
         self.directory.path().join(name)
     }
 
+    /// When the image of that directory was published, in seconds since 1970.
+    fn changed(&self, stem: &str) -> i64 {
+        let time = self.through(stem).join(format!("{stem}.json")).metadata().and_then(|m| m.modified()).ok();
+        let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        since.and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
+    }
+
+    /// The same, with another rule for versions that exist with other bytes.
+    #[must_use]
+    pub fn with_existing(self, existing: Existing) -> Self {
+        Self { existing, ..self }
+    }
+
     fn name(&self) -> String {
         let url = self.url.as_ref().map_or(String::new(), |url| format!("={url}"));
         format!("tree:{}{url}", self.directory.path().display())
     }
 
-    /// The sets of an image's folder, with the text of its manifest.
-    fn shelf(&self, stem: &str) -> Option<(String, Vec<References>)> {
+    /// The image of that directory, if there is one.
+    fn shelf(&self, stem: &str) -> Option<Shelf> {
         let path = self.through(stem).join(format!("{stem}.json"));
         path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
         let text = files::read_text(&path, LARGEST_MANIFEST).ok()?;
         let mut sets = manifest::published(&text);
         sets.retain(|set| set.kind == Kind::Http && set.registry.starts_with("tree:") && stays(set, stem));
-        Some((text, sets))
+        let arch = manifest::text(&text, "arch");
+        for set in &mut sets {
+            set.arch = set.arch.take().or_else(|| arch.clone());
+        }
+        Some(Shelf { stem: stem.to_owned(), text, sets })
     }
 
-    fn references(&self, set: &Set) -> Result<References> {
-        let stem = set.stem();
+    fn shelves(&self) -> Result<Vec<Shelf>> {
+        let open = self.directory.handle();
+        let names = open.names().with_context(|| format!("listing {}", open.path().display()))?;
+        let stems = names.iter().filter_map(|name| name.to_str().filter(|name| !name.starts_with('.') && !open.has_link(name)));
+        Ok(stems.filter_map(|stem| self.shelf(stem)).collect())
+    }
+
+    fn references(&self, stem: &str, set: &Set) -> Result<References> {
         let mut found = Vec::new();
         for role in Role::ALL {
             let Some(piece) = set.piece(role) else { continue };
-            let id = place(set, role);
-            let made = if holds(&self.through(&stem).join(&id), piece)? { Made::Reused } else { Made::New };
-            let url = self.url.as_ref().map(|url| url.join(&stem).join(&id).to_string());
+            let id = place(stem, set, role);
+            let made = if holds(&self.through(stem).join(&id), piece)? { Made::Reused } else { Made::New };
+            let url = self.url.as_ref().map(|url| url.join(stem).join(&id).to_string());
             found.push((role, Reference::of_piece(piece, &id, &id, url, made)));
         }
         References::of_set(set, Kind::Http, self.name(), found)
@@ -153,10 +207,12 @@ impl WebTree {
         }
     }
 
-    fn write(&self, set: &Set, references: &References, text: &str, all: &[References], report: &Report) -> Result<()> {
-        let stem = set.stem();
-        let home = self.through(&stem);
-        let stage = self.stage(&stem)?;
+    fn write(&self, place: &Place, set: &Set, references: &References, text: &str, report: &Report) -> Result<()> {
+        let stem = place.stem.as_str();
+        let home = self.through(stem);
+        let stage = self.stage(stem)?;
+        let mut all = manifest::published(text);
+        all.retain(|set| set.registry == self.name());
         let step = report.step("publishing");
         let total: u64 = Role::ALL.iter().filter_map(|role| set.piece(*role)).map(|piece| piece.size).sum();
         let mut done = 0;
@@ -173,7 +229,7 @@ impl WebTree {
             }
             done += piece.size;
         }
-        adopt(&home, stage.path(), all)?;
+        adopt(&home, stage.path(), &all)?;
         if set.stage2.is_some() {
             hard_link(&stage.path().join(STAGE2), &below(stage.path(), STAGE2_TOO)?)?;
         }
@@ -182,14 +238,14 @@ impl WebTree {
         } else if set.kernel.is_some() {
             report.note("no .treeinfo: the image does not say its distribution and architecture (no manifest beside the tarball)");
         }
-        sums(stage.path(), all)?;
+        sums(stage.path(), &all)?;
         put(&stage.path().join(format!("{stem}.json")), text)?;
-        self.appear(stage, &stem)?;
+        self.appear(stage, stem)?;
         if !set.version.is_empty() {
-            link(self.directory.handle(), &format!("{}-latest", set.name), &stem)?;
+            link(self.directory.handle(), &place.latest, stem)?;
             sync(self.directory.handle())?;
         }
-        step.finish(&stem);
+        step.finish(stem);
         Ok(())
     }
 }
@@ -201,50 +257,57 @@ impl Registry for WebTree {
 
     fn publish(&self, set: &Set, report: &Report) -> Result<References> {
         set.check()?;
-        let stem = set.stem();
-        let _lock = self.directory.lock(&stem)?;
-        let references = self.references(set)?;
-        let mut text = manifest_text(set)?;
-        let before = self.shelf(&stem);
-        let others = before.iter().flat_map(|(_, sets)| sets).filter(|old| old.tarball.id != references.tarball.id);
+        let _names = self.directory.wait_for(&format!("{}-latest", set.name))?;
+        let shelves = self.shelves()?;
+        let known: Vec<(Option<String>, Option<String>)> =
+            shelves.iter().map(|shelf| (manifest::text(&shelf.text, "name"), manifest::text(&shelf.text, "arch"))).collect();
+        let there: Vec<Neighbour<'_>> = shelves
+            .iter()
+            .zip(&known)
+            .filter_map(|(shelf, (name, arch))| Some(Neighbour { stem: &shelf.stem, name: name.as_deref()?, arch: arch.as_deref() }))
+            .collect();
+        let place = Place::of(&set.name, &set.version, set.arch.as_deref(), &there);
+        let _lock = self.directory.lock(&place.stem)?;
+        let before = shelves.iter().find(|shelf| shelf.stem == place.stem);
+        let kept = match before.map(|shelf| clash(&shelf.held(self), set)).transpose()?.flatten() {
+            // A manifest that names nothing of this directory is not one of ours.
+            None => before.filter(|shelf| !shelf.sets.is_empty()),
+            Some(clash) if self.existing == Existing::Replace => {
+                report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference()));
+                None
+            }
+            Some(clash) => return Err(clash.refuse(&format!("publishing to {}", self.name()), &place.stem)),
+        };
+        let references = self.references(&place.stem, set)?;
         // The place is the same whatever was sent this time.
         let mut settled = references.clone();
         for reference in pieces_mut(&mut settled) {
             reference.made = Made::Reused;
         }
-        for old in others {
-            // The other formats of this version boot with the same files.
-            let mut old = old.clone();
-            old.kernel = settled.kernel.clone().or(old.kernel);
-            old.ramdisk = settled.ramdisk.clone().or(old.ramdisk);
-            old.stage2 = settled.stage2.clone().or(old.stage2);
-            text = manifest::with(&text, &old)?;
-        }
-        text = manifest::with(&text, &settled)?;
-        let all: Vec<References> = manifest::published(&text).into_iter().filter(|set| set.registry == self.name()).collect();
+        let others = kept.iter().flat_map(|shelf| &shelf.sets).filter(|old| old.tarball.id != references.tarball.id);
+        let here = others.map(|old| References { registry: self.name(), ..old.booting_as(&settled) }).chain([settled.clone()]).collect();
+        let text = manifest::with_all_of(&joined(set, &place.stem, kept.map(|shelf| shelf.text.as_str()))?, &self.name(), here)?;
         let sent = Role::ALL.iter().filter_map(|role| references.role(*role)).any(|reference| reference.made == Made::New);
-        if sent || before.is_none_or(|(old, _)| old != text) {
-            self.write(set, &references, &text, &all, report)?;
+        if sent || before.is_none_or(|shelf| shelf.text != text) {
+            self.write(&place, set, &references, &text, report)?;
+        } else {
+            report.note(&format!("{} exists already with the same bytes, in {}", place.stem, self.name()));
         }
         Ok(references)
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
-        let open = self.directory.handle();
         let mut found = Vec::new();
-        for name in open.names().with_context(|| format!("listing {}", open.path().display()))? {
-            let Some(stem) = name.to_str().filter(|name| !name.starts_with('.') && !open.has_link(name)) else { continue };
-            let Some((_, sets)) = self.shelf(stem) else { continue };
-            let changed = self.through(stem).join(format!("{stem}.json")).metadata().and_then(|m| m.modified()).ok();
-            let seconds = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs());
-            found.extend(sets.into_iter().map(|set| (seconds, set)));
+        for Shelf { stem, sets, .. } in self.shelves()? {
+            let (changed, files) = (self.changed(&stem), files_in(&self.through(""), &stem));
+            found.extend(sets.into_iter().map(|set| (changed, set, files.clone())));
         }
         // The newest first; the version decides among those of one second.
-        found.sort_by(|(a, x), (b, y)| (b, &y.version).cmp(&(a, &x.version)));
+        found.sort_by(|(a, x, _), (b, y, _)| (b, &y.version).cmp(&(a, &x.version)));
         let mut seen = BTreeSet::new();
-        let entries = found.into_iter().map(|(seconds, set)| Entry {
-            state: if seen.insert((set.name.clone(), set.extension.clone())) { State::Current } else { State::Older },
-            created: calendar::rfc3339(i64::try_from(seconds).unwrap_or(0)),
+        let entries = found.into_iter().map(|(seconds, set, files)| Entry {
+            state: if seen.insert((set.name.clone(), set.arch.clone(), set.extension.clone())) { State::Current } else { State::Older },
+            created: calendar::rfc3339(seconds),
             size: Some(set.tarball.size),
             pieces: Role::ALL
                 .into_iter()
@@ -253,32 +316,33 @@ impl Registry for WebTree {
                 .collect(),
             name: set.name,
             version: set.version,
+            arch: set.arch,
             extension: set.extension,
             id: set.tarball.id,
             sha512: set.tarball.sha512,
             visibility: None,
             owner: None,
             own: true,
+            files,
         });
         Ok(entries.collect())
     }
 
     fn remove(&self, entry: &Entry) -> Result<Removal> {
-        let stem = stem_of(&entry.name, &entry.version);
-        let _lock = self.directory.lock(&stem)?;
-        let home = self.through(&stem);
-        let held = self.shelf(&stem).filter(|(_, sets)| sets.iter().any(|set| set.tarball.id == entry.id));
-        let Some((text, mut sets)) = held else {
+        let held = self.shelves()?.into_iter().find(|shelf| shelf.sets.iter().any(|set| set.tarball.id == entry.id));
+        let Some(Shelf { stem, text, mut sets }) = held else {
             return Err(Failure::new(
                 ExitCode::Registry,
                 format!("removing {} from {}: it is not there", entry.id, self.directory.path().display()),
             )
             .into());
         };
+        let _lock = self.directory.lock(&stem)?;
+        let home = self.through(&stem);
         sets.retain(|set| set.tarball.id != entry.id);
         let removed = if sets.is_empty() {
             self.discard(&stem)?;
-            vec![entry.id.clone(), stem]
+            vec![entry.id.clone(), stem.clone()]
         } else {
             let stage = self.stage(&stem)?;
             adopt(&home, stage.path(), &sets)?;
@@ -288,7 +352,9 @@ impl Registry for WebTree {
                 }
             }
             sums(stage.path(), &sets)?;
-            let mut left = manifest::original(&text);
+            let mut tarballs = manifest::tarballs(&text);
+            tarballs.retain(|tarball| tarball.file != entry.id);
+            let mut left = manifest::with_tarballs(&manifest::original(&text), &tarballs, &[&text])?;
             for set in &sets {
                 left = manifest::with(&left, set)?;
             }
@@ -296,11 +362,12 @@ impl Registry for WebTree {
             self.appear(stage, &stem)?;
             vec![entry.id.clone()]
         };
-        let (open, latest) = (self.directory.handle(), format!("{}-latest", entry.name));
+        let (open, latest) = (self.directory.handle(), latest(&entry.name, &stem, entry.arch.as_deref()));
         if open.has_link(&latest) && !self.through(&latest).exists() {
-            match self.list()?.into_iter().find(|left| left.name == entry.name) {
-                Some(newest) => link(open, &latest, &stem_of(&newest.name, &newest.version))?,
-                None => open.remove(&latest).map(drop).with_context(|| format!("removing {}", self.shown(&latest).display()))?,
+            let shares = |left: &Entry| (&left.name, &left.arch) == (&entry.name, &entry.arch);
+            match self.list()?.into_iter().find(shares) {
+                Some(newest) => link(open, &latest, newest.id.strip_suffix(&newest.extension).unwrap_or(&newest.id))?,
+                None => unlink(open, &latest)?,
             }
         }
         sync(open)?;
@@ -308,16 +375,21 @@ impl Registry for WebTree {
     }
 }
 
-/// The directory of an image.
-fn stem_of(name: &str, version: &str) -> String {
-    if version.is_empty() { name.to_owned() } else { format!("{name}-{version}") }
-}
-
 /// Whether a set of a manifest is in the image's directory and all its names stay there. A manifest is a
 /// file that anyone may have written.
 fn stays(set: &References, stem: &str) -> bool {
     let mut pieces = Role::ALL.into_iter().filter_map(|role| set.role(role));
-    stem_of(&set.name, &set.version) == stem && is_single(&set.tarball.id) && pieces.all(|piece| TreePath::parse(&piece.id).is_ok())
+    let plain = plain_stem(&set.name, &set.version);
+    let own = set.arch.as_ref().map(|arch| format!("{plain}.{arch}"));
+    let here = plain == stem || own.as_deref() == Some(stem);
+    here && is_single(&set.tarball.id) && pieces.all(|piece| TreePath::parse(&piece.id).is_ok())
+}
+
+/// Every file of an image's directory, by its path below the tree.
+fn files_in(tree: &Path, stem: &str) -> Vec<String> {
+    let walk = walkdir::WalkDir::new(tree.join(stem)).sort_by_file_name().into_iter().flatten();
+    let files = walk.filter(|entry| entry.file_type().is_file());
+    files.filter_map(|entry| Some(entry.path().strip_prefix(tree).ok()?.display().to_string())).collect()
 }
 
 fn pieces_mut(references: &mut References) -> impl Iterator<Item = &mut Reference> {

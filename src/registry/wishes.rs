@@ -44,6 +44,16 @@ pub enum Older {
     Remove(usize),
 }
 
+/// What is done when other bytes exist under the same name, version and architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// They stay, and nothing is published.
+    #[default]
+    Keep,
+    /// They are replaced, with all files of that version.
+    Replace,
+}
+
 /// A key that images are signed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureKey {
@@ -68,6 +78,8 @@ pub struct Wishes {
     pub tags: Vec<String>,
     /// What becomes of older versions.
     pub older: Older,
+    /// What is done with other bytes of the same version.
+    pub existing: Existing,
     /// Where the registry itself can fetch the tarball, in place of it being sent from here.
     pub import_from: Option<String>,
     /// The key to sign with.

@@ -24,3 +24,4 @@ mod space;
 mod stage;
 mod terminal;
 mod trust;
+mod versions;

@@ -63,7 +63,11 @@ impl Files {
             command.arg(option).arg(self.path(file));
         }
         // A tarball of noise is fit for nothing.
-        command.args(["--allow", "damaged"]).args(more);
+        command.args(["--allow", "damaged"]);
+        for role in ["kernel", "ramdisk", "stage2"] {
+            command.arg("--allow").arg(format!("unrecognised-{role}"));
+        }
+        command.args(more);
         command
     }
 

@@ -5,7 +5,7 @@ use osimg::deploy::pieces::{BootPieces, Gathering, Mismatch, Source};
 use osimg::error::{ExitCode, Result, exit_code, render};
 use osimg::report::Report;
 use osimg::treeinfo::{Checksum, Release, TreeInfo, TreePath};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,7 +43,7 @@ fn tree(top: &Path) -> TreeInfo {
 fn gather_for(place: &str, image: &ImageRelease, cache: &Path, mismatch: Mismatch, ca: Option<&Path>) -> (Result<BootPieces>, Vec<String>) {
     let report = Report::silent();
     let source = Source::choose(None, None, None, Some(place)).unwrap().unwrap();
-    let pieces = source.gather(image, &Gathering { cache, ca, mismatch }, &report);
+    let pieces = source.gather(image, &Gathering { cache, ca, mismatch, allow: &BTreeSet::new() }, &report);
     (pieces, report.warnings())
 }
 
@@ -231,7 +231,11 @@ fn single_files_in_the_wrong_order_are_found_out() {
     let (k, r, s) = (path("images/pxeboot/vmlinuz"), path("images/pxeboot/initrd.img"), path("images/install.img"));
     let gather = |k: &str, r: &str, s: &str| {
         let source = Source::choose(Some(k), Some(r), Some(s), None).unwrap().unwrap();
-        source.gather(&image(), &Gathering { cache: cache.path(), ca: None, mismatch: Mismatch::Refuse }, &Report::silent())
+        source.gather(
+            &image(),
+            &Gathering { cache: cache.path(), ca: None, mismatch: Mismatch::Refuse, allow: &BTreeSet::new() },
+            &Report::silent(),
+        )
     };
     same(&gather(&k, &r, &s).unwrap(), top.path());
     for (a, b, c) in [(&r, &k, &s), (&k, &s, &r), (&s, &r, &k), (&r, &s, &k)] {
@@ -262,7 +266,11 @@ fn passing_troubles_of_a_server_are_outlived_and_others_told() {
         let (ramdisk, stage2) = (write(other.path(), "r", &gzip("r")), write(other.path(), "s", &stage2(9)));
         let url = format!("http://127.0.0.1:{port}/vmlinuz");
         let source = Source::choose(Some(&url), Some(ramdisk.to_str().unwrap()), Some(stage2.to_str().unwrap()), None).unwrap().unwrap();
-        let pieces = source.gather(&image(), &Gathering { cache: cache.path(), ca: None, mismatch: Mismatch::Refuse }, &Report::silent());
+        let pieces = source.gather(
+            &image(),
+            &Gathering { cache: cache.path(), ca: None, mismatch: Mismatch::Refuse, allow: &BTreeSet::new() },
+            &Report::silent(),
+        );
         let left: Vec<_> = std::fs::read_dir(cache.path().join("pieces")).unwrap().collect();
         (pieces.map(|p| std::fs::read_to_string(p.kernel.path).unwrap()), left.len())
     };

@@ -3,7 +3,8 @@
 use osimg::deploy::ImageRelease;
 use osimg::deploy::http::{Expected, check};
 use osimg::deploy::pieces::{Gathering, Mismatch, Source};
-use osimg::registry::{Made, Piece, References, Registry as _, Role, State, WebTree};
+use osimg::error::{ExitCode, exit_code};
+use osimg::registry::{Address, Existing, Made, Piece, References, Registry as _, Role, State, WebTree, Wishes};
 use osimg::report::Report;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -58,8 +59,13 @@ fn a_set_becomes_a_tree_that_every_reader_understands() {
     let source = Source::choose(None, None, None, Some(&format!("{url}/web-latest"))).unwrap().unwrap();
     let image = ImageRelease { id: set.os_distro.clone(), version: set.os_version.clone(), arch: set.arch.clone() };
     let cache = folder();
-    let pieces =
-        source.gather(&image, &Gathering { cache: cache.path(), ca: None, mismatch: Mismatch::Refuse }, &Report::silent()).unwrap();
+    let pieces = source
+        .gather(
+            &image,
+            &Gathering { cache: cache.path(), ca: None, mismatch: Mismatch::Refuse, allow: &BTreeSet::new() },
+            &Report::silent(),
+        )
+        .unwrap();
     assert_eq!(pieces.stage2.unwrap().sha256, set.stage2.as_ref().unwrap().sha256);
     let both = ["images/install.img", "LiveOS/squashfs.img"].map(|path| Piece::of_file(&home.join(path), |_, _| {}).unwrap().sha256);
     assert_eq!(both[0], both[1]);
@@ -78,14 +84,22 @@ fn publishing_again_changes_nothing_and_other_formats_and_versions_come_beside()
     assert_eq!(again.tarball.made, Made::Reused);
     assert_eq!(std::os::unix::fs::MetadataExt::ino(&before), std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&home).unwrap()));
 
-    // The same version as .tar.gz, with another kernel.
-    std::fs::copy(files.path().join("web-1.tgz"), files.path().join("web-1.tar.gz")).unwrap();
-    let mut other = osimg::registry::Set::of_tarball(&files.path().join("web-1.tar.gz"), |_, _| {}).unwrap();
+    // The same version as .tar, of the same tree; with another kernel it is refused.
+    let tar = output(Command::new("sh").args(["-c", "gzip -dc web-1.tgz >web-1.tar && sha256sum web-1.tar"]).current_dir(files.path()));
+    let mut other = osimg::registry::Set::of_tarball(&files.path().join("web-1.tar"), |_, _| {}).unwrap();
+    other.arch.clone_from(&first.arch);
     other.kernel = Some(piece(files.path(), "vmlinuz-2", &kernel("two")));
     other.ramdisk = Some(piece(files.path(), "initrd-2", &gzip("two")));
+    let error = tree.publish(&other, &Report::silent()).unwrap_err();
+    assert_eq!(exit_code(&error), ExitCode::Registry, "{error:#}");
+    assert!(error.to_string().contains("images/pxeboot/vmlinuz"), "{error:#}");
+    (other.kernel, other.ramdisk) = (first.kernel.clone(), first.ramdisk.clone());
     publish(&tree, &other);
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(home.join("web-1.json")).unwrap()).unwrap();
+    assert_eq!(manifest["archive"]["sha256"], tar.split(' ').next().unwrap());
+    assert_eq!(manifest["tarballs"].as_array().unwrap().len(), 2);
     let held = names(&home);
-    for name in ["web-1.tgz", "web-1.tgz.sha256", "web-1.tar.gz", "web-1.tar.gz.sha512", "images/install.img", "web-1.json", "SHA256SUMS"] {
+    for name in ["web-1.tgz", "web-1.tgz.sha256", "web-1.tar", "web-1.tar.sha512", "images/install.img", "web-1.json", "SHA256SUMS"] {
         assert!(held.contains(name), "{name}: {held:?}");
     }
     output(Command::new("sha256sum").args(["--strict", "-c", "SHA256SUMS"]).current_dir(&home));
@@ -114,6 +128,9 @@ fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_whole() {
     let mut second = first.clone();
     second.stage2 = Some(piece(files.path(), "stage2-2", b"hsqs and more"));
     std::fs::write(files.path().join("stage2-2"), b"hsqs and less").unwrap();
+    let error = tree.publish(&second, &Report::silent()).unwrap_err();
+    assert_eq!(exit_code(&error), ExitCode::Registry, "{error:#}");
+    let tree = tree.with_existing(Existing::Replace);
     let error = tree.publish(&second, &Report::silent()).unwrap_err();
     assert!(error.to_string().contains("it changed meanwhile"), "{error:#}");
     assert_eq!(names(www.path()), before);
@@ -151,4 +168,70 @@ fn a_manifest_with_foreign_paths_leads_no_reader_or_writer_out_of_the_tree() {
             assert_eq!(names(www.path()), before, "{role} {foreign}");
         }
     }
+}
+
+#[test]
+fn two_architectures_of_a_version_have_their_own_directories_links_and_counts() {
+    let (www, files) = (folder(), folder());
+    let address: Address = format!("tree:{}", www.path().display()).parse().unwrap();
+    let open = || osimg::registry::open(&address, &Wishes::default(), &Report::silent()).unwrap();
+    let mut sets = Vec::new();
+    for (version, arch) in [("web-1", "x86_64"), ("web-1", "aarch64"), ("web-2", "aarch64"), ("web-2", "x86_64")] {
+        let place = files.path().join(format!("{version}-{arch}"));
+        std::fs::create_dir(&place).unwrap();
+        let mut set = set(&place, version, &format!("{version} {arch}"));
+        set.arch = Some(arch.to_owned());
+        let references = open().publish(&set, &Report::silent()).unwrap();
+        // Again: each finds itself.
+        let again = open().publish(&set, &Report::silent()).unwrap();
+        assert_eq!((again.tarball.id, again.tarball.made), (references.tarball.id, Made::Reused));
+        sets.push(set);
+    }
+    for (directory, link) in [("web-2", "web-latest"), ("web-2.aarch64", "web-latest.aarch64")] {
+        assert_eq!(std::fs::read_link(www.path().join(link)).unwrap(), Path::new(directory));
+        let info = std::fs::read_to_string(www.path().join(directory).join(".treeinfo")).unwrap();
+        assert_eq!(info.contains("arch = aarch64"), directory.ends_with("aarch64"), "{info}");
+        output(Command::new("sha256sum").args(["--strict", "-c", "SHA256SUMS"]).current_dir(www.path().join(directory)));
+    }
+    let entries = open().list().unwrap();
+    let current: Vec<_> = entries.iter().filter(|e| e.state == State::Current).map(|e| (e.version.as_str(), e.arch.as_deref())).collect();
+    assert_eq!(current.len(), 2, "{entries:?}");
+    assert!(current.contains(&("2", Some("x86_64"))) && current.contains(&("2", Some("aarch64"))), "{current:?}");
+    open().prune(None, 1).unwrap();
+    let left: BTreeSet<String> = std::fs::read_dir(www.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(left, ["web-2", "web-2.aarch64", "web-latest", "web-latest.aarch64"].map(str::to_owned).into());
+    // What is left is still found by another publication of the same.
+    assert_eq!(open().publish(&sets[2], &Report::silent()).unwrap().tarball.made, Made::Reused);
+}
+
+#[test]
+fn two_architectures_of_a_version_have_their_own_files_in_a_directory() {
+    let (out, files) = (folder(), folder());
+    let address: Address = format!("dir:{}", out.path().display()).parse().unwrap();
+    let open = || osimg::registry::open(&address, &Wishes::default(), &Report::silent()).unwrap();
+    for (version, arch) in [("web-1", "aarch64"), ("web-1", "x86_64"), ("web-2", "x86_64")] {
+        let place = files.path().join(format!("{version}-{arch}"));
+        std::fs::create_dir(&place).unwrap();
+        let mut set = set(&place, version, &format!("{version} {arch}"));
+        set.arch = Some(arch.to_owned());
+        open().publish(&set, &Report::silent()).unwrap();
+        // Another tarball of the same version and architecture is refused.
+        let mut other = self::set(&folder().keep(), version, "other");
+        other.arch = set.arch.clone();
+        let error = open().publish(&other, &Report::silent()).unwrap_err();
+        assert_eq!(exit_code(&error), ExitCode::Registry, "{error:#}");
+    }
+    let held = names(out.path());
+    for name in ["web-1.tgz", "web-1.json", "web-1.x86_64.tgz", "web-1.x86_64.vmlinuz", "web-1.x86_64.json", "web-2.x86_64.tgz"] {
+        assert!(held.contains(name), "{name}: {held:?}");
+    }
+    for (link, target) in [("web-latest.tgz", "web-1.tgz"), ("web-latest.x86_64.tgz", "web-2.x86_64.tgz")] {
+        assert_eq!(std::fs::read_link(out.path().join(link)).unwrap(), Path::new(target));
+    }
+    output(Command::new("sh").args(["-ec", "for f in *.sha256; do sha256sum -c $f; done"]).current_dir(out.path()));
+    open().prune(None, 1).unwrap();
+    let left: BTreeSet<String> = open().list().unwrap().into_iter().map(|entry| entry.id).collect();
+    assert_eq!(left, ["web-1.tgz", "web-2.x86_64.tgz"].map(str::to_owned).into());
+    open().prune(None, 0).unwrap();
+    assert_eq!(names(out.path()), BTreeSet::new());
 }

@@ -17,9 +17,11 @@ pub use source::Damaged;
 
 use super::format::Format;
 use crate::error::{Result, ResultExt};
+use anyhow::Context;
 use header::{BLOCK, Block};
 use member::{Extensions, Extra};
 use records::Records;
+use sha2::{Digest, Sha256};
 use source::Source;
 use std::collections::HashSet;
 use std::fmt;
@@ -97,6 +99,22 @@ pub struct Reader<'a> {
     irregular: Vec<(Irregularity, Vec<u8>)>,
     irregularities: u64,
     window: Vec<u8>,
+}
+
+/// SHA-256 of an archive without its compression, in lower-case hexadecimal; `check` is asked often and ends it by an error.
+///
+/// # Errors
+/// When it cannot be read or unpacked.
+pub fn digest(file: impl Read, check: &dyn Fn() -> Result<()>) -> Result<String> {
+    let mut source = Source::new(file)?;
+    let (mut sum, mut window) = (Sha256::new(), vec![0; WINDOW]);
+    loop {
+        check()?;
+        match source.read(&mut window).context("unpacking the archive")? {
+            0 => return Ok(hex::encode(sum.finalize())),
+            count => sum.update(window.get(..count).unwrap_or_default()),
+        }
+    }
 }
 
 impl fmt::Debug for Reader<'_> {

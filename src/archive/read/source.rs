@@ -72,6 +72,11 @@ impl<'a> Source<'a> {
         Ok(Self { bytes: Box::new(BufReader::with_capacity(BUFFER, bytes)), format, offset: 0, window: vec![0; WINDOW] })
     }
 
+    /// The next bytes, however they come.
+    pub(super) fn read(&mut self, window: &mut [u8]) -> io::Result<usize> {
+        self.bytes.read(window)
+    }
+
     pub(super) fn format(&self) -> Format {
         self.format
     }

@@ -122,7 +122,8 @@ impl Check<'_> {
         let level = raw.level.map_or(Level::Default, |level| self.level(&level));
         let sbom = raw.sbom.unwrap_or_else(|| ImageSettings::default().sbom);
         let sign = raw.sign.into_iter().flatten().filter_map(|key| self.sign(key)).collect();
-        ImageSettings { name, version, formats, level, properties: raw.properties, source_date_epoch: raw.source_date_epoch, sbom, sign }
+        let raw::Image { properties, source_date_epoch, strict, .. } = raw;
+        ImageSettings { name, version, formats, level, properties, source_date_epoch, sbom, sign, strict }
     }
 
     /// `SCHEME:FILE`, the file made absolute.

@@ -36,6 +36,11 @@ impl Check<'_> {
             self.fail(span.unwrap_or_default(), format!("`{key}` becomes part of a file name and cannot begin with a dot or dash"), "");
             return None;
         }
+        if text.contains('$') {
+            let message = format!("{} has a variable, and none is expanded in the `{key}`", quoted(&text));
+            self.fail(span.unwrap_or_default(), message, "write the value itself");
+            return None;
+        }
         Some(text)
     }
 

@@ -9,7 +9,9 @@ mod values;
 
 pub use install::{Disks, InstallSettings, Layout, SelinuxMode};
 pub use repository::{Key, KeySource, Repository, RepositorySource};
-pub use values::{DurationError, checked_dbpath, checked_fingerprint, checked_repository_id, checked_url, parse_duration};
+pub use values::{
+    DurationError, checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url, parse_duration,
+};
 
 use super::diagnostic::SyntaxErrors;
 use serde::{Deserialize, Serialize, Serializer};
@@ -63,6 +65,8 @@ pub struct ImageSettings {
     pub sbom: Vec<SbomKind>,
     /// Keys that sign the artifact: `minisign:FILE` and `openpgp:FILE`.
     pub sign: Vec<String>,
+    /// Whether an image that is not fit for a node fails the build.
+    pub strict: bool,
 }
 
 /// A document beside the tarballs that says what is in them.
@@ -88,6 +92,7 @@ impl Default for ImageSettings {
             source_date_epoch: None,
             sbom: vec![SbomKind::Spdx, SbomKind::Cyclonedx, SbomKind::Provenance],
             sign: Vec::new(),
+            strict: false,
         }
     }
 }

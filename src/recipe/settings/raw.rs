@@ -8,7 +8,7 @@ use toml::Spanned;
 /// The keys of every table, for finding unknown ones and suggesting what was meant. The types below refuse them too.
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("", &["image", "packages", "finish", "deploy", "registry"]),
-    ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch", "sbom", "sign"]),
+    ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch", "sbom", "sign", "strict"]),
     (
         "packages",
         &[
@@ -101,6 +101,7 @@ pub(super) struct Image {
     pub source_date_epoch: Option<u64>,
     pub sbom: Option<Vec<SbomKind>>,
     pub sign: Texts,
+    pub strict: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -40,6 +40,23 @@ pub fn checked_dbpath(path: &str) -> Result<&str, String> {
     Ok(path)
 }
 
+/// Checks an image's name or version, which becomes part of file names; by the rules of `name` and `version` under `[image]`.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn checked_image_word(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
+        return Err("use text without blanks and slashes".to_owned());
+    }
+    if text.starts_with(['.', '-']) {
+        return Err("it becomes part of a file name and cannot begin with a dot or dash".to_owned());
+    }
+    if text.contains('$') {
+        return Err("it has a variable that was not expanded; write the value itself".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Checks a key's fingerprint and returns it as 40 or 64 upper-case digits; blanks and colons in it do not matter.
 ///
 /// # Errors

@@ -4,16 +4,18 @@ use anyhow::Context;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
-use super::{Directory, Pending, documents, link, signatures, sync};
+use super::{Directory, Pending, documents, link, signatures, sync, unlink};
 use crate::artifact::Tarball;
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
-use crate::openat::{OpenDirectory, is_single};
+use crate::openat::is_single;
+use crate::registry::held::{Held, HeldFile, Neighbour, Place, held_pieces, latest as latest_of, same_arch};
 use crate::registry::piece::Role;
 use crate::registry::references::{Entry, Kind, References, State};
-use crate::registry::set::{EXTENSIONS, LARGEST_MANIFEST};
+use crate::registry::set::{LARGEST_MANIFEST, extension_of};
 use crate::registry::{Registry, manifest};
 
 /// What is read of a manifest.
@@ -21,8 +23,15 @@ use crate::registry::{Registry, manifest};
 struct Known {
     name: String,
     version: String,
+    arch: Option<String>,
     tarballs: Vec<Tarball>,
+    archive: Option<KnownArchive>,
     build: Option<Times>,
+}
+
+#[derive(Debug, Deserialize)]
+struct KnownArchive {
+    sha256: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,16 +48,66 @@ impl Known {
     }
 }
 
-/// A manifest of the directory.
-struct Shelf {
-    stem: String,
-    text: String,
+/// A version that the directory holds, as its manifest describes it.
+pub(super) struct Shelf {
+    /// What the names of its files begin with.
+    pub(super) stem: String,
+    /// The directory, for messages.
+    folder: PathBuf,
+    pub(super) text: String,
     known: Known,
     published: Vec<References>,
     seconds: u64,
 }
 
-fn shelves(directory: &Directory) -> Result<Vec<Shelf>> {
+impl Shelf {
+    pub(super) fn version(&self) -> &str {
+        &self.known.version
+    }
+
+    /// The references of its tarballs in this directory.
+    pub(super) fn published(&self) -> &[References] {
+        &self.published
+    }
+
+    /// Whether it is this image, of this architecture as far as that is known.
+    pub(super) fn is(&self, name: &str, arch: Option<&str>) -> bool {
+        self.known.name == name && same_arch(self.known.arch.as_deref(), arch)
+    }
+
+    /// Its files, for comparing them with what is to join them.
+    pub(super) fn held(&self) -> Held {
+        let created = calendar::rfc3339(i64::try_from(self.seconds).unwrap_or(0));
+        let tarballs = self.known.tarballs.iter().map(|tarball| HeldFile {
+            role: Role::Tarball,
+            extension: extension_of(&tarball.file).to_owned(),
+            place: self.folder.join(&tarball.file).display().to_string(),
+            sha256: Some(tarball.sha256.clone()),
+            sha512: Some(tarball.sha512.clone()),
+        });
+        let pieces = self.published.iter().flat_map(|references| held_pieces(references, &self.folder));
+        Held { created, tree: self.known.archive.as_ref().and_then(|a| a.sha256.clone()), files: tarballs.chain(pieces).collect() }
+    }
+
+    /// Names of all files that belong to it, there or not.
+    pub(super) fn files(&self) -> Vec<String> {
+        let stem = &self.stem;
+        let pieces = self.published.iter().flat_map(|r| Role::ALL.into_iter().filter_map(|role| Some(r.role(role)?.id.clone())));
+        let mut names: Vec<String> = self.known.tarballs.iter().map(|tarball| tarball.file.clone()).chain(pieces).collect();
+        names.sort();
+        names.dedup();
+        let files = names.iter().flat_map(|name| with_sums(name)).chain(documents(stem)).chain([format!("{stem}.json")]);
+        files.collect()
+    }
+}
+
+/// A file with its checksum files and signatures.
+fn with_sums(name: &str) -> impl Iterator<Item = String> {
+    [name.to_owned(), format!("{name}.sha256"), format!("{name}.sha512")].into_iter().chain(signatures(name))
+}
+
+/// The versions of all images in the directory, the newest first.
+pub(super) fn shelves(directory: &Directory) -> Result<Vec<Shelf>> {
     let open = directory.handle();
     let mut found = Vec::new();
     for name in open.names().with_context(|| format!("listing {}", open.path().display()))? {
@@ -68,23 +127,31 @@ fn shelves(directory: &Directory) -> Result<Vec<Shelf>> {
         let mut published = manifest::published(&text);
         published.retain(|references| references.kind == Kind::Directory && references.registry == directory.describe());
         published.retain(|set| Role::ALL.into_iter().filter_map(|role| set.role(role)).all(|piece| is_single(&piece.id)));
-        found.push(Shelf { stem: stem.to_owned(), text, known, published, seconds });
+        found.push(Shelf { stem: stem.to_owned(), folder: open.path().to_owned(), text, known, published, seconds });
     }
     // The newest first; the version decides among those of one second.
     found.sort_by(|a, b| (b.seconds, &b.known.version).cmp(&(a.seconds, &a.known.version)));
     Ok(found)
 }
 
+/// The names of a version among those of the directory.
+pub(super) fn place(shelves: &[Shelf], name: &str, version: &str, arch: Option<&str>) -> Place {
+    let there: Vec<Neighbour<'_>> =
+        shelves.iter().map(|shelf| Neighbour { stem: &shelf.stem, name: &shelf.known.name, arch: shelf.known.arch.as_deref() }).collect();
+    Place::of(name, version, arch, &there)
+}
+
 pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
     let mut seen = HashSet::new();
     let mut entries = Vec::new();
     for shelf in shelves(directory)? {
+        let files: Vec<String> = shelf.files().into_iter().filter(|file| directory.handle().has_file(file)).collect();
         for tarball in &shelf.known.tarballs {
-            let extension = EXTENSIONS.into_iter().find(|e| tarball.file.ends_with(e)).unwrap_or_default().to_owned();
+            let extension = extension_of(&tarball.file).to_owned();
             if !directory.handle().has_file(&tarball.file) {
                 continue;
             }
-            let newest = seen.insert((shelf.known.name.clone(), extension.clone()));
+            let newest = seen.insert((shelf.known.name.clone(), shelf.known.arch.clone(), extension.clone()));
             let references = shelf.published.iter().find(|references| references.tarball.name == tarball.file);
             let pieces = Role::ALL
                 .into_iter()
@@ -94,6 +161,7 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
             entries.push(Entry {
                 name: shelf.known.name.clone(),
                 version: shelf.known.version.clone(),
+                arch: shelf.known.arch.clone(),
                 extension,
                 id: tarball.file.clone(),
                 created: calendar::rfc3339(i64::try_from(shelf.seconds).unwrap_or(0)),
@@ -104,6 +172,7 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
                 owner: None,
                 own: true,
                 pieces,
+                files: files.clone(),
             });
         }
     }
@@ -129,14 +198,16 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
     } else {
         let mut all = manifest::published(&shelf.text);
         all.retain(|r| r.registry != directory.describe() || r.tarball.name != entry.id);
-        let mut rewritten = Pending::with_content(open, &format!("{stem}.json"), manifest::write(&shelf.text, &all)?.as_bytes())?;
+        let left: Vec<Tarball> = others.iter().map(|tarball| (*tarball).clone()).collect();
+        let text = manifest::with_tarballs(&shelf.text, &left, &[&shelf.text])?;
+        let mut rewritten = Pending::with_content(open, &format!("{stem}.json"), manifest::write(&text, &all)?.as_bytes())?;
         rewritten.settle()?;
         rewritten.appear()?;
     }
     let mut removed = Vec::new();
     let pieces = entry.pieces.iter().map(|(_, id)| id).filter(|id| !used.contains(id.as_str()));
     for name in std::iter::once(&entry.id).chain(pieces) {
-        for file in [name.clone(), format!("{name}.sha256"), format!("{name}.sha512")].into_iter().chain(signatures(name)) {
+        for file in with_sums(name) {
             unlink(open, &file)?;
         }
         removed.push(name.clone());
@@ -149,22 +220,15 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
     Ok(removed)
 }
 
-/// Removes a file that may be gone already.
-fn unlink(open: &OpenDirectory, name: &str) -> Result<()> {
-    open.remove(name).map(drop).with_context(|| format!("removing {}", open.path().join(name).display()))
-}
-
 /// Points the `-latest` links that led to the removed entry to the newest that is left.
 fn relink(directory: &Directory, entry: &Entry) -> Result<()> {
     let open = directory.handle();
+    let latest = latest_of(&entry.name, stem_of(entry), entry.arch.as_deref());
     let left = list(directory)?;
-    let newest = left.iter().find(|e| (&e.name, &e.extension) == (&entry.name, &entry.extension));
-    let manifest = left.iter().find(|e| e.name == entry.name);
-    let links = [
-        (format!("{}-latest{}", entry.name, entry.extension), newest.map(|e| e.id.clone())),
-        (format!("{}-latest.json", entry.name), manifest.map(|e| format!("{}.json", e.id.strip_suffix(&e.extension).unwrap_or(&e.id)))),
-    ];
-    for (name, target) in links {
+    let mut same = left.iter().filter(|e| e.name == entry.name && latest_of(&e.name, stem_of(e), e.arch.as_deref()) == latest);
+    let manifest = same.clone().next().map(|e| format!("{}.json", stem_of(e)));
+    let newest = same.find(|e| e.extension == entry.extension).map(|e| e.id.clone());
+    for (name, target) in [(format!("{latest}{}", entry.extension), newest), (format!("{latest}.json"), manifest)] {
         if !open.has_link(&name) || open.through().join(&name).exists() {
             continue;
         }
@@ -174,4 +238,8 @@ fn relink(directory: &Directory, entry: &Entry) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn stem_of(entry: &Entry) -> &str {
+    entry.id.strip_suffix(&entry.extension).unwrap_or(&entry.id)
 }

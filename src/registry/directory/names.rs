@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::archive::Format;
 use crate::error::{ExitCode, Failure, Result};
+use crate::registry::held::stem;
 
 /// The names that an artifact's files get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,16 +15,41 @@ pub struct Names {
     pub latest: Option<String>,
     /// Suffix of each format, without the first dot; `--output` may spell it differently.
     pub suffix: Vec<(Format, String)>,
+    /// The image that the names are made of; none with `--output`.
+    pub image: Option<Image>,
+}
+
+/// The image that an artifact's names are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its architecture.
+    pub arch: Option<String>,
+    /// What becomes of the version when other bytes have it.
+    pub numbering: Numbering,
+}
+
+/// What becomes of a version when other bytes have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbering {
+    /// It was chosen by the user, and is refused.
+    Fixed,
+    /// It is the day, and gets a number: `.1`, `.2` and so on.
+    Daily,
 }
 
 impl Names {
-    /// `NAME-VERSION.EXT`, with a link `NAME-latest.EXT`.
+    /// `NAME-VERSION.EXT`, with a link `NAME-latest.EXT`; both change where another architecture has these names.
     #[must_use]
-    pub fn versioned(name: &str, version: &str, formats: &[Format]) -> Self {
+    pub fn versioned(image: Image, formats: &[Format]) -> Self {
         Self {
-            stem: format!("{name}-{version}"),
-            latest: Some(format!("{name}-latest")),
+            stem: stem(&image.name, &image.version),
+            latest: Some(format!("{}-latest", image.name)),
             suffix: formats.iter().map(|f| (*f, f.extension().to_owned())).collect(),
+            image: Some(image),
         }
     }
 
@@ -42,7 +68,7 @@ impl Names {
         if stem.is_empty() {
             return Err(Failure::new(ExitCode::Usage, format!("{} has a suffix, but no name", output.display())).into());
         }
-        Ok(Self { stem, latest: None, suffix: vec![(format, suffix)] })
+        Ok(Self { stem, latest: None, suffix: vec![(format, suffix)], image: None })
     }
 
     pub(super) fn tarball(&self, format: Format) -> String {

@@ -4,22 +4,25 @@ use anyhow::Context;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{Directory, Pending, link, sync};
+use super::entries::{self, Shelf};
+use super::{Directory, Pending, link_latest, sync, unlink};
 use crate::artifact::{MANIFEST_VERSION, Tarball};
 use crate::error::{Result, ResultExt};
 use crate::files;
 use crate::openat::OpenDirectory;
 use crate::process;
+use crate::registry::held::{Arriving, Clash, Held, Place};
 use crate::registry::piece::{Piece, Role};
 use crate::registry::references::{Kind, Made, Reference, References};
-use crate::registry::set::{LARGEST_MANIFEST, Set};
+use crate::registry::set::{LARGEST_MANIFEST, OsTarball, Set};
+use crate::registry::wishes::Existing;
 use crate::registry::{Registry, manifest};
 use crate::report::{Report, Unit};
 
-/// The file of a role in the folder.
+/// The file of a role in the folder; all names begin with `stem`.
 #[must_use]
-pub(in crate::registry) fn file_of(set: &Set, role: Role) -> String {
-    let (stem, extension) = (set.stem(), set.tarball.extension);
+pub(in crate::registry) fn file_of(stem: &str, set: &Set, role: Role) -> String {
+    let extension = set.tarball.extension;
     match role {
         Role::Tarball => format!("{stem}{extension}"),
         Role::Kernel => format!("{stem}.vmlinuz"),
@@ -33,14 +36,29 @@ pub(in crate::registry) fn file_of(set: &Set, role: Role) -> String {
 pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Result<References> {
     set.check()?;
     let open = directory.handle();
-    let _lock = directory.lock(&set.stem())?;
+    let _names = directory.wait_for(&format!("{}-latest", set.name))?;
+    let shelves = entries::shelves(directory)?;
+    let Place { stem, latest } = entries::place(&shelves, &set.name, &set.version, set.arch.as_deref());
+    let _lock = directory.lock(&stem)?;
+    let shelf = shelves.iter().find(|shelf| shelf.stem == stem);
+    let (kept, replaced) = match shelf {
+        Some(shelf) => match clash(&shelf.held(), set)? {
+            None => (Some(shelf), None),
+            Some(clash) if directory.existing == Existing::Replace => {
+                report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference()));
+                (None, Some(shelf))
+            }
+            Some(clash) => return Err(clash.refuse(&format!("publishing to {}", directory.describe()), &stem)),
+        },
+        None => (None, None),
+    };
     let step = report.step("publishing");
     let total: u64 = Role::ALL.iter().filter_map(|role| set.piece(*role)).map(|piece| piece.size).sum();
     let mut done = 0;
     let (mut files, mut references) = (Vec::new(), Vec::new());
     for role in Role::ALL {
         let Some(piece) = set.piece(role) else { continue };
-        let name = file_of(set, role);
+        let name = file_of(&stem, set, role);
         step.item(&name);
         let made = if holds(&open.through().join(&name), piece)? {
             Made::Reused
@@ -62,22 +80,71 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         references.push((role, Reference::of_piece(piece, &name, &name, Some(url), made)));
     }
     let references = References::of_set(set, Kind::Directory, directory.describe(), references)?;
-    let text = manifest::with(&manifest_text(set)?, &references)?;
-    let target = format!("{}.json", set.stem());
-    if !files.is_empty() || !reads(open, &target, &text) {
+    let others = kept.into_iter().flat_map(Shelf::published).filter(|old| old.tarball.name != references.tarball.name);
+    let here = others.map(|old| old.booting_as(&references)).chain([references.clone()]).collect();
+    let text = manifest::with_all_of(&joined(set, &stem, kept.map(|shelf| shelf.text.as_str()))?, &references.registry, here)?;
+    let name = format!("{stem}.json");
+    if !files.is_empty() || !reads(open, &name, &text) {
         // Hidden names until here: a stop leaves nothing.
         process::check_stop()?;
-        let manifest = Pending::with_content(open, &target, text.as_bytes())?;
+        let manifest = Pending::with_content(open, &name, text.as_bytes())?;
+        if replaced.is_some() {
+            unlink(open, &name)?;
+        }
         appear(open, files, manifest)?;
-        let latest = format!("{}-latest", set.name);
+        let held = manifest::tarballs(&text);
+        if let Some(replaced) = replaced {
+            let new = references.ids();
+            let is_new = |file: &String| *file == name || new.iter().any(|id| file == id || file.starts_with(&format!("{id}.sha")));
+            replaced.files().iter().filter(|file| !is_new(file)).try_for_each(|file| unlink(open, file))?;
+        }
         if !set.version.is_empty() {
-            link(open, &format!("{latest}{}", set.tarball.extension), &references.tarball.name)?;
-            link(open, &format!("{latest}.json"), &format!("{}.json", set.stem()))?;
+            link_latest(open, &latest, &stem, held.iter().map(|tarball| tarball.file.as_str()), false)?;
             sync(open)?;
         }
+    } else {
+        report.note(&format!("{stem} exists already with the same bytes, in {}", directory.describe()));
     }
     step.finish(&references.tarball.name);
     Ok(references)
+}
+
+/// What keeps the set from joining what is there. The tarball is unpacked where nothing else tells its content.
+pub(in crate::registry) fn clash(held: &Held, set: &Set) -> Result<Option<Clash>> {
+    let recorded = held.clash(&Arriving::from_set(set, set.tree.as_deref()));
+    if recorded.is_none() || set.tree.is_some() || held.tree.is_none() {
+        return Ok(recorded);
+    }
+    let tree = set.tree()?;
+    Ok(held.clash(&Arriving::from_set(set, tree.as_deref())))
+}
+
+/// The manifest of a version with the set's tarball; `held` is the manifest of what it joins.
+pub(in crate::registry) fn joined(set: &Set, stem: &str, held: Option<&str>) -> Result<String> {
+    let own = manifest_text(set, stem)?;
+    let tarball = tarball(set, stem);
+    let text = match held {
+        Some(held) => {
+            let mut tarballs = manifest::tarballs(held);
+            if tarballs.iter().all(|known| known.file != tarball.file) {
+                tarballs.push(tarball);
+            }
+            // What the set's own manifest says of other registries is kept.
+            let published = manifest::published(held).into_iter().chain(manifest::published(&own));
+            let text = manifest::with_tarballs(held, &tarballs, &[held, &own])?;
+            published.into_iter().try_fold(manifest::original(&text), |text, references| manifest::with(&text, &references))?
+        }
+        None => {
+            let mut text = manifest::with_tarballs(&own, &[tarball], &[&own])?;
+            for (key, value) in [("name", &set.name), ("version", &set.version)] {
+                if manifest::text(&text, key).is_some_and(|written| written != *value) {
+                    text = manifest::replace(&text, &[key], value)?;
+                }
+            }
+            text
+        }
+    };
+    Ok(text)
 }
 
 /// Gives all files their names, the manifest last; when one cannot have it, those that were not there before are taken away again.
@@ -126,26 +193,31 @@ pub(in crate::registry) fn holds(path: &Path, piece: &Piece) -> Result<bool> {
     Ok(Piece::of_file(path, |_, _| {})?.sha512 == piece.sha512)
 }
 
+/// The set's tarball as a manifest describes it.
+fn tarball(set: &Set, stem: &str) -> Tarball {
+    let OsTarball { piece, format, .. } = &set.tarball;
+    Tarball {
+        file: file_of(stem, set, Role::Tarball),
+        format: *format,
+        bytes: piece.size,
+        sha256: piece.sha256.clone(),
+        sha512: piece.sha512.clone(),
+    }
+}
+
 /// The set's own manifest, else one that says what is known.
-pub(in crate::registry) fn manifest_text(set: &Set) -> Result<String> {
+fn manifest_text(set: &Set, stem: &str) -> Result<String> {
     if let Some(piece) = &set.manifest {
         return files::read_text(&piece.path, LARGEST_MANIFEST).with_context(|| format!("reading the manifest {}", piece.path.display()));
     }
-    let tarball = &set.tarball;
-    let entry = Tarball {
-        file: file_of(set, Role::Tarball),
-        format: tarball.format,
-        bytes: tarball.piece.size,
-        sha256: tarball.piece.sha256.clone(),
-        sha512: tarball.piece.sha512.clone(),
-    };
     let value = serde_json::json!({
         "manifest_version": MANIFEST_VERSION,
         "name": set.name,
         "version": set.version,
         "arch": set.arch,
         "os_release": { "ID": set.os_distro, "VERSION_ID": set.os_version },
-        "tarballs": [entry],
+        "tarballs": [tarball(set, stem)],
+        "archive": { "sha256": set.tree()? },
     });
     let text = serde_json::to_string_pretty(&value).or_fail(crate::error::ExitCode::Unexpected, "writing the manifest")?;
     Ok(text + "\n")

@@ -4,14 +4,19 @@ use anyhow::Context;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::names::Names;
+use super::entries;
+use super::names::{Names, Numbering};
 use super::pending::Pending;
-use super::{Lock, link, sync};
-use crate::archive::{Format, Packed};
+use super::{Directory, Lock, link_latest, sync, unlink};
+use crate::archive::{Format, Packed, Summary};
 use crate::artifact::Tarball;
 use crate::error::Result;
-use crate::openat::OpenDirectory;
 use crate::process;
+use crate::registry::held::Arriving;
+use crate::registry::manifest;
+use crate::registry::piece::Piece;
+use crate::registry::wishes::Existing;
+use crate::report::Report;
 
 /// Suffixes of what may stand beside an artifact, and of the signatures of each.
 const DOCUMENTS: [&str; 3] = ["spdx.json", "cdx.json", "intoto.json"];
@@ -30,11 +35,26 @@ pub(super) fn signatures(file: &str) -> Vec<String> {
 /// An artifact under way.
 #[derive(Debug)]
 pub struct Staged {
-    pub(super) directory: OpenDirectory,
+    pub(super) directory: Directory,
     pub(super) names: Names,
     pub(super) files: Vec<(Format, Pending)>,
     pub(super) attached: Vec<Pending>,
+    /// What it becomes, and the lock under which that holds; by [`Staged::settle`].
+    pub(super) settled: Option<(Standing, Lock)>,
     pub(super) _lock: Lock,
+}
+
+/// What an artifact becomes in its directory, now that its bytes are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// A version that was not there.
+    New,
+    /// More formats of a version, whose manifest this is.
+    Added(String),
+    /// A version that is there already with the same bytes; this is its manifest.
+    Same(String),
+    /// A version instead of another one with other bytes, to which these files belonged.
+    Replaced(Vec<String>),
 }
 
 /// Where an artifact's files are.
@@ -80,7 +100,7 @@ impl Staged {
     /// # Errors
     /// When it cannot be written.
     pub fn attach(&mut self, name: &str, content: &[u8]) -> Result<()> {
-        self.attached.push(Pending::with_content(&self.directory, name, content)?);
+        self.attached.push(Pending::with_content(self.directory.handle(), name, content)?);
         Ok(())
     }
 
@@ -99,34 +119,99 @@ impl Staged {
             .collect()
     }
 
+    /// The version that it carries; none with `--output`.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.names.image.as_ref().map(|image| image.version.as_str())
+    }
+
+    /// Decides what the artifact becomes, now that its bytes are known, and chooses its names: another version of the day where other
+    /// bytes have this one, and names with the architecture where another one has the plain names.
+    ///
+    /// # Errors
+    /// When other bytes exist under the chosen version and are not to be replaced.
+    pub fn settle(&mut self, packed: &Summary, existing: Existing, report: &Report) -> Result<Standing> {
+        let Some(mut image) = self.names.image.clone() else { return Ok(Standing::New) };
+        // Builds for two architectures choose their names one after the other.
+        let lock = self.directory.wait_for(&format!("{}-latest", image.name))?;
+        let shelves = entries::shelves(&self.directory)?;
+        let arch = image.arch.as_deref();
+        let day = image.version.clone();
+        let mut number = match image.numbering {
+            Numbering::Fixed => 0,
+            Numbering::Daily => {
+                shelves.iter().filter(|shelf| shelf.is(&image.name, arch)).filter_map(|s| number_of(s.version(), &day)).max().unwrap_or(0)
+            }
+        };
+        let standing = loop {
+            image.version = if number == 0 { day.clone() } else { format!("{day}.{number}") };
+            let place = entries::place(&shelves, &image.name, &image.version, arch);
+            (self.names.stem, self.names.latest) = (place.stem.clone(), Some(place.latest));
+            let Some(shelf) = shelves.iter().find(|shelf| shelf.stem == place.stem) else { break Standing::New };
+            let tarballs = self.tarballs(&packed.outputs);
+            let (held, arriving) = (shelf.held(), Arriving::from_tarballs(&tarballs, &packed.sha256));
+            match held.clash(&arriving) {
+                None if held.has_all(&arriving) => break Standing::Same(shelf.text.clone()),
+                None => break Standing::Added(shelf.text.clone()),
+                Some(clash) if existing == Existing::Replace => {
+                    report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference()));
+                    break Standing::Replaced(shelf.files());
+                }
+                Some(clash) if image.numbering == Numbering::Daily => {
+                    number += 1;
+                    report.note(&format!(
+                        "{} {}: {}; this build is version {day}.{number}",
+                        place.stem,
+                        clash.difference(),
+                        clash.existing()
+                    ));
+                }
+                Some(clash) => return Err(clash.refuse(&format!("publishing to {}", self.directory.path().display()), &place.stem)),
+            }
+        };
+        if matches!(standing, Standing::Same(_)) {
+            report.note(&format!("{} exists already with the same bytes, in {}", self.names.stem, self.directory.path().display()));
+        }
+        self.names.image = Some(image);
+        for (format, file) in &mut self.files {
+            file.name = self.names.tarball(*format);
+        }
+        self.settled = Some((standing.clone(), lock));
+        Ok(standing)
+    }
+
     /// Makes the artifact appear: tarballs, checksum files in the form that Ironic reads (`HASH  NAME`), links, manifest.
     ///
     /// # Errors
-    /// On any failure to write, and when a person stops it before the first file appears; an artifact of the same name that
-    /// was there before is then still whole, or has no manifest.
+    /// On any failure to write, and when the user stops it before the first file appears. A version that was there before is then
+    /// still whole; one that was to be replaced is whole, or has no manifest.
     pub fn commit(mut self, tarballs: &[Tarball], manifest: &[u8]) -> Result<Published> {
+        let standing = self.settled.take();
+        let (standing, _lock) = standing.map_or((Standing::New, None), |(standing, lock)| (standing, Some(lock)));
+        let directory = self.directory.clone();
+        let (open, folder, name) = (directory.handle(), directory.path(), format!("{}.json", self.names.stem));
+        let published = Published { tarballs: tarballs.iter().map(|t| folder.join(&t.file)).collect(), manifest: folder.join(&name) };
         let mut checksums = Vec::new();
         for tarball in tarballs {
             for (suffix, digest) in [("sha256", &tarball.sha256), ("sha512", &tarball.sha512)] {
                 let text = format!("{digest}  {}\n", tarball.file);
-                checksums.push(Pending::with_content(&self.directory, &format!("{}.{suffix}", tarball.file), text.as_bytes())?);
+                checksums.push(Pending::with_content(open, &format!("{}.{suffix}", tarball.file), text.as_bytes())?);
             }
         }
-        let mut manifest = Pending::with_content(&self.directory, &format!("{}.json", self.names.stem), manifest)?;
-        for (_, file) in &mut self.files {
+        if matches!(standing, Standing::Same(_)) {
+            return self.complete(tarballs, checksums, published);
+        }
+        let mut manifest = Pending::with_content(open, &name, manifest)?;
+        let tarball_files = self.files.iter_mut().map(|(_, file)| file);
+        for file in tarball_files.chain(&mut checksums).chain(&mut self.attached).chain([&mut manifest]) {
             file.settle()?;
         }
-        for file in &mut checksums {
-            file.settle()?;
-        }
-        for file in &mut self.attached {
-            file.settle()?;
-        }
-        manifest.settle()?;
         process::check_stop()?;
-        // From here on nothing is written, only renamed, and a signal is not heeded until all is done:
-        // a reader finds the manifest of what is there, or none.
-        self.directory.remove(&manifest.name).with_context(|| format!("replacing {}", manifest.target().display()))?;
+        // From here on nothing is written, only renamed, and it is carried to its end whoever interrupts: a reader finds the manifest of
+        // what is there, or none.
+        if !matches!(standing, Standing::Added(_)) {
+            unlink(open, &name)?;
+        }
         for (_, file) in &mut self.files {
             file.appear()?;
         }
@@ -134,12 +219,62 @@ impl Staged {
             file.appear()?;
         }
         self.remove_stale(tarballs)?;
-        sync(&self.directory)?;
+        if let Standing::Replaced(files) = &standing {
+            let new = |file: &String| {
+                let attached = self.attached.iter().any(|pending| pending.name == *file);
+                attached || *file == name || tarballs.iter().any(|t| *file == t.file || file.starts_with(&format!("{}.sha", t.file)))
+            };
+            files.iter().filter(|file| !new(file)).try_for_each(|file| unlink(open, file))?;
+        }
+        sync(open)?;
         manifest.appear()?;
-        self.links(tarballs)?;
-        sync(&self.directory)?;
-        let tarballs = tarballs.iter().map(|t| self.folder().join(&t.file)).collect();
-        Ok(Published { tarballs, manifest: manifest.target() })
+        if let Some(latest) = &self.names.latest {
+            let kept = if let Standing::Added(text) = &standing { manifest::tarballs(text) } else { Vec::new() };
+            let files = kept.iter().chain(tarballs).map(|tarball| tarball.file.as_str());
+            link_latest(open, latest, &self.names.stem, files, matches!(standing, Standing::Added(_)))?;
+        }
+        sync(open)?;
+        Ok(published)
+    }
+
+    /// Puts back what is missing of an artifact that is there already: the same bytes under the same names. Documents appear only when
+    /// a signature is wanted that is not there, then all of them: it is of these.
+    fn complete(mut self, tarballs: &[Tarball], checksums: Vec<Pending>, published: Published) -> Result<Published> {
+        let mut missing: Vec<Pending> = Vec::new();
+        for ((_, file), tarball) in std::mem::take(&mut self.files).into_iter().zip(tarballs) {
+            if !holds_bytes(&self.directory.handle().through().join(&file.name), tarball)? {
+                missing.push(file);
+            }
+        }
+        let is_missing = |file: &Pending| !self.directory.handle().has_file(&file.name);
+        missing.extend(checksums.into_iter().filter(is_missing));
+        let is_signature = |file: &Pending| SIGNATURES.iter().any(|suffix| file.name.ends_with(&format!(".{suffix}")));
+        if self.attached.iter().any(|file| is_signature(file) && is_missing(file)) {
+            missing.append(&mut self.attached);
+        }
+        for file in &mut missing {
+            file.settle()?;
+        }
+        process::check_stop()?;
+        for file in &mut missing {
+            file.appear()?;
+        }
+        sync(self.directory.handle())?;
+        Ok(published)
+    }
+
+    /// Keeps the tarballs of an image that is not to be published, as `NAME.unfit` with their suffixes: without a manifest, and for the
+    /// next such build to replace. Returns the path of the first.
+    ///
+    /// # Errors
+    /// On any failure to write.
+    pub fn set_aside(mut self, packed: &[Packed]) -> Result<PathBuf> {
+        self.names.stem.push_str(".unfit");
+        for (format, file) in &mut self.files {
+            file.name = self.names.tarball(*format);
+        }
+        let tarballs = self.tarballs(packed);
+        self.place(&tarballs)
     }
 
     /// Makes the one tarball appear alone, without checksum files, links and manifest.
@@ -154,9 +289,9 @@ impl Staged {
         for (_, file) in &mut self.files {
             file.appear()?;
         }
-        sync(&self.directory)?;
+        sync(self.directory.handle())?;
         let tarball = tarballs.first().context("an archive without a tarball")?;
-        Ok(self.folder().join(&tarball.file))
+        Ok(self.directory.path().join(&tarball.file))
     }
 
     /// A document or signature of an artifact that was here before under this name says what is no longer so.
@@ -164,20 +299,23 @@ impl Staged {
         let names = documents(&self.names.stem).into_iter().chain(tarballs.iter().flat_map(|tarball| signatures(&tarball.file)));
         for name in names {
             if !self.attached.iter().any(|pending| pending.name == name) {
-                self.directory.remove(&name).with_context(|| format!("removing {}", self.folder().join(&name).display()))?;
+                unlink(self.directory.handle(), &name)?;
             }
         }
         Ok(())
     }
+}
 
-    fn links(&self, tarballs: &[Tarball]) -> Result<()> {
-        let Some(latest) = &self.names.latest else { return Ok(()) };
-        let mut links: Vec<(String, String)> =
-            tarballs.iter().map(|t| (format!("{latest}.{}", t.format.extension()), t.file.clone())).collect();
-        links.push((format!("{latest}.json"), format!("{}.json", self.names.stem)));
-        for (name, points_to) in links {
-            link(&self.directory, &name, &points_to)?;
-        }
-        Ok(())
+/// The number of a version of the day: 0 of the day itself, 2 of `DAY.2`.
+fn number_of(version: &str, day: &str) -> Option<u64> {
+    match version.strip_prefix(day)? {
+        "" => Some(0),
+        rest => rest.strip_prefix('.')?.parse().ok(),
     }
+}
+
+/// Whether the file is there with the bytes of the tarball.
+fn holds_bytes(path: &Path, tarball: &Tarball) -> Result<bool> {
+    let same_size = path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == tarball.bytes);
+    Ok(same_size && Piece::of_file(path, |_, _| {})?.sha512 == tarball.sha512)
 }

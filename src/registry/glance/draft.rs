@@ -16,6 +16,7 @@ pub(super) const NAME: &str = "osimg_name";
 pub(super) const VERSION: &str = "osimg_version";
 pub(super) const SHA256: &str = "osimg_sha256";
 pub(super) const MANIFEST: &str = "osimg_manifest_sha256";
+pub(super) const ARCHITECTURE: &str = "architecture";
 pub(super) const EXTENSION: &str = "disk_file_extension";
 /// The property of the OS image that names another one; Ironic reads these.
 pub(super) const LINKS: [(Role, &str); 4] =
@@ -77,7 +78,7 @@ pub(super) fn draft(set: &Set, role: Role, links: &[(Role, String)], wishes: &Wi
         put(VERSION, Some(&set.version));
         put("os_distro", set.os_distro.as_deref());
         put("os_version", set.os_version.as_deref());
-        put("architecture", set.arch.as_deref());
+        put(ARCHITECTURE, set.arch.as_deref());
         put("os_type", Some("linux"));
         put(EXTENSION, Some(set.tarball.extension));
         for (role, property) in LINKS {
@@ -161,6 +162,7 @@ mod tests {
             os_distro: None,
             os_version: None,
             properties: BTreeMap::new(),
+            tree: None,
             tarball: OsTarball { piece, format: Format::Tgz, extension: ".tar.gz" },
             kernel: None,
             ramdisk: None,

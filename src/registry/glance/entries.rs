@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Glance;
-use super::draft::{EXTENSION, LINKS, NAME, ROLE, VERSION};
+use super::draft::{ARCHITECTURE, EXTENSION, LINKS, NAME, ROLE, VERSION};
 use super::images::Image;
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::Stop;
@@ -27,15 +27,16 @@ pub(super) fn list(glance: &Glance) -> Result<Vec<Entry>> {
     Ok(images.iter().map(|image| entry(image, glance.owns(image), &mut seen)).collect())
 }
 
-/// An owner, a name and an extension, of which there is one current version.
-type Line = (Option<String>, String, String);
+/// An owner, a name, an architecture and an extension, of which there is one current version.
+type Line = (Option<String>, String, Option<String>, String);
 
 fn entry(image: &Image, own: bool, seen: &mut HashSet<Line>) -> Entry {
     let name = image.property(NAME).or(image.name.as_deref()).unwrap_or_default().to_owned();
     let extension = image.property(EXTENSION).unwrap_or_default().to_owned();
+    let arch = image.property(ARCHITECTURE).map(str::to_owned);
     let state = if image.status != "active" {
         State::Unfinished
-    } else if !image.os_hidden && seen.insert((image.owner.clone(), name.clone(), extension.clone())) {
+    } else if !image.os_hidden && seen.insert((image.owner.clone(), name.clone(), arch.clone(), extension.clone())) {
         State::Current
     } else {
         State::Older
@@ -46,9 +47,11 @@ fn entry(image: &Image, own: bool, seen: &mut HashSet<Line>) -> Entry {
             visibility.push_str(word);
         }
     }
+    let pieces: Vec<(Role, String)> = LINKS.iter().filter_map(|(role, link)| Some((*role, image.property(link)?.to_owned()))).collect();
     Entry {
         name,
         version: image.property(VERSION).unwrap_or_default().to_owned(),
+        arch,
         extension,
         id: image.id.clone(),
         created: image.created_at.clone(),
@@ -58,7 +61,8 @@ fn entry(image: &Image, own: bool, seen: &mut HashSet<Line>) -> Entry {
         visibility: Some(visibility),
         owner: image.owner.clone(),
         own,
-        pieces: LINKS.iter().filter_map(|(role, link)| Some((*role, image.property(link)?.to_owned()))).collect(),
+        files: std::iter::once(image.id.clone()).chain(pieces.iter().map(|(_, id)| id.clone())).collect(),
+        pieces,
     }
 }
 

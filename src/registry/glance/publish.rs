@@ -183,7 +183,7 @@ fn retire(glance: &Glance, mut references: References) -> References {
     };
     let retired = entries::list(glance).map(|all| {
         all.into_iter()
-            .filter(|e| e.own && e.name == references.name && e.extension == references.extension)
+            .filter(|e| e.own && (&e.name, &e.arch, &e.extension) == (&references.name, &references.arch, &references.extension))
             .filter(|e| e.state != State::Unfinished && e.id != references.tarball.id)
             .skip(keep - 1)
             .collect::<Vec<_>>()

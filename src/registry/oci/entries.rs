@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::documents::{CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION};
+use super::documents::{ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION};
 use super::{Oci, digest_of};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::Call;
@@ -75,7 +75,7 @@ pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
     entries.sort_by(|a, b| (&b.created, &b.version).cmp(&(&a.created, &a.version)));
     let mut seen = HashSet::new();
     for entry in &mut entries {
-        if seen.insert((entry.name.clone(), entry.extension.clone())) {
+        if seen.insert((entry.name.clone(), entry.arch.clone(), entry.extension.clone())) {
             entry.state = State::Current;
         }
     }
@@ -84,6 +84,7 @@ pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
     entries.extend(orphans.map(|(digest, (tag, document))| Entry {
         name: tag.clone(),
         version: String::new(),
+        arch: None,
         extension: String::new(),
         id: digest.clone(),
         created: String::new(),
@@ -94,6 +95,7 @@ pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
         owner: None,
         own: true,
         pieces: Vec::new(),
+        files: vec![digest.clone()],
     }));
     Ok(entries)
 }
@@ -111,6 +113,7 @@ fn entry(document: &Document) -> Option<Entry> {
     Some(Entry {
         name: own(NAME)?,
         version: own(VERSION).unwrap_or_default(),
+        arch: own(ARCH),
         extension: own(EXTENSION).unwrap_or_default(),
         id: tarball.annotations.get(ITSELF)?.clone(),
         created: own(CREATED).unwrap_or_default(),
@@ -120,6 +123,7 @@ fn entry(document: &Document) -> Option<Entry> {
         visibility: None,
         owner: None,
         own: true,
+        files: parts(document).map(|(_, id)| id.to_owned()).collect(),
         pieces: parts(document)
             .filter_map(|(role, id)| Some((Role::of_word(role)?, id.to_owned())))
             .filter(|(role, _)| *role != Role::Tarball)

@@ -219,7 +219,7 @@ impl Oci {
             let Some(piece) = set.piece(role) else { continue };
             let media_type = media_type(role, set.tarball.format);
             let (layer, reference) =
-                self.piece(&Outgoing { role: role.word(), piece, title: file_of(set, role), media_type }, undo, &sent)?;
+                self.piece(&Outgoing { role: role.word(), piece, title: file_of(&set.stem(), set, role), media_type }, undo, &sent)?;
             layers.push(layer);
             references.push((role, reference));
         }

@@ -1,0 +1,30 @@
+//! Whether a node can be installed from the image, and what becomes of one that is not fit.
+
+use crate::error::{ExitCode, Failure};
+use crate::verify::{Finding, Severity};
+
+/// What becomes of an image that is not fit, where nobody deploys from: a directory of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fitness {
+    /// It is published, with its findings in the manifest.
+    #[default]
+    Recorded,
+    /// It is set aside, and the build fails.
+    Required,
+}
+
+/// The errors among the findings that were not allowed.
+pub(super) fn errors(findings: &[Finding]) -> Vec<&Finding> {
+    findings.iter().filter(|finding| finding.severity == Severity::Error && !finding.allowed).collect()
+}
+
+/// The failure of an image that is not fit; `doing` names what was being done.
+#[must_use]
+pub fn unfit(doing: &str, findings: &[Finding]) -> Failure {
+    let errors = errors(findings);
+    let texts: Vec<_> = errors.iter().map(|finding| crate::text::line(&finding.text)).collect();
+    let names: Vec<String> = errors.iter().map(|finding| format!("--allow {}", finding.name)).collect();
+    let number = if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.len()) };
+    Failure::new(ExitCode::Findings, format!("{doing}: the image is not fit for a node, {number}: {}", texts.join("; ")))
+        .hint(format!("to let it pass as it is: {}", names.join(" ")))
+}
