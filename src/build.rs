@@ -28,7 +28,7 @@ use crate::packages::{self, Cache, Extent, Filled, GivenAway, Job, PinnedKey, Pu
 use crate::process::{self, CommandLine};
 use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
 use crate::registry::manifest::{tarballs as held_tarballs, with_tarballs};
-use crate::registry::{Staged, Standing};
+use crate::registry::{Registry, Staged, Standing};
 use crate::report::{Report, bytes};
 use crate::sandbox::{Devices, InstallRoot, Limits, Network, Owners, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
 use crate::verify::{self, Finding};
@@ -67,7 +67,7 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
     let staged = output::stage(recipe, options, started)?;
     let mut workdir = Workdir::create(&options.workdir, options.keep)?;
     let build = Build { recipe, transactions, options, report, started };
-    let result = build.run(tools, staged, &mut workdir);
+    let result = build.run(tools, staged, remote.as_ref().map(Remote::registry), &mut workdir);
     let result = match (result, remote) {
         (Ok(artifact), Some(remote)) => remote.publish(artifact, report),
         (result, _) => result,
@@ -121,7 +121,7 @@ struct Tools {
 }
 
 impl Build<'_> {
-    fn run(&self, mut tools: Tools, mut staged: Staged, workdir: &mut Workdir) -> Result<Artifact> {
+    fn run(&self, mut tools: Tools, mut staged: Staged, remote: Option<&dyn Registry>, workdir: &mut Workdir) -> Result<Artifact> {
         let report = self.report;
         let settings = &self.recipe.settings.packages;
         let keys = packages::pinned_keys(settings, self.transactions)?;
@@ -158,7 +158,7 @@ impl Build<'_> {
         }
 
         let step = report.step("publishing");
-        let standing = staged.settle(&packed.summary, self.options.wishes.existing, report)?;
+        let standing = staged.settle(&packed.summary, self.options.wishes.existing, remote, report)?;
         packed.tarballs = staged.tarballs(&packed.summary.outputs);
         let day = || output::version(self.recipe, self.options.packing.source_date_epoch, self.started);
         let known = manifest::Known {

@@ -53,6 +53,10 @@ impl Remote {
         }))
     }
 
+    pub(super) fn registry(&self) -> &dyn Registry {
+        self.registry.as_ref()
+    }
+
     /// The installer's pieces, of the release that was built.
     fn boot_pieces(&self, set: &mut Set, report: &Report) -> Result<()> {
         if let Some(source) = &self.source {

@@ -38,6 +38,9 @@ pub(super) struct Deploy {
     /// The URL under which the manifest's directory is served
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
+    /// The image's architecture, where it is published for several [default: the nodes']
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<String>,
     /// The owner of the image in Glance (a project, by name or id), where several have one of that name
     #[arg(long, value_name = "PROJECT")]
     owner: Option<String>,
@@ -103,7 +106,9 @@ pub(super) struct Deploy {
 
 impl Deploy {
     pub fn run(&self, report: &Report, as_json: bool) -> Result<ExitCode> {
+        let arch = self.arch()?;
         let choice = Choice {
+            arch: arch.as_deref(),
             mode: self.mode,
             format: self.format,
             base_url: self.base_url.as_deref(),
@@ -138,7 +143,7 @@ impl Deploy {
         };
         // Before anything is asked for: a drive that cannot be read is not the cloud's fault.
         let drives = config_drive::assign(&self.config_drives, &self.nodes)?;
-        let (image, arch, remarks) = self.image(found, session.as_ref(), report)?;
+        let (image, arch, remarks) = self.image(found, arch.as_deref(), session.as_ref(), report)?;
         tell(&remarks, &self.image, report)?;
         let settings = image.settings(&wishes)?;
         let session = match session {
@@ -164,8 +169,31 @@ impl Deploy {
         failure.map_or(Ok(ExitCode::Done), Err)
     }
 
+    /// The architecture that is chosen, else the one that all nodes to be set up have.
+    fn arch(&self) -> Result<Option<String>> {
+        if self.arch.is_some() || !self.apply || self.cloud.is_none() {
+            return Ok(self.arch.clone());
+        }
+        let session = Session::open(Cloud::load(self.cloud.as_deref())?, &Report::silent())?;
+        let ironic = Ironic::open(&session)?.patience(self.timeout);
+        let mut known: Vec<String> = Vec::new();
+        for name in &self.nodes {
+            // One that is not there is reported when its turn comes.
+            known.extend(ironic.node(name).ok().and_then(|node| node.arch()));
+        }
+        known.sort();
+        known.dedup();
+        Ok(if known.len() == 1 { known.pop() } else { None })
+    }
+
     /// The image with the pieces that the user named instead of its own, its architecture, and the remarks of the checks.
-    fn image(&self, found: Found, session: Option<&Session>, report: &Report) -> Result<(Image, Option<String>, Vec<Remark>)> {
+    fn image(
+        &self,
+        found: Found,
+        wanted: Option<&str>,
+        session: Option<&Session>,
+        report: &Report,
+    ) -> Result<(Image, Option<String>, Vec<Remark>)> {
         let step = report.step("looking at the image");
         let mut remarks = Vec::new();
         let ca = self.ca_file.as_deref();
@@ -185,7 +213,7 @@ impl Deploy {
                         .into());
                     }
                 }
-                let body = find_image(session, &name, self.owner.as_deref())?;
+                let body = find_image(session, &name, self.owner.as_deref(), wanted)?;
                 if !self.no_check {
                     let conductor = self.conductor(Some(session))?;
                     remarks.extend(check_glance(session, &body, &conductor)?);

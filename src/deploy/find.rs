@@ -21,6 +21,8 @@ pub struct Choice<'a> {
     pub format: Option<Format>,
     /// The URL under which a folder's files are served.
     pub base_url: Option<&'a str>,
+    /// The architecture to install, where the image is there for several.
+    pub arch: Option<&'a str>,
     /// The authorities of web servers; the host's when there are none.
     pub ca: Option<&'a Path>,
     /// Whether a container registry is asked what a reference leads to.
@@ -97,7 +99,7 @@ fn of_oci(reference: &str, choice: &Choice<'_>) -> Result<Found> {
         return Ok(Found::Image { image: bare(Mode::Oci, &format!("oci://{reference}")), sha256: None, arch: None });
     }
     let access = oci::Access::of_environment(choice.ca.map(Path::to_owned));
-    Ok(match oci::find(reference, &access)? {
+    Ok(match oci::find(reference, &access, choice.arch)? {
         oci::Deployable::Set(set) => Found::Image { image: Image::of_references(&set, None)?, sha256: set.tarball.sha256, arch: set.arch },
         oci::Deployable::Alone { url, sha256 } => Found::Image { image: bare(Mode::Oci, &url), sha256, arch: None },
     })

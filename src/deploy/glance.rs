@@ -10,13 +10,17 @@ use crate::http::Call;
 /// The service's type in the catalogue.
 pub(super) const IMAGE: &str = "image";
 
+/// The property of an image's architecture.
+const ARCHITECTURE: &str = "architecture";
+
 const DOING: &str = "looking for the image";
 
 /// An image in Glance by its UUID, or the newest one of a name that one owner has. `owner` is a project, by name or id.
+/// Where the name is there for several architectures, `arch` chooses.
 ///
 /// # Errors
 /// When there is none, several owners have one of that name, or Glance refuses.
-pub fn find_image(glance: &Session, name: &str, owner: Option<&str>) -> Result<Value> {
+pub fn find_image(glance: &Session, name: &str, owner: Option<&str>, arch: Option<&str>) -> Result<Value> {
     let owner = owner.map(|owner| owner_id(glance, owner)).transpose()?;
     let shown = name.escape_debug();
     let missing = |what: String| {
@@ -36,7 +40,7 @@ pub fn find_image(glance: &Session, name: &str, owner: Option<&str>) -> Result<V
             _ => Ok(body),
         };
     }
-    let newest = newest_of_each_owner(glance, name, owner.as_deref())?;
+    let newest = one_architecture(newest_of_each(glance, name, owner.as_deref())?, name, arch)?;
     let mut newest = newest.into_iter();
     match (newest.next(), newest.as_slice()) {
         (Some(image), []) => Ok(image),
@@ -49,8 +53,34 @@ pub fn find_image(glance: &Session, name: &str, owner: Option<&str>) -> Result<V
     }
 }
 
-/// The active images of a name: for each owner the newest.
-fn newest_of_each_owner(glance: &Session, name: &str, owner: Option<&str>) -> Result<Vec<Value>> {
+/// Those of the chosen architecture, or of the only one that is there. An image that does not say its architecture may be of any.
+fn one_architecture(mut images: Vec<Value>, name: &str, arch: Option<&str>) -> Result<Vec<Value>> {
+    let mut known: Vec<String> = images.iter().map(|image| text(image, ARCHITECTURE).to_owned()).filter(|arch| !arch.is_empty()).collect();
+    known.sort();
+    known.dedup();
+    if let Some(arch) = arch {
+        images.retain(|image| [arch, ""].contains(&text(image, ARCHITECTURE)));
+    } else if known.len() > 1 {
+        let shown = known.iter().map(|arch| arch.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+        return Err(Failure::new(
+            ExitCode::Registry,
+            format!("{DOING} '{}': it is there for several architectures: {shown}", name.escape_debug()),
+        )
+        .hint("choose one: --arch ARCH; or name the image by its id")
+        .into());
+    }
+    // An older image of the same owner without an architecture gives way.
+    let mut chosen: Vec<Value> = Vec::new();
+    for image in images {
+        if chosen.iter().all(|known| known["owner"] != image["owner"]) {
+            chosen.push(image);
+        }
+    }
+    Ok(chosen)
+}
+
+/// The active images of a name: for each owner and architecture the newest.
+fn newest_of_each(glance: &Session, name: &str, owner: Option<&str>) -> Result<Vec<Value>> {
     let base = format!("/v2/images?name={}&status=active&sort=created_at:desc&limit=100", escaped(name));
     let queries = match owner {
         None => vec![base],
@@ -74,7 +104,7 @@ fn newest_of_each_owner(glance: &Session, name: &str, owner: Option<&str>) -> Re
     for image in found {
         // Glance's filter is not relied upon.
         let fits = image["name"] == name && owner.is_none_or(|owner| image["owner"] == owner);
-        if fits && newest.iter().all(|known| known["owner"] != image["owner"]) {
+        if fits && newest.iter().all(|known| (&known["owner"], &known[ARCHITECTURE]) != (&image["owner"], &image[ARCHITECTURE])) {
             newest.push(image);
         }
     }

@@ -30,7 +30,7 @@ use crate::files;
 use crate::openat::OpenDirectory;
 use crate::process;
 use crate::registry::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of};
-use crate::registry::{Entry, Existing, References, Registry, Removal, Set, manifest};
+use crate::registry::{Entry, Existing, Held, References, Registry, Removal, Set, manifest};
 use crate::report::Report;
 
 /// How long another publication of the same image is waited for.
@@ -191,6 +191,12 @@ impl Registry for Directory {
 
     fn publish(&self, set: &Set, report: &Report) -> Result<References> {
         publish::publish(self, set, report)
+    }
+
+    fn held(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>> {
+        let shelves = entries::shelves(self)?;
+        let stem = entries::place(&shelves, name, version, arch).stem;
+        Ok(shelves.iter().find(|shelf| shelf.stem == stem).map(entries::Shelf::held))
     }
 
     fn list(&self) -> Result<Vec<Entry>> {

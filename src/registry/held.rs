@@ -12,23 +12,27 @@ use crate::error::{ExitCode, Failure};
 
 /// A file of a version that a registry holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HeldFile {
+pub struct HeldFile {
+    /// Its role.
     pub role: Role,
     /// The suffix of the tarball that it is, or that it belongs to; boot pieces belong to all and have none.
     pub extension: String,
     /// Where it is: a path, or what the registry calls it.
     pub place: String,
+    /// Its SHA-256, where it is known.
     pub sha256: Option<String>,
+    /// Its SHA-512, where it is known.
     pub sha512: Option<String>,
 }
 
 /// What a registry holds under a name, version and architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Held {
+pub struct Held {
     /// When it was made: RFC 3339, in UTC.
     pub created: String,
     /// SHA-256 of its tarballs before compression, where it is recorded.
     pub tree: Option<String>,
+    /// Its files.
     pub files: Vec<HeldFile>,
 }
 
@@ -85,7 +89,7 @@ pub(super) fn held_pieces(references: &References, folder: &Path) -> Vec<HeldFil
 }
 
 /// Whether all tarballs of a version share the piece.
-const fn shared(role: Role) -> bool {
+pub(super) const fn shared(role: Role) -> bool {
     matches!(role, Role::Kernel | Role::Ramdisk | Role::Stage2)
 }
 
@@ -108,7 +112,7 @@ enum Why {
 
 impl Held {
     /// The first thing that differs from what is to join; nothing when it may.
-    pub fn clash(&self, arriving: &Arriving<'_>) -> Option<Clash> {
+    pub(super) fn clash(&self, arriving: &Arriving<'_>) -> Option<Clash> {
         let clash = |held: &HeldFile, why| Some(Clash { held: held.clone(), created: self.created.clone(), why });
         for held in &self.files {
             let same_place = |file: &&ArrivingFile<'_>| (file.role, file.extension) == (held.role, held.extension.as_str());
@@ -127,7 +131,7 @@ impl Held {
     }
 
     /// Whether all tarballs of what is to join are there already.
-    pub fn has_all(&self, arriving: &Arriving<'_>) -> bool {
+    pub(super) fn has_all(&self, arriving: &Arriving<'_>) -> bool {
         arriving.files.iter().all(|file| self.files.iter().any(|held| held.role == file.role && held.extension == file.extension))
     }
 }

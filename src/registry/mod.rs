@@ -23,6 +23,7 @@ use crate::report::Report;
 pub use address::Address;
 pub use directory::{Directory, Image, Names, Numbering, Staged, Standing, record};
 pub use glance::Glance;
+pub use held::{Held, HeldFile};
 pub use oci::Oci;
 pub use piece::{Piece, Role};
 pub use references::{Entry, Kind, Made, Reference, References, State};
@@ -49,6 +50,12 @@ pub trait Registry: std::fmt::Debug {
     /// # Errors
     /// When the registry cannot be reached or refuses; nothing of the set is left there then.
     fn publish(&self, set: &Set, report: &Report) -> Result<References>;
+
+    /// What is there of a version, for comparing it with what is to join it; nothing of a version that is not there.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached or refuses.
+    fn held(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>>;
 
     /// What is there, the newest of each name first.
     ///
@@ -103,6 +110,9 @@ pub fn open(address: &Address, wishes: &Wishes, report: &Report) -> Result<Box<d
         Address::Directory(path) => Ok(Box::new(Directory::open(path)?.with_existing(wishes.existing))),
         Address::Glance(cloud) => Ok(Box::new(Glance::open(cloud.as_deref(), wishes, report)?)),
         Address::Tree(path, url) => Ok(Box::new(WebTree::open(path, url.as_deref())?.with_existing(wishes.existing))),
-        Address::Oci(reference) => Ok(Box::new(Oci::open(reference, &oci::Access::of_environment(wishes.ca.clone()))?)),
+        Address::Oci(reference) => {
+            let oci = Oci::open(reference, &oci::Access::of_environment(wishes.ca.clone()))?;
+            Ok(Box::new(oci.with_existing(wishes.existing)))
+        }
     }
 }

@@ -259,14 +259,7 @@ impl Registry for WebTree {
         set.check()?;
         let _names = self.directory.wait_for(&format!("{}-latest", set.name))?;
         let shelves = self.shelves()?;
-        let known: Vec<(Option<String>, Option<String>)> =
-            shelves.iter().map(|shelf| (manifest::text(&shelf.text, "name"), manifest::text(&shelf.text, "arch"))).collect();
-        let there: Vec<Neighbour<'_>> = shelves
-            .iter()
-            .zip(&known)
-            .filter_map(|(shelf, (name, arch))| Some(Neighbour { stem: &shelf.stem, name: name.as_deref()?, arch: arch.as_deref() }))
-            .collect();
-        let place = Place::of(&set.name, &set.version, set.arch.as_deref(), &there);
+        let place = place_among(&shelves, &set.name, &set.version, set.arch.as_deref());
         let _lock = self.directory.lock(&place.stem)?;
         let before = shelves.iter().find(|shelf| shelf.stem == place.stem);
         let kept = match before.map(|shelf| clash(&shelf.held(self), set)).transpose()?.flatten() {
@@ -294,6 +287,12 @@ impl Registry for WebTree {
             report.note(&format!("{} exists already with the same bytes, in {}", place.stem, self.name()));
         }
         Ok(references)
+    }
+
+    fn held(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>> {
+        let shelves = self.shelves()?;
+        let stem = place_among(&shelves, name, version, arch).stem;
+        Ok(shelves.iter().find(|shelf| shelf.stem == stem).map(|shelf| shelf.held(self)))
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
@@ -373,6 +372,18 @@ impl Registry for WebTree {
         sync(open)?;
         Ok(removed.into())
     }
+}
+
+/// The names of a version among those of the tree.
+fn place_among(shelves: &[Shelf], name: &str, version: &str, arch: Option<&str>) -> Place {
+    let known: Vec<(Option<String>, Option<String>)> =
+        shelves.iter().map(|shelf| (manifest::text(&shelf.text, "name"), manifest::text(&shelf.text, "arch"))).collect();
+    let there: Vec<Neighbour<'_>> = shelves
+        .iter()
+        .zip(&known)
+        .filter_map(|(shelf, (name, arch))| Some(Neighbour { stem: &shelf.stem, name: name.as_deref()?, arch: arch.as_deref() }))
+        .collect();
+    Place::of(name, version, arch, &there)
 }
 
 /// Whether a set of a manifest is in the image's directory and all its names stay there. A manifest is a

@@ -62,6 +62,7 @@ fn the_three_compressed_formats_share_their_boot_pieces() {
         assert!(!allowed.is_empty(), "{told}");
         let mut command = servers.osimg(&["publish", "--registry", "glance:osimg-demo", "--json"]);
         command.args(allowed.iter().flat_map(|name| ["--allow", name]));
+        command.args(["--allow", "unrecognised-kernel", "--allow", "unrecognised-ramdisk"]);
         command.arg(&tarball).arg("--kernel").arg(files.path("kernel")).arg("--ramdisk").arg(files.path("ramdisk"));
         let output = command.output().unwrap();
         succeeds(&output);

@@ -260,3 +260,49 @@ fn a_registry_that_dies_in_the_middle_and_one_that_is_none_are_told() {
     let error = Oci::open(&format!("127.0.0.1:{}/os", www.port), &Access::default()).unwrap_err();
     assert!(render(&error).contains("no OCI registry answers there"), "{}", render(&error));
 }
+
+#[test]
+fn two_architectures_of_a_version_are_one_index_and_leave_it_one_by_one() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let (server, files) = (Registry::default().start(), folder());
+    let oci = open(server.port, &Access::default());
+    let made = |place: &str, arch: &str| {
+        let place = files.path().join(place);
+        std::fs::create_dir(&place).unwrap();
+        let mut made = set(&place, "web-1", &place.display().to_string());
+        made.arch = Some(arch.to_owned());
+        made
+    };
+    let sets = ["x86_64", "aarch64"].map(|arch| made(arch, arch));
+    for set in &sets {
+        publish(&oci, set).unwrap();
+        assert_eq!(publish(&oci, set).unwrap().tarball.made, Made::Reused);
+    }
+    let index = skopeo(&server, ":web-1.tgz");
+    assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
+    let items = index["manifests"].as_array().unwrap().iter();
+    let platforms: BTreeSet<&str> = items.map(|item| item["platform"]["architecture"].as_str().unwrap()).collect();
+    assert_eq!(platforms, BTreeSet::from(["amd64", "arm64"]));
+    let error = publish(&oci, &made("other", "x86_64")).unwrap_err();
+    assert_eq!(exit_code(&error), ExitCode::Registry, "{}", render(&error));
+
+    let reference = format!("127.0.0.1:{}/os/image:web-1.tgz", server.port);
+    for set in &sets {
+        let found = osimg::registry::oci::find(&reference, &Access::default(), set.arch.as_deref()).unwrap();
+        let osimg::registry::oci::Deployable::Set(found) = found else { panic!("a set") };
+        assert_eq!(found.tarball.sha512.as_ref(), Some(&set.tarball.piece.sha512));
+    }
+    let error = osimg::registry::oci::find(&reference, &Access::default(), None).unwrap_err();
+    assert!(render(&error).contains("--arch"), "{}", render(&error));
+
+    oci.prune(None, 1).unwrap();
+    let entries = oci.list().unwrap();
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    let entry = entries.iter().find(|entry| entry.arch.as_deref() == Some("aarch64")).unwrap();
+    oci.remove(entry).unwrap();
+    assert_eq!(skopeo(&server, ":web-1.tgz")["annotations"]["org.osimg.arch"], "x86_64");
+    oci.prune(None, 0).unwrap();
+    assert_eq!(tags(&server), BTreeSet::new());
+}

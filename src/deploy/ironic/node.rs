@@ -161,6 +161,11 @@ impl Node {
         Ok(())
     }
 
+    /// Its architecture, as rpm names it, where it is known.
+    pub fn arch(&self) -> Option<String> {
+        self.properties.get("cpu_arch").and_then(Value::as_str).filter(|arch| !arch.is_empty()).map(usual)
+    }
+
     fn check_architecture(&self, arch: Option<&str>) -> Result<()> {
         let node = self.properties.get("cpu_arch").and_then(Value::as_str).filter(|arch| !arch.is_empty());
         match (node, arch) {

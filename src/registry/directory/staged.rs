@@ -13,9 +13,9 @@ use crate::artifact::Tarball;
 use crate::error::Result;
 use crate::process;
 use crate::registry::held::Arriving;
-use crate::registry::manifest;
 use crate::registry::piece::Piece;
 use crate::registry::wishes::Existing;
+use crate::registry::{Registry, manifest};
 use crate::report::Report;
 
 /// Suffixes of what may stand beside an artifact, and of the signatures of each.
@@ -126,11 +126,11 @@ impl Staged {
     }
 
     /// Decides what the artifact becomes, now that its bytes are known, and chooses its names: another version of the day where other
-    /// bytes have this one, and names with the architecture where another one has the plain names.
+    /// bytes have this one, and names with the architecture where another one has the plain names. `remote` is where it goes afterwards.
     ///
     /// # Errors
     /// When other bytes exist under the chosen version and are not to be replaced.
-    pub fn settle(&mut self, packed: &Summary, existing: Existing, report: &Report) -> Result<Standing> {
+    pub fn settle(&mut self, packed: &Summary, existing: Existing, remote: Option<&dyn Registry>, report: &Report) -> Result<Standing> {
         let Some(mut image) = self.names.image.clone() else { return Ok(Standing::New) };
         // Builds for two architectures choose their names one after the other.
         let lock = self.directory.wait_for(&format!("{}-latest", image.name))?;
@@ -147,26 +147,38 @@ impl Staged {
             image.version = if number == 0 { day.clone() } else { format!("{day}.{number}") };
             let place = entries::place(&shelves, &image.name, &image.version, arch);
             (self.names.stem, self.names.latest) = (place.stem.clone(), Some(place.latest));
-            let Some(shelf) = shelves.iter().find(|shelf| shelf.stem == place.stem) else { break Standing::New };
             let tarballs = self.tarballs(&packed.outputs);
-            let (held, arriving) = (shelf.held(), Arriving::from_tarballs(&tarballs, &packed.sha256));
-            match held.clash(&arriving) {
-                None if held.has_all(&arriving) => break Standing::Same(shelf.text.clone()),
-                None => break Standing::Added(shelf.text.clone()),
-                Some(clash) if existing == Existing::Replace => {
+            let arriving = Arriving::from_tarballs(&tarballs, &packed.sha256);
+            let (standing, here) = match shelves.iter().find(|shelf| shelf.stem == place.stem) {
+                None => (Standing::New, None),
+                Some(shelf) => {
+                    let held = shelf.held();
+                    match held.clash(&arriving) {
+                        None if held.has_all(&arriving) => (Standing::Same(shelf.text.clone()), None),
+                        None => (Standing::Added(shelf.text.clone()), None),
+                        clash => (Standing::Replaced(shelf.files()), clash),
+                    }
+                }
+            };
+            // The version goes to another registry too, and is to be free there.
+            let clash = match (here, remote) {
+                (None, Some(remote)) => {
+                    remote.held(&image.name, &image.version, arch)?.and_then(|held| Some((held.clash(&arriving)?, remote.describe())))
+                }
+                (here, _) => here.map(|clash| (clash, self.directory.describe())),
+            };
+            match clash {
+                None => break standing,
+                Some((clash, _)) if existing == Existing::Replace => {
                     report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference()));
-                    break Standing::Replaced(shelf.files());
+                    break standing;
                 }
-                Some(clash) if image.numbering == Numbering::Daily => {
+                Some((clash, _)) if image.numbering == Numbering::Daily => {
                     number += 1;
-                    report.note(&format!(
-                        "{} {}: {}; this build is version {day}.{number}",
-                        place.stem,
-                        clash.difference(),
-                        clash.existing()
-                    ));
+                    let (stem, difference, existing) = (&place.stem, clash.difference(), clash.existing());
+                    report.note(&format!("{stem} {difference}: {existing}; this build is version {day}.{number}"));
                 }
-                Some(clash) => return Err(clash.refuse(&format!("publishing to {}", self.directory.path().display()), &place.stem)),
+                Some((clash, registry)) => return Err(clash.refuse(&format!("publishing to {registry}"), &place.stem)),
             }
         };
         if matches!(standing, Standing::Same(_)) {

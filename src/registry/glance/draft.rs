@@ -15,6 +15,7 @@ pub(super) const ROLE: &str = "osimg_role";
 pub(super) const NAME: &str = "osimg_name";
 pub(super) const VERSION: &str = "osimg_version";
 pub(super) const SHA256: &str = "osimg_sha256";
+pub(super) const TREE: &str = "osimg_tree_sha256";
 pub(super) const MANIFEST: &str = "osimg_manifest_sha256";
 pub(super) const ARCHITECTURE: &str = "architecture";
 pub(super) const EXTENSION: &str = "disk_file_extension";
@@ -76,6 +77,7 @@ pub(super) fn draft(set: &Set, role: Role, links: &[(Role, String)], wishes: &Wi
     put(SHA256, set.piece(role).map(|piece| piece.sha256.as_str()));
     if role == Role::Tarball {
         put(VERSION, Some(&set.version));
+        put(TREE, set.tree.as_deref());
         put("os_distro", set.os_distro.as_deref());
         put("os_version", set.os_version.as_deref());
         put(ARCHITECTURE, set.arch.as_deref());
@@ -141,7 +143,11 @@ pub(super) fn fits(image: &Image, draft: &Draft, piece: &Piece, role: Role, proj
     // A manifest also tells how long the build took: an equal tarball of another day is still the same.
     let same_words = role != Role::Tarball
         || (image.name.as_deref() == Some(&draft.name)
-            && draft.properties.iter().filter(|(name, _)| *name != MANIFEST).all(|(name, value)| image.property(name) == Some(value))
+            && draft
+                .properties
+                .iter()
+                .filter(|(name, _)| *name != MANIFEST && *name != TREE)
+                .all(|(name, value)| image.property(name) == Some(value))
             && LINKS.iter().all(|(_, link)| image.property(link) == draft.properties.get(*link).map(String::as_str)));
     // Another project's image may be gone tomorrow; a public one is an administrator's.
     (ours || image.visibility == "public") && seen && same_bytes && same_words

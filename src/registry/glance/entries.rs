@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use super::Glance;
-use super::draft::{ARCHITECTURE, EXTENSION, LINKS, NAME, ROLE, VERSION};
+use super::draft::{ARCHITECTURE, EXTENSION, LINKS, NAME, ROLE, SHA256, TREE, VERSION};
 use super::images::Image;
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::Stop;
+use crate::registry::held::{Held, HeldFile, same_arch, shared};
 use crate::registry::piece::Role;
 use crate::registry::references::{Entry, State};
 use crate::registry::removal::{Kept, Removal};
@@ -63,6 +64,48 @@ fn entry(image: &Image, own: bool, seen: &mut HashSet<Line>) -> Entry {
         own,
         files: std::iter::once(image.id.clone()).chain(pieces.iter().map(|(_, id)| id.clone())).collect(),
         pieces,
+    }
+}
+
+/// The own images of a version; of several of one format the newest.
+pub(super) fn held(glance: &Glance, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>> {
+    let doing = format!("looking for the version '{}' of {}", version.escape_debug(), name.escape_debug());
+    let mut images = glance.images().list(&[(ROLE, Role::Tarball.word()), (NAME, name)], &doing, Stop::Heed)?;
+    images.retain(|image| {
+        let same = (image.property(NAME), image.property(VERSION).unwrap_or_default()) == (Some(name), version);
+        same && image.status == "active" && glance.owns(image) && same_arch(image.property(ARCHITECTURE), arch)
+    });
+    images.sort_by(|a, b| (&b.created_at, &b.id).cmp(&(&a.created_at, &a.id)));
+    let Some(newest) = images.first() else { return Ok(None) };
+    let tree = newest.property(TREE).filter(|tree| images.iter().all(|image| image.property(TREE) == Some(tree)));
+    let mut held = Held { created: newest.created_at.clone(), tree: tree.map(str::to_owned), files: Vec::new() };
+    for image in &images {
+        let extension = image.property(EXTENSION).unwrap_or_default();
+        if held.files.iter().any(|file| (file.role, file.extension.as_str()) == (Role::Tarball, extension)) {
+            continue;
+        }
+        held.files.push(held_file(Role::Tarball, extension, image));
+        for (role, link) in LINKS {
+            let extension = if shared(role) { "" } else { extension };
+            let known = held.files.iter().any(|file| (file.role, file.extension.as_str()) == (role, extension));
+            if let Some(id) = image.property(link).filter(|_| !known)
+                && let Some(piece) = glance.images().find(id, &doing, Stop::Heed)?
+            {
+                held.files.push(held_file(role, extension, &piece));
+            }
+        }
+    }
+    Ok(Some(held))
+}
+
+fn held_file(role: Role, extension: &str, image: &Image) -> HeldFile {
+    let of = |kind: &str| image.os_hash_value.clone().filter(|_| image.os_hash_algo.as_deref() == Some(kind));
+    HeldFile {
+        role,
+        extension: extension.to_owned(),
+        place: image.id.clone(),
+        sha256: image.property(SHA256).map(str::to_owned).or_else(|| of("sha256")),
+        sha512: of("sha512"),
     }
 }
 

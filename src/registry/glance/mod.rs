@@ -14,7 +14,7 @@ mod visibility;
 
 use crate::cloud::{Auth, Cloud, Session};
 use crate::error::Result;
-use crate::registry::{Entry, References, Registry, Removal, Set, Wishes};
+use crate::registry::{Entry, Held, References, Registry, Removal, Set, Wishes};
 use crate::report::Report;
 use images::Images;
 
@@ -81,6 +81,10 @@ impl Registry for Glance {
 
     fn publish(&self, set: &Set, report: &Report) -> Result<References> {
         publish::publish(self, set, report)
+    }
+
+    fn held(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>> {
+        entries::held(self, name, version, arch)
     }
 
     fn list(&self) -> Result<Vec<Entry>> {

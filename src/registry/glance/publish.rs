@@ -14,11 +14,13 @@ use super::{Glance, entries, signature};
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::Stop;
 use crate::process;
+use crate::registry::Registry as _;
+use crate::registry::held::Arriving;
 use crate::registry::piece::{Piece, Role};
-use crate::registry::references::{Kind, Made, Reference, References, State};
+use crate::registry::references::{Entry, Kind, Made, Reference, References, State};
 use crate::registry::removal::{Kept, Removal};
 use crate::registry::set::Set;
-use crate::registry::wishes::Older;
+use crate::registry::wishes::{Existing, Older};
 use crate::report::{Report, bytes};
 
 /// A set is begun anew when pieces that it uses again are removed by somebody else meanwhile.
@@ -27,12 +29,22 @@ const ATTEMPTS: u32 = 3;
 pub(super) fn publish(glance: &Glance, set: &Set, report: &Report) -> Result<References> {
     set.check()?;
     check_first_sector(&set.tarball.piece)?;
+    let set = &Set { tree: set.tree()?, ..set.clone() };
+    let held = entries::held(glance, &set.name, &set.version, set.arch.as_deref())?.unwrap_or_default();
+    let replaced = match held.clash(&Arriving::from_set(set, set.tree.as_deref())) {
+        None => Vec::new(),
+        Some(clash) if glance.wishes.existing == Existing::Replace => {
+            report.note(&format!("replacing the image {}, which {}", clash.existing(), clash.difference()));
+            held.files.into_iter().filter(|file| file.role == Role::Tarball).map(|file| file.place).collect()
+        }
+        Some(clash) => return Err(clash.refuse(&format!("publishing to {}", glance.address()), &set.stem())),
+    };
     let mut chosen = choose(glance, report)?;
     let mut attempt_number = 1;
     loop {
         let mut journal = Journal::default();
         let error = match attempt(glance, set, &chosen, &mut journal, report) {
-            Ok(Some(references)) => return Ok(retire(glance, references)),
+            Ok(Some(references)) => return Ok(retire(glance, without(glance, references, &replaced))),
             Ok(None) => gone("publishing the set"),
             Err(error) => error,
         };
@@ -171,6 +183,23 @@ fn reference(glance: &Glance, image: &Image, piece: &Piece, made: Made) -> Refer
     let endpoint = glance.session.endpoint("image").unwrap_or_default();
     let url = format!("{endpoint}/v2/images/{}/file", image.id);
     Reference::of_piece(piece, image.name.as_deref().unwrap_or_default(), &image.id, Some(url), made)
+}
+
+/// Removes the images that the set replaces. It is published by now: one that has to stay is named in the references.
+fn without(glance: &Glance, mut references: References, replaced: &[String]) -> References {
+    let entries = if replaced.is_empty() { Ok(Vec::new()) } else { entries::list(glance) };
+    let removed = entries.and_then(|entries| {
+        let old = |entry: &Entry| replaced.contains(&entry.id) && entry.id != references.tarball.id;
+        glance.remove_all(&entries.into_iter().filter(old).collect::<Vec<_>>())
+    });
+    match removed {
+        Ok(removal) => {
+            references.retired.extend(removal.removed);
+            references.kept.extend(removal.kept);
+        }
+        Err(error) => references.kept.push(Kept::new(&replaced.join(", "), &references.name, &error)),
+    }
+    references
 }
 
 /// Hides or removes own older versions, as wished. The set is published by now: an older version that has to stay is named in

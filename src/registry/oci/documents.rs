@@ -32,6 +32,8 @@ pub(super) const EXTENSION: &str = "org.osimg.disk_file_extension";
 pub(super) const ROLE: &str = "org.osimg.role";
 pub(super) const ARCH: &str = "org.osimg.arch";
 pub(super) const SHA512: &str = "org.osimg.sha512";
+/// SHA-256 of the tarball before compression.
+pub(super) const TREE: &str = "org.osimg.tree_sha256";
 /// The digest of the piece's own manifest.
 pub(super) const ITSELF: &str = "org.osimg.manifest";
 
@@ -91,7 +93,7 @@ impl Document {
             (NAME.to_owned(), set.name.clone()),
             (EXTENSION.to_owned(), set.tarball.extension.to_owned()),
         ]);
-        let known = [(VERSION, Some(&set.version)), (ARCH, set.arch.as_ref())];
+        let known = [(VERSION, Some(&set.version)), (ARCH, set.arch.as_ref()), (TREE, set.tree.as_ref())];
         let os = [("org.osimg.os_distro", set.os_distro.as_ref()), ("org.osimg.os_version", set.os_version.as_ref())];
         for (key, value) in known.into_iter().chain(os) {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -109,6 +111,7 @@ impl Document {
         let timeless = |document: &Self| {
             let mut document = document.clone();
             document.annotations.remove(CREATED);
+            document.annotations.remove(TREE);
             document
         };
         timeless(self) == timeless(other)

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::documents::{ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION};
+use super::index::Index;
 use super::{Oci, digest_of};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::Call;
@@ -16,6 +17,8 @@ const MOST_TAGS: usize = 20_000;
 struct Shelf {
     sets: BTreeMap<String, (String, Document)>,
     pieces: BTreeMap<String, (String, Document)>,
+    /// Each with its digest and tag.
+    indexes: Vec<(String, String, Index)>,
 }
 
 fn tags(oci: &Oci) -> Result<Vec<String>> {
@@ -49,10 +52,14 @@ fn tags(oci: &Oci) -> Result<Vec<String>> {
 }
 
 fn shelf(oci: &Oci) -> Result<Shelf> {
-    let mut shelf = Shelf { sets: BTreeMap::new(), pieces: BTreeMap::new() };
+    let mut shelf = Shelf { sets: BTreeMap::new(), pieces: BTreeMap::new(), indexes: Vec::new() };
     for tag in tags(oci)? {
         // One that went meanwhile, or somebody else's.
         let Some(text) = oci.manifest(&tag)? else { continue };
+        if let Ok(index) = serde_json::from_slice::<Index>(&text) {
+            shelf.indexes.push((digest_of(&text), tag, index));
+            continue;
+        }
         let Ok(document) = serde_json::from_slice::<Document>(&text) else { continue };
         match document.artifact_type.as_str() {
             SET => shelf.sets.insert(digest_of(&text), (tag, document)),
@@ -138,13 +145,36 @@ pub(super) fn remove(oci: &Oci, wanted: &Entry) -> Result<Vec<String>> {
         return Ok(vec![wanted.id.clone()]);
     }
     let is_it = |document: &Document| entry(document).is_some_and(|found| Entry { state: wanted.state, ..found } == *wanted);
-    let Some((digest, (tag, document))) = shelf.sets.iter().find(|(_, (_, document))| is_it(document)) else {
+    let Some(digest) = shelf.sets.iter().find(|(_, (_, document))| is_it(document)).map(|(digest, _)| digest.clone()) else {
         let failure = Failure::new(
             ExitCode::Registry,
             format!("removing {} {} from {}: it is not there", wanted.name, wanted.version, oci.repository),
         );
         return Err(failure.into());
     };
+    remove_set(oci, shelf, &digest)
+}
+
+/// Removes sets by their digests, those that are there.
+pub(super) fn remove_sets(oci: &Oci, digests: &[&str]) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for digest in digests {
+        let shelf = shelf(oci)?;
+        match shelf.sets.contains_key(*digest) {
+            true => removed.extend(remove_set(oci, shelf, digest)?),
+            // Its tag names another one by now.
+            false => delete(oci, digest, digest)?,
+        }
+    }
+    Ok(removed)
+}
+
+fn remove_set(oci: &Oci, shelf: Shelf, digest: &str) -> Result<Vec<String>> {
+    let Some((tag, document)) = shelf.sets.get(digest) else { return Ok(Vec::new()) };
+    for (itself, tag, index) in shelf.indexes.iter().filter(|(_, _, index)| index.manifests.iter().any(|item| item.digest == digest)) {
+        oci.leave_index(tag, index, digest)?;
+        delete(oci, itself, tag)?;
+    }
     // The set goes first: its pieces alone name nothing that is whole.
     delete(oci, digest, tag)?;
     let mut removed = vec![tag.clone()];

@@ -1,6 +1,7 @@
 //! From an `oci://` reference to what it names: the set of a tag, or of one of its tarball's digests.
 
 use super::documents::{ARCH, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, TITLE, VERSION};
+use super::index::{Index, Item};
 use super::{Access, Oci, digest_of, entries};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::registry::Role;
@@ -20,11 +21,11 @@ pub enum Deployable {
     },
 }
 
-/// Looks up `HOST/NAME:TAG` or `HOST/NAME@sha256:DIGEST`.
+/// Looks up `HOST/NAME:TAG` or `HOST/NAME@sha256:DIGEST`; of several architectures under one tag `arch` chooses.
 ///
 /// # Errors
 /// When it names nothing, or nothing that a node is installed from, and when the registry cannot be reached or refuses.
-pub fn find(reference: &str, access: &Access) -> Result<Deployable> {
+pub fn find(reference: &str, access: &Access, arch: Option<&str>) -> Result<Deployable> {
     let (repository, digest) = match reference.rsplit_once('@') {
         Some((repository, digest)) if is_digest(digest) => (repository, Some(digest)),
         // A password may stand before it: left to the parser, which does not repeat it.
@@ -43,6 +44,10 @@ pub fn find(reference: &str, access: &Access) -> Result<Deployable> {
             .hint(format!("what is there: osimg images --registry oci:{bare}"))
             .into());
     };
+    let text = match serde_json::from_slice::<Index>(&text) {
+        Ok(index) => chosen(&oci, &index, arch, &doing())?,
+        Err(_) => text,
+    };
     let document: Document = serde_json::from_slice(&text).or_fail(ExitCode::Registry, doing())?;
     match document.artifact_type.as_str() {
         SET => set(&oci, &document, &digest_of(&text)).map(|set| Deployable::Set(Box::new(set))),
@@ -60,6 +65,24 @@ pub fn find(reference: &str, access: &Access) -> Result<Deployable> {
             }
         }
         _ => Ok(alone(&oci, &text, &document)),
+    }
+}
+
+/// The set of an index for an architecture.
+fn chosen(oci: &Oci, index: &Index, arch: Option<&str>, doing: &str) -> Result<Vec<u8>> {
+    let fits = |item: &&Item| arch.is_none() || item.arch().is_none() || item.arch() == arch;
+    let fitting: Vec<&Item> = index.manifests.iter().filter(fits).collect();
+    let known = || index.manifests.iter().filter_map(Item::arch).collect::<Vec<_>>().join(", ");
+    match (fitting.as_slice(), arch) {
+        ([item], _) => oci
+            .manifest(&item.digest)?
+            .ok_or_else(|| Failure::new(ExitCode::Registry, format!("{doing}: the registry has no manifest {}", item.digest)).into()),
+        ([], Some(arch)) => {
+            Err(Failure::new(ExitCode::Registry, format!("{doing}: it is there for {}, not for {}", known(), arch.escape_debug())).into())
+        }
+        _ => Err(Failure::new(ExitCode::Usage, format!("{doing}: it is there for several architectures: {}", known()))
+            .hint("choose one: --arch ARCH")
+            .into()),
     }
 }
 

@@ -9,7 +9,9 @@ mod credentials;
 mod documents;
 mod entries;
 mod find;
+mod index;
 mod reference;
+mod versions;
 
 use sha2::{Digest, Sha256};
 use std::cell::Cell;
@@ -18,9 +20,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::directory::file_of;
+use super::held::{Arriving, Held};
 use super::piece::{Piece, Role};
 use super::references::{Entry, Kind, Made, Reference, References};
 use super::set::Set;
+use super::wishes::Existing;
 use super::{Registry, Removal};
 use crate::calendar;
 use crate::error::{self, ExitCode, Failure, Result, ResultExt};
@@ -32,11 +36,14 @@ use client::{Blob, Client, message};
 pub use find::{Deployable, find};
 
 use documents::{Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, MANIFEST, ROLE, SHA512, TITLE, media_type};
+use index::{INDEX, Index};
 use reference::{Repository, as_tag};
 
 /// Where docker and podman keep the authority of one registry.
 const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
+/// What is read under a tag.
+const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
 /// How often a manifest is sent in all whose blobs the registry does not find yet.
 const ATTEMPTS: u64 = 5;
 
@@ -45,6 +52,7 @@ const ATTEMPTS: u64 = 5;
 pub struct Oci {
     repository: Repository,
     client: Client,
+    existing: Existing,
 }
 
 /// Something to be undone when a later step fails.
@@ -89,7 +97,13 @@ impl Oci {
         let http = http::Client::new(&Trust::named(ca.as_deref()), Redirects::Follow)?;
         let login = credentials::find(&access.logins, &repository.host, &repository.name)?;
         let client = Client::connect(http, repository.clone(), login)?;
-        Ok(Self { repository, client })
+        Ok(Self { repository, client, existing: Existing::Keep })
+    }
+
+    /// The same, with another rule for versions that exist with other bytes.
+    #[must_use]
+    pub fn with_existing(self, existing: Existing) -> Self {
+        Self { existing, ..self }
     }
 
     fn tag(&self, set: &Set) -> String {
@@ -104,7 +118,7 @@ impl Oci {
     /// A manifest by tag or digest, as it is there.
     fn manifest(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let doing = format!("reading the manifest {name} of");
-        let call = Call::get(self.client.path(&format!("manifests/{name}"))).header("accept", MANIFEST);
+        let call = Call::get(self.client.path(&format!("manifests/{name}"))).header("accept", ACCEPTED);
         let answer = self.client.call(&call, &doing)?;
         match answer.status {
             200 => Ok(Some(answer.body)),
@@ -113,11 +127,12 @@ impl Oci {
         }
     }
 
-    /// Puts a manifest under a tag, and compares what the registry has then with what was meant.
+    /// Puts a manifest or an index under a tag, and compares what the registry has then with what was meant.
     fn put_manifest(&self, tag: &str, text: &[u8]) -> Result<()> {
         let doing = format!("writing the manifest {tag} to");
+        let kind = if serde_json::from_slice::<Index>(text).is_ok() { INDEX } else { MANIFEST };
         let path = self.client.path(&format!("manifests/{tag}"));
-        let call = Call::send("PUT", path, text).repeatable().header("content-type", MANIFEST);
+        let call = Call::send("PUT", path, text).repeatable().header("content-type", kind);
         let mut answer;
         let mut attempt = 1;
         loop {
@@ -230,20 +245,7 @@ impl Oci {
         }
         let tag = self.tag(set);
         let document = Document::of_set(set, layers, calendar::rfc3339(calendar::now()));
-        let before = self.manifest(&tag)?;
-        let known =
-            before.as_ref().and_then(|text| serde_json::from_slice::<Document>(text).ok()).filter(|old| old.same_but_for_time(&document));
-        let (itself, made, size) = match (known, before) {
-            (Some(_), Some(before)) => (digest_of(&before), Made::Reused, before.len()),
-            (_, before) => {
-                let text = text(&document)?;
-                undo.push(Undo::Remove { digest: digest_of(&text), name: tag.clone() });
-                undo.extend(before.map(|before| Undo::Restore { tag: tag.clone(), before }));
-                process::check_stop()?;
-                self.put_manifest(&tag, &text)?;
-                (digest_of(&text), Made::New, text.len())
-            }
-        };
+        let (itself, made, size) = self.tag_set(&tag, &document, undo)?;
         let registry = format!("oci:{}/{}:{tag}", self.repository.host, self.repository.name);
         let published = References {
             manifest: Some(Reference {
@@ -299,8 +301,21 @@ impl Registry for Oci {
 
     fn publish(&self, set: &Set, report: &Report) -> Result<References> {
         set.check()?;
+        let set = &Set { tree: set.tree()?, ..set.clone() };
+        let there = self.sets_of(&set.name, &set.version, set.arch.as_deref())?;
+        let clash = versions::held(&there, self).and_then(|held| held.clash(&Arriving::from_set(set, set.tree.as_deref())));
+        match &clash {
+            Some(clash) if self.existing == Existing::Keep => {
+                return Err(clash.refuse(&format!("publishing to oci:{}", self.repository), &set.stem()));
+            }
+            Some(clash) => report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference())),
+            None => {}
+        }
         let mut undo = Vec::new();
-        let references = self.send(set, report, &mut undo).map_err(|error| self.roll_back(undo, error))?;
+        let mut references = self.send(set, report, &mut undo).map_err(|error| self.roll_back(undo, error))?;
+        if clash.is_some() {
+            references.retired.extend(self.remove_others(&there, &references)?);
+        }
         report.note(
             "what Ironic 39 does with oci:// references: it takes them by digest, as printed, the tarball's with image_type=partition (osimg \
              deploy sets that). Nodes fetch the tarball themselves, without a login, by a URL that ends in a digest: osimg's kickstart template \
@@ -310,6 +325,10 @@ impl Registry for Oci {
             report.note("this registry speaks plain http: the conductor needs [oci]permit_fallback_to_http_transport");
         }
         Ok(references)
+    }
+
+    fn held(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>> {
+        Ok(versions::held(&self.sets_of(name, version, arch)?, self))
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
