@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Job;
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{Spec, SpecKind, Transaction};
+use crate::sandbox::OWN;
 
 /// A package file of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,28 @@ pub(super) fn find<'a>(job: &Job<'_>, spec: &'a Spec) -> Result<Given<'a>> {
         .canonicalize()
         .map_err(|error| wrong(format!("opening {}: {error}", source.display())).hint("a relative path begins at the recipe's folder"))?;
     Ok(Given::Here(source))
+}
+
+/// The path in the sandbox of a file on this machine: the `number`th of the transaction.
+pub(super) fn target(number: usize, name: &str) -> String {
+    format!("{OWN}/files/{number}/{name}")
+}
+
+/// The file on this machine that the sandbox has at this path.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn seen_at(job: &Job<'_>, transaction: &Transaction, path: &str) -> Result<Option<PathBuf>> {
+    let mut number = 0;
+    for spec in specs(transaction) {
+        if let Given::Here(source) = find(job, spec)? {
+            if target(number, name(spec)) == path {
+                return Ok(Some(source));
+            }
+            number += 1;
+        }
+    }
+    Ok(None)
 }
 
 /// The file of the transaction that goes by this name, or is behind this address.

@@ -52,11 +52,9 @@ pub use rpmdb::InstalledPackage;
 pub use shelf::{Limit, Pruned, Shelf};
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::lock::GIVEN;
 use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify, checked_dbpath};
 use crate::report::Step;
 use crate::sandbox::{Ids, InstallRoot, ToolRoot};
-use given::Given;
 use signatures::{Keyring, PackageFile, Signer};
 use verdict::Evidence;
 
@@ -237,16 +235,13 @@ fn install(
 /// The files of a plan's packages as the installation takes them.
 fn files(job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Result<Vec<PackageFile>> {
     let file = |package: &PlannedPackage| {
-        let path = package.path.as_deref().map(Path::new);
-        let path = match path.map(|path| (path, cache::below(path))) {
-            Some((_, Some(below))) => Some(job.cache.view().join(below)),
-            // A file that the recipe names, which the sandbox has under another path.
-            _ if package.repo == GIVEN => match given::at(job, transaction, &package.location)? {
-                Given::Here(path) => Some(path),
-                Given::Address(_) => None,
+        let path = match package.path.as_deref() {
+            Some(path) => match (cache::below(Path::new(path)), given::seen_at(job, transaction, path)?) {
+                (Some(below), _) => Some(job.cache.view().join(below)),
+                (None, Some(source)) => Some(source),
+                // A directory of this host that is a repository.
+                (None, None) => Some(path.into()),
             },
-            // A directory of this host that is a repository.
-            Some((path, None)) => Some(path.to_owned()),
             None => None,
         };
         let Some(path) = path else {

@@ -73,7 +73,7 @@ fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec
         let name = given::name(spec);
         let value = match given::find(job, spec)? {
             Given::Here(source) => {
-                let target = format!("{OWN}/files/{}/{name}", mounts.len());
+                let target = given::target(mounts.len(), name);
                 mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
                 json!({ "path": target })
             }
