@@ -88,7 +88,7 @@ const CASES: &[Case] = &[
     ("somebody else's signature", "install foreign\nts run\n", 6, &["foreign", "no pinned key signed"]),
     ("one unsigned of two", "install hello unsigned\nts run\n", 6, &["unsigned"]),
     ("a package that was changed", "install changed\nts run\n", 6, &["changed", "metadata"]),
-    ("a payload that its metadata vouch for and that is damaged", "install damaged\nts run\n", 6, &["damaged", "not as they were signed"]),
+    ("a payload that its metadata vouch for and that is damaged", "install damaged\nts run\n", 6, &["damaged", "digest: BAD"]),
     ("a package that is gone", "install gone\nts run\n", 5, &["gone"]),
     ("a first transaction that fails", "install broken\nts run\ninstall hello\nts run\n", 7, &["libmissing.so.7"]),
     ("a removal of what is not there", "install hello\nts run\nremove left\nts run\n", 7, &["image.yum:3", "left"]),
