@@ -90,8 +90,9 @@ fn what_packages_and_recipes_say_controls_no_terminal() {
     if !require_root() {
         return;
     }
-    // No maker of packages takes such a name.
-    let place = "Q".repeat(HOSTILE.len());
+    // No maker of packages takes such a name, and the metadata, which are XML, cannot hold C0.
+    let soft: String = HOSTILE.chars().filter(|c| *c >= ' ').collect();
+    let place = "Q".repeat(soft.len());
     let octal: String = HOSTILE.bytes().map(|byte| format!("\\{byte:03o}")).collect();
     let stage = Stage::new(|repo| {
         repo.package(Package::named("loud").requires("base").scriptlet(When::Post, &format!("printf '{octal}\\n{octal}\\n' >&2; exit 1")))
@@ -100,7 +101,7 @@ fn what_packages_and_recipes_say_controls_no_terminal() {
                     .requires("base")
                     .change(&format!("{place} <a@b>"), &place, 1_700_000_000)
                     .file(&format!("/usr/share/{place}"), "x", 0o644, "root:root")
-                    .edited(place.as_bytes(), HOSTILE.as_bytes()),
+                    .edited(place.as_bytes(), soft.as_bytes()),
             )
     });
     let settings = stage.repo().join("settings.toml").display().to_string();
