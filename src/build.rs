@@ -34,12 +34,12 @@ use crate::sandbox::{Devices, InstallRoot, Limits, Network, Owners, Plan, Sandbo
 use crate::verify::{self, Finding};
 use crate::workdir::{Workdir, free_space};
 pub use fitness::{Fitness, unfit};
-pub use labels::{ChosenLabels, labels};
+pub use labels::labels;
 pub use options::Options;
 pub use pack::Packing;
 use remote::Remote;
 use space::{blame_space, expected_size, room};
-pub use twice::{Counterpart, Reference, build_counterpart, build_twice};
+pub use twice::{Reference, build_counterpart, build_twice};
 
 /// The default limit on one phase of a transaction.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);

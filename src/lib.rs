@@ -17,7 +17,7 @@
 
 pub mod cli;
 
-pub mod build;
+mod build;
 
 pub mod recipe;
 pub mod sandbox;
@@ -38,28 +38,28 @@ pub mod registry;
 
 pub mod deploy;
 
-pub mod boot;
+mod boot;
 
-pub mod sbom;
+mod sbom;
 
-pub mod inspect;
+mod inspect;
 
-pub mod diff;
+mod diff;
 
-pub mod artifact;
-pub mod calendar;
+mod artifact;
+mod calendar;
 pub mod cloud;
 pub mod error;
 mod files;
 pub mod http;
-pub mod nevra;
+mod nevra;
 mod openat;
 mod openpgp;
 mod percent;
 pub mod process;
 pub mod report;
 mod rpmheader;
-pub mod secrets;
-pub mod text;
+mod secrets;
+mod text;
 pub mod treeinfo;
 pub mod workdir;

@@ -30,9 +30,9 @@ mod tape;
 mod walk;
 mod xz;
 
-pub use compare::{Difference, first_difference};
+pub use compare::first_difference;
 pub use format::{Format, Level};
-pub use labels::{FromTree, LabelSource, Labels, NoLabels};
+pub use labels::{FromTree, Labels, NoLabels};
 pub use memory::parse_size;
 pub use scan::scan_tree;
 

@@ -19,7 +19,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use checks::{Checks, Depth, SeLinux, Verified};
+pub use checks::{Checks, Depth};
 pub use console::Landmark;
 pub use disk::{FileSystem, Unpacked};
 pub use qemu::Accelerator;

@@ -1,7 +1,7 @@
 //! The way to an OpenStack cloud: which one, who we are there, and calls that say clearly what went wrong.
 //!
 //! [`clouds`] finds the cloud as openstacksdk does, [`keystone`] logs in and makes calls, [`answer`] turns
-//! what a service says into what the user reads. Secrets are [`Secret`]s: they appear in nothing that is shown.
+//! what a service says into what the user reads. Secrets are [`secret::Secret`]s: they appear in nothing that is shown.
 
 mod answer;
 mod clouds;
@@ -10,8 +10,8 @@ mod keystone;
 mod projects;
 mod secret;
 
-pub use answer::Answer;
-pub use clouds::{Auth, Cloud, Identity, Named, Scope};
-pub use keystone::{Project, Session};
-pub use projects::{ProjectLookup, escaped};
-pub use secret::Secret;
+pub(crate) use answer::Answer;
+pub(crate) use clouds::Auth;
+pub use clouds::Cloud;
+pub(crate) use keystone::Session;
+pub(crate) use projects::{ProjectLookup, escaped};

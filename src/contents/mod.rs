@@ -21,7 +21,7 @@ use hashing::Tee;
 
 pub use crate::archive::read::{Kind, Time};
 pub use paths::normal;
-pub use rpmdb::{Change, FileState, Package, PackagedFile, Packages};
+pub use rpmdb::{FileState, Package, PackagedFile, Packages};
 
 /// What is computed beside the listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

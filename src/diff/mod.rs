@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::inspect::{Image, Origin};
 
-pub use files::{Aspect, FileChange, FileChanges, FileDifference, Presence};
-pub use gate::{Budget, Gate, Measure, Verdict};
-pub use packages::{Direction, PackageChange, PackageChanges, PackageEntry};
+pub use files::FileChanges;
+pub use gate::Gate;
+pub use packages::PackageChanges;
 pub use text::{TextOptions, text};
 
 /// One of the two images.

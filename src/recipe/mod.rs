@@ -18,7 +18,7 @@ mod statement;
 mod suggest;
 mod transaction;
 
-pub use diagnostic::{Diagnostic, Severity, Span, SyntaxError, SyntaxErrors};
+pub use diagnostic::{Diagnostic, Severity};
 pub use lock::{Lock, LockedPackage, LockedTransaction};
 pub use lower::Lowered;
 pub use script::Script;
@@ -28,8 +28,8 @@ pub use settings::{
     SelinuxMode, Settings, Verify, Visibility, checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url,
     parse_duration,
 };
-pub use statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, Statement, StatementKind};
-pub use transaction::{GroupChange, GroupScope, GroupSpec, Mark, ModuleChange, RepoChange, Swap, Transaction, Upgrade};
+pub use statement::{GroupAction, ModuleAction, RepoAction, Spec, SpecKind, StatementKind};
+pub use transaction::{GroupScope, RepoChange, Transaction};
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;

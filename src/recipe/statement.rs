@@ -250,32 +250,6 @@ impl MarkAction {
 }
 
 impl StatementKind {
-    /// Whether it asks the package manager to do something that waits for `ts run`.
-    #[must_use]
-    pub fn is_pending_work(&self) -> bool {
-        match self {
-            Self::Install { .. }
-            | Self::Remove { .. }
-            | Self::Upgrade { .. }
-            | Self::Downgrade { .. }
-            | Self::Reinstall { .. }
-            | Self::DistroSync { .. }
-            | Self::Autoremove { .. }
-            | Self::Swap { .. }
-            | Self::Group { .. }
-            | Self::Module { .. }
-            | Self::Mark { .. } => true,
-            Self::Config { .. }
-            | Self::Repo { .. }
-            | Self::Run
-            | Self::Reset
-            | Self::Solve
-            | Self::List
-            | Self::Query { .. }
-            | Self::Exit => false,
-        }
-    }
-
     /// The statement of a command that takes nothing but specs, or `None` for the others.
     pub(super) fn of_specs(command: Command, specs: Vec<Spec>) -> Option<Self> {
         Some(match command {

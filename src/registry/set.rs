@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -187,19 +186,6 @@ impl Set {
     #[must_use]
     pub fn stem(&self) -> String {
         super::held::stem(&self.name, &self.version)
-    }
-
-    /// SHA-256 over all digests, roles and names: equal exactly when two sets are.
-    #[must_use]
-    pub fn digest(&self) -> String {
-        let mut sum = Sha256::new();
-        for role in Role::ALL {
-            if let Some(piece) = self.piece(role) {
-                sum.update(format!("{role} {}\n", piece.sha512));
-            }
-        }
-        sum.update(format!("{} {} {}\n", self.name, self.version, self.tarball.extension));
-        hex::encode(sum.finalize())
     }
 
     /// Checks what is common to all registries: names that can be written down, boot pieces that belong together.

@@ -21,7 +21,6 @@ use crate::openat::openat2;
 /// An install root that is open.
 #[derive(Debug)]
 pub struct InstallRoot {
-    path: PathBuf,
     fd: OwnedFd,
 }
 
@@ -46,13 +45,7 @@ impl InstallRoot {
     pub fn open(path: &Path) -> Result<Self> {
         let fd = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .with_context(|| format!("opening install root {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), fd })
-    }
-
-    /// Where it is on the host.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { fd })
     }
 
     /// Opens `path` as if the root were `/`: links are followed, but never out of it. Only regular files are opened.

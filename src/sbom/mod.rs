@@ -20,8 +20,7 @@ use std::time::SystemTime;
 use crate::artifact::Manifest;
 use crate::error::Result;
 use crate::recipe::SbomKind;
-pub use identity::package_url;
-pub use sign::{Passphrase, Scheme, SignKey, Signer};
+pub use sign::{Passphrase, SignKey, Signer};
 
 /// A file beside the tarballs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -54,12 +54,6 @@ impl Packages {
             Self::Absent | Self::Unreadable { .. } => &[],
         }
     }
-
-    /// Whether a package of this name is installed.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.list().iter().any(|package| package.name == name)
-    }
 }
 
 /// Whether a file of an rpmdb's folder is needed to read it.
