@@ -24,7 +24,7 @@ use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::Contents;
 use crate::finish::{certificates, files, initramfs, leftovers, machine_id};
-use crate::packages::{self, Cache, Extent, Filled, GivenAway, Job, PinnedKey, Purpose, TransactionPlan};
+use crate::packages::{self, Cache, Extent, Filled, GivenAway, Job, PinnedKey, Programs, Purpose, TransactionPlan};
 use crate::process::{self, CommandLine};
 use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Recipe, Spec, Transaction};
 use crate::registry::manifest::{tarballs as held_tarballs, with_tarballs};
@@ -225,7 +225,7 @@ impl Build<'_> {
             root: &root,
             scratch: &workdir.scratch(),
             state: &state,
-            cache: &Cache::open(&self.options.cache)?,
+            cache: &Cache::open(&self.options.cache, Programs::Trusted)?,
             lock: None,
             only: None,
             extent: Extent::Whole,
@@ -262,7 +262,10 @@ impl Build<'_> {
     fn fill(&self, tools: &Tools, workdir: &mut Workdir, keys: &[PinnedKey], dbpath: &str) -> Result<Filled> {
         let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
         let settings = &self.recipe.settings;
-        let cache = Cache::open(&self.options.cache)?;
+        let repositories = settings.packages.repositories.iter().map(|repository| repository.id.clone()).collect();
+        let programs =
+            if settings.packages.bootstrap == Bootstrap::Made { Programs::OfPackages { repositories } } else { Programs::Trusted };
+        let cache = Cache::open(&self.options.cache, programs)?;
         let mut job = Job {
             recipe: &self.recipe.path,
             tools: &tools.root,

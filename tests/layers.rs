@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cloud", &["error", "report", "process", "calendar", "http", "percent"]),
     ("recipe", &["error", "nevra", "percent"]),
     ("sandbox", &["error", "process", "openat"]),
-    ("packages", &["error", "process", "report", "recipe", "sandbox", "nevra", "http", "calendar", "openpgp", "rpmheader"]),
+    ("packages", &["error", "process", "report", "recipe", "sandbox", "nevra", "openat", "http", "calendar", "openpgp", "rpmheader"]),
     ("finish", &["error", "recipe", "sandbox", "openat"]),
     ("selinux", &["error", "openat"]),
     ("archive", &["error", "process", "openat"]),

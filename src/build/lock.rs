@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::be_root;
 use crate::error::Result;
-use crate::packages::{self, Cache, Extent, Job, Purpose, Signers, Wish};
+use crate::packages::{self, Cache, Extent, Job, Programs, Purpose, Signers, Wish};
 use crate::recipe::lock::foreign::Listed;
 use crate::recipe::{Lock, Recipe, Transaction};
 use crate::report::Report;
@@ -61,7 +61,7 @@ pub fn make(
     let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
     let keys = packages::pinned_keys(settings, transactions)?;
     let dbpath = packages::known_dbpath(settings);
-    let cache = Cache::open(&places.cache)?;
+    let cache = Cache::open(&places.cache, Programs::Trusted)?;
     let only: Option<Vec<String>> = listed.map(|listed| listed.iter().map(|entry| entry.nvra.clone()).collect());
     let mut job = Job {
         recipe: &recipe.path,

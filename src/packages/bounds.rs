@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Job;
-use super::cache::{PACKAGES, below, entries, repository};
+use super::cache::{PACKAGES, downloaded, entries, repository};
 use super::events::PlannedPackage;
 use crate::error::{ExitCode, Failure, Result};
 use crate::report::bytes;
@@ -113,8 +113,8 @@ impl<'a> Watch<'a> {
     }
 
     fn expect(&mut self, path: &str, repository: &str, size: u64) {
-        if let Some(below) = below(Path::new(path)) {
-            self.expected.insert(self.job.cache.folder().join(below), (repository.to_owned(), size.min(PACKAGE)));
+        if let Some(below) = downloaded(Path::new(path)) {
+            self.expected.insert(self.job.cache.downloads().join(below), (repository.to_owned(), size.min(PACKAGE)));
         }
     }
 
@@ -157,16 +157,15 @@ impl<'a> Watch<'a> {
                 seen.push(Seen { path: path.clone(), repository: repository.clone(), size: meta.len(), limit: *limit });
             }
         }
-        for Metadata { path, repository, size } in metadata(self.job.cache.folder()) {
-            let limit = limit(&path, size);
+        for Metadata { path, repository, size } in metadata(self.job.cache.downloads()) {
+            let limit = limit(&path, size, |index| self.job.cache.open_download(index));
             seen.push(Seen { path, repository, size, limit });
         }
         seen
     }
 
     fn too_large(&self, file: &Seen) -> anyhow::Error {
-        // The failure to tell is the repository's.
-        let _ = fs::remove_file(&file.path);
+        self.job.cache.discard_download(&file.path);
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         let message = match self.expected.contains_key(&file.path) {
             true => format!("{name} is larger than the {} that its metadata announce", bytes(file.limit)),
@@ -183,7 +182,7 @@ impl<'a> Watch<'a> {
         let name = largest.and_then(|file| file.path.file_name()).unwrap_or_default().to_string_lossy().into_owned();
         let last = largest.map_or_else(String::new, |file| format!("; the largest new file is {name}, {}", bytes(file.size)));
         if let Some(file) = largest.filter(|file| self.expected.get(&file.path).is_none_or(|(_, size)| *size != file.size)) {
-            let _ = fs::remove_file(&file.path);
+            self.job.cache.discard_download(&file.path);
         }
         let folder = self.job.cache.path().display();
         Failure::new(ExitCode::Space, format!("downloading{from}: the package cache {folder} has only {} free{last}", bytes(free)))
@@ -195,11 +194,11 @@ impl<'a> Watch<'a> {
 
 /// Explains a driver that broke down, when a repository's metadata unpack to more than any repository needs.
 pub(super) fn explain(job: &Job<'_>, error: anyhow::Error) -> anyhow::Error {
-    let bomb = metadata(job.cache.folder()).into_iter().find(|file| unpacks_to_more(&file.path, UNPACKED));
+    let bomb = metadata(job.cache.downloads()).into_iter().find(|file| unpacks_to_more(&file.path, UNPACKED));
     let Some(Metadata { path, repository, .. }) = bomb else { return error };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let message = format!("reading the metadata of the repository '{repository}': {name} unpacks to more than {}", bytes(UNPACKED));
-    let _ = fs::remove_file(&path);
+    job.cache.discard_download(&path);
     Failure::new(ExitCode::Repository, message).because(Passed).hint("the server is broken or hostile: use another mirror").into()
 }
 
@@ -227,7 +226,7 @@ fn metadata(folder: &Path) -> Vec<Metadata> {
 }
 
 /// How large a metadata file may be.
-fn limit(path: &Path, size: u64) -> u64 {
+fn limit(path: &Path, size: u64, open: impl FnOnce(&Path) -> Option<fs::File>) -> u64 {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if ["repomd.xml", "metalink", "mirrorlist"].iter().any(|start| name.starts_with(start)) {
         return INDEX;
@@ -238,15 +237,14 @@ fn limit(path: &Path, size: u64) -> u64 {
     if size <= SMALL {
         return METADATA;
     }
-    let announced = path.parent().and_then(|folder| announced(folder, &name)).unwrap_or(METADATA);
+    let announced = open(&path.with_file_name("repomd.xml")).and_then(|index| announced(index, &name)).unwrap_or(METADATA);
     announced.clamp(SMALL, METADATA)
 }
 
-/// The size that the index next to a file announces for it.
-fn announced(folder: &Path, name: &str) -> Option<u64> {
-    let file = crate::files::open(&folder.join("repomd.xml")).ok()?;
+/// The size that an index announces for a file.
+fn announced(index: fs::File, name: &str) -> Option<u64> {
     let mut text = String::new();
-    file.take(INDEX).read_to_string(&mut text).ok()?;
+    index.take(INDEX).read_to_string(&mut text).ok()?;
     let entry = text.split("<data ").find(|entry| entry.contains(&format!("/{name}\"")))?;
     entry.split_once("<size>")?.1.split_once('<')?.0.trim().parse().ok()
 }
@@ -291,7 +289,7 @@ mod tests {
         let index = "<data type=\"primary\">\n<location href=\"repodata/1-primary.xml.gz\"/>\n<size>3000000</size></data>\n\
                      <data type=\"other\"><location href=\"repodata/2-other.xml.gz\"/><size>9999999999999</size></data>";
         fs::write(folder.path().join("repomd.xml"), index).unwrap();
-        let at = |name: &str| limit(&folder.path().join(name), SMALL + 1);
+        let at = |name: &str| limit(&folder.path().join(name), SMALL + 1, |index| fs::File::open(index).ok());
         assert_eq!(at("1-primary.xml.gz"), 3_000_000);
         assert_eq!(at("2-other.xml.gz"), METADATA, "an announcement is bounded too");
         assert_eq!(at("3-unknown.xml.gz"), METADATA);

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::answers::CHANGED;
+use super::private::shown;
 use crate::error::{ExitCode, Failure, Result};
 use crate::openpgp::Signature;
 use crate::rpmheader::{self, PackageHeaders, tag};
@@ -19,7 +20,7 @@ const CHUNK: usize = 1 << 18;
 /// # Errors
 /// When the file cannot be read.
 pub(super) fn holds(file: &Path, checksum: &str, size: u64) -> Result<bool> {
-    let reading = || format!("reading {}", file.display());
+    let reading = || format!("reading {}", shown(file));
     let mut open = crate::files::open(file).with_context(reading)?;
     let (kind, hex) = checksum.split_once(':').unwrap_or((checksum, ""));
     let mut hash: Box<dyn DynDigest> = match kind {
@@ -41,7 +42,7 @@ pub(super) fn holds(file: &Path, checksum: &str, size: u64) -> Result<bool> {
 /// # Errors
 /// When the file cannot be read.
 pub(super) fn of(file: &Path) -> Result<(String, u64)> {
-    let reading = || format!("reading {}", file.display());
+    let reading = || format!("reading {}", shown(file));
     let mut open = crate::files::open(file).with_context(reading)?;
     let mut hash: Box<dyn DynDigest> = Box::new(sha2::Sha256::default());
     let size = feed(&mut open, hash.as_mut()).with_context(reading)?;
@@ -81,7 +82,7 @@ pub(super) struct Header {
 /// # Errors
 /// [`ExitCode::Trust`] when it is not a package.
 pub(super) fn header(file: &Path) -> Result<Header> {
-    let mut open = crate::files::open(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut open = crate::files::open(file).with_context(|| format!("reading {}", shown(file)))?;
     PackageHeaders::read(&mut open).and_then(|headers| read(&headers)).map_err(|error| {
         let name = file.file_name().unwrap_or_default().display();
         let message = format!("checking the package {name}: it is not a package, or its header is damaged");

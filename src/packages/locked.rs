@@ -10,6 +10,7 @@ use super::cache::{CACHE, Filling, PACKAGES, VIEWS, entries};
 use super::digest;
 use super::events::{ErrorKind, GroupMatch, PlannedPackage, SpecMatch, TransactionPlan};
 use super::given::{self, Given};
+use super::private::shown;
 use super::retry::Setback;
 use super::signatures::Signer;
 use super::{Driver, Job, Wanted};
@@ -45,7 +46,7 @@ pub(super) fn obtain(
     let missing: Vec<&LockedPackage> = locked.packages.iter().filter(|package| !found.contains_key(package.nevra.as_str())).collect();
     if !missing.is_empty() {
         step.item(&format!("{} packages that are not in the cache", missing.len()));
-        for (package, file) in missing.iter().zip(fetch(manager, job, transaction, &missing, step)?) {
+        for (package, file) in missing.iter().zip(fetch(manager, job, filling, transaction, &missing, step)?) {
             found.insert(&package.nevra, file);
         }
     }
@@ -86,13 +87,22 @@ fn cached<'a>(cache: &Path, locked: &'a LockedTransaction) -> Result<HashMap<&'a
 }
 
 /// Fetches packages by their places; returns their files in the same order.
-fn fetch(manager: &Driver, job: &Job<'_>, transaction: &Transaction, missing: &[&LockedPackage], step: &Step<'_>) -> Result<Vec<PathBuf>> {
+fn fetch(
+    manager: &Driver,
+    job: &Job<'_>,
+    filling: &Filling<'_>,
+    transaction: &Transaction,
+    missing: &[&LockedPackage],
+    step: &Step<'_>,
+) -> Result<Vec<PathBuf>> {
     let below = |package: &LockedPackage| Path::new(&format!("{}{FETCHED}", package.repository)).join(PACKAGES).join(package.file_name());
     let files: Vec<PathBuf> = missing.iter().map(|package| job.cache.folder().join(below(package))).collect();
     let mut wanted = Vec::new();
     for (package, file) in missing.iter().zip(&files) {
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        for place in [file, &job.cache.downloads().join(below(package))] {
+            if let Some(folder) = place.parent() {
+                fs::create_dir_all(folder).with_context(|| format!("making {}", shown(folder)))?;
+            }
         }
         // A file of that name is not what the lock says, or it would have been found.
         remove(file)?;
@@ -100,7 +110,7 @@ fn fetch(manager: &Driver, job: &Job<'_>, transaction: &Transaction, missing: &[
         if package.repository == GIVEN
             && let Given::Here(path) = given::at(job, transaction, &package.location)?
         {
-            let copying = || format!("copying {} to {}", path.display(), file.display());
+            let copying = || format!("copying {} to {}", path.display(), shown(file));
             let copied = crate::files::open(&path).and_then(|mut from| std::io::copy(&mut from, &mut fs::File::create(file)?));
             copied.with_context(copying)?;
             continue;
@@ -115,6 +125,7 @@ fn fetch(manager: &Driver, job: &Job<'_>, transaction: &Transaction, missing: &[
     }
     if !wanted.is_empty() {
         manager.fetch(job, &wanted, step).map_err(explain)?;
+        missing.iter().try_for_each(|package| filling.take_over(&below(package)).map(|_| ()))?;
     }
     let mut wrong = Vec::new();
     for (package, file) in missing.iter().zip(&files) {
@@ -143,7 +154,7 @@ fn differ(what: &str) -> Failure {
 
 fn remove(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| format!("removing {}", file.display())),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| format!("removing {}", shown(file))),
         _ => Ok(()),
     }
 }

@@ -38,7 +38,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use cache::Cache;
+pub use cache::{Cache, Programs};
 pub use digest::identify;
 pub use driver::Driver;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};

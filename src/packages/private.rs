@@ -1,6 +1,9 @@
 //! Directories in which only their owner can write, opened once and used through the descriptor.
 
 use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
@@ -8,7 +11,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Failure, Result};
+use crate::openat::openat2;
 
+/// This process's descriptors as paths.
+const DESCRIPTORS: &str = "/proc/self/fd";
 /// What makes a directory known as a package cache.
 const MARK: &str = super::cache::VIEWS;
 /// What the maker of a file system leaves in its top directory.
@@ -57,7 +63,44 @@ pub(super) fn open(path: &Path) -> Result<File> {
 
 /// A path of this process to an open directory.
 pub(super) fn through(directory: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+    Path::new(DESCRIPTORS).join(directory.as_raw_fd().to_string())
+}
+
+/// The real path of what is reached through a descriptor, for messages.
+pub(super) fn shown(path: &Path) -> String {
+    let real = || {
+        let mut below = path.strip_prefix(DESCRIPTORS).ok()?.components();
+        let directory = std::fs::read_link(Path::new(DESCRIPTORS).join(below.next()?)).ok()?;
+        Some(directory.join(below.as_path()))
+    };
+    real().unwrap_or_else(|| path.to_owned()).display().to_string()
+}
+
+/// Opens a regular file below an open directory in which others could place names; no link is followed. `None` when there is no such
+/// file.
+pub(super) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV);
+    let opening = || format!("opening {}", below.display());
+    let file = match openat2(directory, below, how) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO | Errno::EXDEV) => return Ok(None),
+        Err(error) => return Err(error).with_context(opening),
+    };
+    Ok(file.metadata().with_context(opening)?.is_file().then_some(file))
+}
+
+/// Removes a file below such a directory, if it can be removed without following a link.
+pub(super) fn remove(directory: &File, below: &Path) {
+    let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else { return };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV);
+    if let Ok(parent) = openat2(directory, parent, how) {
+        let _ = unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir);
+    }
 }
 
 fn check_owner(path: &Path, meta: &Metadata) -> Result<()> {
@@ -111,6 +154,28 @@ mod tests {
         set(&path, 0o755);
         make(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
+    }
+
+    #[test]
+    fn no_link_below_a_directory_is_followed() {
+        let base = tempfile::tempdir().unwrap();
+        let (own, victim) = (base.path().join("own"), base.path().join("victim"));
+        std::fs::create_dir(&victim).unwrap();
+        std::fs::write(victim.join("file"), "precious").unwrap();
+        let directory = make(&own).unwrap();
+        std::os::unix::fs::symlink(&victim, own.join("packages")).unwrap();
+        std::os::unix::fs::symlink(victim.join("file"), own.join("link")).unwrap();
+        nix::unistd::mkfifo(&own.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::write(own.join("file"), "").unwrap();
+        for name in ["packages/file", "link", "fifo", "../victim/file", "missing"] {
+            assert!(!matches!(regular(&directory, Path::new(name)), Ok(Some(_))), "{name}");
+            remove(&directory, Path::new(name));
+        }
+        assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "precious");
+        assert!(regular(&directory, Path::new("file")).unwrap().is_some());
+        assert_eq!(shown(&through(&directory).join("file")), own.canonicalize().unwrap().join("file").display().to_string());
+        remove(&directory, Path::new("file"));
+        assert!(!own.join("file").exists());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::events::RepositoryState;
+use super::private::shown;
 use crate::error::Result;
 use crate::recipe::PackageSettings;
 use crate::report::Report;
@@ -29,7 +30,7 @@ pub(super) fn watch(views: &Path, settings: &PackageSettings, found: &[Repositor
                 state.id
             )),
             Some(newest) if newest == revision => {}
-            _ => keep(views, &file, revision).with_context(|| format!("writing {}", file.display()))?,
+            _ => keep(views, &file, revision).with_context(|| format!("writing {}", shown(&file)))?,
         }
     }
     Ok(())

@@ -63,7 +63,7 @@ fn cache(job: &Job<'_>, phase: Phase) -> Result<Vec<Mount>> {
     if phase.installs() {
         return job.cache.view_mounts();
     }
-    Ok(vec![job.cache.shared_mount()?])
+    job.cache.download_mounts()
 }
 
 /// The package files that the transaction names: where the driver finds each, and from where it fetches those behind an address.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::cache::{PACKAGES, VIEWS, entries, lock, sweep};
-use super::private;
+use super::private::{self, shown};
 use crate::error::Result;
 use crate::report::Report;
 use crate::sandbox::remove_tree;
@@ -129,7 +129,7 @@ impl Shelf {
             if !old(item.used) && limit.bytes.is_none_or(|most| held <= most) {
                 continue;
             }
-            fs::remove_file(&item.path).with_context(|| format!("removing {}", item.path.display()))?;
+            fs::remove_file(&item.path).with_context(|| format!("removing {}", shown(&item.path)))?;
             held = held.saturating_sub(item.bytes);
             pruned.packages += 1;
             pruned.bytes += item.bytes;
@@ -144,7 +144,7 @@ impl Shelf {
             }
             let bytes: u64 = items.iter().map(|item| item.bytes).sum();
             let away = folder.join(format!("{GOING}{}", entry.file_name().to_string_lossy()));
-            fs::rename(entry.path(), &away).with_context(|| format!("removing {}", entry.path().display()))?;
+            fs::rename(entry.path(), &away).with_context(|| format!("removing {}", shown(&entry.path())))?;
             remove_tree(&away)?;
             held = held.saturating_sub(bytes);
             pruned.repositories += 1;
@@ -152,10 +152,10 @@ impl Shelf {
         }
         // Package managers' indexes beside the folders are made from the metadata, within a second.
         for entry in entries(folder)?.iter().filter(|e| e.path().is_file() && !e.file_name().to_string_lossy().starts_with('.')) {
-            let metadata = entry.metadata().with_context(|| format!("looking at {}", entry.path().display()))?;
+            let metadata = entry.metadata().with_context(|| format!("looking at {}", shown(&entry.path())))?;
             let over = limit.bytes.is_some_and(|most| held > most);
             if over || old(metadata.modified().unwrap_or(now)) {
-                fs::remove_file(entry.path()).with_context(|| format!("removing {}", entry.path().display()))?;
+                fs::remove_file(entry.path()).with_context(|| format!("removing {}", shown(&entry.path())))?;
                 held = held.saturating_sub(metadata.len());
                 pruned.bytes += metadata.len();
             }
@@ -172,9 +172,9 @@ fn is_package(path: &Path) -> bool {
 fn items(folder: &Path) -> Result<Vec<Item>> {
     let mut found = Vec::new();
     for entry in walkdir::WalkDir::new(folder) {
-        let entry = entry.with_context(|| format!("reading {}", folder.display()))?;
+        let entry = entry.with_context(|| format!("reading {}", shown(folder)))?;
         if entry.file_type().is_file() {
-            let metadata = entry.metadata().with_context(|| format!("looking at {}", entry.path().display()))?;
+            let metadata = entry.metadata().with_context(|| format!("looking at {}", shown(&entry.path())))?;
             let times = [metadata.accessed().ok(), metadata.modified().ok().filter(|_| !is_package(entry.path()))];
             let used = times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH);
             found.push(Item { path: entry.path().to_owned(), bytes: metadata.len(), used });

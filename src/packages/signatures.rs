@@ -155,7 +155,7 @@ impl Keyring {
 
     /// The mounts by which the sandbox sees the files, and their paths there.
     fn files(&self, job: &Job<'_>, packages: &[PackageFile]) -> Result<(Vec<Mount>, Vec<String>)> {
-        let (mut mounts, mut paths) = (vec![job.cache.shared_mount()?], Vec::new());
+        let (mut mounts, mut paths) = (vec![job.cache.packages_mount()?], Vec::new());
         for (number, package) in packages.iter().enumerate() {
             let target = match package.path.strip_prefix(job.cache.folder()) {
                 Ok(below) => Path::new(CACHE).join(below),

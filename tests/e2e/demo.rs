@@ -1,7 +1,8 @@
 //! The repository's own recipe on the demo distribution: hundreds of real packages with real scriptlets.
 
 use crate::stage::{Stage, run};
-use crate::support::{require_root, skip};
+use crate::support::repo::{Package, Repo, When};
+use crate::support::{breakout, keys, require_root, skip};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -100,6 +101,54 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole() 
     assert!(archive["compression"][0]["level"].is_u64());
     assert_eq!(archive["compression"][0]["block"], 1 << 20);
     run(Command::new("sha256sum").arg("-c").arg("image.tgz.sha256").current_dir(stage.out()));
+}
+
+/// What the intruder adds to the bootstrap root's dnf: it runs when an image is filled, with a network and without.
+const INTRUSION: &str = r#"
+import os, sys
+for folder, _, files in [entry for top in ('/osimg/cache', '/osimg/shared', '/osimg/view') for entry in os.walk(top)]:
+    for name in files:
+        try:
+            os.chmod(os.path.join(folder, name), 0o4755)
+            if name.endswith(('.solv', '.solvx', '.rpm')):
+                open(os.path.join(folder, name), 'ab').write(b'intruded')
+        except OSError:
+            pass
+print('the intruder was here', file=sys.stderr)
+"#;
+
+#[test]
+fn programs_of_a_bootstrap_root_change_nothing_of_the_shared_cache() {
+    let Some(settings) = distribution() else { return };
+    let script =
+        format!("local dnf = io.open('/usr/lib/python3/dist-packages/dnf/__init__.py', 'a'); dnf:write([==[{INTRUSION}]==]); dnf:close()");
+    let intruder = Package::named("intruder").requires("python3-dnf").provides("<lua>").lua(When::Posttrans, &script);
+    let stage = Stage::empty();
+    let own = stage.path().join("intruder");
+    Repo::new(&own).package(intruder).write();
+    let repository = settings.parent().unwrap().canonicalize().unwrap();
+    let text = std::fs::read_to_string(&settings)
+        .unwrap()
+        .replace("\"./\"", &format!("\"{}\"", repository.display()))
+        .replace("file = \"", &format!("file = \"{}/", repository.display()));
+    let names = "\"python3-dnf\", \"python3-rpm\", \"rpm\", \"system-release\", \"ca-certificates\", \"coreutils\", \"sed\"";
+    let own = own.display();
+    let of = |name: &str, more: &str| {
+        let bootstrap = format!("bootstrap = true\nbootstrap_packages = [{names}{more}]");
+        let tiny = format!(
+            "\n[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"file://{own}\"\ninclude = [\"intruder\"]\n\
+             [[packages.key]]\nfile = \"{own}/KEY.asc\"\nfingerprint = \"{}\"\n",
+            keys::ours().fingerprint
+        );
+        stage.write(name, text.replace("dbpath = \"/var/lib/rpm\"", &bootstrap) + &tiny)
+    };
+    let build = |settings: &Path| {
+        stage.build("install bash system-release\nts run\n").arg("--settings").arg(settings).args(&["--level", "fast", "-v"]).succeeds()
+    };
+    build(&of("plain.toml", "")).says_not(&["the intruder was here"]);
+    let before = breakout::snapshot(&stage.cache());
+    build(&of("intruded.toml", ", \"intruder\"")).says(&["the intruder was here"]);
+    breakout::unchanged(&before, &stage.cache());
 }
 
 #[test]

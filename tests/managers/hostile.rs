@@ -1,8 +1,10 @@
 //! Hostile packages and servers with dnf 5: it must be as bounded as dnf 4.
 
 use crate::machines::Machine;
+use crate::server::{Answer, Server, hello, served};
 use crate::stage::Stage;
 use crate::support::breakout;
+use crate::support::repo::bomb;
 
 #[test]
 fn with_dnf_5_a_scriptlet_that_left_the_chroot_changes_nothing_of_the_shared_cache() {
@@ -15,4 +17,36 @@ fn with_dnf_5_a_scriptlet_that_left_the_chroot_changes_nothing_of_the_shared_cac
     Machine::Dnf5.build(&stage, "install breakout\nts run\n").succeeds();
     breakout::judge(&stage.content(breakout::REPORT));
     shared.iter().for_each(|(before, folder)| breakout::unchanged(before, folder));
+}
+
+/// Builds with dnf 5 behind a server that floods what has the part in its name.
+fn is_stopped(part: &'static str) {
+    let (stage, _server) = served(move |path, _| if path.contains(part) { Answer::Flood } else { Answer::File });
+    let cache = stage.cache();
+    Machine::Dnf5.fails(&stage, "install hello\nts run\n", 5).says(&["'tiny'", part, "hint: "]).says_not(&["trying again"]);
+    let files = walkdir::WalkDir::new(&cache).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+    let taken: u64 = files.map(|entry| entry.metadata().unwrap().len()).sum();
+    assert!(taken < 64 << 20, "{taken} bytes are left in the cache");
+}
+
+#[test]
+fn with_dnf_5_an_endless_index_endless_metadata_and_an_endless_package_are_stopped() {
+    if !Machine::Dnf5.is_there() {
+        return;
+    }
+    ["repomd.xml", "primary.xml", "hello-1.0-1.noarch.rpm"].into_iter().for_each(is_stopped);
+}
+
+#[test]
+fn with_dnf_5_metadata_that_unpack_to_more_than_memory_are_named() {
+    if !Machine::Dnf5.is_there() {
+        return;
+    }
+    let stage = hello();
+    let package = "<package type=\"rpm\"><name>x</name><arch>noarch</arch><version epoch=\"0\" ver=\"1\" rel=\"1\"/><description>";
+    bomb(&stage.repo(), "primary", &format!("<metadata xmlns=\"http://linux.duke.edu/metadata/common\" packages=\"1\">{package}"));
+    let server = Server::start(stage.repo(), |_, _| Answer::File);
+    stage.settings(|settings| settings.baseurl = server.url());
+    let done = Machine::Dnf5.build(&stage, "install hello\nts run\n").behind(&["prlimit", "--data=1000000000"]).fails(5);
+    done.says(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "]).says_not(&["trying again"]);
 }
