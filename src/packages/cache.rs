@@ -500,6 +500,19 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_is_a_link_or_a_fifo_is_refused_at_once() {
+        let base = tempfile::tempdir().unwrap();
+        let (victim, link, fifo) = (base.path().join("victim"), base.path().join("link"), base.path().join("fifo"));
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [&link, &fifo] {
+            assert!(lock_file(path, None).is_err(), "{}", path.display());
+        }
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[test]
     fn only_packages_are_taken_by_their_path() {
         let at = |name: &str| downloaded(&Path::new(CACHE).join(name)).is_some();
         for name in ["tiny-0123456789abcdef/packages/a.rpm", "files/00ff/packages/a.rpm", "tiny-locked/packages/a.rpm"] {

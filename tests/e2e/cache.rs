@@ -3,10 +3,11 @@
 use crate::server::{Answer, Server};
 use crate::stage::{OSIMG, Run, Stage};
 use crate::support::repo::{Package, Repo, When};
-use crate::support::require_root;
+use crate::support::{breakout, require_root};
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::fs::{self, FileTimes};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -206,4 +207,48 @@ fn a_prune_that_is_killed_at_any_time_leaves_a_cache_that_works() {
         prune.interrupt_any(Signal::SIGKILL);
     }
     stage.build(RECIPE).succeeds();
+}
+
+#[test]
+fn a_cache_that_is_swapped_for_a_link_while_a_build_downloads_leads_nowhere_else() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(repository);
+    let (cache, moved, victim) = (stage.cache(), stage.path().join("moved"), stage.path().join("victim"));
+    for name in ["views/view-old/file", "tiny-0123456789abcdef/repodata/repomd.xml", "tiny-0123456789abcdef/packages/hello.rpm"] {
+        fs::create_dir_all(victim.join(name).parent().unwrap()).unwrap();
+        fs::write(victim.join(name), "precious").unwrap();
+    }
+    let before = breakout::snapshot(&victim);
+    let (from, to, link) = (cache.clone(), moved.clone(), victim.clone());
+    let server = Server::start(stage.repo(), move |path, before| {
+        if path.contains("primary") && before == 0 {
+            fs::rename(&from, &to).unwrap();
+            std::os::unix::fs::symlink(&link, &from).unwrap();
+        }
+        Answer::File
+    });
+    stage.settings(|settings| settings.baseurl = server.url());
+    stage.build(RECIPE).succeeds();
+    assert_eq!(breakout::snapshot(&victim), before);
+    assert_eq!(fs::read(victim.join("views/view-old/file")).unwrap(), b"precious");
+    assert!(fs::read_dir(&moved).unwrap().count() > 2, "the build went on in its own cache");
+}
+
+#[test]
+fn a_cache_of_another_user_and_one_that_others_can_write_are_refused() {
+    if !require_root() {
+        return;
+    }
+    let (stage, _server) = served();
+    stage.build(RECIPE).succeeds();
+    assert_eq!(stage.cache().metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+    fs::set_permissions(stage.cache(), fs::Permissions::from_mode(0o777)).unwrap();
+    stage.build(RECIPE).fails(4).says(&["other users can write there", "hint: ", "chmod -R go-w"]);
+    fs::set_permissions(stage.cache(), fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(stage.cache(), Some(65534), None).unwrap();
+    stage.build(RECIPE).fails(4).says(&["belongs to another user (id 65534)", "--cache DIR"]);
+    let done = cache(&stage, &["--prune", "--max", "0"]).run();
+    assert_eq!(done.code, Some(4), "{}", done.stderr);
 }
