@@ -128,12 +128,13 @@ impl Keyring {
         let others = wrong.len().saturating_sub(NAMED);
         wrong.truncate(NAMED);
         let more = if others == 0 { String::new() } else { format!("\n  and {others} more") };
-        let hint = if wrong.iter().any(|why| why.contains(RPM)) {
-            CHANGED
+        let (what, hint) = if wrong.iter().any(|why| why.contains(RPM)) {
+            ("rpm refuses packages that are not as they were signed: ", CHANGED)
         } else {
-            "pin the repository's signing key with [[packages.key]]; a package that nobody signed cannot enter"
+            ("", "pin the repository's signing key with [[packages.key]]; a package that nobody signed cannot enter")
         };
-        Err(Failure::new(ExitCode::Trust, format!("checking signatures: {}{more}", wrong.join("\n  "))).hint(hint).into())
+        let message = format!("checking signatures: {what}{}{more}", wrong.join("\n  "));
+        Err(Failure::new(ExitCode::Trust, message).hint(hint).into())
     }
 
     /// rpm's verdict on each package.
