@@ -2,7 +2,7 @@
 
 use osimg_bzip2::EMPTY_STREAM_TAIL;
 
-use super::sink::has;
+use super::signature::has;
 
 /// Inserts empty streams at the start until bytes 510 and 511 are not `avoided`.
 pub(super) fn shift(start: &mut Vec<u8>, avoided: [u8; 2]) {

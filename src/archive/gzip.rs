@@ -1,8 +1,8 @@
 //! gzip: one member a block (RFC 1952, 2.2), by libdeflate.
 
-use super::compress::Buffer;
+use super::buffer::Buffer;
 use super::probe::Probe;
-use super::sink::has;
+use super::signature::has;
 use crate::error::Result;
 use anyhow::{Context, anyhow};
 use libdeflater::{CompressionLvl, Compressor};

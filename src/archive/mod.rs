@@ -9,6 +9,7 @@
 //! GNU tar as Anaconda calls it unpacks everything that the tree has but sockets, inode flags and what belongs to the build host.
 
 mod attributes;
+mod buffer;
 mod bzip2;
 mod compare;
 mod compress;
@@ -24,6 +25,7 @@ mod pool;
 mod probe;
 pub mod read;
 mod scan;
+mod signature;
 mod sink;
 mod sparse;
 mod tape;

@@ -2,7 +2,8 @@
 //!
 //! Every wait ends when the pool is stopped, so that a failure or a cancellation anywhere leaves no thread behind.
 
-use super::compress::{Buffer, Encoder, Piece, block_size};
+use super::buffer::Buffer;
+use super::compress::{Encoder, Piece, block_size};
 use super::format::Format;
 use crate::error::Result;
 use std::collections::{BTreeMap, VecDeque};

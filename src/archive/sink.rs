@@ -1,21 +1,14 @@
 //! The end of a lane: joins the packed blocks to a file, hashes it, and keeps 55 AA away from bytes 510 and 511.
-//!
-//! A file with those two bytes there is taken for a disk with a partition table, and refused, by the image inspection of
-//! Glance and Ironic (oslo.utils, `imageutils/format_inspector.py`); one compressed file in 65,536 has them by chance.
 
 use super::compress::block_size;
 use super::digest::Digesting;
 use super::format::Format;
 use super::pool::{Lane, Pool};
+use super::signature::{BOOT_SIGNATURE, SECTOR, has};
 use super::{Packed, bzip2, gzip, xz};
 use crate::error::Result;
 use anyhow::Context;
 use std::io::Write;
-
-/// The signature of a master boot record.
-const BOOT_SIGNATURE: [u8; 2] = [0x55, 0xAA];
-/// The bytes of a file's beginning that hold it.
-const SECTOR: usize = 512;
 
 /// Writes a lane's pieces as they come, until there are no more.
 pub(super) fn write(pool: &Pool<'_>, number: usize, lane: Lane, sink: Box<dyn Write + Send + '_>) -> Result<Packed> {
@@ -104,11 +97,6 @@ impl Container {
         }
         Ok(())
     }
-}
-
-/// Whether a file that begins with `start` has the avoided bytes where a boot signature would be.
-pub(super) fn has(start: &[u8], avoided: [u8; 2]) -> bool {
-    start.get(SECTOR - 2..SECTOR) == Some(&avoided)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The archive's bytes, cut into the blocks of every output at once.
 
-use super::compress::Buffer;
+use super::buffer::Buffer;
 use super::pool::Pool;
 use crate::error::Result;
 use sha2::{Digest, Sha256};

@@ -3,10 +3,10 @@
 //! liblzma packs each block as a stream of its own; those are taken apart and joined here,
 //! by the format's definition (<https://tukaani.org/xz/xz-file-format.txt>; numbers in brackets are its sections).
 
-use super::compress::Buffer;
+use super::buffer::Buffer;
 use super::pool::Stopped;
 use super::probe::Probe;
-use super::sink::has;
+use super::signature::has;
 use crate::error::Result;
 use anyhow::{Context, anyhow};
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, MatchFinder, Mode, Status, Stream};

@@ -1,7 +1,7 @@
 //! Sorts crests by the bytes up to the next crest, then by the ranks of the crests that follow.
 
-use super::sort::PLACE;
-
+/// The bits of a place in a block.
+pub(crate) const PLACE: u32 = (1 << 20) - 1;
 /// Bytes that a later round of sorting compares.
 const LATER: usize = 13;
 /// Bits of a key that hold the crest's number, below the bytes.

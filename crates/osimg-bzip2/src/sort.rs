@@ -10,13 +10,13 @@
 //! Places are smaller than the block's length, and the counts add up to it by construction, so no content can make an index leave its
 //! range.
 
-use super::crests::{Crests, NUMBER, each_group, read, sort_by_ranks};
+use super::crests::{Crests, NUMBER, PLACE, each_group, read, sort_by_ranks};
 
 /// The longest block: bzip2's limit, which fits in twenty bits.
 pub(crate) const LONGEST: usize = 900_000;
 
-/// An entry of the order: a place in the block, the byte before it, and whether the rotation of that byte falls.
-pub(crate) const PLACE: u32 = (1 << 20) - 1;
+/// Of an entry of the order, besides the place ([`PLACE`]): the byte before it, and whether the
+/// rotation of that byte falls.
 const BEFORE: u32 = 20;
 const FALLS: u32 = 1 << 28;
 

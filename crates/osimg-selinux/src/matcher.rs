@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::byteset::ByteSet;
+use crate::parser::parse;
 use crate::pattern::{Atom, Item, Pattern, Repeat, write_alternatives, write_sequence};
 
 /// The largest compiled regex; only counted quantifiers can come near it, a pattern's text being limited.
@@ -50,7 +51,7 @@ impl Matcher {
     /// # Errors
     /// Names the construct that is wrong, or that Rust's `regex` has no equal of.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
-        let pattern = Pattern::parse(text)?;
+        let pattern = parse(text)?;
         let matcher = Self::of(text, &pattern);
         if pattern.is_counted
             && let Tail::Rest(lazy) | Tail::Whole(lazy) = &matcher.tail

@@ -6,6 +6,20 @@ use crate::pattern::{Atom, Item, Pattern, Repeat, Sequence};
 /// Groups within groups. Rust's `regex` allows 250 levels, and one group with its quantifier and content may take four.
 const MAX_DEPTH: usize = 50;
 
+/// libselinux refuses longer patterns as well (3.8 and later).
+const MAX_LENGTH: usize = 4095;
+
+/// Parses a pattern.
+///
+/// # Errors
+/// Names the construct that is wrong, or that has no equivalent in Rust's `regex`.
+pub(crate) fn parse(text: &str) -> Result<Pattern, String> {
+    if text.len() > MAX_LENGTH {
+        return Err(format!("a regex of more than {MAX_LENGTH} bytes"));
+    }
+    Parser::new(text.as_bytes()).pattern()
+}
+
 /// What a `(?` begins.
 enum Kind {
     /// A group, captured or not.
@@ -17,7 +31,7 @@ enum Kind {
 }
 
 /// Reads a pattern from its beginning to its end.
-pub(crate) struct Parser<'a> {
+struct Parser<'a> {
     rest: &'a [u8],
     depth: usize,
     is_plain: bool,
@@ -26,7 +40,7 @@ pub(crate) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     /// A parser at the beginning of `text`.
-    pub(crate) fn new(text: &'a [u8]) -> Self {
+    fn new(text: &'a [u8]) -> Self {
         Self { rest: text, depth: 0, is_plain: true, is_counted: false }
     }
 
@@ -34,7 +48,7 @@ impl<'a> Parser<'a> {
     ///
     /// # Errors
     /// Names the construct that is wrong, or that Rust's `regex` has no equal of.
-    pub(crate) fn pattern(mut self) -> Result<Pattern, String> {
+    fn pattern(mut self) -> Result<Pattern, String> {
         let alternatives = self.alternatives()?;
         match self.rest {
             [] => Ok(Pattern { alternatives, is_plain: self.is_plain, is_counted: self.is_counted }),

@@ -4,10 +4,6 @@
 //! passed through: a pattern is parsed by PCRE2's rules (`pcre2pattern(3)`) and written anew, sets of bytes spelled out.
 
 use crate::byteset::ByteSet;
-use crate::parser::Parser;
-
-/// Longer patterns are refused by libselinux too (3.8 and newer).
-const MAX_LENGTH: usize = 4095;
 
 /// A sequence of items; alternatives are several of them.
 pub(crate) type Sequence = Vec<Item>;
@@ -59,19 +55,6 @@ pub(crate) struct Pattern {
     pub(crate) is_counted: bool,
 }
 
-impl Pattern {
-    /// Parses a pattern.
-    ///
-    /// # Errors
-    /// Names the construct that is wrong, or that Rust's `regex` has no equal of.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_LENGTH {
-            return Err(format!("a regex of more than {MAX_LENGTH} bytes"));
-        }
-        Parser::new(text.as_bytes()).pattern()
-    }
-}
-
 /// Writes alternatives in the syntax of Rust's `regex` with `unicode(false)` and `dot_matches_new_line(true)`.
 pub(crate) fn write_alternatives(out: &mut String, alternatives: &[Sequence]) {
     for (number, sequence) in alternatives.iter().enumerate() {
@@ -111,12 +94,12 @@ mod tests {
 
     fn rust(text: &str) -> String {
         let mut out = String::new();
-        write_alternatives(&mut out, &Pattern::parse(text).unwrap().alternatives);
+        write_alternatives(&mut out, &crate::parser::parse(text).unwrap().alternatives);
         out
     }
 
     fn refusal(text: &str) -> String {
-        Pattern::parse(text).unwrap_err()
+        crate::parser::parse(text).unwrap_err()
     }
 
     #[test]
