@@ -1,5 +1,6 @@
-//! What is done with an input: by the targets here, which coverage guides, and by the torture suite, which changes good documents blindly.
-//! Each says whether the input was read, so that the documents that fuzzing begins with are known to be good.
+//! What is done with an input: by the targets here, which coverage guides, and by the torture
+//! suite, which changes good documents blindly. Each says whether the input was read, so that the
+//! documents that fuzzing begins with are known to be good.
 
 use osimg::archive::read::Reader;
 use osimg::recipe::lock::foreign;
@@ -65,7 +66,8 @@ pub fn package(bytes: &[u8], file: &Path) -> bool {
     osimg::packages::identify(file).is_ok()
 }
 
-/// A file of signing keys; a block's own check sum and coding would refuse most inputs, so that packets are given as well.
+/// A file of signing keys; a block's own checksum and coding would refuse most inputs, so that
+/// packets are given as well.
 pub fn keys(bytes: &[u8]) -> bool {
     let pinned = "0".repeat(40);
     let as_block = format!("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{}\n-----END PGP PUBLIC KEY BLOCK-----\n", base64(bytes));

@@ -1,4 +1,5 @@
-//! The artifact: the tarballs of a build and the manifest, which says what they are and what went into them.
+//! The artifact: the tarballs of a build and the manifest, which says what they are and what went
+//! into them.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,7 +53,8 @@ pub struct Manifest {
     pub findings: Vec<crate::verify::Finding>,
     /// What the person was warned of.
     pub warnings: Vec<String>,
-    /// When it was built and how long each step took; the one part that differs between two equal builds.
+    /// When it was built and how long each step took; the one part that differs between two equal
+    /// builds.
     pub build: Build,
 }
 
@@ -68,7 +70,7 @@ pub struct Builder {
 /// A file that went in.
 #[derive(Debug, Clone, Serialize)]
 pub struct Input {
-    /// Its name, without folders.
+    /// Its name, without directories.
     pub name: String,
     /// Its text, without passwords in addresses.
     pub text: String,
@@ -79,7 +81,7 @@ pub struct Input {
 /// A lock file.
 #[derive(Debug, Clone, Serialize)]
 pub struct Locked {
-    /// Its name, without folders.
+    /// Its name, without directories.
     pub name: String,
     /// The digest of its bytes, in hex.
     pub sha256: String,
@@ -88,7 +90,7 @@ pub struct Locked {
 /// One tarball.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Tarball {
-    /// Its file name, without folders.
+    /// Its file name, without directories.
     pub file: String,
     /// Its format.
     pub format: Format,
@@ -128,7 +130,8 @@ pub struct Compression {
     pub format: Format,
     /// The compressor's own level; 0 of what is not compressed.
     pub level: u32,
-    /// Bytes of the tar that were compressed at a time, independently of the others: why the number of threads does not show.
+    /// Bytes of the tar that were compressed at a time, independently of the others: why the number
+    /// of threads does not show.
     pub block: u64,
 }
 
@@ -186,7 +189,8 @@ pub struct Artifact {
     pub packages: usize,
     /// The tarballs' sizes and digests, in the same order.
     pub digests: Vec<Tarball>,
-    /// How a remote registry names them, as `registry::References`, in the same order; the manifest has it too.
+    /// How a remote registry names them, as `registry::References`, in the same order; the manifest
+    /// has it too.
     pub published: Vec<serde_json::Value>,
     /// Seconds of each step.
     pub steps: Vec<crate::report::Timing>,

@@ -1,4 +1,5 @@
-//! The pipeline: a recipe becomes a published artifact. Reads like the shell script that it replaces.
+//! The pipeline: a recipe becomes a published artifact. Reads like the shell script that it
+//! replaces.
 
 mod fitness;
 mod labels;
@@ -51,7 +52,8 @@ const LEAST_CACHE: u64 = 64 << 20;
 /// Builds the recipe and publishes the artifact.
 ///
 /// # Errors
-/// Whatever a step fails with; nothing is published then, and what was published before is as it was.
+/// Whatever a step fails with; nothing is published then, and what was published before is as it
+/// was.
 pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
     let started = SystemTime::now();
     be_root()?;
@@ -62,7 +64,8 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
     let tools = tools(&recipe.settings.packages)?;
     // A wrong password is told now, not after the build.
     let remote = Remote::open(recipe, options, report)?;
-    // Before any file is opened: a file of the host's namespace cannot be linked by its name in ours.
+    // Before any file is opened: a file of the host's namespace cannot be linked by its name in
+    // ours.
     crate::sandbox::enter_private_mounts()?;
     let staged = output::stage(recipe, options, started)?;
     let mut workdir = Workdir::create(&options.workdir, options.keep)?;
@@ -106,7 +109,7 @@ struct Build<'a> {
 fn tools(settings: &PackageSettings) -> Result<Tools> {
     let (root, manager) = match &settings.bootstrap {
         Bootstrap::Host => (ToolRoot::host(), settings.manager),
-        Bootstrap::Root(folder) => (ToolRoot::at(folder)?, settings.manager),
+        Bootstrap::Root(directory) => (ToolRoot::at(directory)?, settings.manager),
         // The image's own comes later; this one makes the root that has it.
         Bootstrap::Made => (ToolRoot::host(), ManagerChoice::Auto),
     };
@@ -197,7 +200,8 @@ impl Build<'_> {
         })
     }
 
-    /// Times are cut to the date of the newest package: that of a clock which is behind it cannot be told from a package's own.
+    /// Times are cut to the date of the newest package: that of a clock which is behind it cannot
+    /// be told from a package's own.
     fn look_at_the_clock(&self, source_date_epoch: i64) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if u64::try_from(source_date_epoch).is_ok_and(|date| date > now) {
@@ -247,7 +251,8 @@ impl Build<'_> {
         Ok(Tools { root, manager })
     }
 
-    /// Where the image's rpmdb goes: where the settings say, else where the image's own rpm puts it, else what its release is known for.
+    /// Where the image's rpmdb goes: where the settings say, else where the image's own rpm puts
+    /// it, else what its release is known for.
     fn dbpath(&self, tools: &Tools, workdir: &Workdir) -> Result<String> {
         let settings = &self.recipe.settings.packages;
         let own = match (&settings.dbpath, tools.root.is_host()) {
@@ -289,10 +294,11 @@ impl Build<'_> {
             report: self.report,
         };
         packages::fill(&tools.manager, &mut job, self.transactions, &mut |plan| {
-            // A tenth above the sizes of the packages: the rpmdb, the initramfs and files of scriptlets.
+            // A tenth above the sizes of the packages: the rpmdb, the initramfs and files of
+            // scriptlets.
             let size = plan.installed_size();
             workdir.reserve(size + size / 10 + (64 << 20))?;
-            let free = free_space(cache.folder())?;
+            let free = free_space(cache.directory())?;
             if free < LEAST_CACHE {
                 return Err(Failure::new(
                     ExitCode::Space,
@@ -349,7 +355,8 @@ impl Build<'_> {
     }
 }
 
-/// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote them and are not digested again.
+/// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote
+/// them and are not digested again.
 fn verify(root: &Path, told: Told<'_>, allow: &BTreeSet<String>, report: &Report) -> Result<Vec<Finding>> {
     let step = report.step("verifying the tree");
     let options =
@@ -370,7 +377,8 @@ fn verify(root: &Path, told: Told<'_>, allow: &BTreeSet<String>, report: &Report
     Ok(findings.findings)
 }
 
-/// Owners, devices and mounts are root's to give: the host's, or that of a user namespace ([`crate::sandbox::become_root`]).
+/// Owners, devices and mounts are root's to give: the host's, or that of a user namespace
+/// ([`crate::sandbox::become_root`]).
 fn be_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Seconds since 1970 as dates, and back, in UTC; Howard Hinnant, <https://howardhinnant.github.io/date_algorithms.html>.
+//! Seconds since 1970 as dates, and back, in UTC; Howard Hinnant,
+//! <https://howardhinnant.github.io/date_algorithms.html>.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,7 +20,8 @@ pub fn rfc3339(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
 }
 
-/// Seconds since 1970 of an RFC 3339 time in UTC, fractions left out, such as OpenStack's services write.
+/// Seconds since 1970 of an RFC 3339 time in UTC, fractions left out, such as OpenStack's services
+/// write.
 #[must_use]
 pub fn seconds(text: &str) -> Option<i64> {
     let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00")).unwrap_or(text);

@@ -1,4 +1,5 @@
-//! Failures as a person meets them: what was being done, how to mend it, and the exit code of the documented table.
+//! Failures as a person meets them: what was being done, how to mend it, and the exit code of the
+//! documented table.
 
 use std::fmt;
 
@@ -184,7 +185,8 @@ pub struct Explained {
     pub hints: Vec<String>,
 }
 
-/// The chain of causes and the hints of an error, without the secrets that tools and servers repeat.
+/// The chain of causes and the hints of an error, without the secrets that tools and servers
+/// repeat.
 #[must_use]
 pub fn explain(error: &anyhow::Error) -> Explained {
     let mut text = String::new();

@@ -12,8 +12,9 @@
 //! | 6 | [`registry`] | publishes the artifact |
 //! | 7 | [`deploy`] | tells Ironic how to install it |
 //!
-//! Steps never call each other sideways; [`build`] alone knows the order. [`contents`] reads what is in a tarball or a tree,
-//! [`verify`] says whether a node could use it, and [`boot`] tries the artifact in a virtual machine.
+//! Steps never call each other sideways; [`build`] alone knows the order. [`contents`] reads what
+//! is in a tarball or a tree, [`verify`] says whether a node could use it, and [`boot`] tries the
+//! artifact in a virtual machine.
 
 pub mod cli;
 

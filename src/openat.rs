@@ -34,9 +34,9 @@ pub(crate) fn openat2(folder: impl AsFd, path: &(impl NixPath + ?Sized), how: Op
     Err(Errno::EAGAIN)
 }
 
-/// An open directory in which every name is used through the descriptor: whoever moves the directory,
-/// or puts a link in its place, does not lead us elsewhere. A name is a single component, and a link
-/// of that name is never followed.
+/// An open directory in which every name is used through the descriptor: whoever moves the
+/// directory, or puts a link in its place, does not lead us elsewhere. A name is a single
+/// component, and a link of that name is never followed.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenDirectory {
     path: PathBuf,

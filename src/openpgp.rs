@@ -1,7 +1,9 @@
-//! OpenPGP packets, as far as their contents can be read without cryptography: which keys made the signatures of a package, and
-//! which keys a file holds, until when they are valid. Whether a signature holds is for rpm to say.
+//! OpenPGP packets, as far as their contents can be read without cryptography: which keys made the
+//! signatures of a package, and which keys a file holds, until when they are valid. Whether a
+//! signature holds is for rpm to say.
 //!
-//! The format: RFC 9580. Nothing is believed: all lengths are checked, and what cannot be read is left out.
+//! The format: RFC 9580. Nothing is believed: all lengths are checked, and what cannot be read is
+//! left out.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -61,7 +63,8 @@ fn packet(bytes: &[u8]) -> Option<(Packet<'_>, &[u8])> {
     Some((Packet { tag, body: bytes.get(begin..end)?, whole: bytes.get(..end)? }, bytes.get(end..)?))
 }
 
-/// A length of one, two or five bytes, and how many bytes it takes; there are no partial lengths in keys and signatures.
+/// A length of one, two or five bytes, and how many bytes it takes; there are no partial lengths in
+/// keys and signatures.
 fn length(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes.first()? {
         short @ 0..192 => Some((usize::from(short), 1)),
@@ -152,7 +155,8 @@ impl Parts {
     }
 }
 
-/// The key id that goes with a fingerprint: the last digits of a version 4 key's, the first of a later one's.
+/// The key id that goes with a fingerprint: the last digits of a version 4 key's, the first of a
+/// later one's.
 pub(crate) fn key_id(fingerprint: &str) -> String {
     let at = if fingerprint.len() == 64 { 0 } else { fingerprint.len().saturating_sub(16) };
     fingerprint.get(at..at + 16).unwrap_or(fingerprint).to_ascii_lowercase()
@@ -241,7 +245,8 @@ impl Certificate {
     }
 }
 
-/// A key from its packet and the signatures that follow it; those by others than its owner say nothing of it.
+/// A key from its packet and the signatures that follow it; those by others than its owner say
+/// nothing of it.
 fn key(packets: &[Packet<'_>], owner: &str, revocation: u8, binds: impl Fn(u8) -> bool, now: u64) -> Option<Key> {
     let (first, rest) = packets.split_first()?;
     let created = number(first.body.get(1..5)?) as u64;
@@ -286,7 +291,7 @@ fn blocks(text: &str) -> Vec<Vec<u8>> {
     found
 }
 
-/// The check sum of an armored block (RFC 9580, 6.1.1); rpm before 4.20 insists on it.
+/// The checksum of an armored block (RFC 9580, 6.1.1); rpm before 4.20 insists on it.
 fn crc24(bytes: &[u8]) -> [u8; 3] {
     let mut sum: u32 = 0x00B7_04CE;
     for byte in bytes {

@@ -1,4 +1,5 @@
-//! Programs as data: a command line that can be shown ready to paste, the tail of what one said, and the signals that end us.
+//! Programs as data: a command line that can be shown ready to paste, the tail of what one said,
+//! and the signals that end us.
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,8 @@ use crate::error::{ExitCode, Failure, Result};
 /// A program, its arguments and its whole environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandLine {
-    /// The program and its arguments; the first is a path or a name looked up in the environment's PATH.
+    /// The program and its arguments; the first is a path or a name looked up in the environment's
+    /// PATH.
     pub argv: Vec<String>,
     /// The complete environment: nothing is inherited.
     pub env: Vec<(String, String)>,
@@ -49,21 +51,22 @@ pub fn quote(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-/// Where a program of that name is on this host: the usual folders, whatever the caller's PATH says.
+/// Where a program of that name is on this host: the usual directories, whatever the caller's PATH
+/// says.
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     ["/usr/bin", "/usr/sbin", "/usr/libexec", "/usr/local/bin", "/usr/local/sbin"]
         .iter()
-        .map(|folder| Path::new(folder).join(name))
+        .map(|directory| Path::new(directory).join(name))
         .find(|path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
 }
 
 /// Runs a program of the host, which prints nothing unless it fails, to its end.
 ///
 /// # Errors
-/// [`ExitCode::Host`] when it is missing, the last lines of its output when it fails, and when a signal
-/// asks to stop: it has ended then too.
+/// [`ExitCode::Host`] when it is missing, the last lines of its output when it fails, and when a
+/// signal asks to stop: it has ended then too.
 pub fn run(program: &str, arguments: &[&OsStr]) -> Result<()> {
     let path = find_program(program).ok_or_else(|| Failure::new(ExitCode::Host, format!("there is no {program} on this host")))?;
     let mut said = tempfile::tempfile().with_context(|| format!("starting {program}"))?;
@@ -105,7 +108,8 @@ const TURN: Duration = Duration::from_millis(50);
 /// The most of its output that is shown.
 const SAID: u64 = 4096;
 
-/// Bytes that the control groups of this process, either kind, leave it at most; `None` where none sets a bound.
+/// Bytes that the control groups of this process, either kind, leave it at most; `None` where none
+/// sets a bound.
 #[must_use]
 pub fn memory_limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -148,7 +152,8 @@ impl Tail {
         Self { lines: VecDeque::new(), bytes: 0, limit }
     }
 
-    /// Adds a line without the secrets that osimg knows, and forgets the oldest ones over the budget.
+    /// Adds a line without the secrets that osimg knows, and forgets the oldest ones over the
+    /// budget.
     pub fn push(&mut self, line: &str) {
         let line = crate::secrets::concealed(line);
         self.bytes += line.len() + 1;
@@ -184,8 +189,8 @@ struct Flags {
 
 static FLAGS: OnceLock<Flags> = OnceLock::new();
 
-/// Turns SIGINT, SIGTERM and SIGHUP into a request to stop; a second SIGINT ends the process at once. A signal that is ignored already, as
-/// `nohup` has it, stays ignored.
+/// Turns SIGINT, SIGTERM and SIGHUP into a request to stop; a second SIGINT ends the process at
+/// once. A signal that is ignored already, as `nohup` has it, stays ignored.
 ///
 /// # Errors
 /// When the handlers cannot be installed.

@@ -1,5 +1,6 @@
-//! Everything that osimg writes for its user: steps with their timings, progress bars, notes, warnings and errors on stderr, results on
-//! stdout. Each text passes [`crate::text`] here, so that nothing foreign controls the terminal.
+//! Everything that osimg writes for its user: steps with their timings, progress bars, notes,
+//! warnings and errors on stderr, results on stdout. Each text passes [`crate::text`] here, so that
+//! nothing foreign controls the terminal.
 
 use crate::{secrets, text};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -151,7 +152,8 @@ impl Report {
         write_stdout(&text::lines(result))
     }
 
-    /// Keeps the verb's result as JSON: [`Report::print_document`] prints it, so that a failure after it is part of the one document.
+    /// Keeps the verb's result as JSON: [`Report::print_document`] prints it, so that a failure
+    /// after it is part of the one document.
     ///
     /// # Errors
     /// When the value cannot be written as JSON.
@@ -171,7 +173,8 @@ impl Report {
         lock(&self.verdict).clone()
     }
 
-    /// Prints the document on stdout, if there is one, with the fields of a failure if the verb failed.
+    /// Prints the document on stdout, if there is one, with the fields of a failure if the verb
+    /// failed.
     ///
     /// # Errors
     /// When stdout cannot be written.
@@ -321,7 +324,8 @@ pub struct Failed {
     pub hint: Option<String>,
 }
 
-/// The one document of a verb: its result, a failure, or a result whose last fields are the failure.
+/// The one document of a verb: its result, a failure, or a result whose last fields are the
+/// failure.
 fn with_failure(document: Option<String>, failure: Option<&Failed>) -> Option<String> {
     let Some(failure) = failure.and_then(|failure| serde_json::to_string_pretty(failure).ok()) else { return document };
     let head = document.as_deref().and_then(|document| document.strip_suffix("\n}"));
@@ -345,7 +349,8 @@ fn write_stderr(head: &str, text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{head}{}", text::lines(text));
 }
 
-/// A poisoned lock means that a thread panicked while it reported; what is under the lock is still sound.
+/// A poisoned lock means that a thread panicked while it reported; what is under the lock is still
+/// sound.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,7 +1,9 @@
-//! rpm headers: an index of tags and a store of their values. No length, offset or type in one is trusted.
+//! rpm headers: an index of tags and a store of their values. No length, offset or type in one is
+//! trusted.
 //!
-//! The format: <https://rpm-software-management.github.io/rpm/manual/format_header.html>. A package has two headers, of its
-//! signatures and of everything else; the rpmdb stores one for each package, without the magic bytes.
+//! The format: <https://rpm-software-management.github.io/rpm/manual/format_header.html>. A package
+//! has two headers, of its signatures and of everything else; the rpmdb stores one for each
+//! package, without the magic bytes.
 
 use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
@@ -12,7 +14,8 @@ use std::io::{Read, Seek, SeekFrom};
 use crate::error::Result;
 use crate::openpgp::{self, Signature};
 
-/// rpm's own limit on tags, and less than its limit on values (lib/header.c, `hdrchkTags` and `hdrchkData`).
+/// rpm's own limit on tags, and less than its limit on values (lib/header.c, `hdrchkTags` and
+/// `hdrchkData`).
 const MOST_TAGS: usize = 0xFFFF;
 const LARGEST_STORE: usize = 64 << 20;
 /// Values of a tag; the largest packages have a tenth as many files.
@@ -23,7 +26,8 @@ const MOST_SIGNATURES: usize = 32;
 const ENTRY: usize = 16;
 /// Bytes of the lead at the beginning of a package; nothing in it is used.
 const LEAD: u64 = 96;
-/// The bytes that each header of a package begins with: a magic number, a version and four reserved bytes.
+/// The bytes that each header of a package begins with: a magic number, a version and four reserved
+/// bytes.
 const MAGIC: [u8; 4] = [0x8E, 0xAD, 0xE8, 1];
 
 /// The types of values.
@@ -42,7 +46,8 @@ const TRANSLATED: u32 = 9;
 pub(crate) mod tag {
     pub(crate) const DSA_HEADER: u32 = 267;
     pub(crate) const RSA_HEADER: u32 = 268;
-    /// Signatures as base64: several of one package, and the only ones of packages in rpm 6's format.
+    /// Signatures as base64: several of one package, and the only ones of packages in rpm 6's
+    /// format.
     pub(crate) const OPENPGP: u32 = 278;
     /// Signatures over header and payload: in a package RSA and DSA, in the rpmdb RSA and DSA.
     pub(crate) const OLD_SIGNATURES: [u32; 4] = [1002, 1005, 259, 262];
@@ -56,7 +61,8 @@ pub(crate) mod tag {
     pub(crate) const LONG_SIZE: u32 = 5009;
 }
 
-/// The signatures of a package, from its own header of signatures or from the rpmdb, the old tags first.
+/// The signatures of a package, from its own header of signatures or from the rpmdb, the old tags
+/// first.
 pub(crate) fn signatures(header: &Header<'_>) -> Vec<Signature> {
     let mut found = Vec::new();
     for tag in [tag::RSA_HEADER, tag::DSA_HEADER].iter().chain(&tag::OLD_SIGNATURES) {
@@ -107,7 +113,8 @@ impl PackageHeaders {
     }
 }
 
-/// Reads one header with its magic number, of which the bytes of the sizes, the index and the store are returned.
+/// Reads one header with its magic number, of which the bytes of the sizes, the index and the store
+/// are returned.
 fn read_header(file: &mut (impl Read + Seek), file_size: u64) -> Result<Vec<u8>> {
     let rest = file_size.saturating_sub(file.stream_position()?);
     let mut beginning = [0; 16];
@@ -135,7 +142,8 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The bytes that one value of a type takes at least; `None` for an unknown type. A text has at least its NUL.
+/// The bytes that one value of a type takes at least; `None` for an unknown type. A text has at
+/// least its NUL.
 fn width(kind: u32) -> Option<usize> {
     Some(match kind {
         NULL => 0,
@@ -148,7 +156,8 @@ fn width(kind: u32) -> Option<usize> {
 }
 
 impl<'a> Header<'a> {
-    /// Checks the sizes and the index of a header: all values are in the store, and together they fit into it.
+    /// Checks the sizes and the index of a header: all values are in the store, and together they
+    /// fit into it.
     ///
     /// # Errors
     /// When one of them is wrong.

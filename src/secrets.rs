@@ -1,8 +1,10 @@
 //! Passwords and tokens never come out again: each is concealed where it occurs.
 //!
-//! osimg's own values are built without them: [`url`] is how an address is shown and recorded. What other programs and servers print
-//! may repeat a secret that they were given; such text goes through [`concealed`], which knows the secrets that osimg has read at
-//! their sources ([`conceal`]). Documents are never searched: no secret can change a key, a digest or a name in them.
+//! osimg's own values are built without them: [`url`] is how an address is shown and recorded. What
+//! other programs and servers print may repeat a secret that they were given; such text goes
+//! through [`concealed`], which knows the secrets that osimg has read at their sources
+//! ([`conceal`]). Documents are never searched: no secret can change a key, a digest or a name in
+//! them.
 
 use std::borrow::Cow;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -51,7 +53,8 @@ pub fn conceal(secret: &str) {
     known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
 }
 
-/// Learns the passwords of the proxies in the environment, which osimg uses and passes to package managers.
+/// Learns the passwords of the proxies in the environment, which osimg uses and passes to package
+/// managers.
 pub fn conceal_proxies() {
     for value in PROXIES.iter().filter_map(|name| std::env::var(name).ok()) {
         let rest = value.split_once("://").map_or(value.as_str(), |(_, rest)| rest);
@@ -61,7 +64,8 @@ pub fn conceal_proxies() {
     }
 }
 
-/// An address as it is shown and recorded: without user and password, and without the values of parameters that may be secret.
+/// An address as it is shown and recorded: without user and password, and without the values of
+/// parameters that may be secret.
 #[must_use]
 pub fn url(address: &str) -> String {
     urls(address).into_owned()
@@ -94,7 +98,8 @@ pub fn serialize_urls<S: serde::Serializer>(addresses: &[String], serializer: S)
     serializer.collect_seq(addresses.iter().map(|address| url(address)))
 }
 
-/// Text of another program, a server or an error that may quote one, without known secrets and without those in URLs.
+/// Text of another program, a server or an error that may quote one, without known secrets and
+/// without those in URLs.
 #[must_use]
 pub fn concealed(text: &str) -> Cow<'_, str> {
     let mut text = urls(text);
@@ -108,7 +113,8 @@ pub fn concealed(text: &str) -> Cow<'_, str> {
     text
 }
 
-/// Masks `user:password` of every URL, and the value of every parameter that is not known to be harmless.
+/// Masks `user:password` of every URL, and the value of every parameter that is not known to be
+/// harmless.
 fn urls(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);

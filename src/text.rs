@@ -1,12 +1,15 @@
-//! Foreign text made safe to show: names, fields, answers and output that others wrote, which may try to control a terminal.
+//! Foreign text made safe to show: names, fields, answers and output that others wrote, which may
+//! try to control a terminal.
 //!
-//! Two rules hold for every byte that osimg writes to stdout and stderr, and both are applied where it is written: [`lines`] for
-//! text and [`json`] for documents. [`line`] is for a field inside a line that osimg composes: it cannot begin a line of its own.
+//! Two rules hold for every byte that osimg writes to stdout and stderr, and both are applied where
+//! it is written: [`lines`] for text and [`json`] for documents. [`line`] is for a field inside a
+//! line that osimg composes: it cannot begin a line of its own.
 
 use std::borrow::Cow;
 
-/// Whether a character is invisible or changes how a terminal or a browser shows others: control characters (C0, DEL, C1), separators
-/// of lines, bidirectional marks, overrides and isolates, zero-width characters, and tags. Line feed and tab are among them.
+/// Whether a character is invisible or changes how a terminal or a browser shows others: control
+/// characters (C0, DEL, C1), separators of lines, bidirectional marks, overrides and isolates,
+/// zero-width characters, and tags. Line feed and tab are among them.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -16,8 +19,9 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Text of several lines: every hidden character but line feed and tab is written out, as in `\u{1b}`. A carriage return in front of a
-/// line feed, as some programs end their lines, is left out.
+/// Text of several lines: every hidden character but line feed and tab is written out, as in
+/// `\u{1b}`. A carriage return in front of a line feed, as some programs end their lines, is left
+/// out.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     let escaped = |c: char| is_hidden(c) && c != '\n' && c != '\t';
@@ -55,10 +59,12 @@ pub fn bytes(bytes: &[u8]) -> String {
     line(&String::from_utf8_lossy(bytes)).into_owned()
 }
 
-/// A JSON document whose hidden characters are written as JSON's own escapes: the same document to every reader of JSON.
+/// A JSON document whose hidden characters are written as JSON's own escapes: the same document to
+/// every reader of JSON.
 #[must_use]
 pub fn json(document: &str) -> Cow<'_, str> {
-    // Outside of strings there are only line feeds, which lay a document out; inside, a serializer has escaped C0 already.
+    // Outside of strings there are only line feeds, which lay a document out; inside, a serializer
+    // has escaped C0 already.
     let escaped = |c: char| is_hidden(c) && c != '\n';
     if !document.contains(escaped) {
         return Cow::Borrowed(document);

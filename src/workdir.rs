@@ -45,14 +45,14 @@ const LEAST_MEMORY: u64 = 1 << 30;
 
 /// How the names of workdirs begin.
 const PREFIX: &str = "osimg-";
-/// The file by which osimg knows a directory that it made itself: it holds the directory's inode, so
-/// that a copy is not taken for one. It is written when the lock is held, and removed last.
+/// The file by which osimg knows a directory that it made itself: it holds the directory's inode,
+/// so that a copy is not taken for one. It is written when the lock is held, and removed last.
 const MARK: &str = ".osimg-workdir";
 /// Marks a workdir that the user asked to keep.
 const KEPT: &str = "kept";
 
-/// A build's workdir: `root/` is the install root, `scratch/` is what sandboxes mount over, `state/` is
-/// a package manager's memory.
+/// A build's workdir: `root/` is the install root, `scratch/` is what sandboxes mount over,
+/// `state/` is a package manager's memory.
 #[derive(Debug)]
 pub struct Workdir {
     own: Own,
@@ -64,8 +64,9 @@ pub struct Workdir {
 }
 
 impl Workdir {
-    /// Makes a workdir. With [`Place::Auto`], and nothing to be kept, the root is a tmpfs; the caller must
-    /// have entered a mount namespace of its own ([`crate::sandbox::enter_private_mounts`]).
+    /// Makes a workdir. With [`Place::Auto`], and nothing to be kept, the root is a tmpfs; the
+    /// caller must have entered a mount namespace of its own
+    /// ([`crate::sandbox::enter_private_mounts`]).
     ///
     /// # Errors
     /// When the directory above is missing or not writable, or any user can replace what is in it.
@@ -116,8 +117,8 @@ impl Workdir {
         self.used.join("state")
     }
 
-    /// The root of the tools that fill the image, when they are not the host's, and the state of its
-    /// package manager.
+    /// The root of the tools that fill the image, when they are not the host's, and the state of
+    /// its package manager.
     #[must_use]
     pub fn bootstrap(&self) -> (PathBuf, PathBuf) {
         (self.used.join("bootstrap"), self.used.join("bootstrap-state"))
@@ -135,8 +136,8 @@ impl Workdir {
         self.backing
     }
 
-    /// Makes sure that `bytes` more fit: a root in memory that is too small is moved to disk. No file of
-    /// the root may be open.
+    /// Makes sure that `bytes` more fit: a root in memory that is too small is moved to disk. No
+    /// file of the root may be open.
     ///
     /// # Errors
     /// [`ExitCode::Space`] with the figures when they fit nowhere.
@@ -163,7 +164,8 @@ impl Workdir {
     fn move_to_disk(&mut self) -> Result<()> {
         let moved = self.used.join("moved");
         make_directory(&moved)?;
-        // cp of coreutils keeps ACLs, capabilities and other attributes, hard links, times and holes.
+        // cp of coreutils keeps ACLs, capabilities and other attributes, hard links, times and
+        // holes.
         let options = [
             "--recursive",
             "--no-dereference",
@@ -266,7 +268,8 @@ impl Own {
         }
     }
 
-    /// Its path, where it cannot be mounted elsewhere: then no other user may be able to replace it.
+    /// Its path, where it cannot be mounted elsewhere: then no other user may be able to replace
+    /// it.
     fn unpinned(&self) -> Result<PathBuf> {
         let above = self.base.through().metadata().with_context(|| format!("examining {}", self.base.path().display()))?;
         let mode = above.permissions().mode();
@@ -292,8 +295,8 @@ impl Own {
         Ok(File::from(nix::fcntl::openat(&*self.lock, name, flags, Mode::from_bits_truncate(0o600))?))
     }
 
-    /// Removes it. Its mark goes last, so that a removal that fails or is cut off can be taken up again.
-    /// If its name is another directory by now, that one stays.
+    /// Removes it. Its mark goes last, so that a removal that fails or is cut off can be taken up
+    /// again. If its name is another directory by now, that one stays.
     fn remove(&self) -> Result<()> {
         remove_content(&*self.lock, MARK, &self.path)?;
         let own = fstat(&*self.lock).with_context(|| format!("removing {}", self.path.display()))?;
@@ -312,8 +315,8 @@ fn swapped(path: &Path) -> Failure {
         .hint("another user can write where it was: name a directory of your own with --workdir DIR")
 }
 
-/// Removes what killed builds left below `base`: workdirs that no build uses and that the user did not
-/// ask to keep. One that cannot be removed does not stop the build.
+/// Removes what killed builds left below `base`: workdirs that no build uses and that the user did
+/// not ask to keep. One that cannot be removed does not stop the build.
 fn sweep(base: &OpenDirectory) {
     for leftover in leftovers_in(base) {
         if leftover.state == LeftoverState::Abandoned {
@@ -347,8 +350,8 @@ impl Leftover {
     /// Removes it, unless a build works in it; no mount is crossed and no link followed.
     ///
     /// # Errors
-    /// When a build uses it, it is not a workdir of this user's, something is mounted in it, or a file
-    /// cannot be removed.
+    /// When a build uses it, it is not a workdir of this user's, something is mounted in it, or a
+    /// file cannot be removed.
     pub fn remove(&self) -> Result<()> {
         let removing = || format!("removing {}", self.path.display());
         let base = OpenDirectory::open(self.path.parent().with_context(removing)?).with_context(removing)?;
@@ -363,8 +366,8 @@ impl Leftover {
     }
 }
 
-/// The caller's workdirs below `base`, sorted; those of other users, and directories that only have such
-/// a name, do not count.
+/// The caller's workdirs below `base`, sorted; those of other users, and directories that only have
+/// such a name, do not count.
 #[must_use]
 pub fn leftovers(base: &Path) -> Vec<Leftover> {
     OpenDirectory::open(base).map(|base| leftovers_in(&base)).unwrap_or_default()
@@ -427,7 +430,8 @@ pub fn used_space(path: &Path) -> Result<u64> {
     Ok((stat.blocks() as u64).saturating_sub(stat.blocks_free() as u64) * stat.fragment_size() as u64)
 }
 
-/// Bytes of memory that can be used without swapping, within this process's control group; 0 when the kernel does not say.
+/// Bytes of memory that can be used without swapping, within this process's control group; 0 when
+/// the kernel does not say.
 #[must_use]
 pub fn available_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -441,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_workdir_that_is_not_kept_leaves_nothing() {
-        let base = tempfile::tempdir().expect("a temporary folder");
+        let base = tempfile::tempdir().expect("a temporary directory");
         let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
         std::fs::create_dir_all(workdir.root().join("a/b")).expect("content");
         assert_eq!(workdir.finish(true).expect("finished"), None);
@@ -450,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_failed_workdir_is_kept_when_asked() {
-        let base = tempfile::tempdir().expect("a temporary folder");
+        let base = tempfile::tempdir().expect("a temporary directory");
         let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::OnFailure).expect("workdir");
         let kept = workdir.finish(true).expect("finished").expect("kept");
         assert!(kept.join("root").is_dir());
@@ -458,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_killed_build_s_workdir_goes_and_a_kept_or_used_one_stays() {
-        let base = tempfile::tempdir().expect("a temporary folder");
+        let base = tempfile::tempdir().expect("a temporary directory");
         let place = Place::Under(base.path().into());
         for name in ["osimg-killed", "osimg-keepme"] {
             abandoned(base.path(), name);
@@ -536,7 +540,7 @@ mod tests {
 
     #[test]
     fn what_fits_nowhere_is_refused_with_figures() {
-        let base = tempfile::tempdir().expect("a temporary folder");
+        let base = tempfile::tempdir().expect("a temporary directory");
         let mut workdir = Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
         let error = workdir.reserve(u64::MAX).expect_err("too much");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Space);

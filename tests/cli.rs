@@ -1,4 +1,5 @@
-//! The command line without any privilege: help, errors with their places and exit codes, plan as text and as JSON.
+//! The command line without any privilege: help, errors with their places and exit codes, plan as
+//! text and as JSON.
 #![expect(clippy::disallowed_methods, reason = "tests run the program as a person does")]
 
 use std::process::{Command, Output};
@@ -12,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn recipe(content: &str) -> (tempfile::TempDir, String) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("os.yum");
     std::fs::write(&path, content).expect("a recipe");
     (dir, path.to_string_lossy().into_owned())
@@ -129,7 +130,7 @@ fn plan_as_json_is_json() {
 
 #[test]
 fn a_tarball_name_that_anaconda_would_take_for_a_disk_is_refused_with_the_reason() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let tree = dir.path().to_string_lossy().into_owned();
     let output = osimg(&["pack", &tree, "-o", "/tmp/x.tar.zst"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
@@ -138,7 +139,7 @@ fn a_tarball_name_that_anaconda_would_take_for_a_disk_is_refused_with_the_reason
 
 #[test]
 fn pack_writes_what_gnu_tar_reads_and_says_only_the_path() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let tree = dir.path().join("tree");
     std::fs::create_dir_all(tree.join("etc")).expect("a tree");
     std::fs::write(tree.join("etc/motd"), "hello\n").expect("a file");

@@ -1,4 +1,5 @@
-//! The architecture as a table: which module may use which. Steps never call each other sideways; only the pipeline knows the order.
+//! The architecture as a table: which module may use which. Steps never call each other sideways;
+//! only the pipeline knows the order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 /// Modules that know only of text and files, and that every other may use.
 const ANYWHERE: &[&str] = &["files", "secrets", "text"];
 
-/// Each module of the crate with the modules it may use; the later steps may use what the earlier ones give.
+/// Each module of the crate with the modules it may use; the later steps may use what the earlier
+/// ones give.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &["secrets"]),
     ("secrets", &[]),
@@ -56,9 +58,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
+fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder of sources") {
+    for entry in std::fs::read_dir(directory).expect("a directory of sources") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             files.extend(sources(&path));
@@ -138,10 +140,10 @@ const MAY_OPEN: &[(&str, &str)] = &[
 
 #[test]
 fn files_are_opened_in_one_place() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut wrong = Vec::new();
-    for file in sources(&folder) {
-        let name = file.strip_prefix(&folder).expect("a file of src").to_string_lossy().into_owned();
+    for file in sources(&directory) {
+        let name = file.strip_prefix(&directory).expect("a file of src").to_string_lossy().into_owned();
         if MAY_OPEN.iter().any(|(allowed, _)| *allowed == name) || name.ends_with("tests.rs") {
             continue;
         }
@@ -184,9 +186,9 @@ fn percent_encoding_is_written_once() {
 fn nothing_sleeps_where_a_signal_does_not_end_the_sleep() {
     // What cleans up after a signal, and what passes it on to its child, go on.
     let exempt = ["process.rs", "http/retry.rs", "cli/counterpart.rs"];
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for file in sources(&folder) {
-        let below = file.strip_prefix(&folder).expect("a file of src").display().to_string();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in sources(&directory) {
+        let below = file.strip_prefix(&directory).expect("a file of src").display().to_string();
         let text = std::fs::read_to_string(&file).expect("a source");
         assert!(exempt.contains(&below.as_str()) || !text.contains("thread::sleep"), "{below}: use process::pause");
     }

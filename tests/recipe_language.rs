@@ -1,4 +1,5 @@
-//! The recipe's language: every rule, every command and alias, and what a person is told about mistakes.
+//! The recipe's language: every rule, every command and alias, and what a person is told about
+//! mistakes.
 
 use osimg::recipe::{GroupAction, Script, Severity, StatementKind};
 
@@ -284,7 +285,8 @@ fn capitalised_words_after_group_install_raise_a_warning() {
     assert_eq!(parse("group install core base\n").diagnostics(), []);
 }
 
-/// Scripts of the kinds that the package manager's own test suite runs, with the demo names of this project.
+/// Scripts of the kinds that the package manager's own test suite runs, with the demo names of this
+/// project.
 #[test]
 fn the_kinds_of_script_that_dnfs_own_tests_run_are_read() {
     let scripts = [

@@ -1,4 +1,5 @@
-//! What must hold for any recipe whatever: no panic, linear time, canonical text that is read back, words split as Python splits them.
+//! What must hold for any recipe whatever: no panic, linear time, canonical text that is read back,
+//! words split as Python splits them.
 
 use osimg::recipe::{Script, StatementKind};
 use proptest::prelude::*;
@@ -109,7 +110,8 @@ fn line() -> impl Strategy<Value = String> {
     (head, prop::collection::vec(word, 0..4)).prop_map(|(head, words)| format!("{head} {}", words.join(" ")))
 }
 
-/// The kinds of a script's statements with every place forgotten, for comparing texts that differ in layout only.
+/// The kinds of a script's statements with every place forgotten, for comparing texts that differ
+/// in layout only.
 fn kinds(script: &Script) -> Vec<StatementKind> {
     let mut kinds: Vec<StatementKind> = script.statements.iter().map(|s| s.kind.clone()).collect();
     for kind in &mut kinds {

@@ -94,7 +94,7 @@ visibility = "shared"
 "#;
 
 #[test]
-fn every_key_is_read_and_paths_begin_at_the_folder_of_the_file() {
+fn every_key_is_read_and_paths_begin_at_the_directory_of_the_file() {
     let s = parse(FULL);
     assert_eq!((s.image.name.as_deref(), s.image.version.as_deref()), (Some("centos"), Some("9.5")));
     assert_eq!(s.image.sbom, [osimg::recipe::SbomKind::Spdx]);
@@ -212,15 +212,15 @@ fn a_wrong_setting_is_shown_in_its_line() {
 
 #[test]
 fn a_recipe_is_loaded_with_the_settings_beside_it_or_with_those_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let recipe = folder.path().join("base.yum");
+    let directory = tempfile::tempdir().unwrap();
+    let recipe = directory.path().join("base.yum");
     std::fs::write(&recipe, "install a\n").unwrap();
     let alone = Recipe::load(&recipe, None).unwrap();
     assert_eq!((alone.settings.clone(), alone.name().as_str()), (Settings::default(), "base"));
-    std::fs::write(folder.path().join("base.toml"), "[finish]\ncertificates = [\"ca.pem\"]\n").unwrap();
+    std::fs::write(directory.path().join("base.toml"), "[finish]\ncertificates = [\"ca.pem\"]\n").unwrap();
     let beside = Recipe::load(&recipe, None).unwrap();
-    assert_eq!(beside.settings.finish.certificates, [folder.path().join("ca.pem")]);
-    let other = folder.path().join("other.toml");
+    assert_eq!(beside.settings.finish.certificates, [directory.path().join("ca.pem")]);
+    let other = directory.path().join("other.toml");
     std::fs::write(&other, "[image]\nname = \"x\"\n").unwrap();
     assert_eq!(Recipe::load(&recipe, Some(&other)).unwrap().name(), "x");
     let missing = Recipe::load(&recipe, Some(Path::new("/nonexistent.toml"))).unwrap_err();
@@ -229,9 +229,9 @@ fn a_recipe_is_loaded_with_the_settings_beside_it_or_with_those_named() {
 
 #[test]
 fn what_is_no_recipe_is_refused_by_name_and_never_waited_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    std::fs::create_dir(path("folder.yum")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::create_dir(path("directory.yum")).unwrap();
     std::fs::write(path("binary.yum"), b"\x7fELF\x02\x01\0\xff").unwrap();
     std::fs::write(path("latin1.yum"), b"install a\n# gr\xfcn\n").unwrap();
     std::fs::File::create(path("large.yum")).unwrap().set_len(16 * 1024 * 1024 + 1).unwrap();
@@ -239,7 +239,7 @@ fn what_is_no_recipe_is_refused_by_name_and_never_waited_for() {
     nix::unistd::mkfifo(&path("fifo.yum"), nix::sys::stat::Mode::S_IRUSR).unwrap();
     std::fs::write(path("wrong.yum"), "isntall a\n").unwrap();
     let table = [
-        ("folder.yum", "it is a directory, not a file"),
+        ("directory.yum", "it is a directory, not a file"),
         ("binary.yum", "it is a binary file, not text"),
         ("latin1.yum", "latin1.yum:2:5: the recipe is not UTF-8"),
         ("large.yum", "it is larger than 16 MiB"),

@@ -1,4 +1,5 @@
-//! Statements into transactions, and what is refused because the package manager would lose it in silence.
+//! Statements into transactions, and what is refused because the package manager would lose it in
+//! silence.
 
 use osimg::error::{ExitCode, exit_code, render};
 use osimg::recipe::{GroupAction, GroupScope, Lowered, RepoAction, Script, Severity, Transaction};

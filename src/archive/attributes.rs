@@ -37,7 +37,8 @@ impl Handle {
     }
 }
 
-/// The way to the very file that `fd` stands for, be it a symbolic link: the kernel goes there without a look at any name.
+/// The way to the very file that `fd` stands for, be it a symbolic link: the kernel goes there
+/// without a look at any name.
 fn proc_path(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
@@ -78,7 +79,8 @@ const DROPPED: [Dropped; 7] = [
     EVM_HMAC,
 ];
 
-/// An HMAC of EVM is made with a key that only the build host has; a signature (other first byte) is good anywhere.
+/// An HMAC of EVM is made with a key that only the build host has; a signature (other first byte)
+/// is good anywhere.
 const EVM_HMAC: Dropped = Dropped { prefix: "security.evm", reason: "they are made with a secret key of the build host" };
 const EVM_HMAC_TYPE: u8 = 2;
 
@@ -131,7 +133,8 @@ impl Dropped {
     }
 }
 
-/// Writes an ACL from the kernel's form (linux/posix_acl_xattr.h) as comma-separated text with numeric ids.
+/// Writes an ACL from the kernel's form (linux/posix_acl_xattr.h) as comma-separated text with
+/// numeric ids.
 ///
 /// Names would be looked up in the passwd of the system that unpacks, which is not the image's.
 fn acl_text(value: &[u8]) -> Result<String> {
@@ -162,7 +165,8 @@ fn acl_text(value: &[u8]) -> Result<String> {
     Ok(text)
 }
 
-/// Brings a capability to version 2, which every kernel takes (linux/capability.h, `vfs_ns_cap_data`).
+/// Brings a capability to version 2, which every kernel takes (linux/capability.h,
+/// `vfs_ns_cap_data`).
 fn capability(mut value: Vec<u8>) -> Result<Vec<u8>> {
     const VERSION_2: u8 = 2;
     const VERSION_3: u8 = 3;

@@ -1,6 +1,7 @@
 //! A buffer that blocks are read and compressed into, and that is used again.
 
-/// Bytes in a vector that keeps its length, so that a buffer that is used again is not zeroed again.
+/// Bytes in a vector that keeps its length, so that a buffer that is used again is not zeroed
+/// again.
 #[derive(Default)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,

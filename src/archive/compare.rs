@@ -19,7 +19,8 @@ pub struct Difference {
     pub byte: Option<u64>,
 }
 
-/// Reads both from their beginnings to the first difference; `None` when they hold the same members.
+/// Reads both from their beginnings to the first difference; `None` when they hold the same
+/// members.
 ///
 /// # Errors
 /// When one of them cannot be read.
@@ -29,7 +30,8 @@ pub fn first_difference(one: impl Read, other: impl Read) -> Result<Option<Diffe
         let (a, b) = match (one.next()?, other.next()?) {
             (None, None) => return Ok(None),
             (Some(a), Some(b)) if a.path == b.path => (a, b),
-            // Members are sorted: the name that comes first is the one that the other archive lacks.
+            // Members are sorted: the name that comes first is the one that the other archive
+            // lacks.
             (Some(a), Some(b)) if a.path < b.path => return Ok(Some(only(&a, "first"))),
             (Some(a), None) => return Ok(Some(only(&a, "first"))),
             (_, Some(b)) => return Ok(Some(only(&b, "second"))),

@@ -1,4 +1,5 @@
-//! Compression in independent blocks of a fixed size: what makes the same bytes come out for any number of jobs.
+//! Compression in independent blocks of a fixed size: what makes the same bytes come out for any
+//! number of jobs.
 
 use super::buffer::Buffer;
 use super::format::Format;
@@ -42,7 +43,8 @@ impl Encoder {
         })
     }
 
-    /// Packs `block` into `packed`, which is empty; gives up early, with nothing of use in `packed`, once `stopped` says so.
+    /// Packs `block` into `packed`, which is empty; gives up early, with nothing of use in
+    /// `packed`, once `stopped` says so.
     pub(super) fn encode(&mut self, block: &[u8], mut packed: Buffer, stopped: &dyn Fn() -> bool) -> Result<Piece> {
         let mut unpadded = 0;
         match self {

@@ -9,7 +9,8 @@ use std::str::FromStr;
 
 /// How a tarball is compressed: one of the four formats that Anaconda's `liveimg` unpacks.
 ///
-/// Anaconda tells a tarball from a disk image by the end of its URL alone, so a file's name has to agree with its format.
+/// Anaconda tells a tarball from a disk image by the end of its URL alone, so a file's name has to
+/// agree with its format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Format {
     /// Not compressed.
@@ -131,7 +132,8 @@ pub enum Level {
     Default,
     /// The smallest.
     Best,
-    /// The compressor's own number: 0 to 12 for tgz, 1 to 9 for tbz, 0 to 9 for txz; without meaning for tar.
+    /// The compressor's own number: 0 to 12 for tgz, 1 to 9 for tbz, 0 to 9 for txz; without
+    /// meaning for tar.
     Exact(u32),
 }
 

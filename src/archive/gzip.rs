@@ -7,7 +7,8 @@ use crate::error::Result;
 use anyhow::{Context, anyhow};
 use libdeflater::{CompressionLvl, Compressor};
 
-/// Bytes of the archive in one member: large enough that the 32 KiB window lost at its start costs nothing to speak of.
+/// Bytes of the archive in one member: large enough that the 32 KiB window lost at its start costs
+/// nothing to speak of.
 pub(super) const BLOCK: usize = 1 << 20;
 
 /// The flag byte's bit for an extra field.
@@ -41,7 +42,8 @@ impl Encoder {
     }
 }
 
-/// Moves everything behind the first member's header by an extra field, so that bytes 510 and 511 are no longer `avoided`.
+/// Moves everything behind the first member's header by an extra field, so that bytes 510 and 511
+/// are no longer `avoided`.
 pub(super) fn shift(start: &mut Vec<u8>, avoided: [u8; 2]) {
     let (Some(header), Some(body)) = (start.get(..HEADER), start.get(HEADER..)) else { return };
     // At the latest the field's own zeros reach those bytes.

@@ -15,7 +15,8 @@ pub enum LabelSource {
 pub trait Labels: Sync {
     /// The label of a file, without a final NUL; none when the policy gives it none.
     ///
-    /// `path` is absolute inside the image (`/` is its root) and `mode` is `st_mode` with the bits of the type.
+    /// `path` is absolute inside the image (`/` is its root) and `mode` is `st_mode` with the bits
+    /// of the type.
     fn label(&self, path: &[u8], mode: u32) -> Option<Vec<u8>>;
 
     /// Whether [`Labels::label`] is to be asked at all.

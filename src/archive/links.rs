@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// Folders that are often file systems of their own on the target; a hard link into one would fail when it is unpacked there.
+/// Directories that are often file systems of their own on the target; a hard link into one would
+/// fail when it is unpacked there.
 const PARTITIONS: [&[u8]; 10] = [b"boot", b"boot/efi", b"home", b"opt", b"srv", b"tmp", b"var", b"var/log", b"var/log/audit", b"var/tmp"];
 
 /// The file and the partition of the target that it is unpacked to.
@@ -55,11 +56,11 @@ impl Links {
     }
 }
 
-/// The innermost folder of [`PARTITIONS`] that holds the path.
+/// The innermost directory of [`PARTITIONS`] that holds the path.
 fn partition(path: &[u8]) -> Option<usize> {
-    let holds = |folder: &[u8]| path.strip_prefix(folder).is_some_and(|rest| rest.first() == Some(&b'/'));
+    let holds = |directory: &[u8]| path.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&b'/'));
     (0..PARTITIONS.len())
-        .filter(|n| PARTITIONS.get(*n).is_some_and(|folder| holds(folder)))
+        .filter(|n| PARTITIONS.get(*n).is_some_and(|directory| holds(directory)))
         .max_by_key(|n| PARTITIONS.get(*n).map(|f| f.len()))
 }
 

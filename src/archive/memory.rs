@@ -1,4 +1,5 @@
-//! How much memory packing may take: as many jobs are started as fit by an estimate made of each compressor's known needs.
+//! How much memory packing may take: as many jobs are started as fit by an estimate made of each
+//! compressor's known needs.
 
 use super::compress::block_size;
 use super::format::Format;
@@ -12,10 +13,12 @@ const MIB: u64 = 1 << 20;
 const BASE: u64 = 48 * MIB;
 /// The default where the system does not tell how much it has.
 const UNKNOWN: u64 = 2 << 30;
-/// What an xz encoder takes at levels 0 to 9 (`xz -vv`), with the dictionaries and searches that they get here.
+/// What an xz encoder takes at levels 0 to 9 (`xz -vv`), with the dictionaries and searches that
+/// they get here.
 const XZ: [u64; 10] = [3, 9, 17, 32, 188, 188, 280, 280, 280, 280];
 
-/// The number of jobs, `wanted` or fewer, whose estimate fits into `limit` bytes; without a limit into a quarter of the machine's memory.
+/// The number of jobs, `wanted` or fewer, whose estimate fits into `limit` bytes; without a limit
+/// into a quarter of the machine's memory.
 ///
 /// # Errors
 /// Fails when a limit is given that not even one job fits into.
@@ -34,7 +37,8 @@ pub(super) fn jobs(lanes: &[Lane], wanted: NonZeroUsize, limit: Option<u64>) -> 
     }
 }
 
-/// A control group that one job does not fit into kills it, and with it all that was done: better told.
+/// A control group that one job does not fit into kills it, and with it all that was done: better
+/// told.
 fn fits(least: u64, group: Option<u64>) -> Result<()> {
     match group {
         Some(group) if group < least => {
@@ -74,7 +78,8 @@ fn installed() -> Option<u64> {
     Some((kib * 1024).min(process::memory_limit().unwrap_or(u64::MAX)))
 }
 
-/// Reads a size such as `512M` or `2G`: a whole number of bytes, or of KiB, MiB, GiB or TiB with a letter.
+/// Reads a size such as `512M` or `2G`: a whole number of bytes, or of KiB, MiB, GiB or TiB with a
+/// letter.
 ///
 /// # Errors
 /// Fails for anything else.

@@ -1,12 +1,15 @@
 //! Step 5: a tree becomes tarballs, the same bytes every time, in one pass and on every core.
 //!
-//! The way of a byte: [`walk`] finds the file, [`attributes`] and [`labels`] say what is known of it, [`pax`] writes its header,
-//! [`sparse`] finds its holes, [`pack`] puts all that on the [`tape`], which cuts it into blocks for each output;
-//! the [`pool`]'s threads pack the blocks ([`compress`]: [`gzip`], [`bzip2`], [`xz`]; [`probe`]) and each [`sink`] joins, hashes and writes them.
+//! The way of a byte: [`walk`] finds the file, [`attributes`] and [`labels`] say what is known of
+//! it, [`pax`] writes its header, [`sparse`] finds its holes, [`pack`] puts all that on the
+//! [`tape`], which cuts it into blocks for each output; the [`pool`]'s threads pack the blocks
+//! ([`compress`]: [`gzip`], [`bzip2`], [`xz`]; [`probe`]) and each [`sink`] joins, hashes and
+//! writes them.
 //!
-//! What is promised: members start with `./`, depth first, sorted bytewise; numeric owners and ACLs; holes found by content;
-//! nothing in the bytes depends on the number of jobs, the file system, the umask, the locale or the time zone.
-//! GNU tar as Anaconda calls it unpacks everything that the tree has but sockets, inode flags and what belongs to the build host.
+//! What is promised: members start with `./`, depth first, sorted bytewise; numeric owners and
+//! ACLs; holes found by content; nothing in the bytes depends on the number of jobs, the file
+//! system, the umask, the locale or the time zone. GNU tar as Anaconda calls it unpacks everything
+//! that the tree has but sockets, inode flags and what belongs to the build host.
 
 mod attributes;
 mod buffer;
@@ -47,8 +50,9 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-/// The number of the promise that the same tree gives the same bytes: raised whenever any tree comes out otherwise at the same level, be it
-/// by the order or form of its members, the size of the blocks, or what a compressor makes of them.
+/// The number of the promise that the same tree gives the same bytes: raised whenever any tree
+/// comes out otherwise at the same level, be it by the order or form of its members, the size of
+/// the blocks, or what a compressor makes of them.
 pub const VERSION: u32 = 2;
 
 /// One tarball to be written.
@@ -68,12 +72,13 @@ impl fmt::Debug for Output<'_> {
 /// User and group ids by a file's device and inode.
 pub type Owners = std::collections::HashMap<(u64, u64), (u32, u32)>;
 
-/// What is said of the tree's files in place of what the tree says itself.
+/// What is said of the tree's files instead of what the tree says itself.
 #[derive(Clone, Copy)]
 pub struct Told<'a> {
     /// Their labels.
     pub labels: &'a dyn Labels,
-    /// Their owners, where the file system owns every file alike; a file that is missing there is root's.
+    /// Their owners, where the file system owns every file alike; a file that is missing there is
+    /// root's.
     pub owners: Option<&'a Owners>,
 }
 
@@ -103,11 +108,14 @@ impl Told<'_> {
 pub struct Options<'a> {
     /// How hard the compressors try.
     pub level: Level,
-    /// Threads that compress, beside the one that walks and the one of each output that hashes and writes.
+    /// Threads that compress, beside the one that walks and the one of each output that hashes and
+    /// writes.
     pub jobs: NonZeroUsize,
-    /// Bytes of memory that packing may take: fewer jobs are started where that many do not fit. Without it a quarter of the machine's.
+    /// Bytes of memory that packing may take: fewer jobs are started where that many do not fit.
+    /// Without it a quarter of the machine's.
     pub memory: Option<u64>,
-    /// Seconds since the epoch: no member is told to be newer, and all times are whole seconds. Without it times are as on disk.
+    /// Seconds since the epoch: no member is told to be newer, and all times are whole seconds.
+    /// Without it times are as on disk.
     pub source_date_epoch: Option<i64>,
     /// The labels of its files, and their owners.
     pub told: Told<'a>,
@@ -162,7 +170,8 @@ pub struct Summary {
     pub entries: u64,
     /// Bytes of the archive before compression.
     pub bytes: u64,
-    /// SHA-256 of the archive before compression, in lower-case hexadecimal: the same for every format of one tree.
+    /// SHA-256 of the archive before compression, in lower-case hexadecimal: the same for every
+    /// format of one tree.
     pub sha256: String,
     /// The tarballs, in the order of the outputs.
     pub outputs: Vec<Packed>,
@@ -188,8 +197,10 @@ fn lossy<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Er
 /// Packs the directory `tree` and everything in it into all of `outputs` at once.
 ///
 /// # Errors
-/// Fails when not even one job fits into the memory allowed, when the tree cannot be read whole (a file that cannot be opened or changes meanwhile, a mount point inside),
-/// when a sink does not take its bytes (the chain holds its `io::Error`), or when cancelled. What the sinks hold then is of no use.
+/// Fails when not even one job fits into the memory allowed, when the tree cannot be read whole (a
+/// file that cannot be opened or changes in the meantime, a mount point inside), when a sink does
+/// not take its bytes (the chain holds its `io::Error`), or when cancelled. What the sinks hold
+/// then is of no use.
 pub fn write_tree(tree: &Path, outputs: Vec<Output<'_>>, options: &Options<'_>) -> Result<Summary> {
     let packing = || format!("packing the tree {}", tree.display());
     if outputs.is_empty() {

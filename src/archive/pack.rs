@@ -21,7 +21,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Files up to this size are read once and looked through in memory; larger ones are read a second time when their holes are known.
+/// Files up to this size are read once and looked through in memory; larger ones are read a second
+/// time when their holes are known.
 const IN_MEMORY: u64 = 1 << 20;
 /// How many paths a list for people holds.
 const SHOWN: usize = 100;
@@ -234,7 +235,8 @@ impl Packing<'_, '_, '_> {
         self.tape.align()
     }
 
-    /// Puts a part of the file. The place is given to every read, since looking for holes moves the file's own.
+    /// Puts a part of the file. The place is given to every read, since looking for holes moves the
+    /// file's own.
     fn copy(&mut self, file: &File, extent: Extent) -> Result<()> {
         let Extent { mut offset, length } = extent;
         let end = offset + length;
@@ -324,7 +326,8 @@ fn absolute(path: &[u8]) -> PathBuf {
     PathBuf::from(whole)
 }
 
-/// The time that the archive tells: as on disk, or no later than the epoch given and in whole seconds.
+/// The time that the archive tells: as on disk, or no later than the epoch given and in whole
+/// seconds.
 fn modified(stat: &FileStat, latest: Option<i64>) -> Time {
     match latest {
         Some(latest) => Time { seconds: stat.st_mtime.min(latest), nanoseconds: 0 },

@@ -1,7 +1,8 @@
-//! The headers of an archive: ustar fields, and PAX records for what does not fit them (POSIX.1-2001, pax interchange format).
+//! The headers of an archive: ustar fields, and PAX records for what does not fit them
+//! (POSIX.1-2001, pax interchange format).
 //!
-//! Written here and not by the `tar` crate, which takes the leading `./` from names, keeps no fractions of a second
-//! and knows no attributes; only its layout of the header is used.
+//! Written here and not by the `tar` crate, which takes the leading `./` from names, keeps no
+//! fractions of a second and knows no attributes; only its layout of the header is used.
 
 use super::attributes::Attributes;
 use crate::error::Result;
@@ -79,7 +80,8 @@ const PREFIX: usize = 155;
 /// The first numbers that do not fit a field of 7 and of 11 octal digits.
 const LARGE_ID: u32 = 1 << 21;
 const LARGE_NUMBER: u64 = 1 << 33;
-/// Attributes whose names have these two characters are read back right only when they are written so (GNU tar, xheader.c).
+/// Attributes whose names have these two characters are read back right only when they are written
+/// so (GNU tar, xheader.c).
 const ESCAPES: [(u8, &[u8]); 2] = [(b'%', b"%25"), (b'=', b"%3D")];
 
 /// Appends the headers of `member` to `out`: a PAX header where it takes one, and the ustar header.
@@ -111,7 +113,8 @@ pub(super) fn write(member: &Member<'_>, out: &mut Vec<u8>) -> Result<()> {
         out.resize(out.len().next_multiple_of(512), 0);
     }
     match member.sparse_size {
-        // Readers that know sparse files take the name from its record; to others this one tells what they unpacked.
+        // Readers that know sparse files take the name from its record; to others this one tells
+        // what they unpacked.
         Some(_) => ustar(member, &beside(member.name, b"GNUSparseFile.0"), member.kind.flag(), out),
         None => ustar(member, member.name, member.kind.flag(), out),
     }
@@ -205,7 +208,8 @@ impl Time {
         u64::try_from(self.seconds).ok().filter(|seconds| *seconds < LARGE_NUMBER)
     }
 
-    /// Seconds as a decimal number; of a time before the epoch sign and magnitude, as for any number.
+    /// Seconds as a decimal number; of a time before the epoch sign and magnitude, as for any
+    /// number.
     fn decimal(self) -> String {
         let (sign, whole, fraction) = match (self.seconds < 0, self.nanoseconds) {
             (true, 0) => ("-", self.seconds.unsigned_abs(), 0),

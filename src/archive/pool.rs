@@ -1,6 +1,8 @@
-//! The threads between the walk and the outputs: one monitor through which blocks go, bounded in number, to be packed and written in order.
+//! The threads between the walk and the outputs: one monitor through which blocks go, bounded in
+//! number, to be packed and written in order.
 //!
-//! Every wait ends when the pool is stopped, so that a failure or a cancellation anywhere leaves no thread behind.
+//! Every wait ends when the pool is stopped, so that a failure or a cancellation anywhere leaves no
+//! thread behind.
 
 use super::buffer::Buffer;
 use super::compress::{Encoder, Piece, block_size};
@@ -92,7 +94,8 @@ impl<'a> Pool<'a> {
         spare.unwrap_or_else(|| Buffer::with_capacity(self.lanes.get(lane).map_or(1 << 20, |l| block_size(l.format, l.level))))
     }
 
-    /// Hands a full block over to be packed and written; waits while too many of the lane are under way.
+    /// Hands a full block over to be packed and written; waits while too many of the lane are under
+    /// way.
     pub(super) fn submit(&self, lane: usize, block: Buffer) -> Result<(), Stopped> {
         let packs = self.lanes.get(lane).is_some_and(|lane| lane.format != Format::Tar);
         let mut state = self.lock();
@@ -250,7 +253,8 @@ impl<'a> Pool<'a> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A thread that died is told of by its join; the state itself is sound after every statement.
+        // A thread that died is told of by its join; the state itself is sound after every
+        // statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

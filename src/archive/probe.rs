@@ -1,4 +1,5 @@
-//! Whether a block is worth a search: an RPM's payload, a compressed kernel module or an initramfs is not.
+//! Whether a block is worth a search: an RPM's payload, a compressed kernel module or an initramfs
+//! is not.
 
 use crate::error::Result;
 use anyhow::anyhow;
@@ -7,7 +8,8 @@ use libdeflater::{CompressionLvl, Compressor};
 /// The size of a sample.
 const SAMPLE: usize = 4096;
 
-/// Judges blocks by samples from all over them, so that the verdict depends on nothing but their bytes.
+/// Judges blocks by samples from all over them, so that the verdict depends on nothing but their
+/// bytes.
 pub(super) struct Probe {
     count: usize,
     fast: Compressor,

@@ -16,11 +16,12 @@ use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-/// Walks through `tree` in the order of an archive and gives every member to `take`, a regular file with its content still to be read.
-/// Sockets, which an archive cannot hold, are left out.
+/// Walks through `tree` in the order of an archive and gives every member to `take`, a regular file
+/// with its content still to be read. Sockets, which an archive cannot hold, are left out.
 ///
 /// # Errors
-/// Fails when the tree cannot be read whole (something is mounted in it, it changes meanwhile), and when `take` does.
+/// Fails when the tree cannot be read whole (something is mounted in it, it changes in the
+/// meantime), and when `take` does.
 pub fn scan_tree<'a>(tree: &Path, told: impl Into<Told<'a>>, mut take: impl FnMut(Entry, Option<&File>) -> Result<()>) -> Result<()> {
     let told = told.into();
     let mut walk = Walk::new(tree)?;

@@ -1,4 +1,5 @@
-//! The end of a lane: joins the packed blocks to a file, hashes it, and keeps 55 AA away from bytes 510 and 511.
+//! The end of a lane: joins the packed blocks to a file, hashes it, and keeps 55 AA away from bytes
+//! 510 and 511.
 
 use super::compress::block_size;
 use super::digest::Digesting;
@@ -85,7 +86,8 @@ impl Container {
         }
     }
 
-    /// Changes the beginning of a file, without changing what it unpacks to, when it has the avoided bytes.
+    /// Changes the beginning of a file, without changing what it unpacks to, when it has the
+    /// avoided bytes.
     fn shift(&mut self, start: &mut Vec<u8>, avoided: [u8; 2]) -> Result<()> {
         match self {
             // A member's header ends in zeros there.

@@ -1,4 +1,5 @@
-//! Where a file's holes are: by its content, since what a file system stores as holes differs between two equal files.
+//! Where a file's holes are: by its content, since what a file system stores as holes differs
+//! between two equal files.
 
 use crate::error::Result;
 use nix::errno::Errno;
@@ -7,7 +8,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// The shortest run of zeros that counts as a hole; a shorter one costs less to compress than a map costs to read.
+/// The shortest run of zeros that counts as a hole; a shorter one costs less to compress than a map
+/// costs to read.
 pub(super) const SHORTEST_HOLE: u64 = 64 << 10;
 /// Where holes may begin and end: the block size of the file systems that an image is unpacked to.
 const GRAIN: u64 = 4096;
@@ -87,7 +89,8 @@ pub(super) fn map_of_bytes(bytes: &[u8]) -> Option<Vec<Extent>> {
     map.finish(bytes.len() as u64)
 }
 
-/// The data of a file of `size` bytes; none when it has no hole. Stretches that the file system knows as holes are not read.
+/// The data of a file of `size` bytes; none when it has no hole. Stretches that the file system
+/// knows as holes are not read.
 ///
 /// # Errors
 /// Fails when the file cannot be read, and with `UnexpectedEof` when it is shorter than `size`.
@@ -121,7 +124,8 @@ pub(super) fn map_of_file(
     Ok(map.finish(size))
 }
 
-/// Where the next data begins at or after `from`; `size` when there is none, and `from` when the file system cannot tell.
+/// Where the next data begins at or after `from`; `size` when there is none, and `from` when the
+/// file system cannot tell.
 fn seek_data(file: &File, from: u64, size: u64) -> io::Result<u64> {
     match lseek64(file, i64::try_from(from).map_err(io::Error::other)?, Whence::SeekData) {
         Ok(found) => Ok(u64::try_from(found).unwrap_or(from).clamp(from, size)),
@@ -131,7 +135,8 @@ fn seek_data(file: &File, from: u64, size: u64) -> io::Result<u64> {
     }
 }
 
-/// Where the next hole begins at or after `from`, which is data; `size` when there is none or the file system cannot tell.
+/// Where the next hole begins at or after `from`, which is data; `size` when there is none or the
+/// file system cannot tell.
 fn seek_hole(file: &File, from: u64, size: u64) -> io::Result<u64> {
     match lseek64(file, i64::try_from(from).map_err(io::Error::other)?, Whence::SeekHole) {
         Ok(found) => Ok(u64::try_from(found).unwrap_or(size).clamp(from, size)),
@@ -140,7 +145,8 @@ fn seek_hole(file: &File, from: u64, size: u64) -> io::Result<u64> {
     }
 }
 
-/// The map of PAX format 1.0 that goes before the data, without its padding: decimal numbers on lines of their own.
+/// The map of PAX format 1.0 that goes before the data, without its padding: decimal numbers on
+/// lines of their own.
 pub(super) fn written(extents: &[Extent], size: u64) -> Vec<u8> {
     let ends_in_hole = extents.last().is_none_or(|last| last.offset + last.length < size);
     let mut lines = format!("{}\n", extents.len() + usize::from(ends_in_hole));

@@ -55,7 +55,8 @@ impl<'p, 'a> Tape<'p, 'a> {
         Ok(())
     }
 
-    /// Puts at most `want` bytes straight from `read`, without a copy for the first output; returns how many, 0 at the source's end.
+    /// Puts at most `want` bytes straight from `read`, without a copy for the first output; returns
+    /// how many, 0 at the source's end.
     ///
     /// # Errors
     /// Those of `read` come in the inner result.
@@ -80,8 +81,8 @@ impl<'p, 'a> Tape<'p, 'a> {
         Ok(Ok(count))
     }
 
-    /// Ends the archive: two empty records, filled up as GNU tar does, and waits until every output is whole.
-    /// Returns the number of bytes and their SHA-256.
+    /// Ends the archive: two empty records, filled up as GNU tar does, and waits until every output
+    /// is whole. Returns the number of bytes and their SHA-256.
     pub(super) fn finish(mut self) -> Result<(u64, String)> {
         self.zeros(2 * RECORD)?;
         self.zeros(self.bytes.next_multiple_of(BLOCKING) - self.bytes)?;

@@ -1,4 +1,5 @@
-//! The walk through a tree: by directory descriptors alone, never over a mount or out of the tree, sorted, as deep as it goes.
+//! The walk through a tree: by directory descriptors alone, never over a mount or out of the tree,
+//! sorted, as deep as it goes.
 
 use super::attributes::Handle;
 use crate::error::{ExitCode, Failure, Result};
@@ -15,7 +16,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
-/// Directories kept open at once, at the most. One deeper down is opened again by its names on the way back up.
+/// Directories kept open at once, at the most. One deeper down is opened again by its names on the
+/// way back up.
 const OPEN_DIRECTORIES: usize = 48;
 /// And at the least: the tree itself, and where the walk is.
 const FEWEST_DIRECTORIES: usize = 2;
@@ -36,7 +38,8 @@ impl Entry {
     }
 }
 
-/// A path inside the tree, as a person is told it: without control characters, which would reach the terminal.
+/// A path inside the tree, as a person is told it: without control characters, which would reach
+/// the terminal.
 pub(super) fn shown(path: &[u8]) -> String {
     let mut text = String::from("/");
     for character in String::from_utf8_lossy(path).chars() {
@@ -78,7 +81,8 @@ impl Walk {
             .open(tree)
             .map_err(|e| anyhow::Error::from(e).context(opening()))?;
         let stat = fstat(&file).map_err(|e| anyhow::Error::from(e).context(opening()))?;
-        // A quarter of what may be open: outputs, locks and whoever uses this library have some too.
+        // A quarter of what may be open: outputs, locks and whoever uses this library have some
+        // too.
         let allowed = getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
         let keep = (allowed / 4).clamp(FEWEST_DIRECTORIES, OPEN_DIRECTORIES);
         let mut walk = Self { stack: Vec::new(), path: Vec::new(), began: false, keep };
@@ -86,7 +90,8 @@ impl Walk {
         Ok(walk)
     }
 
-    /// The next entry: a directory, then everything in it sorted by the bytes of the names, then its next sibling.
+    /// The next entry: a directory, then everything in it sorted by the bytes of the names, then
+    /// its next sibling.
     pub(super) fn next(&mut self) -> Result<Option<Entry>> {
         if !std::mem::replace(&mut self.began, true) {
             return Ok(self
@@ -185,20 +190,23 @@ fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
-/// For one name of a listing, which has no slash and is not `..`. It cannot lead anywhere but beneath, so `RESOLVE_BENEATH` is not asked for:
-/// the kernel answers EXDEV to that also when the name was moved elsewhere meanwhile, and EXDEV has to mean a mount alone.
+/// For one name of a listing, which has no slash and is not `..`. It cannot lead anywhere but
+/// beneath, so `RESOLVE_BENEATH` is not asked for: the kernel answers EXDEV to that also when the
+/// name was moved elsewhere in the meantime, and EXDEV has to mean a mount alone.
 fn how(flags: OFlag) -> OpenHow {
     OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_XDEV)
 }
 
-/// Opens a name in a directory: for reading when it is a file or a directory, as a place when it is anything else.
+/// Opens a name in a directory: for reading when it is a file or a directory, as a place when it is
+/// anything else.
 fn open(directory: &File, name: &CString, hint: Option<Type>) -> Result<(FileStat, Handle), Errno> {
     match hint {
         Some(Type::File | Type::Directory) => {
             let (stat, file) = open_to_read(directory, name)?;
-            // A device that took a file's place may have been opened, but without waiting, and is not read.
+            // A device that took a file's place may have been opened, but without waiting, and is
+            // not read.
             if matches!(kind(&stat), SFlag::S_IFREG | SFlag::S_IFDIR) {
                 Ok((stat, Handle::Open(Rc::new(file))))
             } else {
@@ -242,7 +250,7 @@ fn told(errno: Errno, path: &[u8]) -> anyhow::Error {
 
 /// The error for a file that was replaced, went away, or was written to under the walk.
 pub(super) fn changed() -> anyhow::Error {
-    Failure::new(ExitCode::Unexpected, "it changed meanwhile").hint("nothing may write to the tree while it is packed").into()
+    Failure::new(ExitCode::Unexpected, "it changed in the meantime").hint("nothing may write to the tree while it is packed").into()
 }
 
 fn changed_at(path: &[u8]) -> anyhow::Error {

@@ -1,7 +1,9 @@
-//! xz: one stream of many blocks whose headers tell their sizes, so that `xz -d -T0` unpacks it on all cores.
+//! xz: one stream of many blocks whose headers tell their sizes, so that `xz -d -T0` unpacks it on
+//! all cores.
 //!
-//! liblzma packs each block as a stream of its own; those are taken apart and joined here,
-//! by the format's definition (<https://tukaani.org/xz/xz-file-format.txt>; numbers in brackets are its sections).
+//! liblzma packs each block as a stream of its own; those are taken apart and joined here, by the
+//! format's definition (<https://tukaani.org/xz/xz-file-format.txt>; numbers in brackets are its
+//! sections).
 
 use super::buffer::Buffer;
 use super::pool::Stopped;
@@ -22,7 +24,8 @@ const CHECK: usize = 8;
 /// The longest block header that its one-byte size can tell (3.1.1).
 const LONGEST_HEADER: usize = 1024;
 
-/// How long a match is good enough and how many are looked at, of the levels that search by chains of hashes.
+/// How long a match is good enough and how many are looked at, of the levels that search by chains
+/// of hashes.
 const CHAINS: [Option<(u32, u32)>; 6] = [None, None, None, None, Some((24, 4)), Some((32, 8))];
 
 /// Samples of a block for the trial of the filter for x86, and their size.
@@ -50,7 +53,8 @@ impl Encoder {
         let preset = |level: u32| LzmaOptions::new_preset(level).with_context(|| format!("setting xz preset {level}"));
         let (mut search, mut fast) = (preset(level)?, preset(0)?);
         if level > 0 {
-            // Up to 3 the preset's own (xz(1)); from 4 on a whole block, which makes an OS tree 5 % smaller.
+            // Up to 3 the preset's own (xz(1)); from 4 on a whole block, which makes an OS tree 5 %
+            // smaller.
             let dictionary: u32 = match level {
                 1 => 1 << 20,
                 2 => 2 << 20,
@@ -60,7 +64,8 @@ impl Encoder {
             search.dict_size(dictionary);
             fast.dict_size(dictionary);
         }
-        // Of what the large dictionary gains, chains of hashes give back a third, for little more than half of a binary tree's time.
+        // Of what the large dictionary gains, chains of hashes give back a third, for little more
+        // than half of a binary tree's time.
         if let Some((nice, depth)) = CHAINS.get(level as usize).copied().flatten() {
             search.match_finder(MatchFinder::HashChain4).mode(Mode::Normal).nice_len(nice).depth(depth);
         }
@@ -126,10 +131,11 @@ fn compress(plain: &[u8], filters: &Filters, packed: &mut Buffer, stopped: &dyn 
     }
 }
 
-/// Whether samples of the block get smaller when the addresses in x86 machine code are made absolute first, as `xz --x86` does.
+/// Whether samples of the block get smaller when the addresses in x86 machine code are made
+/// absolute first, as `xz --x86` does.
 ///
-/// They do in programs and libraries; in kernel modules, which are not linked yet, they get larger. Only x86: the readers of EL 8 and 9
-/// do not know the filter for 64-bit ARM.
+/// They do in programs and libraries; in kernel modules, which are not linked yet, they get larger.
+/// Only x86: the readers of EL 8 and 9 do not know the filter for 64-bit ARM.
 fn x86_pays(block: &[u8], trials: &[Filters; 2], samples: &mut Vec<u8>, packed: &mut Buffer, stopped: &dyn Fn() -> bool) -> Result<bool> {
     if block.len() < SAMPLES * SAMPLE {
         return Ok(false);
@@ -146,7 +152,8 @@ fn x86_pays(block: &[u8], trials: &[Filters; 2], samples: &mut Vec<u8>, packed: 
     Ok(with + with / 256 < without)
 }
 
-/// Takes the only block out of a stream and gives it a header with its sizes; returns its unpadded size.
+/// Takes the only block out of a stream and gives it a header with its sizes; returns its unpadded
+/// size.
 fn take_apart(stream: &[u8], plain: u64, packed: &mut Buffer) -> Option<u64> {
     let footer = stream.get(stream.len().checked_sub(FOOTER)?..)?;
     let index_size = (u32::from_le_bytes(footer.get(4..8)?.try_into().ok()?) as usize + 1) * 4;
@@ -158,7 +165,8 @@ fn take_apart(stream: &[u8], plain: u64, packed: &mut Buffer) -> Option<u64> {
     let (uncompressed, _) = read_number(records)?;
     let block = stream.get(STREAM_HEADER.len()..index_start)?;
     let old_header = (usize::from(*block.first()?) + 1) * 4;
-    // Flags: one filter or two, no sizes. Then x86 (4) without properties, if at all, and LZMA2 (0x21) with one byte of them (5.3).
+    // Flags: one filter or two, no sizes. Then x86 (4) without properties, if at all, and LZMA2
+    // (0x21) with one byte of them (5.3).
     let (flags, filters) = match block.get(1..)? {
         [0, 0x21, 1, ..] => (0xC0, block.get(2..5)?),
         [1, 4, 0, 0x21, 1, ..] => (0xC1, block.get(2..7)?),
@@ -179,7 +187,8 @@ fn take_apart(stream: &[u8], plain: u64, packed: &mut Buffer) -> Option<u64> {
     Some(compressed + (header.len() + CHECK) as u64)
 }
 
-/// Pads a block header's fields to a multiple of four bytes and `words` more, and adds its size and CRC32 (3.1).
+/// Pads a block header's fields to a multiple of four bytes and `words` more, and adds its size and
+/// CRC32 (3.1).
 fn seal_header(header: &mut Vec<u8>, words: usize) -> Option<()> {
     let padded = header.len().next_multiple_of(4) + 4 * words;
     header.resize(padded, 0);
@@ -248,7 +257,8 @@ impl Index {
     }
 }
 
-/// The beginning of a stream with `words` times four bytes more of padding in its first block's header.
+/// The beginning of a stream with `words` times four bytes more of padding in its first block's
+/// header.
 fn pad_first_header(start: &[u8], words: usize) -> Option<Vec<u8>> {
     let (stream_header, block) = start.split_at_checked(STREAM_HEADER.len())?;
     let size = (usize::from(*block.first()?) + 1) * 4;

@@ -1,4 +1,5 @@
-//! The checks that the booted image makes of itself: a unit and a script put into the unpacked copy, and what they found.
+//! The checks that the booted image makes of itself: a unit and a script put into the unpacked
+//! copy, and what they found.
 
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -33,8 +34,9 @@ pub enum Depth {
 /// # Errors
 /// When they cannot be written.
 pub fn plant(root: &InstallRoot, policy: Option<&FileContexts>, units: &[String], depth: Depth) -> Result<()> {
-    root.folder(Path::new(WANTED_BY), 0o755)?;
-    // Without an id systemd takes this for a first boot and applies all presets, which no installed node does.
+    root.directory(Path::new(WANTED_BY), 0o755)?;
+    // Without an id systemd takes this for a first boot and applies all presets, which no installed
+    // node does.
     let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', "");
     disk::place(root, policy, Path::new("etc/machine-id"), id.as_bytes(), 0o444)?;
     disk::place(root, policy, Path::new(SCRIPT), script(units, depth).as_bytes(), 0o644)?;
@@ -49,14 +51,16 @@ fn unit() -> String {
     )
 }
 
-/// The script: plain sh and the image's own tools; a tool that it has not ends its section with 127.
+/// The script: plain sh and the image's own tools; a tool that it has not ends its section with
+/// 127.
 fn script(units: &[String], depth: Depth) -> String {
     let verify = match depth {
         Depth::Contents => "rpm -Va",
         Depth::Attributes => "rpm -Va --nofiledigest",
     };
     let units: String = units.iter().map(|unit| format!(" {}", quote(unit))).collect();
-    // The console's prompt has no newline: a blank line every second ends it, so that its time is known to a second.
+    // The console's prompt has no newline: a blank line every second ends it, so that its time is
+    // known to a second.
     SCRIPT_TEMPLATE.replace("@VERIFY@", verify).replace("@UNITS@", &units)
 }
 
@@ -117,7 +121,8 @@ systemctl poweroff -ff
 pub struct SeLinux {
     /// `enforcing`, `permissive` or `disabled`.
     pub mode: String,
-    /// The context of pid 1, which tells whether a policy is loaded; `kernel` or empty when none is.
+    /// The context of pid 1, which tells whether a policy is loaded; `kernel` or empty when none
+    /// is.
     pub init: Option<String>,
     /// Files of the tarball whose labels the running system would set otherwise.
     pub wrong_labels: Vec<String>,
@@ -207,7 +212,8 @@ fn selinux(results: &Results, shipped: &BTreeSet<PathBuf>) -> SeLinux {
     }
 }
 
-/// The path in what restorecon says it would do: `Would relabel PATH from A to B` since libselinux 2.5.
+/// The path in what restorecon says it would do: `Would relabel PATH from A to B` since libselinux
+/// 2.5.
 fn relabelled(line: &str) -> Option<&str> {
     line.strip_prefix("Would relabel ")?.rsplit_once(" to ")?.0.rsplit_once(" from ").map(|(path, _)| path)
 }

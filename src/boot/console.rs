@@ -1,4 +1,5 @@
-//! What a booting machine says: the console for its landmarks, and the second serial line for the checks' results.
+//! What a booting machine says: the console for its landmarks, and the second serial line for the
+//! checks' results.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,8 @@ pub fn landmark(line: &str) -> Option<Landmark> {
     }
 }
 
-/// A line without terminal sequences and control characters: it is a stranger's, and goes to a person's terminal.
+/// A line without terminal sequences and control characters: it is a stranger's, and goes to a
+/// person's terminal.
 #[must_use]
 pub fn plain(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
@@ -72,13 +74,15 @@ pub const FRAME: &str = "@osimg";
 /// One check's result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// The exit status of the check's program: 127 when the image has none, 124 when its time was up.
+    /// The exit status of the check's program: 127 when the image has none, 124 when its time was
+    /// up.
     pub status: Option<i32>,
     /// What it printed.
     pub lines: Vec<String>,
 }
 
-/// The results on the second serial line: `@osimg begin NAME`, lines, `@osimg end NAME STATUS`, …, `@osimg done`.
+/// The results on the second serial line: `@osimg begin NAME`, lines, `@osimg end NAME STATUS`, …,
+/// `@osimg done`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Results {
     sections: BTreeMap<String, Section>,

@@ -1,4 +1,5 @@
-//! The disk of the trial: a sparse file with a fresh file system, filled as Anaconda's liveimg payload fills one.
+//! The disk of the trial: a sparse file with a fresh file system, filled as Anaconda's liveimg
+//! payload fills one.
 
 use anyhow::Context;
 use serde::Serialize;
@@ -73,8 +74,9 @@ pub fn format(file: &Path, bytes: u64, kind: FileSystem, report: &Report) -> Res
     }
 }
 
-/// A mounted disk. The mount is in a namespace that ends with osimg and its loop device is one that the kernel frees at the
-/// last unmount (mount(8) asks for that), so that nothing stays behind whatever ends us.
+/// A mounted disk. The mount is in a namespace that ends with osimg and its loop device is one that
+/// the kernel frees at the last unmount (mount(8) asks for that), so that nothing stays behind
+/// whatever ends us.
 #[derive(Debug)]
 pub struct Mounted<'a> {
     at: PathBuf,
@@ -83,7 +85,7 @@ pub struct Mounted<'a> {
 }
 
 impl<'a> Mounted<'a> {
-    /// Mounts `file` on the folder `at`; the caller has entered a mount namespace of its own.
+    /// Mounts `file` on the directory `at`; the caller has entered a mount namespace of its own.
     ///
     /// # Errors
     /// [`ExitCode::Host`] when the kernel has no loop device for us.

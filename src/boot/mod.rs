@@ -1,4 +1,5 @@
-//! The trial: a tarball unpacked as Anaconda unpacks it, booted in a machine of its own, and asked how it is.
+//! The trial: a tarball unpacked as Anaconda unpacks it, booted in a machine of its own, and asked
+//! how it is.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -93,7 +94,8 @@ pub struct Trial {
     pub findings: Vec<String>,
     /// How tar took the tarball.
     pub tar: Unpacked,
-    /// Files whose labels were compared with the policy right after unpacking; 0 when the image has no policy.
+    /// Files whose labels were compared with the policy right after unpacking; 0 when the image has
+    /// no policy.
     pub labels_compared: usize,
     /// Those that differ.
     pub wrong_labels_unpacked: Vec<String>,
@@ -112,9 +114,9 @@ pub struct Trial {
 /// Unpacks the tarball, boots it and has it checked.
 ///
 /// # Errors
-/// [`ExitCode::Host`] when the host lacks something, [`ExitCode::TimedOut`] with the console's tail when the checks were not
-/// done in time, [`ExitCode::Findings`] when the image has nothing to boot. Whatever else is wrong with the image is told in
-/// the [`Trial`].
+/// [`ExitCode::Host`] when the host lacks something, [`ExitCode::TimedOut`] with the console's tail
+/// when the checks were not done in time, [`ExitCode::Findings`] when the image has nothing to
+/// boot. Whatever else is wrong with the image is told in the [`Trial`].
 pub fn boot(tarball: &Path, options: &Options, report: &Report) -> Result<Trial> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::new(ExitCode::Host, "booting an image takes root: its files belong to many users")
@@ -126,7 +128,8 @@ pub fn boot(tarball: &Path, options: &Options, report: &Report) -> Result<Trial>
     let packed = tarball.metadata().with_context(|| format!("opening {}", tarball.display()))?.len();
     crate::sandbox::enter_private_mounts()?;
     let mut workdir = Workdir::create(&options.workdir, Keep::Never)?;
-    // Four times the tarball is what Anaconda asks for too; the rest is for the file system and the kernel's copies.
+    // Four times the tarball is what Anaconda asks for too; the rest is for the file system and the
+    // kernel's copies.
     workdir.reserve(packed.saturating_mul(4) + (512 << 20))?;
     let result = attempt(&program, &tarball, packed, options, report, &workdir);
     let removed = workdir.finish(result.is_err());
@@ -216,7 +219,8 @@ fn attempt(program: &Path, tarball: &Path, packed: u64, options: &Options, repor
     })
 }
 
-/// The kernel's arguments. Nothing may wait for a person: a panic and dracut's emergency end the machine.
+/// The kernel's arguments. Nothing may wait for a person: a panic and dracut's emergency end the
+/// machine.
 fn arguments(selinux: SelinuxBoot, accelerator: Accelerator) -> String {
     let patience = match accelerator {
         Accelerator::Kvm => "",
@@ -225,7 +229,8 @@ fn arguments(selinux: SelinuxBoot, accelerator: Accelerator) -> String {
     format!("root=/dev/vda rw console=ttyS0 panic=1 rd.shell=0 rd.emergency=poweroff{patience}{}", selinux.arguments())
 }
 
-/// Copies the kernel that Anaconda would make the default, and its initramfs, out of the image; returns its version.
+/// Copies the kernel that Anaconda would make the default, and its initramfs, out of the image;
+/// returns its version.
 fn copy_kernel(root: &InstallRoot, place: &Path) -> Result<String> {
     let names = root.names(Path::new("boot"))?;
     // Names are sorted, and Anaconda takes the first.

@@ -1,4 +1,5 @@
-//! The machine of the trial: QEMU in the sandbox, without a network, on KVM where that works and emulated where not.
+//! The machine of the trial: QEMU in the sandbox, without a network, on KVM where that works and
+//! emulated where not.
 
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -42,9 +43,9 @@ pub struct Machine {
     pub arguments: String,
     /// Memory in MiB.
     pub memory: u32,
-    /// An empty folder that stands in for the install root.
+    /// An empty directory that stands in for the install root.
     pub root: PathBuf,
-    /// An empty folder that the sandbox is mounted over.
+    /// An empty directory that the sandbox is mounted over.
     pub scratch: PathBuf,
 }
 
@@ -76,8 +77,8 @@ pub fn find() -> Result<PathBuf> {
 }
 
 impl Machine {
-    /// The accelerator that works here. A /dev/kvm that is there proves nothing: nested, it may hang or die; so the image's
-    /// kernel has to come to its init on it.
+    /// The accelerator that works here. A /dev/kvm that is there proves nothing: nested, it may
+    /// hang or die; so the image's kernel has to come to its init on it.
     ///
     /// # Errors
     /// When the sandbox cannot be made, or a signal asked us to stop.
@@ -137,7 +138,8 @@ impl Machine {
                 Some(Landmark::BrokenKvm) if stream == Stream::Err => boot.stuck = Some(Landmark::BrokenKvm),
                 _ => {}
             }
-            // What follows the landmark is worth hearing, but not worth waiting for: panic=1 ends the machine by itself.
+            // What follows the landmark is worth hearing, but not worth waiting for: panic=1 ends
+            // the machine by itself.
             if boot.results.done() || matches!(boot.stuck, Some(Landmark::Emergency | Landmark::BrokenKvm)) {
                 return Err(Enough.into());
             }
@@ -175,8 +177,8 @@ impl Machine {
         plan
     }
 
-    /// The console is QEMU's stdout, the checks' line its stderr. `timeout` ends it softly, so that a prompt without a newline
-    /// at the end is heard too.
+    /// The console is QEMU's stdout, the checks' line its stderr. `timeout` ends it softly, so that
+    /// a prompt without a newline at the end is heard too.
     fn command(&self, accelerator: Accelerator, disk: Disk, limit: Duration) -> CommandLine {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get().min(4)).to_string();
         let memory = self.memory.to_string();

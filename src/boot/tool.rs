@@ -1,4 +1,5 @@
-//! Programs of the host that must work on mounted disks, where the sandbox's nine capabilities do not do: mkfs, mount, tar.
+//! Programs of the host that must work on mounted disks, where the sandbox's nine capabilities do
+//! not do: mkfs, mount, tar.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -26,8 +27,8 @@ pub(super) struct Ended {
 /// Runs a tool to its end; the kernel ends it with us, and a stop request does too.
 ///
 /// # Errors
-/// When it is missing ([`ExitCode::Host`], with `package` in the hint), or a signal asked us to stop. A tool that fails is
-/// no error here.
+/// When it is missing ([`ExitCode::Host`], with `package` in the hint), or a signal asked us to
+/// stop. A tool that fails is no error here.
 pub(super) fn run(argv: &[&str], package: &str, report: &Report) -> Result<Ended> {
     let name = argv.first().copied().unwrap_or_default();
     let missing = || {

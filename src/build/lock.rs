@@ -1,4 +1,5 @@
-//! Locks: made by the pipeline's own first steps, and told in the manifest of what is built from them.
+//! Locks: made by the pipeline's own first steps, and told in the manifest of what is built from
+//! them.
 
 use std::path::PathBuf;
 

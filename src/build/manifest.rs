@@ -33,7 +33,7 @@ impl Build<'_> {
     /// The manifest of what was built.
     ///
     /// # Errors
-    /// When the image's os-release or boot folder cannot be read.
+    /// When the image's os-release or boot directory cannot be read.
     pub(super) fn manifest(&self, known: Known<'_>) -> Result<Manifest> {
         let Known { version, root, filled, keys, packed, labels, removed, findings, workdir } = known;
         let (recipe, summary) = (self.recipe, &packed.summary);
@@ -120,7 +120,8 @@ fn os_release(root: &InstallRoot) -> Result<BTreeMap<String, String>> {
         .collect())
 }
 
-/// Versions of the kernels that Anaconda would find: names `boot/vmlinuz-VERSION` without `-rescue-`.
+/// Versions of the kernels that Anaconda would find: names `boot/vmlinuz-VERSION` without
+/// `-rescue-`.
 fn kernels(root: &InstallRoot) -> Result<Vec<String>> {
     let names = root.names(Path::new("boot"))?;
     Ok(names

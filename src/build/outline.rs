@@ -9,7 +9,7 @@ use crate::recipe::{Bootstrap, KeySource, PackageSettings, Recipe, Transaction};
 use crate::report::Report;
 use crate::sandbox::{Devices, Plan};
 
-/// What stands for the folder that a build makes for itself.
+/// What stands for the directory that a build makes for itself.
 const WORKDIR: &str = "WORKDIR";
 
 /// One transaction's two runs of the package manager.
@@ -21,7 +21,8 @@ pub struct Outline {
     pub install: Plan,
 }
 
-/// The runs of each transaction. Of an image whose package manager is in a root that has yet to be made, the host's stands for it.
+/// The runs of each transaction. Of an image whose package manager is in a root that has yet to be
+/// made, the host's stands for it.
 ///
 /// # Errors
 /// When there is no package manager, or it refuses what it is asked for.
@@ -66,7 +67,7 @@ pub fn package_manager(settings: &PackageSettings) -> String {
     let found = tools(settings).map_or_else(|error| format!("none: {error:#}"), |tools| tools.manager.description().to_owned());
     match &settings.bootstrap {
         Bootstrap::Host => found,
-        Bootstrap::Root(folder) => format!("{found} of {}", folder.display()),
+        Bootstrap::Root(directory) => format!("{found} of {}", directory.display()),
         Bootstrap::Made => format!("the release's own, in a root that this host's makes: {found}"),
     }
 }

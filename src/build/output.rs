@@ -9,24 +9,25 @@ use crate::error::Result;
 use crate::recipe::Recipe;
 use crate::registry::{Address, Directory, Image, Names, Numbering, Staged, check_names};
 
-/// The folder that a build leaves its artifact in before it goes to a remote registry.
+/// The directory that a build leaves its artifact in before it goes to a remote registry.
 const LOCAL: &str = "out";
 
-/// The output, locked, before any work: a missing folder is found in the first second.
+/// The output, locked, before any work: a missing directory is found in the first second.
 pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> Result<Staged> {
     match &options.output {
         Some(file) => Directory::holding(file)?.stage(Names::of_output(file)?),
         None => {
-            let folder = match &options.registry {
-                Address::Directory(folder) => folder.as_path(),
-                // What is sent to a remote registry is kept here first: whole, with its manifest, and again there after a failed upload.
+            let directory = match &options.registry {
+                Address::Directory(directory) => directory.as_path(),
+                // What is sent to a remote registry is kept here first: whole, with its manifest,
+                // and again there after a failed upload.
                 Address::Glance(_) | Address::Oci(_) | Address::Tree(..) => Path::new(LOCAL),
             };
             let version = version(recipe, options.packing.source_date_epoch, started);
             check_names(&recipe.name(), &version)?;
             let numbering = if recipe.settings.image.version.is_some() { Numbering::Fixed } else { Numbering::Daily };
             let image = Image { name: recipe.name(), version, arch: Some(arch(recipe)), numbering };
-            Directory::open(folder)?.stage(Names::versioned(image, &options.formats))
+            Directory::open(directory)?.stage(Names::versioned(image, &options.formats))
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Who owns the tree's files where the build itself owns them all: what the packages' headers and the settings say.
+//! Who owns the tree's files where the build itself owns them all: what the packages' headers and
+//! the settings say.
 
 use std::collections::HashMap;
 use std::path::Path;

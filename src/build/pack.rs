@@ -1,4 +1,5 @@
-//! Step 5: a tree becomes tarballs; for a build, and for `osimg pack` over a tree that stands already.
+//! Step 5: a tree becomes tarballs; for a build, and for `osimg pack` over a tree that stands
+//! already.
 
 use anyhow::Context;
 use std::num::NonZeroUsize;
@@ -20,7 +21,8 @@ pub struct Packing {
     pub jobs: NonZeroUsize,
     /// Bytes of memory that packing may take.
     pub memory: Option<u64>,
-    /// Seconds since 1970 that files are dated by at most; in a build else the newest package's build time.
+    /// Seconds since 1970 that files are dated by at most; in a build else the newest package's
+    /// build time.
     pub source_date_epoch: Option<i64>,
 }
 
@@ -33,7 +35,8 @@ pub struct PackedTree {
     pub tarballs: Vec<Tarball>,
 }
 
-/// Writes the tree into the staged files. `expected` is the tar's size in bytes as far as it can be told, for the estimate.
+/// Writes the tree into the staged files. `expected` is the tar's size in bytes as far as it can be
+/// told, for the estimate.
 ///
 /// # Errors
 /// When the tree cannot be read or the tarballs cannot be written, and when a person stopped it.
@@ -54,7 +57,7 @@ pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, told: Told<'_>, exp
         },
     );
     process::check_stop()?;
-    let summary = summary.with_context(|| format!("making the artifact in {}", staged.folder().display()))?;
+    let summary = summary.with_context(|| format!("making the artifact in {}", staged.directory().display()))?;
     for warning in &summary.warnings {
         report.warn(warning);
     }

@@ -66,10 +66,11 @@ impl Remote {
         Ok(())
     }
 
-    /// The kickstart template with the tarball's checksum, where there is an installer to follow it.
-    fn kickstart(&self, set: &mut Set, folder: &Path, report: &Report) -> Result<()> {
+    /// The kickstart template with the tarball's checksum, where there is an installer to follow
+    /// it.
+    fn kickstart(&self, set: &mut Set, directory: &Path, report: &Report) -> Result<()> {
         if self.kickstart.is_some() || set.kernel.is_some() {
-            set.kickstart = Some(kickstart::of_set(set, self.kickstart.as_deref(), &self.install, folder, report)?);
+            set.kickstart = Some(kickstart::of_set(set, self.kickstart.as_deref(), &self.install, directory, report)?);
         }
         Ok(())
     }
@@ -86,10 +87,10 @@ impl Remote {
         for path in &artifact.tarballs {
             let mut set = Set::of_tarball(path, |_, _| {})?;
             set.properties.clone_from(&self.properties);
-            let folder = tempfile::tempdir().context("making a temporary folder")?;
+            let directory = tempfile::tempdir().context("making a temporary directory")?;
             let published = self
                 .boot_pieces(&mut set, report)
-                .and_then(|()| self.kickstart(&mut set, folder.path(), report))
+                .and_then(|()| self.kickstart(&mut set, directory.path(), report))
                 .and_then(|()| self.registry.publish(&set, report));
             let references = published.map_err(|error| {
                 Failure::new(crate::error::exit_code(&error), format!("publishing {}", path.display())).because(error).hint(format!(

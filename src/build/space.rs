@@ -13,7 +13,8 @@ const AS_GOOD_AS_FULL: u64 = 1 << 20;
 /// The same for files.
 const AS_GOOD_AS_SPENT: u64 = 64;
 
-/// A failure for which a full place is the better explanation says so; whoever failed knew only that something did not work.
+/// A failure for which a full place is the better explanation says so; whoever failed knew only
+/// that something did not work.
 pub(super) fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Error {
     if !matches!(crate::error::exit_code(&error), ExitCode::Transaction | ExitCode::Unexpected | ExitCode::Repository) {
         return error;
@@ -32,7 +33,8 @@ pub(super) fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Err
     error
 }
 
-/// About how large the tar will be, for the estimate: what a root in memory takes up, else what the packages say and a tenth.
+/// About how large the tar will be, for the estimate: what a root in memory takes up, else what the
+/// packages say and a tenth.
 pub(super) fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
     let said = filled.plans.iter().map(TransactionPlan::installed_size).sum::<u64>();
     match workdir.backing() {
@@ -41,12 +43,12 @@ pub(super) fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
     }
 }
 
-/// Makes sure that there are so many bytes where the folder is.
-pub(super) fn room(folder: &Path, bytes_needed: u64) -> Result<()> {
-    let free = free_space(folder)?;
+/// Makes sure that there are so many bytes where the directory is.
+pub(super) fn room(directory: &Path, bytes_needed: u64) -> Result<()> {
+    let free = free_space(directory)?;
     if free >= bytes_needed {
         return Ok(());
     }
-    let what = format!("the bootstrap root needs {}, and {} has {} free", bytes(bytes_needed), folder.display(), bytes(free));
+    let what = format!("the bootstrap root needs {}, and {} has {} free", bytes(bytes_needed), directory.display(), bytes(free));
     Err(Failure::new(ExitCode::Space, what).hint("name a larger place: --workdir DIR").into())
 }

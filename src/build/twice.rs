@@ -29,11 +29,12 @@ pub struct Reference {
     pub sha256: String,
 }
 
-/// Builds the recipe under other circumstances into a folder, in a process of its own; fails as that process does.
+/// Builds the recipe under other circumstances into a directory, in a process of its own; fails as
+/// that process does.
 pub type Counterpart<'a> = &'a dyn Fn(&Path) -> Result<()>;
 
-/// Has `counterpart` build the recipe by [`build_counterpart`] into a place of its own, then builds it as asked, and publishes
-/// that only when both are the same.
+/// Has `counterpart` build the recipe by [`build_counterpart`] into a place of its own, then builds
+/// it as asked, and publishes that only when both are the same.
 ///
 /// # Errors
 /// [`ExitCode::Findings`] with the first difference and what is behind it; and as [`build`].
@@ -45,7 +46,7 @@ pub fn build_twice(
     report: &Report,
 ) -> Result<Artifact> {
     // A workdir, so that what a killed program leaves here is found and removed like any other.
-    let place = Workdir::create(&Place::Under("/var/tmp".into()), Keep::Never).context("making a folder for the first build")?;
+    let place = Workdir::create(&Place::Under("/var/tmp".into()), Keep::Never).context("making a directory for the first build")?;
     let result = compared(recipe, transactions, options, counterpart, place.path(), report);
     let removed = place.finish(result.is_err());
     let artifact = result?;
@@ -58,11 +59,11 @@ fn compared(
     transactions: &[Transaction],
     options: &Options,
     counterpart: Counterpart<'_>,
-    folder: &Path,
+    directory: &Path,
     report: &Report,
 ) -> Result<Artifact> {
-    counterpart(folder)?;
-    let file = output(options, folder);
+    counterpart(directory)?;
+    let file = output(options, directory);
     let sha256 = sha256(&file)?;
     await_another_second()?;
     report.note("building again, for good");
@@ -74,13 +75,19 @@ fn compared(
 
 /// Builds what another build is to be compared with: all that may not matter differs.
 ///
-/// The host's name, the umask, the number of threads, the kind of workdir, the output and, with libfaketime, the time of day that
-/// packages see are others here; the process is to be another user's, see [`crate::sandbox::leave_privileges`]. The environment
-/// reaches no sandbox.
+/// The host's name, the umask, the number of threads, the kind of workdir, the output and, with
+/// libfaketime, the time of day that packages see are others here; the process is to be another
+/// user's, see [`crate::sandbox::leave_privileges`]. The environment reaches no sandbox.
 ///
 /// # Errors
 /// As [`build`].
-pub fn build_counterpart(recipe: &Recipe, transactions: &[Transaction], options: &Options, folder: &Path, report: &Report) -> Result<()> {
+pub fn build_counterpart(
+    recipe: &Recipe,
+    transactions: &[Transaction],
+    options: &Options,
+    directory: &Path,
+    report: &Report,
+) -> Result<()> {
     // A program for another processor cannot load a library of this one's.
     let clock = Clock::find().filter(|_| recipe.settings.packages.arch.is_none());
     if clock.is_none() {
@@ -88,8 +95,8 @@ pub fn build_counterpart(recipe: &Recipe, transactions: &[Transaction], options:
     }
     let jobs = if options.packing.jobs == NonZeroUsize::MIN { NonZeroUsize::MIN.saturating_add(1) } else { NonZeroUsize::MIN };
     let options = Options {
-        registry: Address::Directory(folder.to_owned()),
-        output: Some(output(options, folder)),
+        registry: Address::Directory(directory.to_owned()),
+        output: Some(output(options, directory)),
         formats: vec![format(options)],
         packing: super::Packing { jobs, ..options.packing.clone() },
         workdir: if options.workdir == Place::Auto { Place::Under("/var/tmp".into()) } else { Place::Auto },
@@ -107,8 +114,8 @@ fn format(options: &Options) -> archive::Format {
 }
 
 /// Where the build to compare with goes.
-fn output(options: &Options, folder: &Path) -> PathBuf {
-    folder.join(format!("first.{}", format(options).extension()))
+fn output(options: &Options, directory: &Path) -> PathBuf {
+    directory.join(format!("first.{}", format(options).extension()))
 }
 
 /// What the other process wrote beside its tarball.
@@ -122,8 +129,8 @@ fn sha256(file: &Path) -> Result<String> {
 /// What the host is called while the first build runs.
 const ANOTHER_HOST: &str = "another-host.invalid";
 
-/// Waits for the next second of the clock. Small images are built within one, and who writes down the time mostly writes
-/// seconds: both builds would write the same.
+/// Waits for the next second of the clock. Small images are built within one, and who writes down
+/// the time mostly writes seconds: both builds would write the same.
 fn await_another_second() -> Result<()> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     process::pause(Duration::from_secs(1).saturating_sub(Duration::from_nanos(since.subsec_nanos().into())))
@@ -140,7 +147,7 @@ pub(super) fn judge(reference: &Reference, sha256: &str, staged: &Staged, workdi
     let sinks = staged.sinks()?;
     let (_, file) = sinks.first().context("looking for the second build's tarball")?;
     let open = |path: &Path| files::open(path).with_context(|| format!("opening {}", path.display()));
-    // Opened anew: the sink's own place is at its end.
+    // Opened again: the sink's own place is at its end.
     let again = open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))?;
     let findings = |text: String| Failure::new(ExitCode::Findings, text);
     let Some(difference) = archive::first_difference(open(&reference.file)?, again).context("comparing the two builds")? else {

@@ -35,7 +35,7 @@ pub(super) struct Boot {
     /// How the machine's processor is made
     #[arg(long = "accel", value_enum, value_name = "KIND", default_value = "auto")]
     accelerator: AcceleratorChoice,
-    /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
+    /// Where to work: auto (memory when it fits, else /var/tmp) or a directory
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
 }

@@ -37,20 +37,23 @@ pub(super) struct Build {
     /// Replace the same version, with all its files, where it exists with other bytes
     #[arg(long, conflicts_with = "output")]
     replace: bool,
-    /// Do not count this finding of `osimg verify` against the image; unrecognised-kernel, -ramdisk or -stage2 let a boot piece pass
-    /// (can be repeated)
+    /// Do not count this finding of `osimg verify` against the image; unrecognised-kernel, -ramdisk
+    /// or -stage2 let a boot piece pass (can be repeated)
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
-    /// Fail when the image is not fit for a node, and publish nothing; the tarball is kept as NAME.unfit
+    /// Fail when the image is not fit for a node, and publish nothing; the tarball is kept as
+    /// NAME.unfit
     #[arg(long)]
     strict: bool,
     /// Worker threads [default: one a core]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter of the machine's]
+    /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter
+    /// of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = crate::archive::parse_size)]
     memory: Option<u64>,
-    /// Folder of downloaded packages and metadata [default: /var/cache/osimg for root, else $XDG_CACHE_HOME/osimg]
+    /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else
+    /// $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Install exactly what the lock beside the recipe says
@@ -59,19 +62,20 @@ pub(super) struct Build {
     /// Install exactly what this lock says
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
-    /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
+    /// Where to work: auto (memory when it fits, else /var/tmp) or a directory
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
     /// Keep the workdir for `osimg shell`
     #[arg(long, value_enum, default_value = "never", value_name = "WHEN")]
     keep: Keep,
-    /// End a phase of a transaction that prints nothing for so long, such as 10m [default: no limit]
+    /// End a phase of a transaction that prints nothing for so long, such as 10m [default: no
+    /// limit]
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
     /// Build twice under differing circumstances, and publish only when both come out the same
     #[arg(long)]
     verify_reproducible: bool,
-    /// Be the build to compare with, into this folder
+    /// Be the build to compare with, into this directory
     #[arg(long, value_name = "DIR", hide = true, conflicts_with = "verify_reproducible")]
     counterpart: Option<PathBuf>,
     /// The /dev that scriptlets see
@@ -83,7 +87,8 @@ pub(super) struct Build {
     /// Sign the artifact with minisign:FILE or openpgp:FILE (can be repeated)
     #[arg(long, value_name = "SCHEME:FILE")]
     sign: Vec<SignKey>,
-    /// File whose first line is the signing key's passphrase [default: the variable OSIMG_SIGN_PASSPHRASE]
+    /// File whose first line is the signing key's passphrase [default: the variable
+    /// OSIMG_SIGN_PASSPHRASE]
     #[arg(long, value_name = "FILE")]
     sign_passphrase_file: Option<PathBuf>,
 }
@@ -91,7 +96,8 @@ pub(super) struct Build {
 impl Build {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
-        // Before the first step: its progress bar is a thread, and a user namespace is entered by a process of one.
+        // Before the first step: its progress bar is a thread, and a user namespace is entered by a
+        // process of one.
         super::act_as_root(report)?;
         if self.counterpart.is_some() {
             counterpart::become_another(report)?;
@@ -140,12 +146,12 @@ impl Build {
             clock: None,
             reference: None,
         };
-        if let Some(folder) = &self.counterpart {
-            build::build_counterpart(&decided.recipe, &lowered.transactions, &options, folder, report)?;
+        if let Some(directory) = &self.counterpart {
+            build::build_counterpart(&decided.recipe, &lowered.transactions, &options, directory, report)?;
             return Ok(ExitCode::Done);
         }
         let artifact = if self.verify_reproducible {
-            build::build_twice(&decided.recipe, &lowered.transactions, &options, &|folder| counterpart::run(folder, report), report)?
+            build::build_twice(&decided.recipe, &lowered.transactions, &options, &|directory| counterpart::run(directory, report), report)?
         } else {
             build::build(&decided.recipe, &lowered.transactions, &options, report)?
         };
@@ -206,7 +212,8 @@ impl Build {
     }
 }
 
-/// The last line of a build: its tarballs with their sizes, the number of packages, and whether a node can be installed from it.
+/// The last line of a build: its tarballs with their sizes, the number of packages, and whether a
+/// node can be installed from it.
 fn summary(artifact: &Artifact) -> String {
     let sized =
         artifact.tarballs.iter().zip(&artifact.digests).map(|(path, tarball)| format!("{}, {}", path.display(), bytes(tarball.bytes)));
@@ -232,8 +239,8 @@ pub(super) fn default_cache() -> Result<PathBuf> {
     if nix::unistd::geteuid().is_root() {
         return Ok("/var/cache/osimg".into());
     }
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache"))).map(|base| base.join("osimg")).ok_or_else(|| {
-        Failure::new(ExitCode::Usage, "choosing the package cache: HOME is not set").hint("name a folder: --cache DIR").into()
-    })
+    let directory = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    directory("XDG_CACHE_HOME").or_else(|| directory("HOME").map(|home| home.join(".cache"))).map(|base| base.join("osimg")).ok_or_else(
+        || Failure::new(ExitCode::Usage, "choosing the package cache: HOME is not set").hint("name a directory: --cache DIR").into(),
+    )
 }

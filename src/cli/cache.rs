@@ -12,7 +12,8 @@ use crate::report::{Report, bytes};
 
 #[derive(Debug, Args)]
 pub(super) struct CacheArgs {
-    /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else $XDG_CACHE_HOME/osimg]
+    /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else
+    /// $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Remove what is over --max or --older, and what killed builds left

@@ -1,4 +1,5 @@
-//! The other process of `build --verify-reproducible`: the same command line by another user, as far as there can be one.
+//! The other process of `build --verify-reproducible`: the same command line by another user, as
+//! far as there can be one.
 
 use anyhow::Context;
 use nix::sys::signal::Signal;
@@ -17,16 +18,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ENVIRONMENT: [(&str, &str); 5] =
     [("USER", "another"), ("LOGNAME", "another"), ("SUDO_USER", "another"), ("TZ", "Pacific/Kiritimati"), ("LC_ALL", "tr_TR.UTF-8")];
 
-/// Builds into `folder` by a process of its own: a process enters a user namespace as a whole, before its first thread.
+/// Builds into `directory` by a process of its own: a process enters a user namespace as a whole,
+/// before its first thread.
 ///
 /// # Errors
 /// With the exit code of the other process, which said itself what is wrong.
-pub(super) fn run(folder: &Path, report: &Report) -> Result<()> {
+pub(super) fn run(directory: &Path, report: &Report) -> Result<()> {
     report.note("building once to compare with: another user, clock, host name and umask, other threads, another kind of workdir");
-    let folder = folder.as_os_str().to_owned();
+    let directory = directory.as_os_str().to_owned();
     let words = std::env::args_os()
         .skip(1)
-        .flat_map(|word| if word == "--verify-reproducible" { vec!["--counterpart".into(), folder.clone()] } else { vec![word] });
+        .flat_map(|word| if word == "--verify-reproducible" { vec!["--counterpart".into(), directory.clone()] } else { vec![word] });
     #[expect(clippy::disallowed_methods, reason = "osimg itself, with the caller's own words")]
     let mut child = Command::new("/proc/self/exe")
         .args(words)
@@ -61,7 +63,8 @@ fn wait(child: &mut Child) -> Result<Option<i32>> {
     }
 }
 
-/// Makes this process the other user's: it keeps no privilege over the host. Ends with the process that compares.
+/// Makes this process the other user's: it keeps no privilege over the host. Ends with the process
+/// that compares.
 ///
 /// # Errors
 /// When the kernel began and did not end it.

@@ -23,7 +23,8 @@ use crate::report::Report;
 
 #[derive(Debug, Args)]
 pub(super) struct Deploy {
-    /// An image in Glance (name or UUID), a manifest (file or URL), a tarball's URL, an install tree's URL (ends in /), or oci://HOST/NAME:TAG or @DIGEST
+    /// An image in Glance (name or UUID), a manifest (file or URL), a tarball's URL, an install
+    /// tree's URL (ends in /), or oci://HOST/NAME:TAG or @DIGEST
     #[arg(value_name = "IMAGE")]
     image: String,
     /// The cloud of clouds.yaml
@@ -41,7 +42,8 @@ pub(super) struct Deploy {
     /// The image's architecture, where it is published for several [default: the nodes']
     #[arg(long, value_name = "ARCH")]
     arch: Option<String>,
-    /// The owner of the image in Glance (a project, by name or id), where several have one of that name
+    /// The owner of the image in Glance (a project, by name or id), where several have one of that
+    /// name
     #[arg(long, value_name = "PROJECT")]
     owner: Option<String>,
     /// The installer's kernel instead of the image's: URL or Glance UUID
@@ -77,11 +79,12 @@ pub(super) struct Deploy {
     /// Follow the deployment to its end
     #[arg(long, requires = "start")]
     wait: bool,
-    /// How long to follow the deployment, and at most a minute of it to wait for a locked node: 90s, 30m, 1h30m
+    /// How long to follow the deployment, and at most a minute of it to wait for a locked node:
+    /// 90s, 30m, 1h30m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     timeout: Duration,
-    /// The config drive of the node for cloud-init: an ISO image (genisoimage -r -V config-2), compressed with gzip or not, or its
-    /// URL. With several nodes: NODE=FILE or NODE=URL, repeated
+    /// The config drive of the node for cloud-init: an ISO image (genisoimage -r -V config-2),
+    /// compressed with gzip or not, or its URL. With several nodes: NODE=FILE or NODE=URL, repeated
     #[arg(long = "config-drive", value_name = "[NODE=]FILE|URL", requires = "start")]
     config_drives: Vec<String>,
     /// How the nodes boot the installer: ipxe, pxe, http-ipxe, http
@@ -186,7 +189,8 @@ impl Deploy {
         Ok(if known.len() == 1 { known.pop() } else { None })
     }
 
-    /// The image with the pieces that the user named instead of its own, its architecture, and the remarks of the checks.
+    /// The image with the pieces that the user named instead of its own, its architecture, and the
+    /// remarks of the checks.
     fn image(
         &self,
         found: Found,

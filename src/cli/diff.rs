@@ -16,7 +16,8 @@ pub(super) struct Diff {
     /// The second image, of any of these kinds
     #[arg(value_name = "AFTER")]
     after: PathBuf,
-    /// Exit with 10 when packages or files differ, or size or tarball grow by more: packages, files, size:+5%, tarball:+20M (can be repeated)
+    /// Exit with 10 when packages or files differ, or size or tarball grow by more: packages,
+    /// files, size:+5%, tarball:+20M (can be repeated)
     #[arg(long, value_name = "CONDITION")]
     fail_on: Vec<Gate>,
     /// Show every row

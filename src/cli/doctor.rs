@@ -1,4 +1,5 @@
-//! `osimg doctor`: what this host, or a cloud, can and cannot do, tried for real, and the command that mends it.
+//! `osimg doctor`: what this host, or a cloud, can and cannot do, tried for real, and the command
+//! that mends it.
 
 use clap::Args;
 use serde::Serialize;
@@ -150,7 +151,8 @@ fn finding(check: &str, works: bool, found: impl Into<String>, cure: &str) -> Fi
     Finding { check: check.into(), works, found: found.into(), cure: (!works).then(|| cure.to_owned()) }
 }
 
-/// Becomes root as a build does, in a user namespace where it has to be; what is tried after this is tried there.
+/// Becomes root as a build does, in a user namespace where it has to be; what is tried after this
+/// is tried there.
 fn privilege() -> Vec<Finding> {
     let uid = nix::unistd::geteuid();
     let was_root = uid.is_root();
@@ -177,7 +179,7 @@ fn lend(name: &str) -> String {
     format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}   (ranges that nobody else has)")
 }
 
-/// What the host lends to somebody who is not root.
+/// What the host lends to someone who is not root.
 fn lent(name: &str, was_root: bool) -> Option<Finding> {
     if was_root {
         return None;
@@ -225,7 +227,8 @@ fn owners(base: &Path, trial: Option<&Outcome>) -> Finding {
     }
 }
 
-/// Sets a file capability and reads it back: it must come out as an image carries it, without the namespace it was set in.
+/// Sets a file capability and reads it back: it must come out as an image carries it, without the
+/// namespace it was set in.
 fn capabilities(base: &Path) -> Finding {
     const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let attempt = || -> Result<usize> {
@@ -233,7 +236,7 @@ fn capabilities(base: &Path) -> Finding {
         xattr::set(file.path(), "security.capability", &NET_RAW)?;
         Ok(xattr::get(file.path(), "security.capability")?.unwrap_or_default().len())
     };
-    let cure = "name a folder on a file system with extended attributes: --workdir DIR";
+    let cure = "name a directory on a file system with extended attributes: --workdir DIR";
     match attempt() {
         Ok(20) => finding("file capabilities", true, format!("set and read back in {}", base.display()), ""),
         Ok(bytes) => finding("file capabilities", false, format!("set with 20 bytes, read back with {bytes}"), cure),
@@ -267,7 +270,7 @@ fn package_manager() -> Finding {
     }
 }
 
-/// Two empty folders for a sandbox, gone with the first value.
+/// Two empty directories for a sandbox, gone with the first value.
 fn places() -> Result<(tempfile::TempDir, PathBuf, PathBuf)> {
     let dir = tempfile::tempdir_in("/var/tmp")?;
     let (root, scratch) = (dir.path().join("root"), dir.path().join("scratch"));

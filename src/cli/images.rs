@@ -16,13 +16,15 @@ pub(super) struct Images {
     /// Only images of this name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Remove all but the newest KEEP versions of each name that the own project owns, and the boot pieces that only they used
+    /// Remove all but the newest KEEP versions of each name that the own project owns, and the boot
+    /// pieces that only they used
     #[arg(long, value_name = "KEEP", group = "removal")]
     prune: Option<usize>,
     /// Remove one image, and the boot pieces that only it used (can be repeated)
     #[arg(long, value_name = "ID", group = "removal")]
     remove: Vec<String>,
-    /// With --prune or --remove: also images of other projects, which are listed first; then osimg asks
+    /// With --prune or --remove: also images of other projects, which are listed first; then osimg
+    /// asks
     #[arg(long, requires = "removal")]
     all_projects: bool,
     /// With --all-projects: remove what is listed without a question
@@ -83,7 +85,8 @@ impl Images {
         if self.all_projects { Owners::All } else { Owners::Own }
     }
 
-    /// The entries that `--remove` names. One that is not there, or belongs to another project, is noted as kept.
+    /// The entries that `--remove` names. One that is not there, or belongs to another project, is
+    /// noted as kept.
     fn named(&self, entries: Vec<Entry>, registry: &str, removal: &mut Removal) -> Vec<Entry> {
         let mut chosen = Vec::new();
         for id in &self.remove {

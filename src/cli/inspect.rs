@@ -78,8 +78,8 @@ fn findings(contents: &Contents) -> Vec<Finding> {
 /// Writes a file so that a reader finds the old one or the whole new one.
 fn write_whole(file: &Path, content: &[u8]) -> Result<()> {
     let writing = || format!("writing {}", file.display());
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new().prefix(".osimg-").tempfile_in(folder).with_context(writing)?;
+    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut temporary = tempfile::Builder::new().prefix(".osimg-").tempfile_in(directory).with_context(writing)?;
     temporary.write_all(content).with_context(writing)?;
     // A page is for others to read, unlike other temporary files.
     temporary.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(writing)?;

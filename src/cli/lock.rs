@@ -1,4 +1,5 @@
-//! `osimg lock`: which packages a recipe means, written down; and lists of packages from and for other tools.
+//! `osimg lock`: which packages a recipe means, written down; and lists of packages from and for
+//! other tools.
 
 use clap::Args;
 use serde_json::json;
@@ -29,16 +30,18 @@ pub(super) struct LockArgs {
     /// Resolve with nothing but the packages of this rpms.lock.yaml or package manifest
     #[arg(long, value_name = "FILE", conflicts_with = "export")]
     import: Option<PathBuf>,
-    /// Write the lock that is there as another tool's list, whose name says which: rpms.lock.yaml or NAME.manifest.yaml
+    /// Write the lock that is there as another tool's list, whose name says which: rpms.lock.yaml
+    /// or NAME.manifest.yaml
     #[arg(long, value_name = "FILE", conflicts_with_all = ["metadata_only"])]
     export: Option<PathBuf>,
     /// The form to export, whatever the name: rpms-lock or manifest
     #[arg(long = "as", value_name = "FORM", requires = "export")]
     form: Option<Form>,
-    /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else $XDG_CACHE_HOME/osimg]
+    /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else
+    /// $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Where to work: auto (memory when it fits, else /var/tmp) or a folder
+    /// Where to work: auto (memory when it fits, else /var/tmp) or a directory
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
 }
@@ -110,10 +113,10 @@ fn export(decided: &Decided, path: &Path, target: &Path, form: Option<Form>, rep
 /// Writes a file whole or not at all.
 fn write(path: &Path, text: &str) -> Result<()> {
     let doing = || format!("writing {}", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)
+        .tempfile_in(directory)
         .or_fail(ExitCode::Space, doing())?;
     file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).or_fail(ExitCode::Space, doing())?;
     file.persist(path).or_fail(ExitCode::Space, doing())?;

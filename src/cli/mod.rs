@@ -1,4 +1,5 @@
-//! The command line: one file a verb. Clap's types stay here and become validated options at the door.
+//! The command line: one file a verb. Clap's types stay here and become validated options at the
+//! door.
 
 mod boot;
 mod build;
@@ -104,7 +105,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return usage(&error),
         Err(help) => {
-            // Help and version are answers, not errors; a reader that has gone away does not miss them.
+            // Help and version are answers, not errors; a reader that has gone away does not miss
+            // them.
             let _ = help.print();
             return ExitCode::SUCCESS;
         }
@@ -183,7 +185,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The verbs by which osimg starts itself for the sandbox; they are not for people and know no options.
+/// The verbs by which osimg starts itself for the sandbox; they are not for people and know no
+/// options.
 fn sandbox_stage() -> Option<ExitCode> {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let result = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -205,7 +208,8 @@ fn sandbox_stage() -> Option<ExitCode> {
     })
 }
 
-/// Becomes root, in a user namespace where it has to be, and says so; see [`crate::sandbox::become_root`].
+/// Becomes root, in a user namespace where it has to be, and says so; see
+/// [`crate::sandbox::become_root`].
 fn act_as_root(report: &Report) -> Result<Ids> {
     let was_root = nix::unistd::geteuid().is_root();
     let ids = become_root()?;
@@ -221,7 +225,8 @@ fn act_as_root(report: &Report) -> Result<Ids> {
     Ok(ids)
 }
 
-/// The findings that are allowed by name: those of `osimg verify`, apart from those about boot pieces.
+/// The findings that are allowed by name: those of `osimg verify`, apart from those about boot
+/// pieces.
 ///
 /// # Errors
 /// When a name is neither.

@@ -127,11 +127,11 @@ impl Overrides {
     }
 }
 
-/// A folder as a URL; a URL as it is.
+/// A directory as a URL; a URL as it is.
 fn absolute_url(text: &str) -> Result<String> {
     if text.contains("://") {
         return Ok(text.to_owned());
     }
-    let folder = Path::new(text).canonicalize().or_fail(ExitCode::Usage, format!("looking for the repository's folder {text}"))?;
-    Ok(format!("file://{}", folder.display()))
+    let directory = Path::new(text).canonicalize().or_fail(ExitCode::Usage, format!("looking for the repository's directory {text}"))?;
+    Ok(format!("file://{}", directory.display()))
 }

@@ -15,7 +15,7 @@ use crate::selinux;
 
 #[derive(Debug, Args)]
 pub(super) struct Pack {
-    /// The tree's root folder
+    /// The tree's root directory
     #[arg(value_name = "TREE")]
     tree: PathBuf,
     /// Write this file; its suffix chooses the format
@@ -27,7 +27,8 @@ pub(super) struct Pack {
     /// Worker threads [default: one a core]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter of the machine's]
+    /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter
+    /// of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = archive::parse_size)]
     memory: Option<u64>,
     /// Where SELinux labels come from: auto, from-tree, none or policy=FILE_CONTEXTS
@@ -41,15 +42,15 @@ pub(super) struct Pack {
 impl Pack {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if !self.tree.is_dir() {
-            let why = if self.tree.exists() { "it is no folder" } else { "there is no such folder" };
+            let why = if self.tree.exists() { "it is no directory" } else { "there is no such directory" };
             return Err(Failure::new(ExitCode::Usage, format!("packing {}: {why}", self.tree.display())).into());
         }
-        let folder = Directory::holding(&self.output)?;
-        if folder.path().starts_with(self.tree.canonicalize()?) {
+        let directory = Directory::holding(&self.output)?;
+        if directory.path().starts_with(self.tree.canonicalize()?) {
             let what = format!("packing {}: the output {} lies inside", self.tree.display(), self.output.display());
             return Err(Failure::new(ExitCode::Usage, what).hint("write it elsewhere").into());
         }
-        let staged = folder.stage(Names::of_output(&self.output)?)?;
+        let staged = directory.stage(Names::of_output(&self.output)?)?;
         let labels = labels(&self.selinux, &self.tree, report)?;
         let packing = Packing {
             level: self.level,

@@ -101,7 +101,8 @@ fn text(decided: &Decided, transactions: &[Transaction], outlines: Result<&[Outl
     text
 }
 
-/// What the package manager's runs see: what all do, and what only one kind does. Of each kind the first is shown, for they are alike.
+/// What the package manager's runs see: what all do, and what only one kind does. Of each kind the
+/// first is shown, for they are alike.
 fn sandbox(outlines: &[Outline]) -> Vec<String> {
     let Some(Outline { download, install }) = outlines.first() else { return Vec::new() };
     let mut lines = vec!["mount, pid, ipc, uts and cgroup namespaces of its own; nine capabilities, a system call filter".to_owned()];

@@ -23,8 +23,8 @@ pub(super) struct Publish {
     /// The tarball; the manifest beside it says what it is
     #[arg(value_name = "TARBALL")]
     tarball: PathBuf,
-    /// Where to publish: dir:PATH, tree:PATH=URL (a web server's folder), glance:CLOUD (of clouds.yaml; glance: takes OS_CLOUD or OS_*) or
-    /// oci:HOST/NAME[:TAG]
+    /// Where to publish: dir:PATH, tree:PATH=URL (a web server's directory), glance:CLOUD (of
+    /// clouds.yaml; glance: takes OS_CLOUD or OS_*) or oci:HOST/NAME[:TAG]
     #[arg(long, value_name = "ADDRESS")]
     registry: Address,
     /// The installer's kernel: a file or URL
@@ -36,19 +36,23 @@ pub(super) struct Publish {
     /// The installer's second stage: a squashfs
     #[arg(long, value_name = "FILE")]
     stage2: Option<String>,
-    /// In place of the three: an install tree (a folder, or the URL where .treeinfo is) or an installer's ISO image
+    /// Instead of the three: an install tree (a directory, or the URL where .treeinfo is) or an
+    /// installer's ISO image
     #[arg(long, value_name = "TREE", conflicts_with_all = ["kernel", "ramdisk", "stage2"])]
     tree: Option<String>,
     /// Take boot pieces of another distribution or release than the image's
     #[arg(long)]
     allow_release_mismatch: bool,
-    /// Where fetched boot pieces are kept [default: /var/cache/osimg for root, else $XDG_CACHE_HOME/osimg]
+    /// Where fetched boot pieces are kept [default: /var/cache/osimg for root, else
+    /// $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// The authority (a PEM file) that an install tree's server and an OCI registry are checked against
+    /// The authority (a PEM file) that an install tree's server and an OCI registry are checked
+    /// against
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// The kickstart template, checked and completed with the tarball's checksum [default: osimg's own]
+    /// The kickstart template, checked and completed with the tarball's checksum [default: osimg's
+    /// own]
     #[arg(long, value_name = "FILE")]
     kickstart: Option<PathBuf>,
     /// Settings file with [deploy.install], for osimg's own kickstart template
@@ -63,8 +67,8 @@ pub(super) struct Publish {
     /// A property of the image (can be repeated)
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = property)]
     properties: Vec<(String, String)>,
-    /// Publish although this check of `osimg verify` finds an error; unrecognised-kernel, -ramdisk or -stage2 let a boot piece pass
-    /// (can be repeated)
+    /// Publish although this check of `osimg verify` finds an error; unrecognised-kernel, -ramdisk
+    /// or -stage2 let a boot piece pass (can be repeated)
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
     #[command(flatten)]
@@ -158,10 +162,10 @@ impl Publish {
             let how = Gathering { cache: &cache, ca: self.ca_file.as_deref(), mismatch, allow: &allow_pieces };
             source.gather(&ImageRelease::of_set(&set), &how, report)?.join(&mut set);
         }
-        let folder = tempfile::tempdir().or_fail(ExitCode::Space, "making a temporary folder")?;
+        let directory = tempfile::tempdir().or_fail(ExitCode::Space, "making a temporary directory")?;
         if self.kickstart.is_some() || set.kernel.is_some() {
             let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
-            set.kickstart = Some(kickstart::of_set(&set, self.kickstart.as_deref(), &settings.deploy.install, folder.path(), report)?);
+            set.kickstart = Some(kickstart::of_set(&set, self.kickstart.as_deref(), &settings.deploy.install, directory.path(), report)?);
         }
         set.check()?;
         let references = registry.publish(&set, report)?;
@@ -181,7 +185,8 @@ impl Publish {
         registry::kept_failure(&references.kept).map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
     }
 
-    /// Verifies the tarball: what a node could not use is not published, unless it is allowed by name.
+    /// Verifies the tarball: what a node could not use is not published, unless it is allowed by
+    /// name.
     fn be_fit(&self, allow: BTreeSet<String>, report: &Report) -> Result<()> {
         let step = report.step("verifying");
         let options = verify::Options {

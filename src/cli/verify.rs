@@ -30,7 +30,8 @@ pub(super) struct Verify {
     /// Do not compare contents with the packages' digests: a third faster
     #[arg(long)]
     no_digests: bool,
-    /// The authority of the server's certificate, a PEM file [default: SSL_CERT_FILE, else what the host trusts]
+    /// The authority of the server's certificate, a PEM file [default: SSL_CERT_FILE, else what the
+    /// host trusts]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 }
@@ -69,7 +70,7 @@ impl Verify {
 
 fn be_file(path: &Path) -> Result<()> {
     if path.is_dir() {
-        return Err(Failure::new(ExitCode::Usage, format!("verifying {}: it is a folder", path.display()))
+        return Err(Failure::new(ExitCode::Usage, format!("verifying {}: it is a directory", path.display()))
             .hint("pack it first: osimg pack TREE -o os.tgz")
             .into());
     }

@@ -79,8 +79,8 @@ impl Answer {
             403 if said.contains("quota") => "free some space in the project, or ask for a larger quota".into(),
             403 => format!("{} may not do that: ask for a role, or choose what its roles allow", self.who),
             404 => format!("it is not there, or not for {}", self.who),
-            409 => "somebody else may be at work on it: try again".into(),
-            410 => "it was deleted meanwhile: publish again".into(),
+            409 => "someone else may be at work on it: try again".into(),
+            410 => "it was deleted in the meantime: publish again".into(),
             413 if html => "a proxy in front limits uploads (nginx: client_max_body_size): ask for it to be raised, or compress harder \
                 (--format txz, --level best)"
                 .into(),
@@ -116,7 +116,8 @@ impl Answer {
     }
 }
 
-/// Glance says `{"message": …}`, Keystone `{"error": {"message": …}}`, Ironic `{"error_message": …}` with a text or an object in it.
+/// Glance says `{"message": …}`, Keystone `{"error": {"message": …}}`, Ironic `{"error_message":
+/// …}` with a text or an object in it.
 fn of_json(value: &Value) -> Option<String> {
     for key in ["message", "error", "error_message", "faultstring"] {
         match value.get(key) {

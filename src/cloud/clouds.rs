@@ -1,4 +1,5 @@
-//! A cloud as clouds.yaml, secure.yaml and the `OS_*` variables describe it, understood and checked.
+//! A cloud as clouds.yaml, secure.yaml and the `OS_*` variables describe it, understood and
+//! checked.
 
 mod entry;
 
@@ -24,7 +25,8 @@ pub struct Cloud {
     pub region: Option<String>,
     /// Which of a service's endpoints: public, internal or admin.
     pub interface: String,
-    /// Endpoints in place of the catalogue's, by service type with underscores: `image`, `baremetal`.
+    /// Endpoints instead of the catalogue's, by service type with underscores: `image`,
+    /// `baremetal`.
     pub endpoints: BTreeMap<String, String>,
     /// How servers' certificates are checked.
     pub tls: Trust,
@@ -100,7 +102,8 @@ impl Auth {
 }
 
 impl Cloud {
-    /// The cloud of that name; without one `OS_CLOUD`'s, else the `OS_*` variables' own, else the only one there is.
+    /// The cloud of that name; without one `OS_CLOUD`'s, else the `OS_*` variables' own, else the
+    /// only one there is.
     ///
     /// # Errors
     /// [`ExitCode::Recipe`] when there is none of that name, or its entry is not understood.
@@ -125,7 +128,7 @@ impl Cloud {
         }
         let Some((path, file)) = environment.file("clouds", "OS_CLIENT_CONFIG_FILE")? else {
             return Err(Failure::new(ExitCode::Recipe, "finding the cloud: there is no clouds.yaml and no OS_AUTH_URL")
-                .hint(format!("write one of {}, or source the openrc file of your cloud", environment.folders()))
+                .hint(format!("write one of {}, or source the openrc file of your cloud", environment.directories()))
                 .into());
         };
         let source = path.display().to_string();
@@ -171,7 +174,7 @@ mod tests {
     use super::*;
 
     fn load(name: Option<&str>, variables: &[(&str, &str)], files: &[(&str, &str)]) -> Result<Cloud> {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         for (file, text) in files {
             std::fs::write(dir.path().join(file), text).expect("written");
         }

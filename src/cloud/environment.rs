@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 
-/// The variables and folders that decide.
+/// The variables and directories that decide.
 #[derive(Debug, Clone)]
 pub struct Environment {
     variables: Vec<(String, String)>,
-    folders: Vec<PathBuf>,
+    directories: Vec<PathBuf>,
 }
 
 impl Environment {
@@ -21,27 +21,27 @@ impl Environment {
     pub fn own() -> Self {
         let text = |value: OsString| value.to_string_lossy().into_owned();
         let variables: Vec<(String, String)> = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-        let mut folders = vec![PathBuf::from(".")];
+        let mut directories = vec![PathBuf::from(".")];
         let variable = |name: &str| variables.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| PathBuf::from(v));
         if let Some(config) = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config"))) {
-            folders.push(config.join("openstack"));
+            directories.push(config.join("openstack"));
         }
-        folders.push("/etc/openstack".into());
-        Self { variables, folders }
+        directories.push("/etc/openstack".into());
+        Self { variables, directories }
     }
 
     /// One clouds.yaml, and nothing else.
     #[must_use]
     pub fn of_file(path: &std::path::Path) -> Self {
-        Self { variables: vec![("OS_CLIENT_CONFIG_FILE".to_owned(), path.to_string_lossy().into_owned())], folders: Vec::new() }
+        Self { variables: vec![("OS_CLIENT_CONFIG_FILE".to_owned(), path.to_string_lossy().into_owned())], directories: Vec::new() }
     }
 
-    /// For tests: these variables and folders.
+    /// For tests: these variables and directories.
     #[cfg(test)]
-    pub fn of(variables: &[(&str, &str)], folders: &[&std::path::Path]) -> Self {
+    pub fn of(variables: &[(&str, &str)], directories: &[&std::path::Path]) -> Self {
         Self {
             variables: variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
-            folders: folders.iter().map(|f| (*f).to_owned()).collect(),
+            directories: directories.iter().map(|f| (*f).to_owned()).collect(),
         }
     }
 
@@ -65,7 +65,8 @@ impl Environment {
         Some(Value::Mapping(entry))
     }
 
-    /// The first file of that stem (`clouds`, `secure`, `clouds-public`), or the one that the variable names.
+    /// The first file of that stem (`clouds`, `secure`, `clouds-public`), or the one that the
+    /// variable names.
     ///
     /// # Errors
     /// When the one that is named is missing, or one that is there is no YAML.
@@ -74,9 +75,9 @@ impl Environment {
         let found = match &named {
             Some(path) => Some(path.clone()),
             None => self
-                .folders
+                .directories
                 .iter()
-                .flat_map(|folder| ["yaml", "yml", "json"].map(|suffix| folder.join(format!("{stem}.{suffix}"))))
+                .flat_map(|directory| ["yaml", "yml", "json"].map(|suffix| directory.join(format!("{stem}.{suffix}"))))
                 .find(|path| path.is_file()),
         };
         let Some(path) = found else { return Ok(None) };
@@ -96,10 +97,10 @@ impl Environment {
         Ok(Some((path, value)))
     }
 
-    /// The folders that are searched, for a hint.
+    /// The directories that are searched, for a hint.
     #[must_use]
-    pub fn folders(&self) -> String {
-        self.folders.iter().map(|f| f.join("clouds.yaml").display().to_string()).collect::<Vec<_>>().join(", ")
+    pub fn directories(&self) -> String {
+        self.directories.iter().map(|f| f.join("clouds.yaml").display().to_string()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -132,8 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_folder_wins_and_broken_yaml_is_told_with_its_place_and_without_its_text() {
-        let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    fn the_first_directory_wins_and_broken_yaml_is_told_with_its_place_and_without_its_text() {
+        let (one, two) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
         std::fs::write(two.path().join("clouds.yml"), "a: 2").expect("written");
         let environment = Environment::of(&[], &[one.path(), two.path()]);
         assert_eq!(environment.file("clouds", "X").expect("read").expect("found").0, two.path().join("clouds.yml"));

@@ -14,7 +14,8 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::http::{self, Call, Client, Redirects, Stop, Upload, shown};
 use crate::report::Report;
 
-/// A token is renewed when it has less than this left, or less than half of its life where that is shorter.
+/// A token is renewed when it has less than this left, or less than half of its life where that is
+/// shorter.
 const LEAST_LIFE: Duration = Duration::from_secs(300);
 
 /// A project.
@@ -37,7 +38,8 @@ pub struct Session {
 #[derive(Debug, Clone)]
 struct Token {
     value: Secret,
-    /// When it ends by the clock of this host, and how long it lasts in all: the server's clock is not asked.
+    /// When it ends by the clock of this host, and how long it lasts in all: the server's clock is
+    /// not asked.
     ends: Instant,
     life: Duration,
     body: Body,
@@ -113,7 +115,8 @@ impl Session {
         self.locked().as_ref().map(|token| token.body.roles.iter().map(|r| r.name.clone()).collect()).unwrap_or_default()
     }
 
-    /// Whether services take the caller for an administrator: by the role, or because there is no Keystone.
+    /// Whether services take the caller for an administrator: by the role, or because there is no
+    /// Keystone.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         !self.cloud.auth.has_keystone() || self.roles().iter().any(|role| role == "admin")
@@ -194,10 +197,12 @@ impl Session {
         Ok(unversioned(url))
     }
 
-    /// Makes a call to a service; a token that ran out meanwhile is renewed, and the call made again.
+    /// Makes a call to a service; a token that ran out in the meantime is renewed, and the call
+    /// made again.
     ///
     /// # Errors
-    /// When the service cannot be reached. An answer that refuses is no error here: see [`Answer::expect`].
+    /// When the service cannot be reached. An answer that refuses is no error here: see
+    /// [`Answer::expect`].
     pub fn call(&self, service: &str, call: &Call) -> Result<Answer> {
         let url = format!("{}{}", self.endpoint(service)?, call.path);
         let mut renewed = false;
@@ -227,7 +232,8 @@ impl Session {
     /// Streams a body to a service, once, with a token that has some life left.
     ///
     /// # Errors
-    /// When the service cannot be reached or the connection breaks. An answer that refuses is no error here.
+    /// When the service cannot be reached or the connection breaks. An answer that refuses is no
+    /// error here.
     pub fn upload(&self, service: &str, upload: Upload<'_>) -> Result<Answer> {
         let url = format!("{}{}", self.endpoint(service)?, upload.path);
         let credential = self.credential()?;

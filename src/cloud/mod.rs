@@ -1,7 +1,9 @@
-//! The way to an OpenStack cloud: which one, who we are there, and calls that say clearly what went wrong.
+//! The way to an OpenStack cloud: which one, who we are there, and calls that say clearly what went
+//! wrong.
 //!
-//! [`clouds`] finds the cloud as openstacksdk does, [`keystone`] logs in and makes calls, [`answer`] turns
-//! what a service says into what the user reads. Secrets are [`secret::Secret`]s: they appear in nothing that is shown.
+//! [`clouds`] finds the cloud as openstacksdk does, [`keystone`] logs in and makes calls,
+//! [`answer`] turns what a service says into what the user reads. Secrets are [`secret::Secret`]s:
+//! they appear in nothing that is shown.
 
 mod answer;
 mod clouds;

@@ -1,4 +1,5 @@
-//! Takes members as they come: lists them, keeps the small files, puts the rpmdb aside and has contents digested.
+//! Takes members as they come: lists them, keeps the small files, puts the rpmdb aside and has
+//! contents digested.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -15,7 +16,8 @@ use anyhow::Context;
 
 /// What a listing may take; that of a real system takes a hundredth.
 const MOST_METADATA: u64 = 512 << 20;
-/// The longest holes of a file that are digested as zeros: a claim of exabytes costs an archive nothing.
+/// The longest holes of a file that are digested as zeros: a claim of exabytes costs an archive
+/// nothing.
 const LONGEST_HOLES: u64 = 1 << 30;
 /// The largest file of an rpmdb.
 const LARGEST_RPMDB: u64 = 1 << 30;
@@ -109,15 +111,15 @@ impl Gather {
 
     /// Where a file of an rpmdb is put.
     fn aside(&mut self, entry: &Entry, path: &[u8]) -> Result<Option<File>> {
-        let Some((folder, name)) = kept::rpmdb(path) else { return Ok(None) };
+        let Some((directory, name)) = kept::rpmdb(path) else { return Ok(None) };
         if !rpmdb::is_wanted(name) || self.sizes + entry.size > LARGEST_RPMDB {
             return Ok(None);
         }
         self.sizes += entry.size;
-        let Some(database) = self.databases.get_mut(folder) else { return Ok(None) };
+        let Some(database) = self.databases.get_mut(directory) else { return Ok(None) };
         let database = match database {
             Some(database) => database,
-            None => database.insert(tempfile::Builder::new().prefix("osimg-rpmdb-").tempdir().context("making a temporary folder")?),
+            None => database.insert(tempfile::Builder::new().prefix("osimg-rpmdb-").tempdir().context("making a temporary directory")?),
         };
         let place = database.path().join(name);
         Ok(Some(File::create(&place).with_context(|| format!("making {}", place.display()))?))

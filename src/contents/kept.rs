@@ -1,4 +1,5 @@
-//! The small files that are kept whole: they say which system it is, who its users are, how it boots and which policy it has.
+//! The small files that are kept whole: they say which system it is, who its users are, how it
+//! boots and which policy it has.
 
 /// The largest of them; the texts of real policies have half a megabyte.
 pub(super) const LARGEST: u64 = 16 << 20;
@@ -39,7 +40,7 @@ const FILES: [&str; 30] = [
     "etc/system-release",
 ];
 
-/// Files of one folder by the ends of their names.
+/// Files of one directory by the ends of their names.
 const FOLDERS: [(&str, &[&str]); 9] = [
     ("boot/loader/entries", &[".conf"]),
     ("etc/yum.repos.d", &[".repo"]),
@@ -65,22 +66,22 @@ pub(super) fn is_kept(path: &[u8]) -> bool {
     if FILES.contains(&path) {
         return true;
     }
-    let Some((folder, name)) = path.rsplit_once('/') else { return false };
-    if FOLDERS.iter().any(|(kept, ends)| *kept == folder && ends.iter().any(|end| name.ends_with(end))) {
+    let Some((directory, name)) = path.rsplit_once('/') else { return false };
+    if FOLDERS.iter().any(|(kept, ends)| *kept == directory && ends.iter().any(|end| name.ends_with(end))) {
         return true;
     }
-    if let Some(policy) = folder.strip_prefix("etc/selinux/").and_then(|rest| rest.strip_suffix("/contexts/files")) {
+    if let Some(policy) = directory.strip_prefix("etc/selinux/").and_then(|rest| rest.strip_suffix("/contexts/files")) {
         return !policy.contains('/') && POLICY.contains(&name);
     }
     // The keys that let someone in.
-    name == "authorized_keys" && folder.starts_with("home/") && folder.ends_with("/.ssh")
+    name == "authorized_keys" && directory.starts_with("home/") && directory.ends_with("/.ssh")
 }
 
-/// Of a file of an rpmdb its folder and its name.
+/// Of a file of an rpmdb its directory and its name.
 pub(super) fn rpmdb(path: &[u8]) -> Option<(usize, &str)> {
     let path = std::str::from_utf8(path).ok()?;
-    let (folder, name) = path.rsplit_once('/')?;
-    Some((RPMDB.iter().position(|known| *known == folder)?, name))
+    let (directory, name) = path.rsplit_once('/')?;
+    Some((RPMDB.iter().position(|known| *known == directory)?, name))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! What is in a tarball or a tree, read in one pass: every member, the small files that tell what the system is, and the packages.
+//! What is in a tarball or a tree, read in one pass: every member, the small files that tell what
+//! the system is, and the packages.
 //!
-//! [`gather`] takes the members as they come, [`kept`] says which files are kept whole, [`hashing`] digests contents on a thread of its
-//! own, [`rpmdb`] reads the packages. Memory is bounded whatever the archive claims.
+//! [`gather`] takes the members as they come, [`kept`] says which files are kept whole, [`hashing`]
+//! digests contents on a thread of its own, [`rpmdb`] reads the packages. Memory is bounded
+//! whatever the archive claims.
 
 mod gather;
 mod hashing;
@@ -57,7 +59,8 @@ impl Default for Options<'_> {
 /// One file of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Its path inside the image, without a slash or `./` at the beginning and a slash at the end; empty for the root itself.
+    /// Its path inside the image, without a slash or `./` at the beginning and a slash at the end;
+    /// empty for the root itself.
     pub path: Vec<u8>,
     /// Its name as the archive writes it.
     pub name: Vec<u8>,
@@ -108,7 +111,8 @@ impl Member {
         paths::shown(&self.path)
     }
 
-    /// `st_mode` with the bits of the type; a hard link is taken for the regular file that it mostly is.
+    /// `st_mode` with the bits of the type; a hard link is taken for the regular file that it
+    /// mostly is.
     #[must_use]
     pub fn st_mode(&self) -> u32 {
         let kind = match self.kind {
@@ -143,7 +147,8 @@ pub struct Contents {
     pub stored: Option<Stored>,
     /// The members in the archive's order; of several of one path all.
     pub members: Vec<Member>,
-    /// What is not right about the archive although it could be read on: the first hundred, each with its member's name.
+    /// What is not right about the archive although it could be read on: the first hundred, each
+    /// with its member's name.
     pub irregular: Vec<(Irregularity, Vec<u8>)>,
     /// How much is not right in all.
     pub irregularities: u64,
@@ -158,8 +163,8 @@ impl Contents {
     /// Reads the tarball at `path`.
     ///
     /// # Errors
-    /// Fails with [`Damaged`](crate::archive::read::Damaged) in the chain when it is cut off, altered or not understood, else when it
-    /// cannot be read.
+    /// Fails with [`Damaged`](crate::archive::read::Damaged) in the chain when it is cut off,
+    /// altered or not understood, else when it cannot be read.
     pub fn of_tarball(path: &Path, options: &Options<'_>) -> Result<Self> {
         let reading = || format!("reading the tarball {}", path.display());
         let file = crate::files::open(path).or_fail(ExitCode::Space, reading())?;
@@ -219,13 +224,15 @@ impl Contents {
         gather.finish()
     }
 
-    /// The member that has this path, [`normal`] as in [`Member::path`]; links in it are not followed.
+    /// The member that has this path, [`normal`] as in [`Member::path`]; links in it are not
+    /// followed.
     #[must_use]
     pub fn find(&self, path: impl AsRef<[u8]>) -> Option<&Member> {
         self.index.get(path.as_ref()).and_then(|at| self.members.get(*at))
     }
 
-    /// The member that a program of the image would find under this path: symbolic links are followed inside the image, the last too.
+    /// The member that a program of the image would find under this path: symbolic links are
+    /// followed inside the image, the last too.
     #[must_use]
     pub fn resolve(&self, path: impl AsRef<[u8]>) -> Option<&Member> {
         paths::resolve(self, path.as_ref(), paths::Last::Followed)
@@ -237,7 +244,8 @@ impl Contents {
         paths::resolve(self, path.as_ref(), paths::Last::Taken)
     }
 
-    /// The member that carries the content and the attributes of `member`: of a hard link the one it points to.
+    /// The member that carries the content and the attributes of `member`: of a hard link the one
+    /// it points to.
     #[must_use]
     pub fn carrier<'a>(&'a self, member: &'a Member) -> &'a Member {
         if member.kind != Kind::HardLink {
@@ -299,7 +307,8 @@ impl Contents {
         names
     }
 
-    /// Versions of the kernels that Anaconda would find: members whose names contain `boot/vmlinuz-` but not `-rescue-`.
+    /// Versions of the kernels that Anaconda would find: members whose names contain
+    /// `boot/vmlinuz-` but not `-rescue-`.
     #[must_use]
     pub fn kernels(&self) -> Vec<String> {
         let mut versions: Vec<String> = self

@@ -1,11 +1,13 @@
-//! Paths inside an image: one spelling for each, and symbolic links followed as the booted system would.
+//! Paths inside an image: one spelling for each, and symbolic links followed as the booted system
+//! would.
 
 use super::{Contents, Kind, Member};
 
 /// As many links as Linux follows in one path.
 const MOST_LINKS: usize = 40;
 
-/// A member's name or a link's target as a path inside the image: no empty and no `.` components; `..` goes up, at most to the root.
+/// A member's name or a link's target as a path inside the image: no empty and no `.` components;
+/// `..` goes up, at most to the root.
 #[must_use]
 pub fn normal(name: &[u8]) -> Vec<u8> {
     let mut path: Vec<&[u8]> = Vec::new();

@@ -1,6 +1,8 @@
-//! A node's config drive in Ironic's form: an ISO image, compressed with gzip, in base64; or its URL.
+//! A node's config drive in Ironic's form: an ISO image, compressed with gzip, in base64; or its
+//! URL.
 //!
-//! Ironic also builds one from JSON, but not for kickstart: Ironic 39 then stops with `'dict' object has no attribute 'lower'`.
+//! Ironic also builds one from JSON, but not for kickstart: Ironic 39 then stops with `'dict'
+//! object has no attribute 'lower'`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::{Compression, write::GzEncoder};
@@ -16,11 +18,12 @@ const LARGEST: u64 = 64 << 20;
 /// The position of the signature of an ISO image.
 const MARK: std::ops::Range<usize> = 0x8001..0x8006;
 
-/// The config drives of nodes, by the names that the user gave for the nodes. Each of `values` is a file or URL, which needs a
-/// single node, or `NODE=FILE` or `NODE=URL`.
+/// The config drives of nodes, by the names that the user gave for the nodes. Each of `values` is a
+/// file or URL, which needs a single node, or `NODE=FILE` or `NODE=URL`.
 ///
 /// # Errors
-/// When a drive cannot be read, or would go to several nodes: it has one host's identity and secrets.
+/// When a drive cannot be read, or would go to several nodes: it has one host's identity and
+/// secrets.
 pub fn assign(values: &[String], nodes: &[String]) -> Result<BTreeMap<String, Value>> {
     let doing = "assigning config drives";
     let usage = |why: String| Failure::new(ExitCode::Usage, format!("{doing}: {why}"));
@@ -49,7 +52,8 @@ pub fn assign(values: &[String], nodes: &[String]) -> Result<BTreeMap<String, Va
     Ok(drives)
 }
 
-/// Reads a config drive: an ISO image, compressed with gzip or not, or base64 as Ironic's own client takes it. A URL is kept.
+/// Reads a config drive: an ISO image, compressed with gzip or not, or base64 as Ironic's own
+/// client takes it. A URL is kept.
 ///
 /// # Errors
 /// When it cannot be read, or is none of these.

@@ -1,4 +1,5 @@
-//! From what a person names to an image that Ironic can be told of: a manifest, a URL, a reference, a name in Glance.
+//! From what a person names to an image that Ironic can be told of: a manifest, a URL, a reference,
+//! a name in Glance.
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ pub struct Choice<'a> {
     pub mode: Option<Mode>,
     /// Which of several tarballs.
     pub format: Option<Format>,
-    /// The URL under which a folder's files are served.
+    /// The URL under which a directory's files are served.
     pub base_url: Option<&'a str>,
     /// The architecture to install, where the image is there for several.
     pub arch: Option<&'a str>,
@@ -127,25 +128,25 @@ fn of_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
         return tree(url, choice);
     }
     let client = Client::new(&Trust::named(choice.ca), Redirects::Follow)?;
-    let folder = folder_of(url);
+    let directory = directory_of(url);
     if name.ends_with(".json") {
         let text = http::text(&client, url, LONGEST_MANIFEST)?
             .ok_or_else(|| Failure::new(ExitCode::Registry, format!("reading the manifest {url}: the server has no such file")))?;
-        return of_manifest(&text, url.as_str(), Some(&folder), choice);
+        return of_manifest(&text, url.as_str(), Some(&directory), choice);
     }
     if Format::of_name(Path::new(name)).is_err() {
-        return Err(Failure::new(ExitCode::Usage, format!("deploying {url}: its end is no tarball's, no manifest's and no folder's"))
+        return Err(Failure::new(ExitCode::Usage, format!("deploying {url}: its end is no tarball's, no manifest's and no directory's"))
             .hint("a tarball ends in .tgz, .tbz, .txz or .tar, a manifest in .json, and an install tree's URL in a slash")
             .into());
     }
     // What osimg published has its manifest beside it.
     let stem = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
-    let beside = WebUrl::parse(&format!("{folder}/{stem}.json")).ok();
+    let beside = WebUrl::parse(&format!("{directory}/{stem}.json")).ok();
     if let Some(beside) = beside
         && let Ok(Some(text)) = http::text(&client, &beside, LONGEST_MANIFEST)
         && let Some(set) = manifest::published(&text).into_iter().find(|set| set.tarball.id == name)
     {
-        let image = Image::of_references(&set, Some(&folder))?;
+        let image = Image::of_references(&set, Some(&directory))?;
         return Ok(Found::Image { image, sha256: set.tarball.sha256, arch: set.arch.or_else(|| manifest::arch(&text)) });
     }
     let sum = WebUrl::parse(&format!("{url}.sha256")).ok().and_then(|sum| http::text(&client, &sum, 4096).ok().flatten());
@@ -156,8 +157,8 @@ fn of_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     Ok(Found::Image { image: bare(Mode::Http, url.as_str()), sha256: sha256.map(str::to_ascii_lowercase), arch: None })
 }
 
-fn folder_of(url: &WebUrl) -> String {
-    url.as_str().rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned())
+fn directory_of(url: &WebUrl) -> String {
+    url.as_str().rsplit_once('/').map_or_else(String::new, |(directory, _)| directory.to_owned())
 }
 
 /// An install tree: it says itself where its kernel and ramdisk are.
@@ -199,7 +200,7 @@ fn of_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_>)
             Some(Mode::Oci) => set.kind == Kind::Oci,
             Some(Mode::Tree) => false,
         };
-        // A manifest that came from a web server stands beside the files of its folder.
+        // A manifest that came from a web server stands beside the files of its directory.
         let here = choice.mode.is_some() || base.is_none() || matches!(set.kind, Kind::Http | Kind::Directory);
         mode && here && choice.format.is_none_or(|format| Format::of_name(Path::new(&format!("x{}", set.extension))).ok() == Some(format))
     };
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folders_set_is_deployed_by_the_url_it_is_served_under() {
+    fn a_directories_set_is_deployed_by_the_url_it_is_served_under() {
         let text = manifest_of(&[set(Kind::Directory, "dir:/srv", ".tgz"), set(Kind::Directory, "dir:/srv", ".txz")]);
         let choice = Choice { base_url: Some("http://m/os/"), ..Choice::default() };
         let Found::Image { image, sha256, .. } = of_manifest(&text, "m.json", None, &choice).expect("an image") else { panic!("an image") };
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_told_with_what_would() {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
         let tarball = dir.path().join("os.tgz");
         std::fs::write(&tarball, "x").expect("written");
         std::fs::write(dir.path().join("other.json"), "{}").expect("written");

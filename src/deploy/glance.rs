@@ -1,4 +1,5 @@
-//! Finds the image in Glance that a name or UUID means. A name never means an image of an owner that was not chosen.
+//! Finds the image in Glance that a name or UUID means. A name never means an image of an owner
+//! that was not chosen.
 
 use serde_json::Value;
 
@@ -15,8 +16,8 @@ const ARCHITECTURE: &str = "architecture";
 
 const DOING: &str = "looking for the image";
 
-/// An image in Glance by its UUID, or the newest one of a name that one owner has. `owner` is a project, by name or id.
-/// Where the name is there for several architectures, `arch` chooses.
+/// An image in Glance by its UUID, or the newest one of a name that one owner has. `owner` is a
+/// project, by name or id. Where the name is there for several architectures, `arch` chooses.
 ///
 /// # Errors
 /// When there is none, several owners have one of that name, or Glance refuses.
@@ -53,7 +54,8 @@ pub fn find_image(glance: &Session, name: &str, owner: Option<&str>, arch: Optio
     }
 }
 
-/// Those of the chosen architecture, or of the only one that is there. An image that does not say its architecture may be of any.
+/// Those of the chosen architecture, or of the only one that is there. An image that does not say
+/// its architecture may be of any.
 fn one_architecture(mut images: Vec<Value>, name: &str, arch: Option<&str>) -> Result<Vec<Value>> {
     let mut known: Vec<String> = images.iter().map(|image| text(image, ARCHITECTURE).to_owned()).filter(|arch| !arch.is_empty()).collect();
     known.sort();
@@ -84,7 +86,8 @@ fn newest_of_each(glance: &Session, name: &str, owner: Option<&str>) -> Result<V
     let base = format!("/v2/images?name={}&status=active&sort=created_at:desc&limit=100", escaped(name));
     let queries = match owner {
         None => vec![base],
-        // Lists leave out other projects' community images, which anyone may make under any name: they have to be asked for.
+        // Lists leave out other projects' community images, which anyone may make under any name:
+        // they have to be asked for.
         Some(owner) => ["", "&visibility=community"].map(|more| format!("{base}&owner={}{more}", escaped(owner))).to_vec(),
     };
     let mut found: Vec<Value> = Vec::new();

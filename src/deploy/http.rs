@@ -1,8 +1,9 @@
 //! Asks a web server for an image as Ironic and Anaconda ask, before a node depends on the answer.
 //!
-//! Ironic sends HEAD, takes any final answer but 200 for an error, and one of type `text/html` for an install tree
-//! (`HttpImageService.validate_href`, `is_source_a_path`). Anaconda sends HEAD without following a redirect, sizes the disk by
-//! Content-Length, and chooses how to unpack by how the URL ends.
+//! Ironic sends HEAD, takes any final answer but 200 for an error, and one of type `text/html` for
+//! an install tree (`HttpImageService.validate_href`, `is_source_a_path`). Anaconda sends HEAD
+//! without following a redirect, sizes the disk by Content-Length, and chooses how to unpack by how
+//! the URL ends.
 
 use serde::Serialize;
 use std::path::Path;
@@ -64,10 +65,12 @@ pub struct Expected<'a> {
     pub ca: Option<&'a Path>,
 }
 
-/// Checks a URL as Ironic and Anaconda ask for it. Problems of the URL and of the answer are all told at once.
+/// Checks a URL as Ironic and Anaconda ask for it. Problems of the URL and of the answer are all
+/// told at once.
 ///
 /// # Errors
-/// When no answer can be had at all, because the authorities cannot be read or a signal asks to stop.
+/// When no answer can be had at all, because the authorities cannot be read or a signal asks to
+/// stop.
 pub fn check(text: &str, expected: &Expected<'_>) -> Result<Checked> {
     let mut problems = Vec::new();
     let mut tell = |what: &str, hint: &str| problems.push(Problem { what: what.to_owned(), hint: hint.to_owned() });
@@ -86,7 +89,8 @@ pub fn check(text: &str, expected: &Expected<'_>) -> Result<Checked> {
     }
     let client = Client::new(&Trust::named(expected.ca), Redirects::Show)?;
     let mut size = None;
-    // Both use python-requests, which offers compression: a server that compresses as it sends shows it only then.
+    // Both use python-requests, which offers compression: a server that compresses as it sends
+    // shows it only then.
     let call = Call::head("").header("accept", "*/*").header("accept-encoding", "gzip, deflate");
     match client.open(&call, url.as_str(), &[]) {
         Err(error) => {
@@ -109,7 +113,7 @@ fn refused(answer: &Answer, tell: &mut impl FnMut(&str, &str)) {
                 "give the URL that the redirect ends at",
             );
         }
-        401 | 403 => tell(&format!("the server refuses it ({status})"), "nodes fetch it without a password: let everybody read it"),
+        401 | 403 => tell(&format!("the server refuses it ({status})"), "nodes fetch it without a password: let everyone read it"),
         404 | 410 => tell(&format!("the server has no such file ({status})"), "is the tree published where this URL points?"),
         405 | 501 => tell(&format!("the server does not answer HEAD ({status})"), "Ironic and Anaconda ask by HEAD first: allow it"),
         _ => tell(&format!("the server answers {status}"), "see its log"),

@@ -1,7 +1,8 @@
-//! What a node of Ironic is told so that the anaconda deploy interface installs an image: instance_info and driver_info.
+//! What a node of Ironic is told so that the anaconda deploy interface installs an image:
+//! instance_info and driver_info.
 //!
-//! Which keys Ironic reads depends on where the image is (`deploy_utils.py`, `pxe_utils.py` of Ironic 39). Nothing that it
-//! reads nowhere is set, and nothing that it reads is left to chance.
+//! Which keys Ironic reads depends on where the image is (`deploy_utils.py`, `pxe_utils.py` of
+//! Ironic 39). Nothing that it reads nowhere is set, and nothing that it reads is left to chance.
 
 mod node;
 
@@ -14,8 +15,8 @@ use crate::registry::{Kind, References};
 pub use node::NodeSettings;
 use node::kernel_arguments;
 
-/// The keys of instance_info that osimg or Ironic sets for one deployment. Whatever another one left in them is removed: a
-/// config drive has a host's secrets, a pull secret those of a registry.
+/// The keys of instance_info that osimg or Ironic sets for one deployment. Whatever another one
+/// left in them is removed: a config drive has a host's secrets, a pull secret those of a registry.
 pub const OWNED: [&str; 29] = [
     "image_source",
     "kernel",
@@ -65,7 +66,8 @@ pub enum Mode {
     Oci,
 }
 
-/// An image with what the installer needs beside it; each as Ironic takes it: a Glance UUID, or a URL.
+/// An image with what the installer needs beside it; each as Ironic takes it: a Glance UUID, or a
+/// URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Image {
     /// Where it is.
@@ -85,7 +87,8 @@ pub struct Image {
 /// What is the same for every image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wishes {
-    /// Size of the root partition in GiB. Ironic demands a number and then divides no disk by it: the kickstart does.
+    /// Size of the root partition in GiB. Ironic demands a number and then divides no disk by it:
+    /// the kickstart does.
     pub root_gb: Option<u32>,
     /// Further arguments of the installer's kernel; `%default%` stands for the conductor's own.
     pub kernel_append_params: Option<String>,
@@ -94,7 +97,7 @@ pub struct Wishes {
 }
 
 impl Image {
-    /// A published set; `base` is the URL under which the files of a folder are served.
+    /// A published set; `base` is the URL under which the files of a directory are served.
     ///
     /// # Errors
     /// When Ironic cannot get the set from there.
@@ -117,8 +120,8 @@ impl Image {
                 }
                 Kind::Http | Kind::Directory => match base {
                     Some(base) => Ok(format!("{}/{}", base.trim_end_matches('/'), reference.id)),
-                    None => Err(Failure::new(ExitCode::Usage, format!("{}: it is in a folder, which no node can read", doing()))
-                        .hint("say under which URL a web server gives out that folder: --base-url URL")
+                    None => Err(Failure::new(ExitCode::Usage, format!("{}: it is in a directory, which no node can read", doing()))
+                        .hint("say under which URL a web server gives out that directory: --base-url URL")
                         .into()),
                 },
             }
@@ -142,7 +145,8 @@ impl Image {
         let mut lacks: Vec<(String, &str)> = Vec::new();
         let pieces = "publish it with them, or name them: --kernel, --ramdisk, --stage2";
         let boots = self.kernel.is_some() && self.ramdisk.is_some();
-        // Without the two Ironic takes any image for that of a whole disk and stops with KeyError: 'ks_template'.
+        // Without the two Ironic takes any image for that of a whole disk and stops with KeyError:
+        // 'ks_template'.
         if !boots && self.mode != Mode::Glance {
             lacks.push(("the installer's kernel and ramdisk are not known".into(), pieces));
         }
@@ -215,14 +219,16 @@ impl Image {
         // Ironic refuses to deploy what is no tree without it, and reads it for nothing.
         let root_gb = json!(wishes.root_gb.unwrap_or(10));
         match self.mode {
-            // The properties of the image name the rest; instance_info could not, for validation looks at the properties alone.
+            // The properties of the image name the rest; instance_info could not, for validation
+            // looks at the properties alone.
             Mode::Glance => {
                 info.insert("root_gb", root_gb);
             }
             Mode::Http => {
                 boot();
                 info.insert("root_gb", root_gb);
-                // A conductor may be set to fetch images itself; its copy has no suffix by which Anaconda would know a tarball.
+                // A conductor may be set to fetch images itself; its copy has no suffix by which
+                // Anaconda would know a tarball.
                 info.insert("image_download_source", json!("http"));
             }
             // The tree says itself where its second stage is.

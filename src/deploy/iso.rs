@@ -1,8 +1,11 @@
-//! Finds single files in an ISO image without mounting it: ISO 9660 with Rock Ridge names, else Joliet's.
+//! Finds single files in an ISO image without mounting it: ISO 9660 with Rock Ridge names, else
+//! Joliet's.
 //!
-//! Of our own, because osimg wants four files by their paths and the crates for it are general and trust the image: isomage 2.1 reads
-//! the whole tree by recursion (a folder that contains itself ends in a stack overflow), allocates what a record says and panics on a
-//! four-byte name; hadris-iso brings ten crates. Field offsets: ECMA-119, sections 8.4 and 9.1; SUSP and Rock Ridge (RRIP) 4.1.4.
+//! Of our own, because osimg wants four files by their paths and the crates for it are general and
+//! trust the image: isomage 2.1 reads the whole tree by recursion (a directory that contains itself
+//! ends in a stack overflow), allocates what a record says and panics on a four-byte name;
+//! hadris-iso brings ten crates. Field offsets: ECMA-119, sections 8.4 and 9.1; SUSP and Rock Ridge
+//! (RRIP) 4.1.4.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -10,7 +13,7 @@ const SECTOR: u64 = 2048;
 /// Volume descriptors begin here; real images have three or four.
 const FIRST_DESCRIPTOR: u64 = 16;
 const MOST_DESCRIPTORS: u64 = 64;
-/// A folder's records: the largest of real images, `Packages/`, has some 2 MB.
+/// A directory's records: the largest of real images, `Packages/`, has some 2 MB.
 const LARGEST_FOLDER: u32 = 32 << 20;
 
 /// An ISO image.
@@ -43,7 +46,7 @@ impl Extents {
 struct Record {
     sector: u32,
     length: u32,
-    folder: bool,
+    directory: bool,
     /// Another record continues the file: files over 4 GiB.
     continued: bool,
     name: String,
@@ -77,8 +80,8 @@ impl<R: Read + Seek> Iso<R> {
                 [2, ..] if matches!(descriptor.get(88..91), Some(b"%/@" | b"%/C" | b"%/E")) => Names::Joliet,
                 _ => continue,
             };
-            let root = descriptor.get(156..190).and_then(|bytes| record(bytes, names)).filter(|root| root.folder);
-            roots.push((names, root.ok_or_else(|| invalid("its root folder is damaged"))?));
+            let root = descriptor.get(156..190).and_then(|bytes| record(bytes, names)).filter(|root| root.directory);
+            roots.push((names, root.ok_or_else(|| invalid("its root directory is damaged"))?));
         }
         if roots.is_empty() {
             return Err(invalid("it is no ISO image"));
@@ -100,17 +103,17 @@ impl<R: Read + Seek> Iso<R> {
     }
 
     fn descend(&mut self, path: &str, names: Names, root: Record) -> io::Result<Option<Extents>> {
-        let mut folder = root;
+        let mut directory = root;
         let mut parts = path.split('/').peekable();
         while let Some(part) = parts.next() {
-            let records = self.records(&folder, names)?;
+            let records = self.records(&directory, names)?;
             let Some(at) = records.iter().position(|r| r.name == part || names == Names::Plain && plain_name(&r.name) == part) else {
                 return Ok(None);
             };
             let found = records.get(at..).unwrap_or_default();
             match (found, parts.peek()) {
-                ([first, ..], Some(_)) if first.folder => folder = first.clone(),
-                ([first, ..], None) if !first.folder => return self.extents(found).map(Some),
+                ([first, ..], Some(_)) if first.directory => directory = first.clone(),
+                ([first, ..], None) if !first.directory => return self.extents(found).map(Some),
                 _ => return Ok(None),
             }
         }
@@ -133,23 +136,23 @@ impl<R: Read + Seek> Iso<R> {
         Err(invalid("a file in it has no last part"))
     }
 
-    fn records(&mut self, folder: &Record, names: Names) -> io::Result<Vec<Record>> {
-        if folder.length > LARGEST_FOLDER {
-            return Err(invalid("a folder in it is larger than any real one"));
+    fn records(&mut self, directory: &Record, names: Names) -> io::Result<Vec<Record>> {
+        if directory.length > LARGEST_FOLDER {
+            return Err(invalid("a directory in it is larger than any real one"));
         }
         let mut bytes = Vec::new();
-        self.image.seek(SeekFrom::Start(u64::from(folder.sector) * SECTOR))?;
-        self.image.by_ref().take(folder.length.into()).read_to_end(&mut bytes)?;
-        if bytes.len() != folder.length as usize {
-            return Err(invalid("it is cut off: a folder in it ends behind its end"));
+        self.image.seek(SeekFrom::Start(u64::from(directory.sector) * SECTOR))?;
+        self.image.by_ref().take(directory.length.into()).read_to_end(&mut bytes)?;
+        if bytes.len() != directory.length as usize {
+            return Err(invalid("it is cut off: a directory in it ends behind its end"));
         }
         let mut records = Vec::new();
         for sector in bytes.chunks(SECTOR as usize) {
             let mut rest = sector;
             // A record never crosses a sector; what is left of one is zero.
             while let Some(length) = rest.first().map(|length| usize::from(*length)).filter(|length| *length > 0) {
-                let bytes = rest.get(..length).ok_or_else(|| invalid("a folder in it is damaged"))?;
-                records.push(record(bytes, names).ok_or_else(|| invalid("a folder in it is damaged"))?);
+                let bytes = rest.get(..length).ok_or_else(|| invalid("a directory in it is damaged"))?;
+                records.push(record(bytes, names).ok_or_else(|| invalid("a directory in it is damaged"))?);
                 rest = rest.get(length..).unwrap_or_default();
             }
         }
@@ -206,10 +209,11 @@ fn record(bytes: &[u8], names: Names) -> Option<Record> {
             rock_ridge_name(area).unwrap_or_else(|| String::from_utf8_lossy(raw).into_owned())
         }
     };
-    Some(Record { sector: number(2)?, length: number(10)?, folder: flags & 2 != 0, continued: flags & 0x80 != 0, name })
+    Some(Record { sector: number(2)?, length: number(10)?, directory: flags & 2 != 0, continued: flags & 0x80 != 0, name })
 }
 
-/// The name in Rock Ridge's NM entries. A continuation area is not followed: names that need one are longer than those looked for here.
+/// The name in Rock Ridge's NM entries. A continuation area is not followed: names that need one
+/// are longer than those looked for here.
 fn rock_ridge_name(mut area: &[u8]) -> Option<String> {
     let mut name = Vec::new();
     while let [first, second, length, ..] = area {
@@ -239,7 +243,7 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
-    /// An image of one folder, whose records are given.
+    /// An image of one directory, whose records are given.
     fn image(records: &[Vec<u8>]) -> Vec<u8> {
         let mut image = vec![0; 20 * SECTOR as usize];
         let at = 16 * SECTOR as usize;
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_contains_itself_ends() {
+    fn a_directory_that_contains_itself_ends() {
         let records = [entry(b"LOOP", 18, SECTOR as u32, 2, b"")];
         assert_eq!(content(image(&records), &"loop/".repeat(500)).expect("read"), None);
     }
@@ -317,13 +321,13 @@ mod tests {
             let error = content(image(&full), "x").expect_err(told);
             assert!(error.to_string().contains(told), "{error}");
         }
-        let folder = entry(b"D", 19, 1 << 30, 2, b"");
-        assert!(content(image(&[folder]), "d/x").expect_err("large").to_string().contains("larger"));
+        let directory = entry(b"D", 19, 1 << 30, 2, b"");
+        assert!(content(image(&[directory]), "d/x").expect_err("large").to_string().contains("larger"));
     }
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_in_a_folder_are_read_or_refused(bytes in proptest::collection::vec(0_u8.., 0..600), at in 0..600_usize, nm: bool) {
+        fn any_bytes_in_a_directory_are_read_or_refused(bytes in proptest::collection::vec(0_u8.., 0..600), at in 0..600_usize, nm: bool) {
             let mut image = image(&[entry(b"X.;1", 19, 5, 0, if nm { b"NM\x04\x01NM\x05\x01\x00" } else { b"" })]);
             let start = 18 * SECTOR as usize + at;
             image[start..start + bytes.len()].copy_from_slice(&bytes);

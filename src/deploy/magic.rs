@@ -1,4 +1,5 @@
-//! Tells kernel, ramdisk and second stage apart by their first bytes: a set with two of them swapped boots nowhere.
+//! Tells kernel, ramdisk and second stage apart by their first bytes: a set with two of them
+//! swapped boots nowhere.
 
 use std::fs::File;
 use std::io::Read;
@@ -33,8 +34,9 @@ impl Magic {
 
 fn magic(bytes: &[u8]) -> Magic {
     let at = |offset: usize, magic: &[u8]| bytes.get(offset..offset + magic.len()) == Some(magic);
-    // Linux: Documentation/arch/x86/boot.rst, arch/arm64/booting.rst, arch/riscv/boot-image-header.rst,
-    // arch/s390/boot/head.S, drivers/firmware/efi/libstub/zboot-header.S
+    // Linux: Documentation/arch/x86/boot.rst, arch/arm64/booting.rst,
+    // arch/riscv/boot-image-header.rst, arch/s390/boot/head.S,
+    // drivers/firmware/efi/libstub/zboot-header.S
     if at(0x202, b"HdrS") {
         Magic::Kernel(Some("x86_64"))
     } else if at(0x38, b"ARM\x64") {
@@ -106,7 +108,8 @@ pub(super) fn unrecognised(role: Role) -> String {
     format!("unrecognised-{role}")
 }
 
-/// Checks that a piece can be what it is said to be, on a machine of `arch`; returns a warning about one that is not recognised.
+/// Checks that a piece can be what it is said to be, on a machine of `arch`; returns a warning
+/// about one that is not recognised.
 ///
 /// # Errors
 /// When it is something else.
@@ -136,8 +139,8 @@ pub(super) fn is_iso(mut file: File) -> bool {
 mod tests {
     use super::*;
 
-    fn piece(folder: &tempfile::TempDir, bytes: &[u8]) -> Piece {
-        let path = folder.path().join("piece");
+    fn piece(directory: &tempfile::TempDir, bytes: &[u8]) -> Piece {
+        let path = directory.path().join("piece");
         std::fs::write(&path, bytes).expect("written");
         Piece::of_file(&path, |_, _| {}).expect("a piece")
     }
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn swapped_pieces_are_found_out() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let kernel = with(0x202, b"HdrS");
         let arm = with(0x38, b"ARM\x64");
         let (gzip, squashfs, erofs) = (with(0, &[0x1F, 0x8B, 8]), with(0, b"hsqs"), with(1024, &[0xE2, 0xE1, 0xF5, 0xE0]));
@@ -168,11 +171,11 @@ mod tests {
             (Role::Stage2, &kernel, false),
             (Role::Stage2, &with(0x8001, b"CD001"), false),
         ] {
-            let outcome = check(role, &piece(&folder, bytes), Some("x86_64"));
+            let outcome = check(role, &piece(&directory, bytes), Some("x86_64"));
             assert_eq!(outcome.is_ok(), good, "{role}: {outcome:?}");
             assert!(!good || outcome.expect("good").is_none());
         }
-        assert!(check(Role::Kernel, &piece(&folder, &gzip), Some("aarch64")).expect("gzip will do").is_none());
-        assert!(check(Role::Kernel, &piece(&folder, b"??"), Some("x86_64")).expect("unknown").is_some());
+        assert!(check(Role::Kernel, &piece(&directory, &gzip), Some("aarch64")).expect("gzip will do").is_none());
+        assert!(check(Role::Kernel, &piece(&directory, b"??"), Some("x86_64")).expect("unknown").is_some());
     }
 }

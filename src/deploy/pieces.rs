@@ -1,5 +1,5 @@
-//! Boot pieces: the installer's kernel, ramdisk and second stage, from files, an ISO image or an install tree; checked, and of the image's
-//! own distribution.
+//! Boot pieces: the installer's kernel, ramdisk and second stage, from files, an ISO image or an
+//! install tree; checked, and of the image's own distribution.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ use crate::treeinfo::{self, Checksum, Release, TreeInfo, TreePath};
 
 /// No kernel, ramdisk or second stage is larger; a server that sends more sends something else.
 const LARGEST: u64 = 8 << 30;
-/// Where the pieces are in a tree that does not say so; the second stage is the first of its names that exists.
+/// Where the pieces are in a tree that does not say so; the second stage is the first of its names
+/// that exists.
 const KERNEL: &str = "images/pxeboot/vmlinuz";
 const RAMDISK: &str = "images/pxeboot/initrd.img";
 const STAGE2: [&str; 2] = ["images/install.img", "LiveOS/squashfs.img"];
@@ -44,7 +45,7 @@ pub enum Source {
         /// The second stage.
         stage2: Option<Place>,
     },
-    /// From an install tree: a folder, an ISO image or a URL.
+    /// From an install tree: a directory, an ISO image or a URL.
     Tree(Place),
 }
 
@@ -61,7 +62,7 @@ pub enum Mismatch {
 /// How pieces are gathered.
 #[derive(Debug, Clone)]
 pub struct Gathering<'a> {
-    /// osimg's cache folder.
+    /// osimg's cache directory.
     pub cache: &'a Path,
     /// The authorities that servers are checked against; the host's when there are none.
     pub ca: Option<&'a Path>,
@@ -169,7 +170,8 @@ impl Source {
     /// Gathers and checks the pieces for an image.
     ///
     /// # Errors
-    /// When one cannot be had, is not what its tree promises, is no kernel, ramdisk or second stage, or is another distribution's.
+    /// When one cannot be had, is not what its tree promises, is no kernel, ramdisk or second
+    /// stage, or is another distribution's.
     pub fn gather(&self, image: &ImageRelease, how: &Gathering<'_>, report: &Report) -> Result<BootPieces> {
         let step = report.step("gathering the boot pieces");
         let progress = |done, total| step.progress(Unit::Bytes, done, total);
@@ -202,7 +204,7 @@ impl Source {
                 };
                 let missing = |path: &TreePath| {
                     Failure::new(ExitCode::Repository, format!("taking {path} from the install tree: it is not there"))
-                        .hint("take another mirror, or the DVD's image in place of the small one")
+                        .hint("take another mirror, or the DVD's image instead of the small one")
                 };
                 let Known { kernel, ramdisk, stage2, .. } = &info;
                 let mut found = None;
@@ -266,12 +268,12 @@ fn open(place: &Place, ca: Option<&Path>) -> Result<Tree> {
             let url = WebUrl::parse(text).map_err(|why| Failure::new(ExitCode::Usage, format!("opening the install tree: {why}")))?;
             Ok(Tree::Web { url, client: Client::new(&Trust::named(ca), Redirects::Follow)? })
         }
-        Place::File(path) if path.is_dir() => Ok(Tree::Folder(path.clone())),
+        Place::File(path) if path.is_dir() => Ok(Tree::Directory(path.clone())),
         Place::File(path) => {
             let doing = || format!("opening the install tree {}", path.display());
             let file = crate::files::open(path).or_fail(ExitCode::Usage, doing())?;
             if !magic::is_iso(file.try_clone().or_fail(ExitCode::Space, doing())?) {
-                return Err(Failure::new(ExitCode::Usage, format!("{}: it is neither a folder nor an ISO image", doing())).into());
+                return Err(Failure::new(ExitCode::Usage, format!("{}: it is neither a directory nor an ISO image", doing())).into());
             }
             Ok(Tree::Iso { path: path.clone(), image: Iso::open(file).or_fail(ExitCode::Space, doing())? })
         }
@@ -296,7 +298,8 @@ fn describe(tree: &mut Tree) -> Result<Known> {
             checksums: info.checksums,
         });
     }
-    // Boot images of the small kind have a .discinfo alone: time stamp, release, architecture, each on its line.
+    // Boot images of the small kind have a .discinfo alone: time stamp, release, architecture, each
+    // on its line.
     let disc = tree.text(".discinfo", 4096)?;
     let line = |number: usize| disc.as_ref().and_then(|text| text.lines().nth(number)).map(str::trim).filter(|line| !line.is_empty());
     let release = line(1).and_then(|line| line.rsplit_once(' ')).map(|(name, version)| Release {

@@ -1,4 +1,5 @@
-//! What goes wrong in a deployment though Ironic's validation lets it pass, looked for before a node is touched.
+//! What goes wrong in a deployment though Ironic's validation lets it pass, looked for before a
+//! node is touched.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -14,7 +15,8 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::{Call, Client, Redirects, Trust};
 use crate::registry::Role;
 
-/// Suffixes that both Ironic (`disk_file_extension`) and Anaconda know; with the dot, in lower case.
+/// Suffixes that both Ironic (`disk_file_extension`) and Anaconda know; with the dot, in lower
+/// case.
 const EXTENSIONS: [&str; 7] = [".tar", ".tgz", ".tar.gz", ".tbz", ".tar.bz2", ".txz", ".tar.xz"];
 /// A kickstart template is a few kB.
 const LONGEST_TEMPLATE: u64 = 1 << 20;
@@ -245,7 +247,8 @@ fn check_piece(
     Ok(())
 }
 
-/// Compares the checksum in a template with the tarball's. With another one Anaconda refuses the tarball after it was fetched.
+/// Compares the checksum in a template with the tarball's. With another one Anaconda refuses the
+/// tarball after it was fetched.
 ///
 /// # Errors
 /// When the template cannot be read for a reason that is not the template's.
@@ -308,8 +311,8 @@ fn check_template(bytes: &[u8], about: &str, remarks: &mut Vec<Remark>) {
     }
 }
 
-/// Ironic takes an image that is public or community, owned by the conductor's project, or shared with it. An admin's deployment
-/// begins with others too, and fails at its end.
+/// Ironic takes an image that is public or community, owned by the conductor's project, or shared
+/// with it. An admin's deployment begins with others too, and fails at its end.
 fn check_visible(glance: &Session, body: &Value, about: &str, conductor: &ConductorProject, remarks: &mut Vec<Remark>) -> Result<()> {
     let text = |key: &str| body[key].as_str().unwrap_or_default();
     let project = &conductor.name;

@@ -1,5 +1,5 @@
-//! An image onto nodes: everything is looked up before anything is changed, and nothing is started before everything is valid.
-//! Whatever happens to one node, the outcome of every node is reported.
+//! An image onto nodes: everything is looked up before anything is changed, and nothing is started
+//! before everything is valid. Whatever happens to one node, the outcome of every node is reported.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -240,7 +240,8 @@ fn set_up(
             break;
         }
         show(&outcome.node);
-        // The set-up of many nodes takes minutes: another consumer may have taken this one in the meantime.
+        // The set-up of many nodes takes minutes: another consumer may have taken this one in the
+        // meantime.
         let applied = ironic
             .node(&target.node.uuid)
             .and_then(|now| check(&now, ironic, plan).map(|()| now))

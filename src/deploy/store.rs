@@ -1,4 +1,5 @@
-//! Boot pieces kept by their digest: what was fetched once is not fetched again, and what rotted meanwhile is not used.
+//! Boot pieces kept by their digest: what was fetched once is not fetched again, and what rotted in
+//! the meantime is not used.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,29 +11,29 @@ use crate::registry::Piece;
 /// A part left by a killed fetch is removed when it is older than this.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
-/// A folder of pieces, each under its SHA-256.
+/// A directory of pieces, each under its SHA-256.
 #[derive(Debug)]
 pub(super) struct Store {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Store {
-    /// The store below osimg's cache folder.
+    /// The store below osimg's cache directory.
     pub fn open(cache: &Path) -> Result<Self> {
-        let folder = cache.join("pieces");
-        std::fs::create_dir_all(&folder).or_fail_hint(
+        let directory = cache.join("pieces");
+        std::fs::create_dir_all(&directory).or_fail_hint(
             ExitCode::Space,
-            format!("making the cache of boot pieces {}", folder.display()),
+            format!("making the cache of boot pieces {}", directory.display()),
             "name another place with --cache",
         )?;
-        let store = Self { folder };
+        let store = Self { directory };
         store.sweep();
         Ok(store)
     }
 
     /// What cannot be removed is only a waste of space.
     fn sweep(&self) {
-        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let old = entry.metadata().and_then(|m| m.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED));
             if old && entry.file_name().to_string_lossy().starts_with(".part-") {
                 let _ = std::fs::remove_file(entry.path());
@@ -42,20 +43,21 @@ impl Store {
 
     /// The piece of that digest, if it is here and still what it was.
     pub fn find(&self, sha256: &str) -> Option<Piece> {
-        let path = self.folder.join(sha256);
+        let path = self.directory.join(sha256);
         let piece = Piece::of_file(&path, |_, _| {}).ok()?;
         if piece.sha256 == sha256 {
             return Some(piece);
         }
-        // It would be written anew in any case.
+        // It would be written again in any case.
         let _ = std::fs::remove_file(&path);
         None
     }
 
-    /// Lets `fill` write a file, checks it against the digest it should have, and keeps it; nothing when `fill` found nothing.
+    /// Lets `fill` write a file, checks it against the digest it should have, and keeps it; nothing
+    /// when `fill` found nothing.
     pub fn keep(&self, what: &str, sha256: Option<&str>, fill: impl FnOnce(&mut File) -> Result<Option<u64>>) -> Result<Option<Piece>> {
-        let doing = || format!("keeping {what} in {}", self.folder.display());
-        let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(&self.folder).or_fail(ExitCode::Space, doing())?;
+        let doing = || format!("keeping {what} in {}", self.directory.display());
+        let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(&self.directory).or_fail(ExitCode::Space, doing())?;
         if fill(part.as_file_mut())?.is_none() {
             return Ok(None);
         }
@@ -71,7 +73,7 @@ impl Store {
             .into());
         }
         part.as_file().sync_all().or_fail(ExitCode::Space, doing())?;
-        let path = self.folder.join(&piece.sha256);
+        let path = self.directory.join(&piece.sha256);
         part.persist(&path).map_err(|error| error.error).or_fail(ExitCode::Space, doing())?;
         piece.path = path;
         Ok(Some(piece))
@@ -93,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_piece_is_found_by_its_digest_until_it_rots() {
-        let cache = tempfile::tempdir().expect("a temporary folder");
+        let cache = tempfile::tempdir().expect("a temporary directory");
         let store = Store::open(cache.path()).expect("a store");
         assert!(store.find(HELLO).is_none());
         let kept = store.keep("x", Some(HELLO), hello).expect("kept").expect("found");
@@ -105,11 +107,11 @@ mod tests {
 
     #[test]
     fn what_is_not_as_promised_is_not_kept() {
-        let cache = tempfile::tempdir().expect("a temporary folder");
+        let cache = tempfile::tempdir().expect("a temporary directory");
         let store = Store::open(cache.path()).expect("a store");
         let error = store.keep("x", Some(&"0".repeat(64)), hello).expect_err("wrong");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Trust);
         assert!(store.keep("x", None, |_| Ok(None)).expect("nothing").is_none());
-        assert_eq!(std::fs::read_dir(cache.path().join("pieces")).expect("folder").count(), 0);
+        assert_eq!(std::fs::read_dir(cache.path().join("pieces")).expect("directory").count(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! An install tree as a place that files are taken from: a folder, an ISO image or a web server.
+//! An install tree as a place that files are taken from: a directory, an ISO image or a web server.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -15,7 +15,7 @@ use crate::treeinfo::{Checksum, TreePath};
 /// An open install tree.
 #[derive(Debug)]
 pub(super) enum Tree {
-    Folder(PathBuf),
+    Directory(PathBuf),
     Iso { path: PathBuf, image: Iso<File> },
     Web { url: WebUrl, client: Client },
 }
@@ -24,7 +24,7 @@ impl Tree {
     /// The place of a file in it, for people.
     pub fn place(&self, path: &str) -> String {
         match self {
-            Self::Folder(folder) => folder.join(path).display().to_string(),
+            Self::Directory(directory) => directory.join(path).display().to_string(),
             Self::Iso { path: image, .. } => format!("{path} in {}", image.display()),
             Self::Web { url, .. } => url.join(path).to_string(),
         }
@@ -36,7 +36,7 @@ impl Tree {
         let mut bytes = Vec::new();
         match self {
             Self::Web { url, client } => return http::text(client, &url.join(path), limit),
-            Self::Folder(folder) => match crate::files::open(&folder.join(path)) {
+            Self::Directory(directory) => match crate::files::open(&directory.join(path)) {
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
                 Err(error) => return Err(error).or_fail(ExitCode::Space, doing),
                 Ok(file) => file.take(limit + 1).read_to_end(&mut bytes).or_fail(ExitCode::Space, doing.clone())?,
@@ -52,7 +52,8 @@ impl Tree {
         String::from_utf8(bytes).map(Some).or_fail(ExitCode::Repository, format!("{doing}: it is not UTF-8"))
     }
 
-    /// A file as a piece, checked against what the tree promises, if the tree has it; from a folder where it stands, else by way of the store.
+    /// A file as a piece, checked against what the tree promises, if the tree has it; from a
+    /// directory where it stands, else by way of the store.
     pub fn piece(
         &mut self,
         path: &TreePath,
@@ -66,8 +67,8 @@ impl Tree {
             Some(Checksum::Sha256(digest)) => Some(digest.as_str()),
             Some(Checksum::Other(_)) | None => None,
         };
-        if let Self::Folder(folder) = self {
-            let file = folder.join(path.as_str());
+        if let Self::Directory(directory) = self {
+            let file = directory.join(path.as_str());
             if !file.exists() {
                 return Ok(None);
             }
@@ -86,7 +87,7 @@ impl Tree {
             return Ok(Some(found));
         }
         match self {
-            Self::Folder(_) => Ok(None),
+            Self::Directory(_) => Ok(None),
             Self::Web { url, client } => {
                 store.keep(&place, promised, |file| http::download(client, &url.join(path.as_str()), limit, file, progress))
             }

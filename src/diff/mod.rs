@@ -1,6 +1,7 @@
 //! What differs between two images: packages, files, sizes, and what the system is.
 //!
-//! Each side may be a tarball, a tree or a manifest; a manifest knows no single files, and then none are compared.
+//! Each side may be a tarball, a tree or a manifest; a manifest knows no single files, and then
+//! none are compared.
 
 mod files;
 mod gate;

@@ -172,7 +172,8 @@ fn details(a: &Package, b: &Package) -> Vec<String> {
     details
 }
 
-/// Entries of the newer changelog that the older one does not have; an older entry that was cut off there is none.
+/// Entries of the newer changelog that the older one does not have; an older entry that was cut off
+/// there is none.
 fn between<'a>(older: &[Change], newer: &'a [Change]) -> Vec<&'a Change> {
     let known: BTreeSet<(u64, &str)> = older.iter().map(|change| (change.time, change.text.as_str())).collect();
     let newest = older.iter().map(|change| change.time).max().unwrap_or(0);

@@ -1,4 +1,5 @@
-//! Authorities that the image must trust: Ironic's `%post` calls back over TLS, and nothing can be injected later.
+//! Authorities that the image must trust: Ironic's `%post` calls back over TLS, and nothing can be
+//! injected later.
 
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -7,10 +8,11 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::sandbox::{InstallRoot, Kind};
 
-/// How a distribution takes local authorities: their folder, the program that rebuilds the bundle, and the bundle.
+/// How a distribution takes local authorities: their directory, the program that rebuilds the
+/// bundle, and the bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustStore {
-    /// Folder of the local authorities.
+    /// Directory of the local authorities.
     pub anchors: &'static str,
     /// Suffix that the program looks for.
     pub suffix: &'static str,
@@ -55,13 +57,14 @@ pub fn store(root: &InstallRoot) -> Result<TrustStore> {
     .into())
 }
 
-/// Puts the certificates into the image's folder for them; the store's command must be run afterwards, inside the sandbox.
+/// Puts the certificates into the image's directory for them; the store's command must be run
+/// afterwards, inside the sandbox.
 ///
 /// # Errors
 /// When a file is no PEM certificate, or cannot be written.
 pub fn place(root: &InstallRoot, store: TrustStore, certificates: &[PathBuf]) -> Result<Vec<String>> {
     let mut bodies = Vec::new();
-    root.folder(Path::new(store.anchors), 0o755)?;
+    root.directory(Path::new(store.anchors), 0o755)?;
     for path in certificates {
         let text = files::read_text(path, files::TEXT).with_context(|| format!("reading certificate {}", path.display()))?;
         let body = first_certificate(&text).ok_or_else(|| {

@@ -33,7 +33,7 @@ pub fn apply(root: &InstallRoot, settings: &FinishSettings) -> Result<()> {
             read(file).or_fail_hint(ExitCode::Recipe, format!("reading {}", file.source.display()), "a large file belongs in a package")?;
         let path = Path::new(&file.path);
         if let Some(parent) = path.parent() {
-            root.folder(parent, 0o755)?;
+            root.directory(parent, 0o755)?;
         }
         root.write(path, &content, file.mode.unwrap_or(mode))?;
         if let Some(owner) = &file.owner {

@@ -1,7 +1,9 @@
-//! The initramfs that the kernel's scriptlets make: for the time of the build with a fast compressor, generic, reproducible.
+//! The initramfs that the kernel's scriptlets make: for the time of the build with a fast
+//! compressor, generic, reproducible.
 //!
-//! dracut's default compressor takes more processor time than everything else in a build. Anaconda makes the initramfs
-//! anew on every node, with the distribution's own configuration, so nothing of this choice reaches a deployed system.
+//! dracut's default compressor takes more processor time than everything else in a build. Anaconda
+//! makes the initramfs again on every node, with the distribution's own configuration, so nothing
+//! of this choice reaches a deployed system.
 
 use std::path::Path;
 
@@ -31,7 +33,7 @@ pub fn prepare(root: &InstallRoot, initramfs: Initramfs, contents: Contents<'_>)
     if initramfs == Initramfs::AsPackaged || contents.kernel.is_none() {
         return Ok(());
     }
-    root.folder(Path::new(FOLDER), 0o755)?;
+    root.directory(Path::new(FOLDER), 0o755)?;
     let text = format!(
         "# for the time of the build\ncompress=\"{}\"\nhostonly=\"no\"\nhostonly_cmdline=\"no\"\nreproducible=\"yes\"\n",
         compressor(contents)
@@ -39,14 +41,14 @@ pub fn prepare(root: &InstallRoot, initramfs: Initramfs, contents: Contents<'_>)
     root.write(Path::new(FILE), text.as_bytes(), 0o644)
 }
 
-/// Takes the drop-in out again, and its folder where no dracut came to own it.
+/// Takes the drop-in out again, and its directory where no dracut came to own it.
 ///
 /// # Errors
 /// When it cannot be removed.
 pub fn withdraw(root: &InstallRoot) -> Result<()> {
     root.remove(Path::new(FILE))?;
     if root.kind(Path::new("usr/bin/dracut"))?.is_none()
-        && root.kind(Path::new(FOLDER))? == Some(Kind::Folder)
+        && root.kind(Path::new(FOLDER))? == Some(Kind::Directory)
         && root.names(Path::new(FOLDER))?.is_empty()
     {
         root.remove(Path::new(FOLDER))?;
@@ -54,7 +56,8 @@ pub fn withdraw(root: &InstallRoot) -> Result<()> {
     Ok(())
 }
 
-/// zstd where the kernel can read it (since 5.9, <https://kernelnewbies.org/Linux_5.9>) and the program is there; else a light gzip.
+/// zstd where the kernel can read it (since 5.9, <https://kernelnewbies.org/Linux_5.9>) and the
+/// program is there; else a light gzip.
 fn compressor(contents: Contents<'_>) -> &'static str {
     let mut numbers = contents.kernel.unwrap_or_default().split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
@@ -76,7 +79,7 @@ mod tests {
 
     #[test]
     fn nothing_of_the_drop_in_stays() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let root = InstallRoot::open(dir.path()).expect("root");
         prepare(&root, Initramfs::Fast, Contents { kernel: Some("6.1"), zstd: true }).expect("prepared");
         assert!(dir.path().join(FILE).exists());

@@ -1,11 +1,12 @@
-//! What a build leaves in the tree and no clone may have: logs, caches, keys and seeds made here, databases' side files.
+//! What a build leaves in the tree and no clone may have: logs, caches, keys and seeds made here,
+//! databases' side files.
 
 use std::path::Path;
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::{InstallRoot, Kind};
 
-/// Files and folders that go, with the reason.
+/// Files and directories that go, with the reason.
 const REMOVED: [(&str, &str); 20] = [
     ("var/log/dnf.log", "log of the build"),
     ("var/log/dnf.librepo.log", "log of the build"),
@@ -29,8 +30,8 @@ const REMOVED: [(&str, &str); 20] = [
     ("usr/lib/sysimage/libdnf5/transaction_history.sqlite-wal", "times of the build"),
 ];
 
-/// Folders whose content goes and that stay themselves: a package may own them. Package managers' caches and histories name
-/// the build host's repositories, times and random ids.
+/// Directories whose content goes and that stay themselves: a package may own them. Package
+/// managers' caches and histories name the build host's repositories, times and random ids.
 const EMPTIED: [&str; 10] = [
     "tmp",
     "var/tmp",
@@ -61,9 +62,9 @@ pub fn remove(root: &InstallRoot, dbpath: &str) -> Result<Vec<String>> {
             removed.push(format!("/{path}"));
         }
     }
-    for folder in EMPTIED {
-        for name in root.names(Path::new(folder))? {
-            let path = Path::new(folder).join(name);
+    for directory in EMPTIED {
+        for name in root.names(Path::new(directory))? {
+            let path = Path::new(directory).join(name);
             if root.remove(&path)? {
                 removed.push(format!("/{}", path.display()));
             }
@@ -84,15 +85,16 @@ pub fn remove(root: &InstallRoot, dbpath: &str) -> Result<Vec<String>> {
 }
 
 fn has_dnf5(root: &InstallRoot) -> Result<bool> {
-    for folder in ["usr/lib64", "usr/lib"] {
-        if root.names(Path::new(folder))?.iter().any(|name| name.to_string_lossy().starts_with("libdnf5.so")) {
+    for directory in ["usr/lib64", "usr/lib"] {
+        if root.names(Path::new(directory))?.iter().any(|name| name.to_string_lossy().starts_with("libdnf5.so")) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// The write-ahead log may go only when it is empty: else it holds packages that the database itself lacks.
+/// The write-ahead log may go only when it is empty: else it holds packages that the database
+/// itself lacks.
 fn rpmdb(root: &InstallRoot, dbpath: &Path, removed: &mut Vec<String>) -> Result<()> {
     let log = dbpath.join("rpmdb.sqlite-wal");
     if root.kind(&log)? == Some(Kind::File) && root.read(&log, 0).is_err() {
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_a_build_leaves_goes_and_the_rest_stays() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         for (path, text) in [
             ("var/log/dnf.log", "x"),
             ("var/log/messages", "kept"),
@@ -132,7 +134,7 @@ mod tests {
             ("usr/lib/sysimage/libdnf5/packages.toml", "x"),
         ] {
             let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
             std::fs::write(path, text).expect("file");
         }
         let root = InstallRoot::open(dir.path()).expect("root");
@@ -148,12 +150,12 @@ mod tests {
 
     #[test]
     fn an_image_with_dnf_5_keeps_why_its_packages_are_there() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         for path in
             ["usr/lib64/libdnf5.so.2", "usr/lib/sysimage/libdnf5/packages.toml", "usr/lib/sysimage/libdnf5/transaction_history.sqlite"]
         {
             let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
             std::fs::write(path, "x").expect("file");
         }
         let removed = remove(&InstallRoot::open(dir.path()).expect("root"), "/var/lib/rpm").expect("removed");

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::recipe::MachineId;
 use crate::sandbox::{InstallRoot, Kind};
 
-/// Brings `/etc/machine-id` into the wanted state, without following what a package may have put in its place.
+/// Brings `/etc/machine-id` into the wanted state, without following what a package may have put in
+/// its place.
 ///
 /// # Errors
 /// When the file cannot be replaced.
@@ -18,7 +19,7 @@ pub fn apply(root: &InstallRoot, machine_id: MachineId) -> Result<()> {
         MachineId::Uninitialized => b"uninitialized\n",
         MachineId::Preserve => return Ok(()),
     };
-    if root.kind(Path::new("etc"))? == Some(Kind::Folder) {
+    if root.kind(Path::new("etc"))? == Some(Kind::Directory) {
         root.write(Path::new("etc/machine-id"), content, 0o444)?;
     }
     // D-Bus keeps a copy of its own where the distribution does not link it.
@@ -34,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_link_to_the_host_is_replaced_and_the_host_file_stays() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "0123").expect("victim");
         std::fs::create_dir_all(dir.path().join("root/etc")).expect("etc");

@@ -1,4 +1,5 @@
-//! Step 4: makes the filled install root a clone that any node may start from; one small file (or folder) a change.
+//! Step 4: makes the filled install root a clone that any node may start from; one small file (or
+//! directory) a change.
 
 pub mod certificates;
 pub mod files;

@@ -16,7 +16,8 @@ use super::trust::Trust;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
 
-/// How long a server may be silent: longer than the minute after which proxies and OpenStack's own calls give up and say why.
+/// How long a server may be silent: longer than the minute after which proxies and OpenStack's own
+/// calls give up and say why.
 const SILENCE: Duration = Duration::from_secs(90);
 /// Changes it, in seconds.
 const SILENCE_VARIABLE: &str = "OSIMG_HTTP_TIMEOUT";
@@ -55,7 +56,8 @@ impl Client {
     /// A client with the proxies of the environment.
     ///
     /// # Errors
-    /// When the authorities cannot be read, or the limit of the environment is not a number of seconds.
+    /// When the authorities cannot be read, or the limit of the environment is not a number of
+    /// seconds.
     pub fn new(trust: &Trust, redirects: Redirects) -> Result<Self> {
         let (tls, silence, proxies) = (trust.config()?, silence()?, Arc::new(Proxies::of_environment()));
         let agents = [Stop::Heed, Stop::Ignore].map(|stop| agent(&tls, redirects, stop, silence, silence, &proxies));

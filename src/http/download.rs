@@ -30,9 +30,9 @@ pub fn text(client: &Client, url: &WebUrl, limit: u64) -> Result<Option<String>>
     String::from_utf8(bytes).map(Some).or_fail(ExitCode::Repository, format!("reading {url}: it is not UTF-8"))
 }
 
-/// Writes what is at `url` to the file from its beginning, and returns the number of bytes; nothing when the server answers that it
-/// has none. Broken connections and passing troubles of the server are tried again. `progress` gets the bytes so far and the whole,
-/// if known.
+/// Writes what is at `url` to the file from its beginning, and returns the number of bytes; nothing
+/// when the server answers that it has none. Broken connections and passing troubles of the server
+/// are tried again. `progress` gets the bytes so far and the whole, if known.
 ///
 /// # Errors
 /// When it cannot be fetched whole, or is longer than `limit` bytes.

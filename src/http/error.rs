@@ -1,4 +1,5 @@
-//! Why a call failed, in the user's words. No message repeats a password or a signature that an address contains.
+//! Why a call failed, in the user's words. No message repeats a password or a signature that an
+//! address contains.
 
 use std::fmt;
 use std::io::ErrorKind;

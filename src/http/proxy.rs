@@ -22,7 +22,8 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// The proxies of the environment; an address that is not understood is an error where it is needed.
+/// The proxies of the environment; an address that is not understood is an error where it is
+/// needed.
 #[derive(Debug, Default)]
 pub(super) struct Proxies {
     http: Option<Result<Proxy, String>>,
@@ -63,7 +64,8 @@ pub(super) fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Reads `http://USER:PASSWORD@HOST:PORT/`, of which only the host is required. The message repeats nothing of it.
+/// Reads `http://USER:PASSWORD@HOST:PORT/`, of which only the host is required. The message repeats
+/// nothing of it.
 fn parse(name: &str, text: &str) -> Result<Proxy, String> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
     if !scheme.eq_ignore_ascii_case("http") {
@@ -81,7 +83,8 @@ fn parse(name: &str, text: &str) -> Result<Proxy, String> {
     Ok(Proxy { host: bare(authority.host()).to_owned(), port: authority.port_u16().unwrap_or(80), authorization })
 }
 
-/// Whether an entry of `no_proxy` means this host: its name or a domain above it, an address or a network, with a port or without.
+/// Whether an entry of `no_proxy` means this host: its name or a domain above it, an address or a
+/// network, with a port or without.
 fn matches(entry: &str, host: &str, port: u16) -> bool {
     let host = host.to_ascii_lowercase();
     if let Ok(address) = host.parse::<IpAddr>() {

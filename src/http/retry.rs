@@ -6,7 +6,8 @@ use super::call::{Answer, Stop};
 use super::error::Error;
 use crate::process;
 
-/// How often a call is made at most, and the first pause; each pause is twice the one before: two seconds in all.
+/// How often a call is made at most, and the first pause; each pause is twice the one before: two
+/// seconds in all.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest that a server's own wish to wait is followed.
@@ -27,7 +28,8 @@ impl Retry {
         Self { stop, made: 1, pause: FIRST_PAUSE }
     }
 
-    /// Pauses before another attempt, at least as long as the server asks; false when enough were made.
+    /// Pauses before another attempt, at least as long as the server asks; false when enough were
+    /// made.
     ///
     /// # Errors
     /// When a signal asks to stop.

@@ -1,5 +1,6 @@
-//! The connection itself. Whatever it waits for (a name, a connection, TLS, headers, a body, room to send), it looks for a signal
-//! every tenth of a second, and gives up when the server is silent for too long.
+//! The connection itself. Whatever it waits for (a name, a connection, TLS, headers, a body, room
+//! to send), it looks for a signal every tenth of a second, and gives up when the server is silent
+//! for too long.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -167,7 +168,8 @@ impl Connections {
     }
 }
 
-/// What a plain request through a proxy is told in addition: the whole address in its first line, and who asks.
+/// What a plain request through a proxy is told in addition: the whole address in its first line,
+/// and who asks.
 #[derive(Debug)]
 struct Rewriting {
     place: String,

@@ -1,4 +1,5 @@
-//! Which servers are trusted: by a named authority, by `SSL_CERT_FILE` and `SSL_CERT_DIR`, or by what the host trusts.
+//! Which servers are trusted: by a named authority, by `SSL_CERT_FILE` and `SSL_CERT_DIR`, or by
+//! what the host trusts.
 
 use std::path::{Path, PathBuf};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
@@ -71,12 +72,14 @@ impl Trust {
         };
         // In addition, and more than one where there is a colon, as OpenSSL reads it.
         found.extend(variable("SSL_CERT_DIR").iter().flat_map(std::env::split_paths).flat_map(|place| of_directory(&place)));
-        // A host without any authorities, such as a small container: those of Mozilla that are compiled in.
+        // A host without any authorities, such as a small container: those of Mozilla that are
+        // compiled in.
         Ok(if found.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&found) })
     }
 }
 
-/// The certificates of a directory, of which OpenSSL reads the files that are named by a hash; without any such name, of all files.
+/// The certificates of a directory, of which OpenSSL reads the files that are named by a hash;
+/// without any such name, of all files.
 fn of_directory(place: &Path) -> Vec<Certificate<'static>> {
     let files: Vec<PathBuf> = std::fs::read_dir(place).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path()).collect();
     let (hashed, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|path| {

@@ -1,4 +1,5 @@
-//! A web address in the form that Anaconda, Ironic and osimg all take: no credentials, no query, nothing that climbs.
+//! A web address in the form that Anaconda, Ironic and osimg all take: no credentials, no query,
+//! nothing that climbs.
 
 use std::fmt;
 
@@ -77,7 +78,8 @@ impl WebUrl {
         &self.text
     }
 
-    /// The URL of a file below this one, which is then taken for a folder. Characters that a URL cannot hold are written with %.
+    /// The URL of a file below this one, which is then taken for a directory. Characters that a URL
+    /// cannot hold are written with %.
     #[must_use]
     pub fn join(&self, relative: &str) -> Self {
         let mut text = self.text.trim_end_matches('/').to_owned();

@@ -47,7 +47,7 @@ pub(super) fn image(path: &Path, kind: OriginKind, contents: &Contents) -> Image
             Packages::Read { dbpath, .. } => format!("/{dbpath}"),
         },
         totals: totals(&files),
-        folders: folders(&files),
+        folders: directories(&files),
         kinds: shares(files.iter().map(|file| (file.content.to_string(), file))),
         unowned: unowned(&files),
         privileged: privileged(&names, &files, &packages),
@@ -96,7 +96,8 @@ fn said(text: &str) -> Option<String> {
 
 /// By path of a member the package that owns it; the first by name when several do.
 ///
-/// Packages name paths by whatever links were there (`/lib/x` for `/usr/lib/x`): the folders' links are followed.
+/// Packages name paths by whatever links were there (`/lib/x` for `/usr/lib/x`): the directories'
+/// links are followed.
 fn owners(contents: &Contents) -> HashMap<&[u8], usize> {
     let mut owners = HashMap::new();
     for (index, package) in contents.packages.list().iter().enumerate() {
@@ -180,7 +181,7 @@ fn shares<'a>(named: impl Iterator<Item = (String, &'a File)>) -> Vec<Share> {
 }
 
 /// The first two levels, each with all that is below it.
-fn folders(files: &[File]) -> Vec<Share> {
+fn directories(files: &[File]) -> Vec<Share> {
     shares(files.iter().flat_map(|file| {
         let ends = file.path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).take(2);
         ends.map(|end| (super::shown(file.path.get(..end).unwrap_or_default()), file)).collect::<Vec<_>>()

@@ -1,7 +1,9 @@
-//! The image as one page that needs nothing else: data, style and script stand in it, and nothing is fetched.
+//! The image as one page that needs nothing else: data, style and script stand in it, and nothing
+//! is fetched.
 //!
-//! A hostile file name must stay text: the data are JSON without a `<`, the script makes text nodes of them, and the page's
-//! Content-Security-Policy lets only the very script and style run that stand in it.
+//! A hostile file name must stay text: the data are JSON without a `<`, the script makes text nodes
+//! of them, and the page's Content-Security-Policy lets only the very script and style run that
+//! stand in it.
 
 use ct_codecs::{Base64, Encoder};
 use serde::Serialize;
@@ -88,7 +90,8 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// JSON that can end no script element: outside of strings it has no `<`, inside it is written as an escape.
+/// JSON that can end no script element: outside of strings it has no `<`, inside it is written as
+/// an escape.
 fn data(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
     let mut tables = Tables::default();
     let files: Vec<_> = image.files.iter().filter(|file| !file.path.is_empty()).map(|file| tables.row(file, image)).collect();
@@ -102,7 +105,7 @@ fn data(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
         "unowned": image.unowned.len(),
         "findings": findings,
         "kinds": ContentKind::ALL.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "folders": tables.folders.list,
+        "directories": tables.directories.list,
         "owners": tables.owners.list,
         "files": files,
     });
@@ -138,18 +141,18 @@ impl Table {
 
 #[derive(Debug, Default)]
 struct Tables {
-    folders: Table,
+    directories: Table,
     owners: Table,
 }
 
 impl Tables {
     fn row(&mut self, file: &File, image: &Image) -> Value {
         let shown = file.shown();
-        let (folder, name) = shown.rsplit_once('/').unwrap_or(("", &shown));
+        let (directory, name) = shown.rsplit_once('/').unwrap_or(("", &shown));
         let kind = ContentKind::ALL.iter().position(|kind| *kind == file.content).unwrap_or(ContentKind::ALL.len() - 1);
         let owned = file.package.and_then(|index| i64::try_from(index).ok()).unwrap_or(-1);
         json!([
-            self.folders.place(format!("{folder}/")),
+            self.directories.place(format!("{directory}/")),
             name,
             file.size,
             mode(file),

@@ -13,7 +13,7 @@ pub enum ContentKind {
     Firmware,
     /// Programs.
     Programs,
-    /// Shared libraries and what else stands under the library folders.
+    /// Shared libraries and what else stands under the library directories.
     Libraries,
     /// Python's modules.
     Python,
@@ -61,7 +61,7 @@ impl ContentKind {
             ["boot", ..] | ["lib", "modules", ..] => Self::Kernel,
             ["lib", "firmware", ..] => Self::Firmware,
             ["var", "lib", "rpm" | "dnf", ..] | ["lib", "sysimage", ..] | ["var", "cache", "dnf", ..] => Self::PackageDatabase,
-            ["lib" | "lib64", folder, ..] if folder.starts_with("python") => Self::Python,
+            ["lib" | "lib64", directory, ..] if directory.starts_with("python") => Self::Python,
             ["share", "locale", ..] | ["share", "i18n", ..] | ["lib", "locale", ..] => Self::Locales,
             ["share", "doc" | "man" | "info" | "licenses" | "gtk-doc" | "help", ..] => Self::Documentation,
             ["bin" | "sbin" | "libexec", ..] | ["local", "bin" | "sbin", ..] => Self::Programs,

@@ -1,7 +1,8 @@
-//! What an image is and what is in it: read from a tarball, a tree, or in an instant from the manifest of a build.
+//! What an image is and what is in it: read from a tarball, a tree, or in an instant from the
+//! manifest of a build.
 //!
-//! [`Image`] is the answer; [`facts`] takes it from the contents, [`recorded`] from a manifest, [`text`] tells it to a person and
-//! [`html`] makes a page of it.
+//! [`Image`] is the answer; [`facts`] takes it from the contents, [`recorded`] from a manifest,
+//! [`text`] tells it to a person and [`html`] makes a page of it.
 
 mod accounts;
 mod capability;
@@ -70,7 +71,8 @@ pub struct Package {
     pub evr: String,
     /// Architecture.
     pub arch: String,
-    /// Bytes that its files take in the image, what it shares with others counted once; from a manifest what it says of itself.
+    /// Bytes that its files take in the image, what it shares with others counted once; from a
+    /// manifest what it says of itself.
     pub size: u64,
     /// Bytes that it says its files take.
     pub declared_size: u64,
@@ -280,13 +282,13 @@ pub struct Image {
     pub policy: Option<Policy>,
     /// What its /etc/machine-id is: `empty`, `uninitialized`, `set` or `absent`.
     pub machine_id: Option<String>,
-    /// The folder of its rpmdb, or why there are no packages.
+    /// The directory of its rpmdb, or why there are no packages.
     pub rpmdb: String,
     /// Sums over its files.
     pub totals: Totals,
     /// Its packages, by name.
     pub packages: Vec<Package>,
-    /// Bytes of each folder with everything below it, the largest first; two levels.
+    /// Bytes of each directory with everything below it, the largest first; two levels.
     pub folders: Vec<Share>,
     /// Bytes by what the files are for, the largest first.
     pub kinds: Vec<Share>,
@@ -360,7 +362,7 @@ pub fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Content
         return Ok((facts::image(path, OriginKind::Tree, &contents), Some(contents)));
     }
     if !metadata.is_file() {
-        return Err(Failure::new(ExitCode::Usage, format!("{}: it is neither a file nor a folder", opening()))
+        return Err(Failure::new(ExitCode::Usage, format!("{}: it is neither a file nor a directory", opening()))
             .hint("name a tarball, a tree or a build's manifest (.json)")
             .into());
     }
@@ -376,7 +378,8 @@ pub fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Content
     Ok((image, Some(contents)))
 }
 
-/// No compressed file and no tar of ours begins with a brace; a tar whose first name does has no JSON after it, but a name so odd is no image's.
+/// No compressed file and no tar of ours begins with a brace; a tar whose first name does has no
+/// JSON after it, but a name so odd is no image's.
 fn begins_like_json(path: &Path) -> std::io::Result<bool> {
     let mut first = [0; 64];
     let count = crate::files::open(path)?.read(&mut first)?;

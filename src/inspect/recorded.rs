@@ -1,4 +1,5 @@
-//! A build's manifest, read tolerantly: fields that another version of osimg leaves out or adds are no reason to refuse it.
+//! A build's manifest, read tolerantly: fields that another version of osimg leaves out or adds are
+//! no reason to refuse it.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -22,9 +22,9 @@ pub struct Service {
 /// Units of links `FOLDER/TARGET.wants/UNIT` and `.requires`; masked ones are left out.
 pub(super) fn enabled(contents: &Contents) -> Vec<Service> {
     let mut found: BTreeMap<String, (Vec<String>, bool)> = BTreeMap::new();
-    for (rank, folder) in FOLDERS.into_iter().enumerate() {
-        for member in contents.all_below(folder).filter(|member| member.kind == Kind::Symlink) {
-            let Some(rest) = member.path.get(folder.len() + 1..).and_then(|rest| std::str::from_utf8(rest).ok()) else { continue };
+    for (rank, directory) in FOLDERS.into_iter().enumerate() {
+        for member in contents.all_below(directory).filter(|member| member.kind == Kind::Symlink) {
+            let Some(rest) = member.path.get(directory.len() + 1..).and_then(|rest| std::str::from_utf8(rest).ok()) else { continue };
             let Some((by, unit)) = rest.split_once('/') else { continue };
             let Some(target) = by.strip_suffix(".wants").or_else(|| by.strip_suffix(".requires")) else { continue };
             if unit.contains('/') {

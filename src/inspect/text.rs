@@ -21,7 +21,7 @@ pub fn text(image: &Image, options: TextOptions) -> String {
         image.packages.iter().map(|p| Share { name: format!("{} {}", p.name, p.evr), bytes: p.size, files: p.files as u64 }).collect();
     packages.sort_by_key(|share| std::cmp::Reverse(share.bytes));
     out.shares("Size by package", &packages, image.totals.bytes);
-    out.shares("Size by folder", &image.folders, image.totals.bytes);
+    out.shares("Size by directory", &image.folders, image.totals.bytes);
     out.shares("Size by kind", &image.kinds, image.totals.bytes);
     if image.has_files() {
         out.shares("What no package owns", &image.unowned, image.totals.bytes);
@@ -37,7 +37,7 @@ pub fn text(image: &Image, options: TextOptions) -> String {
         out.list("Warnings of the build", built.warnings.clone());
     }
     if image.origin.kind == OriginKind::Manifest {
-        out.line("\nA manifest knows no single files: name the tarball for folders, owners, users and services.");
+        out.line("\nA manifest knows no single files: name the tarball for directories, owners, users and services.");
     }
     out.text.trim_end().to_owned()
 }

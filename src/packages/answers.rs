@@ -92,7 +92,8 @@ impl<'a> Answers<'a> {
             Ok(Event::ScriptletFailed { message }) => self.failed.push(Failed(FailedScriptlet::new(&message, self.output.last(6)))),
             Ok(Event::Error(error)) => self.error = Some(error),
             Ok(Event::Done) => self.done = true,
-            // A line that is no answer can only be noise of a library; what counts comes whole or not at all.
+            // A line that is no answer can only be noise of a library; what counts comes whole or
+            // not at all.
             Err(_) => self.said.push(&line.chars().take(500).collect::<String>()),
         }
     }

@@ -1,7 +1,9 @@
-//! Limits on what a repository may write into the package cache: no server, hostile or broken, can fill its file system.
+//! Limits on what a repository may write into the package cache: no server, hostile or broken, can
+//! fill its file system.
 //!
-//! Two guards hold at the same time. The driver gives itself a limit on the size of each file, which the kernel enforces. While
-//! the driver runs, [`Watch`] compares what is in the cache with what was announced, and ends the phase.
+//! Two guards hold at the same time. The driver gives itself a limit on the size of each file,
+//! which the kernel enforces. While the driver runs, [`Watch`] compares what is in the cache with
+//! what was announced, and ends the phase.
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -20,16 +22,20 @@ use crate::report::bytes;
 
 /// An index names some dozen files and takes a few KiB; lists of mirrors take some hundred KiB.
 const INDEX: u64 = 16 << 20;
-/// The largest metadata known, lists of the files of a whole distribution's packages, take some hundred MiB.
+/// The largest metadata known, lists of the files of a whole distribution's packages, take some
+/// hundred MiB.
 const METADATA: u64 = 2 << 30;
-/// Lists of groups unpacked, which dnf 4 writes into a directory of that name; those known take less than 20 MiB.
+/// Lists of groups unpacked, which dnf 4 writes into a directory of that name; those known take
+/// less than 20 MiB.
 const GROUPS: u64 = 256 << 20;
 const GROUPS_DIRECTORY: &str = "gen";
-/// rpm 4 cannot make a larger package without large-file tags, and none is known that is half as large.
+/// rpm 4 cannot make a larger package without large-file tags, and none is known that is half as
+/// large.
 const PACKAGE: u64 = 16 << 30;
 /// What metadata may come to when they are unpacked; those known take less than 2 GiB.
 const UNPACKED: u64 = 4 << 30;
-/// Memory for the driver: with all lists of files of a large distribution dnf takes less than 2 GiB.
+/// Memory for the driver: with all lists of files of a large distribution dnf takes less than 2
+/// GiB.
 const MEMORY: u64 = 8 << 30;
 /// What stays free on the cache's file system, where that is large enough.
 const FREE: u64 = 256 << 20;
@@ -52,7 +58,7 @@ impl std::error::Error for Passed {}
 
 /// The limits that the driver sets on itself, for its request.
 pub(super) fn request(job: &Job<'_>) -> Value {
-    let space = Space::of(job.cache.folder()).map_or(PACKAGE, |space| space.free.saturating_sub(space.reserve));
+    let space = Space::of(job.cache.directory()).map_or(PACKAGE, |space| space.free.saturating_sub(space.reserve));
     json!({ "file": PACKAGE.min(space), "memory": MEMORY })
 }
 
@@ -60,7 +66,8 @@ pub(super) fn request(job: &Job<'_>) -> Value {
 #[derive(Debug, Clone, Copy)]
 struct Space {
     free: u64,
-    /// What of it stays free: less on a small or nearly full file system, on which a build may still fit.
+    /// What of it stays free: less on a small or nearly full file system, on which a build may
+    /// still fit.
     reserve: u64,
 }
 
@@ -98,9 +105,10 @@ pub(super) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Begins to watch, before the driver starts; `detail` is its request's, with the files that a lock names.
+    /// Begins to watch, before the driver starts; `detail` is its request's, with the files that a
+    /// lock names.
     pub fn new(job: &'a Job<'a>, detail: &Value) -> Result<Self> {
-        let space = Space::of(job.cache.folder())?;
+        let space = Space::of(job.cache.directory())?;
         let (began, next) = (SystemTime::now(), Instant::now());
         let mut watch = Self { job, began, space, next, expected: BTreeMap::new(), noted: 0, suspect: None };
         for file in detail["files"].as_array().into_iter().flatten() {
@@ -118,12 +126,12 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Compares sizes and free space with the limits; `planned` is what the driver has announced so far. Does nothing when the
-    /// last look was just before.
+    /// Compares sizes and free space with the limits; `planned` is what the driver has announced so
+    /// far. Does nothing when the last look was just before.
     ///
     /// # Errors
-    /// [`ExitCode::Repository`] for a file that is too large, [`ExitCode::Space`] when too little is free; both name the
-    /// repository, and the file is removed.
+    /// [`ExitCode::Repository`] for a file that is too large, [`ExitCode::Space`] when too little
+    /// is free; both name the repository, and the file is removed.
     pub fn look(&mut self, planned: &[PlannedPackage]) -> Result<()> {
         if Instant::now() < self.next {
             return Ok(());
@@ -141,7 +149,7 @@ impl<'a> Watch<'a> {
             return Err(self.too_large(file));
         }
         self.suspect = over.map(|file| file.path.clone());
-        let free = Space::of(self.job.cache.folder())?.free;
+        let free = Space::of(self.job.cache.directory())?.free;
         if free >= self.space.reserve {
             return Ok(());
         }
@@ -149,7 +157,8 @@ impl<'a> Watch<'a> {
         Err(self.too_full(free, recent.max_by_key(|file| file.size)))
     }
 
-    /// Everything in the cache that can have grown: metadata of all repositories, and the packages that are to come.
+    /// Everything in the cache that can have grown: metadata of all repositories, and the packages
+    /// that are to come.
     fn seen(&self) -> Vec<Seen> {
         let mut seen = Vec::new();
         for (path, (repository, limit)) in &self.expected {
@@ -184,15 +193,16 @@ impl<'a> Watch<'a> {
         if let Some(file) = largest.filter(|file| self.expected.get(&file.path).is_none_or(|(_, size)| *size != file.size)) {
             self.job.cache.discard_download(&file.path);
         }
-        let folder = self.job.cache.path().display();
-        Failure::new(ExitCode::Space, format!("downloading{from}: the package cache {folder} has only {} free{last}", bytes(free)))
+        let directory = self.job.cache.path().display();
+        Failure::new(ExitCode::Space, format!("downloading{from}: the package cache {directory} has only {} free{last}", bytes(free)))
             .because(Passed)
             .hint("name a larger place: --cache DIR")
             .into()
     }
 }
 
-/// Explains a driver that broke down, when a repository's metadata unpack to more than any repository needs.
+/// Explains a driver that broke down, when a repository's metadata unpack to more than any
+/// repository needs.
 pub(super) fn explain(job: &Job<'_>, error: anyhow::Error) -> anyhow::Error {
     let bomb = metadata(job.cache.downloads()).into_iter().find(|file| unpacks_to_more(&file.path, UNPACKED));
     let Some(Metadata { path, repository, .. }) = bomb else { return error };
@@ -211,9 +221,9 @@ struct Metadata {
 }
 
 /// Every file of a repository that is not a package. What vanishes while we look does not count.
-fn metadata(folder: &Path) -> Vec<Metadata> {
+fn metadata(directory: &Path) -> Vec<Metadata> {
     let mut found = Vec::new();
-    for entry in entries(folder).unwrap_or_default() {
+    for entry in entries(directory).unwrap_or_default() {
         let name = entry.file_name();
         let Some(id) = repository(&name) else { continue };
         let walk = walkdir::WalkDir::new(entry.path()).into_iter().filter_entry(|entry| entry.file_name() != PACKAGES);
@@ -285,11 +295,11 @@ mod tests {
 
     #[test]
     fn metadata_may_be_as_large_as_announced_and_an_index_as_large_as_an_index() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let index = "<data type=\"primary\">\n<location href=\"repodata/1-primary.xml.gz\"/>\n<size>3000000</size></data>\n\
                      <data type=\"other\"><location href=\"repodata/2-other.xml.gz\"/><size>9999999999999</size></data>";
-        fs::write(folder.path().join("repomd.xml"), index).unwrap();
-        let at = |name: &str| limit(&folder.path().join(name), SMALL + 1, |index| fs::File::open(index).ok());
+        fs::write(directory.path().join("repomd.xml"), index).unwrap();
+        let at = |name: &str| limit(&directory.path().join(name), SMALL + 1, |index| fs::File::open(index).ok());
         assert_eq!(at("1-primary.xml.gz"), 3_000_000);
         assert_eq!(at("2-other.xml.gz"), METADATA, "an announcement is bounded too");
         assert_eq!(at("3-unknown.xml.gz"), METADATA);
@@ -299,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_unpacks_to_more_than_the_limit_is_found_in_every_format() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let zeros = vec![0u8; 1 << 20];
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(&zeros).unwrap();
@@ -314,7 +324,7 @@ mod tests {
             ("zst", zstd::encode_all(&*zeros, 1).unwrap()),
         ];
         for (end, content) in packed {
-            let path = folder.path().join(format!("primary.xml.{end}"));
+            let path = directory.path().join(format!("primary.xml.{end}"));
             fs::write(&path, content).unwrap();
             assert!(unpacks_to_more(&path, (1 << 20) - 1), "{end}");
             assert!(!unpacks_to_more(&path, 1 << 20), "{end}");

@@ -1,8 +1,9 @@
-//! The package cache, shared by all builds of a host. One at a time fills it; each installs from a view of its own, so that
-//! nobody waits for another's installation and no repository changes under it.
+//! The package cache, shared by all builds of a host. One at a time fills it; each installs from a
+//! view of its own, so that nobody waits for another's installation and no repository changes under
+//! it.
 //!
-//! The locks are the kernel's and end with their holder: a package manager's own, a process id in a file, means nothing to a
-//! build in another pid namespace.
+//! The locks are the kernel's and end with their holder: a package manager's own, a process id in a
+//! file, means nothing to a build in another pid namespace.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -32,7 +33,7 @@ const VIEW: &str = "/osimg/view";
 const SHARED: &str = "/osimg/shared";
 /// The views of the builds that run.
 pub(super) const VIEWS: &str = "views";
-/// The folder of packages within a repository's.
+/// The directory of packages within a repository's.
 pub(super) const PACKAGES: &str = "packages";
 /// Held by who adds to the cache or takes from it.
 const LOCK: &str = ".lock";
@@ -42,7 +43,8 @@ const LOCK: &str = ".lock";
 pub enum Programs {
     /// The host's, or those of a tree that the user named: what they download is shared at once.
     Trusted,
-    /// Those of a root that packages made: what they download stays apart, and only packages are taken over from it.
+    /// Those of a root that packages made: what they download stays apart, and only packages are
+    /// taken over from it.
     OfPackages {
         /// The repositories that they use; all if there is none.
         repositories: Vec<String>,
@@ -51,8 +53,8 @@ pub enum Programs {
 
 /// A package cache that this process uses.
 ///
-/// It is opened once and used through the descriptor: who moves the directory, or puts a link in its place, does not lead us
-/// elsewhere. In the directory itself only its owner can write.
+/// It is opened once and used through the descriptor: who moves the directory, or puts a link in
+/// its place, does not lead us elsewhere. In the directory itself only its owner can write.
 #[derive(Debug)]
 pub struct Cache {
     path: PathBuf,
@@ -96,7 +98,8 @@ impl Cache {
             }
             _ => {}
         }
-        // Between its making and its locking, a view must not look like one that a killed build left.
+        // Between its making and its locking, a view must not look like one that a killed build
+        // left.
         let _making = lock_file(&views.join(LOCK), None)?;
         sweep(&views);
         let own = tempfile::Builder::new().prefix("view-").tempdir_in(&views).context("making a view of the package cache")?.keep();
@@ -130,7 +133,7 @@ impl Cache {
 
     /// A path of this process to the directory that all builds share.
     #[must_use]
-    pub fn folder(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         &self.folder
     }
 
@@ -146,7 +149,8 @@ impl Cache {
         self.incoming.as_deref().unwrap_or(&self.folder)
     }
 
-    /// Opens a regular file that a phase downloads; no link is followed. `None` when there is no such file.
+    /// Opens a regular file that a phase downloads; no link is followed. `None` when there is no
+    /// such file.
     pub(super) fn open_download(&self, path: &Path) -> Option<File> {
         let (directory, below) = self.download(path)?;
         private::regular(directory, below).ok()?
@@ -164,7 +168,8 @@ impl Cache {
         Some((open.incoming.as_ref().unwrap_or(&open.folder), path.strip_prefix(self.downloads()).ok()?))
     }
 
-    /// What a phase that downloads has at the cache's place in the sandbox: the shared directory, unless packages' programs run.
+    /// What a phase that downloads has at the cache's place in the sandbox: the shared directory,
+    /// unless packages' programs run.
     pub(super) fn download_mounts(&self) -> Result<Vec<Mount>> {
         let (target, access) = (CACHE.into(), Access::ReadWrite);
         let Some(open) = &self.open else { return Ok(vec![Mount::Bind { source: self.path.clone(), target, access }]) };
@@ -182,10 +187,12 @@ impl Cache {
         opened(&open.folder, CACHE.into(), Access::ReadOnly)
     }
 
-    /// The view at the cache's place in the sandbox. Its files are other names of the shared ones, so they are mounted read-only.
+    /// The view at the cache's place in the sandbox. Its files are other names of the shared ones,
+    /// so they are mounted read-only.
     ///
-    /// Package managers also write there (locks, notes on what expired, solver caches). That goes into a private tmpfs, which
-    /// ends with the sandbox, so package code can leave nothing for another build.
+    /// Package managers also write there (locks, notes on what expired, solver caches). That goes
+    /// into a private tmpfs, which ends with the sandbox, so package code can leave nothing for
+    /// another build.
     pub(super) fn view_mounts(&self) -> Result<Vec<Mount>> {
         let (target, access) = (VIEW.into(), Access::ReadOnly);
         let (view, names) = match &self.open {
@@ -210,7 +217,8 @@ impl Cache {
         Ok(filling)
     }
 
-    /// The cached files of the plan that are not what its checksums say, which are removed: they will be fetched again.
+    /// The cached files of the plan that are not what its checksums say, which are removed: they
+    /// will be fetched again.
     ///
     /// # Errors
     /// When a file cannot be read or removed.
@@ -233,7 +241,8 @@ impl Cache {
 }
 
 impl Filling<'_> {
-    /// Gives packages' programs a copy of the shared metadata, and the shared packages by links that they can only read.
+    /// Gives packages' programs a copy of the shared metadata, and the shared packages by links
+    /// that they can only read.
     ///
     /// Solver caches are left out: nothing verifies them, and other programs made them.
     fn prepare(&self) -> Result<()> {
@@ -258,8 +267,9 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Takes a downloaded file over into the shared cache, and returns its path there. Programs of packages may have put anything
-    /// in its place, so no link is followed and the file is copied; whoever uses it verifies it.
+    /// Takes a downloaded file over into the shared cache, and returns its path there. Programs of
+    /// packages may have put anything in its place, so no link is followed and the file is copied;
+    /// whoever uses it verifies it.
     pub(super) fn take_over(&self, below: &Path) -> Result<PathBuf> {
         let shared = self.cache.folder.join(below);
         let Some(incoming) = self.cache.open.as_ref().and_then(|open| open.incoming.as_ref()) else { return Ok(shared) };
@@ -299,8 +309,8 @@ impl Filling<'_> {
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).with_context(|| format!("making {}", shown(parent)))?;
         }
-        // The time of access says when it was needed last, which is what pruning goes by. Mount options may hold back the
-        // kernel's own mark, and the time of change is part of librepo's.
+        // The time of access says when it was needed last, which is what pruning goes by. Mount
+        // options may hold back the kernel's own mark, and the time of change is part of librepo's.
         utimensat(AT_FDCWD, file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_OMIT, UtimensatFlags::NoFollowSymlink)
             .with_context(|| format!("marking {} as used", shown(file)))?;
         link(file, &to)
@@ -345,7 +355,8 @@ fn lock_file(path: &Path, told: Option<(&Report, &Path)>) -> Result<Flock<File>>
     }
 }
 
-/// Removes the views of builds that were killed; one that cannot be removed is no reason not to build.
+/// Removes the views of builds that were killed; one that cannot be removed is no reason not to
+/// build.
 pub(super) fn sweep(views: &Path) {
     for entry in fs::read_dir(views).into_iter().flatten().filter_map(Result::ok) {
         let path = entry.path();
@@ -358,14 +369,15 @@ pub(super) fn sweep(views: &Path) {
     }
 }
 
-/// The entries of a folder, in no order.
+/// The entries of a directory, in no order.
 pub(super) fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>> {
     fs::read_dir(folder)
         .and_then(|entries| entries.collect::<Result<Vec<_>, _>>())
-        .with_context(|| format!("reading the folder {}", shown(folder)))
+        .with_context(|| format!("reading the directory {}", shown(folder)))
 }
 
-/// A path of the sandbox, below the cache; `None` when it is elsewhere, in a directory of this host.
+/// A path of the sandbox, below the cache; `None` when it is elsewhere, in a directory of this
+/// host.
 pub(super) fn below(path: &Path) -> Option<&Path> {
     let below = path.strip_prefix(CACHE).ok()?;
     below.components().all(|part| matches!(part, Component::Normal(_))).then_some(below)
@@ -373,16 +385,16 @@ pub(super) fn below(path: &Path) -> Option<&Path> {
 
 /// The place below the cache of a package that was downloaded.
 ///
-/// Programs of packages may name any path. Only those in a directory of packages count, so that no metadata, solver cache or
-/// view is replaced or removed.
+/// Programs of packages may name any path. Only those in a directory of packages count, so that no
+/// metadata, solver cache or view is replaced or removed.
 pub(super) fn downloaded(path: &Path) -> Option<&Path> {
     let below = below(path)?;
     let first = below.iter().next()?.to_str()?;
     (below.parent()?.file_name()? == PACKAGES && first != VIEWS && !first.starts_with('.')).then_some(below)
 }
 
-/// The id of the repository that an entry of the cache belongs to: the dnfs name directories and solver caches by it. `None` for
-/// what others keep there.
+/// The id of the repository that an entry of the cache belongs to: the dnfs name directories and
+/// solver caches by it. `None` for what others keep there.
 pub(super) fn repository(entry: &OsStr) -> Option<&str> {
     let name = entry.to_str()?;
     let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -450,7 +462,7 @@ fn link(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// Whether fetching packages anew may mend it: they are not what was agreed.
+/// Whether fetching packages again may mend it: they are not what was agreed.
 pub(super) fn may_be_damage(error: &anyhow::Error) -> bool {
     matches!(exit_code(error), crate::error::ExitCode::Trust | crate::error::ExitCode::Transaction)
 }

@@ -1,4 +1,5 @@
-//! Files of packages: whether they have the promised size and checksum, and what their headers contain.
+//! Files of packages: whether they have the promised size and checksum, and what their headers
+//! contain.
 
 use anyhow::Context;
 use sha2::digest::DynDigest;
@@ -15,7 +16,8 @@ use crate::rpmheader::{self, PackageHeaders, tag};
 /// Bytes that are read at a time.
 const CHUNK: usize = 1 << 18;
 
-/// Whether the file has that size and that `algorithm:hex` checksum; an algorithm that we do not know holds for no file.
+/// Whether the file has that size and that `algorithm:hex` checksum; an algorithm that we do not
+/// know holds for no file.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -100,7 +102,8 @@ fn read(headers: &PackageHeaders) -> Result<Header> {
     })
 }
 
-/// The package in a file, `name-epoch:version-release.arch`, and the ids of the keys that its signatures name.
+/// The package in a file, `name-epoch:version-release.arch`, and the ids of the keys that its
+/// signatures name.
 ///
 /// # Errors
 /// [`ExitCode::Trust`] when it is not a package.

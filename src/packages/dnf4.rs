@@ -18,7 +18,8 @@ const CURE: &str = "install it: apt-get install python3-dnf rpm   (on Fedora: dn
 /// How to get it where there is only microdnf.
 const FROM_MICRODNF: &str = "install it: microdnf install python3-dnf";
 
-/// libcomps 0.1.21, which Debian 13 has, finds no group in a file, or crashes on it: recipes that name groups cannot be built there.
+/// libcomps 0.1.21, which Debian 13 has, finds no group in a file, or crashes on it: recipes that
+/// name groups cannot be built there.
 const TRIAL: &str = r#"
 import dnf, libcomps
 comps = libcomps.Comps()

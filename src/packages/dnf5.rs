@@ -42,7 +42,8 @@ pub(super) fn missing() -> Failure {
     Failure::new(ExitCode::Host, "this host has no Python module of dnf 5, which fills the image").hint(CURE)
 }
 
-/// dnf 5 knows the streams of modules, and nothing of their profiles: neither its commands nor its Python can name one.
+/// dnf 5 knows the streams of modules, and nothing of their profiles: neither its commands nor its
+/// Python can name one.
 fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
     let profile =
         transaction.modules.iter().find(|m| !matches!(m.action, ModuleAction::Enable | ModuleAction::Disable | ModuleAction::Reset));

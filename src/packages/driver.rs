@@ -1,7 +1,8 @@
-//! Running a driver: Python in the sandbox that speaks a package manager's own API and answers in lines of JSON.
+//! Running a driver: Python in the sandbox that speaks a package manager's own API and answers in
+//! lines of JSON.
 //!
-//! The API and not the command, because its errors are truthful and its callbacks give real progress; a process of its own,
-//! because package code runs in it.
+//! The API and not the command, because its errors are truthful and its callbacks give real
+//! progress; a process of its own, because package code runs in it.
 
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -67,7 +68,8 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// Whether package code runs: there is no network then, and only this build's view of the cache.
+    /// Whether package code runs: there is no network then, and only this build's view of the
+    /// cache.
     pub fn installs(self) -> bool {
         matches!(self, Self::Install | Self::InstallFiles)
     }
@@ -91,7 +93,8 @@ impl Driver {
         &self.description
     }
 
-    /// Refuses, by name and line, what of the transaction it cannot do; asked of all transactions before the first begins.
+    /// Refuses, by name and line, what of the transaction it cannot do; asked of all transactions
+    /// before the first begins.
     ///
     /// # Errors
     /// [`ExitCode::Recipe`] for the first such statement.
@@ -124,7 +127,8 @@ impl Driver {
         persist(job, false, || self.with_outside(|| self.run(job, Phase::Fetch, None, &detail, step).map(|_| ())))
     }
 
-    /// Imports the pinned keys and runs the transaction, without a network; returns the scriptlets that failed.
+    /// Imports the pinned keys and runs the transaction, without a network; returns the scriptlets
+    /// that failed.
     ///
     /// # Errors
     /// When the transaction differs from `plan`, is refused, or fails.
@@ -173,7 +177,8 @@ impl Driver {
         Ok(failed)
     }
 
-    /// Tries, with an empty `root` and `scratch`, functions that some releases are known to lack or to get wrong.
+    /// Tries, with an empty `root` and `scratch`, functions that some releases are known to lack or
+    /// to get wrong.
     ///
     /// # Errors
     /// [`ExitCode::Host`] with the reason.
@@ -222,7 +227,8 @@ impl Driver {
         self.outside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work`, and again as long as it finds directories of this machine that the sandbox does not see and can.
+    /// Runs `work`, and again as long as it finds directories of this machine that the sandbox does
+    /// not see and can.
     fn with_outside<T>(&self, work: impl Fn() -> Result<T, Setback>) -> Result<T, Setback> {
         loop {
             let known = self.outside().len();
@@ -311,7 +317,8 @@ pub(super) fn refuse(job: &Job<'_>, line: usize, what: &str, hint: &str) -> Fail
     Failure::new(ExitCode::Recipe, format!("{}:{line}: {what}", job.recipe.display())).hint(hint)
 }
 
-/// The directories in which the tools' Python looks for modules; nothing in them is run outside the sandbox.
+/// The directories in which the tools' Python looks for modules; nothing in them is run outside the
+/// sandbox.
 pub(super) fn module_directories(tools: &ToolRoot) -> Vec<PathBuf> {
     let mut directories = vec!["/usr/lib/python3/dist-packages".to_owned()];
     for lib in ["/usr/lib", "/usr/lib64", "/usr/local/lib"] {
@@ -330,7 +337,7 @@ mod tests {
     #[test]
     fn the_drivers_are_python_that_compiles() -> Result<()> {
         let Some(python) = crate::process::find_program("python3") else { return Ok(()) };
-        let dir = tempfile::tempdir().context("a temporary folder")?;
+        let dir = tempfile::tempdir().context("a temporary directory")?;
         use super::super::{dnf4, dnf5};
         for (name, program) in COMMON.iter().chain(dnf4::FILES).chain(dnf5::FILES) {
             let file = dir.path().join(name);

@@ -112,7 +112,8 @@ pub(super) struct DriverError {
     pub retry_after: Option<u64>,
 }
 
-/// The kinds of failure that a driver tells apart. Each has its exit status and its hint in `answers.rs`.
+/// The kinds of failure that a driver tells apart. Each has its exit status and its hint in
+/// `answers.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ErrorKind {
@@ -277,7 +278,8 @@ impl TransactionPlan {
         self.install.iter().map(|p| p.installed).sum()
     }
 
-    /// The newest build time among them: what an image of them can be dated by, whenever it is made.
+    /// The newest build time among them: what an image of them can be dated by, whenever it is
+    /// made.
     #[must_use]
     pub fn newest_build(&self) -> Option<i64> {
         self.install.iter().map(|p| p.built).max()

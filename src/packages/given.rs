@@ -17,7 +17,8 @@ pub(super) enum Given<'a> {
 }
 
 impl Given<'_> {
-    /// What a lock calls its place: an address whole, and of a file on this machine the name, for the recipe says the rest.
+    /// What a lock calls its place: an address whole, and of a file on this machine the name, for
+    /// the recipe says the rest.
     pub fn location(&self) -> String {
         match self {
             Self::Here(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -55,9 +56,9 @@ pub(super) fn find<'a>(job: &Job<'_>, spec: &'a Spec) -> Result<Given<'a>> {
         _ => spec.text.as_str(),
     };
     let source = job.recipe.parent().unwrap_or(Path::new("")).join(path);
-    let source = source
-        .canonicalize()
-        .map_err(|error| wrong(format!("opening {}: {error}", source.display())).hint("a relative path begins at the recipe's folder"))?;
+    let source = source.canonicalize().map_err(|error| {
+        wrong(format!("opening {}: {error}", source.display())).hint("a relative path begins at the recipe's directory")
+    })?;
     Ok(Given::Here(source))
 }
 

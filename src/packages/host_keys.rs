@@ -1,7 +1,8 @@
-//! The keys that the host's own repositories name: `gpgcheck=1` and `gpgkey=file://…` in a .repo file are what a build insists on, when
-//! the settings name neither repositories nor keys.
+//! The keys that the host's own repositories name: `gpgcheck=1` and `gpgkey=file://…` in a .repo
+//! file are what a build insists on, when the settings name neither repositories nor keys.
 //!
-//! Read as dnf reads them: options of a repository, else of `[main]` in dnf.conf, else dnf's default; variables in the keys' paths.
+//! Read as dnf reads them: options of a repository, else of `[main]` in dnf.conf, else dnf's
+//! default; variables in the keys' paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use crate::recipe::{PackageSettings, RepoAction, Transaction, Verify};
 
 /// Where .repo files are.
 const REPOSITORIES: [&str; 3] = ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"];
-/// Where options of `[main]` are, the strongest first: of directories every file counts, the last one most.
+/// Where options of `[main]` are, the strongest first: of directories every file counts, the last
+/// one most.
 const MAIN: [&str; 3] = ["/etc/dnf/dnf.conf", "/etc/dnf/libdnf5.conf.d", "/usr/share/dnf5/libdnf.conf.d"];
 /// Where variables are, one a file; the later ones are stronger.
 const VARIABLES: [&str; 2] = ["/etc/yum/vars", "/etc/dnf/vars"];
@@ -25,7 +27,8 @@ const LIMIT: u64 = 1 << 20;
 /// Options of an INI file by section and name.
 type Options = BTreeMap<String, BTreeMap<String, String>>;
 
-/// The keys by which the packages of the host's repositories are signed; none when the settings decide.
+/// The keys by which the packages of the host's repositories are signed; none when the settings
+/// decide.
 ///
 /// # Errors
 /// [`ExitCode::Trust`] with every repository that is enabled and has no check or no usable key.
@@ -42,7 +45,7 @@ fn read(root: &Path, settings: &PackageSettings, transactions: &[Transaction], n
     let main = main_options(&at);
     let variables = variables(&at, settings);
     let (mut found, mut wrong): (Vec<PinnedKey>, Vec<String>) = (Vec::new(), Vec::new());
-    for file in REPOSITORIES.iter().flat_map(|folder| files(&at(folder), "repo")) {
+    for file in REPOSITORIES.iter().flat_map(|directory| files(&at(directory), "repo")) {
         for (id, options) in parse(&text(&file).unwrap_or_default()) {
             let option = |name: &str| options.get(name).or_else(|| main.get(name));
             if id == "main" || !enabled(&id, options.get("enabled"), transactions) {
@@ -146,7 +149,7 @@ fn main_options(at: &dyn Fn(&str) -> PathBuf) -> BTreeMap<String, String> {
 /// The variables that the keys' paths may have, as the drivers set them.
 fn variables(at: &dyn Fn(&str) -> PathBuf, settings: &PackageSettings) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
-    for file in VARIABLES.iter().flat_map(|folder| files(&at(folder), "")) {
+    for file in VARIABLES.iter().flat_map(|directory| files(&at(directory), "")) {
         if let (Some(name), Ok(text)) = (file.file_name(), text(&file)) {
             variables.insert(name.to_string_lossy().into_owned(), text.lines().next().unwrap_or_default().trim().to_owned());
         }
@@ -216,8 +219,8 @@ fn parse(text: &str) -> Options {
 }
 
 /// The files of a directory with this extension, sorted; none where there is no directory.
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
     let fits = |path: &PathBuf| extension.is_empty() || path.extension().is_some_and(|found| found == extension);
     entries.filter(fits).collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -263,10 +266,10 @@ mod tests {
     #[test]
     fn repositories_without_a_check_or_a_key_are_all_named() {
         let root = tempfile::tempdir().expect("a temporary directory");
-        let folder = root.path().join("etc/yum.repos.d");
-        std::fs::create_dir_all(&folder).expect("made");
+        let directory = root.path().join("etc/yum.repos.d");
+        std::fs::create_dir_all(&directory).expect("made");
         let text = "[a]\ngpgcheck=0\n[b]\ngpgcheck=1\n[c]\ngpgcheck=1\ngpgkey=file:///none\n[d]\nenabled=0\n";
-        std::fs::write(folder.join("x.repo"), text).expect("written");
+        std::fs::write(directory.join("x.repo"), text).expect("written");
         let error = read(root.path(), &PackageSettings::default(), &[], 1).expect_err("refused").to_string();
         for part in ["a (", "gpgcheck is off", "b (", "names no gpgkey", "c (", "/none cannot be read"] {
             assert!(error.contains(part), "{part} is missing in: {error}");

@@ -33,7 +33,8 @@ pub(super) fn whole() -> Vec<Mount> {
 /// The mounts of an installation, in which the packages' own code runs: copies without passwords.
 ///
 /// # Errors
-/// [`ExitCode::Trust`] when a URL itself holds a password: it names the package cache, so it cannot be left out.
+/// [`ExitCode::Trust`] when a URL itself holds a password: it names the package cache, so it cannot
+/// be left out.
 pub(super) fn without_secrets() -> Result<Vec<Mount>> {
     let mut mounts = Vec::new();
     for path in PATHS {
@@ -54,10 +55,10 @@ pub(super) fn without_secrets() -> Result<Vec<Mount>> {
 
 /// The small plain files at and below `path` with the names that they have there, sorted.
 fn files(path: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let (mut found, mut folders) = (Vec::new(), vec![path.to_owned()]);
-    while let Some(at) = folders.pop() {
+    let (mut found, mut directories) = (Vec::new(), vec![path.to_owned()]);
+    while let Some(at) = directories.pop() {
         match std::fs::read_dir(&at) {
-            Ok(entries) => folders.extend(entries.filter_map(|entry| Some(entry.ok()?.path()))),
+            Ok(entries) => directories.extend(entries.filter_map(|entry| Some(entry.ok()?.path()))),
             Err(_) if at.metadata().is_ok_and(|m| m.is_file() && m.len() <= LIMIT) => found.push((at.clone(), at)),
             Err(_) => {}
         }
@@ -66,7 +67,8 @@ fn files(path: &Path) -> Vec<(PathBuf, PathBuf)> {
     found
 }
 
-/// The text of an INI file without options that hold secrets; the number of the first line that has one in a URL.
+/// The text of an INI file without options that hold secrets; the number of the first line that has
+/// one in a URL.
 fn harmless(text: &str) -> Result<String, usize> {
     let mut kept = String::with_capacity(text.len());
     let mut leaving = false;

@@ -19,17 +19,19 @@ pub struct Job<'a> {
     pub tools: &'a ToolRoot,
     /// What the root becomes.
     pub purpose: Purpose,
-    /// The install root's folder.
+    /// The install root's directory.
     pub root: &'a Path,
-    /// An empty folder for the sandbox to mount over.
+    /// An empty directory for the sandbox to mount over.
     pub scratch: &'a Path,
-    /// A folder of this build, where a package manager keeps what its next transaction must know.
+    /// A directory of this build, where a package manager keeps what its next transaction must
+    /// know.
     pub state: &'a Path,
     /// The package cache.
     pub cache: &'a Cache,
     /// The lock to go by, instead of what the repositories offer.
     pub lock: Option<&'a Lock>,
-    /// The only packages that may come in, as `name-version-release.arch`; anything when there is no list.
+    /// The only packages that may come in, as `name-version-release.arch`; anything when there is
+    /// no list.
     pub only: Option<&'a [String]>,
     /// How much of a package is installed.
     pub extent: Extent,
@@ -89,7 +91,8 @@ pub struct Wanted<'a> {
 }
 
 impl Job<'_> {
-    /// The time limits of a phase; without a limit of its own silence may last as long as the whole: scriptlets say nothing for minutes.
+    /// The time limits of a phase; without a limit of its own silence may last as long as the
+    /// whole: scriptlets say nothing for minutes.
     pub(super) fn limits(&self) -> Limits {
         Limits { total: self.timeout, idle: self.idle }
     }

@@ -1,4 +1,5 @@
-//! Signing keys: read from the files that name them, chosen by their full fingerprint, and ready to be imported by rpm.
+//! Signing keys: read from the files that name them, chosen by their full fingerprint, and ready to
+//! be imported by rpm.
 
 use serde::Serialize;
 use std::path::Path;
@@ -15,14 +16,16 @@ pub struct PinnedKey {
     pub origin: String,
     /// The primary key's full fingerprint, in upper-case hex.
     pub fingerprint: String,
-    /// The ids of the primary key and of the subkeys that are valid, in upper-case hex: signatures name them.
+    /// The ids of the primary key and of the subkeys that are valid, in upper-case hex: signatures
+    /// name them.
     pub key_ids: Vec<String>,
     /// Its first user id.
     pub user_id: String,
     /// The primary key's algorithm.
     #[serde(skip)]
     pub algorithm: String,
-    /// Whether a build goes on when rpm cannot import it, because the host's repositories name it among others.
+    /// Whether a build goes on when rpm cannot import it, because the host's repositories name it
+    /// among others.
     #[serde(skip)]
     pub optional: bool,
     /// Subkeys that are not valid, each with the reason.
@@ -50,7 +53,8 @@ impl PinnedKey {
         }
     }
 
-    /// Whether this name of a key is the whole fingerprint, or the end of the key id of it or of a subkey.
+    /// Whether this name of a key is the whole fingerprint, or the end of the key id of it or of a
+    /// subkey.
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
         let name = name.to_ascii_uppercase();
@@ -58,10 +62,12 @@ impl PinnedKey {
     }
 }
 
-/// Takes the key with the pinned `fingerprint` (hex, any case) out of `armored`, which can hold several; `now` is in seconds since 1970.
+/// Takes the key with the pinned `fingerprint` (hex, any case) out of `armored`, which can hold
+/// several; `now` is in seconds since 1970.
 ///
 /// # Errors
-/// [`ExitCode::Trust`] when the text has no such key, or when the key is revoked or expired; the message says which.
+/// [`ExitCode::Trust`] when the text has no such key, or when the key is revoked or expired; the
+/// message says which.
 pub fn pin(origin: &str, armored: &str, fingerprint: &str, now: u64) -> Result<PinnedKey> {
     let trust = |text: String| Failure::new(ExitCode::Trust, format!("checking the key {origin}: {text}"));
     let all = Certificate::all(armored, now);

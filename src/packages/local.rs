@@ -1,5 +1,5 @@
-//! Repositories on this machine: the directories and files that a sandbox must see for the addresses in settings, lists of
-//! mirrors and .repo files.
+//! Repositories on this machine: the directories and files that a sandbox must see for the
+//! addresses in settings, lists of mirrors and .repo files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -54,8 +54,8 @@ pub(super) fn is_usable(path: &Path) -> bool {
         && !NEVER.iter().any(|never| path.starts_with(never))
 }
 
-/// The path of a `file://` address, as dnf reads it: variables are replaced, and escapes decoded. Where a variable has no value the
-/// path ends before it.
+/// The path of a `file://` address, as dnf reads it: variables are replaced, and escapes decoded.
+/// Where a variable has no value the path ends before it.
 fn place(url: &str, variables: &BTreeMap<String, String>) -> Option<PathBuf> {
     let rest = url.strip_prefix("file://")?;
     let rest = rest.strip_prefix("localhost").unwrap_or(rest);
@@ -130,7 +130,8 @@ fn variables(settings: &PackageSettings) -> BTreeMap<String, String> {
     known
 }
 
-/// The `file://` addresses in the text of a list of mirrors, a metalink or a .repo file; those of keys are left out.
+/// The `file://` addresses in the text of a list of mirrors, a metalink or a .repo file; those of
+/// keys are left out.
 fn addresses(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']) && !line.starts_with("gpgkey"));
     let found = lines.flat_map(|line| line.match_indices("file://").map(move |(at, _)| line.get(at..).unwrap_or_default()));

@@ -1,5 +1,5 @@
-//! Packages as a lock says them: taken from the cache, or fetched by their place, and let in only when size, checksum, name and
-//! signer are what it says.
+//! Packages as a lock says them: taken from the cache, or fetched by their place, and let in only
+//! when size, checksum, name and signer are what it says.
 
 use anyhow::Context;
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +20,7 @@ use crate::recipe::lock::GIVEN;
 use crate::recipe::{Lock, LockedPackage, LockedTransaction, Transaction};
 use crate::report::Step;
 
-/// The end of the name of a folder of the cache that holds what was fetched by its place.
+/// The end of the name of a directory of the cache that holds what was fetched by its place.
 const FETCHED: &str = "-locked";
 /// What mends a lock that no longer fits.
 const AGAIN: &str = "make the lock again and look at the difference: osimg lock RECIPE";
@@ -28,7 +28,8 @@ const AGAIN: &str = "make the lock again and look at the difference: osimg lock 
 /// Puts the packages of the lock's transaction into the view, and says them as a plan.
 ///
 /// # Errors
-/// [`ExitCode::Repository`] for packages that are gone, [`ExitCode::Trust`] for those that are not what the lock says.
+/// [`ExitCode::Repository`] for packages that are gone, [`ExitCode::Trust`] for those that are not
+/// what the lock says.
 pub(super) fn obtain(
     manager: &Driver,
     job: &Job<'_>,
@@ -42,7 +43,7 @@ pub(super) fn obtain(
         Failure::new(ExitCode::Recipe, message).hint(AGAIN)
     })?;
     filling.clear()?;
-    let mut found = cached(job.cache.folder(), locked)?;
+    let mut found = cached(job.cache.directory(), locked)?;
     let missing: Vec<&LockedPackage> = locked.packages.iter().filter(|package| !found.contains_key(package.nevra.as_str())).collect();
     if !missing.is_empty() {
         step.item(&format!("{} packages that are not in the cache", missing.len()));
@@ -67,9 +68,9 @@ pub(super) fn obtain(
 fn cached<'a>(cache: &Path, locked: &'a LockedTransaction) -> Result<HashMap<&'a str, PathBuf>> {
     let mut known: HashMap<std::ffi::OsString, Vec<PathBuf>> = HashMap::new();
     for repository in entries(cache)? {
-        let folder = repository.path().join(PACKAGES);
-        if repository.file_name() != VIEWS && folder.is_dir() {
-            for file in entries(&folder)? {
+        let directory = repository.path().join(PACKAGES);
+        if repository.file_name() != VIEWS && directory.is_dir() {
+            for file in entries(&directory)? {
                 known.entry(file.file_name()).or_default().push(file.path());
             }
         }
@@ -96,17 +97,18 @@ fn fetch(
     step: &Step<'_>,
 ) -> Result<Vec<PathBuf>> {
     let below = |package: &LockedPackage| Path::new(&format!("{}{FETCHED}", package.repository)).join(PACKAGES).join(package.file_name());
-    let files: Vec<PathBuf> = missing.iter().map(|package| job.cache.folder().join(below(package))).collect();
+    let files: Vec<PathBuf> = missing.iter().map(|package| job.cache.directory().join(below(package))).collect();
     let mut wanted = Vec::new();
     for (package, file) in missing.iter().zip(&files) {
         for place in [file, &job.cache.downloads().join(below(package))] {
-            if let Some(folder) = place.parent() {
-                fs::create_dir_all(folder).with_context(|| format!("making {}", shown(folder)))?;
+            if let Some(directory) = place.parent() {
+                fs::create_dir_all(directory).with_context(|| format!("making {}", shown(directory)))?;
             }
         }
         // A file of that name is not what the lock says, or it would have been found.
         remove(file)?;
-        // A file or an address outside of all repositories is the recipe's to name, and not the lock's.
+        // A file or an address outside of all repositories is the recipe's to name, and not the
+        // lock's.
         if package.repository == GIVEN
             && let Given::Here(path) = given::at(job, transaction, &package.location)?
         {

@@ -1,4 +1,5 @@
-//! Making a lock: the package manager resolves the recipe, and what it says of every package is written down, signer included.
+//! Making a lock: the package manager resolves the recipe, and what it says of every package is
+//! written down, signer included.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -41,11 +42,12 @@ pub struct Wish<'a> {
 
 /// Resolves all transactions and returns the lock.
 ///
-/// A transaction is resolved against what those before it left: all but the last are carried out in the install root's rpmdb,
-/// and nowhere else.
+/// A transaction is resolved against what those before it left: all but the last are carried out in
+/// the install root's rpmdb, and nowhere else.
 ///
 /// # Errors
-/// When the recipe has what cannot be locked, or does not resolve, or a package is not signed as the settings ask.
+/// When the recipe has what cannot be locked, or does not resolve, or a package is not signed as
+/// the settings ask.
 pub fn lock(manager: &Driver, job: &mut Job<'_>, wish: &Wish<'_>) -> Result<Lock> {
     wish.transactions.iter().try_for_each(|transaction| lockable(job.recipe, transaction))?;
     wish.transactions.iter().try_for_each(|transaction| manager.check(job, transaction))?;
@@ -132,7 +134,8 @@ fn lockable(recipe: &Path, transaction: &Transaction) -> Result<()> {
     Ok(())
 }
 
-/// A package of a plan without its signer, and the file by which that can be judged when it is wanted.
+/// A package of a plan without its signer, and the file by which that can be judged when it is
+/// wanted.
 fn locked(
     job: &Job<'_>,
     transaction: &Transaction,
@@ -182,7 +185,7 @@ fn locked(
 /// Where this host has a file that the package manager names as the sandbox sees it.
 fn host_path(job: &Job<'_>, package: &PlannedPackage) -> Option<PathBuf> {
     let path = Path::new(package.path.as_deref()?);
-    Some(path.strip_prefix(CACHE).map_or_else(|_| path.to_owned(), |below| job.cache.folder().join(below)))
+    Some(path.strip_prefix(CACHE).map_or_else(|_| path.to_owned(), |below| job.cache.directory().join(below)))
 }
 
 fn transaction_of(plan: TransactionPlan, packages: Vec<LockedPackage>) -> LockedTransaction {
@@ -205,7 +208,7 @@ fn compare(job: &Job<'_>, made: &Lock, listed: &[Listed]) -> Result<()> {
                 ExitCode::Trust,
                 format!("{} in the repository is not the one that the list says: its checksum or size differs", package.nevra),
             )
-            .hint("make the list anew with the tool that made it")
+            .hint("make the list again with the tool that made it")
             .into());
         }
         used.insert(name);

@@ -1,10 +1,11 @@
 //! Package managers fill the install root; the verdict says whether they did.
 //!
-//! Every transaction runs in two phases: download, with a network and no package code, then install, with package code and
-//! no network. What a package manager's exit status says is never believed: [`Filled`] exists only after the rpmdb, the
-//! scriptlets and the groups were judged.
+//! Every transaction runs in two phases: download, with a network and no package code, then
+//! install, with package code and no network. What a package manager's exit status says is never
+//! believed: [`Filled`] exists only after the rpmdb, the scriptlets and the groups were judged.
 //!
-//! dnf 4 and dnf 5 have one driver in common, and each a program in Python (`drivers/`) that speaks its API.
+//! dnf 4 and dnf 5 have one driver in common, and each a program in Python (`drivers/`) that speaks
+//! its API.
 
 mod answers;
 mod bounds;
@@ -116,7 +117,8 @@ pub fn fill(
         }
         let step = job.report.step("installing packages");
         let mut done = install(manager, job, &keyring, (transaction, number), &plan, &step);
-        // rpm looks at all packages before it installs the first: what it refuses because the cache was damaged is fetched anew.
+        // rpm looks at all packages before it installs the first: what it refuses because the cache
+        // was damaged is fetched again.
         if done.as_ref().is_err_and(cache::may_be_damage) && job.cache.discard_damaged(&plan, job.report)? > 0 {
             plan = obtain(manager, job, number, transaction, &step)?;
             done = install(manager, job, &keyring, (transaction, number), &plan, &step);
@@ -178,7 +180,8 @@ pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
         Some(41..) => "python3-libdnf5",
         _ => "python3-dnf",
     };
-    // The release has macros of rpm; the last three are what scriptlets of the others take for granted.
+    // The release has macros of rpm; the last three are what scriptlets of the others take for
+    // granted.
     [manager, "python3-rpm", "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
 }
 
@@ -203,7 +206,7 @@ fn obtain(manager: &Driver, job: &Job<'_>, number: usize, transaction: &Transact
         Some(lock) => locked::obtain(manager, job, &filling, (lock, number), transaction, step),
         None => {
             let plan = manager.download(job, transaction, step)?;
-            replay::watch(&job.cache.folder().join(cache::VIEWS), job.settings, &plan.repositories, job.report)?;
+            replay::watch(&job.cache.directory().join(cache::VIEWS), job.settings, &plan.repositories, job.report)?;
             filling.share(&plan)?;
             Ok(plan)
         }
@@ -253,10 +256,12 @@ fn files(job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Re
     plan.install.iter().map(file).collect()
 }
 
-/// Reads and checks the keys that the settings pin, fetching those that are addresses, else those of the host's own repositories.
+/// Reads and checks the keys that the settings pin, fetching those that are addresses, else those
+/// of the host's own repositories.
 ///
 /// # Errors
-/// [`ExitCode::Trust`] for a key that is not what was agreed, [`ExitCode::Repository`] for one that cannot be fetched.
+/// [`ExitCode::Trust`] for a key that is not what was agreed, [`ExitCode::Repository`] for one that
+/// cannot be fetched.
 pub fn pinned_keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
     let now = u64::try_from(crate::calendar::now()).unwrap_or(0);
     let pinned = settings
@@ -279,7 +284,8 @@ pub fn known_dbpath(settings: &PackageSettings) -> String {
     settings.dbpath.clone().unwrap_or_else(|| default_dbpath(settings.releasever.as_deref()).to_owned())
 }
 
-/// Where the image's rpmdb goes when the settings do not say: by the host's rpm, which is the target's on EL and Fedora.
+/// Where the image's rpmdb goes when the settings do not say: by the host's rpm, which is the
+/// target's on EL and Fedora.
 #[must_use]
 pub fn default_dbpath(releasever: Option<&str>) -> &'static str {
     // EL 10 and Fedora moved it below /usr; EL 8, 9 and everything else keep the old place.

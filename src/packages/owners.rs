@@ -1,4 +1,5 @@
-//! Who owns the image's files where a build can give them to nobody: as its runs told, else as the packages' headers in the rpmdb say.
+//! Who owns the image's files where a build can give them to nobody: as its runs told, else as the
+//! packages' headers in the rpmdb say.
 
 use std::cell::RefCell;
 
@@ -16,7 +17,8 @@ pub enum KnownOwners {
     Packaged(Vec<PackagedFile>),
 }
 
-/// What the runs that install have told of the files that they gave away; nothing any more once one told nothing.
+/// What the runs that install have told of the files that they gave away; nothing any more once one
+/// told nothing.
 #[derive(Debug)]
 pub struct GivenAway(RefCell<Option<Vec<Given>>>);
 
@@ -50,7 +52,8 @@ pub struct PackagedFile {
     pub group: String,
 }
 
-/// One line a file, the path last: it alone may hold anything. `DBINSTANCE` counts in the order of installation.
+/// One line a file, the path last: it alone may hold anything. `DBINSTANCE` counts in the order of
+/// installation.
 const QUERY: &str = "[%{=DBINSTANCE}\\t%{FILESTATES:fstate}\\t%{FILEFLAGS:fflags}\\t%{FILEUSERNAME}\\t%{FILEGROUPNAME}\\t%{FILENAMES}\\n]";
 
 /// The owners as far as they can be had.

@@ -20,7 +20,8 @@ const MARK: &str = super::cache::VIEWS;
 /// What the maker of a file system leaves in its top directory.
 const LOST: &str = "lost+found";
 
-/// Opens the directory, after making it if it is missing. Only its owner can write there afterwards.
+/// Opens the directory, after making it if it is missing. Only its owner can write there
+/// afterwards.
 pub(super) fn make(path: &Path) -> Result<File> {
     let making = || format!("making the package cache {}", path.display());
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -34,7 +35,8 @@ pub(super) fn make(path: &Path) -> Result<File> {
 
 /// Opens an existing directory, and takes the rights of others away.
 ///
-/// A directory with other files than a cache's keeps its mode: it may be a system directory that was named by mistake.
+/// A directory with other files than a cache's keeps its mode: it may be a system directory that
+/// was named by mistake.
 pub(super) fn open(path: &Path) -> Result<File> {
     links(path)?;
     let directory = File::open(path).with_context(|| format!("opening the package cache {}", path.display()))?;
@@ -76,8 +78,8 @@ pub(super) fn shown(path: &Path) -> String {
     real().unwrap_or_else(|| path.to_owned()).display().to_string()
 }
 
-/// Opens a regular file below an open directory in which others could place names; no link is followed. `None` when there is no such
-/// file.
+/// Opens a regular file below an open directory in which others could place names; no link is
+/// followed. `None` when there is no such file.
 pub(super) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)

@@ -1,4 +1,5 @@
-//! Who is behind a file of the image: the package that brought it, and the packages whose scriptlets speak of it.
+//! Who is behind a file of the image: the package that brought it, and the packages whose
+//! scriptlets speak of it.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use crate::sandbox::{BUILD_ROOT, Mount, Network, Plan, ToolRoot};
 pub struct Provenance {
     /// The packages that the file belongs to.
     pub owners: Vec<String>,
-    /// The packages whose scriptlets name the file, or else its folder.
+    /// The packages whose scriptlets name the file, or else its directory.
     pub scriptlets: Vec<String>,
 }
 
@@ -36,7 +37,7 @@ pub fn provenance(root: &Path, scratch: &Path, dbpath: &str, file: &str) -> Resu
             .env("LC_ALL", "C.UTF-8")
             .env("RPM_FORCE_DEBIAN", "1");
         let mut plan = Plan::of_tools(&host, root, scratch, Network::None, command);
-        plan.mounts.push(Mount::Folder { target: "/etc/rpm".into() });
+        plan.mounts.push(Mount::Directory { target: "/etc/rpm".into() });
         workbench::ask(&plan, "asking the rpmdb about a file")
     };
     let owners = owners(&ask(FILES)?, file);
@@ -55,7 +56,8 @@ fn owners(lines: &[String], file: &str) -> Vec<String> {
     found
 }
 
-/// The packages whose scriptlets hold the path, else the nearest folder above it that any of them holds.
+/// The packages whose scriptlets hold the path, else the nearest directory above it that any of
+/// them holds.
 fn naming(lines: &[String], file: &str) -> Vec<String> {
     for part in Path::new(file).ancestors().filter(|path| path.components().count() > 2) {
         let part = part.to_string_lossy();
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scriptlets_are_found_by_the_file_and_else_by_its_folder() {
+    fn scriptlets_are_found_by_the_file_and_else_by_its_directory() {
         let lines =
             ["\u{1}a-1-1.noarch", "date > /etc/app/stamp", "\u{1}b-1-1.noarch", "mkdir /etc/app", "date > /etc/other"].map(str::to_owned);
         assert_eq!(naming(&lines, "/etc/app/stamp"), ["a-1-1.noarch"]);

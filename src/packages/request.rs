@@ -1,4 +1,5 @@
-//! What a driver is asked: the transaction, the repositories and the limits, as the JSON that it reads.
+//! What a driver is asked: the transaction, the repositories and the limits, as the JSON that it
+//! reads.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -58,7 +59,8 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
     Ok(mounts)
 }
 
-/// The package cache as a phase sees it: the shared one while packages are downloaded, and never while package code runs.
+/// The package cache as a phase sees it: the shared one while packages are downloaded, and never
+/// while package code runs.
 fn cache(job: &Job<'_>, phase: Phase) -> Result<Vec<Mount>> {
     if phase.installs() {
         return job.cache.view_mounts();
@@ -66,7 +68,8 @@ fn cache(job: &Job<'_>, phase: Phase) -> Result<Vec<Mount>> {
     job.cache.download_mounts()
 }
 
-/// The package files that the transaction names: where the driver finds each, and from where it fetches those behind an address.
+/// The package files that the transaction names: where the driver finds each, and from where it
+/// fetches those behind an address.
 fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec<Mount>)> {
     let (mut files, mut mounts) = (serde_json::Map::new(), Vec::new());
     for spec in given::specs(transaction) {
@@ -78,8 +81,8 @@ fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec
                 json!({ "path": target })
             }
             Given::Address(url) => {
-                let folder = hex::encode(Sha256::digest(url.as_bytes()));
-                json!({ "path": format!("{CACHE}/files/{folder}/{PACKAGES}/{name}"), "url": url })
+                let directory = hex::encode(Sha256::digest(url.as_bytes()));
+                json!({ "path": format!("{CACHE}/files/{directory}/{PACKAGES}/{name}"), "url": url })
             }
         };
         files.insert(spec.text.clone(), value);
@@ -97,9 +100,11 @@ fn flags(job: &Job<'_>) -> Vec<&'static str> {
     docs.into_iter().chain(files).collect()
 }
 
-/// The repositories of the settings as dnf's options, and the files of theirs that the sandbox must see.
+/// The repositories of the settings as dnf's options, and the files of theirs that the sandbox must
+/// see.
 ///
-/// Secrets are passed to the download alone: scriptlets, which run while packages are installed, are the packages' own code.
+/// Secrets are passed to the download alone: scriptlets, which run while packages are installed,
+/// are the packages' own code.
 pub(super) fn repositories(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>) -> Result<(Vec<Value>, Vec<Mount>)> {
     let named = transaction.is_some_and(|transaction| !transaction.repos.is_empty());
     let mut mounts = Vec::new();
@@ -110,7 +115,8 @@ pub(super) fn repositories(job: &Job<'_>, phase: Phase, transaction: Option<&Tra
         Some(target)
     };
     let mut values = Vec::new();
-    // Those that are not enabled wait for a `repo enable`; what is fetched by its place may come from any.
+    // Those that are not enabled wait for a `repo enable`; what is fetched by its place may come
+    // from any.
     let wanted = |repository: &&Repository| repository.enabled || named || phase == Phase::Fetch;
     for repository in job.settings.repositories.iter().filter(wanted) {
         let password = repository

@@ -1,4 +1,5 @@
-//! Trying again after failures of a network: dnf itself gives up after three refusals within a second.
+//! Trying again after failures of a network: dnf itself gives up after three refusals within a
+//! second.
 
 use std::fmt;
 use std::time::Duration;
@@ -64,7 +65,8 @@ enum Remedy {
     Wait(Duration),
 }
 
-/// Runs `work` until it succeeds, or until trying again cannot help. `fetches`: it uses a network even if all repositories are local.
+/// Runs `work` until it succeeds, or until trying again cannot help. `fetches`: it uses a network
+/// even if all repositories are local.
 pub(super) fn persist<T>(job: &Job<'_>, fetches: bool, mut work: impl FnMut() -> Result<T, Setback>) -> Result<T, Setback> {
     let remote = fetches || job.settings.repositories.is_empty() || job.settings.repositories.iter().any(|r| is_remote(&r.source));
     let (mut attempt, mut refreshed) = (1, false);

@@ -25,7 +25,8 @@ pub struct InstalledPackage {
     pub summary: Option<String>,
 }
 
-/// The question to rpm for each package: fields between tabs, each quoted as for a shell, because texts can contain anything.
+/// The question to rpm for each package: fields between tabs, each quoted as for a shell, because
+/// texts can contain anything.
 pub(super) const QUERY: &str = "%{NAME:shescape}\\t%{EPOCHNUM}\\t%{VERSION:shescape}\\t%{RELEASE:shescape}\\t%{ARCH:shescape}\\t\
 %{LONGSIZE}\\t%{LICENSE:shescape}\\t%{SOURCERPM:shescape}\\t%{VENDOR:shescape}\\t%{URL:shescape}\\t%{SUMMARY:shescape}\\n";
 

@@ -1,7 +1,8 @@
-//! What the package cache holds, and making it smaller: packages that no build needed for longest go first.
+//! What the package cache holds, and making it smaller: packages that no build needed for longest
+//! go first.
 //!
-//! Safe at any instant: a file is removed in one step, a repository's metadata are renamed away first, and a build that runs
-//! has names of its own for what it needs.
+//! Safe at any instant: a file is removed in one step, a repository's metadata are renamed away
+//! first, and a build that runs has names of its own for what it needs.
 
 use anyhow::Context;
 use serde::Serialize;
@@ -15,13 +16,13 @@ use crate::error::Result;
 use crate::report::Report;
 use crate::sandbox::remove_tree;
 
-/// Marks a repository's folder that is being removed.
+/// Marks a repository's directory that is being removed.
 const GOING: &str = ".going-";
 
 /// What a cache holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Shelf {
-    /// The repositories' folders, by name.
+    /// The repositories' directories, by name.
     pub repositories: Vec<Held>,
     /// Bytes of package managers' own files beside them.
     pub index_bytes: u64,
@@ -34,7 +35,7 @@ pub struct Shelf {
 /// What is held of one repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Held {
-    /// The folder's name: the repository's id, and what its address comes to.
+    /// The directory's name: the repository's id, and what its address comes to.
     pub name: String,
     /// Packages.
     pub packages: usize,
@@ -76,7 +77,7 @@ impl Shelf {
     /// Looks at a cache; one that is not there holds nothing.
     ///
     /// # Errors
-    /// When a folder cannot be read.
+    /// When a directory cannot be read.
     pub fn look(folder: &Path) -> Result<Self> {
         let mut shelf = Self::default();
         if !folder.is_dir() {
@@ -100,7 +101,8 @@ impl Shelf {
         Ok(shelf)
     }
 
-    /// Removes what is over the limit, and what killed builds left; waits for a build that fills the cache.
+    /// Removes what is over the limit, and what killed builds left; waits for a build that fills
+    /// the cache.
     ///
     /// # Errors
     /// When a file cannot be removed; what was removed before stays removed.
@@ -134,7 +136,8 @@ impl Shelf {
             pruned.packages += 1;
             pruned.bytes += item.bytes;
         }
-        // Metadata come anew with every build; they go when no package of theirs is left and the limit asks for it.
+        // Metadata come again with every build; they go when no package of theirs is left and the
+        // limit asks for it.
         for entry in entries(folder)?.iter().filter(|e| e.file_name() != VIEWS && e.path().is_dir()) {
             let items = items(&entry.path())?;
             let newest = items.iter().map(|item| item.used).max().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -150,7 +153,8 @@ impl Shelf {
             pruned.repositories += 1;
             pruned.bytes += bytes;
         }
-        // Package managers' indexes beside the folders are made from the metadata, within a second.
+        // Package managers' indexes beside the directories are made from the metadata, within a
+        // second.
         for entry in entries(folder)?.iter().filter(|e| e.path().is_file() && !e.file_name().to_string_lossy().starts_with('.')) {
             let metadata = entry.metadata().with_context(|| format!("looking at {}", shown(&entry.path())))?;
             let over = limit.bytes.is_some_and(|most| held > most);
@@ -168,7 +172,7 @@ fn is_package(path: &Path) -> bool {
     path.parent().and_then(Path::file_name).is_some_and(|name| name == PACKAGES)
 }
 
-/// Every file below a folder.
+/// Every file below a directory.
 fn items(folder: &Path) -> Result<Vec<Item>> {
     let mut found = Vec::new();
     for entry in walkdir::WalkDir::new(folder) {

@@ -1,5 +1,6 @@
-//! Who signed packages. rpm itself judges, with a database that has the pinned keys and no others, so that a lock, a build and its
-//! manifest agree with it; what rpm of some releases lets pass (keys that ended, weak digests) is refused on top of that.
+//! Who signed packages. rpm itself judges, with a database that has the pinned keys and no others,
+//! so that a lock, a build and its manifest agree with it; what rpm of some releases lets pass
+//! (keys that ended, weak digests) is refused on top of that.
 
 use anyhow::Context;
 use std::collections::BTreeMap;
@@ -53,21 +54,22 @@ pub(super) struct PackageFile {
 #[derive(Debug)]
 pub(super) struct Keyring {
     program: String,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Keyring {
-    /// Imports the job's keys. One that rpm cannot import is left out with a warning if it is optional, or with `verify = "digest-only"`.
+    /// Imports the job's keys. One that rpm cannot import is left out with a warning if it is
+    /// optional, or with `verify = "digest-only"`.
     ///
     /// # Errors
     /// [`ExitCode::Trust`] with rpm's own words.
     pub(super) fn open(job: &mut Job<'_>) -> Result<Self> {
         let program = super::need(job.tools, "rpmkeys", "judge the signatures of packages", "rpm")?;
         // Next to the scratch directory, over which each sandbox mounts its own.
-        let folder = job.scratch.with_file_name("keyring");
-        crate::sandbox::remove_tree(&folder)?;
-        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let keyring = Self { program: program.to_string_lossy().into_owned(), folder };
+        let directory = job.scratch.with_file_name("keyring");
+        crate::sandbox::remove_tree(&directory)?;
+        std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+        let keyring = Self { program: program.to_string_lossy().into_owned(), directory };
         let (_, files) = workbench::key_files(job);
         let mut refused = Vec::new();
         for (key, file) in job.keys.iter().zip(&files) {
@@ -102,7 +104,7 @@ impl Keyring {
     fn run(&self, job: &Job<'_>, mut mounts: Vec<Mount>, words: &[&str]) -> Result<(bool, Vec<String>, String)> {
         let target = format!("{OWN}/keyring");
         mounts.extend(workbench::key_files(job).0);
-        mounts.push(Mount::Bind { source: self.folder.clone(), target: target.clone().into(), access: Access::ReadWrite });
+        mounts.push(Mount::Bind { source: self.directory.clone(), target: target.clone().into(), access: Access::ReadWrite });
         let command = CommandLine::new([self.program.as_str(), "--dbpath", &target].into_iter().chain(words.iter().copied()));
         let (outcome, lines, said) = workbench::hear(&workbench::plan(job, Network::None, mounts, command), PATIENCE)?;
         Ok((outcome.success(), lines, said))
@@ -142,7 +144,8 @@ impl Keyring {
         let (mounts, paths) = self.files(job, packages)?;
         let words = |first: &[&'static str]| [first, &paths.iter().map(String::as_str).collect::<Vec<_>>()].concat();
         let (all, lines, said) = self.run(job, mounts.clone(), &words(&["--checksig", "--verbose"]))?;
-        // The details do not say whether rpm takes a package, and the whole run only whether it takes all.
+        // The details do not say whether rpm takes a package, and the whole run only whether it
+        // takes all.
         let short = if all { Vec::new() } else { self.run(job, mounts, &words(&["--checksig"]))?.1 };
         let verdict = |path: &String| {
             let (name, prefix) = (format!("{path}:"), format!("{path}: "));
@@ -158,7 +161,7 @@ impl Keyring {
     fn files(&self, job: &Job<'_>, packages: &[PackageFile]) -> Result<(Vec<Mount>, Vec<String>)> {
         let (mut mounts, mut paths) = (vec![job.cache.packages_mount()?], Vec::new());
         for (number, package) in packages.iter().enumerate() {
-            let target = match package.path.strip_prefix(job.cache.folder()) {
+            let target = match package.path.strip_prefix(job.cache.directory()) {
                 Ok(below) => Path::new(CACHE).join(below),
                 Err(_) => {
                     let target = PathBuf::from(format!("{OWN}/packages/{number}.rpm"));
@@ -185,7 +188,8 @@ impl Verdict {
     /// The pinned keys whose signatures hold, with the digest that was signed.
     fn signers<'a>(&self, keys: &'a [PinnedKey]) -> Vec<(&'a PinnedKey, String)> {
         let holds = |line: &String| {
-            // `Header V4 RSA/SHA512 Signature, key ID 74bc80b0: OK`; rpm 6 has `signature, key fingerprint:` and the primary key's.
+            // `Header V4 RSA/SHA512 Signature, key ID 74bc80b0: OK`; rpm 6 has `signature, key
+            // fingerprint:` and the primary key's.
             let name = line.strip_suffix(": OK")?.rsplit_once(", key ")?.1.rsplit(' ').next()?;
             let digest = line.split(' ').find_map(|word| word.split_once('/'))?.1;
             Some((keys.iter().find(|key| key.is_called(name))?, digest.to_owned()))
@@ -203,7 +207,8 @@ fn signer(job: &Job<'_>, package: &PackageFile, verdict: &Verdict) -> Result<Res
     let signers = verdict.signers(&job.keys);
     let strict = insists_on_signatures(job);
     let bad = verdict.details.iter().any(|line| line.contains(": BAD"));
-    // Without the demand for a signature rpm calls one by an unknown key wrong and takes the package.
+    // Without the demand for a signature rpm calls one by an unknown key wrong and takes the
+    // package.
     let taken = verdict.holds || (!strict && !bad);
     if taken && let Some((key, _)) = signers.iter().find(|(_, digest)| !strict || !WEAK.contains(&digest.as_str())) {
         return Ok(Ok(Some(Signer::Pinned(key.fingerprint.clone()))));

@@ -1,4 +1,5 @@
-//! The verdict on a finished transaction: the rpmdb, the scriptlets and the groups decide, never an exit status.
+//! The verdict on a finished transaction: the rpmdb, the scriptlets and the groups decide, never an
+//! exit status.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +30,7 @@ pub(super) struct Evidence<'a> {
     pub dbpath: &'a str,
     /// As above; `None` when the image has no rpm.
     pub database_of_target: Option<&'a Database>,
-    /// The format that it was written in, where somebody could read it.
+    /// The format that it was written in, where someone could read it.
     pub backend: Option<&'a str>,
 }
 
@@ -139,7 +140,7 @@ fn keys(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
 fn tree(evidence: &Evidence<'_>, root: &InstallRoot, findings: &mut Vec<String>) -> Result<()> {
     if let Some(Database { path: target, .. }) = evidence.database_of_target
         && target != evidence.dbpath
-        && !same_folder(root, target, evidence.dbpath)?
+        && !same_directory(root, target, evidence.dbpath)?
     {
         findings.push(format!(
             "the rpmdb is in {}, but the image's rpm looks in {target}: set dbpath = \"{target}\" under [packages]",
@@ -162,8 +163,9 @@ fn tree(evidence: &Evidence<'_>, root: &InstallRoot, findings: &mut Vec<String>)
     Ok(())
 }
 
-/// Whether one of the two is a link to the other inside the image, as EL and Fedora keep the old place alive.
-fn same_folder(root: &InstallRoot, a: &str, b: &str) -> Result<bool> {
+/// Whether one of the two is a link to the other inside the image, as EL and Fedora keep the old
+/// place alive.
+fn same_directory(root: &InstallRoot, a: &str, b: &str) -> Result<bool> {
     let leads = |from: &str, to: &str| -> Result<bool> {
         Ok(root.read_link(from.as_ref())?.is_some_and(|says| {
             let joined = if says.is_absolute() { says } else { std::path::Path::new(from).parent().unwrap_or("/".as_ref()).join(says) };
@@ -230,7 +232,7 @@ mod tests {
         failed: &[FailedScriptlet],
         allowed: &[String],
     ) -> Result<(), String> {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let root = InstallRoot::open(dir.path()).expect("root");
         let evidence = Evidence {
             plans: &[plan],

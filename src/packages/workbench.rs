@@ -1,4 +1,5 @@
-//! What every package manager shares: the sandbox it works in, rpm's macros, and the questions to the image's rpmdb.
+//! What every package manager shares: the sandbox it works in, rpm's macros, and the questions to
+//! the image's rpmdb.
 
 use anyhow::Context;
 use std::path::Path;
@@ -12,13 +13,14 @@ use crate::process::{CommandLine, Tail};
 use crate::recipe::Verify;
 use crate::sandbox::{BUILD_ROOT, InstallRoot, Kind, Limits, Mount, Network, OWN, Outcome, Owners, Plan, Sandbox, Stream, ToolRoot, View};
 
-/// Makes the folders that must stand, with the modes they have in the image, before rpm unpacks anything.
+/// Makes the directories that must stand, with the modes they have in the image, before rpm unpacks
+/// anything.
 pub(super) fn prepare(root: &InstallRoot, dbpath: &str) -> Result<()> {
     for (name, mode) in crate::sandbox::API_FILE_SYSTEMS {
-        root.folder(Path::new(name), mode)?;
+        root.directory(Path::new(name), mode)?;
     }
-    // rpm's lock is taken there before any package could bring the folder.
-    root.folder(Path::new(dbpath), 0o755)?;
+    // rpm's lock is taken there before any package could bring the directory.
+    root.directory(Path::new(dbpath), 0o755)?;
     Ok(())
 }
 
@@ -35,7 +37,8 @@ pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: 
     }
 }
 
-/// The sandbox in which rpm works: without a network, and whoever is given a file there is remembered.
+/// The sandbox in which rpm works: without a network, and whoever is given a file there is
+/// remembered.
 pub(super) fn install_plan(job: &Job<'_>, extra: Vec<Mount>, command: CommandLine) -> Plan {
     Plan { owners: Owners::Recorded(job.given.so_far()), ..plan(job, Network::None, extra, command) }
 }
@@ -53,7 +56,8 @@ pub(super) fn insists_on_signatures(job: &Job<'_>) -> bool {
     job.settings.verify == Verify::Strict
 }
 
-/// rpm's macros for a build: the target's database, no leaks of the host's, and signatures that rpm itself insists on.
+/// rpm's macros for a build: the target's database, no leaks of the host's, and signatures that rpm
+/// itself insists on.
 fn macros(job: &Job<'_>) -> String {
     let level = if insists_on_signatures(job) { "all" } else { "digest" };
     let languages = job.settings.languages.as_ref().map_or_else(|| "all".to_owned(), |languages| languages.join(":"));
@@ -106,7 +110,8 @@ pub(super) fn key_files(job: &Job<'_>) -> (Vec<Mount>, Vec<String>) {
 /// The limit on a short command.
 const SHORT: Duration = Duration::from_secs(300);
 
-/// The outcome of a command with the lines of its standard output and the last ones of its standard error.
+/// The outcome of a command with the lines of its standard output and the last ones of its standard
+/// error.
 pub(super) fn hear(plan: &Plan, total: Duration) -> Result<(Outcome, Vec<String>, String)> {
     let (mut lines, mut said) = (Vec::new(), Tail::new(4096));
     let outcome = Sandbox::run(plan, Limits { total: Some(total), idle: None }, &mut |stream, line| {
@@ -145,7 +150,7 @@ pub(super) fn installed(job: &Job<'_>) -> Result<(Vec<InstalledPackage>, Vec<Str
 /// An rpm's database, as its macros say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Database {
-    /// Its folder.
+    /// Its directory.
     pub path: String,
     /// Its format: sqlite, ndb or bdb.
     pub backend: String,
@@ -180,7 +185,8 @@ pub(super) fn database_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -
     Ok(database(&ask(&plan, "asking the tools' rpm for its database")?))
 }
 
-/// Runs a short Python program, with its arguments, inside the sandbox; returns the lines that it prints.
+/// Runs a short Python program, with its arguments, inside the sandbox; returns the lines that it
+/// prints.
 pub(super) fn run_python(
     python: &Path,
     program: &[&str],

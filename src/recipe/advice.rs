@@ -1,4 +1,5 @@
-//! What to tell about lines whose first words are no command: what was meant, and the line as it should be.
+//! What to tell about lines whose first words are no command: what was meant, and the line as it
+//! should be.
 
 use super::commands::{self, Refusal};
 use super::diagnostic::{SyntaxError, quoted};
@@ -8,7 +9,8 @@ use super::suggest;
 /// Some words of a line as they were written.
 pub(super) fn written<'a>(line: &Line<'a>, words: &[Word]) -> &'a str {
     let (Some(first), Some(last)) = (words.first(), words.last()) else { return "" };
-    // The spans count from the start of the file; the line's first word tells where the line begins in it.
+    // The spans count from the start of the file; the line's first word tells where the line begins
+    // in it.
     let indent = line.text.len() - line.text.trim_start_matches([' ', '\t']).len();
     let offset = line.span.start.saturating_sub(indent);
     line.text.get(first.span.start.saturating_sub(offset)..last.span.end.saturating_sub(offset)).unwrap_or_default()

@@ -25,7 +25,8 @@ pub(super) fn check_spec(word: &Word, command: Command) -> Result<(), SyntaxErro
         return Err(SyntaxError::new(word.span, "a password or user name in an address ends up in logs, locks and manifests")
             .hint("make the file's directory a repository of the settings, with `username` and `password_file`"));
     }
-    // Only conditions, paths and groups can have blanks inside; anything else is a group's name in the wrong place.
+    // Only conditions, paths and groups can have blanks inside; anything else is a group's name in
+    // the wrong place.
     let condition = text.contains(['<', '>', '=']) || text.starts_with('(');
     if text.contains([' ', '\t']) && !condition && !text.starts_with(['/', '@', '.']) && !text.contains("://") {
         let error = SyntaxError::new(word.span, format!("{} is no package name", quoted(text)));
@@ -91,7 +92,8 @@ pub(super) fn check_option(word: &Word) -> Result<(), SyntaxError> {
 /// Quotes that word processors put where plain ones were typed.
 const TYPOGRAPHIC: [char; 8] = ['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{201a}', '\u{ab}', '\u{bb}'];
 
-/// Refuses what a shell would act upon and dnf takes for part of a name. Quotes tell that it is meant.
+/// Refuses what a shell would act upon and dnf takes for part of a name. Quotes tell that it is
+/// meant.
 fn check_shell(word: &Word) -> Result<(), SyntaxError> {
     let text = word.text.as_str();
     if text.is_empty() {

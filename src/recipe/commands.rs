@@ -1,4 +1,5 @@
-//! The words a recipe's line may begin with: every command and alias of yum 3 and dnf 4, and why some are refused.
+//! The words a recipe's line may begin with: every command and alias of yum 3 and dnf 4, and why
+//! some are refused.
 
 use super::suggest;
 
@@ -140,7 +141,8 @@ pub(super) fn nearest(word: &str) -> Option<&'static str> {
     suggest::nearest(word, known)
 }
 
-/// What to do about an option word inside a line. dnf's shell reads such options and silently ignores them.
+/// What to do about an option word inside a line. dnf's shell reads such options and silently
+/// ignores them.
 pub(super) fn option_advice(option: &str) -> &'static str {
     let name = option.split('=').next().unwrap_or_default();
     match name {
@@ -177,7 +179,8 @@ pub(super) fn option_advice(option: &str) -> &'static str {
     }
 }
 
-/// Whether dnf has a short option of exactly this spelling; any other `-word` is kickstart's way of leaving a package out.
+/// Whether dnf has a short option of exactly this spelling; any other `-word` is kickstart's way of
+/// leaving a package out.
 pub(super) fn is_short_option(word: &str) -> bool {
     matches!(word, "-y" | "-q" | "-v" | "-d" | "-e" | "-x" | "-C" | "-c" | "-b" | "-R" | "-h" | "-4" | "-6")
 }

@@ -1,4 +1,5 @@
-//! Which keys a recipe's `config` lines may set, with what values; the others are refused with the reason.
+//! Which keys a recipe's `config` lines may set, with what values; the others are refused with the
+//! reason.
 
 use super::suggest;
 
@@ -60,7 +61,7 @@ const REPO: &[(&str, Value)] = &[
 fn refusal(key: &str) -> Option<&'static str> {
     Some(match key {
         "installroot" => {
-            "leave it out; osimg owns the install root (dnf would install into the folder named here, even the build host's own)"
+            "leave it out; osimg owns the install root (dnf would install into the directory named here, even the build host's own)"
         }
         "reposdir" | "varsdir" | "cachedir" | "system_cachedir" | "persistdir" | "logdir" | "config_file_path" | "pluginpath"
         | "pluginconfpath" => "leave it out; osimg decides where the package manager reads and writes",
@@ -167,7 +168,8 @@ pub(super) fn names(value: &str) -> impl Iterator<Item = &str> {
     value.split([',', ' ', '\t']).filter(|name| !name.is_empty())
 }
 
-/// Whether dnf looks at a key only when the whole transaction is solved, so that its place before or after the work does not matter.
+/// Whether dnf looks at a key only when the whole transaction is solved, so that its place before
+/// or after the work does not matter.
 pub(super) fn read_when_solving(repo: Option<&str>, key: &str) -> bool {
     repo.is_none()
         && matches!(

@@ -1,4 +1,5 @@
-//! What is wrong with a recipe or its settings, shown as compilers show it: place, line, underline, hints.
+//! What is wrong with a recipe or its settings, shown as compilers show it: place, line, underline,
+//! hints.
 
 use crate::error::{ExitCode, Failure};
 use crate::text;
@@ -34,7 +35,7 @@ pub struct SyntaxError {
     pub message: String,
     /// How to mend it, each for a line of its own.
     pub hints: Vec<String>,
-    /// What to write in place of the span; the collector makes the corrected line of it.
+    /// What to write instead of the span; the collector makes the corrected line of it.
     replacement: Option<String>,
 }
 
@@ -238,7 +239,8 @@ fn push_shown(line: &mut String, c: char, column: usize) -> usize {
     c.width().unwrap_or(1)
 }
 
-/// Whether a character has no place in a recipe: it would not be seen, or look like the space that it is not.
+/// Whether a character has no place in a recipe: it would not be seen, or look like the space that
+/// it is not.
 pub(in crate::recipe) fn hidden(c: char) -> bool {
     text::is_hidden(c) || (c.is_whitespace() && c != ' ')
 }

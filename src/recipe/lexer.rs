@@ -1,4 +1,5 @@
-//! Lines into words, by the rules of Python's `shlex.split` that `dnf shell` uses, with the place of every word.
+//! Lines into words, by the rules of Python's `shlex.split` that `dnf shell` uses, with the place
+//! of every word.
 
 use super::diagnostic::{Collector, Span, SyntaxError, hidden, quoted};
 
@@ -31,7 +32,8 @@ pub(super) enum ByteOrderMark {
     Stripped,
 }
 
-/// Splits a text into its lines of words. Empty lines and comments are left out; wrong lines go to `errors`.
+/// Splits a text into its lines of words. Empty lines and comments are left out; wrong lines go to
+/// `errors`.
 pub(super) fn split<'a>(source: &'a str, errors: &mut Collector<'_>) -> (Vec<Line<'a>>, ByteOrderMark) {
     let mut lines = Vec::new();
     let mut offset = 0;

@@ -1,8 +1,10 @@
-//! Statements into transactions: what waits for a `ts run`, what holds from a line on, and what dnf would lose on the way.
+//! Statements into transactions: what waits for a `ts run`, what holds from a line on, and what dnf
+//! would lose on the way.
 //!
-//! An image begins as an empty install root, and the rules rest on that. Where dnf's shell would drop work in silence
-//! (`exit` or `repo` with pending work, `remove` of what the same transaction brings in) the recipe is refused; a recipe
-//! whose last `ts run` is missing is run to its end, as dnf does with a file.
+//! An image begins as an empty install root, and the rules rest on that. Where dnf's shell would
+//! drop work in silence (`exit` or `repo` with pending work, `remove` of what the same transaction
+//! brings in) the recipe is refused; a recipe whose last `ts run` is missing is run to its end, as
+//! dnf does with a file.
 
 use super::config_keys;
 use super::diagnostic::{Collector, Diagnostic, Span, SyntaxError, quoted};
@@ -25,8 +27,8 @@ impl Script {
     /// The transactions of the recipe, with notes and warnings.
     ///
     /// # Errors
-    /// Fails with [`ExitCode::Recipe`] on everything that the package manager would lose in silence, all places at once, and
-    /// when the recipe installs nothing.
+    /// Fails with [`ExitCode::Recipe`] on everything that the package manager would lose in
+    /// silence, all places at once, and when the recipe installs nothing.
     pub fn lower(&self) -> Result<Lowered> {
         let mut lowering = Lowering {
             errors: Collector::new(&self.file, &self.source),
@@ -213,7 +215,8 @@ impl Lowering<'_> {
         pending.transaction.add(kind);
     }
 
-    /// What has no effect on an empty install root, and would be passed over by dnf with a word at most.
+    /// What has no effect on an empty install root, and would be passed over by dnf with a word at
+    /// most.
     fn without_effect(&mut self, span: Span, kind: &Kind) -> Option<SyntaxError> {
         let nothing = |what: &str| SyntaxError::new(span, format!("{what} before anything is installed: an image begins empty"));
         match kind {
@@ -277,7 +280,8 @@ impl Lowering<'_> {
         self.done.push(transaction);
     }
 
-    /// What is both wanted and unwanted: dnf looks only at what is installed already when it removes.
+    /// What is both wanted and unwanted: dnf looks only at what is installed already when it
+    /// removes.
     fn refuse_contradictions(&mut self, transaction: &Transaction) {
         let wanted: BTreeSet<&str> = transaction.install.iter().map(|spec| spec.text.as_str()).collect();
         let source = transaction.remove.iter().filter(|spec| wanted.contains(spec.text.as_str()));

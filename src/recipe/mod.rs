@@ -1,7 +1,9 @@
-//! Step 1: the recipe, a script in `dnf shell`'s language (`NAME.yum`), with its settings (`NAME.toml`) beside it.
+//! Step 1: the recipe, a script in `dnf shell`'s language (`NAME.yum`), with its settings
+//! (`NAME.toml`) beside it.
 //!
-//! [`Recipe::load`] reads both. [`Script::parse`] reads the language, strictly; [`Script::lower`] makes [`Transaction`]s of it, and
-//! refuses what dnf's shell would lose in silence. [`Settings::parse`] reads the settings.
+//! [`Recipe::load`] reads both. [`Script::parse`] reads the language, strictly; [`Script::lower`]
+//! makes [`Transaction`]s of it, and refuses what dnf's shell would lose in silence.
+//! [`Settings::parse`] reads the settings.
 
 mod advice;
 mod arguments;
@@ -48,17 +50,20 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads a recipe, and its settings from `settings_path`, or from the `.toml` of the same stem if there is one.
+    /// Reads a recipe, and its settings from `settings_path`, or from the `.toml` of the same stem
+    /// if there is one.
     ///
     /// # Errors
-    /// Fails with [`ExitCode::Recipe`] when a file cannot be read, is no text, or says something wrong.
+    /// Fails with [`ExitCode::Recipe`] when a file cannot be read, is no text, or says something
+    /// wrong.
     pub fn load(path: &Path, settings_path: Option<&Path>) -> Result<Self> {
         let text = read_text(path, "recipe")?;
         let script = Script::parse(&text, &path.display().to_string()).map_err(Failure::from)?;
         let beside = path.with_extension("toml");
         let settings = match settings_path {
             Some(given) => Settings::load(given)?,
-            // `symlink_metadata`, so that a dangling link is an error and not a build with other settings than meant.
+            // `symlink_metadata`, so that a dangling link is an error and not a build with other
+            // settings than meant.
             None if beside != path && std::fs::symlink_metadata(&beside).is_ok() => Settings::load(&beside)?,
             None => Settings::default(),
         };
@@ -74,7 +79,7 @@ impl Recipe {
 }
 
 impl Settings {
-    /// Reads a settings file; relative paths in it begin at its folder.
+    /// Reads a settings file; relative paths in it begin at its directory.
     ///
     /// # Errors
     /// Fails with [`ExitCode::Recipe`] when it cannot be read, is no text, or says something wrong.
@@ -82,9 +87,9 @@ impl Settings {
         let text = read_text(path, "settings")?;
         let shown = path.display().to_string();
         let absolute = std::path::absolute(path)
-            .map_err(|error| Failure::new(ExitCode::Recipe, format!("finding the folder of {shown}")).because(error))?;
-        let folder = absolute.parent().unwrap_or(Path::new("/"));
-        Ok(Self::parse(&text, &shown, folder).map_err(Failure::from)?)
+            .map_err(|error| Failure::new(ExitCode::Recipe, format!("finding the directory of {shown}")).because(error))?;
+        let directory = absolute.parent().unwrap_or(Path::new("/"));
+        Ok(Self::parse(&text, &shown, directory).map_err(Failure::from)?)
     }
 }
 

@@ -1,4 +1,5 @@
-//! A line's words into a statement, strictly: what `dnf shell` would swallow in silence is an error here.
+//! A line's words into a statement, strictly: what `dnf shell` would swallow in silence is an error
+//! here.
 
 use super::advice::{refused, unknown_command, unknown_subcommand, unknown_subcommand_of, written};
 use super::arguments;

@@ -8,7 +8,8 @@ use std::fmt;
 
 /// A recipe's statements, in order.
 ///
-/// `Display` writes them in canonical form, one a line, which is parsed to the same statements in other places; comments are not kept.
+/// `Display` writes them in canonical form, one a line, which is parsed to the same statements in
+/// other places; comments are not kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
     /// The statements, in order.

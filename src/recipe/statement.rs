@@ -133,7 +133,8 @@ pub enum StatementKind {
     Install { specs: Vec<Spec> },
     /// `remove`
     Remove { specs: Vec<Spec> },
-    /// `upgrade` or `upgrade-minimal`; no specs means everything. `filters` are options such as `--security`.
+    /// `upgrade` or `upgrade-minimal`; no specs means everything. `filters` are options such as
+    /// `--security`.
     Upgrade { minimal: bool, filters: Vec<String>, specs: Vec<Spec> },
     /// `downgrade`
     Downgrade { specs: Vec<Spec> },

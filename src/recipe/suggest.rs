@@ -1,6 +1,7 @@
 //! "Did you mean": the nearest of a few known words.
 
-/// Longer words are no misspelling of a short one; the bound keeps the comparison cheap on any input.
+/// Longer words are no misspelling of a short one; the bound keeps the comparison cheap on any
+/// input.
 const LONGEST: usize = 40;
 
 /// The known word that `word` is most likely a misspelling of.
@@ -26,7 +27,8 @@ fn allowed(len: usize) -> usize {
     }
 }
 
-/// The number of insertions, deletions, replacements and swaps of neighbours between two short words.
+/// The number of insertions, deletions, replacements and swaps of neighbours between two short
+/// words.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut before: Vec<usize> = Vec::new();

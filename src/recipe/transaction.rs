@@ -5,8 +5,9 @@ use serde::Serialize;
 
 /// Everything between two `ts run` lines, for one run of the package manager.
 ///
-/// `repos`, `config` and `exclude` hold all that the recipe has said so far, earlier transactions included, because
-/// dnf's shell keeps them too: a transaction can be run without knowing the ones before it.
+/// `repos`, `config` and `exclude` hold all that the recipe has said so far, earlier transactions
+/// included, because dnf's shell keeps them too: a transaction can be run without knowing the ones
+/// before it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Transaction {
     /// The line of its first statement, from 1.

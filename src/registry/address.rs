@@ -7,13 +7,15 @@ use std::str::FromStr;
 /// Where a registry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// `dir:PATH`: a folder, the embedded default.
+    /// `dir:PATH`: a directory, the embedded default.
     Directory(PathBuf),
-    /// `glance:CLOUD`: a cloud of clouds.yaml; `glance:` alone takes `OS_CLOUD`, else the other `OS_*` variables.
+    /// `glance:CLOUD`: a cloud of clouds.yaml; `glance:` alone takes `OS_CLOUD`, else the other
+    /// `OS_*` variables.
     Glance(Option<String>),
-    /// `tree:PATH` or `tree:PATH=URL`: a folder that a web server gives out, under that URL.
+    /// `tree:PATH` or `tree:PATH=URL`: a directory that a web server gives out, under that URL.
     Tree(PathBuf, Option<String>),
-    /// `oci:REFERENCE`: a repository of an OCI registry, such as `registry.example/os/baremetal:10`.
+    /// `oci:REFERENCE`: a repository of an OCI registry, such as
+    /// `registry.example/os/baremetal:10`.
     Oci(String),
 }
 

@@ -1,7 +1,8 @@
-//! The embedded registry: a folder in which an artifact appears whole or not at all.
+//! The embedded registry: a directory in which an artifact appears whole or not at all.
 //!
-//! Tarballs are written as nameless files (O_TMPFILE) where the file system has them, so that a killed build leaves
-//! nothing. At the end they get their names by rename, checksums follow, and the manifest, the commit point, comes last.
+//! Tarballs are written as nameless files (O_TMPFILE) where the file system has them, so that a
+//! killed build leaves nothing. At the end they get their names by rename, checksums follow, and
+//! the manifest, the commit point, comes last.
 
 mod entries;
 mod names;
@@ -56,16 +57,16 @@ impl Directory {
                 let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 return Err(error).or_fail_hint(
                     ExitCode::Space,
-                    format!("opening the output folder {}", path.display()),
+                    format!("opening the output directory {}", path.display()),
                     if folder.is_dir() {
-                        format!("name a folder: {} is none", path.display())
+                        format!("name a directory: {} is none", path.display())
                     } else {
                         format!("make it: mkdir -p {}", path.display())
                     },
                 );
             }
         }
-        let open = OpenDirectory::open(path).with_context(|| format!("opening the output folder {}", path.display()))?;
+        let open = OpenDirectory::open(path).with_context(|| format!("opening the output directory {}", path.display()))?;
         Ok(Self { open, existing: Existing::Keep })
     }
 
@@ -75,14 +76,14 @@ impl Directory {
         Self { existing, ..self }
     }
 
-    /// The folder of a file to be written, which must be there.
+    /// The directory of a file to be written, which must be there.
     ///
     /// # Errors
-    /// When there is no such folder.
+    /// When there is no such directory.
     pub fn holding(file: &Path) -> Result<Self> {
         let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
-            return Err(Failure::new(ExitCode::Space, format!("opening the output folder {}: there is none", folder.display()))
+            return Err(Failure::new(ExitCode::Space, format!("opening the output directory {}: there is none", folder.display()))
                 .hint(format!("make it: mkdir -p {}", folder.display()))
                 .into());
         }
@@ -235,8 +236,9 @@ pub(super) fn link(directory: &OpenDirectory, name: &str, points_to: &str) -> Re
         .with_context(|| format!("linking {name} in {}", directory.path().display()))
 }
 
-/// Points the links to the newest version to this one, and removes those of formats that it does not have: all of them lead to one
-/// version. With `only_if_latest` they change only where they lead to this version already.
+/// Points the links to the newest version to this one, and removes those of formats that it does
+/// not have: all of them lead to one version. With `only_if_latest` they change only where they
+/// lead to this version already.
 fn link_latest<'a>(
     open: &OpenDirectory,
     latest: &str,
@@ -281,7 +283,7 @@ mod tests {
     }
 
     fn publish(folder: &Path, content: &str) -> Published {
-        let directory = Directory::open(folder).expect("folder");
+        let directory = Directory::open(folder).expect("directory");
         let staged = directory.stage(names(&[Format::Tgz])).expect("staged");
         for (_, mut file) in staged.sinks().expect("sinks") {
             file.write_all(content.as_bytes()).expect("written");
@@ -294,14 +296,14 @@ mod tests {
 
     fn held(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> =
-            std::fs::read_dir(folder).expect("folder").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+            std::fs::read_dir(folder).expect("directory").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }
 
     #[test]
     fn an_artifact_appears_whole_with_checksums_manifest_and_links() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let published = publish(dir.path(), "one");
         assert_eq!(std::fs::read_to_string(&published.tarballs[0]).expect("tarball"), "one");
         assert_eq!(
@@ -316,8 +318,8 @@ mod tests {
 
     #[test]
     fn an_abandoned_artifact_leaves_nothing() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let directory = Directory::open(dir.path()).expect("folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let directory = Directory::open(dir.path()).expect("directory");
         let staged = directory.stage(names(&Format::ALL)).expect("staged");
         staged.sinks().expect("sinks")[0].1.write_all(b"half").expect("written");
         drop(staged);
@@ -326,8 +328,8 @@ mod tests {
 
     #[test]
     fn two_builds_of_one_name_do_not_meet() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let directory = Directory::open(dir.path()).expect("folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let directory = Directory::open(dir.path()).expect("directory");
         let first = directory.stage(names(&[Format::Tar])).expect("staged");
         let error = directory.stage(names(&[Format::Tar])).expect_err("locked");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Locked);

@@ -1,6 +1,8 @@
-//! A version never changes its bytes: what a registry holds of a version, and whether more may join it.
+//! A version never changes its bytes: what a registry holds of a version, and whether more may join
+//! it.
 //!
-//! All tarballs of a version come from one tree, and all boot with the same pieces. A registry compares before it sends anything.
+//! All tarballs of a version come from one tree, and all boot with the same pieces. A registry
+//! compares before it sends anything.
 
 use std::path::Path;
 
@@ -15,7 +17,8 @@ use crate::error::{ExitCode, Failure};
 pub struct HeldFile {
     /// Its role.
     pub role: Role,
-    /// The suffix of the tarball that it is, or that it belongs to; boot pieces belong to all and have none.
+    /// The suffix of the tarball that it is, or that it belongs to; boot pieces belong to all and
+    /// have none.
     pub extension: String,
     /// Where it is: a path, or what the registry calls it.
     pub place: String,
@@ -73,14 +76,14 @@ impl<'a> Arriving<'a> {
     }
 }
 
-/// The boot pieces and the kickstart of a published set; `folder` is where they are.
-pub(super) fn held_pieces(references: &References, folder: &Path) -> Vec<HeldFile> {
+/// The boot pieces and the kickstart of a published set; `directory` is where they are.
+pub(super) fn held_pieces(references: &References, directory: &Path) -> Vec<HeldFile> {
     let file = |role: Role| {
         let reference = references.role(role).filter(|_| role != Role::Tarball)?;
         Some(HeldFile {
             role,
             extension: if shared(role) { String::new() } else { references.extension.clone() },
-            place: folder.join(&reference.id).display().to_string(),
+            place: directory.join(&reference.id).display().to_string(),
             sha256: reference.sha256.clone(),
             sha512: reference.sha512.clone(),
         })
@@ -167,7 +170,8 @@ impl Clash {
         }
     }
 
-    /// The failure of a publication that may not replace anything. `doing` names what was being published, and where.
+    /// The failure of a publication that may not replace anything. `doing` names what was being
+    /// published, and where.
     pub fn refuse(&self, doing: &str, stem: &str) -> anyhow::Error {
         Failure::new(ExitCode::Registry, format!("{doing}: {stem} {}: {}", self.difference(), self.existing()))
             .hint("give this image another version: --image-version VERSION")
@@ -194,8 +198,9 @@ pub(super) struct Neighbour<'a> {
 }
 
 impl Place {
-    /// The names of a version among those that are there: `NAME-VERSION`, and `NAME-VERSION.ARCH` where another architecture has
-    /// the plain names. The first architecture of a name gets the plain ones, and keeps them.
+    /// The names of a version among those that are there: `NAME-VERSION`, and `NAME-VERSION.ARCH`
+    /// where another architecture has the plain names. The first architecture of a name gets the
+    /// plain ones, and keeps them.
     pub fn of(name: &str, version: &str, arch: Option<&str>, there: &[Neighbour<'_>]) -> Self {
         let plain = stem(name, version);
         let latest = format!("{name}-latest");

@@ -1,4 +1,5 @@
-//! The manifest after publishing: where the set went is written at its end, and everything before that stays byte for byte.
+//! The manifest after publishing: where the set went is written at its end, and everything before
+//! that stays byte for byte.
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,8 @@ use super::references::References;
 use crate::artifact::Tarball;
 use crate::error::Result;
 
-/// How the list begins: no string in JSON holds a line feed, and only the outermost members are indented by two spaces.
+/// How the list begins: no string in JSON holds a line feed, and only the outermost members are
+/// indented by two spaces.
 const BEGIN: &str = ",\n  \"published\": ";
 /// How a manifest ends.
 const END: &str = "\n}\n";
@@ -53,7 +55,8 @@ pub fn arch(text: &str) -> Option<String> {
     serde_json::from_str::<Head>(text).ok()?.arch
 }
 
-/// The manifest with the references in place of what it said before of the same tarball in the same registry.
+/// The manifest with the references instead of what it said before of the same tarball in the same
+/// registry.
 ///
 /// # Errors
 /// When it is no manifest in the form that osimg writes.
@@ -126,8 +129,8 @@ pub fn tarballs(text: &str) -> Vec<Tarball> {
     serde_json::from_str::<Listed>(text).map(|listed| listed.tarballs).unwrap_or_default()
 }
 
-/// The manifest with these tarballs instead of its own. How each was compressed is taken from the manifests in `sources`,
-/// where it is recorded in the order of their tarballs.
+/// The manifest with these tarballs instead of its own. How each was compressed is taken from the
+/// manifests in `sources`, where it is recorded in the order of their tarballs.
 ///
 /// # Errors
 /// When it is not in the form that osimg writes.
@@ -167,7 +170,8 @@ pub fn replace(text: &str, path: &[&str], value: &impl Serialize) -> Result<Stri
 /// How much deeper each level of a manifest is indented.
 const INDENT: &str = "  ";
 
-/// Where the value of a member is: no string in JSON has a line feed, so the indentation of a line tells its level.
+/// Where the value of a member is: no string in JSON has a line feed, so the indentation of a line
+/// tells its level.
 fn member(text: &str, path: &[&str]) -> Option<Range<usize>> {
     let mut place = 0..text.len();
     for (depth, key) in path.iter().enumerate() {

@@ -1,7 +1,8 @@
 //! Step 6: registries keep what builds make.
 //!
-//! [`Registry`] is the contract; what it promises is tested over every backend by one suite, `tests/openstack/contract.rs`.
-//! To add a registry: one file with its type, one arm in [`Address`] and in [`open`], and a row of the contract test.
+//! [`Registry`] is the contract; what it promises is tested over every backend by one suite,
+//! `tests/openstack/contract.rs`. To add a registry: one file with its type, one arm in [`Address`]
+//! and in [`open`], and a row of the contract test.
 
 mod address;
 mod directory;
@@ -35,12 +36,14 @@ pub use wishes::{Existing, Older, SignatureKey, Visibility, Wishes};
 /// A place that keeps images.
 ///
 /// What every backend promises:
-/// - *whole or not at all*: when [`Registry::publish`] fails, or is stopped by a signal, nothing that it made is left; what could not
-///   be removed is named in the error.
-/// - *idempotent*: a set that is there already, by the SHA-512 of its pieces and its properties, is not sent again; the references are
-///   the same as the first time.
-/// - *verified*: every piece sent is compared with the digest that the other side computed, or that is read back.
-/// - *no secrets*: neither [`Registry::describe`] nor any error or reference has a password or token in it.
+/// - *whole or not at all*: when [`Registry::publish`] fails, or is stopped by a signal, nothing
+///   that it made is left; what could not be removed is named in the error.
+/// - *idempotent*: a set that is there already, by the SHA-512 of its pieces and its properties, is
+///   not sent again; the references are the same as the first time.
+/// - *verified*: every piece sent is compared with the digest that the other side computed, or that
+///   is read back.
+/// - *no secrets*: neither [`Registry::describe`] nor any error or reference has a password or
+///   token in it.
 pub trait Registry: std::fmt::Debug {
     /// The registry in a few words for people, such as `glance:CLOUD (https://…, project NAME)`.
     fn describe(&self) -> String;
@@ -51,7 +54,8 @@ pub trait Registry: std::fmt::Debug {
     /// When the registry cannot be reached or refuses; nothing of the set is left there then.
     fn publish(&self, set: &Set, report: &Report) -> Result<References>;
 
-    /// What is there of a version, for comparing it with what is to join it; nothing of a version that is not there.
+    /// What is there of a version, for comparing it with what is to join it; nothing of a version
+    /// that is not there.
     ///
     /// # Errors
     /// When the registry cannot be reached or refuses.
@@ -63,15 +67,15 @@ pub trait Registry: std::fmt::Debug {
     /// When the registry cannot be reached or refuses.
     fn list(&self) -> Result<Vec<Entry>>;
 
-    /// Removes one entry, and those of its boot pieces that no other entry uses. A boot piece that cannot be removed is in
-    /// the outcome.
+    /// Removes one entry, and those of its boot pieces that no other entry uses. A boot piece that
+    /// cannot be removed is in the outcome.
     ///
     /// # Errors
     /// When the entry itself cannot be removed.
     fn remove(&self, entry: &Entry) -> Result<Removal>;
 
-    /// The entries that a removal of all but the newest `keep` of each name (only of `name`, when it is given) takes, with those
-    /// that a killed publisher left unfinished.
+    /// The entries that a removal of all but the newest `keep` of each name (only of `name`, when
+    /// it is given) takes, with those that a killed publisher left unfinished.
     ///
     /// # Errors
     /// As [`Registry::list`].

@@ -73,7 +73,8 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Reads the file once and computes its digests; `progress` is told the bytes so far and the size.
+    /// Reads the file once and computes its digests; `progress` is told the bytes so far and the
+    /// size.
     ///
     /// # Errors
     /// When it cannot be read, is no file or is empty, and when a signal asks to stop.
@@ -112,8 +113,8 @@ impl Piece {
         Ok(file)
     }
 
-    /// Copies the file, and checks on the way that it is still what was hashed; `target` names the copy in messages, `progress` is told the
-    /// bytes so far.
+    /// Copies the file, and checks on the way that it is still what was hashed; `target` names the
+    /// copy in messages, `progress` is told the bytes so far.
     ///
     /// # Errors
     /// When it cannot be read or written, has changed, and when a signal asks to stop.
@@ -136,7 +137,7 @@ impl Piece {
     pub(super) fn changed(&self, size: u64) -> anyhow::Error {
         Failure::new(
             ExitCode::Trust,
-            format!("reading {}: it changed meanwhile ({size} bytes in place of {})", self.path.display(), self.size),
+            format!("reading {}: it changed in the meantime ({size} bytes instead of {})", self.path.display(), self.size),
         )
         .hint("let whatever writes it finish first")
         .into()
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn digests_are_those_of_the_usual_tools() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("x");
         std::fs::write(&path, "hello, world").expect("written");
         let mut told = Vec::new();
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_file_that_changed_after_it_was_hashed_is_not_sent() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("x");
         std::fs::write(&path, "one").expect("written");
         let piece = Piece::of_file(&path, |_, _| {}).expect("a piece");
@@ -171,8 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn folders_and_empty_files_are_refused() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+    fn directories_and_empty_files_are_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
         assert!(Piece::of_file(dir.path(), |_, _| {}).is_err());
         std::fs::write(dir.path().join("x"), "").expect("written");
         assert!(Piece::of_file(&dir.path().join("x"), |_, _| {}).is_err());

@@ -1,4 +1,5 @@
-//! What a registry answers with: how the pieces of a published set are named there, and what is there at all.
+//! What a registry answers with: how the pieces of a published set are named there, and what is
+//! there at all.
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// A folder; ids are file names, URLs are `file://`.
+    /// A directory; ids are file names, URLs are `file://`.
     Directory,
     /// Glance; ids are UUIDs.
     Glance,
@@ -38,13 +39,15 @@ pub enum Made {
 pub struct Reference {
     /// Its name there, for people.
     pub name: String,
-    /// What Ironic, or another client of the registry, is given: a Glance UUID, a file name, an OCI digest.
+    /// What Ironic, or another client of the registry, is given: a Glance UUID, a file name, an OCI
+    /// digest.
     pub id: String,
     /// Where it can be fetched from, where a plain client can.
     pub url: Option<String>,
     /// Its size in bytes.
     pub size: u64,
-    /// Its SHA-256 in lower-case hexadecimal; only who sent it knows it where the registry keeps none.
+    /// Its SHA-256 in lower-case hexadecimal; only who sent it knows it where the registry keeps
+    /// none.
     pub sha256: Option<String>,
     /// Its SHA-512 in lower-case hexadecimal.
     pub sha512: Option<String>,
@@ -175,9 +178,11 @@ pub struct Entry {
     pub name: String,
     /// Its version, if it says one.
     pub version: String,
-    /// Its architecture, where it is known; versions of different architectures do not count against each other.
+    /// Its architecture, where it is known; versions of different architectures do not count
+    /// against each other.
     pub arch: Option<String>,
-    /// The suffix of its tarball, with the dot; versions of one name are compared among equal suffixes.
+    /// The suffix of its tarball, with the dot; versions of one name are compared among equal
+    /// suffixes.
     pub extension: String,
     /// What the registry calls its tarball.
     pub id: String,

@@ -1,4 +1,5 @@
-//! What is published together: the tarball, what the installer boots with, and what is known of them.
+//! What is published together: the tarball, what the installer boots with, and what is known of
+//! them.
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -13,7 +14,8 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::process;
 
-/// Suffixes that Ironic and Anaconda both know, the longest first; see `disk_file_extension` of Ironic's `pxe_utils.py`.
+/// Suffixes that Ironic and Anaconda both know, the longest first; see `disk_file_extension` of
+/// Ironic's `pxe_utils.py`.
 pub(super) const EXTENSIONS: [&str; 7] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"];
 /// The suffix of a tarball's name, with its dot; empty when it is none that Ironic knows.
 pub(super) fn extension_of(file: &str) -> &'static str {
@@ -51,7 +53,8 @@ pub struct Set {
     pub os_version: Option<String>,
     /// Further properties that the person wants on the image.
     pub properties: BTreeMap<String, String>,
-    /// SHA-256 of the tarball before compression, where its manifest records it: tarballs with the same one are of the same tree.
+    /// SHA-256 of the tarball before compression, where its manifest records it: tarballs with the
+    /// same one are of the same tree.
     pub tree: Option<String>,
     /// The OS tarball.
     pub tarball: OsTarball,
@@ -85,7 +88,8 @@ struct KnownArchive {
 }
 
 impl Set {
-    /// A tarball alone: hashed, compared with the manifest beside it (when there is one), its first bytes with its suffix.
+    /// A tarball alone: hashed, compared with the manifest beside it (when there is one), its first
+    /// bytes with its suffix.
     ///
     /// `progress` is told the bytes hashed so far and the size.
     ///
@@ -157,7 +161,8 @@ impl Set {
         Ok(())
     }
 
-    /// SHA-256 of the tarball before compression: recorded, else read from it; nothing of one that cannot be unpacked.
+    /// SHA-256 of the tarball before compression: recorded, else read from it; nothing of one that
+    /// cannot be unpacked.
     ///
     /// # Errors
     /// When a signal asks to stop.
@@ -188,7 +193,8 @@ impl Set {
         super::held::stem(&self.name, &self.version)
     }
 
-    /// Checks what is common to all registries: names that can be written down, boot pieces that belong together.
+    /// Checks what is common to all registries: names that can be written down, boot pieces that
+    /// belong together.
     ///
     /// # Errors
     /// Names the part that does not do.
@@ -279,7 +285,7 @@ mod tests {
     const EMPTY_GZIP: &[u8] = &[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
     fn tarball(name: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).expect("written");
         (dir, path)

@@ -1,5 +1,6 @@
-//! A folder that a plain web server gives out: for each image a tree that Ironic and Anaconda take what they need from, and that Anaconda's
-//! `inst.stage2` and osimg's own `tree` setting understand.
+//! A directory that a plain web server gives out: for each image a tree that Ironic and Anaconda
+//! take what they need from, and that Anaconda's `inst.stage2` and osimg's own `tree` setting
+//! understand.
 //!
 //! ```text
 //! PATH/NAME-VERSION/.treeinfo                          what the tree is, with checksums
@@ -12,9 +13,11 @@
 //! PATH/NAME-latest -> NAME-VERSION
 //! ```
 //!
-//! Another architecture than that of the plain names has its own directory, `NAME-VERSION.ARCH`, and link, `NAME-latest.ARCH`.
+//! Another architecture than that of the plain names has its own directory, `NAME-VERSION.ARCH`,
+//! and link, `NAME-latest.ARCH`.
 //!
-//! The image's folder appears by one rename, and changes by one exchange of two folders: a reader sees the old one or the new one.
+//! The image's directory appears by one rename, and changes by one exchange of two directories: a
+//! reader sees the old one or the new one.
 
 use anyhow::Context;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -43,10 +46,10 @@ use crate::treeinfo::{Checksum, Release, TreeInfo, TreePath};
 const KERNEL: &str = "images/pxeboot/vmlinuz";
 const RAMDISK: &str = "images/pxeboot/initrd.img";
 const STAGE2: &str = "images/install.img";
-/// Where Anaconda's first stage looks when it is given a folder without a `.treeinfo`.
+/// Where Anaconda's first stage looks when it is given a directory without a `.treeinfo`.
 const STAGE2_TOO: &str = "LiveOS/squashfs.img";
 
-/// A web server's folder.
+/// A web server's directory.
 #[derive(Debug)]
 pub struct WebTree {
     directory: Directory,
@@ -80,7 +83,7 @@ impl Shelf {
     }
 }
 
-/// The place of a role in an image's folder.
+/// The place of a role in an image's directory.
 fn place(stem: &str, set: &Set, role: Role) -> String {
     match role {
         Role::Kernel => KERNEL.to_owned(),
@@ -91,10 +94,11 @@ fn place(stem: &str, set: &Set, role: Role) -> String {
 }
 
 impl WebTree {
-    /// Opens the folder, which a web server gives out under `url`; its last component is made when it is missing.
+    /// Opens the directory, which a web server gives out under `url`; its last component is made
+    /// when it is missing.
     ///
     /// # Errors
-    /// When the folder above is missing, or the URL is none that a node could be given.
+    /// When the directory above is missing, or the URL is none that a node could be given.
     pub fn open(path: &Path, url: Option<&str>) -> Result<Self> {
         let url = url
             .map(|text| {
@@ -168,8 +172,8 @@ impl WebTree {
         References::of_set(set, Kind::Http, self.name(), found)
     }
 
-    /// A new folder beside the image's, hidden until it takes its place; dropped, it goes. What killed publishers left goes now: the lock says
-    /// that nobody works on it.
+    /// A new directory beside the image's, hidden until it takes its place; dropped, it goes. What
+    /// killed publishers left goes now: the lock says that nobody works on it.
     fn stage(&self, stem: &str) -> Result<tempfile::TempDir> {
         let doing = || format!("making a directory in {}", self.directory.path().display());
         let prefix = format!(".{stem}.new-");
@@ -181,7 +185,7 @@ impl WebTree {
         tempfile::Builder::new().prefix(&prefix).tempdir_in(self.through("")).with_context(doing)
     }
 
-    /// Removes a folder of ours: out of sight first, by one rename.
+    /// Removes a directory of ours: out of sight first, by one rename.
     fn discard(&self, name: &str) -> Result<()> {
         let doing = || format!("removing {}", self.shown(name).display());
         let bin = tempfile::Builder::new().prefix(".bin-").tempdir_in(self.through("")).with_context(doing)?;
@@ -189,7 +193,7 @@ impl WebTree {
         bin.close().with_context(doing)
     }
 
-    /// Puts the finished folder in the image's place.
+    /// Puts the finished directory in the image's place.
     fn appear(&self, stage: tempfile::TempDir, stem: &str) -> Result<()> {
         let home = self.through(stem);
         let doing = || format!("putting {} in its place", self.shown(stem).display());
@@ -386,8 +390,8 @@ fn place_among(shelves: &[Shelf], name: &str, version: &str, arch: Option<&str>)
     Place::of(name, version, arch, &there)
 }
 
-/// Whether a set of a manifest is in the image's directory and all its names stay there. A manifest is a
-/// file that anyone may have written.
+/// Whether a set of a manifest is in the image's directory and all its names stay there. A manifest
+/// is a file that anyone may have written.
 fn stays(set: &References, stem: &str) -> bool {
     let mut pieces = Role::ALL.into_iter().filter_map(|role| set.role(role));
     let plain = plain_stem(&set.name, &set.version);
@@ -426,7 +430,7 @@ fn treeinfo(set: &Set) -> Option<TreeInfo> {
     })
 }
 
-/// Links what sets of the old folder need and the new one has not got.
+/// Links what sets of the old directory need and the new one has not got.
 fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()> {
     for id in sets.iter().flat_map(|set| Role::ALL.into_iter().filter_map(|role| Some(set.role(role)?.id.as_str()))) {
         let (old, new) = (home.join(id), stage.join(id));
@@ -458,7 +462,7 @@ fn sums(folder: &Path, sets: &[References]) -> Result<()> {
     Ok(())
 }
 
-/// The path below the folder, whose own folders are made.
+/// The path below the directory, whose own directories are made.
 fn below(folder: &Path, relative: &str) -> Result<PathBuf> {
     let path = folder.join(relative);
     if let Some(parent) = path.parent() {
@@ -475,7 +479,7 @@ fn put(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Makes all of a folder durable, and readable for a web server.
+/// Makes all of a directory durable, and readable for a web server.
 fn settle(folder: &Path) -> Result<()> {
     for entry in walkdir::WalkDir::new(folder).contents_first(true) {
         let entry = entry.with_context(|| format!("reading {}", folder.display()))?;

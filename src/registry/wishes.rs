@@ -1,4 +1,5 @@
-//! How a person wants a set published, beside what is in it; every registry heeds what it has a word for.
+//! How a person wants a set published, beside what is in it; every registry heeds what it has a
+//! word for.
 
 use std::path::PathBuf;
 
@@ -8,9 +9,9 @@ pub enum Visibility {
     /// The widest that the roles allow: Ironic has to find it.
     #[default]
     Auto,
-    /// Everybody.
+    /// Everyone.
     Public,
-    /// Everybody, though nobody else finds it in a list.
+    /// Everyone, though nobody else finds it in a list.
     Community,
     /// Its project, and the projects that it is shared with.
     Shared,
@@ -80,10 +81,11 @@ pub struct Wishes {
     pub older: Older,
     /// What is done with other bytes of the same version.
     pub existing: Existing,
-    /// Where the registry itself can fetch the tarball, in place of it being sent from here.
+    /// Where the registry itself can fetch the tarball, instead of it being sent from here.
     pub import_from: Option<String>,
     /// The key to sign with.
     pub signature: Option<SignatureKey>,
-    /// What an OCI registry's certificate is checked against, a PEM file; a cloud has its own word for it.
+    /// What an OCI registry's certificate is checked against, a PEM file; a cloud has its own word
+    /// for it.
     pub ca: Option<PathBuf>,
 }

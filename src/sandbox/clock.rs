@@ -1,5 +1,6 @@
-//! Another time of day for the programs of a run. The kernel has no namespace for it, so libfaketime tells it to those that are
-//! linked with a C library of the machine's own kind: <https://github.com/wolfcw/libfaketime>.
+//! Another time of day for the programs of a run. The kernel has no namespace for it, so
+//! libfaketime tells it to those that are linked with a C library of the machine's own kind:
+//! <https://github.com/wolfcw/libfaketime>.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,8 @@ use super::plan::{Access, BUILD_ROOT, Mount, Plan, View};
 const FOLDERS: [&str; 4] =
     ["/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime", "/usr/lib64/faketime", "/usr/lib/faketime"];
 const LIBRARY: &str = "libfaketimeMT.so.1";
-/// Where programs find it: a path that the tools' root and the install root both have, and that no image keeps.
+/// Where programs find it: a path that the tools' root and the install root both have, and that no
+/// image keeps.
 const IN_SANDBOX: &str = "/run/osimg-clock.so";
 /// Another year, month, day of the week, hour and minute.
 const AHEAD: &str = "+34407720";
@@ -24,10 +26,11 @@ impl Clock {
     /// The one that this host can set, if it has the library.
     #[must_use]
     pub fn find() -> Option<Self> {
-        FOLDERS.iter().map(|folder| Path::new(folder).join(LIBRARY)).find(|path| path.is_file()).map(|library| Self { library })
+        FOLDERS.iter().map(|directory| Path::new(directory).join(LIBRARY)).find(|path| path.is_file()).map(|library| Self { library })
     }
 
-    /// Sets it for what the plan runs with the tools' programs, and for what those run in the install root.
+    /// Sets it for what the plan runs with the tools' programs, and for what those run in the
+    /// install root.
     #[must_use]
     pub fn set(&self, mut plan: Plan) -> Plan {
         debug_assert_eq!(plan.view, View::Tools, "the mounts of a plan are for the tools");
@@ -39,7 +42,8 @@ impl Clock {
             .command
             .env("LD_PRELOAD", IN_SANDBOX)
             .env("FAKETIME", AHEAD)
-            // Files keep the kernel's dates, which are cut to that of the image anyway; what waits goes by the monotonic clock.
+            // Files keep the kernel's dates, which are cut to that of the image anyway; what waits
+            // goes by the monotonic clock.
             .env("NO_FAKE_STAT", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("FAKETIME_DISABLE_SHM", "1");

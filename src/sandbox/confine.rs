@@ -1,4 +1,5 @@
-//! What the command in the sandbox may not do: all but nine capabilities, no new privileges, no dangerous system calls.
+//! What the command in the sandbox may not do: all but nine capabilities, no new privileges, no
+//! dangerous system calls.
 
 use anyhow::Context;
 use caps::{CapSet, Capability, CapsHashSet};
@@ -9,7 +10,8 @@ use std::collections::BTreeMap;
 use super::ownership::{self, Giving};
 use crate::error::Result;
 
-/// What installing packages takes: foreign owners, setuid files, file capabilities, chroot. No mounts, no devices.
+/// What installing packages takes: foreign owners, setuid files, file capabilities, chroot. No
+/// mounts, no devices.
 const KEPT: [Capability; 9] = [
     Capability::CAP_CHOWN,
     Capability::CAP_DAC_OVERRIDE,
@@ -22,11 +24,13 @@ const KEPT: [Capability; 9] = [
     Capability::CAP_SYS_CHROOT,
 ];
 
-/// The flag of clone(2) and unshare(2) that makes a user namespace, in which all capabilities would come back.
+/// The flag of clone(2) and unshare(2) that makes a user namespace, in which all capabilities would
+/// come back.
 const CLONE_NEWUSER: u64 = 0x1000_0000;
 /// x86_64 kernels may answer to every number with this bit set too (the x32 ABI).
 const X32_BIT: i64 = 0x4000_0000;
-/// The calls that the x32 ABI has under numbers of its own, ptrace and kexec_load among them; x32 programs cannot do without.
+/// The calls that the x32 ABI has under numbers of its own, ptrace and kexec_load among them; x32
+/// programs cannot do without.
 const X32_OWN: std::ops::RangeInclusive<i64> = 512..=547;
 /// Sockets to the hypervisor belong to no network namespace.
 const AF_VSOCK: u64 = 40;
@@ -60,7 +64,8 @@ fn drop_capabilities() -> Result<()> {
     caps::set(None, CapSet::Permitted, &keep).context("setting permitted capabilities")
 }
 
-/// Numbers that the `libc` crate does not name everywhere; the same on x86_64 and aarch64, as all newer calls are.
+/// Numbers that the `libc` crate does not name everywhere; the same on x86_64 and aarch64, as all
+/// newer calls are.
 mod number {
     pub const OPEN_TREE: i64 = 428;
     pub const MOVE_MOUNT: i64 = 429;
@@ -130,27 +135,30 @@ fn filters(giving: Giving) -> Result<Vec<BpfProgram>> {
     for call in [c::SYS_unshare, c::SYS_clone] {
         rules.insert(call, vec![SeccompRule::new(vec![new_user.clone()]).context("writing the rule on user namespaces")?]);
     }
-    // Keys pressed for whoever owns the terminal (CVE-2017-5226). The kernel reads 32 bits of the number: so must we (CVE-2019-7303).
+    // Keys pressed for whoever owns the terminal (CVE-2017-5226). The kernel reads 32 bits of the
+    // number: so must we (CVE-2019-7303).
     rules.insert(c::SYS_ioctl, vec![equals(1, c::TIOCSTI)?, equals(1, c::TIOCLINUX)?]);
     rules.insert(c::SYS_socket, vec![equals(0, AF_VSOCK)?]);
     if matches!(arch, TargetArch::x86_64) {
         // `program` adds the bit; kernels before 5.4 answered to these numbers without it too.
         rules.extend(X32_OWN.map(|call| (call, Vec::new())));
     }
-    // clone3 hides its flags behind a pointer: "not implemented" makes every C library fall back to clone.
+    // clone3 hides its flags behind a pointer: "not implemented" makes every C library fall back to
+    // clone.
     let absent: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::from([(number::CLONE3, Vec::new())]);
     let mut parts = vec![(rules, refuse(c::EPERM)?), (absent, refuse(c::ENOSYS)?)];
     let every = |calls: Vec<i64>| calls.into_iter().map(|call| (call, Vec::new())).collect();
     match giving {
         Giving::Real => {}
-        // No file can be given away. rpm and scriptlets are told that it was done, and the archiver asks the packages' headers.
+        // No file can be given away. rpm and scriptlets are told that it was done, and the archiver
+        // asks the packages' headers.
         Giving::Ignored => parts.push((every(ownership::giving_calls()), refuse(0)?)),
         Giving::Recorded => parts.push((every(ownership::calls()), SeccompAction::Trace(0))),
     }
     parts.into_iter().map(|(rules, answer)| program(rules, answer, arch)).collect()
 }
 
-/// The answer `errno` in place of the call.
+/// The answer `errno` instead of the call.
 fn refuse(errno: i32) -> Result<SeccompAction> {
     Ok(SeccompAction::Errno(u32::try_from(errno).context("choosing the filter's answer")?))
 }

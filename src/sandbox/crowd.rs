@@ -1,7 +1,9 @@
-//! A bound on how many processes and threads a build has at a time; a fork bomb ends there, and the host is none the poorer.
+//! A bound on how many processes and threads a build has at a time; a fork bomb ends there, and the
+//! host is none the poorer.
 //!
-//! A limit on processes does not count for uid 0, and a cgroup would have to be cleaned up. Since Linux 6.14 the kernel keeps a bound for
-//! each pid namespace; elsewhere, and where a container does not let us set it, pid 1 counts.
+//! A limit on processes does not count for uid 0, and a cgroup would have to be cleaned up. Since
+//! Linux 6.14 the kernel keeps a bound for each pid namespace; elsewhere, and where a container
+//! does not let us set it, pid 1 counts.
 
 use anyhow::Context;
 use std::io::ErrorKind;
@@ -10,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 
-/// The most processes and threads that a build has at a time; a whole system's scriptlets have some twenty.
+/// The most processes and threads that a build has at a time; a whole system's scriptlets have some
+/// twenty.
 pub(super) const PROCESSES: u32 = 8192;
 
 /// How often pid 1 counts: two processors make some hundred processes in this time.
@@ -75,7 +78,7 @@ fn threads(proc: &Path) -> u32 {
     let Ok(entries) = std::fs::read_dir(proc) else { return 0 };
     let mut count: u32 = 0;
     for entry in entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
-        // One that ended meanwhile is none.
+        // One that ended in the meantime is none.
         count = count.saturating_add(std::fs::read_to_string(entry.path().join("stat")).map_or(0, |stat| threads_of(&stat)));
         if count > PROCESSES {
             break;
@@ -84,7 +87,8 @@ fn threads(proc: &Path) -> u32 {
     count
 }
 
-/// The number of threads in a process's /proc/PID/stat, the field 20 of proc_pid_stat(5): the eighteenth behind the name, which may hold anything.
+/// The number of threads in a process's /proc/PID/stat, the field 20 of proc_pid_stat(5): the
+/// eighteenth behind the name, which may hold anything.
 fn threads_of(stat: &str) -> u32 {
     let field = stat.rsplit_once(')').and_then(|(_, behind)| behind.split_ascii_whitespace().nth(17));
     field.and_then(|field| field.parse().ok()).unwrap_or(1)

@@ -1,13 +1,16 @@
-//! Packages of another architecture: whether the kernel here can run their scriptlets, and what is missing if it cannot.
+//! Packages of another architecture: whether the kernel here can run their scriptlets, and what is
+//! missing if it cannot.
 
 use std::path::Path;
 
 use crate::error::{ExitCode, Failure, Result};
 
-/// Where the kernel tells what it runs by which interpreter; see binfmt_misc(5) in the kernel's admin-guide.
+/// Where the kernel tells what it runs by which interpreter; see binfmt_misc(5) in the kernel's
+/// admin-guide.
 const HANDLERS: &str = "/proc/sys/fs/binfmt_misc";
 
-/// An architecture's machine number in ELF headers (elf.h's EM_*), and whether its bytes begin at the high end.
+/// An architecture's machine number in ELF headers (elf.h's EM_*), and whether its bytes begin at
+/// the high end.
 fn machine(arch: &str) -> Option<(u16, ByteOrder)> {
     Some(match arch {
         "aarch64" => (183, ByteOrder::Little),
@@ -56,7 +59,8 @@ fn handler(text: &str, arch: &str) -> Handler {
     Handler::NotFixed { interpreter: field("interpreter ").unwrap_or_default().to_owned() }
 }
 
-/// Makes sure that programs of the architecture run here: they are the host's own, or an emulator is registered for them.
+/// Makes sure that programs of the architecture run here: they are the host's own, or an emulator
+/// is registered for them.
 ///
 /// # Errors
 /// [`ExitCode::Host`] with the name of what is missing.
@@ -104,25 +108,26 @@ mod tests {
     const AARCH64: &str = "enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nflags: POCF\noffset 0\n\
         magic 7f454c460201010000000000000000000200b700\nmask ffffffffffffff00fffffffffffffffffeffffff\n";
 
-    fn folder(handlers: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+    fn directory(handlers: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a temporary directory");
         for (name, text) in handlers {
-            std::fs::write(folder.path().join(name), text).expect("a handler");
+            std::fs::write(directory.path().join(name), text).expect("a handler");
         }
-        folder
+        directory
     }
 
     #[test]
     fn an_emulator_that_the_kernel_keeps_open_will_do() {
-        let folder = folder(&[("register", ""), ("status", "enabled"), ("qemu-aarch64", AARCH64)]);
-        assert!(check("aarch64", "x86_64", folder.path()).is_ok());
-        let other = check("s390x", "x86_64", folder.path()).expect_err("another architecture").to_string();
+        let directory = directory(&[("register", ""), ("status", "enabled"), ("qemu-aarch64", AARCH64)]);
+        assert!(check("aarch64", "x86_64", directory.path()).is_ok());
+        let other = check("s390x", "x86_64", directory.path()).expect_err("another architecture").to_string();
         assert!(other.contains("no emulator for s390x"), "{other}");
     }
 
     #[test]
     fn each_missing_piece_is_named() {
-        let said = |handlers: &[(&str, &str)]| format!("{:#}", check("aarch64", "x86_64", folder(handlers).path()).expect_err("refused"));
+        let said =
+            |handlers: &[(&str, &str)]| format!("{:#}", check("aarch64", "x86_64", directory(handlers).path()).expect_err("refused"));
         assert!(said(&[]).contains("binfmt_misc is not mounted"));
         assert!(said(&[("register", "")]).contains("no emulator for aarch64"));
         assert!(said(&[("register", ""), ("qemu-aarch64", &AARCH64.replace("enabled", "disabled"))]).contains("no emulator"));

@@ -1,7 +1,9 @@
-//! Acting as root without being it: a user namespace in which the caller is uid 0 and, where the host lends them, owns other ids too.
+//! Acting as root without being it: a user namespace in which the caller is uid 0 and, where the
+//! host lends them, owns other ids too.
 //!
-//! Entered once, by the whole program and before any thread runs: everything after it, the sandbox, the archiver and the
-//! workdir's removal, happens inside the map, where owners, capabilities and modes read as they will be in the image.
+//! Entered once, by the whole program and before any thread runs: everything after it, the sandbox,
+//! the archiver and the workdir's removal, happens inside the map, where owners, capabilities and
+//! modes read as they will be in the image.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -25,7 +27,8 @@ pub enum Ids {
     Single,
 }
 
-/// The user namespace that the kernel begins with; PROC_USER_INIT_INO of its include/linux/proc_ns.h.
+/// The user namespace that the kernel begins with; PROC_USER_INIT_INO of its
+/// include/linux/proc_ns.h.
 const FIRST_NAMESPACE: &str = "user:[4026531837]";
 
 /// Ids up to this many are what images use: 65534 is nobody's.
@@ -74,7 +77,8 @@ fn reach(rows: &[Vec<u64>]) -> u64 {
     extents.into_iter().fold(0, |end, (first, count)| if first <= end { end.max(first + count) } else { end })
 }
 
-/// Makes this process root: at once if it is, else in a user namespace of its own. Must be called before any thread is started.
+/// Makes this process root: at once if it is, else in a user namespace of its own. Must be called
+/// before any thread is started.
 ///
 /// # Errors
 /// [`ExitCode::Host`] with what refused, and the cure.
@@ -84,7 +88,8 @@ pub fn become_root() -> Result<Ids> {
         if may_mount() {
             return Ids::of_this_process();
         }
-        // A container's root that may not mount may still be root of a namespace of its own, with the very ids it has.
+        // A container's root that may not mount may still be root of a namespace of its own, with
+        // the very ids it has.
         return enter(&Lender::Ourselves).map(|()| Ids::of_this_process())?.map_err(|e| e.context("acting as root without CAP_SYS_ADMIN"));
     }
     let lent = Lent::of(uid, gid)?;
@@ -95,8 +100,9 @@ pub fn become_root() -> Result<Ids> {
     Ids::of_this_process()
 }
 
-/// Leaves what privileges this process has over the host: it becomes root of a user namespace of its own, with the very ids
-/// that it has. Tells whether the kernel let it; where it does not, everything is as it was. Must be called before any thread is started.
+/// Leaves what privileges this process has over the host: it becomes root of a user namespace of
+/// its own, with the very ids that it has. Tells whether the kernel let it; where it does not,
+/// everything is as it was. Must be called before any thread is started.
 ///
 /// # Errors
 /// When the namespace was made and could not be furnished.
@@ -121,7 +127,7 @@ enum Lender<'a> {
     Programs(&'a Lent),
     /// A child of ours in the old namespace, which is root there.
     Ourselves,
-    /// The kernel allows one id to everybody.
+    /// The kernel allows one id to everyone.
     Nobody,
 }
 
@@ -135,7 +141,8 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// What /etc/subuid and /etc/subgid say of the user; `None` when they lend nothing, or newuidmap is not there.
+    /// What /etc/subuid and /etc/subgid say of the user; `None` when they lend nothing, or
+    /// newuidmap is not there.
     ///
     /// # Errors
     /// When the files are there and cannot be read.
@@ -255,7 +262,8 @@ fn helper(uid: Uid, gid: Gid, lent: Option<&Lent>) -> Result<std::process::Child
         .context("starting the helper that maps ids")
 }
 
-/// Runs the helper: `uids` and `gids` are newuidmap's words, empty for the very ids of this namespace.
+/// Runs the helper: `uids` and `gids` are newuidmap's words, empty for the very ids of this
+/// namespace.
 ///
 /// # Errors
 /// When the host refuses.

@@ -1,4 +1,5 @@
-//! Second stage of a run: pid 1 of the build. It makes the sandbox, runs the command, reaps, and ends with the supervisor.
+//! Second stage of a run: pid 1 of the build. It makes the sandbox, runs the command, reaps, and
+//! ends with the supervisor.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -27,7 +28,8 @@ pub fn main() -> Result<i32> {
     if std::process::id() != 1 {
         anyhow::bail!("this verb is for osimg's own use inside the sandbox");
     }
-    // The build's processes have our uid and capabilities: our memory and our socket to the supervisor are not for them.
+    // The build's processes have our uid and capabilities: our memory and our socket to the
+    // supervisor are not for them.
     nix::sys::prctl::set_dumpable(false).context("closing pid 1 to the build")?;
     let status = match start() {
         Ok(Err(not_started)) => not_started,
@@ -97,7 +99,8 @@ fn giving(plan: &Plan) -> Result<Giving> {
     })
 }
 
-/// Bounds what the build may take of the host: processes, and whose memory goes first when it runs out.
+/// Bounds what the build may take of the host: processes, and whose memory goes first when it runs
+/// out.
 fn bound() -> Result<Bound> {
     std::fs::write("/proc/self/oom_score_adj", "500").context("offering the build to the out-of-memory killer")?;
     Bound::set()
@@ -115,7 +118,8 @@ fn receive() -> Result<Plan> {
     serde_json::from_slice(&bytes).context("reading the sandbox's plan")
 }
 
-/// Waits for the command, reaping whatever else ends; `None` at once when the supervisor is gone, or wants no more.
+/// Waits for the command, reaping whatever else ends; `None` at once when the supervisor is gone,
+/// or wants no more.
 fn reap(child: Pid, children: &UnixStream, mut bound: Bound) -> Result<Option<Status>> {
     children.set_nonblocking(true).context("preparing the wake-up pipe")?;
     loop {

@@ -1,5 +1,5 @@
-//! The caller's standard input, on its way to a command that shares the caller's terminal: the stages
-//! have the supervisor's socket as theirs, and it comes over that.
+//! The caller's standard input, on its way to a command that shares the caller's terminal: the
+//! stages have the supervisor's socket as theirs, and it comes over that.
 
 use anyhow::Context;
 use rustix::net::{
@@ -20,7 +20,8 @@ pub(super) fn send(socket: impl AsFd, input: Option<BorrowedFd<'_>>) -> Result<(
         refuse_directory(&descriptors)?;
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
     }
-    // A stage that has already ended shows itself as an ended socket later, with its message on stderr.
+    // A stage that has already ended shows itself as an ended socket later, with its message on
+    // stderr.
     let _ = sendmsg(socket, &[IoSlice::new(b"i")], &mut control, SendFlags::NOSIGNAL);
     Ok(())
 }

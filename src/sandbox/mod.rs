@@ -1,16 +1,21 @@
 //! The chroot manager: the one place that mounts, makes namespaces and changes the root.
 //!
-//! A run is a re-execution of ourselves in two stages, so that no `unsafe` is needed between fork and exec:
+//! A run is a re-execution of ourselves in two stages, so that no `unsafe` is needed between fork
+//! and exec:
 //!
-//! 1. `osimg` (the supervisor, [`Sandbox::run`]) starts `osimg sandbox-namespaces`, which unshares mount, pid, ipc, uts,
-//!    cgroup and, while packages are installed, network namespaces ([`namespaces`]), and starts
-//! 2. `osimg sandbox-init`, the pid 1 of the build ([`init`]): it mounts the plan over a tmpfs ([`mounts`]), pivots into it,
-//!    gives up all but nine capabilities and the dangerous system calls ([`confine`]), runs the command and reaps.
+//! 1. `osimg` (the supervisor, [`Sandbox::run`]) starts `osimg sandbox-namespaces`, which unshares
+//!    mount, pid, ipc, uts, cgroup and, while packages are installed, network namespaces
+//!    ([`namespaces`]), and starts
+//! 2. `osimg sandbox-init`, the pid 1 of the build ([`init`]): it mounts the plan over a tmpfs
+//!    ([`mounts`]), pivots into it, gives up all but nine capabilities and the dangerous system
+//!    calls ([`confine`]), runs the command and reaps.
 //!
-//! In a build with one id alone the first stage also follows the run, and remembers who was given which file ([`ownership`]).
+//! In a build with one id alone the first stage also follows the run, and remembers who was given
+//! which file ([`ownership`]).
 //!
-//! All mounts live in the namespace of these two; both die with the supervisor, whatever kills it, and with pid 1 the
-//! kernel ends every process of the build. There is nothing to clean up, so nothing can be forgotten.
+//! All mounts live in the namespace of these two; both die with the supervisor, whatever kills it,
+//! and with pid 1 the kernel ends every process of the build. There is nothing to clean up, so
+//! nothing can be forgotten.
 
 mod clock;
 mod confine;

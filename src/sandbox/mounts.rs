@@ -17,7 +17,8 @@ use crate::error::Result;
 /// The device nodes of a private /dev with their numbers; see the kernel's devices.txt.
 const NODES: [(&str, u64, u64); 6] = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// Files of /proc through which uid 0 could act on the host, or look into its memory, without any capability; hidden.
+/// Files of /proc through which uid 0 could act on the host, or look into its memory, without any
+/// capability; hidden.
 const PROC_HIDDEN: [&str; 12] = [
     "kcore",
     "keys",
@@ -47,13 +48,13 @@ pub(super) fn apply(plan: &Plan) -> Result<()> {
         View::Tools => {
             tmpfs(new, 0o755, OWN_BYTES)?;
             let root = new.join(BUILD_ROOT.trim_start_matches('/'));
-            folder(&root)?;
+            directory(&root)?;
             bind_root(&plan.root, &root)?;
             api_file_systems(&root, plan.devices, plan.network)?;
             // The host's programs need them too; they are the sandbox's own, not the host's.
             for (name, _) in API_FILE_SYSTEMS {
                 let at = new.join(name);
-                folder(&at)?;
+                directory(&at)?;
                 rbind(&root.join(name), &at)?;
             }
             for mount in &plan.mounts {
@@ -76,13 +77,14 @@ fn bind_root(source: &Path, target: &Path) -> Result<()> {
     restrict_all(target, MsFlags::MS_NODEV).context("forbidding devices in the install root")
 }
 
-/// proc, sys, dev and run over the install root's own folders.
+/// proc, sys, dev and run over the install root's own directories.
 fn api_file_systems(root: &Path, devices: Devices, network: Network) -> Result<()> {
     let install_root = InstallRoot::open(root)?;
     let mut at = Vec::new();
     for (name, mode) in API_FILE_SYSTEMS {
-        // Checked before anything is mounted: a package may have left a link to the host in its place.
-        at.push(install_root.folder(Path::new(name), mode)?);
+        // Checked before anything is mounted: a package may have left a link to the host in its
+        // place.
+        at.push(install_root.directory(Path::new(name), mode)?);
     }
     // Our own nodes are bound from the host's: mknod is not to be had in a user namespace.
     let nodes = host_nodes()?;
@@ -101,7 +103,8 @@ fn api_file_systems(root: &Path, devices: Devices, network: Network) -> Result<(
     }
 }
 
-/// The host's /dev with all that is mounted below it. Devices work, but nothing on these file systems can be created or changed.
+/// The host's /dev with all that is mounted below it. Devices work, but nothing on these file
+/// systems can be created or changed.
 fn host_dev(at: &OwnedFd, path: &Path) -> Result<()> {
     rbind_on(Path::new("/dev"), at).context("binding the host's /dev")?;
     restrict_all(path, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC).context("protecting the host's /dev")?;
@@ -113,13 +116,15 @@ fn host_dev(at: &OwnedFd, path: &Path) -> Result<()> {
     mount(Some("tmpfs"), &shm, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(SHM_OPTIONS)).context("mounting dev/shm")
 }
 
-/// Whether a sysfs can be mounted: it shows the network namespace's devices, so whoever mounts it must own that. A download,
-/// in which no package code runs, does without where the network is the host's and we are not its root.
+/// Whether a sysfs can be mounted: it shows the network namespace's devices, so whoever mounts it
+/// must own that. A download, in which no package code runs, does without where the network is the
+/// host's and we are not its root.
 fn sysfs_is_ours(network: Network) -> Result<bool> {
     Ok(network == Network::None || !Ids::of_this_process()?.mapped())
 }
 
-/// The nodes of the host that we bind, checked to be what they are called: a false null would be a way out (CVE-2025-31133).
+/// The nodes of the host that we bind, checked to be what they are called: a false null would be a
+/// way out (CVE-2025-31133).
 fn host_nodes() -> Result<Vec<(&'static str, OwnedFd)>> {
     let mut nodes = Vec::new();
     for (name, dev_major, dev_minor) in NODES {
@@ -152,7 +157,7 @@ fn private_dev(at: &OwnedFd, path: &Path, nodes: &[(&str, OwnedFd)]) -> Result<(
         std::os::unix::fs::symlink(points_to, path.join(name)).with_context(|| format!("linking {name} in dev"))?;
     }
     for name in ["pts", "shm"] {
-        folder(&path.join(name))?;
+        directory(&path.join(name))?;
     }
     mount(
         Some("devpts"),
@@ -171,17 +176,17 @@ fn private_dev(at: &OwnedFd, path: &Path, nodes: &[(&str, OwnedFd)]) -> Result<(
         .context("mounting dev/shm")
 }
 
-/// Binds a device node of the host: it works for reading and writing, but its mode and owner, which are the host's, cannot
-/// be changed through a read-only mount.
+/// Binds a device node of the host: it works for reading and writing, but its mode and owner, which
+/// are the host's, cannot be changed through a read-only mount.
 fn bind_device(source: &Path, target: &Path) -> Result<()> {
     bind(source, target).with_context(|| format!("binding {}", target.display()))?;
     restrict(target, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC)
         .with_context(|| format!("protecting {}", target.display()))
 }
 
-/// Hides the files of the list and makes the rest read-only, so that a later kernel's files are covered too. Modes and owners of
-/// these files are the kernel's, one for all proc file systems: a chmod here would show on the host. What belongs to a process
-/// stays writable.
+/// Hides the files of the list and makes the rest read-only, so that a later kernel's files are
+/// covered too. Modes and owners of these files are the kernel's, one for all proc file systems: a
+/// chmod here would show on the host. What belongs to a process stays writable.
 fn mask_proc(proc: &Path, null: &OwnedFd) -> Result<()> {
     for entry in std::fs::read_dir(proc).context("reading proc")? {
         let entry = entry.context("reading proc")?;
@@ -203,13 +208,14 @@ fn mask_proc(proc: &Path, null: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// An image must not come out otherwise because its builder has EFI; and the firmware's tables are nobody's to read.
-fn hide_firmware(folder: &Path) -> Result<()> {
-    if !folder.is_dir() {
+/// An image must not come out otherwise because its builder has EFI; and the firmware's tables are
+/// nobody's to read.
+fn hide_firmware(directory: &Path) -> Result<()> {
+    if !directory.is_dir() {
         return Ok(());
     }
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("tmpfs"), folder, Some("tmpfs"), flags, Some("mode=0755,size=4k")).context("hiding sys/firmware")
+    mount(Some("tmpfs"), directory, Some("tmpfs"), flags, Some("mode=0755,size=4k")).context("hiding sys/firmware")
 }
 
 /// One entry of the plan over the sandbox's own tmpfs, in which every name is ours.
@@ -220,7 +226,7 @@ fn place(new: &Path, what: &Mount) -> Result<()> {
             let target = inside(target);
             parents(&target)?;
             if source.is_dir() {
-                folder(&target)?;
+                directory(&target)?;
             } else {
                 std::fs::write(&target, "").with_context(|| format!("creating {}", target.display()))?;
             }
@@ -242,7 +248,7 @@ fn place(new: &Path, what: &Mount) -> Result<()> {
         Mount::Tmpfs { target, mode } => {
             let target = inside(target);
             parents(&target)?;
-            folder(&target)?;
+            directory(&target)?;
             tmpfs(&target, *mode, PLAN_BYTES)
         }
         Mount::Link { target, points_to } => {
@@ -255,9 +261,9 @@ fn place(new: &Path, what: &Mount) -> Result<()> {
             parents(&target)?;
             std::fs::write(&target, content).context("writing")
         }
-        Mount::Folder { target } => {
+        Mount::Directory { target } => {
             parents(&inside(target))?;
-            folder(&inside(target))
+            directory(&inside(target))
         }
     }
 }
@@ -278,7 +284,7 @@ fn mount(source: Option<&str>, target: &Path, kind: Option<&str>, flags: MsFlags
     nix::mount::mount(source, target, kind, flags, data)
 }
 
-/// Mounts on an open folder: its name cannot be swapped meanwhile.
+/// Mounts on an open directory: its name cannot be swapped in the meantime.
 fn mount_on(at: &OwnedFd, kind: Option<&str>, flags: MsFlags, data: Option<&str>) -> Result<(), Errno> {
     mount(kind, &descriptor(at), kind, flags, data)
 }
@@ -299,13 +305,15 @@ fn bind_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), Errno> 
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
     let bind = |flags| nix::mount::mount(Some(source), target, None::<&str>, flags, None::<&str>);
     match bind(flags) {
-        // In a user namespace what the host mounted over other mounts cannot be bound without them: it would show what they hide.
+        // In a user namespace what the host mounted over other mounts cannot be bound without them:
+        // it would show what they hide.
         Err(Errno::EINVAL) if !flags.contains(MsFlags::MS_REC) => bind(flags | MsFlags::MS_REC),
         other => other,
     }
 }
 
-/// Adds restrictions to a bind mount and keeps those that it has: a user namespace may not take away what the host set.
+/// Adds restrictions to a bind mount and keeps those that it has: a user namespace may not take
+/// away what the host set.
 fn restrict(target: &Path, flags: MsFlags) -> Result<(), Errno> {
     use nix::sys::statvfs::{FsFlags, statvfs};
     let has = statvfs(target)?.flags();
@@ -346,7 +354,7 @@ fn descriptor(fd: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
 }
 
-fn folder(path: &Path) -> Result<()> {
+fn directory(path: &Path) -> Result<()> {
     match std::fs::create_dir(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("creating {}", path.display()))

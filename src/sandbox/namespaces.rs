@@ -39,7 +39,8 @@ pub fn main(network: Network, terminal: Terminal, parent: i32) -> Result<i32> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
     {
         nix::sched::unshare(flags).context("leaving the host's namespaces")?;
-        // Without this, mounts made here would appear on hosts whose / is shared, as systemd makes it.
+        // Without this, mounts made here would appear on hosts whose / is shared, as systemd makes
+        // it.
         nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
             .context("making mounts private")?;
     }
@@ -64,7 +65,8 @@ pub fn main(network: Network, terminal: Terminal, parent: i32) -> Result<i32> {
     Ok(followed.code)
 }
 
-/// Closes whatever the caller of osimg left open: a descriptor of a host folder would be a way out of the sandbox.
+/// Closes whatever the caller of osimg left open: a descriptor of a host directory would be a way
+/// out of the sandbox.
 fn close_inherited() -> Result<()> {
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
         .context("reading /proc/self/fd")?
@@ -72,7 +74,7 @@ fn close_inherited() -> Result<()> {
         .filter(|fd| *fd > 2)
         .collect();
     for fd in open {
-        // The folder's own descriptor is in the list and closed already.
+        // The directory's own descriptor is in the list and closed already.
         let _ = nix::unistd::close(fd);
     }
     Ok(())

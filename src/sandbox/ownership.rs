@@ -1,9 +1,12 @@
-//! Owners where a build has one id alone: traces the run, remembers to whom it gives files, and tells it to whoever asks.
+//! Owners where a build has one id alone: traces the run, remembers to whom it gives files, and
+//! tells it to whoever asks.
 //!
-//! The kernel gives such a build's files to nobody else. So the first stage, which is outside the sandbox, follows every process of
-//! the run by ptrace(2); a filter stops them at the calls that give files away and at those that ask for owners, and nowhere else.
-//! The first become calls that change nothing but do what else comes with them (the errors; set-user-id bits and capabilities that
-//! are lost), the answers of the others get the remembered owners. So scriptlets see what they would see as root.
+//! The kernel gives such a build's files to nobody else. So the first stage, which is outside the
+//! sandbox, follows every process of the run by ptrace(2); a filter stops them at the calls that
+//! give files away and at those that ask for owners, and nowhere else. The first become calls that
+//! change nothing but do what else comes with them (the errors; set-user-id bits and capabilities
+//! that are lost), the answers of the others get the remembered owners. So scriptlets see what they
+//! would see as root.
 
 mod call;
 mod processes;
@@ -70,7 +73,8 @@ pub(super) enum Giving {
     Recorded,
 }
 
-/// Has this process and all it will start followed by the first stage, its parent; false when the kernel does not let it.
+/// Has this process and all it will start followed by the first stage, its parent; false when the
+/// kernel does not let it.
 pub(super) fn be_followed() -> Result<bool> {
     if ptrace::traceme().is_err() {
         return Ok(false);
@@ -86,12 +90,14 @@ pub(super) fn recall(given: &[Given]) {
         let path = Path::new(BUILD_ROOT).join(Path::new(&file.path).strip_prefix("/").unwrap_or(Path::new(&file.path)));
         // One that is gone is nobody's.
         let Ok(place) = open(path.as_path(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()) else { continue };
-        // It is remembered; the call itself, and with it the loss of set-user-id bits, the kernel refuses for such a descriptor.
+        // It is remembered; the call itself, and with it the loss of set-user-id bits, the kernel
+        // refuses for such a descriptor.
         let _ = nix::unistd::fchown(&place, Some(file.uid.into()), Some(file.gid.into()));
     }
 }
 
-/// The calls at which a run that is followed stops; they differ between machines in the old ones alone.
+/// The calls at which a run that is followed stops; they differ between machines in the old ones
+/// alone.
 pub(super) fn calls() -> Vec<i64> {
     let mut calls = giving_calls();
     calls.extend([libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx]);
@@ -147,7 +153,8 @@ enum Event {
 
 /// The next process that ended or stopped; `None` when there is none left.
 fn next_event() -> Result<Option<(Pid, Event)>> {
-    // Threads and processes alike: nix has no answer for signals that have no name, so the status is read as it is.
+    // Threads and processes alike: nix has no answer for signals that have no name, so the status
+    // is read as it is.
     let all = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
     loop {
         let (pid, status) = match rustix::process::wait(all) {
@@ -234,7 +241,8 @@ impl Tracer {
         Ok(ptrace::cont(pid, None)?)
     }
 
-    /// Says of pid 1 what is followed of it and of all that come from it, which need not be told; they end with us.
+    /// Says of pid 1 what is followed of it and of all that come from it, which need not be told;
+    /// they end with us.
     fn begin(&self, pid: Pid) -> Result<()> {
         if pid != self.pid1 {
             return Ok(());
@@ -267,7 +275,7 @@ impl Tracer {
                 match file {
                     Ok(file) => self.ledger.give(file, id(call.argument(ids)), id(call.argument(ids + 1)))?,
                     Err(Errno::EMFILE | Errno::ENFILE) => anyhow::bail!(
-                        "{} files are somebody else's, more than a build with a single id can keep in mind; raise `ulimit -Hn`",
+                        "{} files are someone else's, more than a build with a single id can keep in mind; raise `ulimit -Hn`",
                         self.ledger.entries.len()
                     ),
                     // The process is told of it by the call itself.
@@ -320,8 +328,9 @@ impl Tracer {
     }
 }
 
-/// Puts us and the run on one processor: at each stop one of us waits for the other, and to wake a second processor takes ten times
-/// as long as to switch (on two virtual ones 74 s of installing became 18 s). Where it is not allowed, it is but slower.
+/// Puts us and the run on one processor: at each stop one of us waits for the other, and to wake a
+/// second processor takes ten times as long as to switch (on two virtual ones 74 s of installing
+/// became 18 s). Where it is not allowed, it is but slower.
 fn together(pid1: Pid) {
     use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
     let mut one = CpuSet::new();
@@ -330,7 +339,7 @@ fn together(pid1: Pid) {
     }
 }
 
-/// Files that are somebody's, and whose.
+/// Files that are someone's, and whose.
 #[derive(Default)]
 struct Ledger {
     entries: HashMap<(u64, u64), Owner>,

@@ -1,4 +1,5 @@
-//! What a run in the sandbox may see and do, as plain data that can be shown and tested without any privilege.
+//! What a run in the sandbox may see and do, as plain data that can be shown and tested without any
+//! privilege.
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -11,14 +12,14 @@ use crate::process::CommandLine;
 pub const BUILD_ROOT: &str = "/buildroot";
 /// The name that programs in the sandbox see as the host's.
 pub const HOSTNAME: &str = "localhost";
-/// Our own folder inside the sandbox: configuration, HOME, cache.
+/// Our own directory inside the sandbox: configuration, HOME, cache.
 pub const OWN: &str = "/osimg";
 
 /// Which network a run sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
-    /// The host's, for downloads; no package code runs meanwhile.
+    /// The host's, for downloads; no package code runs in the meantime.
     Host,
     /// None but an unconfigured loopback.
     None,
@@ -70,15 +71,17 @@ pub enum Terminal {
 pub enum Owners {
     /// Nobody asks.
     Ignored,
-    /// [`Outcome::given`](super::Outcome::given) tells it, where the kernel lets us follow the run; these files were given away before.
+    /// [`Outcome::given`](super::Outcome::given) tells it, where the kernel lets us follow the run;
+    /// these files were given away before.
     Recorded(Vec<Given>),
 }
 
-/// One mount, or one file or link that the sandbox's own tmpfs holds. Targets are absolute paths inside the sandbox.
+/// One mount, or one file or link that the sandbox's own tmpfs holds. Targets are absolute paths
+/// inside the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Mount {
-    /// A file or folder of the host.
+    /// A file or directory of the host.
     Bind {
         /// Path on the host.
         source: PathBuf,
@@ -119,8 +122,8 @@ pub enum Mount {
         /// Its bytes, as text.
         content: String,
     },
-    /// A folder, mode 0755.
-    Folder {
+    /// A directory, mode 0755.
+    Directory {
         /// Path in the sandbox.
         target: PathBuf,
     },
@@ -129,9 +132,10 @@ pub enum Mount {
 /// A complete description of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The install root's folder on the host.
+    /// The install root's directory on the host.
     pub root: PathBuf,
-    /// An empty folder on the host over which the sandbox's root is mounted, in the private namespace alone.
+    /// An empty directory on the host over which the sandbox's root is mounted, in the private
+    /// namespace alone.
     pub scratch: PathBuf,
     /// What is at `/`.
     pub view: View,
@@ -145,14 +149,16 @@ pub struct Plan {
     pub owners: Owners,
     /// The host name that scriptlets see.
     pub hostname: String,
-    /// What is mounted or placed, in order, over the sandbox's own tmpfs; only with [`View::Tools`].
+    /// What is mounted or placed, in order, over the sandbox's own tmpfs; only with
+    /// [`View::Tools`].
     pub mounts: Vec<Mount>,
     /// What is run.
     pub command: CommandLine,
 }
 
 impl Plan {
-    /// A command of the tools' on the folder `root`, which sees nothing of a build: no file of the host, private devices, no terminal.
+    /// A command of the tools' on the directory `root`, which sees nothing of a build: no file of
+    /// the host, private devices, no terminal.
     #[must_use]
     pub fn of_tools(tools: &ToolRoot, root: &Path, scratch: &Path, network: Network, command: CommandLine) -> Self {
         Self {
@@ -170,7 +176,8 @@ impl Plan {
     }
 }
 
-/// The folders of the install root that the API file systems are mounted on, with the modes they have in the image.
+/// The directories of the install root that the API file systems are mounted on, with the modes
+/// they have in the image.
 ///
 /// See <https://systemd.io/API_FILE_SYSTEMS/>.
 pub const API_FILE_SYSTEMS: [(&str, u32); 4] = [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755)];
@@ -202,7 +209,7 @@ impl Plan {
                 Mount::Tmpfs { target, .. } => format!("{} is an empty tmpfs", target.display()),
                 Mount::Link { target, points_to } => format!("{} is a link to {}", target.display(), points_to.display()),
                 Mount::File { target, .. } => format!("{} is written by osimg", target.display()),
-                Mount::Folder { target } => format!("{} is a folder", target.display()),
+                Mount::Directory { target } => format!("{} is a directory", target.display()),
             });
         }
         lines

@@ -1,4 +1,5 @@
-//! Removing trees: by descriptors, no link followed and no mount crossed, so that the host can never be emptied.
+//! Removing trees: by descriptors, no link followed and no mount crossed, so that the host can
+//! never be emptied.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -9,13 +10,13 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::root::{is, list, open_folder};
+use super::root::{is, list, open_directory};
 use crate::error::{ExitCode, Failure, Result};
 
 /// Removes the directory `path` with all it holds.
 ///
-/// A mount found below stops it before that mount's content is touched: a builder that removes through
-/// a live bind mount empties the host.
+/// A mount found below stops it before that mount's content is touched: a builder that removes
+/// through a live bind mount empties the host.
 ///
 /// # Errors
 /// Names the file that could not be removed.
@@ -32,8 +33,8 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the content of an open directory, the name `last` after all others; `shown` is its path in
-/// messages.
+/// Removes the content of an open directory, the name `last` after all others; `shown` is its path
+/// in messages.
 ///
 /// # Errors
 /// As [`remove_tree`].
@@ -79,7 +80,8 @@ pub(super) fn remove_at(at: &OwnedFd, name: &Path) -> Result<bool> {
         Err(error) => return Err(error).with_context(|| format!("removing {}", name.display())),
     }
     let mut here = open_below(at, name)?;
-    // One descriptor, however deep the tree: limits on open files are low, and packages may nest directories as they like.
+    // One descriptor, however deep the tree: limits on open files are low, and packages may nest
+    // directories as they like.
     let mut levels: Vec<Level> = vec![Level::of(&here, name.as_os_str().to_owned())?];
     while let Some(level) = levels.last_mut() {
         let Some(child) = level.names.pop() else {
@@ -119,7 +121,8 @@ impl Level {
         Ok(Self { inode: inode(folder)?, names: names.with_context(|| format!("reading {}", name.display()))?, name })
     }
 
-    /// Opens this directory from the one below it. If that was moved in the meantime, nothing more is touched.
+    /// Opens this directory from the one below it. If that was moved in the meantime, nothing more
+    /// is touched.
     fn climb(&self, below: &OwnedFd) -> Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let above = nix::fcntl::openat(below, "..", flags, Mode::empty()).with_context(|| format!("opening {}", self.name.display()))?;
@@ -131,12 +134,12 @@ impl Level {
 }
 
 fn inode(folder: &OwnedFd) -> Result<(u64, u64)> {
-    let stat = fstat(folder).context("looking at an open folder")?;
+    let stat = fstat(folder).context("looking at an open directory")?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
 fn open_below(at: &impl AsFd, name: &Path) -> Result<OwnedFd> {
-    open_folder(at, name).map_err(|error| match error {
+    open_directory(at, name).map_err(|error| match error {
         Errno::EXDEV => anyhow::anyhow!("{} is a mount: it is left alone", name.display()),
         other => anyhow::Error::from(other).context(format!("opening {}", name.display())),
     })
@@ -191,7 +194,7 @@ mod tests {
 
     #[test]
     fn links_are_removed_and_their_targets_stay() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let victim = dir.path().join("victim");
         std::fs::create_dir(&victim).expect("victim");
         std::fs::write(victim.join("file"), "precious").expect("file");

@@ -1,7 +1,8 @@
-//! The install root: a folder in which no path is ever opened by string from outside.
+//! The install root: a directory in which no path is ever opened by string from outside.
 //!
-//! Packages decide what stands in the root, so any name in it may be a link to the host. Everything here resolves
-//! names with openat2(2) inside the root's descriptor, and replaces files by rename, never through them.
+//! Packages decide what stands in the root, so any name in it may be a link to the host. Everything
+//! here resolves names with openat2(2) inside the root's descriptor, and replaces files by rename,
+//! never through them.
 
 use anyhow::Context;
 use nix::dir::Dir;
@@ -29,8 +30,8 @@ pub struct InstallRoot {
 pub enum Kind {
     /// A regular file.
     File,
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A symbolic link.
     Link,
     /// A device, fifo or socket.
@@ -38,17 +39,18 @@ pub enum Kind {
 }
 
 impl InstallRoot {
-    /// Opens the folder `path` as an install root.
+    /// Opens the directory `path` as an install root.
     ///
     /// # Errors
-    /// When it is no folder or cannot be opened.
+    /// When it is no directory or cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
         let fd = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .with_context(|| format!("opening install root {}", path.display()))?;
         Ok(Self { fd })
     }
 
-    /// Opens `path` as if the root were `/`: links are followed, but never out of it. Only regular files are opened.
+    /// Opens `path` as if the root were `/`: links are followed, but never out of it. Only regular
+    /// files are opened.
     ///
     /// # Errors
     /// As open(2); `ENOENT` for a link whose target the root does not have.
@@ -83,10 +85,10 @@ impl InstallRoot {
     /// What stands at `path`, the last component not followed; `None` when nothing does.
     ///
     /// # Errors
-    /// When the path leads through something that is no folder of the root.
+    /// When the path leads through something that is no directory of the root.
     pub fn kind(&self, path: &Path) -> Result<Option<Kind>> {
-        let Some((folder, name)) = self.parent(path)? else { return Ok(None) };
-        match fstatat(&folder, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
+        match fstatat(&directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(kind_of(stat.st_mode))),
             Err(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("looking at {} in the image", path.display())),
@@ -98,27 +100,29 @@ impl InstallRoot {
     /// # Errors
     /// As [`InstallRoot::kind`].
     pub fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
-        let Some((folder, name)) = self.parent(path)? else { return Ok(None) };
-        Ok(readlinkat(&folder, name.as_os_str()).ok().map(PathBuf::from))
+        let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
+        Ok(readlinkat(&directory, name.as_os_str()).ok().map(PathBuf::from))
     }
 
-    /// Opens the folder `path`, creating what is missing with `mode`; a link anywhere on the way is refused.
+    /// Opens the directory `path`, creating what is missing with `mode`; a link anywhere on the way
+    /// is refused.
     ///
     /// # Errors
-    /// Names the path when something other than a folder stands there, as a hostile package would leave it.
-    pub fn folder(&self, path: &Path, mode: u32) -> Result<OwnedFd> {
+    /// Names the path when something other than a directory stands there, as a hostile package
+    /// would leave it.
+    pub fn directory(&self, path: &Path, mode: u32) -> Result<OwnedFd> {
         let mut at = self.fd.try_clone().context("duplicating a descriptor")?;
         for part in relative(path).components() {
             let name = part.as_os_str();
             if name == "." {
                 continue;
             }
-            at = match open_folder(&at, Path::new(name)) {
+            at = match open_directory(&at, Path::new(name)) {
                 Ok(fd) => fd,
                 Err(Errno::ENOENT) => {
                     mkdirat(&at, name, Mode::from_bits_truncate(mode))
                         .with_context(|| format!("creating {} in the image", path.display()))?;
-                    let fd = open_folder(&at, Path::new(name)).with_context(|| format!("opening {} in the image", path.display()))?;
+                    let fd = open_directory(&at, Path::new(name)).with_context(|| format!("opening {} in the image", path.display()))?;
                     // mkdir is subject to the umask.
                     fchmod(&fd, Mode::from_bits_truncate(mode))
                         .with_context(|| format!("setting the mode of {} in the image", path.display()))?;
@@ -127,7 +131,7 @@ impl InstallRoot {
                 Err(error) => {
                     return Err(Failure::new(
                         ExitCode::Transaction,
-                        format!("{} in the image is not a plain folder: a package put something else in its place", path.display()),
+                        format!("{} in the image is not a plain directory: a package put something else in its place", path.display()),
                     )
                     .because(error)
                     .into());
@@ -137,37 +141,39 @@ impl InstallRoot {
         Ok(at)
     }
 
-    /// Puts a new regular file at `path` in place of whatever name is there; a link there is replaced, not followed.
+    /// Puts a new regular file at `path` instead of whatever name is there; a link there is
+    /// replaced, not followed.
     ///
     /// # Errors
-    /// When the folder is missing or is no plain folder, or on input/output errors.
+    /// When the directory is missing or is no plain directory, or on input/output errors.
     pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<()> {
         let shown = || format!("writing {} in the image", path.display());
-        let Some((folder, name)) = self.parent(path)? else {
-            return Err(Failure::new(ExitCode::Transaction, format!("the image has no folder for {}", path.display())).into());
+        let Some((directory, name)) = self.parent(path)? else {
+            return Err(Failure::new(ExitCode::Transaction, format!("the image has no directory for {}", path.display())).into());
         };
         let temporary = format!(".osimg-{}", std::process::id());
         let how = OpenHow::new()
             .flags(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC)
             .mode(Mode::from_bits_truncate(mode))
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-        let fd = openat2(folder.as_fd(), temporary.as_str(), how).with_context(shown)?;
+        let fd = openat2(directory.as_fd(), temporary.as_str(), how).with_context(shown)?;
         let mut file = File::from(fd);
         let written = file
             .write_all(content)
             .map_err(anyhow::Error::from)
             .and_then(|()| fchmod(&file, Mode::from_bits_truncate(mode)).map_err(Into::into))
             .and_then(|()| fchown(&file, Some(0.into()), Some(0.into())).map_err(Into::into))
-            .and_then(|()| renameat(&folder, temporary.as_str(), &folder, name.as_os_str()).map_err(Into::into));
+            .and_then(|()| renameat(&directory, temporary.as_str(), &directory, name.as_os_str()).map_err(Into::into));
         if let Err(error) = written {
             // The first error is the one to tell; the temporary goes with the root anyway.
-            let _ = unlinkat(&folder, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(&directory, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
             return Err(error).with_context(shown);
         }
         Ok(())
     }
 
-    /// Gives `path` to `USER` or `USER:GROUP`, by the image's own passwd and group; the name itself, if it is a link.
+    /// Gives `path` to `USER` or `USER:GROUP`, by the image's own passwd and group; the name
+    /// itself, if it is a link.
     ///
     /// # Errors
     /// When the image knows no such user or group.
@@ -177,11 +183,11 @@ impl InstallRoot {
             // Every file is ours; the archiver is told whose it will be.
             return Ok(());
         }
-        let Some((folder, name)) = self.parent(path)? else {
-            return Err(anyhow::anyhow!("the image has no folder for {}", path.display()));
+        let Some((directory, name)) = self.parent(path)? else {
+            return Err(anyhow::anyhow!("the image has no directory for {}", path.display()));
         };
         let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
-        nix::unistd::fchownat(&folder, name.as_os_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+        nix::unistd::fchownat(&directory, name.as_os_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
             .with_context(|| format!("giving {} in the image to {owner}", path.display()))
     }
 
@@ -196,7 +202,8 @@ impl InstallRoot {
         Ok((uid, gid))
     }
 
-    /// Device and inode of what stands at `path`, the last component not followed; `None` when nothing does.
+    /// Device and inode of what stands at `path`, the last component not followed; `None` when
+    /// nothing does.
     ///
     /// # Errors
     /// As [`InstallRoot::kind`].
@@ -205,8 +212,8 @@ impl InstallRoot {
             let stat = fstat(&self.fd).context("looking at the install root")?;
             return Ok(Some((stat.st_dev, stat.st_ino)));
         }
-        let Some((folder, name)) = self.parent(path)? else { return Ok(None) };
-        match fstatat(&folder, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
+        match fstatat(&directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some((stat.st_dev, stat.st_ino))),
             Err(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("looking at {} in the image", path.display())),
@@ -229,43 +236,45 @@ impl InstallRoot {
         })
     }
 
-    /// Puts a symbolic link at `path`, in place of whatever name is there.
+    /// Puts a symbolic link at `path`, instead of whatever name is there.
     ///
     /// # Errors
     /// As [`InstallRoot::write`].
     pub fn link(&self, path: &Path, points_to: &Path) -> Result<()> {
         let shown = || format!("linking {} in the image", path.display());
-        let Some((folder, name)) = self.parent(path)? else {
-            return Err(Failure::new(ExitCode::Transaction, format!("the image has no folder for {}", path.display())).into());
+        let Some((directory, name)) = self.parent(path)? else {
+            return Err(Failure::new(ExitCode::Transaction, format!("the image has no directory for {}", path.display())).into());
         };
         let temporary = format!(".osimg-{}", std::process::id());
-        symlinkat(points_to, &folder, temporary.as_str()).with_context(shown)?;
-        renameat(&folder, temporary.as_str(), &folder, name.as_os_str()).with_context(shown)
+        symlinkat(points_to, &directory, temporary.as_str()).with_context(shown)?;
+        renameat(&directory, temporary.as_str(), &directory, name.as_os_str()).with_context(shown)
     }
 
-    /// Removes what stands at `path`, a folder with all it holds; mounts are never crossed. True when something was there.
+    /// Removes what stands at `path`, a directory with all it holds; mounts are never crossed. True
+    /// when something was there.
     ///
     /// # Errors
     /// When something below cannot be removed, or a mount is in the way.
     pub fn remove(&self, path: &Path) -> Result<bool> {
-        let Some((folder, name)) = self.parent(path)? else { return Ok(false) };
-        super::remove::remove_at(&folder, &name).with_context(|| format!("removing {} in the image", path.display()))
+        let Some((directory, name)) = self.parent(path)? else { return Ok(false) };
+        super::remove::remove_at(&directory, &name).with_context(|| format!("removing {} in the image", path.display()))
     }
 
-    /// The names in the folder `path`, sorted; empty when there is no such plain folder.
+    /// The names in the directory `path`, sorted; empty when there is no such plain directory.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// When the directory cannot be read.
     pub fn names(&self, path: &Path) -> Result<Vec<std::ffi::OsString>> {
-        let folder = match open_folder(&self.fd, relative(path)) {
+        let directory = match open_directory(&self.fd, relative(path)) {
             Ok(fd) => fd,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(|| format!("reading folder {} in the image", path.display())),
+            Err(error) => return Err(error).with_context(|| format!("reading directory {} in the image", path.display())),
         };
-        list(folder).with_context(|| format!("reading folder {} in the image", path.display()))
+        list(directory).with_context(|| format!("reading directory {} in the image", path.display()))
     }
 
-    /// The folder that holds `path`, followed inside the root as the image itself would, and the last name.
+    /// The directory that holds `path`, followed inside the root as the image itself would, and the
+    /// last name.
     fn parent(&self, path: &Path) -> Result<Option<(OwnedFd, PathBuf)>> {
         let path = relative(path);
         let Some(name) = path.file_name() else {
@@ -278,24 +287,24 @@ impl InstallRoot {
         match openat2(self.fd.as_fd(), above, how) {
             Ok(fd) => Ok(Some((fd, name.into()))),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("opening folder {} in the image", above.display())),
+            Err(error) => Err(error).with_context(|| format!("opening directory {} in the image", above.display())),
         }
     }
 }
 
-/// Opens a folder below `at`; no link and no mount is crossed.
-pub(super) fn open_folder(at: &impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+/// Opens a directory below `at`; no link and no mount is crossed.
+pub(super) fn open_directory(at: &impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV);
     openat2(at.as_fd(), path, how)
 }
 
-/// The names in an open folder, sorted bytewise.
-pub(super) fn list(folder: OwnedFd) -> Result<Vec<std::ffi::OsString>, Errno> {
+/// The names in an open directory, sorted bytewise.
+pub(super) fn list(directory: OwnedFd) -> Result<Vec<std::ffi::OsString>, Errno> {
     use std::os::unix::ffi::OsStrExt;
     let mut names = Vec::new();
-    for entry in Dir::from_fd(folder)?.iter() {
+    for entry in Dir::from_fd(directory)?.iter() {
         let name = std::ffi::OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
         if name != "." && name != ".." {
             names.push(name);
@@ -313,7 +322,7 @@ fn kind_of(mode: u32) -> Kind {
     if is(mode, SFlag::S_IFREG) {
         Kind::File
     } else if is(mode, SFlag::S_IFDIR) {
-        Kind::Folder
+        Kind::Directory
     } else if is(mode, SFlag::S_IFLNK) {
         Kind::Link
     } else {
@@ -331,9 +340,10 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// A root with every hostile shape that a package can give `etc/machine-id`, and the host file they aim at.
+    /// A root with every hostile shape that a package can give `etc/machine-id`, and the host file
+    /// they aim at.
     fn hostile() -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "precious").expect("victim");
         let root = dir.path().join("root");
@@ -371,13 +381,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_a_link_is_refused_by_name() {
+    fn a_directory_that_is_a_link_is_refused_by_name() {
         let (dir, _victim) = hostile();
         let root = InstallRoot::open(&dir.path().join("root")).expect("root");
-        let error = root.folder(Path::new("linked/x"), 0o755).expect_err("a link");
+        let error = root.directory(Path::new("linked/x"), 0o755).expect_err("a link");
         assert!(error.to_string().contains("linked/x"), "{error}");
-        root.folder(Path::new("/var/cache/deep"), 0o755).expect("created");
-        assert_eq!(root.kind(Path::new("var/cache/deep")).expect("kind"), Some(Kind::Folder));
+        root.directory(Path::new("/var/cache/deep"), 0o755).expect("created");
+        assert_eq!(root.kind(Path::new("var/cache/deep")).expect("kind"), Some(Kind::Directory));
     }
 
     #[test]

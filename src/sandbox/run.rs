@@ -1,4 +1,5 @@
-//! The supervisor's side of a run: start the stages, read what the command says, keep the time limits, learn how it ended.
+//! The supervisor's side of a run: start the stages, read what the command says, keep the time
+//! limits, learn how it ended.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -27,7 +28,8 @@ pub enum Stream {
     Err,
 }
 
-/// How long a run may take; in monotonic time, so that neither a clock change nor a stopped machine or osimg counts.
+/// How long a run may take; in monotonic time, so that neither a clock change nor a stopped machine
+/// or osimg counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     /// From start to end.
@@ -45,7 +47,8 @@ pub struct Outcome {
     pub signal: Option<i32>,
     /// Names of processes that it left behind; the sandbox ended them.
     pub strays: Vec<String>,
-    /// To whom it gave files of the install root, last owners alone and root's left out; `None` when nobody followed it.
+    /// To whom it gave files of the install root, last owners alone and root's left out; `None`
+    /// when nobody followed it.
     pub given: Option<Vec<Given>>,
 }
 
@@ -76,7 +79,8 @@ impl Outcome {
     }
 }
 
-/// The longest line that is passed on; the rest of it is dropped, so that no program can fill our memory.
+/// The longest line that is passed on; the rest of it is dropped, so that no program can fill our
+/// memory.
 const LINE_LIMIT: usize = 1 << 20;
 
 /// Runs commands by plan, one at a time.
@@ -93,13 +97,15 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// A sandbox whose stages are run by `program`, an osimg; for programs that use this library and know no such verbs.
+    /// A sandbox whose stages are run by `program`, an osimg; for programs that use this library
+    /// and know no such verbs.
     #[must_use]
     pub fn staged_by(program: impl Into<PathBuf>) -> Self {
         Self { program: program.into() }
     }
 
-    /// Runs the plan's command as [`Sandbox::carry_out`] does, with this very program for the stages.
+    /// Runs the plan's command as [`Sandbox::carry_out`] does, with this very program for the
+    /// stages.
     ///
     /// # Errors
     /// As [`Sandbox::carry_out`].
@@ -107,7 +113,8 @@ impl Sandbox {
         Self::default().carry_out(plan, limits, on_line)
     }
 
-    /// As [`Sandbox::run`], and calls `on_turn` at least every tenth of a second. Its failure ends the run as one of `on_line` does.
+    /// As [`Sandbox::run`], and calls `on_turn` at least every tenth of a second. Its failure ends
+    /// the run as one of `on_line` does.
     ///
     /// # Errors
     /// As [`Sandbox::carry_out`], and those of `on_turn`.
@@ -123,8 +130,9 @@ impl Sandbox {
     /// Runs the plan's command to its end and passes on every line that it prints.
     ///
     /// # Errors
-    /// When the sandbox cannot be made ([`ExitCode::Host`]), a limit passes ([`ExitCode::TimedOut`]), a signal asked us to
-    /// stop, or `on_line` fails; everything in the sandbox has ended then. A command that fails is no error here.
+    /// When the sandbox cannot be made ([`ExitCode::Host`]), a limit passes
+    /// ([`ExitCode::TimedOut`]), a signal asked us to stop, or `on_line` fails; everything in the
+    /// sandbox has ended then. A command that fails is no error here.
     pub fn carry_out(&self, plan: &Plan, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
         self.carry_out_watched(plan, limits, Turns { on_turn: &mut || Ok(()), longest: TURN }, on_line)
     }
@@ -173,7 +181,8 @@ struct Stages {
     ended: bool,
 }
 
-/// Milliseconds for pid 1 to see that we want no more, and the kernel to end what it started; then the first stage is killed.
+/// Milliseconds for pid 1 to see that we want no more, and the kernel to end what it started; then
+/// the first stage is killed.
 const GRACE: u16 = 10_000;
 
 impl Stages {
@@ -181,7 +190,8 @@ impl Stages {
         Ok(self.child.try_wait().context("looking after the sandbox")?.is_some())
     }
 
-    /// Ends the run, and returns when none of its processes can touch the root any more, which may be removed then.
+    /// Ends the run, and returns when none of its processes can touch the root any more, which may
+    /// be removed then.
     fn end(&mut self) {
         if self.ended {
             return;
@@ -189,7 +199,8 @@ impl Stages {
         self.ended = true;
         // Nobody reads on, and nobody shall wait for us to.
         drop((self.child.stdout.take(), self.child.stderr.take()));
-        // Pid 1 sees this and exits; when it has, the kernel has ended every process of the build, and the first stage exits too.
+        // Pid 1 sees this and exits; when it has, the kernel has ended every process of the build,
+        // and the first stage exits too.
         let _ = self.socket.shutdown(std::net::Shutdown::Write);
         if !self.ends_by_itself() {
             // Its death ends pid 1, and that every process of the build; but nobody waits for them.
@@ -199,7 +210,7 @@ impl Stages {
     }
 
     fn ends_by_itself(&mut self) -> bool {
-        // Its number is somebody else's once it was waited for.
+        // Its number is someone else's once it was waited for.
         if self.first_has_ended().unwrap_or(true) {
             return true;
         }
@@ -229,7 +240,8 @@ fn send(mut socket: &UnixStream, plan: &Plan) -> Result<()> {
         anyhow::bail!("writing the sandbox's plan: {} bytes are too many", bytes.len());
     }
     let size = u32::try_from(bytes.len()).context("writing the sandbox's plan")?;
-    // A stage that died already shows itself as an ended socket later, with its own message on stderr.
+    // A stage that died already shows itself as an ended socket later, with its own message on
+    // stderr.
     let _ = socket.write_all(&size.to_be_bytes()).and_then(|()| socket.write_all(&bytes));
     Ok(())
 }
@@ -297,7 +309,8 @@ impl Lines {
     }
 }
 
-/// Milliseconds that a turn of the loop waits for output at the longest, without a watcher and with one.
+/// Milliseconds that a turn of the loop waits for output at the longest, without a watcher and with
+/// one.
 const TURN: u16 = 500;
 const WATCHED_TURN: u16 = 100;
 
@@ -323,7 +336,8 @@ fn watch(stages: &mut Stages, limits: Limits, turns: Turns<'_>, on_line: &mut dy
         check_limits(limits, &clock)?;
         (turns.on_turn)()?;
         if stages.first_has_ended()? {
-            // Killed before pid 1 had bound itself to it, or at the run's end: our half of the socket is what pid 1 watches too.
+            // Killed before pid 1 had bound itself to it, or at the run's end: our half of the
+            // socket is what pid 1 watches too.
             let _ = socket.shutdown(std::net::Shutdown::Write);
         }
         {
@@ -350,10 +364,12 @@ fn watch(stages: &mut Stages, limits: Limits, turns: Turns<'_>, on_line: &mut dy
     }
 }
 
-/// The most that one turn of the loop takes, with room for a machine under load; what is beyond was no time of ours.
+/// The most that one turn of the loop takes, with room for a machine under load; what is beyond was
+/// no time of ours.
 const LONGEST_TURN: Duration = Duration::from_secs(2);
 
-/// How long a run took and how long it has said nothing, without the time in which we ourselves were stopped.
+/// How long a run took and how long it has said nothing, without the time in which we ourselves
+/// were stopped.
 struct Clock {
     turned: Instant,
     total: Duration,

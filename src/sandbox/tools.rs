@@ -13,7 +13,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::openat::openat2;
 use crate::process::find_program;
 
-/// The folders of a tree that its programs need, beside what the merged /usr links to.
+/// The directories of a tree that its programs need, beside what the merged /usr links to.
 const FILES: [&str; 12] = [
     "/etc/alternatives",
     "/etc/ld.so.cache",
@@ -53,7 +53,7 @@ impl ToolRoot {
     /// Another tree. Packages decided what stands in it, so no name in it is followed out of it.
     ///
     /// # Errors
-    /// When it is no folder with a /usr.
+    /// When it is no directory with a /usr.
     pub fn at(path: &Path) -> Result<Self> {
         let fd = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .with_context(|| format!("opening the tools' root {}", path.display()))?;
@@ -61,7 +61,7 @@ impl ToolRoot {
         let tools = Self { path, fd: Some(Arc::new(fd)) };
         if tools.resolve("/usr").is_none() {
             return Err(Failure::new(ExitCode::Host, format!("opening the tools' root {}: it has no /usr", tools.path.display()))
-                .hint("name a folder that holds a whole system, such as an unpacked container image")
+                .hint("name a directory that holds a whole system, such as an unpacked container image")
                 .into());
         }
         Ok(tools)
@@ -79,7 +79,8 @@ impl ToolRoot {
         self.fd.is_none()
     }
 
-    /// Where on this machine the tree's `path` is, its links followed inside the tree; `None` when there is none.
+    /// Where on this machine the tree's `path` is, its links followed inside the tree; `None` when
+    /// there is none.
     #[must_use]
     pub fn resolve(&self, path: &str) -> Option<PathBuf> {
         let Some(fd) = &self.fd else { return Path::new(path).canonicalize().ok() };
@@ -91,13 +92,14 @@ impl ToolRoot {
         real.starts_with(&self.path).then_some(real)
     }
 
-    /// Where in the tree a program of that name is: the usual folders, whatever the caller's PATH says.
+    /// Where in the tree a program of that name is: the usual directories, whatever the caller's
+    /// PATH says.
     #[must_use]
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         if self.is_host() {
             return find_program(name);
         }
-        ["/usr/bin", "/usr/sbin", "/usr/libexec"].iter().map(|folder| format!("{folder}/{name}")).map(PathBuf::from).find(|path| {
+        ["/usr/bin", "/usr/sbin", "/usr/libexec"].iter().map(|directory| format!("{directory}/{name}")).map(PathBuf::from).find(|path| {
             let metadata = path.to_str().and_then(|path| self.resolve(path)).and_then(|real| real.metadata().ok());
             metadata.is_some_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
         })
@@ -120,7 +122,7 @@ impl ToolRoot {
                 _ => {}
             }
         }
-        mounts.push(Mount::Folder { target: "/etc".into() });
+        mounts.push(Mount::Directory { target: "/etc".into() });
         let files = FILES.iter().chain(if network == Network::Host { AUTHORITIES.iter() } else { [].iter() });
         // Through links: resolv.conf is often one into /run, which the sandbox does not have.
         mounts.extend(files.filter_map(|path| bind(self.resolve(path), path)));
@@ -129,7 +131,7 @@ impl ToolRoot {
         }
         mounts.push(Mount::Tmpfs { target: "/tmp".into(), mode: 0o1777 });
         mounts.push(Mount::Tmpfs { target: "/var".into(), mode: 0o755 });
-        mounts.push(Mount::Folder { target: "/var/tmp".into() });
+        mounts.push(Mount::Directory { target: "/var/tmp".into() });
         mounts
     }
 }
@@ -140,7 +142,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn tree() -> (tempfile::TempDir, ToolRoot) {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir_all(dir.path().join("usr/bin")).expect("usr");
         std::fs::create_dir_all(dir.path().join("etc/ssl")).expect("etc");
         std::fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").expect("passwd");

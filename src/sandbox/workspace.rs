@@ -1,4 +1,5 @@
-//! Where the install root lives: on disk, or in memory when it fits, in a mount namespace that ends with osimg.
+//! Where the install root lives: on disk, or in memory when it fits, in a mount namespace that ends
+//! with osimg.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -17,13 +18,14 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backing {
-    /// A folder of the workdir's file system.
+    /// A directory of the workdir's file system.
     Disk,
     /// A tmpfs that only this process and its sandboxes see.
     Memory,
 }
 
-/// Gives this process a mount namespace of its own: what it mounts nobody else sees, and the kernel takes it down with us.
+/// Gives this process a mount namespace of its own: what it mounts nobody else sees, and the kernel
+/// takes it down with us.
 ///
 /// Must be called before any thread is started.
 ///
@@ -33,7 +35,7 @@ pub fn enter_private_mounts() -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
     {
         nix::sched::unshare(CloneFlags::CLONE_NEWNS).context("leaving the host's mount namespace")?;
-        // Slave, not private: what the host unmounts meanwhile must not be kept busy by us.
+        // Slave, not private: what the host unmounts in the meantime must not be kept busy by us.
         nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
             .context("separating mounts from the host's")?;
     }
@@ -42,7 +44,8 @@ pub fn enter_private_mounts() -> Result<()> {
 }
 
 thread_local! {
-    /// Whether this thread has entered a mount namespace of its own: such a namespace is a thread's.
+    /// Whether this thread has entered a mount namespace of its own: such a namespace is a
+    /// thread's.
     static PRIVATE: Cell<bool> = const { Cell::new(false) };
     /// Whether something is mounted on [`PIN`] in it.
     static PINNED: Cell<bool> = const { Cell::new(false) };
@@ -50,8 +53,8 @@ thread_local! {
 /// An empty directory of root's, on which every build mounts its workdir in its own namespace.
 const PIN: &str = "/run/osimg";
 
-/// Mounts an open directory on a path at which no other user can put anything else in its place, for
-/// this thread and its sandboxes. `None` where that is not possible: without a private mount
+/// Mounts an open directory on a path at which no other user can put anything else in its place,
+/// for this thread and its sandboxes. `None` where that is not possible: without a private mount
 /// namespace, without root and without [`PIN`], and for the second one of a thread.
 #[must_use]
 pub fn pin(directory: &impl AsFd) -> Option<PathBuf> {

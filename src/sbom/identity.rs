@@ -1,4 +1,5 @@
-//! Names that the rest of the world knows things by: package URLs and UUIDs, none of them taken from chance or the clock.
+//! Names that the rest of the world knows things by: package URLs and UUIDs, none of them taken
+//! from chance or the clock.
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -7,7 +8,8 @@ use crate::artifact::{Manifest, Package};
 use crate::nevra::Nevra;
 use crate::percent::{UNRESERVED, encoded};
 
-/// `pkg:rpm/DISTRIBUTION/NAME@VERSION-RELEASE?arch=…`; see <https://github.com/package-url/purl-spec>.
+/// `pkg:rpm/DISTRIBUTION/NAME@VERSION-RELEASE?arch=…`; see
+/// <https://github.com/package-url/purl-spec>.
 ///
 /// `os_release` names the distribution; the namespace is its `ID`, as scanners look it up.
 #[must_use]

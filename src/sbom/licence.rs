@@ -19,7 +19,8 @@ impl Licence {
         if text.is_empty() || text == "(none)" {
             return Self::Unknown;
         }
-        // SPDX 2.3 wants operators in capitals. A reference to a text that stands in no document says nothing to a reader of this one.
+        // SPDX 2.3 wants operators in capitals. A reference to a text that stands in no document
+        // says nothing to a reader of this one.
         let operators = text
             .split([' ', '(', ')'])
             .all(|word| !["and", "or", "with"].iter().any(|o| o.eq_ignore_ascii_case(word) && *word != o.to_uppercase()));

@@ -1,7 +1,9 @@
-//! What goes beside an artifact for those who must know what is in it: bills of materials, provenance and signatures.
+//! What goes beside an artifact for those who must know what is in it: bills of materials,
+//! provenance and signatures.
 //!
-//! All of it is made from the manifest, so that equal builds give equal documents: times are the image's own, identifiers
-//! come from digests. Only the provenance's `runDetails.metadata` says when a build ran.
+//! All of it is made from the manifest, so that equal builds give equal documents: times are the
+//! image's own, identifiers come from digests. Only the provenance's `runDetails.metadata` says
+//! when a build ran.
 
 mod cyclonedx;
 mod identity;
@@ -25,9 +27,11 @@ pub use sign::{Passphrase, SignKey, Signer};
 /// A file beside the tarballs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// What follows the artifact's `NAME-VERSION`, or the whole name of a file: see [`Document::name`].
+    /// What follows the artifact's `NAME-VERSION`, or the whole name of a file: see
+    /// [`Document::name`].
     pub suffix: String,
-    /// The file that it belongs to when that is not the artifact: `NAME-VERSION.tgz` of `NAME-VERSION.tgz.minisig`.
+    /// The file that it belongs to when that is not the artifact: `NAME-VERSION.tgz` of
+    /// `NAME-VERSION.tgz.minisig`.
     pub of: Option<String>,
     /// Its bytes.
     pub content: Vec<u8>,
@@ -49,7 +53,8 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Opens every signing key, so that a wrong passphrase is told before the build and not after it.
+    /// Opens every signing key, so that a wrong passphrase is told before the build and not after
+    /// it.
     ///
     /// # Errors
     /// When a key cannot be read or opened.
@@ -61,7 +66,8 @@ impl Documents {
         Ok(Self { kinds, signers: Arc::new(signers) })
     }
 
-    /// All documents of the artifact that `manifest` is of; `tarballs` are its files, open for reading, with their names.
+    /// All documents of the artifact that `manifest` is of; `tarballs` are its files, open for
+    /// reading, with their names.
     ///
     /// # Errors
     /// When a tarball cannot be read or a signature cannot be made.

@@ -1,5 +1,6 @@
-//! Provenance: an in-toto statement (<https://github.com/in-toto/attestation>, v1) with SLSA's predicate
-//! (<https://slsa.dev/spec/v1.0/provenance>). Only `runDetails.metadata` differs between two equal builds.
+//! Provenance: an in-toto statement (<https://github.com/in-toto/attestation>, v1) with SLSA's
+//! predicate (<https://slsa.dev/spec/v1.0/provenance>). Only `runDetails.metadata` differs between
+//! two equal builds.
 
 use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};

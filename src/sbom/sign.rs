@@ -1,4 +1,5 @@
-//! Detached signatures: minisign's (one small key, one small tool) and OpenPGP's (what distributions' users have).
+//! Detached signatures: minisign's (one small key, one small tool) and OpenPGP's (what
+//! distributions' users have).
 
 use anyhow::{Context, anyhow};
 use ct_codecs::{Base64, Decoder};
@@ -136,7 +137,8 @@ impl Signer {
         let signing = || format!("signing {name} with {}", self.file.display());
         let (scheme, text) = match &self.key {
             Secret::Minisign(key) => {
-                // The name is signed with the content, so that one image cannot be passed off as another.
+                // The name is signed with the content, so that one image cannot be passed off as
+                // another.
                 let trusted = format!("timestamp:{epoch}\tfile:{name}\thashed");
                 let signature = minisign::sign(None, key, data, Some(&trusted), Some("signature from osimg"));
                 (Scheme::Minisign, signature.map_err(|error| anyhow!("{error}")).with_context(signing)?.into_string())

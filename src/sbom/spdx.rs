@@ -128,7 +128,8 @@ fn relationship(from: &str, kind: &str, to: &str) -> Value {
     json!({"spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to})
 }
 
-/// An identifier made of letters, digits, dots and dashes only; a digest keeps apart what then looks alike.
+/// An identifier made of letters, digits, dots and dashes only; a digest keeps apart what then
+/// looks alike.
 fn id(nevra: &str) -> String {
     use sha2::{Digest, Sha256};
     let mut digest = hex::encode(Sha256::digest(nevra.as_bytes()));

@@ -59,7 +59,8 @@ pub fn load_from_tree(tree: &Path) -> Result<Option<FileContexts>> {
     policy::sources_of_tree(tree)?.map(|sources| parse(&sources)).transpose()
 }
 
-/// As [`load_from_tree`], with a function that reads the image's files by their paths inside the image.
+/// As [`load_from_tree`], with a function that reads the image's files by their paths inside the
+/// image.
 ///
 /// # Errors
 /// As [`load_from_tree`].

@@ -1,6 +1,8 @@
-//! Finds and reads the policy of an image tree or of the host. No link in a tree leads out of the tree.
+//! Finds and reads the policy of an image tree or of the host. No link in a tree leads out of the
+//! tree.
 //!
-//! Only the text form is read. libselinux may prefer `.bin`, which is the same text, compiled for one version of PCRE2.
+//! Only the text form is read. libselinux may prefer `.bin`, which is the same text, compiled for
+//! one version of PCRE2.
 
 use std::fs::File;
 use std::io::Read;
@@ -75,7 +77,8 @@ fn value_of<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 /// The texts of the policy of the image whose root is `tree`; `None` if it has none.
 ///
 /// # Errors
-/// Fails if a file cannot be read, if only its compiled form exists, or if the image would enforce a policy that it does not have.
+/// Fails if a file cannot be read, if only its compiled form exists, or if the image would enforce
+/// a policy that it does not have.
 pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = open(tree, flags, Mode::empty()).with_context(|| format!("opening the tree {}", tree.display()))?;
@@ -84,7 +87,8 @@ pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
     sources_of(read, &tree.display().to_string())
 }
 
-/// As [`sources_of_tree`], with a function that reads the image's files. Errors call the image `image`.
+/// As [`sources_of_tree`], with a function that reads the image's files. Errors call the image
+/// `image`.
 ///
 /// # Errors
 /// As [`sources_of_tree`].

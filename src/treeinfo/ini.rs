@@ -1,4 +1,5 @@
-//! The form of a `.treeinfo`: sections of `key = value` lines, as productmd writes them and Anaconda's shell scripts read them.
+//! The form of a `.treeinfo`: sections of `key = value` lines, as productmd writes them and
+//! Anaconda's shell scripts read them.
 
 use super::{Place, TreeInfoError};
 
@@ -23,8 +24,9 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Splits the text. Stricter than Python's `configparser`, which productmd reads with: no continuation lines, no `:` in the place
-/// of `=`, no section or key twice. Nothing that composes trees writes those, and Anaconda's `config_get` cannot read them.
+/// Splits the text. Stricter than Python's `configparser`, which productmd reads with: no
+/// continuation lines, no `:` in the place of `=`, no section or key twice. Nothing that composes
+/// trees writes those, and Anaconda's `config_get` cannot read them.
 pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, TreeInfoError> {
     let mut sections: Vec<Section<'_>> = Vec::new();
     for (index, line) in text.split('\n').enumerate() {

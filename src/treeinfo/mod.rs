@@ -1,7 +1,9 @@
-//! `.treeinfo`: what an install tree says of itself and where in it the kernel, the ramdisk and the second stage are.
+//! `.treeinfo`: what an install tree says of itself and where in it the kernel, the ramdisk and the
+//! second stage are.
 //!
-//! The form is productmd's, versions 1.0 to 1.2 (<https://productmd.readthedocs.io/en/latest/treeinfo-1.1.html>); files from before
-//! it, which have `[general]` alone, are read too.
+//! The form is productmd's, versions 1.0 to 1.2
+//! (<https://productmd.readthedocs.io/en/latest/treeinfo-1.1.html>); files from before it, which
+//! have `[general]` alone, are read too.
 
 mod ini;
 mod path;
@@ -73,8 +75,8 @@ impl fmt::Display for Release {
     }
 }
 
-/// A part of the distribution. Its paths are for package managers and may leave the tree (`../../AppStream/x86_64/os`): they are kept as
-/// text, and nothing here opens them.
+/// A part of the distribution. Its paths are for package managers and may leave the tree
+/// (`../../AppStream/x86_64/os`): they are kept as text, and nothing here opens them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Variant {
     /// Its unique id, such as `BaseOS`.
@@ -112,7 +114,8 @@ impl TreeInfo {
     /// Parses the text of a `.treeinfo`.
     ///
     /// # Errors
-    /// Says what is wrong and where, for anything that is not in the form, lacks what a boot needs to know, or names a file outside the tree.
+    /// Says what is wrong and where, for anything that is not in the form, lacks what a boot needs
+    /// to know, or names a file outside the tree.
     pub fn parse(text: &str) -> Result<Self, TreeInfoError> {
         if text.len() > LONGEST {
             return Err(TreeInfoError::missing(format!("it is longer than {LONGEST} bytes")));

@@ -3,13 +3,14 @@
 use serde::Serialize;
 use std::fmt;
 
-/// A path below the tree's top that can be joined to a folder or a URL without leaving it.
+/// A path below the tree's top that can be joined to a directory or a URL without leaving it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct TreePath(String);
 
 impl TreePath {
-    /// Takes a relative path of plain characters; nothing that a file system, a web server or a shell reads as more than a name.
+    /// Takes a relative path of plain characters; nothing that a file system, a web server or a
+    /// shell reads as more than a name.
     ///
     /// # Errors
     /// Says which trick the text tries.
@@ -29,7 +30,8 @@ impl TreePath {
         } else if text.len() > 1024 {
             "it is longer than 1024 bytes"
         } else if !text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+/~@,=".contains(c)) {
-            // A percent sign is a way to write `..` to a web server; the others begin a query or are cut off.
+            // A percent sign is a way to write `..` to a web server; the others begin a query or
+            // are cut off.
             "it is made of letters, digits and ._-+/~@,= alone"
         } else {
             return Ok(Self(text.to_owned()));

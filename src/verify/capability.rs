@@ -87,7 +87,8 @@ impl Capabilities {
         Some(Self { permitted, inheritable, effective: effective != 0 })
     }
 
-    /// Reads the extended attribute `security.capability`, versions 2 and 3 (linux/capability.h, `vfs_ns_cap_data`).
+    /// Reads the extended attribute `security.capability`, versions 2 and 3 (linux/capability.h,
+    /// `vfs_ns_cap_data`).
     pub(super) fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let word = |at: usize| -> Option<u64> { Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?).into()) };
         let magic = word(0)?;

@@ -1,4 +1,5 @@
-//! What the checks look at: the contents, where they came from, and what is computed from them once for several checks.
+//! What the checks look at: the contents, where they came from, and what is computed from them once
+//! for several checks.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -106,7 +107,8 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// The members that have no label or another one than the policy gives, with the policy's. A hard link has none of its own.
+    /// The members that have no label or another one than the policy gives, with the policy's. A
+    /// hard link has none of its own.
     pub(super) fn mislabelled(&self) -> &[(&'a Member, Vec<u8>)] {
         self.mislabelled.get_or_init(|| {
             let members = self.members().iter().filter(|member| member.kind != Kind::HardLink);
@@ -117,16 +119,17 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// A program of the image: an executable file in one of the folders that a PATH names.
+    /// A program of the image: an executable file in one of the directories that a PATH names.
     pub(super) fn has_program(&self, name: &str) -> bool {
         let Some(contents) = self.contents else { return false };
-        ["usr/bin", "usr/sbin", "bin", "sbin", "usr/lib/systemd", "usr/libexec"].iter().any(|folder| {
-            let found = contents.resolve(format!("{folder}/{name}")).map(|member| contents.carrier(member));
+        ["usr/bin", "usr/sbin", "bin", "sbin", "usr/lib/systemd", "usr/libexec"].iter().any(|directory| {
+            let found = contents.resolve(format!("{directory}/{name}")).map(|member| contents.carrier(member));
             found.is_some_and(|file| file.kind == Kind::File && file.mode & 0o111 != 0 && file.size > 0)
         })
     }
 
-    /// The packages' files that should be there, by where they are in the image: links in their folders' paths are followed.
+    /// The packages' files that should be there, by where they are in the image: links in their
+    /// directories' paths are followed.
     pub(super) fn owned(&self) -> &HashMap<Vec<u8>, Vec<&'a PackagedFile>> {
         self.owned.get_or_init(|| {
             let mut owned: HashMap<Vec<u8>, Vec<&PackagedFile>> = HashMap::new();

@@ -1,7 +1,9 @@
-//! Is an image fit for a node? A registry of small checks over what is in a tarball or a tree, anyone's.
+//! Is an image fit for a node? A registry of small checks over what is in a tarball or a tree,
+//! anyone's.
 //!
-//! [`checks`] has one file for each group; every check has a name that stays, says what a node would do, and the line that mends it.
-//! [`profile`] says which installer is to take the image, [`image`] what the checks look at, [`address`] reads tarballs from servers.
+//! [`checks`] has one file for each group; every check has a name that stays, says what a node
+//! would do, and the line that mends it. [`profile`] says which installer is to take the image,
+//! [`image`] what the checks look at, [`address`] reads tarballs from servers.
 
 mod address;
 mod capability;

@@ -21,7 +21,8 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The one that the image's os-release asks for; that of EL 9 when it says nothing that is known.
+    /// The one that the image's os-release asks for; that of EL 9 when it says nothing that is
+    /// known.
     #[must_use]
     pub fn of(os_release: &BTreeMap<String, String>) -> Self {
         let value = |key: &str| os_release.get(key).map_or("", String::as_str);

@@ -1,6 +1,6 @@
 //! Our own bzip2 encoder, judged by every decoder at hand over content that is hard to sort.
 
-use crate::support::{Packing, can_run, folder, inside, noise, python, shell};
+use crate::support::{Packing, can_run, directory, inside, noise, python, shell};
 use osimg::archive::{Format, Level};
 use std::fs;
 
@@ -42,20 +42,20 @@ fn every_decoder_restores_what_is_hard_to_sort() {
         return;
     }
     for (level, block) in [(1, 100_000), (9, 900_000)] {
-        let folder = folder();
-        let tree = inside(folder.path(), "tree");
+        let directory = directory();
+        let tree = inside(directory.path(), "tree");
         for (name, content) in hard_content(block) {
             fs::write(tree.join(name), content).unwrap();
         }
         // Real programs, and what was compressed before.
         shell(&tree, "cp /bin/sh /usr/bin/python3 . && gzip -c python3 >packed.gz && xz -0c python3 >packed.xz");
         let packing = Packing { level: Level::Exact(level), ..Packing::default() };
-        packing.pack(&tree, folder.path(), "x", &[Format::Tbz]);
-        Packing::default().pack(&tree, folder.path(), "x", &[Format::Tar]);
+        packing.pack(&tree, directory.path(), "x", &[Format::Tbz]);
+        Packing::default().pack(&tree, directory.path(), "x", &[Format::Tar]);
         for decoder in ["bzip2 -dc", "lbzip2 -dc", "pbzip2 -dc", "bsdcat"] {
-            shell(folder.path(), &format!("{decoder} x.tbz | cmp - x.tar"));
+            shell(directory.path(), &format!("{decoder} x.tbz | cmp - x.tar"));
         }
         let program = "import bz2, sys; print(bz2.open(sys.argv[1]).read() == open(sys.argv[2], 'rb').read())";
-        assert_eq!(python(program, &[&folder.path().join("x.tbz"), &folder.path().join("x.tar")]), "True\n");
+        assert_eq!(python(program, &[&directory.path().join("x.tbz"), &directory.path().join("x.tar")]), "True\n");
     }
 }

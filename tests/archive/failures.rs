@@ -1,6 +1,6 @@
 //! What goes wrong is told, with its place, and nothing hangs.
 
-use crate::support::{Packing, can_run, folder, inside, noise, shell};
+use crate::support::{Packing, can_run, directory, inside, noise, shell};
 use osimg::archive::{Format, Output, write_tree};
 use osimg::error::{ExitCode, exit_code, render};
 use std::fs::{self, File};
@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A tree with `mebibytes` of data that does not compress.
-fn noisy_tree(folder: &Path, mebibytes: usize) -> std::path::PathBuf {
-    let tree = inside(folder, "tree");
+fn noisy_tree(directory: &Path, mebibytes: usize) -> std::path::PathBuf {
+    let tree = inside(directory, "tree");
     fs::write(tree.join("noise"), noise(1, mebibytes << 20, 8)).unwrap();
     tree
 }
@@ -22,8 +22,8 @@ fn pack_into(tree: &Path, format: Format, sink: impl Write + Send) -> anyhow::Er
 
 #[test]
 fn a_full_disk_is_told_as_such_for_every_format() {
-    let folder = folder();
-    let tree = noisy_tree(folder.path(), 17);
+    let directory = directory();
+    let tree = noisy_tree(directory.path(), 17);
     for format in Format::ALL {
         let error = pack_into(&tree, format, File::options().write(true).open("/dev/full").unwrap());
         let full = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -52,8 +52,8 @@ impl Write for Filling {
 
 #[test]
 fn one_failing_output_ends_them_all() {
-    let folder = folder();
-    let tree = noisy_tree(folder.path(), 20);
+    let directory = directory();
+    let tree = noisy_tree(directory.path(), 20);
     for room in [0, 1, 600, 3 << 20] {
         let mut outputs: Vec<Output<'_>> = Format::ALL.iter().map(|f| Output { format: *f, sink: Box::new(io::sink()) }).collect();
         outputs[1].sink = Box::new(Filling { room });
@@ -64,8 +64,8 @@ fn one_failing_output_ends_them_all() {
 
 #[test]
 fn a_cancelled_packing_ends_as_interrupted() {
-    let folder = folder();
-    let tree = noisy_tree(folder.path(), 60);
+    let directory = directory();
+    let tree = noisy_tree(directory.path(), 60);
     for format in Format::ALL {
         let cancelled = AtomicBool::new(false);
         let outputs = vec![Output { format, sink: Box::new(io::sink()) }];
@@ -80,9 +80,9 @@ fn a_cancelled_packing_ends_as_interrupted() {
 }
 
 #[test]
-fn a_file_that_grows_or_shrinks_meanwhile_is_named() {
-    let folder = folder();
-    let tree = noisy_tree(folder.path(), 8);
+fn a_file_that_grows_or_shrinks_in_the_meantime_is_named() {
+    let directory = directory();
+    let tree = noisy_tree(directory.path(), 8);
     let file = tree.join("noise");
     for size in [4 << 20, 9 << 20] {
         let changes = AtomicU64::new(0);
@@ -93,7 +93,7 @@ fn a_file_that_grows_or_shrinks_meanwhile_is_named() {
         };
         let outputs = vec![Output { format: Format::Tar, sink: Box::new(io::sink()) }];
         let error = write_tree(&tree, outputs, &Packing::default().options(&progress, &|| false)).unwrap_err();
-        assert!(render(&error).contains("packing /noise: it changed meanwhile"), "{}", render(&error));
+        assert!(render(&error).contains("packing /noise: it changed in the meantime"), "{}", render(&error));
     }
 }
 
@@ -102,8 +102,8 @@ fn a_mount_inside_the_tree_is_named() {
     if !can_run(&["unshare", "mount"]) {
         return;
     }
-    let folder = folder();
-    let tree = inside(folder.path(), "tree");
+    let directory = directory();
+    let tree = inside(directory.path(), "tree");
     inside(&tree, "proc");
     fs::write(tree.join("hosts"), "").unwrap();
     for (what, place) in [("/proc", "proc"), ("/etc/hosts", "hosts")] {
@@ -125,8 +125,8 @@ fn a_capability_of_a_container_is_refused_by_name() {
     if !can_run(&["setfattr"]) {
         return;
     }
-    let folder = folder();
-    let tree = inside(folder.path(), "tree");
+    let directory = directory();
+    let tree = inside(directory.path(), "tree");
     // Version 3, effective, CAP_NET_BIND_SERVICE, of the namespace whose root is uid 1000.
     shell(&tree, "touch ping; setfattr -n security.capability -v 0x0100000300040000000000000000000000000000e8030000 ping");
     let error = pack_into(&tree, Format::Tar, io::sink());
@@ -135,12 +135,12 @@ fn a_capability_of_a_container_is_refused_by_name() {
 
 #[test]
 fn what_is_no_tree_is_refused() {
-    let folder = folder();
-    fs::write(folder.path().join("file"), "").unwrap();
+    let directory = directory();
+    fs::write(directory.path().join("file"), "").unwrap();
     for name in ["file", "missing"] {
-        let error = pack_into(&folder.path().join(name), Format::Tgz, io::sink());
+        let error = pack_into(&directory.path().join(name), Format::Tgz, io::sink());
         assert!(render(&error).contains(name), "{}", render(&error));
     }
-    let error = write_tree(folder.path(), Vec::new(), &Packing::default().options(&|_| (), &|| false)).unwrap_err();
+    let error = write_tree(directory.path(), Vec::new(), &Packing::default().options(&|_| (), &|| false)).unwrap_err();
     assert_eq!(exit_code(&error), ExitCode::Usage);
 }

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
 use crate::releases::{self, ANACONDA};
-use crate::support::{Packing, can_run, differences, folder, hard_tree, inside, parsed, run, shell};
+use crate::support::{Packing, can_run, differences, directory, hard_tree, inside, parsed, run, shell};
 use osimg::archive::{Format, FromTree};
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,7 +57,8 @@ fn named(lists: &[&[&str]]) -> BTreeSet<String> {
     lists.concat().into_iter().map(str::to_owned).collect()
 }
 
-/// Makes a file system in a file, packs the hardest tree there, and unpacks it beside: in a mount namespace of its own, which leaves nothing.
+/// Makes a file system in a file, packs the hardest tree there, and unpacks it beside: in a mount
+/// namespace of its own, which leaves nothing.
 const ON_A_FILE_SYSTEM: &str = r#"
 kind=$1 work=$2 osimg=$3 support=$4
 shift 4
@@ -112,18 +113,18 @@ fn two_releases_of_tar_by_anacondas_command_and_bsdtar_restore_everything_but_th
     let version = String::from_utf8(shell(Path::new("/"), &format!("{} --version", tars[1]))).unwrap();
     assert!(version.starts_with("tar (GNU tar) 1.35"), "{version}");
     for kind in ["ext4", "xfs"] {
-        let folder = folder();
+        let directory = directory();
         let support = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support");
         let done = run(Command::new("unshare")
             .args(["--mount", "sh", "-ec", ON_A_FILE_SYSTEM, "sh", kind])
-            .arg(folder.path())
+            .arg(directory.path())
             .args([env!("CARGO_BIN_EXE_osimg"), support])
             .args(&tars)
             .env("ANACONDA", ANACONDA));
         assert!(done.is_empty());
-        let made = fs::read_to_string(folder.path().join("made")).unwrap();
+        let made = fs::read_to_string(directory.path().join("made")).unwrap();
         println!("{kind}: {}", made.lines().last().unwrap_or_default());
-        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
         // XFS shows an ACL as an attribute of its own, too.
         let shown_twice: &[&str] = if kind == "xfs" { &["x:trusted acl/biguid"] } else { &[] };
         assert_eq!(parsed(&read("differences.bsdtar")), named(&[LEFT_OUT, BSDTAR, shown_twice]), "{kind}, bsdtar, {}", read("said.bsdtar"));
@@ -142,12 +143,12 @@ fn bsdtar_restores_everything_but_the_named() {
     if !can_run(&["bsdtar", "setfacl", "python3"]) {
         return;
     }
-    let folder = folder();
-    let tree = hard_tree(folder.path(), &[]);
-    Packing { labels: &FromTree, ..Packing::default() }.pack(&tree, folder.path(), "hard", &[Format::Txz]);
-    let target = inside(folder.path(), "target");
+    let directory = directory();
+    let tree = hard_tree(directory.path(), &[]);
+    Packing { labels: &FromTree, ..Packing::default() }.pack(&tree, directory.path(), "hard", &[Format::Txz]);
+    let target = inside(directory.path(), "target");
     // It restores the target's own time before it writes into it.
-    shell(folder.path(), &format!("bsdtar -xpf hard.txz --acls --xattrs -C {} 2>/dev/null || test $? = 1", target.display()));
+    shell(directory.path(), &format!("bsdtar -xpf hard.txz --acls --xattrs -C {} 2>/dev/null || test $? = 1", target.display()));
     assert_eq!(differences(&tree, &target, "root"), named(&[LEFT_OUT, BSDTAR]));
 }
 
@@ -168,18 +169,18 @@ fn a_tree_unpacked_on_another_file_system_packs_to_the_same_bytes() {
     if !can_run(&["mkfs.xfs", "unshare", "mount", "tar", "setfacl", "python3"]) {
         return;
     }
-    let folder = folder();
-    let tree = hard_tree(folder.path(), &["--no-big"]);
+    let directory = directory();
+    let tree = hard_tree(directory.path(), &["--no-big"]);
     // XFS has 18 bits for a minor number, 1,023 bytes for a link, and times from 1901 on.
     shell(&tree, "rm types/blk types/chrbig types/sl-4095; find times -name '*-neg-*' -o -name '*-y*' -o -name '*-oct*' | xargs rm -r");
     let packing = Packing { labels: &FromTree, epoch: Some(1_750_000_000), ..Packing::default() };
-    packing.pack(&tree, folder.path(), "first", &[Format::Tar]);
+    packing.pack(&tree, directory.path(), "first", &[Format::Tar]);
     run(Command::new("unshare")
         .args(["--mount", "sh", "-ec", ON_XFS, "sh"])
-        .arg(folder.path())
+        .arg(directory.path())
         .arg(env!("CARGO_BIN_EXE_osimg"))
         .env("ANACONDA", ANACONDA));
-    shell(folder.path(), "cmp first.tar second.tar");
+    shell(directory.path(), "cmp first.tar second.tar");
 }
 
 #[test]
@@ -187,12 +188,12 @@ fn a_path_beyond_what_linux_takes_at_once_is_packed_whole() {
     if !can_run(&["python3", "setfacl"]) {
         return;
     }
-    let folder = folder();
-    let tree = hard_tree(folder.path(), &["--no-big", "--deep"]);
-    let summary = Packing::default().pack(&tree, folder.path(), "hard", &[Format::Tar]);
+    let directory = directory();
+    let tree = hard_tree(directory.path(), &["--no-big", "--deep"]);
+    let summary = Packing::default().pack(&tree, directory.path(), "hard", &[Format::Tar]);
     let longest = crate::support::python(
         "import sys, tarfile; print(max((m.name for m in tarfile.open(sys.argv[1])), key=len))",
-        &[&folder.path().join("hard.tar")],
+        &[&directory.path().join("hard.tar")],
     );
     assert!(longest.trim_end().ends_with("/leaf") && longest.len() > 4800, "{longest}");
     assert!(summary.warnings.iter().any(|w| w.contains("4095 bytes")), "{:?}", summary.warnings);
@@ -200,18 +201,18 @@ fn a_path_beyond_what_linux_takes_at_once_is_packed_whole() {
 
 #[test]
 fn hard_links_into_another_partition_of_the_target_are_repeated() {
-    let folder = folder();
-    let tree = inside(folder.path(), "tree");
+    let directory = directory();
+    let tree = inside(directory.path(), "tree");
     inside(&tree, "boot");
     inside(&tree, "usr");
     fs::write(tree.join("boot/one"), "content").unwrap();
     for other in ["boot/two", "usr/one", "usr/two"] {
         fs::hard_link(tree.join("boot/one"), tree.join(other)).unwrap();
     }
-    let summary = Packing::default().pack(&tree, folder.path(), "links", &[Format::Tar]);
+    let summary = Packing::default().pack(&tree, directory.path(), "links", &[Format::Tar]);
     let listed = crate::support::python(
         "import sys, tarfile\nfor m in tarfile.open(sys.argv[1]):\n  if not m.isdir(): print(m.name, m.linkname or m.size)",
-        &[&folder.path().join("links.tar")],
+        &[&directory.path().join("links.tar")],
     );
     assert_eq!(listed, "./boot/one 7\n./boot/two ./boot/one\n./usr/one 7\n./usr/two ./usr/one\n");
     assert_eq!(summary.warnings.len(), 1);

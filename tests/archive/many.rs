@@ -1,17 +1,18 @@
 //! Many small files: the memory does not grow with them to speak of, the time only as they do.
 
-use crate::support::{can_run, folder, inside, python};
+use crate::support::{can_run, directory, inside, python};
 
-/// Makes a tree of so many files, packs it, and prints the CPU seconds and the most memory in KiB of the packing.
+/// Makes a tree of so many files, packs it, and prints the CPU seconds and the most memory in KiB
+/// of the packing.
 const PROGRAM: &str = r#"
 import os, resource, subprocess, sys
 tree, osimg = sys.argv[1:3]
 count = int(os.path.basename(tree))
 for number in range(count):
     if number % 1000 == 0:
-        folder = os.path.join(tree, f"folder-{number}")
-        os.mkdir(folder)
-    with open(f"{folder}/file-{number}", "w") as file: file.write(f"{number}\n")
+        directory = os.path.join(tree, f"directory-{number}")
+        os.mkdir(directory)
+    with open(f"{directory}/file-{number}", "w") as file: file.write(f"{number}\n")
 done = subprocess.run([osimg, "--json", "pack", "-q", "-j2", "--level", "fast", tree, "-o", tree + ".tgz"], stdout=subprocess.PIPE, check=True)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 import json
@@ -24,9 +25,9 @@ fn fifty_thousand_files_take_no_more_memory_than_five_thousand_and_ten_times_as_
     if !can_run(&["python3"]) {
         return;
     }
-    let folder = folder();
+    let directory = directory();
     let measured = |count: usize| {
-        let tree = inside(folder.path(), &count.to_string());
+        let tree = inside(directory.path(), &count.to_string());
         let told = python(PROGRAM, &[&tree, env!("CARGO_BIN_EXE_osimg").as_ref()]);
         let (seconds, memory) = told.trim().split_once(' ').unwrap();
         println!("{count} files: {seconds} s, {memory} KiB");

@@ -1,7 +1,8 @@
-//! `osimg pack` as a person runs it: what it is given wrongly is told with its reason, and nothing is left of it.
+//! `osimg pack` as a person runs it: what it is given wrongly is told with its reason, and nothing
+//! is left of it.
 #![expect(clippy::disallowed_methods, reason = "tests run the program as a person does")]
 
-use crate::support::{can_run, folder, inside, noise};
+use crate::support::{can_run, directory, inside, noise};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -20,17 +21,17 @@ fn told(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn left(folder: &Path) -> Vec<String> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+fn left(directory: &Path) -> Vec<String> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
 #[test]
-fn a_tree_that_is_missing_or_no_folder_is_told() {
-    let folder = folder();
-    fs::write(folder.path().join("file"), "").unwrap();
-    let out = inside(folder.path(), "out");
-    for (name, why) in [("missing", "there is no such folder"), ("file", "it is no folder")] {
-        let (code, said) = told(&pack(&folder.path().join(name), &out.join("x.tgz")));
+fn a_tree_that_is_missing_or_no_directory_is_told() {
+    let directory = directory();
+    fs::write(directory.path().join("file"), "").unwrap();
+    let out = inside(directory.path(), "out");
+    for (name, why) in [("missing", "there is no such directory"), ("file", "it is no directory")] {
+        let (code, said) = told(&pack(&directory.path().join(name), &out.join("x.tgz")));
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(name) && said.contains(why), "{said}");
     }
@@ -39,9 +40,9 @@ fn a_tree_that_is_missing_or_no_folder_is_told() {
 
 #[test]
 fn a_suffix_that_anaconda_would_take_for_a_disk_image_is_refused_with_the_reason() {
-    let folder = folder();
-    let tree = inside(folder.path(), "tree");
-    let out = inside(folder.path(), "out");
+    let directory = directory();
+    let tree = inside(directory.path(), "tree");
+    let out = inside(directory.path(), "out");
     for name in ["x.tzst", "x.tar.zst", "x.zst", "x.TGZ", "x.Tar.Xz", "x.img", "x.qcow2", "x.gz", "x.tar.lz4", "x.tgz?sig=1", "x"] {
         let (code, said) = told(&pack(&tree, &out.join(name)));
         assert_eq!(code, Some(2), "{name}: {said}");
@@ -51,23 +52,23 @@ fn a_suffix_that_anaconda_would_take_for_a_disk_image_is_refused_with_the_reason
 }
 
 #[test]
-fn an_output_inside_the_tree_or_in_no_folder_is_refused() {
-    let folder = folder();
-    let tree = inside(folder.path(), "tree");
+fn an_output_inside_the_tree_or_in_no_directory_is_refused() {
+    let directory = directory();
+    let tree = inside(directory.path(), "tree");
     let below = inside(&tree, "below");
     let (code, said) = told(&pack(&tree, &below.join("x.tgz")));
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("lies inside"), "{said}");
     assert_eq!(left(&below), [""; 0]);
-    let (code, said) = told(&pack(&tree, &folder.path().join("nowhere/x.tgz")));
+    let (code, said) = told(&pack(&tree, &directory.path().join("nowhere/x.tgz")));
     assert_eq!(code, Some(8), "{said}");
     assert!(said.contains("mkdir -p"), "{said}");
 }
 
 #[test]
 fn ten_open_files_are_enough_for_a_deep_tree_and_do_not_show() {
-    let folder = folder();
-    let tree = inside(folder.path(), "tree");
+    let directory = directory();
+    let tree = inside(directory.path(), "tree");
     for branch in ["a", "b"] {
         let deep = tree.join([branch; 60].join("/"));
         fs::create_dir_all(&deep).unwrap();
@@ -75,7 +76,7 @@ fn ten_open_files_are_enough_for_a_deep_tree_and_do_not_show() {
             fs::write(above.join("zz"), format!("{index}")).unwrap();
         }
     }
-    let (many, few) = (folder.path().join("many.tgz"), folder.path().join("few.tgz"));
+    let (many, few) = (directory.path().join("many.tgz"), directory.path().join("few.tgz"));
     assert!(pack(&tree, &many).status.success());
     let line = "ulimit -n 10; exec \"$0\" pack -q --selinux none \"$1\" -o \"$2\"";
     let output = Command::new("sh").args(["-c", line, OSIMG]).args([&tree, &few]).output().unwrap();
@@ -84,20 +85,20 @@ fn ten_open_files_are_enough_for_a_deep_tree_and_do_not_show() {
 }
 
 #[test]
-fn a_file_or_folder_that_cannot_be_read_is_named() {
+fn a_file_or_directory_that_cannot_be_read_is_named() {
     if !can_run(&["setpriv"]) {
         return;
     }
     // Where everyone may go, unlike the usual place of the tests.
-    let folder = tempfile::Builder::new().prefix("osimg-unreadable-").tempdir_in("/var/tmp").unwrap();
+    let directory = tempfile::Builder::new().prefix("osimg-unreadable-").tempdir_in("/var/tmp").unwrap();
     let everyone = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    everyone(folder.path(), 0o755);
-    let program = folder.path().join("osimg");
+    everyone(directory.path(), 0o755);
+    let program = directory.path().join("osimg");
     fs::copy(OSIMG, &program).unwrap();
-    let out = inside(folder.path(), "out");
+    let out = inside(directory.path(), "out");
     everyone(&out, 0o777);
-    for (kind, name) in [("file", "secret"), ("folder", "closed")] {
-        let tree = inside(folder.path(), kind);
+    for (kind, name) in [("file", "secret"), ("directory", "closed")] {
+        let tree = inside(directory.path(), kind);
         everyone(&tree, 0o755);
         if kind == "file" {
             fs::write(tree.join(name), "x").unwrap()
@@ -122,16 +123,16 @@ fn a_full_disk_is_exit_code_8_and_leaves_no_file() {
     if !can_run(&["unshare", "mount"]) {
         return;
     }
-    let folder = folder();
-    let tree = inside(folder.path(), "tree");
+    let directory = directory();
+    let tree = inside(directory.path(), "tree");
     fs::write(tree.join("noise"), noise(3, 3 << 20, 8)).unwrap();
-    let out = inside(folder.path(), "out");
+    let out = inside(directory.path(), "out");
     let script = "mount --make-rprivate / && mount -t tmpfs -o size=1M none \"$2\" && code=0
         for suffix in tgz tbz txz tar; do
             \"$0\" pack -q --selinux none \"$1\" -o \"$2/x.$suffix\" && exit 99 || echo $? >>\"$3\"
             ls -A \"$2\" >>\"$3\"
         done";
-    let codes = folder.path().join("codes");
+    let codes = directory.path().join("codes");
     let output = Command::new("unshare").args(["--mount", "sh", "-c", script, OSIMG]).args([&tree, &out, &codes]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(fs::read_to_string(&codes).unwrap(), "8\n8\n8\n8\n", "{said}");
@@ -143,11 +144,11 @@ fn json_tells_all_that_was_done() {
     if !can_run(&["python3"]) {
         return;
     }
-    let folder = folder();
-    let tree = inside(folder.path(), "tree");
+    let directory = directory();
+    let tree = inside(directory.path(), "tree");
     fs::write(tree.join("file"), "x").unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
-    let out = folder.path().join("x.txz");
+    let out = directory.path().join("x.txz");
     let output = Command::new(OSIMG)
         .args(["--json", "pack", "-q", "--level", "3"])
         .arg(&tree)

@@ -1,6 +1,7 @@
-//! The reader beside the file system: what GNU tar, bsdtar, Python and osimg wrote of a tree is read as the tree is.
+//! The reader beside the file system: what GNU tar, bsdtar, Python and osimg wrote of a tree is
+//! read as the tree is.
 
-use crate::support::{Packing, can_run, folder, hard_tree, noise, shell};
+use crate::support::{Packing, can_run, directory, hard_tree, noise, shell};
 use osimg::archive::Format;
 use osimg::archive::read::{Entry, Kind, Part, Reader};
 use sha2::{Digest, Sha256};
@@ -136,7 +137,8 @@ fn agrees(tree: &Tree, tarball: &Path, holds: Holds) -> Vec<Entry> {
             facts.modified.1 = 0;
         }
         if holds == Holds::Xattrs {
-            // ACLs are in records of their own; the others belong to the build host, and osimg leaves them there.
+            // ACLs are in records of their own; the others belong to the build host, and osimg
+            // leaves them there.
             let elsewhere: [&[u8]; 5] = [b"system.", b"trusted.overlay.", b"user.overlay.", b"security.sehash", b"security.evm"];
             facts.xattrs.retain(|name, _| !elsewhere.iter().any(|prefix| name.starts_with(prefix)));
         } else {
@@ -153,8 +155,8 @@ fn agrees(tree: &Tree, tarball: &Path, holds: Holds) -> Vec<Entry> {
 }
 
 /// A tree that every format of every writer can hold.
-fn common_tree(folder: &Path) -> PathBuf {
-    let tree = folder.join("common");
+fn common_tree(directory: &Path) -> PathBuf {
+    let tree = directory.join("common");
     fs::create_dir_all(tree.join("etc/deep/er")).unwrap();
     fs::write(tree.join("etc/empty"), "").unwrap();
     fs::write(tree.join("etc/block"), noise(1, 512, 8)).unwrap();
@@ -176,28 +178,31 @@ fn every_format_of_every_writer_is_read_as_the_tree_is() {
     if !can_run(&["tar", "bsdtar", "python3"]) {
         return;
     }
-    let folder = folder();
-    let tree = common_tree(folder.path());
+    let directory = directory();
+    let tree = common_tree(directory.path());
     let facts = facts_of_tree(&tree);
     for format in ["ustar", "gnu", "oldgnu", "posix"] {
-        shell(folder.path(), &format!("tar --format={format} -cf {format}.tar -C common ."));
-        agrees(&facts, &folder.path().join(format!("{format}.tar")), Holds::WholeSeconds);
+        shell(directory.path(), &format!("tar --format={format} -cf {format}.tar -C common ."));
+        agrees(&facts, &directory.path().join(format!("{format}.tar")), Holds::WholeSeconds);
     }
     for format in ["ustar", "pax", "gnutar"] {
-        shell(folder.path(), &format!("bsdtar --format {format} -cf bsd-{format}.tar -C common ."));
-        agrees(&facts, &folder.path().join(format!("bsd-{format}.tar")), Holds::WholeSeconds);
+        shell(directory.path(), &format!("bsdtar --format {format} -cf bsd-{format}.tar -C common ."));
+        agrees(&facts, &directory.path().join(format!("bsd-{format}.tar")), Holds::WholeSeconds);
     }
     let program = "import sys, tarfile
 for name in 'USTAR', 'GNU', 'PAX':
     with tarfile.open('python-' + name + '.tar.xz', 'w:xz', format=getattr(tarfile, name + '_FORMAT')) as archive: archive.add('common', '.')";
-    fs::write(folder.path().join("write.py"), program).unwrap();
-    shell(folder.path(), "python3 write.py");
+    fs::write(directory.path().join("write.py"), program).unwrap();
+    shell(directory.path(), "python3 write.py");
     for format in ["USTAR", "GNU", "PAX"] {
-        agrees(&facts, &folder.path().join(format!("python-{format}.tar.xz")), Holds::WholeSeconds);
+        agrees(&facts, &directory.path().join(format!("python-{format}.tar.xz")), Holds::WholeSeconds);
     }
-    shell(folder.path(), "tar -cf - -C common . | gzip > x.gz; tar -cf - -C common . | bzip2 > x.bz2; tar -cf - -C common . | xz > x.xz");
+    shell(
+        directory.path(),
+        "tar -cf - -C common . | gzip > x.gz; tar -cf - -C common . | bzip2 > x.bz2; tar -cf - -C common . | xz > x.xz",
+    );
     for name in ["x.gz", "x.bz2", "x.xz"] {
-        agrees(&facts, &folder.path().join(name), Holds::WholeSeconds);
+        agrees(&facts, &directory.path().join(name), Holds::WholeSeconds);
     }
 }
 
@@ -206,10 +211,11 @@ fn every_form_of_sparse_files_is_read_with_its_holes() {
     if !can_run(&["tar", "bsdtar", "python3"]) {
         return;
     }
-    let folder = folder();
-    let tree = folder.path().join("sparse");
+    let directory = directory();
+    let tree = directory.path().join("sparse");
     fs::create_dir(&tree).unwrap();
-    // Enough stretches that the old form takes blocks of its own for them, a hole at the end, nothing but a hole, and a long name.
+    // Enough stretches that the old form takes blocks of its own for them, a hole at the end,
+    // nothing but a hole, and a long name.
     let program = "import sys
 def write(name, size, step):
     with open(name, 'wb') as f:
@@ -220,24 +226,24 @@ write('sparse/many', 8 << 20, 128 << 10)
 write('sparse/few', 1 << 20, 512 << 10)
 write('sparse/hole', 3 << 20, 0)
 write('sparse/' + 'n' * 150, 1 << 20, 300 << 10)";
-    fs::write(folder.path().join("write.py"), program).unwrap();
-    shell(folder.path(), "python3 write.py; find sparse -exec touch -h -d @1700000000 {} +");
+    fs::write(directory.path().join("write.py"), program).unwrap();
+    shell(directory.path(), "python3 write.py; find sparse -exec touch -h -d @1700000000 {} +");
     let facts = facts_of_tree(&tree);
     let mut lines = vec!["tar --format=gnu -S -cf gnu.tar -C sparse .".to_owned(), "bsdtar --format pax -cf bsd.tar -C sparse .".into()];
     for version in ["0.0", "0.1", "1.0"] {
         lines.push(format!("tar --format=posix -S --sparse-version={version} -cf posix-{version}.tar -C sparse ."));
     }
     for line in lines {
-        shell(folder.path(), &line);
+        shell(directory.path(), &line);
         let name = line.split(' ').find(|word| word.ends_with(".tar")).unwrap();
-        let entries = agrees(&facts, &folder.path().join(name), Holds::WholeSeconds);
+        let entries = agrees(&facts, &directory.path().join(name), Holds::WholeSeconds);
         assert_eq!(entries.iter().filter(|entry| entry.sparse.is_some()).count(), 4, "{name}");
         let many = entries.iter().find(|entry| entry.path == b"./many").unwrap();
         assert!(many.sparse.as_ref().unwrap().len() > 30, "{name}");
-        assert!(fs::metadata(folder.path().join(name)).unwrap().len() < 2 << 20, "{name}");
+        assert!(fs::metadata(directory.path().join(name)).unwrap().len() < 2 << 20, "{name}");
     }
-    Packing::default().pack(&tree, folder.path(), "own", &[Format::Tar]);
-    let entries = agrees(&facts, &folder.path().join("own.tar"), Holds::Nanoseconds);
+    Packing::default().pack(&tree, directory.path(), "own", &[Format::Tar]);
+    let entries = agrees(&facts, &directory.path().join("own.tar"), Holds::Nanoseconds);
     assert!(entries.iter().any(|entry| entry.sparse.is_some()));
 }
 
@@ -246,17 +252,17 @@ fn the_hard_cases_are_read_as_they_are_on_disk() {
     if !can_run(&["tar", "python3", "setfacl"]) {
         return;
     }
-    let folder = folder();
-    let tree = hard_tree(folder.path(), &["--no-big"]);
+    let directory = directory();
+    let tree = hard_tree(directory.path(), &["--no-big"]);
     let facts = facts_of_tree(&tree);
-    Packing::default().pack(&tree, folder.path(), "own", &Format::ALL);
+    Packing::default().pack(&tree, directory.path(), "own", &Format::ALL);
     for format in Format::ALL {
-        let entries = agrees(&facts, &folder.path().join(format!("own.{format}")), Holds::Xattrs);
+        let entries = agrees(&facts, &directory.path().join(format!("own.{format}")), Holds::Xattrs);
         assert!(entries.iter().any(|entry| entry.acl.is_some()) && entries.iter().any(|entry| entry.default_acl.is_some()));
         assert!(entries.iter().any(|entry| entry.kind == Kind::HardLink && entry.size == 0));
     }
-    shell(folder.path(), "tar --xattrs --acls --selinux --format=posix -cf gnu.tar -C hard .");
-    agrees(&facts, &folder.path().join("gnu.tar"), Holds::Xattrs);
+    shell(directory.path(), "tar --xattrs --acls --selinux --format=posix -cf gnu.tar -C hard .");
+    agrees(&facts, &directory.path().join("gnu.tar"), Holds::Xattrs);
 }
 
 #[test]
@@ -270,10 +276,10 @@ fn labels_are_read_from_either_record() {
             Some(b"system_u:object_r:etc_t:s0".to_vec())
         }
     }
-    let folder = folder();
-    let tree = common_tree(folder.path());
-    Packing { labels: &Fixed, ..Packing::default() }.pack(&tree, folder.path(), "own", &[Format::Tgz]);
-    let (_, entries) = facts_of_archive(Reader::open(&folder.path().join("own.tgz")).unwrap()).unwrap();
+    let directory = directory();
+    let tree = common_tree(directory.path());
+    Packing { labels: &Fixed, ..Packing::default() }.pack(&tree, directory.path(), "own", &[Format::Tgz]);
+    let (_, entries) = facts_of_archive(Reader::open(&directory.path().join("own.tgz")).unwrap()).unwrap();
     for entry in entries.iter().filter(|entry| entry.kind != Kind::HardLink) {
         assert_eq!(entry.label.as_deref(), Some(b"system_u:object_r:etc_t:s0".as_slice()));
         assert!(!entry.xattrs.contains_key(b"security.selinux".as_slice()));

@@ -1,14 +1,15 @@
-//! The reader before archives that are cut off, altered, or made to harm: found, told, and never answered by a panic or by memory.
+//! The reader before archives that are cut off, altered, or made to harm: found, told, and never
+//! answered by a panic or by memory.
 
 use crate::read_foreign::{digest_of, facts_of_archive};
-use crate::support::{Packing, can_run, folder, noise, shell};
+use crate::support::{Packing, can_run, directory, noise, shell};
 use osimg::archive::Format;
 use osimg::archive::read::{Damaged, Entry, Irregularity, Kind, Reader};
 use proptest::prelude::*;
 use std::fs;
 use std::io::Write;
 
-/// A header with a right check sum.
+/// A header with a right checksum.
 fn header(name: &[u8], flag: u8, size: &[u8]) -> Vec<u8> {
     let mut block = vec![0; 512];
     block[..name.len()].copy_from_slice(name);
@@ -120,7 +121,7 @@ fn what_two_readers_could_read_in_two_ways_is_refused() {
     }
     let mut wrong = file;
     wrong[0] ^= 1;
-    refused(&ended(&[wrong]), "check sum");
+    refused(&ended(&[wrong]), "checksum");
 }
 
 #[test]
@@ -165,8 +166,8 @@ fn small() -> Option<(tempfile::TempDir, Files)> {
     if !can_run(&["setfacl"]) {
         return None;
     }
-    let folder = folder();
-    let tree = folder.path().join("tree");
+    let directory = directory();
+    let tree = directory.path().join("tree");
     fs::create_dir_all(tree.join("etc")).unwrap();
     fs::write(tree.join("etc/text"), "text ".repeat(300)).unwrap();
     fs::write(tree.join("etc/noise"), noise(3, 3000, 8)).unwrap();
@@ -174,18 +175,19 @@ fn small() -> Option<(tempfile::TempDir, Files)> {
     sparse[100_000..100_600].copy_from_slice(&noise(4, 600, 8));
     fs::write(tree.join("sparse"), sparse).unwrap();
     shell(&tree, &format!("ln etc/text etc/two; ln -s text etc/link; touch {}; setfacl -m u:7:r etc/text", "n".repeat(120)));
-    Packing::default().pack(&tree, folder.path(), "x", &Format::ALL);
-    let files = Format::ALL.into_iter().map(|format| (format, fs::read(folder.path().join(format!("x.{format}"))).unwrap())).collect();
-    Some((folder, files))
+    Packing::default().pack(&tree, directory.path(), "x", &Format::ALL);
+    let files = Format::ALL.into_iter().map(|format| (format, fs::read(directory.path().join(format!("x.{format}"))).unwrap())).collect();
+    Some((directory, files))
 }
 
 #[test]
 fn a_tarball_cut_off_anywhere_is_refused() {
-    let Some((_folder, files)) = small() else { return };
+    let Some((_directory, files)) = small() else { return };
     for (format, whole) in files {
         let (entries, odd) = read(&whole).unwrap();
         assert!(entries.len() == 8 && odd.is_empty(), "{} {odd:?}", entries.len());
-        // A plain archive ends with its second empty block; what fills it up to the blocking factor carries nothing.
+        // A plain archive ends with its second empty block; what fills it up to the blocking factor
+        // carries nothing.
         let end = match format {
             Format::Tar => whole.len() - whole.iter().rev().take_while(|byte| **byte == 0).count() + 1024 - 511,
             _ => whole.len(),
@@ -199,7 +201,7 @@ fn a_tarball_cut_off_anywhere_is_refused() {
 
 #[test]
 fn a_changed_byte_is_found_or_changes_nothing() {
-    let Some((_folder, files)) = small() else { return };
+    let Some((_directory, files)) = small() else { return };
     for (format, whole) in files.into_iter().filter(|(format, _)| *format != Format::Tar) {
         let sound = facts_of_archive(Reader::new(whole.as_slice()).unwrap()).unwrap();
         let step = (whole.len() / 1000).max(1);
@@ -219,7 +221,7 @@ fn a_changed_byte_is_found_or_changes_nothing() {
 
 #[test]
 fn bytes_behind_a_compressed_archive_are_refused() {
-    let Some((_folder, files)) = small() else { return };
+    let Some((_directory, files)) = small() else { return };
     for (format, mut whole) in files.into_iter().filter(|(format, _)| *format != Format::Tar) {
         whole.extend_from_slice(b"something else");
         assert!(read(&whole).is_err(), "{format}");

@@ -1,4 +1,5 @@
-//! GNU tar of more than one release: the host's, and Debian trixie's 1.35, which is unpacked once into the cache of the tests and run in place.
+//! GNU tar of more than one release: the host's, and Debian trixie's 1.35, which is unpacked once
+//! into the cache of the tests and run in place.
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
 use nix::fcntl::{Flock, FlockArg};
@@ -6,7 +7,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What Anaconda's `liveimg` gives to tar (pyanaconda/modules/payloads/payload/live_image), the file and the folder left out.
+/// What Anaconda's `liveimg` gives to tar (pyanaconda/modules/payloads/payload/live_image), the
+/// file and the directory left out.
 pub const ANACONDA: &str = "--numeric-owner --selinux --acls --xattrs --xattrs-include '*' \
     --exclude './dev/*' --exclude './proc/*' --exclude './tmp/*' --exclude './sys/*' \
     --exclude './run/*' --exclude './boot/*rescue*' --exclude './boot/loader' --exclude './boot/efi/loader' \
@@ -18,8 +20,10 @@ pub fn tars() -> Result<[String; 2], String> {
     let cache = std::env::var_os("OSIMG_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from);
     let tree = trixie(&cache).map_err(|error| format!("trixie's tar: {error}"))?;
     let libraries = find(&tree.join("usr/lib"), "libc.so.6").ok_or("trixie's tree has no C library")?;
-    let loader =
-        ["usr/lib64", "usr/lib"].iter().find_map(|folder| find(&tree.join(folder), "ld-linux")).ok_or("trixie's tree has no loader")?;
+    let loader = ["usr/lib64", "usr/lib"]
+        .iter()
+        .find_map(|directory| find(&tree.join(directory), "ld-linux"))
+        .ok_or("trixie's tree has no loader")?;
     let newer = format!(
         "{} --library-path {} {}",
         loader.display(),
@@ -29,9 +33,9 @@ pub fn tars() -> Result<[String; 2], String> {
     Ok(["tar".to_owned(), newer])
 }
 
-/// A file below the folder whose name begins so.
-fn find(folder: &Path, beginning: &str) -> Option<PathBuf> {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+/// A file below the directory whose name begins so.
+fn find(directory: &Path, beginning: &str) -> Option<PathBuf> {
+    let mut entries: Vec<PathBuf> = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     entries.sort();
     let named = |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(beginning));
     entries

@@ -1,7 +1,7 @@
 //! The same tree gives the same bytes, whatever surrounds the packing.
 #![expect(clippy::disallowed_methods, reason = "the test runs itself again in another environment")]
 
-use crate::support::{Packing, can_run, digests, folder, hard_tree, noise, run};
+use crate::support::{Packing, can_run, digests, directory, hard_tree, noise, run};
 use osimg::archive::{Format, FromTree, Level};
 use std::path::Path;
 use std::process::Command;
@@ -17,17 +17,17 @@ fn the_number_of_jobs_does_not_show() {
     if !can_run(&["python3", "setfacl"]) {
         return;
     }
-    let folder = folder();
-    let tree = hard_tree(folder.path(), &["--no-big"]);
+    let directory = directory();
+    let tree = hard_tree(directory.path(), &["--no-big"]);
     // More than one block of every format.
     std::fs::write(tree.join("noise"), noise(1, 14 << 20, 4)).unwrap();
-    let first = digests(&packing(1).pack(&tree, folder.path(), "x", &Format::ALL));
+    let first = digests(&packing(1).pack(&tree, directory.path(), "x", &Format::ALL));
     for jobs in [2, 3, 8] {
-        assert_eq!(digests(&packing(jobs).pack(&tree, folder.path(), "x", &Format::ALL)), first, "{jobs} jobs");
+        assert_eq!(digests(&packing(jobs).pack(&tree, directory.path(), "x", &Format::ALL)), first, "{jobs} jobs");
     }
     // Alone or with others from one pass.
     for (format, digest) in Format::ALL.into_iter().zip(&first) {
-        assert_eq!(digests(&packing(2).pack(&tree, folder.path(), "y", &[format])), std::slice::from_ref(digest), "{format}");
+        assert_eq!(digests(&packing(2).pack(&tree, directory.path(), "y", &[format])), std::slice::from_ref(digest), "{format}");
     }
 }
 
@@ -36,8 +36,8 @@ fn umask_time_zone_and_locale_do_not_show_and_128_descriptors_are_enough() {
     if !can_run(&["python3", "setfacl", "sha256sum"]) {
         return;
     }
-    let folder = folder();
-    let tree = hard_tree(folder.path(), &["--no-big", "--deep"]);
+    let directory = directory();
+    let tree = hard_tree(directory.path(), &["--no-big", "--deep"]);
     let deep = "
 import os, sys
 fd = os.open(sys.argv[1], os.O_RDONLY)
@@ -47,7 +47,7 @@ for level in range(300):
     fd = os.open('m', os.O_RDONLY, dir_fd=fd)
 ";
     crate::support::python(&format!("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))\n{deep}"), &[&tree]);
-    let first = packing(2).pack(&tree, folder.path(), "x", &[Format::Tgz]);
+    let first = packing(2).pack(&tree, directory.path(), "x", &[Format::Tgz]);
     let line = "umask 077; ulimit -n 128; exec \"$0\" --exact reproducibility::packs_for_another_test --include-ignored";
     for (zone, locale) in [("Pacific/Apia", "C"), ("America/St_Johns", "tr_TR.UTF-8")] {
         run(Command::new("sh")
@@ -56,19 +56,19 @@ for level in range(300):
             .env("TZ", zone)
             .env("LC_ALL", locale)
             .env("ARCHIVE_TEST_TREE", &tree)
-            .env("ARCHIVE_TEST_FOLDER", folder.path()));
-        let sum = crate::support::shell(folder.path(), "sha256sum other.tgz");
+            .env("ARCHIVE_TEST_FOLDER", directory.path()));
+        let sum = crate::support::shell(directory.path(), "sha256sum other.tgz");
         assert!(sum.starts_with(digests(&first)[0].as_bytes()), "{zone} {locale}");
     }
-    // 300 levels of three folders and a file, the last of them empty.
+    // 300 levels of three directories and a file, the last of them empty.
     assert!(first.entries > 300 * 4);
 }
 
 #[test]
 #[ignore = "only another test runs it, in a process of its own"]
 fn packs_for_another_test() {
-    let (Some(tree), Some(folder)) = (std::env::var_os("ARCHIVE_TEST_TREE"), std::env::var_os("ARCHIVE_TEST_FOLDER")) else { return };
-    packing(3).pack(Path::new(&tree), Path::new(&folder), "other", &[Format::Tgz]);
+    let (Some(tree), Some(directory)) = (std::env::var_os("ARCHIVE_TEST_TREE"), std::env::var_os("ARCHIVE_TEST_FOLDER")) else { return };
+    packing(3).pack(Path::new(&tree), Path::new(&directory), "other", &[Format::Tgz]);
 }
 
 /// Makes the same tree in another order each time.
@@ -94,9 +94,9 @@ for name, first in links: os.link(os.path.join(root, first), os.path.join(root, 
 os.symlink("f0", os.path.join(root, "symlink"))
 os.mkfifo(os.path.join(root, "fifo"), 0o644)
 os.system(f"setfacl -m u:4711:r--,g:815:r-x {root}/d1/e1/f1 && setfacl -d -m u:4711:rwx {root}/d1")
-for folder, folders, files in os.walk(root, topdown=False):
-    for name in folders + files + ["."]:
-        os.utime(os.path.join(folder, name), (seed, 1_600_000_000), follow_symlinks=False)
+for directory, directories, files in os.walk(root, topdown=False):
+    for name in directories + files + ["."]:
+        os.utime(os.path.join(directory, name), (seed, 1_600_000_000), follow_symlinks=False)
 os.chmod(root, 0o755)
 "#;
 
@@ -166,12 +166,12 @@ fn ten_builds_in_other_circumstances_have_one_sum_for_each_format() {
         return;
     }
     // Where everyone may go, unlike the usual place of the tests.
-    let folder = tempfile::Builder::new().prefix("osimg-ten-").tempdir_in("/var/tmp").unwrap();
-    std::fs::write(folder.path().join("plant"), PLANT).unwrap();
-    std::fs::write(folder.path().join("namespace"), NAMESPACE).unwrap();
+    let directory = tempfile::Builder::new().prefix("osimg-ten-").tempdir_in("/var/tmp").unwrap();
+    std::fs::write(directory.path().join("plant"), PLANT).unwrap();
+    std::fs::write(directory.path().join("namespace"), NAMESPACE).unwrap();
     let sums = run(Command::new("unshare")
         .args(["--mount", "sh", "-ec", TEN, "sh"])
-        .arg(folder.path())
+        .arg(directory.path())
         .args([env!("CARGO_BIN_EXE_osimg"), concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/selinux/file_contexts")]));
     let sums = String::from_utf8(sums).unwrap();
     let different: std::collections::BTreeSet<&str> = sums.lines().collect();

@@ -1,4 +1,5 @@
-//! What the archive tests share: trees to pack, tools to judge the tarballs, and skipping where either is missing.
+//! What the archive tests share: trees to pack, tools to judge the tarballs, and skipping where
+//! either is missing.
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
 use osimg::archive::{Format, Labels, Level, NoLabels, Options, Output, Summary, Told, write_tree};
@@ -29,8 +30,8 @@ pub fn can_run(tools: &[&str]) -> bool {
     true
 }
 
-/// A folder that goes away at the end of the test.
-pub fn folder() -> tempfile::TempDir {
+/// A directory that goes away at the end of the test.
+pub fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("archive-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
@@ -41,9 +42,9 @@ pub fn run(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
-/// A shell line that has to succeed, run in `folder`; returns its stdout.
-pub fn shell(folder: &Path, line: &str) -> Vec<u8> {
-    run(Command::new("sh").args(["-ec", line]).current_dir(folder))
+/// A shell line that has to succeed, run in `directory`; returns its stdout.
+pub fn shell(directory: &Path, line: &str) -> Vec<u8> {
+    run(Command::new("sh").args(["-ec", line]).current_dir(directory))
 }
 
 /// A Python program that has to succeed; returns its stdout.
@@ -52,8 +53,8 @@ pub fn python(program: &str, arguments: &[&Path]) -> String {
 }
 
 /// A tree of all hard cases.
-pub fn hard_tree(folder: &Path, more: &[&str]) -> PathBuf {
-    let tree = folder.join("hard");
+pub fn hard_tree(directory: &Path, more: &[&str]) -> PathBuf {
+    let tree = directory.join("hard");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hardtree.py");
     run(Command::new("python3").arg(script).arg(&tree).args(more));
     tree
@@ -108,11 +109,11 @@ impl Packing<'_> {
         }
     }
 
-    /// Packs `tree` into `folder/NAME.FORMAT` for each of the formats.
-    pub fn pack(&self, tree: &Path, folder: &Path, name: &str, formats: &[Format]) -> Summary {
+    /// Packs `tree` into `directory/NAME.FORMAT` for each of the formats.
+    pub fn pack(&self, tree: &Path, directory: &Path, name: &str, formats: &[Format]) -> Summary {
         let outputs = formats
             .iter()
-            .map(|format| Output { format: *format, sink: Box::new(File::create(folder.join(format!("{name}.{format}"))).unwrap()) })
+            .map(|format| Output { format: *format, sink: Box::new(File::create(directory.join(format!("{name}.{format}"))).unwrap()) })
             .collect();
         write_tree(tree, outputs, &self.options(&|_| (), &|| false)).unwrap_or_else(|e| panic!("{}", osimg::error::render(&e)))
     }
@@ -123,9 +124,9 @@ pub fn digests(summary: &Summary) -> Vec<String> {
     summary.outputs.iter().map(|output| output.sha256.clone()).collect()
 }
 
-/// A new folder inside `folder`.
-pub fn inside(folder: &Path, name: &str) -> PathBuf {
-    let path = folder.join(name);
+/// A new directory inside `directory`.
+pub fn inside(directory: &Path, name: &str) -> PathBuf {
+    let path = directory.join(name);
     fs::create_dir(&path).unwrap();
     path
 }

@@ -1,4 +1,5 @@
-//! The demo distribution's tarball in a machine of its own, emulated: it comes up healthy, and what goes wrong is told and left nowhere.
+//! The demo distribution's tarball in a machine of its own, emulated: it comes up healthy, and what
+//! goes wrong is told and left nowhere.
 #![expect(clippy::disallowed_methods, reason = "tests run the program as a person does")]
 
 mod nested;
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
 /// Generous: a machine that is emulated on a busy host is slow.
 const PATIENCE: &str = "15m";
-/// Units of the demo distribution that may fail in a machine without a network, each with its reason.
+/// Units of the demo distribution that may fail in a machine without a network, each with its
+/// reason.
 const MAY_FAIL: [&str; 2] = [
     // No DHCP answers.
     "NetworkManager-wait-online.service",
@@ -40,12 +42,12 @@ fn can_run() -> bool {
     true
 }
 
-fn folder() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("boot-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder")
+fn directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("boot-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory")
 }
 
 /// The demo distribution's image: the one under out/, else built here from its repository.
-fn image(folder: &Path) -> Option<PathBuf> {
+fn image(directory: &Path) -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let named = std::env::var_os("OSIMG_BOOT_TARBALL").map(PathBuf::from);
     if let Some(found) = named.into_iter().chain([home.join("out/baremetal-latest.tgz")]).find(|path| path.is_file()) {
@@ -56,12 +58,12 @@ fn image(folder: &Path) -> Option<PathBuf> {
         skip("there is no image under out/ and no demo distribution: make image");
         return None;
     }
-    let tarball = folder.join("image.tgz");
+    let tarball = directory.join("image.tgz");
     let built = Command::new(OSIMG)
         .arg("build")
         .arg(home.join("baremetal.yum"))
         .args(["--settings".as_ref(), settings.as_os_str(), "--level".as_ref(), "fast".as_ref()])
-        .args(["--cache".as_ref(), folder.join("cache").as_os_str(), "-o".as_ref(), tarball.as_os_str()])
+        .args(["--cache".as_ref(), directory.join("cache").as_os_str(), "-o".as_ref(), tarball.as_os_str()])
         .status()
         .expect("osimg runs");
     assert!(built.success());
@@ -69,9 +71,9 @@ fn image(folder: &Path) -> Option<PathBuf> {
 }
 
 /// An image of nothing but a kernel and its initramfs, which finds no init on the disk.
-fn hollow(image: &Path, folder: &Path) -> PathBuf {
-    let tree = folder.join("hollow");
-    std::fs::create_dir(&tree).expect("a folder");
+fn hollow(image: &Path, directory: &Path) -> PathBuf {
+    let tree = directory.join("hollow");
+    std::fs::create_dir(&tree).expect("a directory");
     let run = |arguments: &[&std::ffi::OsStr]| assert!(Command::new("tar").args(arguments).status().expect("tar runs").success());
     run(&[
         "-xf".as_ref(),
@@ -82,8 +84,8 @@ fn hollow(image: &Path, folder: &Path) -> PathBuf {
         "./boot/vmlinuz-*".as_ref(),
         "./boot/initramfs-*".as_ref(),
     ]);
-    std::fs::create_dir(tree.join("etc")).expect("a folder");
-    let tarball = folder.join("hollow.tar");
+    std::fs::create_dir(tree.join("etc")).expect("a directory");
+    let tarball = directory.join("hollow.tar");
     run(&["-cf".as_ref(), tarball.as_ref(), "-C".as_ref(), tree.as_ref(), ".".as_ref()]);
     tarball
 }
@@ -97,9 +99,9 @@ fn the_demo_image_comes_up_enforcing_its_policy_with_labels_capabilities_and_acl
     if !can_run() {
         return;
     }
-    let folder = folder();
-    let Some(image) = image(folder.path()) else { return };
-    let tarball = nested::with_more(&image, folder.path());
+    let directory = directory();
+    let Some(image) = image(directory.path()) else { return };
+    let tarball = nested::with_more(&image, directory.path());
     let began = Instant::now();
     let output = Command::new(OSIMG)
         .args(["--json", "boot", "--selinux", "enforcing", "--accel", "tcg", "--timeout", PATIENCE, "--unit", "ssh.service"])
@@ -158,11 +160,11 @@ fn a_machine_that_gets_nowhere_is_given_up_told_and_leaves_nothing_even_when_osi
     if !can_run() {
         return;
     }
-    let folder = folder();
-    let Some(image) = image(folder.path()) else { return };
-    let tarball = hollow(&image, folder.path());
-    let work = folder.path().join("work");
-    std::fs::create_dir(&work).expect("a folder");
+    let directory = directory();
+    let Some(image) = image(directory.path()) else { return };
+    let tarball = hollow(&image, directory.path());
+    let work = directory.path().join("work");
+    std::fs::create_dir(&work).expect("a directory");
     let osimg = |arguments: &[&str]| {
         let mut command = Command::new(OSIMG);
         command.args(["boot", "--accel", "tcg", "--workdir"]).arg(&work).arg(&tarball).args(arguments);
@@ -175,7 +177,7 @@ fn a_machine_that_gets_nowhere_is_given_up_told_and_leaves_nothing_even_when_osi
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(124), "{said}");
     assert!(said.contains("the time limit of 4 s passed (no login prompt)"), "{said}");
-    assert_eq!(std::fs::read_dir(&work).expect("the folder").count(), 0, "the workdir is gone");
+    assert_eq!(std::fs::read_dir(&work).expect("the directory").count(), 0, "the workdir is gone");
 
     // A size that no other machine has, so that the processes can be told from others'.
     let mut child = osimg(&["-v", "--memory", "777"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("osimg runs");
@@ -196,11 +198,11 @@ fn an_image_without_an_init_is_a_finding() {
     if !can_run() {
         return;
     }
-    let folder = folder();
-    let Some(image) = image(folder.path()) else { return };
+    let directory = directory();
+    let Some(image) = image(directory.path()) else { return };
     let output = Command::new(OSIMG)
         .args(["--json", "boot", "--accel", "tcg", "--timeout", PATIENCE])
-        .arg(hollow(&image, folder.path()))
+        .arg(hollow(&image, directory.path()))
         .output()
         .expect("osimg runs");
     assert_eq!(output.status.code(), Some(10), "{}", String::from_utf8_lossy(&output.stderr));
@@ -215,8 +217,8 @@ fn a_host_without_qemu_is_told_what_to_install() {
     if !can_run() {
         return;
     }
-    let folder = folder();
-    let tarball = folder.path().join("x.tar");
+    let directory = directory();
+    let tarball = directory.path().join("x.tar");
     std::fs::write(&tarball, [0; 10240]).expect("an empty archive");
     // In a mount namespace of its own, something that is no program stands in QEMU's place.
     let script = "mount --make-rprivate / && mount --bind /dev/null \"$(command -v qemu-system-x86_64)\" && exec \"$0\" boot \"$1\"";

@@ -1,5 +1,6 @@
-//! An image with more in it than its packages brought: a file with an ACL, and a tarball that the machine unpacks itself while it boots,
-//! so that a kernel which enforces SELinux is the one that sets its labels, ACLs and capabilities.
+//! An image with more in it than its packages brought: a file with an ACL, and a tarball that the
+//! machine unpacks itself while it boots, so that a kernel which enforces SELinux is the one that
+//! sets its labels, ACLs and capabilities.
 #![expect(clippy::disallowed_methods, reason = "tests run the programs that judge")]
 
 use flate2::Compression;
@@ -28,7 +29,8 @@ impl Labels for Added {
     }
 }
 
-/// Lists what is known of each file below; how a label is told differs with the machine. It stands in the script twice.
+/// Lists what is known of each file below; how a label is told differs with the machine. It stands
+/// in the script twice.
 const LIST: &str = r#"list() {
     find . | LC_ALL=C sort | while read -r path; do
         echo "$path $($1 "$path")"
@@ -38,8 +40,9 @@ const LIST: &str = r#"list() {
 }
 "#;
 
-/// Makes two trees: `inner` has every kind of file, each with a label that its path would not get; `outer` is what goes into the image.
-/// What is known of the inner one is listed by the tools that the machine has too.
+/// Makes two trees: `inner` has every kind of file, each with a label that its path would not get;
+/// `outer` is what goes into the image. What is known of the inner one is listed by the tools that
+/// the machine has too.
 const TREES: &str = r#"
 osimg=$1 unit=$2
 mkdir -p inner/sub inner/default outer/srv outer/etc/systemd/system/multi-user.target.wants
@@ -89,16 +92,16 @@ ln -s "../$unit" outer/etc/systemd/system/multi-user.target.wants/
 echo x > outer/srv/shared; setfacl -m u:4711:r-- outer/srv/shared
 "#;
 
-/// The image with these files more: a second archive written by the archiver under test and put in front; both gzip and tar read the
-/// two as one.
-pub fn with_more(image: &Path, folder: &Path) -> PathBuf {
+/// The image with these files more: a second archive written by the archiver under test and put in
+/// front; both gzip and tar read the two as one.
+pub fn with_more(image: &Path, directory: &Path) -> PathBuf {
     let made = Command::new("sh")
         .args(["-euc", &TREES.replace("@LIST@", LIST), "sh", super::OSIMG, UNIT])
-        .current_dir(folder)
+        .current_dir(directory)
         .status()
         .expect("sh runs");
     assert!(made.success());
-    let tar = folder.join("more.tar");
+    let tar = directory.join("more.tar");
     let sink = Box::new(File::create(&tar).expect("a file"));
     let options = Options {
         level: Level::default(),
@@ -109,13 +112,13 @@ pub fn with_more(image: &Path, folder: &Path) -> PathBuf {
         progress: &|_| {},
         cancelled: &|| false,
     };
-    write_tree(&folder.join("outer"), vec![Output { format: Format::Tar, sink }], &options).expect("an archive");
+    write_tree(&directory.join("outer"), vec![Output { format: Format::Tar, sink }], &options).expect("an archive");
     let mut bytes = fs::read(&tar).expect("the archive");
     // Without the end of the archive, which is blocks of zeros.
     while bytes.ends_with(&[0; 512]) {
         bytes.truncate(bytes.len() - 512);
     }
-    let both = folder.join("with-more.tgz");
+    let both = directory.join("with-more.tgz");
     let mut packer = GzEncoder::new(File::create(&both).expect("a file"), Compression::fast());
     packer.write_all(&bytes).expect("packed");
     let mut file = packer.finish().expect("packed");

@@ -1,4 +1,5 @@
-//! Builds that succeed: the tarball, its companions, what is in it, and that it comes out the same every time.
+//! Builds that succeed: the tarball, its companions, what is in it, and that it comes out the same
+//! every time.
 
 use crate::stage::{Stage, run, sh};
 use crate::support::repo::{Package, When};
@@ -19,8 +20,8 @@ fn odd() -> Package {
         .caps("cap_net_raw=ep")
         .file("/usr/share/owned", "x", 0o640, "app:app")
         .file("/usr/share/unreadable", "x", 0o000, "root:root")
-        .folder("/usr/share/sticky", 0o1777)
-        .folder("/usr/share/empty", 0o2750)
+        .directory("/usr/share/sticky", 0o1777)
+        .directory("/usr/share/empty", 0o2750)
         .link("/usr/share/dangling", "/no/such/place")
         .file("/usr/share/später", "x", 0o644, "root:root")
         .file(&format!("/usr/share/{}", "long".repeat(60)), "x", 0o644, "root:root")
@@ -161,7 +162,7 @@ fn the_manifest_says_what_is_in_the_image_where_it_came_from_and_who_signed_it()
 }
 
 #[test]
-fn a_registry_folder_gets_versions_and_a_link_to_the_latest() {
+fn a_registry_directory_gets_versions_and_a_link_to_the_latest() {
     if !require_root() {
         return;
     }

@@ -1,4 +1,5 @@
-//! Servers that send more than a repository needs: nothing of them fills the cache, and the message names the repository.
+//! Servers that send more than a repository needs: nothing of them fills the cache, and the message
+//! names the repository.
 
 use crate::server::{Answer, Server, hello, served};
 use crate::stage::Stage;
@@ -8,9 +9,9 @@ use std::path::Path;
 
 const RECIPE: &str = "install hello\nts run\n";
 
-/// The bytes that a folder takes.
-fn taken(folder: &Path) -> u64 {
-    let files = walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+/// The bytes that a directory takes.
+fn taken(directory: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(directory).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
     files.map(|entry| entry.metadata().unwrap().len()).sum()
 }
 

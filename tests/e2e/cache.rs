@@ -48,8 +48,8 @@ fn build<'a>(stage: &'a Stage, recipe: &Path, image: &Path) -> Run<'a> {
 }
 
 fn cached(stage: &Stage, name: &str) -> PathBuf {
-    let folders = fs::read_dir(stage.cache()).unwrap().map(|entry| entry.unwrap().path().join("packages").join(name));
-    folders.filter(|path| path.exists()).last().unwrap_or_else(|| panic!("{name} is not in the cache"))
+    let directories = fs::read_dir(stage.cache()).unwrap().map(|entry| entry.unwrap().path().join("packages").join(name));
+    directories.filter(|path| path.exists()).last().unwrap_or_else(|| panic!("{name} is not in the cache"))
 }
 
 fn cache<'a>(stage: &'a Stage, words: &[&str]) -> Run<'a> {
@@ -139,7 +139,8 @@ fn a_package_that_was_damaged_in_the_cache_is_fetched_again() {
     let at = bytes.len() - 100;
     bytes[at] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    // As a failing disk does it: nothing but the bytes has changed, and dnf believes its own note of the checksum.
+    // As a failing disk does it: nothing but the bytes has changed, and dnf believes its own note
+    // of the checksum.
     let times = FileTimes::new().set_modified(metadata.modified().unwrap());
     fs::File::options().write(true).open(&path).unwrap().set_times(times).unwrap();
     stage.build(RECIPE).succeeds().says(&["part3-1.0-1.noarch.rpm", "fetching it again"]);
@@ -175,11 +176,12 @@ fn the_cache_is_shown_and_pruned_and_whatever_is_missing_comes_again() {
     assert_eq!(fetched(&server).values().sum::<usize>(), 28 - usize::try_from(left).unwrap());
     // Nothing here is a day old.
     assert_eq!(shown(&["--prune", "--older", "1"])["pruned"]["packages"], 0);
-    // A prune that was killed midway left some of the metadata, and a folder that it had renamed.
-    let folder = cached(&stage, "hello-1.0-1.noarch.rpm").parent().unwrap().parent().unwrap().to_owned();
+    // A prune that was killed midway left some of the metadata, and a directory that it had
+    // renamed.
+    let directory = cached(&stage, "hello-1.0-1.noarch.rpm").parent().unwrap().parent().unwrap().to_owned();
     fs::create_dir_all(stage.cache().join(".going-tiny/packages")).unwrap();
     fs::write(stage.cache().join(".going-tiny/packages/x.rpm"), "x").unwrap();
-    let primary = fs::read_dir(folder.join("repodata"))
+    let primary = fs::read_dir(directory.join("repodata"))
         .unwrap()
         .map(|e| e.unwrap().path())
         .find(|p| p.to_string_lossy().contains("primary"))

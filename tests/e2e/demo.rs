@@ -1,4 +1,5 @@
-//! The repository's own recipe on the demo distribution: hundreds of real packages with real scriptlets.
+//! The repository's own recipe on the demo distribution: hundreds of real packages with real
+//! scriptlets.
 
 use crate::stage::{Stage, run};
 use crate::support::repo::{Package, Repo, When};
@@ -12,11 +13,11 @@ fn distribution() -> Option<PathBuf> {
     if !require_root() {
         return None;
     }
-    let folder =
+    let directory =
         std::env::var_os("OSIMG_DEMO_REPO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
-    let settings = folder.join("osimg-demo.toml");
+    let settings = directory.join("osimg-demo.toml");
     if !settings.exists() {
-        skip(&format!("there is no demo distribution in {}: make demo", folder.display()));
+        skip(&format!("there is no demo distribution in {}: make demo", directory.display()));
         return None;
     }
     Some(settings)
@@ -52,7 +53,8 @@ fn the_documented_recipe_builds_and_its_image_is_said_to_have_no_kernel() {
     assert!(names.len() > 100, "{}", names.len());
 }
 
-/// What rpm may find changed in a fresh image: the account files, to which scriptlets add the users of services.
+/// What rpm may find changed in a fresh image: the account files, to which scriptlets add the users
+/// of services.
 const CHANGED: [&str; 4] = ["/etc/group", "/etc/gshadow", "/etc/passwd", "/etc/shadow"];
 
 /// Runs a command of the unpacked image in it, with a /proc of its own.
@@ -89,7 +91,8 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole() 
     let (_, changes) = inside(&tree, &["rpm", "-Va"]);
     let unexplained: Vec<&str> = changes.lines().filter(|line| !CHANGED.iter().any(|path| line.ends_with(&format!(" c {path}")))).collect();
     assert!(unexplained.is_empty(), "{unexplained:#?}");
-    // The policy gives nearly every member a label; mount points such as /proc have none by its own word.
+    // The policy gives nearly every member a label; mount points such as /proc have none by its own
+    // word.
     let count = |name: &str| manifest["archive"][name].as_u64().unwrap();
     assert!(count("entries") - count("labels") < 20, "{} of {}", count("labels"), count("entries"));
     // What the bytes follow from.
@@ -103,15 +106,16 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole() 
     run(Command::new("sha256sum").arg("-c").arg("image.tgz.sha256").current_dir(stage.out()));
 }
 
-/// What the intruder adds to the bootstrap root's dnf: it runs when an image is filled, with a network and without.
+/// What the intruder adds to the bootstrap root's dnf: it runs when an image is filled, with a
+/// network and without.
 const INTRUSION: &str = r#"
 import os, sys
-for folder, _, files in [entry for top in ('/osimg/cache', '/osimg/shared', '/osimg/view') for entry in os.walk(top)]:
+for directory, _, files in [entry for top in ('/osimg/cache', '/osimg/shared', '/osimg/view') for entry in os.walk(top)]:
     for name in files:
         try:
-            os.chmod(os.path.join(folder, name), 0o4755)
+            os.chmod(os.path.join(directory, name), 0o4755)
             if name.endswith(('.solv', '.solvx', '.rpm')):
-                open(os.path.join(folder, name), 'ab').write(b'intruded')
+                open(os.path.join(directory, name), 'ab').write(b'intruded')
         except OSError:
             pass
 print('the intruder was here', file=sys.stderr)

@@ -1,4 +1,5 @@
-//! Packages that reach for the build host: by links in the places that builds write to, by scriptlets, by configuration.
+//! Packages that reach for the build host: by links in the places that builds write to, by
+//! scriptlets, by configuration.
 
 use crate::stage::{Stage, sh};
 use crate::support::repo::{Package, When};
@@ -7,36 +8,37 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A folder of the host that nobody may touch, with files of the names that builds remove or write.
+/// A directory of the host that nobody may touch, with files of the names that builds remove or
+/// write.
 struct Canary {
-    folder: PathBuf,
+    directory: PathBuf,
     before: String,
 }
 
 impl Canary {
     fn new(stage: &Stage) -> Self {
-        let folder = stage.path().join("canary");
+        let directory = stage.path().join("canary");
         for name in ["dnf", "yum", "journal", "lib/dnf"] {
-            fs::create_dir_all(folder.join(name)).unwrap();
-            fs::write(folder.join(name).join("file"), "intact").unwrap();
+            fs::create_dir_all(directory.join(name)).unwrap();
+            fs::write(directory.join(name).join("file"), "intact").unwrap();
         }
         for name in ["dnf.log", "machine-id", "null", "hostname", ".rpm.lock"] {
-            fs::write(folder.join(name), "intact").unwrap();
+            fs::write(directory.join(name), "intact").unwrap();
         }
-        let before = Self::look(&folder);
-        Self { folder, before }
+        let before = Self::look(&directory);
+        Self { directory, before }
     }
 
-    fn look(folder: &Path) -> String {
-        sh(folder, "find . -printf '%p %m %U %G %s %T@ %C@ %l\\n' | sort; find . -type f | sort | xargs sha256sum")
+    fn look(directory: &Path) -> String {
+        sh(directory, "find . -printf '%p %m %U %G %s %T@ %C@ %l\\n' | sort; find . -type f | sort | xargs sha256sum")
     }
 
     fn is_intact(&self) {
-        assert_eq!(Self::look(&self.folder), self.before);
+        assert_eq!(Self::look(&self.directory), self.before);
     }
 
     fn path(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
+        self.directory.join(name).display().to_string()
     }
 }
 
@@ -62,7 +64,7 @@ fn a_machine_id_that_links_to_a_host_file_becomes_an_empty_file_of_the_image() {
 }
 
 #[test]
-fn a_device_or_run_folder_that_links_to_the_host_never_leads_there() {
+fn a_device_or_run_directory_that_links_to_the_host_never_leads_there() {
     if !require_root() {
         return;
     }
@@ -98,7 +100,7 @@ fn caches_logs_and_state_that_link_to_the_host_stay_links_and_lead_nowhere() {
 }
 
 #[test]
-fn a_database_folder_that_links_to_the_host_never_leads_there() {
+fn a_database_directory_that_links_to_the_host_never_leads_there() {
     if !require_root() {
         return;
     }
@@ -131,7 +133,7 @@ fn links_that_a_scriptlet_makes_do_not_lead_out_of_the_image() {
     let body = format!(
         "rm -rf /etc/machine-id /var/log /var/cache; ln -s {0}/machine-id /etc/machine-id; ln -s {0} /var/log; ln -s {0} /var/cache\n\
          ln -s ../../../../../../../..{0} /var/tmp2; mkdir -p /var/lib/dbus; ln -s {0}/machine-id /var/lib/dbus/machine-id",
-        canary.folder.display()
+        canary.directory.display()
     );
     crate::support::repo::Repo::new(&stage.repo()).package(Package::named("odd").scriptlet(When::Post, &body)).write();
     stage.build("install odd\nts run\n").succeeds();
@@ -158,10 +160,10 @@ fn a_scriptlet_cannot_reach_the_host() {
          (echo h > /proc/sysrq-trigger) 2>/dev/null && echo sysrq >> /usr/broken\n\
          busybox hostname evil 2>/dev/null && echo hostname >> /usr/broken\n\
          ls /dev > /usr/devices; exit 0",
-        canary.folder.display()
+        canary.directory.display()
     );
     crate::support::repo::Repo::new(&stage.repo())
-        .package(Package::named("odd").folder("/mnt", 0o755).scriptlet(When::Post, &body))
+        .package(Package::named("odd").directory("/mnt", 0o755).scriptlet(When::Post, &body))
         .write();
     stage.build("install odd\nts run\n").succeeds();
     canary.is_intact();
@@ -215,8 +217,8 @@ fn the_hosts_api_file_systems_keep_modes_and_times_when_a_package_owns_them() {
         return;
     }
     let stage = Stage::new(|repo| {
-        let package = Package::named("filesystem").requires_first("base").folder("/proc", 0o700).folder("/sys", 0o700);
-        repo.package(package.folder("/dev", 0o700).folder("/run", 0o700).folder("/tmp", 0o700))
+        let package = Package::named("filesystem").requires_first("base").directory("/proc", 0o700).directory("/sys", 0o700);
+        repo.package(package.directory("/dev", 0o700).directory("/run", 0o700).directory("/tmp", 0o700))
     });
     let look = || ["/proc", "/sys", "/dev", "/tmp", "/"].map(|path| fs::metadata(path).map(|m| (m.mode(), m.uid(), m.gid())).unwrap());
     let (before, dev) = (look(), fs::metadata("/dev/null").unwrap());
@@ -234,13 +236,13 @@ fn a_scriptlet_that_left_the_chroot_changes_nothing_of_the_host_nor_of_the_share
     let stage = Stage::new(|repo| repo.package(breakout::package()));
     // The metadata and two packages are shared from here on.
     stage.build("install shell\nts run\n").succeeds();
-    let shared = [stage.cache(), stage.repo()].map(|folder| (breakout::snapshot(&folder), folder));
+    let shared = [stage.cache(), stage.repo()].map(|directory| (breakout::snapshot(&directory), directory));
     let host = || sh(Path::new("/"), "find /usr /usr/bin /etc /dev -maxdepth 1 ! -path '/dev/[pt]t*' -printf '%p %m %U %G %C@\\n' | sort");
     let before = host();
     for devices in ["private", "host"] {
         stage.build("install breakout\nts run\n").args(&["--dev", devices]).succeeds();
         breakout::judge(&stage.content(breakout::REPORT));
-        shared.iter().for_each(|(before, folder)| breakout::unchanged(before, folder));
+        shared.iter().for_each(|(before, directory)| breakout::unchanged(before, directory));
     }
     assert_eq!(host(), before);
 }

@@ -1,4 +1,5 @@
-//! SIGKILL at random moments: nothing of a build survives it, and nothing half-made is found under an artifact's name.
+//! SIGKILL at random moments: nothing of a build survives it, and nothing half-made is found under
+//! an artifact's name.
 
 use crate::stage::Stage;
 use crate::support::repo::{Package, When};
@@ -26,7 +27,8 @@ fn a_build_killed_at_any_moment_leaves_no_mount_no_process_and_no_half_artifact(
     let kills = std::env::var("OSIMG_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
     let mut seen = Vec::new();
     for round in 0..kills {
-        // Every round another slice of the build's time, and within it another moment by the golden ratio.
+        // Every round another slice of the build's time, and within it another moment by the golden
+        // ratio.
         let share = (round as f64 + (round as f64 * 0.618_034).fract()) / kills as f64;
         let moment = whole.mul_f64(share * 1.05);
         for name in stage.files(&stage.out()).into_keys() {

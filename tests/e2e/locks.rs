@@ -163,7 +163,8 @@ fn several_transactions_are_locked_one_upon_the_other() {
     assert_eq!(fs::read(stage.image()).unwrap(), bytes);
 }
 
-/// Locks, lets `change` spoil something, and builds by the lock from an empty cache, which must fail.
+/// Locks, lets `change` spoil something, and builds by the lock from an empty cache, which must
+/// fail.
 fn spoilt(code: i32, change: impl FnOnce(&Stage)) -> Done {
     let stage = Stage::new(repository);
     lock(&stage, RECIPE).succeeds();
@@ -193,7 +194,7 @@ fn what_is_not_as_the_lock_says_stops_the_build() {
         fs::write(path, bytes).unwrap();
     })
     .says(&["checksum", "library", "osimg lock"]);
-    // A package of the same name, made and signed by somebody else: its checksum betrays it.
+    // A package of the same name, made and signed by someone else: its checksum betrays it.
     spoilt(6, |stage| {
         let other = Stage::new(|repo| repo.package(file("library", "1.0").signed_by(crate::support::repo::Signature::Foreign)));
         fs::copy(rpm(&other, "library"), rpm(stage, "library")).unwrap();

@@ -1,4 +1,5 @@
-//! Repositories behind a network that fails: nobody answers, errors, a wrong body, a stall, other metadata in the midst of reading.
+//! Repositories behind a network that fails: nobody answers, errors, a wrong body, a stall, other
+//! metadata in the midst of reading.
 
 use crate::server::{Answer, Server, hello, served, swapped};
 use crate::stage::{OSIMG, Stage, sh, wait_until};
@@ -150,7 +151,7 @@ fn metadata_that_are_replaced_while_they_are_read_are_read_once_more() {
 }
 
 #[test]
-fn what_is_gone_for_good_is_asked_for_anew_once_and_then_told() {
+fn what_is_gone_for_good_is_asked_for_again_once_and_then_told() {
     if !require_root() {
         return;
     }
@@ -279,7 +280,7 @@ fn a_server_that_wants_a_certificate_gets_it_and_a_foreign_one_is_not_believed()
     sh(&tls, CERTIFICATES);
     let file = |name: &str| tls.join(name).display().to_string();
     let mut command = Command::new("/usr/bin/python3");
-    // By names below its folder: a process that names the stage would be taken for the build's.
+    // By names below its directory: a process that names the stage would be taken for the build's.
     command.args(["-I", "-c", TLS, "../repo", "ca.pem", "server.pem", "server.key", "port"]).current_dir(&tls);
     let _server = Tls(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_until("the server's port", Duration::from_secs(30), || tls.join("port").exists());

@@ -1,4 +1,5 @@
-//! Package files that a recipe names itself, on this machine or behind an address, beside what the repositories have.
+//! Package files that a recipe names itself, on this machine or behind an address, beside what the
+//! repositories have.
 
 use crate::server::{Answer, Server};
 use crate::stage::{OSIMG, Stage, sh};
@@ -14,7 +15,7 @@ fn own(signature: Signature) -> Package {
         .signed_by(signature)
 }
 
-/// A stage whose repository has `library`, and a folder `files` with a package that needs it.
+/// A stage whose repository has `library`, and a directory `files` with a package that needs it.
 fn stage(signature: Signature) -> Stage {
     let stage = Stage::new(|repo| repo.package(Package::named("library").file("/usr/share/library", "lib\n", 0o644, "root:root")));
     let beside = stage.path().join("files");
@@ -93,7 +94,7 @@ fn a_lock_holds_the_files_that_the_recipe_names_to_their_checksums() {
         let text = fs::read_to_string(stage.path().join("image.lock")).unwrap();
         let sum = sh(stage.path(), &format!("sha256sum {FILE} | cut -c1-64"));
         assert!(text.contains("repository = \"@commandline\"") && text.contains(sum.trim()), "{text}");
-        assert!(!text.contains(&*stage.path().to_string_lossy()), "a folder of this machine is in it: {text}");
+        assert!(!text.contains(&*stage.path().to_string_lossy()), "a directory of this machine is in it: {text}");
         let empty = || {
             fs::remove_dir_all(stage.cache()).unwrap();
             fs::create_dir(stage.cache()).unwrap();

@@ -1,5 +1,5 @@
-//! Paths: nothing outside the workdir and the registry is touched, whatever is put in their place; and
-//! files that have no end, or no writer, are refused.
+//! Paths: nothing outside the workdir and the registry is touched, whatever is put in their place;
+//! and files that have no end, or no writer, are refused.
 
 use crate::stage::{OSIMG, Run, Stage, sh, wait_until};
 use crate::support::repo::{Package, When};

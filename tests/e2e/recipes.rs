@@ -1,4 +1,5 @@
-//! Recipes that are wrong: told by file and line before anything is done, or by name once the repositories are known.
+//! Recipes that are wrong: told by file and line before anything is done, or by name once the
+//! repositories are known.
 
 use crate::stage::{OSIMG, Stage, run};
 use crate::support::repo::Package;
@@ -107,9 +108,9 @@ fn a_recipe_without_ts_run_is_built_with_a_note() {
 }
 
 #[test]
-fn a_recipe_that_is_a_folder_or_missing_or_binary_is_refused() {
+fn a_recipe_that_is_a_directory_or_missing_or_binary_is_refused() {
     let stage = hello();
-    stage.build_file(stage.path()).fails(3).says(&["folder"]);
+    stage.build_file(stage.path()).fails(3).says(&["directory"]);
     stage.build_file(&stage.path().join("nosuch.yum")).fails(3).says(&["nosuch.yum", "no such file"]);
     // Any program will do that is not larger than a recipe may be.
     stage.build_file(Path::new("/usr/bin/env")).fails(3).says(&["binary"]);
@@ -143,13 +144,13 @@ fn an_output_that_anaconda_would_not_unpack_is_a_usage_error() {
 }
 
 #[test]
-fn an_output_folder_that_is_missing_is_told_with_the_command_that_makes_it() {
+fn an_output_directory_that_is_missing_is_told_with_the_command_that_makes_it() {
     if !require_root() {
         return;
     }
     let stage = hello();
     let recipe = stage.recipe("install hello\nts run\n");
-    let missing = stage.path().join("no/such/folder");
+    let missing = stage.path().join("no/such/directory");
     let hint = format!("mkdir -p {}", missing.display());
     let done = stage.build_without_output(&recipe).arg("--output").arg(missing.join("image.tgz")).fails(8);
     done.says(&[&hint]).says_not(&["downloading"]);
@@ -192,7 +193,7 @@ fn a_host_without_dnf_is_told_what_to_install() {
         return;
     }
     let stage = hello();
-    // An empty folder over Python's modules, in a mount namespace of this run's own.
+    // An empty directory over Python's modules, in a mount namespace of this run's own.
     let hide = "mount -t tmpfs none /usr/lib/python3/dist-packages && exec \"$@\"";
     stage
         .build("install hello\nts run\n")
@@ -206,15 +207,15 @@ fn who_is_not_root_may_plan() {
     if !require_root() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    run(Command::new("chmod").arg("755").arg(folder.path()));
-    let program = folder.path().join("osimg");
+    let directory = tempfile::tempdir().unwrap();
+    run(Command::new("chmod").arg("755").arg(directory.path()));
+    let program = directory.path().join("osimg");
     fs::copy(OSIMG, &program).unwrap();
-    fs::write(folder.path().join("image.yum"), "install hello\nts run\n").unwrap();
+    fs::write(directory.path().join("image.yum"), "install hello\nts run\n").unwrap();
     let nobody = |verb: &str| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program).args([verb, "image.yum"]);
-        command.current_dir(folder.path()).output().unwrap()
+        command.current_dir(directory.path()).output().unwrap()
     };
     let plan = nobody("plan");
     let said = String::from_utf8_lossy(&plan.stdout);

@@ -172,7 +172,8 @@ fn a_fork_bomb_ends_the_build_and_its_package_is_named_where_the_kernel_keeps_no
     if !require_root() {
         return;
     }
-    // The shell itself would see an error first where the kernel keeps the bound; below a read-only /proc/sys osimg counts.
+    // The shell itself would see an error first where the kernel keeps the bound; below a read-only
+    // /proc/sys osimg counts.
     let stage = odd(When::Post, "while true; do sleep 7654324 & done");
     let container = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
     let done = stage.build(RECIPE).behind(&["unshare", "-m", "sh", "-ec", container, "sh"]).fails(7);

@@ -1,4 +1,4 @@
-//! A small HTTP server over a folder, as good as a test lets it be.
+//! A small HTTP server over a directory, as good as a test lets it be.
 
 use crate::stage::{Stage, wait_until};
 use crate::support::repo::{Package, index};
@@ -25,7 +25,8 @@ pub enum Answer {
     Short,
     /// The file without a length; its end is the connection's.
     Endless,
-    /// The file without a length, and after it zeros for as long as the client takes them, 2 GiB at most.
+    /// The file without a length, and after it zeros for as long as the client takes them, 2 GiB at
+    /// most.
     #[allow(dead_code, reason = "not every tier says one")]
     Flood,
     /// The file with a byte changed.
@@ -34,7 +35,7 @@ pub enum Answer {
     Stall,
 }
 
-/// An HTTP server over a folder on 127.0.0.1, as good as the test lets it be.
+/// An HTTP server over a directory on 127.0.0.1, as good as the test lets it be.
 pub struct Server {
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
@@ -42,7 +43,7 @@ pub struct Server {
 
 impl Server {
     /// `answer` decides by the path and by how often it was asked for before.
-    pub fn start(folder: PathBuf, answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
+    pub fn start(directory: PathBuf, answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -50,10 +51,10 @@ impl Server {
         // The thread ends with the test process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (log, answer, folder) = (Arc::clone(&log), Arc::clone(&answer), folder.clone());
+                let (log, answer, directory) = (Arc::clone(&log), Arc::clone(&answer), directory.clone());
                 std::thread::spawn(move || {
                     // A client that goes away is the client's affair.
-                    let _ = serve(&stream, &folder, &log, &*answer);
+                    let _ = serve(&stream, &directory, &log, &*answer);
                 });
             }
         });
@@ -74,7 +75,7 @@ impl Server {
     }
 }
 
-fn serve(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>, answer: &dyn Fn(&str, usize) -> Answer) -> std::io::Result<()> {
+fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer: &dyn Fn(&str, usize) -> Answer) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut out = stream;
     loop {
@@ -107,7 +108,7 @@ fn serve(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>, answer: &d
         };
         // Before the file is read: the answer may be that it is another one now.
         let answer = answer(&path, before);
-        let Ok(mut body) = fs::read(folder.join(&path)) else {
+        let Ok(mut body) = fs::read(directory.join(&path)) else {
             write!(out, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
             continue;
         };
@@ -162,7 +163,8 @@ fn serve(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>, answer: &d
     }
 }
 
-/// A repository that is made anew, with a newer package, as soon as somebody reads its index: what the index named is gone.
+/// A repository that is made again, with a newer package, as soon as someone reads its index: what
+/// the index named is gone.
 pub fn swapped(stage: &Stage) -> Server {
     let old = stage.repo();
     let newer = Stage::new(|repo| {
@@ -170,12 +172,12 @@ pub fn swapped(stage: &Stage) -> Server {
     });
     let name = "hello-2.0-1.noarch.rpm";
     fs::copy(newer.repo().join("Packages").join(name), old.join("Packages").join(name)).unwrap();
-    let folder = old.clone();
+    let directory = old.clone();
     let done = AtomicUsize::new(0);
     Server::start(old, move |path, _| {
         if path.contains("primary") && done.fetch_add(1, Ordering::SeqCst) == 0 {
-            fs::remove_dir_all(folder.join("repodata")).unwrap();
-            index(&folder);
+            fs::remove_dir_all(directory.join("repodata")).unwrap();
+            index(&directory);
         }
         Answer::File
     })

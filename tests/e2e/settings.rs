@@ -1,4 +1,5 @@
-//! What recipes and settings can ask for, seen in the image: groups, transactions, excludes, options, finishing touches.
+//! What recipes and settings can ask for, seen in the image: groups, transactions, excludes,
+//! options, finishing touches.
 
 use crate::stage::{Stage, run};
 use crate::support::repo::{Package, When};
@@ -175,13 +176,13 @@ fn finishing_gives_a_host_name_and_files_with_modes_and_owners() {
     stage.settings(|settings| {
         settings.finish = "hostname = \"node.example\"\nmachine_id = \"uninitialized\"\n\
             [[finish.files]]\nsource = \"motd\"\npath = \"/etc/motd\"\nmode = \"0640\"\nowner = \"app:app\"\n\
-            [[finish.files]]\nsource = \"motd\"\npath = \"/opt/deep/folder/motd\"\n"
+            [[finish.files]]\nsource = \"motd\"\npath = \"/opt/deep/directory/motd\"\n"
             .into();
     });
     stage.build("install e\nts run\n").succeeds();
     assert_eq!(stage.content("./etc/hostname"), "node.example\n");
     assert_eq!(stage.content("./etc/machine-id"), "uninitialized\n");
-    assert_eq!(stage.content("./opt/deep/folder/motd"), "welcome\n");
+    assert_eq!(stage.content("./opt/deep/directory/motd"), "welcome\n");
     let listing =
         String::from_utf8(run(Command::new("tar").args(["--numeric-owner", "-tvf"]).arg(stage.image()).arg("./etc/motd"))).unwrap();
     assert!(listing.starts_with("-rw-r----- 998/997"), "{listing}");

@@ -1,4 +1,5 @@
-//! Signatures are judged as rpm judges them, by a lock, by a build and in the manifest alike. rpm's own verdict is asked for in every case.
+//! Signatures are judged as rpm judges them, by a lock, by a build and in the manifest alike. rpm's
+//! own verdict is asked for in every case.
 
 use crate::stage::{Done, Stage, sh};
 use crate::support::repo::{Package, Signature, index};
@@ -8,7 +9,8 @@ use std::process::Command;
 
 const RECIPE: &str = "install hello\nts run\n";
 
-/// Shell functions: GnuPG without questions, keys, and rpm's signing. A key's name is its user's; times are GnuPG's.
+/// Shell functions: GnuPG without questions, keys, and rpm's signing. A key's name is its user's;
+/// times are GnuPG's.
 const TOOLS: &str = r#"
 export GNUPGHOME=$PWD/gnupg; [ -d gnupg ] || mkdir -m 700 gnupg
 g() { gpg --batch --quiet --no-tty --pinentry-mode loopback --passphrase '' "$@" 2>>gpg.log; }
@@ -275,7 +277,8 @@ fn packages_of_the_host_s_own_repositories_are_checked_by_the_keys_that_these_na
     for signature in [Signature::Ours, Signature::None, Signature::Foreign] {
         let stage = Stage::new(|repo| repo.package(hello(signature)));
         let server = crate::server::Server::start(stage.repo(), |_, _| crate::server::Answer::File);
-        // The name of the file has variables, as Fedora's; another file of the list is somewhere else.
+        // The name of the file has variables, as Fedora's; another file of the list is somewhere
+        // else.
         fs::copy(stage.repo().join("KEY.asc"), stage.path().join("KEY-9-special")).unwrap();
         let repository = format!(
             "[x]\nname=x\nbaseurl={}\ngpgkey=https://keys.invalid/KEY,\n  file://{}/KEY-$releasever-${{flavour}}\n[off]\nname=off\nenabled=0\n",

@@ -1,4 +1,5 @@
-//! Places that are full: the workdir, the cache, the output. Each is a small tmpfs in a mount namespace of the run's own.
+//! Places that are full: the workdir, the cache, the output. Each is a small tmpfs in a mount
+//! namespace of the run's own.
 
 use crate::stage::{Done, Run, Stage};
 use crate::support::repo::{Package, When};
@@ -19,11 +20,11 @@ fn large(size: usize) -> Stage {
     Stage::new(|repo| repo.package(Package::named("large").requires("base").file("/usr/share/large", noise(size), 0o644, "root:root")))
 }
 
-/// Runs with a file system of that size in the folder; what is in it at the end goes to stdout.
-fn with_small(folder: &Path, size: &str, run: Run<'_>) -> Done {
+/// Runs with a file system of that size in the directory; what is in it at the end goes to stdout.
+fn with_small(directory: &Path, size: &str, run: Run<'_>) -> Done {
     let script = format!(
         "mount -t tmpfs -o mode=0755,size={size} none {0}; echo earlier > {0}/earlier; set +e; \"$@\"; code=$?; ls -A {0}; exit $code",
-        folder.display()
+        directory.display()
     );
     run.behind(&["unshare", "-m", "sh", "-ec", &script, "sh"]).run()
 }
@@ -70,7 +71,7 @@ fn a_cache_that_is_too_small_is_told() {
         return;
     }
     let stage = large(20 << 20);
-    // Over HTTP, because packages in a local folder are not copied into the cache.
+    // Over HTTP, because packages in a local directory are not copied into the cache.
     let server = crate::server::Server::start(stage.repo(), |_, _| crate::server::Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
     let done = with_small(&stage.cache(), "16m", stage.build("install large\nts run\n"));

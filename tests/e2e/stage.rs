@@ -1,4 +1,5 @@
-//! Where a test plays: a folder with repository, cache, workdir and output, the program run on it, and what must hold after.
+//! Where a test plays: a directory with repository, cache, workdir and output, the program run on
+//! it, and what must hold after.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -22,9 +23,9 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// How long whoever holds the output of an ended program open may take to end too.
 const AFTERWARDS: Duration = Duration::from_secs(20);
 
-/// A folder of one test, gone at its end.
+/// A directory of one test, gone at its end.
 pub struct Stage {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Stage {
@@ -38,8 +39,8 @@ impl Stage {
     /// Without a repository.
     pub fn empty() -> Self {
         apart();
-        let folder = tempfile::Builder::new().prefix("e2e-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let stage = Self { folder };
+        let directory = tempfile::Builder::new().prefix("e2e-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let stage = Self { directory };
         for path in [stage.repo(), stage.out(), stage.work(), stage.cache()] {
             fs::create_dir(path).unwrap();
         }
@@ -47,7 +48,7 @@ impl Stage {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
     pub fn repo(&self) -> PathBuf {
@@ -119,15 +120,15 @@ impl Stage {
         Run { stage: self, command }
     }
 
-    /// Every file of a folder of the stage: its name and bytes, or where it leads.
-    pub fn files(&self, folder: &Path) -> BTreeMap<String, Vec<u8>> {
-        fs::read_dir(folder)
+    /// Every file of a directory of the stage: its name and bytes, or where it leads.
+    pub fn files(&self, directory: &Path) -> BTreeMap<String, Vec<u8>> {
+        fs::read_dir(directory)
             .unwrap()
             .map(|entry| {
                 let path = entry.unwrap().path();
                 let content = match fs::read_link(&path) {
                     Ok(target) => target.into_os_string().into_encoded_bytes(),
-                    Err(_) if path.is_dir() => b"a folder".to_vec(),
+                    Err(_) if path.is_dir() => b"a directory".to_vec(),
                     Err(_) => fs::read(&path).unwrap(),
                 };
                 (path.file_name().unwrap().to_string_lossy().into_owned(), content)
@@ -135,7 +136,8 @@ impl Stage {
             .collect()
     }
 
-    /// Processes that run the program on this stage, or see this stage's folders mounted: whatever a build started.
+    /// Processes that run the program on this stage, or see this stage's directories mounted:
+    /// whatever a build started.
     pub fn processes(&self) -> Vec<String> {
         let mark = self.path().file_name().unwrap().to_string_lossy().into_owned();
         let own = std::process::id().to_string();
@@ -173,12 +175,12 @@ impl Stage {
         }
     }
 
-    /// Fails when a mount, a process or a file in the workdir's folder is left.
+    /// Fails when a mount, a process or a file in the workdir's directory is left.
     pub fn nothing_is_left(&self) {
         self.nothing_runs();
         self.nothing_is_mounted();
         let left = self.files(&self.work());
-        assert!(left.is_empty(), "left in the workdir's folder: {:?}", left.keys());
+        assert!(left.is_empty(), "left in the workdir's directory: {:?}", left.keys());
     }
 
     pub fn nothing_is_mounted(&self) {
@@ -196,7 +198,8 @@ impl Stage {
     pub fn extract(&self) -> PathBuf {
         let target = self.path().join("extracted");
         fs::create_dir(&target).unwrap();
-        // https://github.com/rhinstaller/anaconda: _install_tar of payloads/payload/live_image/installation.py
+        // https://github.com/rhinstaller/anaconda: _install_tar of
+        // payloads/payload/live_image/installation.py
         let mut tar = Command::new("tar");
         tar.args(["--numeric-owner", "--selinux", "--acls", "--xattrs", "--xattrs-include", "*", "-xaf"])
             .arg(self.image())
@@ -274,7 +277,8 @@ impl<'a> Run<'a> {
         done
     }
 
-    /// Runs it; it must fail with the code, say so on stderr alone, and leave the host and an earlier artifact as they were.
+    /// Runs it; it must fail with the code, say so on stderr alone, and leave the host and an
+    /// earlier artifact as they were.
     pub fn fails(self, code: i32) -> Done {
         let stage = self.stage;
         fs::write(stage.image(), EARLIER).unwrap();
@@ -338,7 +342,8 @@ impl Heard {
     }
 }
 
-/// Waits for the program's end, and for that of its output; kills it and fails when one of them does not come.
+/// Waits for the program's end, and for that of its output; kills it and fails when one of them
+/// does not come.
 fn end(child: &mut Child, streams: [&Heard; 2], what: &dyn Fn() -> String) -> ExitStatus {
     let until = Instant::now() + LIMIT;
     // Its output ends with it: no need to look more often than that.
@@ -359,7 +364,7 @@ fn end(child: &mut Child, streams: [&Heard; 2], what: &dyn Fn() -> String) -> Ex
     };
     for stream in streams {
         let ended = stream.wait_until(AFTERWARDS, |_, ended| ended);
-        assert!(ended, "the program ended with {status}, and somebody still holds its output:\n{}\n{}", stream.text(), what());
+        assert!(ended, "the program ended with {status}, and someone still holds its output:\n{}\n{}", stream.text(), what());
     }
     status
 }
@@ -406,7 +411,8 @@ impl Started<'_> {
         self.wait();
     }
 
-    /// Sends the signal; the program must then end with the code within `limit`, as a clean failure.
+    /// Sends the signal; the program must then end with the code within `limit`, as a clean
+    /// failure.
     pub fn interrupt(self, signal: nix::sys::signal::Signal, code: i32, limit: Duration) -> Done {
         let stage = self.stage;
         let before = (mountinfo(), BTreeMap::new());
@@ -450,7 +456,7 @@ impl Done {
         assert_eq!(self.stdout, "", "a failure has nothing to say on stdout");
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         stage.nothing_is_left();
-        assert_eq!(stage.files(&stage.out()), before.1, "the output folder changed");
+        assert_eq!(stage.files(&stage.out()), before.1, "the output directory changed");
         assert_eq!(mountinfo(), before.0, "the host's mounts changed");
     }
 }
@@ -460,8 +466,8 @@ pub fn mountinfo() -> String {
     fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
 }
 
-/// Gives this test, a thread, the host's mounts for its own: what others mount meanwhile, such as a machine that is being
-/// made, does not show, and what a build would leave does.
+/// Gives this test, a thread, the host's mounts for its own: what others mount in the meantime,
+/// such as a machine that is being made, does not show, and what a build would leave does.
 fn apart() {
     use nix::mount::{MsFlags, mount};
     use nix::sched::{CloneFlags, unshare};
@@ -496,7 +502,7 @@ pub fn run(command: &mut Command) -> Vec<u8> {
     stdout.bytes()
 }
 
-/// A shell line that has to succeed, run in `folder`; returns its stdout.
-pub fn sh(folder: &Path, line: &str) -> String {
-    String::from_utf8(run(Command::new("sh").args(["-ec", line]).current_dir(folder))).unwrap()
+/// A shell line that has to succeed, run in `directory`; returns its stdout.
+pub fn sh(directory: &Path, line: &str) -> String {
+    String::from_utf8(run(Command::new("sh").args(["-ec", line]).current_dir(directory))).unwrap()
 }

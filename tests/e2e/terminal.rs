@@ -1,4 +1,5 @@
-//! Foreign text in everything that each verb reads: no byte of it controls a terminal, in a pipe or under a terminal.
+//! Foreign text in everything that each verb reads: no byte of it controls a terminal, in a pipe or
+//! under a terminal.
 
 use crate::stage::{OSIMG, Stage};
 use crate::support::repo::{Package, When};
@@ -10,7 +11,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs osimg with these words in a pipe, as JSON in a pipe, and under a terminal; its output must be harmless each time.
+/// Runs osimg with these words in a pipe, as JSON in a pipe, and under a terminal; its output must
+/// be harmless each time.
 fn harmless(stage: &Stage, words: &[&str], codes: &[i32]) {
     let what = words.join(" ").escape_debug().to_string();
     let command = |more: &[&str]| {

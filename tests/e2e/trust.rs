@@ -1,4 +1,5 @@
-//! What must never enter an image: packages that no pinned key signed, keys that are not what was agreed, damaged files.
+//! What must never enter an image: packages that no pinned key signed, keys that are not what was
+//! agreed, damaged files.
 
 use crate::server::{Answer, Server};
 use crate::stage::Stage;
@@ -67,7 +68,7 @@ fn a_package_that_nobody_signed_is_refused() {
 }
 
 #[test]
-fn a_package_that_somebody_else_signed_is_refused() {
+fn a_package_that_someone_else_signed_is_refused() {
     if !require_root() {
         return;
     }
@@ -156,8 +157,8 @@ fn damaged_metadata_are_refused() {
         return;
     }
     let stage = hello(Signature::Ours);
-    let folder = stage.repo().join("repodata");
-    for entry in fs::read_dir(&folder).unwrap() {
+    let directory = stage.repo().join("repodata");
+    for entry in fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();
         if path.to_string_lossy().contains("primary") {
             let mut bytes = fs::read(&path).unwrap();

@@ -1,4 +1,5 @@
-//! A version of an image never changes its bytes, and its files are one set: all tarballs of it come from one tree.
+//! A version of an image never changes its bytes, and its files are one set: all tarballs of it
+//! come from one tree.
 
 use crate::stage::{Done, Stage, sh};
 use crate::support::repo::Package;

@@ -1,4 +1,5 @@
-//! `osimg diff`: packages by rpm's own order of versions, files by what was done to them, gates by their exit codes.
+//! `osimg diff`: packages by rpm's own order of versions, files by what was done to them, gates by
+//! their exit codes.
 
 use crate::stage::{Done, OSIMG, Stage, run, sh};
 use crate::support::repo::{Package, index};
@@ -38,7 +39,8 @@ fn every_way_in_which_a_file_can_differ_is_told_by_its_name_and_nothing_else() {
     let stage = stage();
     stage.build(RECIPE).succeeds();
     let root = stage.extract();
-    // Anaconda's tar restores labels only where the kernel has SELinux; the tree shall have the same.
+    // Anaconda's tar restores labels only where the kernel has SELinux; the tree shall have the
+    // same.
     let image = stage.image();
     let (image, tree) = (image.to_str().unwrap(), root.to_str().unwrap());
     let same = json(&["diff", image, tree]);
@@ -195,9 +197,9 @@ fn a_manifest_stands_for_its_tarball_as_far_as_packages_go() {
 
 #[test]
 fn names_that_would_speak_to_a_terminal_are_written_out() {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let tree = |name: &str| {
-        let tree = folder.path().join(name);
+        let tree = directory.path().join(name);
         fs::create_dir(&tree).unwrap();
         tree
     };

@@ -1,4 +1,5 @@
-//! Bills of materials and provenance: valid by the formats' own schemas, true by rpm and sha256sum, the same every time.
+//! Bills of materials and provenance: valid by the formats' own schemas, true by rpm and sha256sum,
+//! the same every time.
 
 use crate::stage::{Stage, run, sh};
 use crate::support::require_root;

@@ -62,7 +62,8 @@ fn an_image_is_told_as_rpm_tar_find_and_getcap_see_it() {
     assert_eq!(told, found);
     assert_eq!(told.first().map(String::as_str), Some("/usr/bin/capable cap_net_bind_service,cap_net_raw=ep"));
 
-    // What no package owns: what is there but in none of rpm's lists. (`rpm -qf` would look for the files on the host.)
+    // What no package owns: what is there but in none of rpm's lists. (`rpm -qf` would look for the
+    // files on the host.)
     let unowned: BTreeSet<&str> = image["unowned"].as_array().unwrap().iter().map(|share| share["name"].as_str().unwrap()).collect();
     let listed = String::from_utf8(rpm(&["-qal"])).unwrap();
     let owned: BTreeSet<&str> = listed.lines().collect();
@@ -137,7 +138,7 @@ fn a_person_reads_the_same_in_words_and_a_manifest_suffices_for_the_packages() {
 
 #[test]
 fn a_manifest_of_ten_thousand_packages_is_told_within_a_second() {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let package = |number: usize, version: usize| {
         serde_json::json!({
             "nevra": format!("package-{number}-0:{version}-1.el9.x86_64"), "checksum": format!("sha256:{number:064x}"), "repository": "baseos",
@@ -146,13 +147,14 @@ fn a_manifest_of_ten_thousand_packages_is_told_within_a_second() {
     };
     let manifest = |name: &str, version: usize| {
         let packages: Vec<_> = (0..10_000).map(|number| package(number, if number % 3 == 0 { version } else { 1 })).collect();
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         fs::write(&path, serde_json::json!({"manifest_version": 1, "name": "big", "packages": packages}).to_string()).unwrap();
         path
     };
     let (one, two) = (manifest("one.json", 1), manifest("two.json", 2));
     let (one, two) = (one.to_str().unwrap(), two.to_str().unwrap());
-    // The processor's time, which does not depend on what else the machine does; `times` tells its own and then the children's.
+    // The processor's time, which does not depend on what else the machine does; `times` tells its
+    // own and then the children's.
     let timed = |words: &[&str]| {
         let output = run(Command::new("bash").args(["-c", "\"$@\" && times", "bash", OSIMG, "-q"]).args(words));
         let text = String::from_utf8(output).unwrap();
@@ -171,8 +173,8 @@ fn a_manifest_of_ten_thousand_packages_is_told_within_a_second() {
 
 #[test]
 fn what_is_no_image_is_refused_with_a_hint() {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let path = folder.path().join("x");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = directory.path().join("x");
     let refused = |content: Option<&[u8]>, words: &[&str]| {
         if let Some(content) = content {
             fs::write(&path, content).unwrap();

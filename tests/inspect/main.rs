@@ -1,5 +1,5 @@
-//! What osimg says of images: documents beside the artifact, inspect and diff, judged by rpm, GNU tar, find, getcap, the formats' own
-//! schemas, minisign, gpg and a browser.
+//! What osimg says of images: documents beside the artifact, inspect and diff, judged by rpm, GNU
+//! tar, find, getcap, the formats' own schemas, minisign, gpg and a browser.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../support/mod.rs"]
@@ -26,8 +26,9 @@ const RECIPE: &str = "install odd\ninstall plain\nts run\n";
 
 /// Where a program is; skips the test when it is nowhere.
 fn tool(name: &str) -> Option<PathBuf> {
-    let found =
-        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file());
     if found.is_none() {
         support::skip(&format!("there is no {name}"));
     }

@@ -1,4 +1,5 @@
-//! The page of `osimg inspect --html` in a real browser: what it shows, how fast its tables are, and that a hostile name stays a name.
+//! The page of `osimg inspect --html` in a real browser: what it shows, how fast its tables are,
+//! and that a hostile name stays a name.
 
 use crate::stage::{OSIMG, Stage, run};
 use crate::support::require_root;
@@ -32,29 +33,33 @@ fn browser() -> Option<PathBuf> {
     tool("chromium")
 }
 
-fn chromium(folder: &Path, words: &[&str], url: &str) -> String {
+fn chromium(directory: &Path, words: &[&str], url: &str) -> String {
     let mut command = Command::new("timeout");
     command.args(["120", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
-    command.arg("--virtual-time-budget=20000").arg(format!("--user-data-dir={}", folder.join("chromium").display())).args(words).arg(url);
+    command
+        .arg("--virtual-time-budget=20000")
+        .arg(format!("--user-data-dir={}", directory.join("chromium").display()))
+        .args(words)
+        .arg(url);
     // It needs a home to start at all.
-    command.env("HOME", folder);
+    command.env("HOME", directory);
     String::from_utf8(run(&mut command)).unwrap()
 }
 
-fn page(image: &Path, folder: &Path) -> PathBuf {
-    let file = folder.join("page.html");
+fn page(image: &Path, directory: &Path) -> PathBuf {
+    let file = directory.join("page.html");
     let printed = run(Command::new(OSIMG).arg("-q").arg("inspect").arg(image).arg("--html").arg(&file));
     assert_eq!(String::from_utf8(printed).unwrap().trim(), file.display().to_string());
     file
 }
 
 /// What the script says of the page, shown so wide.
-fn ask(page: &Path, folder: &Path, width: u32, script: &str) -> serde_json::Value {
+fn ask(page: &Path, directory: &Path, width: u32, script: &str) -> serde_json::Value {
     let text = serde_json::to_string(&fs::read_to_string(page).unwrap()).unwrap().replace('<', "\\u003c");
     let frame = FRAME.replace("@WIDTH@", &width.to_string()).replace("@SCRIPT@", script).replace("@PAGE@", &text);
-    let file = folder.join("frame.html");
+    let file = directory.join("frame.html");
     fs::write(&file, frame).unwrap();
-    let dom = chromium(folder, &["--window-size=1400,1000", "--dump-dom"], &format!("file://{}", file.display()));
+    let dom = chromium(directory, &["--window-size=1400,1000", "--dump-dom"], &format!("file://{}", file.display()));
     let (_, rest) = dom
         .split_once("<pre id=\"result\">")
         .unwrap_or_else(|| panic!("the script came to no end:\n{}", &dom[dom.len().saturating_sub(500)..]));
@@ -90,7 +95,7 @@ fn the_page_shows_sizes_steps_packages_files_and_privileges() {
         await settle(100);
         result.owned = [...inner.querySelectorAll("#file-table .row")].map((row) => row.firstChild.textContent);
         [...inner.querySelectorAll("#map-mode button")][1].click();
-        result.folders = [...inner.querySelectorAll("#map g")].map((g) => g.getAttribute("aria-label"));
+        result.directories = [...inner.querySelectorAll("#map g")].map((g) => g.getAttribute("aria-label"));
         "##,
     );
     assert_eq!((result["ready"].as_str(), result["overflow"].as_i64()), (Some("yes"), Some(0)), "{result}");
@@ -115,7 +120,7 @@ fn the_page_shows_sizes_steps_packages_files_and_privileges() {
     assert_eq!(list("found"), ["/usr/bin/setuid"]);
     assert!(result["foot"].as_str().unwrap().starts_with("1 of "), "{}", result["foot"]);
     assert_eq!(list("owned").len(), 6);
-    assert!(list("folders").iter().any(|label| label.starts_with("usr/,")), "{:?}", list("folders"));
+    assert!(list("directories").iter().any(|label| label.starts_with("usr/,")), "{:?}", list("directories"));
 }
 
 #[test]
@@ -145,8 +150,8 @@ fn the_page_fits_a_telephone_and_a_screen() {
 #[test]
 fn a_hostile_name_stays_a_name() {
     let Some(_) = browser() else { return };
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let tree = folder.path().join("<img src=x onerror=document.title='owned'>");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let tree = directory.path().join("<img src=x onerror=document.title='owned'>");
     fs::create_dir_all(tree.join("etc")).unwrap();
     let hostile: [&[u8]; 7] = [
         b"<script>document.title='owned'<",
@@ -164,12 +169,12 @@ fn a_hostile_name_stays_a_name() {
     fs::write(tree.join("etc/os-release"), "ID=x\nPRETTY_NAME=\"</script><script>document.title='owned'</script><h1>owned</h1>\"\n")
         .unwrap();
     fs::write(tree.join("etc/passwd"), "</script><b>:x:0:0::/<i>:</title><script>document.title='owned'</script>\n").unwrap();
-    let page = page(&tree, folder.path());
+    let page = page(&tree, directory.path());
     let text = fs::read_to_string(&page).unwrap();
     assert_eq!(text.matches("<script").count(), 2, "one of data and one of code");
     let result = ask(
         &page,
-        folder.path(),
+        directory.path(),
         1280,
         r##"
         await settle(500);
@@ -199,22 +204,22 @@ fn a_hostile_name_stays_a_name() {
 #[test]
 fn twenty_two_thousand_files_stay_quick() {
     let Some(_) = browser() else { return };
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let tree = folder.path().join("tree");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let tree = directory.path().join("tree");
     for number in 0..110 {
-        let below = tree.join(format!("usr/share/folder-{number}"));
+        let below = tree.join(format!("usr/share/directory-{number}"));
         fs::create_dir_all(&below).unwrap();
         for file in 0..200 {
             fs::write(below.join(format!("file-{file}")), []).unwrap();
         }
     }
-    fs::write(tree.join("usr/share/folder-77/needle"), "found").unwrap();
-    let page = page(&tree, folder.path());
+    fs::write(tree.join("usr/share/directory-77/needle"), "found").unwrap();
+    let page = page(&tree, directory.path());
     let size = fs::metadata(&page).unwrap().len();
     assert!(size < 2_000_000, "{size} bytes");
     let result = ask(
         &page,
-        folder.path(),
+        directory.path(),
         1280,
         r##"
         result.rows = inner.querySelectorAll("#file-table .row").length;
@@ -229,8 +234,8 @@ fn twenty_two_thousand_files_stay_quick() {
         "##,
     );
     assert!(result["rows"].as_u64() < Some(80), "{result}");
-    assert_eq!(result["last"], "/usr/share/folder-99/file-99");
-    assert_eq!(result["found"], serde_json::json!(["/usr/share/folder-77/needle"]));
+    assert_eq!(result["last"], "/usr/share/directory-99/file-99");
+    assert_eq!(result["found"], serde_json::json!(["/usr/share/directory-77/needle"]));
     assert!(result["sorting"].as_f64() < Some(2000.0), "{result}");
 }
 

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use osimg::selinux::Lookup;
 
-/// An image tree with a configuration and, under the policy's folder, the given files.
+/// An image tree with a configuration and, under the policy's directory, the given files.
 fn image(config: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
     let tree = tempfile::tempdir().unwrap();
-    let folder = tree.path().join("etc/selinux/targeted/contexts/files");
-    fs::create_dir_all(&folder).unwrap();
+    let directory = tree.path().join("etc/selinux/targeted/contexts/files");
+    fs::create_dir_all(&directory).unwrap();
     fs::write(tree.path().join("etc/selinux/config"), config).unwrap();
     for (name, text) in files {
-        fs::write(folder.join(name), text).unwrap();
+        fs::write(directory.join(name), text).unwrap();
     }
     tree
 }

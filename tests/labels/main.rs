@@ -1,4 +1,5 @@
-//! Labels against the judges that a running system would ask: `matchpathcon` and `setfiles` of libselinux.
+//! Labels against the judges that a running system would ask: `matchpathcon` and `setfiles` of
+//! libselinux.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,7 +19,8 @@ use nix::sys::resource::{UsageWho, getrusage};
 use osimg::selinux::{FileContexts, Lookup, Source, Sources};
 use strings::{Dice, changed, matching};
 
-/// `matchpathcon -m` and the type bits it stands for; without it, of a path that is not there, no type is known.
+/// `matchpathcon -m` and the type bits it stands for; without it, of a path that is not there, no
+/// type is known.
 const KINDS: [(Option<&str>, u32); 8] = [
     (None, 0),
     (Some("f"), 0o100_644),
@@ -34,8 +36,9 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selinux/file_contexts")
 }
 
-/// The `file_contexts` of a whole distribution: the one named, else refpolicy's, as the demo distribution packages it.
-fn real_policy(folder: &Path) -> Option<PathBuf> {
+/// The `file_contexts` of a whole distribution: the one named, else refpolicy's, as the demo
+/// distribution packages it.
+fn real_policy(directory: &Path) -> Option<PathBuf> {
     if let Some(file) = std::env::var_os("OSIMG_TEST_FILE_CONTEXTS") {
         return Some(file.into());
     }
@@ -43,9 +46,9 @@ fn real_policy(folder: &Path) -> Option<PathBuf> {
     let is_policy = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("selinux-policy-targeted-"));
     let package = std::fs::read_dir(packages).ok()?.filter_map(|entry| Some(entry.ok()?.path())).find(is_policy)?;
     let files = "./etc/selinux/default/contexts/files/file_contexts*";
-    let unpacked = run("bsdtar", &["-xf".as_ref(), package.as_ref(), "-C".as_ref(), folder.as_ref(), files.as_ref()])?;
+    let unpacked = run("bsdtar", &["-xf".as_ref(), package.as_ref(), "-C".as_ref(), directory.as_ref(), files.as_ref()])?;
     assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
-    Some(folder.join("etc/selinux/default/contexts/files/file_contexts"))
+    Some(directory.join("etc/selinux/default/contexts/files/file_contexts"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the judges are run by the test itself")]
@@ -132,7 +135,8 @@ fn made_from(file: &Path, each: usize) -> Vec<Vec<u8>> {
             paths.insert(if turn % 3 == 2 { changed(path, &mut dice) } else { path });
         }
     }
-    // Asked without a type, matchpathcon cuts a last slash and looks at the host; a file that is there would tell its own type.
+    // Asked without a type, matchpathcon cuts a last slash and looks at the host; a file that is
+    // there would tell its own type.
     let is_there = |path: &[u8]| fs::symlink_metadata(OsStr::from_bytes(path.strip_suffix(b"/").unwrap_or(path))).is_ok();
     paths.into_iter().filter(|path| path.starts_with(b"/") && !is_there(path)).collect()
 }
@@ -169,8 +173,8 @@ fn every_spec_of_the_fixture_is_decisive_for_some_path() {
 
 #[test]
 fn a_distributions_policy_gives_matchpathcons_labels() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(file) = real_policy(folder.path()) else {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(file) = real_policy(directory.path()) else {
         return skip("no distribution's policy: make demo, with bsdtar installed, or name one in OSIMG_TEST_FILE_CONTEXTS");
     };
     let policy = osimg::selinux::load(&file).unwrap();
@@ -208,7 +212,8 @@ fn a_distributions_policy_gives_matchpathcons_labels() {
     assert!(cfg!(debug_assertions) || each < 10.0, "{each} us a path");
 }
 
-/// A small tree in which every kind of file that needs no privilege lies where some spec speaks of it.
+/// A small tree in which every kind of file that needs no privilege lies where some spec speaks of
+/// it.
 fn plant(root: &Path) {
     for dir in [
         "usr/bin",

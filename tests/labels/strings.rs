@@ -1,4 +1,5 @@
-//! Makes paths out of a policy's regexes: some that match, some that nearly do, some odd. It knows no rule of matching.
+//! Makes paths out of a policy's regexes: some that match, some that nearly do, some odd. It knows
+//! no rule of matching.
 
 /// A small generator of numbers, the same on every run.
 pub struct Dice(u64);

@@ -1,4 +1,5 @@
-//! The package manager of another tree, which the settings name, fills the image in place of the host's.
+//! The package manager of another tree, which the settings name, fills the image instead of the
+//! host's.
 
 use crate::machines::Machine;
 use crate::stage::Stage;

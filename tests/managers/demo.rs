@@ -1,4 +1,5 @@
-//! The demo distribution's image, made by dnf 4 and by dnf 5: the same packages, and trees that differ in named places alone.
+//! The demo distribution's image, made by dnf 4 and by dnf 5: the same packages, and trees that
+//! differ in named places alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -12,19 +13,19 @@ use crate::support::skip;
 /// Where trees of the two may differ, and why.
 const MAY_DIFFER: [(&str, &str); 3] = [
     ("/var/lib/rpm/", "the rpmdb: rpm 6 writes other tags and indexes"),
-    ("/usr/lib/sysimage", "the folder in which dnf 5 kept its state"),
+    ("/usr/lib/sysimage", "the directory in which dnf 5 kept its state"),
     ("/boot/initramfs-", "an archive that holds the accounts' files"),
 ];
 
-/// The files of accounts. Those that packages make get their numbers in the order in which the packages come, which rpm
-/// and the solver choose; numbers are therefore compared by their names.
+/// The files of accounts. Those that packages make get their numbers in the order in which the
+/// packages come, which rpm and the solver choose; numbers are therefore compared by their names.
 const ACCOUNTS: [&str; 8] =
     ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-"];
 
 pub fn demo() -> Option<PathBuf> {
-    let folder = std::env::var_os("OSIMG_DEMO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
-    if folder.join("osimg-demo.toml").is_file() {
-        return Some(folder.canonicalize().unwrap());
+    let directory = std::env::var_os("OSIMG_DEMO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
+    if directory.join("osimg-demo.toml").is_file() {
+        return Some(directory.canonicalize().unwrap());
     }
     skip("there is no demo distribution: make demo");
     None
@@ -53,7 +54,7 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
         let mut facts = format!("{:o} {}:{}", m.mode(), name(&users, m.uid()), name(&groups, m.gid()));
         if m.is_file() {
             let digest = if ACCOUNTS.contains(&path.as_str()) { String::new() } else { digest(entry.path()) };
-            // A folder is dated by the last package that names it, a file by its own.
+            // A directory is dated by the last package that names it, a file by its own.
             facts += &format!(" {} {} {digest}", if digest.is_empty() { 0 } else { m.size() }, m.mtime());
         } else if m.is_symlink() {
             facts += &format!(" -> {}", std::fs::read_link(entry.path()).unwrap().display());
@@ -98,7 +99,8 @@ fn the_demo_image_is_the_same_with_dnf_4_and_dnf_5() {
         std::fs::remove_file(&image).unwrap();
         let mut packages = manifest["packages"].clone();
         for package in packages.as_array_mut().unwrap() {
-            // What a recipe asks for by name and by its group is the group's to dnf 4, and the person's to dnf 5.
+            // What a recipe asks for by name and by its group is the group's to dnf 4, and the
+            // person's to dnf 5.
             package.as_object_mut().unwrap().remove("reason");
         }
         made.push((packages, tree(&root)));

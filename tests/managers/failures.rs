@@ -1,4 +1,5 @@
-//! What `dnf shell` passes over with exit status 0 fails with every package manager, and says the same things.
+//! What `dnf shell` passes over with exit status 0 fails with every package manager, and says the
+//! same things.
 
 use crate::machines::{Machine, both};
 use crate::server::{Answer, Server};
@@ -85,7 +86,7 @@ const CASES: &[Case] = &[
     ("a failing %trigger", "install fails-trigger\nts run\ninstall left\nts run\n", 7, &["fails-trigger", "triggered"]),
     ("a failing %transfiletrigger", "install fails-filetrigger\nts run\ninstall left\nts run\n", 7, &["fails-filetrigger", "by a file"]),
     ("nobody's signature", "install unsigned\nts run\n", 6, &["unsigned", "no pinned key signed"]),
-    ("somebody else's signature", "install foreign\nts run\n", 6, &["foreign", "no pinned key signed"]),
+    ("someone else's signature", "install foreign\nts run\n", 6, &["foreign", "no pinned key signed"]),
     ("one unsigned of two", "install hello unsigned\nts run\n", 6, &["unsigned"]),
     ("a package that was changed", "install changed\nts run\n", 6, &["changed", "metadata"]),
     ("a payload that its metadata vouch for and that is damaged", "install damaged\nts run\n", 6, &["damaged", "digest: BAD"]),

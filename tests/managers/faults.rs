@@ -1,4 +1,5 @@
-//! Faulty mirrors with dnf 5: what it makes of them differs from dnf 4, what osimg makes of them does not.
+//! Faulty mirrors with dnf 5: what it makes of them differs from dnf 4, what osimg makes of them
+//! does not.
 
 use crate::machines::Machine;
 use crate::server::{Answer, hello, served, swapped};

@@ -1,4 +1,5 @@
-//! Images of another architecture: their scriptlets run by an emulator, which a namespace of the test's own is told of.
+//! Images of another architecture: their scriptlets run by an emulator, which a namespace of the
+//! test's own is told of.
 
 use crate::machines::make;
 use crate::stage::{OSIMG, Stage};

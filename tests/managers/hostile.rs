@@ -13,10 +13,10 @@ fn with_dnf_5_a_scriptlet_that_left_the_chroot_changes_nothing_of_the_shared_cac
     }
     let stage = Stage::new(|repo| repo.package(breakout::package()));
     Machine::Dnf5.build(&stage, "install shell\nts run\n").succeeds();
-    let shared = [stage.cache(), stage.repo()].map(|folder| (breakout::snapshot(&folder), folder));
+    let shared = [stage.cache(), stage.repo()].map(|directory| (breakout::snapshot(&directory), directory));
     Machine::Dnf5.build(&stage, "install breakout\nts run\n").succeeds();
     breakout::judge(&stage.content(breakout::REPORT));
-    shared.iter().for_each(|(before, folder)| breakout::unchanged(before, folder));
+    shared.iter().for_each(|(before, directory)| breakout::unchanged(before, directory));
 }
 
 /// Builds with dnf 5 behind a server that floods what has the part in its name.

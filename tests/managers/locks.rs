@@ -1,4 +1,5 @@
-//! A lock is the same whichever package manager makes it, and installs the same whichever goes by it.
+//! A lock is the same whichever package manager makes it, and installs the same whichever goes by
+//! it.
 
 use crate::machines::{Machine, both};
 use crate::server::{Answer, Server};

@@ -1,4 +1,5 @@
-//! The machines that the program runs on: this one, and trees of other Debian releases entered as a root of their own.
+//! The machines that the program runs on: this one, and trees of other Debian releases entered as a
+//! root of their own.
 
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
@@ -23,7 +24,8 @@ pub enum Machine {
     Trixie,
 }
 
-/// Both package managers, for what must be the same with each of them; empty when the test is skipped.
+/// Both package managers, for what must be the same with each of them; empty when the test is
+/// skipped.
 pub fn both() -> Vec<Machine> {
     let machines = [Machine::Here, Machine::Dnf5];
     if machines.into_iter().all(Machine::is_there) { machines.to_vec() } else { Vec::new() }
@@ -54,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// The folder that holds another release, made once.
+    /// The directory that holds another release, made once.
     pub fn tree(self) -> Option<Result<PathBuf, String>> {
         static SID: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         static TRIXIE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -66,15 +68,17 @@ impl Machine {
         Some(known.get_or_init(|| make(name, &["--variant=apt"], suite, packages)).clone())
     }
 
-    /// The program with these words, on this machine; it sees the folders under their own paths.
-    pub fn osimg<'a>(self, stage: &'a Stage, words: &[&str], folders: &[&Path]) -> Run<'a> {
+    /// The program with these words, on this machine; it sees the directories under their own
+    /// paths.
+    pub fn osimg<'a>(self, stage: &'a Stage, words: &[&str], directories: &[&Path]) -> Run<'a> {
         let scratch = stage.path().join("machine");
         fs::create_dir_all(&scratch).unwrap();
         let Some(run) = self.entered(stage, &scratch) else { return stage.osimg(OSIMG, words) };
-        folders.iter().fold(run, |run, folder| run.arg(folder)).arg("--").arg(OSIMG).args(words)
+        directories.iter().fold(run, |run, directory| run.arg(directory)).arg("--").arg(OSIMG).args(words)
     }
 
-    /// As [`Machine::osimg`], on a machine whose changes are kept in `scratch`: several of them can run at once.
+    /// As [`Machine::osimg`], on a machine whose changes are kept in `scratch`: several of them can
+    /// run at once.
     pub fn osimg_in<'a>(self, stage: &'a Stage, scratch: &Path, words: &[&str]) -> Run<'a> {
         let Some(run) = self.entered(stage, scratch) else { return stage.osimg(OSIMG, words) };
         run.arg("--").arg(OSIMG).args(words)

@@ -1,6 +1,8 @@
-//! One recipe, every package manager: dnf 4 of this machine, dnf 5 and a later dnf 4 of other Debian releases.
+//! One recipe, every package manager: dnf 4 of this machine, dnf 5 and a later dnf 4 of other
+//! Debian releases.
 //!
-//! The other releases are made by mmdebstrap and kept in /var/cache/osimg-tests, or where OSIMG_TEST_CACHE says.
+//! The other releases are made by mmdebstrap and kept in /var/cache/osimg-tests, or where
+//! OSIMG_TEST_CACHE says.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 #![allow(dead_code, reason = "what the tiers share is not all used by each of them")]
 

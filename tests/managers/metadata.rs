@@ -1,4 +1,5 @@
-//! Metadata that are damaged, or not signed where they must be: each package manager gives the same exit status and the same reason.
+//! Metadata that are damaged, or not signed where they must be: each package manager gives the same
+//! exit status and the same reason.
 
 use crate::machines::both;
 use crate::server::{Answer, Server};

@@ -1,4 +1,5 @@
-//! Recipes that `dnf` carries out by itself: old names, the last kernel, groups that go, modules, long lines, and files.
+//! Recipes that `dnf` carries out by itself: old names, the last kernel, groups that go, modules,
+//! long lines, and files.
 
 use crate::machines::{Machine, both};
 use crate::scenarios::{Row, wrong};
@@ -87,7 +88,8 @@ fn a_lock_refuses_a_group_whose_member_no_repository_has_as_a_build_does() {
     assert!(!stage.path().join("image.lock").exists());
 }
 
-/// A stream of a module, with the package of its version, and with the streams of others that it needs.
+/// A stream of a module, with the package of its version, and with the streams of others that it
+/// needs.
 fn stream(name: &str, stream: &str, requires: &str) -> String {
     format!(
         "---\ndocument: modulemd\nversion: 2\ndata: {{name: {name}, stream: \"{stream}\", version: 1, context: c0ffee00, arch: {}, \

@@ -1,7 +1,9 @@
-//! The scenarios of ci-dnf-stack's `shell-*.feature`, and the ways in which `dnf shell` ends well after a failure, one by one.
+//! The scenarios of ci-dnf-stack's `shell-*.feature`, and the ways in which `dnf shell` ends well
+//! after a failure, one by one.
 //!
-//! <https://github.com/rpm-software-management/ci-dnf-stack>, `dnf-behave-tests/dnf`. Its scenarios look at the rpmdb alone; here whatever
-//! fails must also end with its exit code, and name the recipe's line.
+//! <https://github.com/rpm-software-management/ci-dnf-stack>, `dnf-behave-tests/dnf`. Its scenarios
+//! look at the rpmdb alone; here whatever fails must also end with its exit code, and name the
+//! recipe's line.
 
 use crate::machines::{Machine, both};
 use crate::stage::{Stage, run};
@@ -167,11 +169,12 @@ pub fn repository(repo: Repo) -> Repo {
         .environment("odd-environment", "Odd Environment", &["second", "nobodys-group"])
 }
 
-/// A second repository, which a recipe must enable: newer packages, of which some mend what advisories tell.
+/// A second repository, which a recipe must enable: newer packages, of which some mend what
+/// advisories tell.
 pub fn updates(stage: &Stage) {
-    let folder = stage.path().join("updates");
+    let directory = stage.path().join("updates");
     let flac = |version: &str| file("flac").version(version);
-    let repo = Repo::new(&folder).package(flac("1.1")).package(flac("1.2")).package(flac("2.0"));
+    let repo = Repo::new(&directory).package(flac("1.1")).package(flac("1.2")).package(flac("2.0"));
     repo.package(file("must").version("2.0").requires("library"))
         .group("testgroup", "Test Group", &["must"])
         .member("default", "should")
@@ -184,10 +187,10 @@ pub fn updates(stage: &Stage) {
              release=\"1\" epoch=\"0\" arch=\"noarch\"><filename>flac-{version}-1.noarch.rpm</filename></package></collection></pkglist></update>"
         )
     };
-    let info = folder.join("updateinfo.xml");
+    let info = directory.join("updateinfo.xml");
     fs::write(&info, format!("<?xml version=\"1.0\"?><updates>{}{}</updates>", advisory("1.1", "security"), advisory("1.2", "bugfix")))
         .unwrap();
-    run(Command::new("modifyrepo_c").arg("--mdtype=updateinfo").arg(&info).arg(folder.join("repodata")));
+    run(Command::new("modifyrepo_c").arg("--mdtype=updateinfo").arg(&info).arg(directory.join("repodata")));
     stage.settings(|settings| {
         settings.finish = "[[packages.repository]]\nid = \"updates\"\nbaseurl = \"../updates/\"\nenabled = false".into();
     });

@@ -10,7 +10,8 @@ fn file(name: &str) -> Package {
     Package::named(name).requires_first("base").file(&format!("/usr/share/{name}"), format!("{name}\n"), 0o644, "root:root")
 }
 
-/// Packages of every relation, two versions of some, groups of every kind of member, an environment with optional groups.
+/// Packages of every relation, two versions of some, groups of every kind of member, an environment
+/// with optional groups.
 pub fn repository(repo: Repo) -> Repo {
     let repo = repo
         .package(file("app").requires("library").recommends("extra").file("/usr/bin/app", "#!/bin/sh\n", 0o755, "root:root"))

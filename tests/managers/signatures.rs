@@ -1,4 +1,5 @@
-//! Signatures as rpm 6 has and judges them: another tree's rpm, by the same rules in a lock, a build and the manifest.
+//! Signatures as rpm 6 has and judges them: another tree's rpm, by the same rules in a lock, a
+//! build and the manifest.
 
 use crate::machines::Machine;
 use crate::stage::{OSIMG, Stage};

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Each client: its name, and its arguments with SCHEME and PLACE (a host with a port) to be filled in.
+/// Each client: its name, and its arguments with SCHEME and PLACE (a host with a port) to be filled
+/// in.
 pub const CLIENTS: [(&str, &[&str]); 6] = [
     ("verify", &["verify", "SCHEME://PLACE/os.tgz"]),
     ("deploy", &["deploy", "SCHEME://PLACE/os.json", "--print-kickstart"]),
@@ -19,8 +20,8 @@ pub const CLIENTS: [(&str, &[&str]); 6] = [
 
 /// A directory with all that the clients read.
 pub fn stage(scheme: &str, place: &str) -> tempfile::TempDir {
-    let folder = tempfile::Builder::new().prefix("network-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let directory = tempfile::Builder::new().prefix("network-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     write("keyed.yum", "install hello\nts run\n");
     write(
         "keyed.toml",
@@ -37,14 +38,15 @@ pub fn stage(scheme: &str, place: &str) -> tempfile::TempDir {
              user_domain_name: Default, project_domain_name: Default}}\n"
         ),
     );
-    std::fs::create_dir(folder.path().join("empty")).unwrap();
-    let done = Command::new("tar").args(["-czf", "os.tgz", "empty"]).current_dir(folder.path()).status().unwrap();
+    std::fs::create_dir(directory.path().join("empty")).unwrap();
+    let done = Command::new("tar").args(["-czf", "os.tgz", "empty"]).current_dir(directory.path()).status().unwrap();
     assert!(done.success());
-    folder
+    directory
 }
 
-/// The command of a client, in a directory made by [`stage`]; none of the caller's authorities, proxies or clouds.
-pub fn command(folder: &Path, arguments: &[&str], scheme: &str, place: &str) -> Command {
+/// The command of a client, in a directory made by [`stage`]; none of the caller's authorities,
+/// proxies or clouds.
+pub fn command(directory: &Path, arguments: &[&str], scheme: &str, place: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_osimg"));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
@@ -58,9 +60,9 @@ pub fn command(folder: &Path, arguments: &[&str], scheme: &str, place: &str) -> 
     }
     command
         .args(arguments.iter().skip_while(|word| **word == "publish").map(|word| word.replace("SCHEME", scheme).replace("PLACE", place)))
-        .current_dir(folder)
+        .current_dir(directory)
         .env("OS_CLIENT_CONFIG_FILE", "clouds.yaml")
-        .env("HOME", folder)
+        .env("HOME", directory)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -151,7 +153,8 @@ pub fn head(stream: &mut TcpStream) -> String {
     text
 }
 
-/// A server that answers 404 to everything (401 to a login), after it noted the head of the request.
+/// A server that answers 404 to everything (401 to a login), after it noted the head of the
+/// request.
 pub fn noting() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -168,9 +171,10 @@ pub fn noting() -> (u16, Arc<Mutex<Vec<String>>>) {
     (port, heads)
 }
 
-/// Python's server behind TLS, with a certificate for localhost of an authority `ca.pem` in its directory.
+/// Python's server behind TLS, with a certificate for localhost of an authority `ca.pem` in its
+/// directory.
 pub struct Secure {
-    pub folder: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
     pub port: u16,
     child: Child,
 }
@@ -202,20 +206,20 @@ server.serve_forever()
 
 impl Secure {
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("secure-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let directory = tempfile::Builder::new().prefix("secure-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let openssl = |arguments: &str| {
-            let done = Command::new("openssl").args(arguments.split(' ')).current_dir(folder.path()).output().unwrap();
+            let done = Command::new("openssl").args(arguments.split(' ')).current_dir(directory.path()).output().unwrap();
             assert!(done.status.success(), "{}", said(&done));
         };
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
         openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=test -addext basicConstraints=critical,CA:TRUE"));
         openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
-        std::fs::write(folder.path().join("ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n").unwrap();
+        std::fs::write(directory.path().join("ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n").unwrap();
         openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile ext");
-        let mut child = Command::new("python3").args(["-c", SECURE]).current_dir(folder.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new("python3").args(["-c", SECURE]).current_dir(directory.path()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { folder, port: line.trim().parse().unwrap(), child }
+        Self { directory, port: line.trim().parse().unwrap(), child }
     }
 
     pub fn place(&self) -> String {
@@ -223,6 +227,6 @@ impl Secure {
     }
 
     pub fn authority(&self) -> std::path::PathBuf {
-        self.folder.path().join("ca.pem")
+        self.directory.path().join("ca.pem")
     }
 }

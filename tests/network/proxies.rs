@@ -43,8 +43,8 @@ fn tunnel(mut client: TcpStream, place: &str) -> std::io::Result<()> {
 fn every_client_asks_the_proxy_for_a_plain_address_and_not_its_own_resolver() {
     for (name, arguments) in CLIENTS {
         let (port, heads) = noting();
-        let folder = stage("http", "inside.invalid");
-        let output = command(folder.path(), arguments, "http", "inside.invalid")
+        let directory = stage("http", "inside.invalid");
+        let output = command(directory.path(), arguments, "http", "inside.invalid")
             .env("http_proxy", format!("http://ann:secret-word@127.0.0.1:{port}"))
             .env("https_proxy", format!("http://ann:secret-word@127.0.0.1:{port}"))
             .output()
@@ -65,11 +65,11 @@ fn every_client_reaches_a_secure_address_through_the_proxy() {
     let server = Secure::start();
     let place = format!("localhost:{}", server.port);
     for (name, arguments) in CLIENTS {
-        let folder = stage("https", &place);
+        let directory = stage("https", &place);
         let (proxy, heads) = tunnels();
         let run = |exceptions: &str| {
             heads.lock().unwrap().clear();
-            let output = command(folder.path(), arguments, "https", &place)
+            let output = command(directory.path(), arguments, "https", &place)
                 .env("SSL_CERT_FILE", server.authority())
                 .env("https_proxy", format!("http://127.0.0.1:{proxy}"))
                 .env("http_proxy", "http://127.0.0.1:9")
@@ -96,9 +96,9 @@ fn a_proxy_that_refuses_is_named_with_its_answer() {
             let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
         }
     });
-    let folder = stage("https", "inside.invalid");
+    let directory = stage("https", "inside.invalid");
     let run = |proxy: &str| {
-        let output = command(folder.path(), CLIENTS[0].1, "https", "inside.invalid").env("https_proxy", proxy).output().unwrap();
+        let output = command(directory.path(), CLIENTS[0].1, "https", "inside.invalid").env("https_proxy", proxy).output().unwrap();
         (output.status.code(), said(&output))
     };
     let (code, text) = run(&format!("http://ann:secret-word@127.0.0.1:{port}"));

@@ -20,8 +20,8 @@ fn one_signal_ends_every_client_that_waits_for_a_silent_server() {
             let (signal, code) = [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)][at % 3];
             let (port, asked) = silent(way);
             let place = format!("127.0.0.1:{port}");
-            let folder = stage("http", &place);
-            let child = command(folder.path(), arguments, "http", &place).spawn().unwrap();
+            let directory = stage("http", &place);
+            let child = command(directory.path(), arguments, "http", &place).spawn().unwrap();
             asked.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{name}, {way:?}: it never asked"));
             send(&child, signal);
             let (output, _) = ended(child, soon());
@@ -36,11 +36,11 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     for (ignored, other, code) in [("HUP", Signal::SIGTERM, 143), ("INT", Signal::SIGHUP, 129), ("TERM", Signal::SIGINT, 130)] {
         let (port, asked) = silent(Way::Stops);
         let place = format!("127.0.0.1:{port}");
-        let folder = stage("http", &place);
-        let plain = command(folder.path(), CLIENTS[0].1, "http", &place);
+        let directory = stage("http", &place);
+        let plain = command(directory.path(), CLIENTS[0].1, "http", &place);
         let mut under = std::process::Command::new("sh");
         under.args(["-c", &format!("trap '' {ignored}; exec \"$@\""), "sh"]).arg(plain.get_program()).args(plain.get_args());
-        under.current_dir(folder.path()).stderr(std::process::Stdio::piped()).process_group(0);
+        under.current_dir(directory.path()).stderr(std::process::Stdio::piped()).process_group(0);
         let child = under.spawn().unwrap();
         asked.recv_timeout(Duration::from_secs(20)).unwrap();
         let first: Signal = format!("SIG{ignored}").parse().unwrap();
@@ -59,11 +59,12 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 
 #[test]
 fn one_signal_ends_what_reads_a_large_file() {
-    let folder = stage("http", "127.0.0.1:9");
-    // One member of eight GiB of zeros, which takes no space here and several seconds to read and hash.
+    let directory = stage("http", "127.0.0.1:9");
+    // One member of eight GiB of zeros, which takes no space here and several seconds to read and
+    // hash.
     let make =
         "truncate -s 8G big && { tar -cf - big 2>/dev/null | head -c 1M; } > big.tar && truncate -s 9G big.tar && rm big && mkdir out";
-    let done = std::process::Command::new("sh").args(["-c", make]).current_dir(folder.path()).status().unwrap();
+    let done = std::process::Command::new("sh").args(["-c", make]).current_dir(directory.path()).status().unwrap();
     assert!(done.success());
     let verbs: [&[&str]; 4] = [
         &["verify", "big.tar"],
@@ -72,7 +73,7 @@ fn one_signal_ends_what_reads_a_large_file() {
         &["publish", "big.tar", "--registry", "dir:out"],
     ];
     for arguments in verbs {
-        let child = command(folder.path(), arguments, "http", "").spawn().unwrap();
+        let child = command(directory.path(), arguments, "http", "").spawn().unwrap();
         let counted = format!("/proc/{}/io", child.id());
         let read = || std::fs::read_to_string(&counted).ok()?.strip_prefix("rchar: ")?.lines().next()?.parse::<u64>().ok();
         while read().is_none_or(|bytes| bytes < 100 << 20) {

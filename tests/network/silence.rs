@@ -10,8 +10,8 @@ fn every_client_gives_up_a_server_that_falls_silent() {
         for (name, arguments) in CLIENTS {
             let (port, _) = silent(way);
             let place = format!("127.0.0.1:{port}");
-            let folder = stage("http", &place);
-            let child = command(folder.path(), arguments, "http", &place).env("OSIMG_HTTP_TIMEOUT", "1").spawn().unwrap();
+            let directory = stage("http", &place);
+            let child = command(directory.path(), arguments, "http", &place).env("OSIMG_HTTP_TIMEOUT", "1").spawn().unwrap();
             let (output, time) = ended(child, Duration::from_secs(20));
             let text = said(&output);
             assert!(matches!(output.status.code(), Some(5 | 9)), "{name}, {way:?}: {:?} {text}", output.status);
@@ -26,8 +26,8 @@ fn a_handshake_that_is_never_answered_ends_too() {
     for (name, arguments) in CLIENTS {
         let (port, _) = silent(Way::Mute);
         let place = format!("127.0.0.1:{port}");
-        let folder = stage("https", &place);
-        let child = command(folder.path(), arguments, "https", &place).env("OSIMG_HTTP_TIMEOUT", "1").spawn().unwrap();
+        let directory = stage("https", &place);
+        let child = command(directory.path(), arguments, "https", &place).env("OSIMG_HTTP_TIMEOUT", "1").spawn().unwrap();
         let (output, _) = ended(child, Duration::from_secs(20));
         assert!(said(&output).contains("for 1 s"), "{name}: {}", said(&output));
     }
@@ -35,9 +35,9 @@ fn a_handshake_that_is_never_answered_ends_too() {
 
 #[test]
 fn a_limit_that_is_not_a_number_of_seconds_is_an_error() {
-    let folder = stage("http", "127.0.0.1:9");
+    let directory = stage("http", "127.0.0.1:9");
     for wrong in ["0", "soon", "-1", "1.5"] {
-        let output = command(folder.path(), CLIENTS[0].1, "http", "127.0.0.1:9").env("OSIMG_HTTP_TIMEOUT", wrong).output().unwrap();
+        let output = command(directory.path(), CLIENTS[0].1, "http", "127.0.0.1:9").env("OSIMG_HTTP_TIMEOUT", wrong).output().unwrap();
         assert!(output.status.code() == Some(2) && said(&output).contains("whole number of seconds"), "{}", said(&output));
     }
 }

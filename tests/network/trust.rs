@@ -14,13 +14,14 @@ fn is_about_trust(output: &Output) -> bool {
 fn every_client_trusts_the_authority_of_ssl_cert_file_and_refuses_an_unknown_one() {
     let server = Secure::start();
     let (place, authority) = (server.place(), server.authority());
-    let hashed = server.folder.path().join("hashed");
+    let hashed = server.directory.path().join("hashed");
     std::fs::create_dir(&hashed).unwrap();
     // OpenSSL finds a certificate by a name of this form.
     std::fs::copy(&authority, hashed.join("0a1b2c3d.0")).unwrap();
-    let folder = stage("https", &place);
+    let directory = stage("https", &place);
     for (name, arguments) in CLIENTS {
-        let run = |variable: &str, value: &Path| command(folder.path(), arguments, "https", &place).env(variable, value).output().unwrap();
+        let run =
+            |variable: &str, value: &Path| command(directory.path(), arguments, "https", &place).env(variable, value).output().unwrap();
         let unknown = run("OSIMG_NOTHING", Path::new(""));
         assert!(unknown.status.code() == Some(6) && said(&unknown).contains("not trusted"), "{name}: {}", said(&unknown));
         assert!(said(&unknown).contains("hint: "), "{name}: {}", said(&unknown));
@@ -34,9 +35,9 @@ fn every_client_trusts_the_authority_of_ssl_cert_file_and_refuses_an_unknown_one
 #[test]
 fn ca_file_names_the_authority_of_one_command() {
     let server = Secure::start();
-    let folder = stage("https", &server.place());
+    let directory = stage("https", &server.place());
     for (name, arguments) in CLIENTS.iter().filter(|(name, _)| ["verify", "deploy", "publish"].contains(name)) {
-        let mut command = command(folder.path(), arguments, "https", &server.place());
+        let mut command = command(directory.path(), arguments, "https", &server.place());
         let output = command.arg("--ca-file").arg(server.authority()).output().unwrap();
         assert!(!is_about_trust(&output) && !said(&output).contains("unexpected argument"), "{name}: {}", said(&output));
     }
@@ -49,7 +50,7 @@ fn every_client_looks_for_the_hosts_authorities_where_each_distribution_keeps_th
     }
     let server = Secure::start();
     let (place, authority) = (server.place(), server.authority());
-    let folder = stage("https", &place);
+    let directory = stage("https", &place);
     for bundle in [
         "/etc/ssl/certs/ca-certificates.crt",
         "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -61,7 +62,7 @@ fn every_client_looks_for_the_hosts_authorities_where_each_distribution_keeps_th
         "/etc/ssl/certs/0a1b2c3d.0",
     ] {
         for (name, arguments) in CLIENTS {
-            let client = command(folder.path(), arguments, "https", &place);
+            let client = command(directory.path(), arguments, "https", &place);
             // An /etc of its own: that of the host, without any authorities but this one.
             let script = "mkdir -p upper/etc upper/var \
                 && mount -t tmpfs tmpfs upper && mkdir -p upper/etc/up upper/etc/work upper/lib \
@@ -72,7 +73,7 @@ fn every_client_looks_for_the_hosts_authorities_where_each_distribution_keeps_th
             let words: Vec<_> = client.get_args().map(ToOwned::to_owned).collect();
             let mut alone = Command::new("unshare");
             alone.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(&authority).arg(bundle).arg(program).args(words);
-            alone.current_dir(folder.path()).env_clear().envs(client.get_envs().filter_map(|(n, v)| Some((n, v?))));
+            alone.current_dir(directory.path()).env_clear().envs(client.get_envs().filter_map(|(n, v)| Some((n, v?))));
             alone.env("PATH", std::env::var_os("PATH").unwrap());
             let output = alone.output().unwrap();
             assert!(!said(&output).contains("mount:"), "{}", said(&output));

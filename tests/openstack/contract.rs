@@ -7,7 +7,7 @@ use osimg::error::{ExitCode, exit_code};
 use osimg::registry::{self, Address, Entry, Glance, Made, Registry, Role, State, Wishes};
 use osimg::report::Report;
 
-/// A registry of one kind, opened anew at each call.
+/// A registry of one kind, opened again at each call.
 type Open<'a> = &'a (dyn Fn() -> Box<dyn Registry> + Sync);
 
 /// Runs the suite over one backend.
@@ -116,14 +116,15 @@ fn removing_takes_what_nobody_else_uses(files: &Files, open: Open<'_>) {
 }
 
 #[test]
-fn a_folder_keeps_the_contract() {
+fn a_directory_keeps_the_contract() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let address = Address::Directory(dir.path().join("images"));
-    keeps_the_contract("folder", &|| registry::open(&address, &Wishes::default(), &Report::silent()).unwrap());
-    // What the last check of the suite emptied is empty: no checksum file, no link, no lock of it is left.
+    keeps_the_contract("directory", &|| registry::open(&address, &Wishes::default(), &Report::silent()).unwrap());
+    // What the last check of the suite emptied is empty: no checksum file, no link, no lock of it
+    // is left.
     let left: Vec<String> =
         std::fs::read_dir(dir.path().join("images")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    assert!(!left.iter().any(|name| name.contains("folder-shared")), "{left:?}");
+    assert!(!left.iter().any(|name| name.contains("directory-shared")), "{left:?}");
 }
 
 #[test]

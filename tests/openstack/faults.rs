@@ -1,4 +1,5 @@
-//! Networks and servers that fail in the middle: the set is published whole, or nothing of it is left.
+//! Networks and servers that fail in the middle: the set is published whole, or nothing of it is
+//! left.
 
 use crate::proxy::{Fault, Proxy, is_upload};
 use crate::servers::{Api, IMAGES, Servers};
@@ -36,7 +37,7 @@ fn a_connection_cut_once_at_any_tenth_costs_one_more_attempt() {
         });
         let Some((output, left)) = cut else { return };
         succeeds(&output);
-        assert!(said(&output).contains("made anew"), "{}", said(&output));
+        assert!(said(&output).contains("made again"), "{}", said(&output));
         whole(&left);
     }
 }
@@ -115,7 +116,7 @@ fn an_answer_to_the_creation_that_is_lost_makes_no_second_image() {
 }
 
 #[test]
-fn an_image_that_somebody_removes_meanwhile_is_made_anew() {
+fn an_image_that_someone_removes_in_the_meantime_is_made_again() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let api = Arc::new(Mutex::new(Api::login(servers, "osimg-demo")));
     let mut uploads = 0;
@@ -130,12 +131,12 @@ fn an_image_that_somebody_removes_meanwhile_is_made_anew() {
         return;
     };
     succeeds(&output);
-    assert!(said(&output).contains("made anew"), "{}", said(&output));
+    assert!(said(&output).contains("made again"), "{}", said(&output));
     whole(&left);
 }
 
 #[test]
-fn an_image_that_somebody_else_fills_first_is_refused_to_us_and_made_anew() {
+fn an_image_that_someone_else_fills_first_is_refused_to_us_and_made_again() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let api = Api::login(servers, "osimg-demo");
     let mut uploads = 0;
@@ -150,7 +151,7 @@ fn an_image_that_somebody_else_fills_first_is_refused_to_us_and_made_anew() {
         return;
     };
     succeeds(&output);
-    assert!(said(&output).contains("409") && said(&output).contains("made anew"), "{}", said(&output));
+    assert!(said(&output).contains("409") && said(&output).contains("made again"), "{}", said(&output));
     whole(&left);
 }
 
@@ -170,7 +171,7 @@ fn a_conflict_for_good_is_told_and_nothing_is_left() {
 }
 
 #[test]
-fn a_piece_that_is_used_again_and_removed_meanwhile_is_noticed() {
+fn a_piece_that_is_used_again_and_removed_in_the_meantime_is_noticed() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("vanish");
     let output = files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--json"]);
@@ -190,7 +191,7 @@ fn a_piece_that_is_used_again_and_removed_meanwhile_is_noticed() {
     let clouds = clouds(servers, files.dir.path(), "osimg-demo", |cloud| cloud["image_endpoint_override"] = proxy.url.clone().into());
     let output = files.publish(servers, &clouds, "osimg-demo", &["--image-version", "2", "--json"]);
     succeeds(&output);
-    assert!(said(&output).contains("begins anew"), "{}", said(&output));
+    assert!(said(&output).contains("begins again"), "{}", said(&output));
     let second: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let api = Api::login(servers, "osimg-demo");
     for role in ["kernel", "ramdisk", "stage2", "kickstart", "tarball"] {

@@ -1,4 +1,5 @@
-//! What is published is what Ironic and people want: properties, visibility, members, signatures; and the ways to log in.
+//! What is published is what Ironic and people want: properties, visibility, members, signatures;
+//! and the ways to log in.
 
 use crate::servers::{Api, IMAGES, Servers};
 use crate::sets::{Files, clouds, fails, said, succeeds};
@@ -129,12 +130,12 @@ fn signatures_are_checked_by_glance_itself() {
     let files = Files::new("signed");
     let certificate = "0f0f0f0f-1111-4222-8333-444444444444";
     let key = files.path("key.pem");
-    let folder = servers.data().join("certificates");
+    let directory = servers.data().join("certificates");
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=osimg", "-days", "2", "-keyout"])
         .arg(&key)
         .arg("-out")
-        .arg(folder.join(format!("{certificate}.pem")))
+        .arg(directory.join(format!("{certificate}.pem")))
         .output()
         .unwrap();
     succeeds(&made);

@@ -1,4 +1,5 @@
-//! Publishing to real registries: Keystone and Glance are started, and stopped again, by the tests themselves.
+//! Publishing to real registries: Keystone and Glance are started, and stopped again, by the tests
+//! themselves.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../pieces/servers.rs"]
@@ -23,6 +24,6 @@ mod tokens;
 
 use support::skip;
 
-fn folder() -> tempfile::TempDir {
+fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("openstack-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }

@@ -1,4 +1,5 @@
-//! A cloud of several projects: no verb removes, hides or silently prefers the images of another one.
+//! A cloud of several projects: no verb removes, hides or silently prefers the images of another
+//! one.
 
 use crate::servers::{Api, IMAGES, Servers};
 use crate::sets::{Files, fails, said, succeeds};
@@ -215,7 +216,8 @@ fn a_name_that_several_owners_have_is_deployed_only_with_the_owner_chosen() {
     fails(&deploy("osimg", &name, &["--owner", "nobody-there"]), 9, &["none of that name"]);
     assert_eq!(source(&deploy("osimg", &theirs, &[])), theirs);
     assert_eq!(deploy("osimg", &theirs, &["--owner", "admin"]).status.code(), Some(9));
-    // Anyone may give a community image any name: it is never meant by the name, and with its owner it is.
+    // Anyone may give a community image any name: it is never meant by the name, and with its owner
+    // it is.
     let community = tarball(&all.publish("osimg-other", &["--visibility", "community"]));
     fails(&deploy("osimg", &name, &[]), 9, &["2 owners"]);
     assert_eq!(source(&deploy("osimg", &name, &["--owner", "other"])), community);

@@ -1,4 +1,5 @@
-//! A proxy on loopback that does to requests what networks and other proxies do: cut, delay, refuse, change.
+//! A proxy on loopback that does to requests what networks and other proxies do: cut, delay,
+//! refuse, change.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -73,7 +74,8 @@ fn serve(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) -> std::io::Resul
             "HTTP/1.1 {status} Refused\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
             body.len()
         )?;
-        // As nginx lingers: what still comes is read, so that the answer is not lost with the connection.
+        // As nginx lingers: what still comes is read, so that the answer is not lost with the
+        // connection.
         client.shutdown(Shutdown::Write)?;
         client.set_read_timeout(Some(Duration::from_secs(2)))?;
         std::io::copy(&mut client, &mut std::io::sink())?;

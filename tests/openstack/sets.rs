@@ -97,10 +97,10 @@ pub fn noise(seed: &str, size: usize) -> Vec<u8> {
 }
 
 /// The instance's clouds.yaml with one cloud changed, in a file of its own.
-pub fn clouds(servers: &Servers, folder: &Path, cloud: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
+pub fn clouds(servers: &Servers, directory: &Path, cloud: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
     let mut entry = servers.cloud(cloud);
     change(&mut entry);
-    let path = folder.join("clouds.yaml");
+    let path = directory.join("clouds.yaml");
     // JSON is YAML.
     std::fs::write(&path, serde_json::json!({ "clouds": { cloud: entry } }).to_string()).unwrap();
     path

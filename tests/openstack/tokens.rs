@@ -17,7 +17,7 @@ fn an_upload_that_outlives_its_token_is_verified_with_a_new_one() {
     let clouds = clouds(&servers, files.dir.path(), "osimg-demo", |cloud| cloud["image_endpoint_override"] = proxy.url.clone().into());
     let output = files.publish(&servers, &clouds, "osimg-demo", &[]);
     succeeds(&output);
-    assert!(!said(&output).contains("anew"), "{}", said(&output));
+    assert!(!said(&output).contains("again"), "{}", said(&output));
     let left = files.left(&Api::login(&servers, "osimg-demo"));
     assert!(left.len() == 5 && left.iter().all(|(_, status)| status == "active"), "{left:?}");
 }

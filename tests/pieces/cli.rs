@@ -1,4 +1,5 @@
-//! `osimg publish` and `osimg images` as a person runs them, over boot pieces, OCI registries and web servers' trees.
+//! `osimg publish` and `osimg images` as a person runs them, over boot pieces, OCI registries and
+//! web servers' trees.
 
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -7,11 +8,11 @@ use std::process::{Command, Output, Stdio};
 
 use crate::servers::{PASSWORD, Registry, nginx, odd, output};
 use crate::set::{set, stage2, write};
-use crate::{folder, have};
+use crate::{directory, have};
 
-fn osimg(folder: &Path) -> Command {
+fn osimg(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_osimg"));
-    command.env("HOME", folder).env_remove("REGISTRY_AUTH_FILE").env_remove("XDG_RUNTIME_DIR").env_remove("DOCKER_CONFIG");
+    command.env("HOME", directory).env_remove("REGISTRY_AUTH_FILE").env_remove("XDG_RUNTIME_DIR").env_remove("DOCKER_CONFIG");
     command
 }
 
@@ -19,13 +20,14 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A tarball with a manifest beside it, and the install tree of the same release, made by publishing once.
-fn tarball_and_tree(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
-    let made = set(folder, "web-1", "hello");
-    let tree = osimg::registry::WebTree::open(&folder.join("tree"), None).unwrap();
+/// A tarball with a manifest beside it, and the install tree of the same release, made by
+/// publishing once.
+fn tarball_and_tree(directory: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    let made = set(directory, "web-1", "hello");
+    let tree = osimg::registry::WebTree::open(&directory.join("tree"), None).unwrap();
     osimg::registry::Registry::publish(&tree, &made, &osimg::report::Report::silent()).unwrap();
-    let tree = folder.join("tree/web-1");
-    std::fs::copy(tree.join("web-1.json"), folder.join("web-1.json")).unwrap();
+    let tree = directory.join("tree/web-1");
+    std::fs::copy(tree.join("web-1.json"), directory.join("web-1.json")).unwrap();
     (made.tarball.piece.path, tree)
 }
 
@@ -42,27 +44,27 @@ fn a_tree_behind_a_web_server_ends_in_a_registry_that_a_credential_helper_opens(
     if !have(&["docker-registry", "htpasswd", "nginx"]) {
         return;
     }
-    let folder = folder();
-    let (tarball, tree) = tarball_and_tree(folder.path());
+    let directory = directory();
+    let (tarball, tree) = tarball_and_tree(directory.path());
     let www = nginx(&tree, "");
     let server = Registry { password: true, ..Registry::default() }.start();
     let host = format!("127.0.0.1:{}", server.port);
     // The helpers' protocol: the server on stdin, the login on stdout.
     let helper = write(
-        folder.path(),
+        directory.path(),
         "bin/docker-credential-osimg-test",
         format!("#!/bin/sh\nread -r server\n[ \"$1 $server\" = \"get {host}\" ] || exit 1\necho '{{\"Username\": \"osimg\", \"Secret\": \"{PASSWORD}\"}}'\n").as_bytes(),
     );
     std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
-    write(folder.path(), ".docker/config.json", format!(r#"{{"credHelpers": {{"{host}": "osimg-test"}}}}"#).as_bytes());
-    let path = format!("{}:/usr/bin:/bin", folder.path().join("bin").display());
+    write(directory.path(), ".docker/config.json", format!(r#"{{"credHelpers": {{"{host}": "osimg-test"}}}}"#).as_bytes());
+    let path = format!("{}:/usr/bin:/bin", directory.path().join("bin").display());
     let run = |more: &[&str]| {
-        let mut command = osimg(folder.path());
+        let mut command = osimg(directory.path());
         command
             .arg("publish")
             .arg(&tarball)
             .args(["--registry", &format!("oci:{host}/os/image"), "--json", "--cache"])
-            .arg(folder.path().join("cache"));
+            .arg(directory.path().join("cache"));
         command.args(allowing(&tarball)).args(more).env("PATH", &path).output().unwrap()
     };
     let done = run(&["--tree", &format!("http://127.0.0.1:{}/", www.port)]);
@@ -73,12 +75,13 @@ fn a_tree_behind_a_web_server_ends_in_a_registry_that_a_credential_helper_opens(
     assert!(url.starts_with(&format!("oci://{host}/os/image@sha256:")), "{url}");
     assert!(told(&done).contains("Anaconda would mount it as a disk"), "{}", told(&done));
     let all = format!("{}{}", String::from_utf8_lossy(&done.stdout), told(&done));
-    assert!(!all.contains(PASSWORD) && !std::fs::read_to_string(folder.path().join("web-1.json")).unwrap().contains(PASSWORD));
+    assert!(!all.contains(PASSWORD) && !std::fs::read_to_string(directory.path().join("web-1.json")).unwrap().contains(PASSWORD));
 
     // What it says is in the manifest, and what is there is listed.
-    let manifest: Value = serde_json::from_str(&std::fs::read_to_string(folder.path().join("web-1.json")).unwrap()).unwrap();
+    let manifest: Value = serde_json::from_str(&std::fs::read_to_string(directory.path().join("web-1.json")).unwrap()).unwrap();
     assert!(manifest["published"].as_array().unwrap().iter().any(|p| p["kind"] == "oci" && p["tarball"] == references["tarball"]));
-    let listed = output(osimg(folder.path()).args(["images", "--json", "--registry", &format!("oci:{host}/os/image")]).env("PATH", &path));
+    let listed =
+        output(osimg(directory.path()).args(["images", "--json", "--registry", &format!("oci:{host}/os/image")]).env("PATH", &path));
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed["images"][0]["id"], references["tarball"]["id"]);
 
@@ -100,8 +103,8 @@ fn an_interrupted_publisher_takes_back_what_it_made() {
     if !have(&["docker-registry", "curl"]) {
         return;
     }
-    let folder = folder();
-    let (tarball, tree) = tarball_and_tree(folder.path());
+    let directory = directory();
+    let (tarball, tree) = tarball_and_tree(directory.path());
     let server = Registry::default().start();
     // Every upload goes through; the answer about the tarball's manifest comes after the signal.
     let upstream = server.port;
@@ -117,7 +120,7 @@ fn an_interrupted_publisher_takes_back_what_it_made() {
         }
         let _ = crate::servers::pass_on(head, client, upstream);
     });
-    let mut command = osimg(folder.path());
+    let mut command = osimg(directory.path());
     command
         .arg("publish")
         .arg(&tarball)
@@ -141,17 +144,18 @@ fn a_large_set_is_streamed_in_little_memory() {
     if !have(&["docker-registry"]) {
         return;
     }
-    let folder = folder();
-    let (tarball, tree) = tarball_and_tree(folder.path());
-    let large = write(folder.path(), "large.img", &stage2(300 << 20));
+    let directory = directory();
+    let (tarball, tree) = tarball_and_tree(directory.path());
+    let large = write(directory.path(), "large.img", &stage2(300 << 20));
     let server = Registry::default().start();
     let path = |name: &str| tree.join(name).display().to_string();
-    let mut command = osimg(folder.path());
+    let mut command = osimg(directory.path());
     command.arg("publish").arg(&tarball).args(allowing(&tarball)).args(["--registry", &format!("oci:127.0.0.1:{}/os/image", server.port)]);
     command.args(["--kernel", &path("images/pxeboot/vmlinuz"), "--ramdisk", &path("images/pxeboot/initrd.img"), "--stage2"]).arg(&large);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
-    // WNOWAIT leaves the process, and with it /proc/PID, until it was looked at; VmHWM is gone by then, so the peak is watched while it runs.
+    // WNOWAIT leaves the process, and with it /proc/PID, until it was looked at; VmHWM is gone by
+    // then, so the peak is watched while it runs.
     let mut peak = 0;
     let flags = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOHANG | nix::sys::wait::WaitPidFlag::WNOWAIT;
     while nix::sys::wait::waitid(nix::sys::wait::Id::Pid(pid), flags).unwrap() == nix::sys::wait::WaitStatus::StillAlive {

@@ -1,5 +1,5 @@
-//! Boot pieces and the registries beside Glance, against real servers: docker-registry, nginx, Python's http.server; judged by skopeo,
-//! productmd, sha256sum and xorriso.
+//! Boot pieces and the registries beside Glance, against real servers: docker-registry, nginx,
+//! Python's http.server; judged by skopeo, productmd, sha256sum and xorriso.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 mod cli;
@@ -27,6 +27,6 @@ fn have(tools: &[&str]) -> bool {
     true
 }
 
-fn folder() -> tempfile::TempDir {
+fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("pieces-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }

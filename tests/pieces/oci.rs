@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::servers::{Fault, PASSWORD, Proxy, Registry, Server, output, sha256sum, tokens};
 use crate::set::{kernel, piece, set};
-use crate::{folder, have};
+use crate::{directory, have};
 
 const TOOLS: [&str; 4] = ["docker-registry", "skopeo", "htpasswd", "curl"];
 
@@ -39,8 +39,8 @@ fn a_set_is_one_artifact_and_each_piece_one_that_ironic_can_take() {
     if !have(&TOOLS) {
         return;
     }
-    let (server, folder) = (Registry::default().start(), folder());
-    let mut set = set(folder.path(), "web-20261122", "hello");
+    let (server, directory) = (Registry::default().start(), directory());
+    let mut set = set(directory.path(), "web-20261122", "hello");
     set.properties.insert("team".into(), "metal".into());
     let oci = open(server.port, &Access::default());
     let references = publish(&oci, &set).unwrap();
@@ -69,7 +69,7 @@ fn a_set_is_one_artifact_and_each_piece_one_that_ironic_can_take() {
         let manifest = skopeo(&server, &format!("@{}", reference.id));
         let layers = manifest["layers"].as_array().unwrap();
         assert_eq!(layers.len(), 1);
-        let file = folder.path().join("fetched");
+        let file = directory.path().join("fetched");
         let url = format!("http://127.0.0.1:{}/v2/os/image/blobs/{}", server.port, layers[0]["digest"].as_str().unwrap());
         output(Command::new("curl").args(["-sf", "-o"]).arg(&file).arg(&url));
         assert_eq!(sha256sum(&file), piece.sha256, "{role}");
@@ -90,7 +90,7 @@ fn a_set_is_one_artifact_and_each_piece_one_that_ironic_can_take() {
     // What is there, and what goes with an entry.
     let mut newer = set.clone();
     newer.version = "20261123".into();
-    newer.kernel = Some(piece(folder.path(), "vmlinuz-2", &kernel("two")));
+    newer.kernel = Some(piece(directory.path(), "vmlinuz-2", &kernel("two")));
     let newest = publish(&oci, &newer).unwrap();
     assert_eq!(newest.ramdisk.as_ref().unwrap().made, Made::Reused);
     let entries = oci.list().unwrap();
@@ -114,11 +114,11 @@ fn a_password_is_taken_from_the_files_that_the_tools_write_and_appears_nowhere()
         return;
     }
     let server = Registry { password: true, tls: true, ..Registry::default() }.start();
-    let folder = folder();
-    let ca = server.folder.path().join("ca.crt");
-    let logins = folder.path().join("auth.json");
+    let directory = directory();
+    let ca = server.directory.path().join("ca.crt");
+    let logins = directory.path().join("auth.json");
     let host = format!("127.0.0.1:{}", server.port);
-    let certificates = folder.path().join("certs");
+    let certificates = directory.path().join("certs");
     std::fs::create_dir(&certificates).unwrap();
     std::fs::copy(&ca, certificates.join("ca.crt")).unwrap();
     output(
@@ -129,7 +129,7 @@ fn a_password_is_taken_from_the_files_that_the_tools_write_and_appears_nowhere()
             .arg(&certificates)
             .arg(&host),
     );
-    let set = set(folder.path(), "web-1", "hello");
+    let set = set(directory.path(), "web-1", "hello");
     let access = Access { ca: Some(ca.clone()), logins: vec![logins.clone()] };
     let oci = open(server.port, &access);
     assert_eq!(oci.describe(), format!("oci:{host}/os/image (https)"));
@@ -137,7 +137,7 @@ fn a_password_is_taken_from_the_files_that_the_tools_write_and_appears_nowhere()
     assert!(!format!("{references:?}{oci:?}").contains(PASSWORD));
 
     // As a credential helper gives it.
-    let helper = folder.path().join("helper.json");
+    let helper = directory.path().join("helper.json");
     std::fs::write(&helper, format!(r#"{{"credHelpers": {{"{host}": "osimg-missing"}}}}"#)).unwrap();
     let reference = format!("{host}/os/image");
     let error = Oci::open(&reference, &Access { ca: Some(ca.clone()), logins: vec![helper] }).unwrap_err();
@@ -165,17 +165,17 @@ fn tokens_are_bought_with_the_password_and_shown_in_its_place() {
     if !have(&TOOLS) {
         return;
     }
-    let folder = folder();
+    let directory = directory();
     // printf osimg:pass:word | base64
     let basic = "Basic b3NpbWc6cGFzczp3b3Jk";
-    let (port, certificate, asked) = tokens(folder.path(), basic);
+    let (port, certificate, asked) = tokens(directory.path(), basic);
     let server = Registry { tokens: Some((port, certificate)), ..Registry::default() }.start();
-    let logins = folder.path().join("auth.json");
+    let logins = directory.path().join("auth.json");
     let host = format!("127.0.0.1:{}", server.port);
     std::fs::write(&logins, format!(r#"{{"auths": {{"{host}": {{"auth": "{}"}}}}}}"#, &basic[6..])).unwrap();
     let access = Access { ca: None, logins: vec![logins] };
     let oci = open(server.port, &access);
-    let set = set(folder.path(), "web-1", "hello");
+    let set = set(directory.path(), "web-1", "hello");
     let references = publish(&oci, &set).unwrap();
     assert_eq!(references.kernel.unwrap().made, Made::New);
     assert_eq!(oci.prune(None, 0).unwrap().removed.len(), 6);
@@ -191,9 +191,9 @@ fn whatever_breaks_on_the_way_leaves_nothing_that_names_anything() {
     if !have(&TOOLS) {
         return;
     }
-    let (server, folder) = (Registry::default().start(), folder());
+    let (server, directory) = (Registry::default().start(), directory());
     let proxy = Proxy::before(server.port);
-    let first = set(folder.path(), "web-1", "hello");
+    let first = set(directory.path(), "web-1", "hello");
     let oci = open(proxy.port, &Access::default());
     let size = 300_000;
     let mut faults: Vec<Fault> =
@@ -218,7 +218,7 @@ fn whatever_breaks_on_the_way_leaves_nothing_that_names_anything() {
     // A set under a tag that was taken: the old one is back after the new one failed.
     let before = tags(&server);
     let old = skopeo(&server, ":web-1.tgz");
-    let second = set(folder.path(), "web-1", "hello, world");
+    let second = set(directory.path(), "web-1", "hello, world");
     proxy.set(Fault::Answer { line: "GET /v2/os/image/manifests/sha256".into(), status: 404 });
     let error = publish(&oci, &second).unwrap_err();
     proxy.set(Fault::None);
@@ -233,11 +233,11 @@ fn what_a_registry_does_not_delete_is_named() {
         return;
     }
     let server = Registry { keeps_all: true, ..Registry::default() }.start();
-    let folder = folder();
+    let directory = directory();
     let proxy = Proxy::before(server.port);
     let oci = open(proxy.port, &Access::default());
     proxy.set(Fault::Answer { line: "PUT /v2/os/image/manifests/web-1".into(), status: 403 });
-    let error = publish(&oci, &set(folder.path(), "web-1", "hello")).unwrap_err();
+    let error = publish(&oci, &set(directory.path(), "web-1", "hello")).unwrap_err();
     let text = render(&error);
     for tag in tags(&server) {
         assert!(text.contains(&tag), "{tag}: {text}");
@@ -251,12 +251,12 @@ fn a_registry_that_dies_in_the_middle_and_one_that_is_none_are_told() {
     if !have(&TOOLS) {
         return;
     }
-    let (mut server, folder) = (Registry::default().start(), folder());
+    let (mut server, directory) = (Registry::default().start(), directory());
     let oci = open(server.port, &Access::default());
     server.kill();
-    let error = publish(&oci, &set(folder.path(), "web-1", "hello")).unwrap_err();
+    let error = publish(&oci, &set(directory.path(), "web-1", "hello")).unwrap_err();
     assert!(render(&error).contains("nothing listens there"), "{}", render(&error));
-    let www = crate::servers::python(folder.path());
+    let www = crate::servers::python(directory.path());
     let error = Oci::open(&format!("127.0.0.1:{}/os", www.port), &Access::default()).unwrap_err();
     assert!(render(&error).contains("no OCI registry answers there"), "{}", render(&error));
 }
@@ -266,7 +266,7 @@ fn two_architectures_of_a_version_are_one_index_and_leave_it_one_by_one() {
     if !have(&TOOLS) {
         return;
     }
-    let (server, files) = (Registry::default().start(), folder());
+    let (server, files) = (Registry::default().start(), directory());
     let oci = open(server.port, &Access::default());
     let made = |place: &str, arch: &str| {
         let place = files.path().join(place);

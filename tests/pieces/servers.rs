@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::folder;
+use crate::directory;
 
-/// A server process and its folder.
+/// A server process and its directory.
 pub struct Server {
     child: Child,
-    pub folder: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
     pub port: u16,
 }
 
@@ -30,13 +30,13 @@ fn free_port() -> u16 {
 
 impl Server {
     /// Starts a program, and returns when it listens.
-    fn start(folder: tempfile::TempDir, port: u16, command: &mut Command) -> Self {
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    fn start(directory: tempfile::TempDir, port: u16, command: &mut Command) -> Self {
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let mut server = Self { child, folder, port };
+        let mut server = Self { child, directory, port };
         let end = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let log = || std::fs::read_to_string(server.folder.path().join("log")).unwrap_or_default();
+            let log = || std::fs::read_to_string(server.directory.path().join("log")).unwrap_or_default();
             assert!(server.child.try_wait().unwrap().is_none(), "it ended: {}", log());
             assert!(Instant::now() < end, "it does not listen: {}", log());
             thread::sleep(Duration::from_millis(20));
@@ -56,11 +56,12 @@ impl Server {
 pub struct Registry {
     /// A user `osimg` with the password `pass:word`.
     pub password: bool,
-    /// TLS with the certificate of an authority of our own: `ca.crt` in its folder.
+    /// TLS with the certificate of an authority of our own: `ca.crt` in its directory.
     pub tls: bool,
     /// Manifests cannot be deleted.
     pub keeps_all: bool,
-    /// Tokens, which the server of this port gives out; they are signed with the key of this certificate; see [`tokens`].
+    /// Tokens, which the server of this port gives out; they are signed with the key of this
+    /// certificate; see [`tokens`].
     pub tokens: Option<(u16, String)>,
 }
 
@@ -68,15 +69,15 @@ pub const PASSWORD: &str = "pass:word";
 
 impl Registry {
     pub fn start(self) -> Server {
-        let (folder, port) = (folder(), free_port());
-        let path = |name: &str| folder.path().join(name).display().to_string();
+        let (directory, port) = (directory(), free_port());
+        let path = |name: &str| directory.path().join(name).display().to_string();
         let mut config = format!(
             "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: {}}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
             path("data"),
             !self.keeps_all,
         );
         if self.tls {
-            certificate(folder.path());
+            certificate(directory.path());
             config += &format!("  tls: {{certificate: {}, key: {}}}\n", path("server.crt"), path("server.key"));
         }
         if self.password {
@@ -91,20 +92,21 @@ impl Registry {
         }
         std::fs::write(path("config.yml"), config).unwrap();
         let config = path("config.yml");
-        Server::start(folder, port, Command::new("docker-registry").args(["serve", &config]))
+        Server::start(directory, port, Command::new("docker-registry").args(["serve", &config]))
     }
 }
 
-/// An authority, and the certificate of 127.0.0.1 that it signs: `ca.crt`, `server.crt`, `server.key`.
-pub fn certificate(folder: &Path) {
+/// An authority, and the certificate of 127.0.0.1 that it signs: `ca.crt`, `server.crt`,
+/// `server.key`.
+pub fn certificate(directory: &Path) {
     let run = |arguments: &[&str]| {
-        let done = Command::new("openssl").args(arguments).current_dir(folder).output().unwrap();
+        let done = Command::new("openssl").args(arguments).current_dir(directory).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     };
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
     run(&[&["req", "-x509"], &key[..], &["-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=osimg test CA", "-days", "2"]].concat());
     run(&[&["req"], &key[..], &["-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=127.0.0.1"]].concat());
-    std::fs::write(folder.join("san"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    std::fs::write(directory.join("san"), "subjectAltName=IP:127.0.0.1\n").unwrap();
     run(&[
         "x509",
         "-req",
@@ -124,17 +126,17 @@ pub fn certificate(folder: &Path) {
     ]);
 }
 
-/// A server of tokens for docker-registry: to who says `authorization`, ones for `os/image`. Returns its port, its certificate's path, and what
-/// it was asked.
-pub fn tokens(folder: &Path, authorization: &'static str) -> (u16, String, Arc<Mutex<Vec<String>>>) {
-    let (key, certificate) = (folder.join("token.key"), folder.join("token.crt"));
+/// A server of tokens for docker-registry: to who says `authorization`, ones for `os/image`.
+/// Returns its port, its certificate's path, and what it was asked.
+pub fn tokens(directory: &Path, authorization: &'static str) -> (u16, String, Arc<Mutex<Vec<String>>>) {
+    let (key, certificate) = (directory.join("token.key"), directory.join("token.crt"));
     let arguments = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=osimg tokens", "-days", "2", "-keyout"];
     output(Command::new("openssl").args(arguments).arg(&key).arg("-out").arg(&certificate));
     let pem = std::fs::read_to_string(&certificate).unwrap();
     let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&asked);
-    let folder = folder.to_owned();
+    let directory = directory.to_owned();
     let port = odd(move |head, number, stream| {
         log.lock().unwrap().push(head.to_owned());
         let known = head.lines().any(|line| line.to_ascii_lowercase().starts_with("authorization:") && line.ends_with(authorization));
@@ -146,11 +148,11 @@ pub fn tokens(folder: &Path, authorization: &'static str) -> (u16, String, Arc<M
             });
             let header = serde_json::json!({"typ": "JWT", "alg": "RS256", "x5c": [der]});
             let signed = format!("{}.{}", base64url(header.to_string().as_bytes()), base64url(claims.to_string().as_bytes()));
-            let file = folder.join(format!("token-{number}"));
+            let file = directory.join(format!("token-{number}"));
             std::fs::write(&file, &signed).unwrap();
             let signature = Command::new("openssl")
                 .args(["dgst", "-sha256", "-sign"])
-                .arg(folder.join("token.key"))
+                .arg(directory.join("token.key"))
                 .arg(&file)
                 .output()
                 .unwrap()
@@ -169,29 +171,30 @@ fn base64url(bytes: &[u8]) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Python's web server over a folder.
+/// Python's web server over a directory.
 pub fn python(www: &Path) -> Server {
     let port = free_port();
     let mut command = Command::new("python3");
     command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "--directory"]).arg(www);
-    Server::start(folder(), port, &mut command)
+    Server::start(directory(), port, &mut command)
 }
 
-/// nginx over a folder, with further lines for its `server` block.
+/// nginx over a directory, with further lines for its `server` block.
 pub fn nginx(www: &Path, lines: &str) -> Server {
-    let (folder, port) = (folder(), free_port());
-    let here = folder.path().display();
+    let (directory, port) = (directory(), free_port());
+    let here = directory.path().display();
     let listen = if lines.contains("ssl_certificate") { "ssl" } else { "" };
     let config = format!(
         "daemon off; master_process off; pid {here}/pid; error_log stderr;\nevents {{}}\nhttp {{\n access_log off; client_body_temp_path {here}/b; proxy_temp_path {here}/p;\n fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n types {{ application/gzip tgz; }} default_type application/octet-stream;\n server {{ listen 127.0.0.1:{port} {listen}; root {}; {lines} }}\n}}\n",
         www.display()
     );
-    let file = folder.path().join("nginx.conf");
+    let file = directory.path().join("nginx.conf");
     std::fs::write(&file, config).unwrap();
-    Server::start(folder, port, Command::new("/usr/sbin/nginx").arg("-e").arg("stderr").arg("-c").arg(file))
+    Server::start(directory, port, Command::new("/usr/sbin/nginx").arg("-e").arg("stderr").arg("-c").arg(file))
 }
 
-/// A server that answers as a function says: the request's head, its number from 1, and the connection.
+/// A server that answers as a function says: the request's head, its number from 1, and the
+/// connection.
 pub fn odd(answer: impl Fn(&str, usize, &mut TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -224,13 +227,15 @@ pub fn head(stream: &mut TcpStream) -> String {
 pub enum Fault {
     /// Nothing.
     None,
-    /// Cuts the connection whose request line contains the text, after that many bytes of its body, each time that it comes.
+    /// Cuts the connection whose request line contains the text, after that many bytes of its body,
+    /// each time that it comes.
     Cut { line: String, after: usize },
-    /// Answers with this status in place of the server.
+    /// Answers with this status instead of the server.
     Answer { line: String, status: u16 },
 }
 
-/// A proxy before a server on loopback, that injures one kind of request. Every request has a connection of its own.
+/// A proxy before a server on loopback, that injures one kind of request. Every request has a
+/// connection of its own.
 pub struct Proxy {
     pub port: u16,
     fault: Arc<Mutex<Fault>>,

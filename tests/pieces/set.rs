@@ -35,19 +35,19 @@ pub fn stage2(size: usize) -> Vec<u8> {
     bytes
 }
 
-pub fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = folder.join(name);
+pub fn write(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = directory.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, bytes).unwrap();
     path
 }
 
-pub fn piece(folder: &Path, name: &str, bytes: &[u8]) -> Piece {
-    Piece::of_file(&write(folder, name, bytes), |_, _| {}).unwrap()
+pub fn piece(directory: &Path, name: &str, bytes: &[u8]) -> Piece {
+    Piece::of_file(&write(directory, name, bytes), |_, _| {}).unwrap()
 }
 
 /// A set of all five, whose tarball has `content` in it.
-pub fn set(folder: &Path, name: &str, content: &str) -> Set {
+pub fn set(directory: &Path, name: &str, content: &str) -> Set {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     header.set_size(content.len() as u64);
@@ -56,14 +56,14 @@ pub fn set(folder: &Path, name: &str, content: &str) -> Set {
     tar.append_data(&mut header, "./etc/motd", content.as_bytes()).unwrap();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(&tar.into_inner().unwrap()).unwrap();
-    let tarball = write(folder, &format!("{name}.tgz"), &encoder.finish().unwrap());
+    let tarball = write(directory, &format!("{name}.tgz"), &encoder.finish().unwrap());
     let mut set = Set::of_tarball(&tarball, |_, _| {}).unwrap();
     set.arch = Some("x86_64".into());
     set.os_distro = Some("osimg-demo".into());
     set.os_version = Some("12".into());
-    set.kernel = Some(piece(folder, "vmlinuz", &kernel("one")));
-    set.ramdisk = Some(piece(folder, "initrd.img", &gzip("ramdisk")));
-    set.stage2 = Some(piece(folder, "install.img", &stage2(300_000)));
-    set.kickstart = Some(piece(folder, "ks.cfg", b"liveimg --url {{ ks_options.liveimg_url }}\n"));
+    set.kernel = Some(piece(directory, "vmlinuz", &kernel("one")));
+    set.ramdisk = Some(piece(directory, "initrd.img", &gzip("ramdisk")));
+    set.stage2 = Some(piece(directory, "install.img", &stage2(300_000)));
+    set.kickstart = Some(piece(directory, "ks.cfg", b"liveimg --url {{ ks_options.liveimg_url }}\n"));
     set
 }

@@ -1,4 +1,5 @@
-//! Boot pieces from files, folders, ISO images and web servers: the right bytes, checked, of the image's own release, or an error that says why.
+//! Boot pieces from files, directories, ISO images and web servers: the right bytes, checked, of
+//! the image's own release, or an error that says why.
 
 use osimg::deploy::ImageRelease;
 use osimg::deploy::pieces::{BootPieces, Gathering, Mismatch, Source};
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::servers::{certificate, nginx, odd, output, python, sha256sum};
 use crate::set::{gzip, kernel, stage2, write};
-use crate::{folder, have};
+use crate::{directory, have};
 
 fn image() -> ImageRelease {
     ImageRelease { id: Some("osimg-demo".into()), version: Some("12".into()), arch: Some("x86_64".into()) }
@@ -70,8 +71,8 @@ fn told(result: Result<BootPieces>, code: ExitCode) -> String {
 }
 
 #[test]
-fn a_folder_gives_its_pieces_where_they_stand() {
-    let (top, cache) = (folder(), folder());
+fn a_directory_gives_its_pieces_where_they_stand() {
+    let (top, cache) = (directory(), directory());
     tree(top.path());
     let pieces = gather(&top.path().display().to_string(), cache.path()).unwrap();
     same(&pieces, top.path());
@@ -84,9 +85,9 @@ fn iso_images_of_both_kinds_of_names_give_what_was_put_into_them() {
     if !have(&["xorriso", "genisoimage", "bsdtar"]) {
         return;
     }
-    let (top, out) = (folder(), folder());
+    let (top, out) = (directory(), directory());
     tree(top.path());
-    // So many files that a folder of the image takes more than one sector.
+    // So many files that a directory of the image takes more than one sector.
     for number in 0..200 {
         write(top.path(), &format!("Packages/a-package-with-a-long-name-{number}.x86_64.rpm"), b"x");
     }
@@ -95,25 +96,25 @@ fn iso_images_of_both_kinds_of_names_give_what_was_put_into_them() {
     let joliet = out.path().join("joliet.iso");
     output(Command::new("genisoimage").args(["-quiet", "-J", "-V", "T", "-o"]).arg(&joliet).arg(top.path()));
     for image in [&rock_ridge, &joliet] {
-        let cache = folder();
+        let cache = directory();
         let pieces = gather(&image.display().to_string(), cache.path()).unwrap();
         same(&pieces, top.path());
         assert!(pieces.kernel.path.starts_with(cache.path()));
         let judged = Command::new("bsdtar").arg("-xOf").arg(image).arg("images/install.img").output().unwrap().stdout;
         assert_eq!(judged, std::fs::read(&pieces.stage2.unwrap().path).unwrap());
     }
-    // Cut off behind its folders.
+    // Cut off behind its directories.
     let whole = std::fs::read(&rock_ridge).unwrap();
     std::fs::write(out.path().join("cut.iso"), &whole[..whole.len() / 2]).unwrap();
-    let text = told(gather(&out.path().join("cut.iso").display().to_string(), folder().path()), ExitCode::Space);
+    let text = told(gather(&out.path().join("cut.iso").display().to_string(), directory().path()), ExitCode::Space);
     assert!(text.contains("cut off"), "{text}");
-    let text = told(gather(&top.path().join(".treeinfo").display().to_string(), folder().path()), ExitCode::Usage);
-    assert!(text.contains("neither a folder nor an ISO image"), "{text}");
+    let text = told(gather(&top.path().join(".treeinfo").display().to_string(), directory().path()), ExitCode::Usage);
+    assert!(text.contains("neither a directory nor an ISO image"), "{text}");
 }
 
 #[test]
 fn a_small_boot_image_is_known_by_its_discinfo() {
-    let (top, cache) = (folder(), folder());
+    let (top, cache) = (directory(), directory());
     tree(top.path());
     std::fs::remove_file(top.path().join(".treeinfo")).unwrap();
     std::fs::rename(top.path().join("images/install.img"), top.path().join("x")).unwrap();
@@ -132,7 +133,7 @@ fn a_web_server_is_asked_once_for_what_the_cache_can_keep() {
     if !have(&["nginx"]) {
         return;
     }
-    let (top, cache) = (folder(), folder());
+    let (top, cache) = (directory(), directory());
     tree(top.path());
     let log = top.path().join("log");
     let server = nginx(top.path(), &format!("access_log {};", log.display()));
@@ -153,18 +154,18 @@ fn a_private_authority_is_trusted_when_it_is_named() {
     if !have(&["nginx", "openssl"]) {
         return;
     }
-    let (top, keys) = (folder(), folder());
+    let (top, keys) = (directory(), directory());
     tree(top.path());
     certificate(keys.path());
     let keys = keys.path().display();
     let server = nginx(top.path(), &format!("ssl_certificate {keys}/server.crt; ssl_certificate_key {keys}/server.key;"));
     let url = format!("https://127.0.0.1:{}/", server.port);
     let ca = PathBuf::from(format!("{keys}/ca.crt"));
-    same(&gather_for(&url, &image(), folder().path(), Mismatch::Refuse, Some(&ca)).0.unwrap(), top.path());
-    let text = told(gather(&url, folder().path()), ExitCode::Trust);
+    same(&gather_for(&url, &image(), directory().path(), Mismatch::Refuse, Some(&ca)).0.unwrap(), top.path());
+    let text = told(gather(&url, directory().path()), ExitCode::Trust);
     assert!(text.contains("not trusted") && text.contains("hint"), "{text}");
     let plain = url.replace("https", "http");
-    let text = told(gather_for(&plain, &image(), folder().path(), Mismatch::Refuse, Some(&ca)).0, ExitCode::Repository);
+    let text = told(gather_for(&plain, &image(), directory().path(), Mismatch::Refuse, Some(&ca)).0, ExitCode::Repository);
     assert!(text.contains("400"), "{text}");
 }
 
@@ -173,7 +174,7 @@ fn pieces_that_are_not_as_promised_are_not_taken() {
     if !have(&["python3"]) {
         return;
     }
-    let (top, cache) = (folder(), folder());
+    let (top, cache) = (directory(), directory());
     tree(top.path());
     let server = python(top.path());
     let url = format!("http://127.0.0.1:{}", server.port);
@@ -193,7 +194,7 @@ fn pieces_that_are_not_as_promised_are_not_taken() {
 
 #[test]
 fn another_distribution_release_or_machine_is_refused_unless_it_is_allowed() {
-    let (top, cache) = (folder(), folder());
+    let (top, cache) = (directory(), directory());
     tree(top.path());
     let place = top.path().display().to_string();
     let with =
@@ -211,7 +212,7 @@ fn another_distribution_release_or_machine_is_refused_unless_it_is_allowed() {
 
 #[test]
 fn a_treeinfo_that_reaches_out_of_its_tree_opens_nothing() {
-    let (top, cache) = (folder(), folder());
+    let (top, cache) = (directory(), directory());
     tree(top.path());
     let text = std::fs::read_to_string(top.path().join(".treeinfo")).unwrap();
     for trick in ["../../../etc/shadow", "/etc/shadow", "file:///etc/shadow", "images//x", "images/%2e%2e/x", "images/\u{7}x"] {
@@ -225,7 +226,7 @@ fn a_treeinfo_that_reaches_out_of_its_tree_opens_nothing() {
 
 #[test]
 fn single_files_in_the_wrong_order_are_found_out() {
-    let (top, cache) = (folder(), folder());
+    let (top, cache) = (directory(), directory());
     tree(top.path());
     let path = |name: &str| top.path().join(name).display().to_string();
     let (k, r, s) = (path("images/pxeboot/vmlinuz"), path("images/pxeboot/initrd.img"), path("images/install.img"));
@@ -262,7 +263,7 @@ fn passing_troubles_of_a_server_are_outlived_and_others_told() {
         };
     });
     let fetch = |port: u16| {
-        let (cache, other) = (folder(), folder());
+        let (cache, other) = (directory(), directory());
         let (ramdisk, stage2) = (write(other.path(), "r", &gzip("r")), write(other.path(), "s", &stage2(9)));
         let url = format!("http://127.0.0.1:{port}/vmlinuz");
         let source = Source::choose(Some(&url), Some(ramdisk.to_str().unwrap()), Some(stage2.to_str().unwrap()), None).unwrap().unwrap();

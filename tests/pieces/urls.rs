@@ -6,7 +6,7 @@ use std::io::Write;
 
 use crate::servers::{nginx, odd, python};
 use crate::set::{gzip, write};
-use crate::{folder, have};
+use crate::{directory, have};
 
 fn ask(url: &str, size: Option<u64>) -> Checked {
     check(url, &Expected { role: Role::Tarball, size, ca: None }).unwrap()
@@ -21,7 +21,7 @@ fn plain_web_servers_will_do() {
     if !have(&["python3", "nginx"]) {
         return;
     }
-    let www = folder();
+    let www = directory();
     let size = write(www.path(), "os/os-1.tgz", &gzip("x")).metadata().unwrap().len();
     for port in [&python(www.path()), &nginx(www.path(), "")].map(|server| (server.port, server)) {
         let checked = ask(&format!("http://127.0.0.1:{}/os/os-1.tgz", port.0), Some(size));
@@ -35,7 +35,7 @@ fn what_a_node_would_stumble_over_is_told_before() {
     if !have(&["nginx"]) {
         return;
     }
-    let www = folder();
+    let www = directory();
     write(www.path(), "os-1.tgz", &gzip("x"));
     write(www.path(), "page.tgz", b"<html>");
     write(www.path(), "os-1.tar", &vec![b'x'; 5000]);

@@ -1,4 +1,5 @@
-//! The tree that a web server gives out: judged by sha256sum, productmd, nginx and by osimg's own readers of URLs and trees.
+//! The tree that a web server gives out: judged by sha256sum, productmd, nginx and by osimg's own
+//! readers of URLs and trees.
 
 use osimg::deploy::ImageRelease;
 use osimg::deploy::http::{Expected, check};
@@ -12,7 +13,7 @@ use std::process::Command;
 
 use crate::servers::{nginx, output, productmd};
 use crate::set::{gzip, kernel, piece, set};
-use crate::{folder, have};
+use crate::{directory, have};
 
 fn publish(tree: &WebTree, set: &osimg::registry::Set) -> References {
     tree.publish(set, &Report::silent()).unwrap()
@@ -28,7 +29,7 @@ fn a_set_becomes_a_tree_that_every_reader_understands() {
     if !have(&["nginx", "sha256sum", "python3"]) {
         return;
     }
-    let (www, files) = (folder(), folder());
+    let (www, files) = (directory(), directory());
     let server = nginx(www.path(), "");
     let url = format!("http://127.0.0.1:{}/os", server.port);
     let tree = WebTree::open(&www.path().join("os"), Some(&url)).unwrap();
@@ -58,7 +59,7 @@ fn a_set_becomes_a_tree_that_every_reader_understands() {
     // As the next osimg takes boot pieces from it.
     let source = Source::choose(None, None, None, Some(&format!("{url}/web-latest"))).unwrap().unwrap();
     let image = ImageRelease { id: set.os_distro.clone(), version: set.os_version.clone(), arch: set.arch.clone() };
-    let cache = folder();
+    let cache = directory();
     let pieces = source
         .gather(
             &image,
@@ -73,7 +74,7 @@ fn a_set_becomes_a_tree_that_every_reader_understands() {
 
 #[test]
 fn publishing_again_changes_nothing_and_other_formats_and_versions_come_beside() {
-    let (www, files) = (folder(), folder());
+    let (www, files) = (directory(), directory());
     let tree = WebTree::open(www.path(), None).unwrap();
     let first = set(files.path(), "web-1", "hello");
     let references = publish(&tree, &first);
@@ -120,7 +121,7 @@ fn publishing_again_changes_nothing_and_other_formats_and_versions_come_beside()
 
 #[test]
 fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_whole() {
-    let (www, files) = (folder(), folder());
+    let (www, files) = (directory(), directory());
     let tree = WebTree::open(www.path(), None).unwrap();
     let first = set(files.path(), "web-1", "hello");
     publish(&tree, &first);
@@ -132,11 +133,11 @@ fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_whole() {
     assert_eq!(exit_code(&error), ExitCode::Registry, "{error:#}");
     let tree = tree.with_existing(Existing::Replace);
     let error = tree.publish(&second, &Report::silent()).unwrap_err();
-    assert!(error.to_string().contains("it changed meanwhile"), "{error:#}");
+    assert!(error.to_string().contains("it changed in the meantime"), "{error:#}");
     assert_eq!(names(www.path()), before);
     let kept = Piece::of_file(&www.path().join("web-1/images/install.img"), |_, _| {}).unwrap();
     assert_eq!(Some(kept.sha256), first.stage2.map(|piece| piece.sha256));
-    // A publisher that was killed left its hidden folder; the next one takes it away.
+    // A publisher that was killed left its hidden directory; the next one takes it away.
     std::fs::create_dir_all(www.path().join(".web-1.new-abc/images")).unwrap();
     publish(&tree, &set(files.path(), "web-1", "other"));
     assert!(!www.path().join(".web-1.new-abc").exists());
@@ -145,7 +146,7 @@ fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_whole() {
 
 #[test]
 fn a_manifest_with_foreign_paths_leads_no_reader_or_writer_out_of_the_tree() {
-    let (www, files) = (folder(), folder());
+    let (www, files) = (directory(), directory());
     let tree = WebTree::open(&www.path().join("os"), None).unwrap();
     let first = set(files.path(), "web-1", "hello");
     publish(&tree, &first);
@@ -172,7 +173,7 @@ fn a_manifest_with_foreign_paths_leads_no_reader_or_writer_out_of_the_tree() {
 
 #[test]
 fn two_architectures_of_a_version_have_their_own_directories_links_and_counts() {
-    let (www, files) = (folder(), folder());
+    let (www, files) = (directory(), directory());
     let address: Address = format!("tree:{}", www.path().display()).parse().unwrap();
     let open = || osimg::registry::open(&address, &Wishes::default(), &Report::silent()).unwrap();
     let mut sets = Vec::new();
@@ -206,7 +207,7 @@ fn two_architectures_of_a_version_have_their_own_directories_links_and_counts() 
 
 #[test]
 fn two_architectures_of_a_version_have_their_own_files_in_a_directory() {
-    let (out, files) = (folder(), folder());
+    let (out, files) = (directory(), directory());
     let address: Address = format!("dir:{}", out.path().display()).parse().unwrap();
     let open = || osimg::registry::open(&address, &Wishes::default(), &Report::silent()).unwrap();
     for (version, arch) in [("web-1", "aarch64"), ("web-1", "x86_64"), ("web-2", "x86_64")] {
@@ -216,7 +217,7 @@ fn two_architectures_of_a_version_have_their_own_files_in_a_directory() {
         set.arch = Some(arch.to_owned());
         open().publish(&set, &Report::silent()).unwrap();
         // Another tarball of the same version and architecture is refused.
-        let mut other = self::set(&folder().keep(), version, "other");
+        let mut other = self::set(&directory().keep(), version, "other");
         other.arch = set.arch.clone();
         let error = open().publish(&other, &Report::silent()).unwrap_err();
         assert_eq!(exit_code(&error), ExitCode::Registry, "{error:#}");

@@ -32,7 +32,8 @@ fn pid_1_is_ours_and_no_process_of_the_host_is_seen() {
     assert_eq!(lines, ["1 2", "/proc/self/exe sandbox-init ", "2"]);
 }
 
-/// Python's names of calls and their numbers on x86_64 and aarch64, with arguments that would be valid.
+/// Python's names of calls and their numbers on x86_64 and aarch64, with arguments that would be
+/// valid.
 const CALLS: &str = r#"
 CLONE_NEWUSER = 0x10000000
 calls = {

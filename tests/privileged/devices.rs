@@ -16,7 +16,7 @@ fn dev_holds_exactly_the_named_nodes_and_they_work() {
         r#"
 for name in sorted(os.listdir("/dev")):
     s = os.lstat("/dev/" + name)
-    what = os.readlink("/dev/" + name) if stat.S_ISLNK(s.st_mode) else "%d:%d" % (os.major(s.st_rdev), os.minor(s.st_rdev)) if stat.S_ISCHR(s.st_mode) else "folder" if stat.S_ISDIR(s.st_mode) else "?"
+    what = os.readlink("/dev/" + name) if stat.S_ISLNK(s.st_mode) else "%d:%d" % (os.major(s.st_rdev), os.minor(s.st_rdev)) if stat.S_ISCHR(s.st_mode) else "directory" if stat.S_ISDIR(s.st_mode) else "?"
     print(name, what)
 open("/dev/null", "w").write("gone")
 print(open("/dev/zero", "rb").read(2) == b"\0\0", len(open("/dev/urandom", "rb").read(8)))
@@ -30,9 +30,9 @@ print(os.ttyname(slave), sorted(os.listdir("/dev/pts")))
         "full 1:7",
         "null 1:3",
         "ptmx pts/ptmx",
-        "pts folder",
+        "pts directory",
         "random 1:8",
-        "shm folder",
+        "shm directory",
         "stderr /proc/self/fd/2",
         "stdin /proc/self/fd/0",
         "stdout /proc/self/fd/1",
@@ -89,9 +89,9 @@ for path in ("/proc/sys/kernel/sysrq", "/proc/sys/kernel/core_pattern", "/proc/s
         print(path, attempt(lambda: os.open(path, os.O_WRONLY)))
         print(path, "chmod", attempt(lambda: os.chmod(path, 0o600)))
 # Everything else of /proc that is no process's: none may be writable.
-for top, folders, files in os.walk("/proc"):
+for top, directories, files in os.walk("/proc"):
     if top == "/proc":
-        folders[:] = [f for f in folders if not f.isdigit() and f not in ("self", "thread-self")]
+        directories[:] = [f for f in directories if not f.isdigit() and f not in ("self", "thread-self")]
     for name in files:
         path = os.path.join(top, name)
         s = os.lstat(path)
@@ -104,11 +104,11 @@ print("firmware", os.listdir("/sys/firmware"), "EROFS" if not os.path.exists("/s
 }
 
 #[test]
-fn the_host_s_mounts_and_api_folders_are_the_same_before_and_after() {
+fn the_host_s_mounts_and_api_directories_are_the_same_before_and_after() {
     if !require_root() {
         return;
     }
-    // Other tests make and remove their own things meanwhile, but none below these.
+    // Other tests make and remove their own things in the meantime, but none below these.
     let state = || {
         (
             mount_table(),

@@ -1,4 +1,5 @@
-//! Install roots in which packages have left traps where the sandbox mounts, and hosts whose mounts propagate.
+//! Install roots in which packages have left traps where the sandbox mounts, and hosts whose mounts
+//! propagate.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,20 +10,20 @@ use nix::mount::MsFlags;
 use osimg::error::{ExitCode, exit_code};
 use osimg::sandbox::View;
 
-/// Puts something hostile at the path; the second path is the victim folder on the host.
+/// Puts something hostile at the path; the second path is the victim directory on the host.
 type Trap = fn(&Path, &Path);
 
 const TRAPS: [(&str, Trap); 6] = [
     ("an absolute link", |at, victim| symlink(victim, at).expect("link")),
     ("a relative link out of the root", |at, _| symlink("../victim", at).expect("link")),
-    ("a link to a folder of the root", |at, _| symlink("etc", at).expect("link")),
+    ("a link to a directory of the root", |at, _| symlink("etc", at).expect("link")),
     ("a magic link", |at, _| symlink("/proc/self/root", at).expect("link")),
     ("a file", |at, _| fs::write(at, "a file").expect("file")),
     ("a fifo", |at, _| nix::unistd::mkfifo(at, nix::sys::stat::Mode::from_bits_truncate(0o644)).expect("fifo")),
 ];
 
 #[test]
-fn a_trap_in_place_of_an_api_folder_is_named_and_the_host_is_untouched() {
+fn a_trap_in_place_of_an_api_directory_is_named_and_the_host_is_untouched() {
     if !require_root() {
         return;
     }
@@ -40,10 +41,10 @@ fn a_trap_in_place_of_an_api_folder_is_named_and_the_host_is_untouched() {
                 plan.view = view;
                 let error = run(&plan, seconds(30)).outcome.expect_err(&format!("{name} is {what}"));
                 let text = format!("{error:#}");
-                assert!(text.contains(&format!("{name} in the image is not a plain folder")), "{name} is {what}: {text}");
+                assert!(text.contains(&format!("{name} in the image is not a plain directory")), "{name} is {what}: {text}");
                 assert_ne!(exit_code(&error), ExitCode::Done);
                 let mut after = (mount_table(), fingerprint(workdir.path(), 8));
-                // The folders before the trap were made, as they belong in the image.
+                // The directories before the trap were made, as they belong in the image.
                 after.1.retain(|path, _| before.1.contains_key(path));
                 assert_eq!(before, after, "{name} is {what}");
                 assert_eq!(fs::read_to_string(victim.join("file")).expect("victim"), "precious");
@@ -85,12 +86,12 @@ fn a_build_whose_workdir_is_in_a_shared_mount_leaves_no_mount_behind() {
         return;
     }
     in_mount_namespace(MsFlags::MS_SHARED, || {
-        let place = tempfile::tempdir_in("/var/tmp").expect("a folder");
+        let place = tempfile::tempdir_in("/var/tmp").expect("a directory");
         mount("tmpfs", place.path(), "tmpfs", MsFlags::empty());
         let before = mount_table();
         let (root, scratch) = (place.path().join("root"), place.path().join("scratch"));
-        for folder in [&root, &scratch] {
-            fs::create_dir(folder).expect("folder");
+        for directory in [&root, &scratch] {
+            fs::create_dir(directory).expect("directory");
         }
         let mut plan = Workdir::new().plan(&["/usr/bin/true"]);
         (plan.root, plan.scratch) = (root, scratch);

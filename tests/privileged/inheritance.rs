@@ -1,4 +1,5 @@
-//! What a run inherits from its caller, which is nothing: environment, descriptors, limits, umask, folders; and the network it sees.
+//! What a run inherits from its caller, which is nothing: environment, descriptors, limits, umask,
+//! directories; and the network it sees.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +30,7 @@ fn the_caller_s_environment_and_descriptors_do_not_arrive() {
         return;
     }
     let workdir = Workdir::with_programs(&["env", "ls"]);
-    // Python passes on descriptors of the host's root folder, and a secret in the environment.
+    // Python passes on descriptors of the host's root directory, and a secret in the environment.
     let wrapper = r#"
 import os, sys
 for number in range(3, 40):
@@ -49,7 +50,7 @@ os.execv(sys.argv[1], sys.argv[1:])
     assert!(!text.contains("OSIMG_CANARY"), "{text}");
     assert!(text.contains("HOME=/root"), "{text}");
     let descriptors: Vec<&str> = text.lines().filter(|line| line.contains(" -> ")).collect();
-    // Three streams, and the one with which ls reads the folder.
+    // Three streams, and the one with which ls reads the directory.
     assert_eq!(descriptors.len(), 4, "{text}");
     assert!(!descriptors.iter().any(|line| line.ends_with("-> /")), "{text}");
 }
@@ -108,13 +109,13 @@ fn prepared(workdir: &Workdir, preparation: &str, command: &str) -> std::process
 }
 
 #[test]
-fn few_descriptors_a_lost_folder_closed_streams_and_limits_do_no_harm() {
+fn few_descriptors_a_lost_directory_closed_streams_and_limits_do_no_harm() {
     if !require_root() {
         return;
     }
     let cases = [
         ("64 descriptors", "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"),
-        ("a folder that is gone", "import tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)"),
+        ("a directory that is gone", "import tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)"),
         ("closed stdin", "os.close(0)"),
         ("closed stdout", "os.close(1)"),
         ("closed stderr", "os.close(2)"),
@@ -137,10 +138,10 @@ fn the_umask_of_the_caller_does_not_reach_the_image() {
     }
     for umask in ["077", "000"] {
         let workdir = Workdir::with_programs(&["mkdir"]);
-        let said = prepared(&workdir, &format!("os.umask(0o{umask})"), "umask; mkdir /folder; echo x > /file");
+        let said = prepared(&workdir, &format!("os.umask(0o{umask})"), "umask; mkdir /directory; echo x > /file");
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
         assert_eq!(String::from_utf8_lossy(&said.stdout), "0022\n");
-        for (name, mode) in [("folder", 0o755), ("file", 0o644), ("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755)] {
+        for (name, mode) in [("directory", 0o755), ("file", 0o644), ("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755)] {
             let found = workdir.root().join(name).metadata().expect(name).permissions().mode() & 0o7777;
             assert_eq!(found, mode, "{name} under umask {umask}: {found:o}");
         }

@@ -1,4 +1,5 @@
-//! What the sandbox promises, tried for real: needs root, and makes no mount in the host's namespace.
+//! What the sandbox promises, tried for real: needs root, and makes no mount in the host's
+//! namespace.
 
 mod confinement;
 mod devices;

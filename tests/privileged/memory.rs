@@ -1,4 +1,5 @@
-//! A workdir in memory that the image outgrows: it moves to disk with all that the archive takes of it.
+//! A workdir in memory that the image outgrows: it moves to disk with all that the archive takes of
+//! it.
 
 use std::path::Path;
 
@@ -19,8 +20,8 @@ const FILL: &str = "mkdir -p usr/deep etc && chmod 2751 usr/deep && echo x > usr
     touch -d '2001-02-03 04:05:06.789' usr/one && touch -h -d 2002-02-02 etc/dangling && \
     touch -d 2003-03-03 usr/deep usr etc && chmod 555 . && touch -d 2004-04-04 .";
 
-fn sh(folder: &Path, line: &str) -> String {
-    let output = program("sh").args(["-c", line]).current_dir(folder).output().expect("a shell");
+fn sh(directory: &Path, line: &str) -> String {
+    let output = program("sh").args(["-c", line]).current_dir(directory).output().expect("a shell");
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -51,7 +51,7 @@ impl Workdir {
 
     fn copy(&self, from: &Path, to: &Path) {
         let target = self.root().join(to);
-        std::fs::create_dir_all(target.parent().expect("a parent")).expect("folder");
+        std::fs::create_dir_all(target.parent().expect("a parent")).expect("directory");
         std::fs::copy(from, &target).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
     }
 
@@ -148,9 +148,10 @@ pub fn mount_table() -> String {
     std::fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo")
 }
 
-/// Names, kinds, modes, owners, sizes and link texts below `folder`, to see whether anything was touched.
-pub fn fingerprint(folder: &Path, depth: usize) -> BTreeMap<PathBuf, String> {
-    walkdir::WalkDir::new(folder)
+/// Names, kinds, modes, owners, sizes and link texts below `directory`, to see whether anything was
+/// touched.
+pub fn fingerprint(directory: &Path, depth: usize) -> BTreeMap<PathBuf, String> {
+    walkdir::WalkDir::new(directory)
         .max_depth(depth)
         .same_file_system(true)
         .into_iter()
@@ -200,7 +201,8 @@ pub fn mount(source: &str, target: &Path, kind: &str, flags: nix::mount::MsFlags
     nix::mount::mount(Some(source), target, Some(kind), flags, None::<&str>).expect("mounting");
 }
 
-/// A copy of the program under a name of its own, so that its stages can be told from those of other tests.
+/// A copy of the program under a name of its own, so that its stages can be told from those of
+/// other tests.
 pub struct Marked {
     pub program: PathBuf,
     _dir: tempfile::TempDir,
@@ -208,7 +210,7 @@ pub struct Marked {
 
 impl Marked {
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("osimg-marked-").tempdir_in("/var/tmp").expect("a folder");
+        let dir = tempfile::Builder::new().prefix("osimg-marked-").tempdir_in("/var/tmp").expect("a directory");
         let program = dir.path().join("osimg");
         std::fs::copy(OSIMG, &program).expect("a copy of osimg");
         Self { program, _dir: dir }

@@ -1,4 +1,5 @@
-//! Removing trees and writing into roots while somebody swaps folders for links, and with mounts, depth and odd names below.
+//! Removing trees and writing into roots while someone swaps directories for links, and with
+//! mounts, depth and odd names below.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +12,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::mount::MsFlags;
 use osimg::sandbox::{InstallRoot, mount_below, remove_tree};
 
-/// A victim on the host, with files and folders by names that the attacked trees have too.
+/// A victim on the host, with files and directories by names that the attacked trees have too.
 fn victim(dir: &Path) -> PathBuf {
     let victim = dir.join("victim");
     for below in ["etc", "sub/etc"] {
@@ -21,7 +22,7 @@ fn victim(dir: &Path) -> PathBuf {
     victim
 }
 
-/// Swaps `path` (a folder) with a link to the victim until told to stop; how often.
+/// Swaps `path` (a directory) with a link to the victim until told to stop; how often.
 fn swap_until(stop: &AtomicBool, swaps: &AtomicU64, path: &Path, link: &Path) {
     while !stop.load(Ordering::Relaxed) {
         // One atomic exchange: there is never a moment in which neither is there.
@@ -42,8 +43,8 @@ impl Drop for Stopper<'_> {
     }
 }
 
-/// Runs `work` over and over beside an attacker: for a second and a half, and on a slow machine until there were so many rounds and
-/// swaps, and `work` is content with what it met.
+/// Runs `work` over and over beside an attacker: for a second and a half, and on a slow machine
+/// until there were so many rounds and swaps, and `work` is content with what it met.
 fn attacked(path: &Path, link: &Path, (rounds, swaps): (u64, u64), mut work: impl FnMut() -> bool) {
     let (stop, swapped) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -63,7 +64,7 @@ fn attacked(path: &Path, link: &Path, (rounds, swaps): (u64, u64), mut work: imp
 }
 
 #[test]
-fn removing_never_leaves_the_tree_while_folders_become_links() {
+fn removing_never_leaves_the_tree_while_directories_become_links() {
     if !require_root() {
         return;
     }
@@ -79,11 +80,12 @@ fn removing_never_leaves_the_tree_while_folders_become_links() {
             let _ = fs::create_dir_all(tree.join("sub/etc"));
         }
         for number in 0..8 {
-            let _ = fs::create_dir(tree.join(format!("folder-{number}")));
+            let _ = fs::create_dir(tree.join(format!("directory-{number}")));
         }
         // It may fail: what it must not do is to reach the victim.
         let _ = remove_tree(&tree);
-        // What was spared on the other side is a folder still; the victim's of that name is not empty and stays.
+        // What was spared on the other side is a directory still; the victim's of that name is not
+        // empty and stays.
         let _ = fs::remove_dir(link.join("etc")).and_then(|()| fs::remove_dir(&link));
         if fs::symlink_metadata(&link).is_err() {
             let _ = symlink(&victim, &link);
@@ -97,7 +99,7 @@ fn removing_never_leaves_the_tree_while_folders_become_links() {
 }
 
 #[test]
-fn writing_and_removing_in_a_root_never_leave_it_while_folders_become_links() {
+fn writing_and_removing_in_a_root_never_leave_it_while_directories_become_links() {
     if !require_root() {
         return;
     }
@@ -113,7 +115,7 @@ fn writing_and_removing_in_a_root_never_leave_it_while_folders_become_links() {
         let results = [
             root.write(Path::new("sub/etc/machine-id"), b"ours", 0o444).is_ok(),
             root.link(Path::new("sub/etc/link"), Path::new("/nowhere")).is_ok(),
-            root.folder(Path::new("sub/etc/new"), 0o755).is_ok(),
+            root.directory(Path::new("sub/etc/new"), 0o755).is_ok(),
             root.remove(Path::new("sub/etc/new")).is_ok_and(|there| there),
         ];
         written += results.iter().filter(|done| **done).count() as u64;
@@ -151,7 +153,7 @@ fn a_mount_below_stops_removal_and_its_content_stays() {
             let error = remove_tree(&tree).expect_err("a mount is below");
             assert!(error.to_string().contains("is still mounted"), "{error:#}");
             assert_eq!(fs::read_to_string(workdir.path().join("tree/a/file")).expect("untouched"), "x");
-            // The second fence, which needs no table: what opens folders does not cross mounts.
+            // The second fence, which needs no table: what opens directories does not cross mounts.
             let root = InstallRoot::open(workdir.path()).expect("root");
             let error = root.remove(Path::new("tree")).expect_err("a mount is below");
             assert!(format!("{error:#}").contains("is a mount: it is left alone"), "{error:#}");
@@ -166,12 +168,11 @@ fn a_mount_below_stops_removal_and_its_content_stays() {
 
 #[test]
 fn deep_trees_and_odd_names_are_removed_whole() {
-    let dir = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let dir = tempfile::tempdir_in("/var/tmp").expect("a directory");
     let tree = dir.path().join("tree");
     fs::create_dir(&tree).expect("tree");
     // Deeper than the longest path, the usual limit on descriptors and the former limit of ours.
-    let script =
-        "import os, sys\nos.chdir(sys.argv[1])\nfor _ in range(5000):\n  os.mkdir('folder'); os.chdir('folder')\nopen('file', 'w').close()";
+    let script = "import os, sys\nos.chdir(sys.argv[1])\nfor _ in range(5000):\n  os.mkdir('directory'); os.chdir('directory')\nopen('file', 'w').close()";
     assert!(program("/usr/bin/python3").args(["-c", script]).arg(&tree).status().expect("python").success());
     for name in ["new\nline", "\u{1b}[31m", "-rf", " ", "*", "\\", &"x".repeat(255)] {
         fs::create_dir(tree.join(name)).expect(name);

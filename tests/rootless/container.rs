@@ -1,4 +1,5 @@
-//! A container's filter of system calls, as Docker's default one is for a root without CAP_SYS_ADMIN.
+//! A container's filter of system calls, as Docker's default one is for a root without
+//! CAP_SYS_ADMIN.
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ const WORDS: &str = "OSIMG_TEST_BEHIND_A_FILTER";
 /// clone(2)'s flags that make namespaces: mount, cgroup, UTS, IPC, user, pid, network.
 const NAMESPACES: [u64; 7] = [0x2_0000, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
 
-/// What <https://github.com/moby/profiles/blob/main/seccomp/default.json> lets through with CAP_SYS_ADMIN alone, as far as namespaces and mounts go.
+/// What <https://github.com/moby/profiles/blob/main/seccomp/default.json> lets through with
+/// CAP_SYS_ADMIN alone, as far as namespaces and mounts go.
 fn filters() -> Vec<BpfProgram> {
     let arch = std::env::consts::ARCH.try_into().unwrap();
     let of = |rules: BTreeMap<i64, Vec<SeccompRule>>, answer| -> BpfProgram {

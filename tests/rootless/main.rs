@@ -1,4 +1,5 @@
-//! Builds by an ordinary user: the same bytes as root's, the same sandbox, nothing left behind, and plain words where it cannot be.
+//! Builds by an ordinary user: the same bytes as root's, the same sandbox, nothing left behind, and
+//! plain words where it cannot be.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../support/mod.rs"]
@@ -18,7 +19,8 @@ use user::{Subordinate, User, digest, members, run};
 
 const RECIPE: &str = "install odd\nts run\n";
 
-/// Everything that is easily lost without root: owners, special modes, capabilities, what a scriptlet makes unreadable.
+/// Everything that is easily lost without root: owners, special modes, capabilities, what a
+/// scriptlet makes unreadable.
 fn odd(repo: Repo) -> Repo {
     repo.package(
         Package::named("odd")
@@ -28,7 +30,7 @@ fn odd(repo: Repo) -> Repo {
             .caps("cap_net_raw=ep")
             .file("/usr/share/owned", "x", 0o640, "app:app")
             .file("/usr/share/unreadable", "x", 0o000, "app:root")
-            .folder("/usr/share/sticky", 0o1777)
+            .directory("/usr/share/sticky", 0o1777)
             .link("/usr/share/dangling", "/no/such/place")
             .scriptlet(
                 When::Post,
@@ -73,7 +75,7 @@ fn a_user_with_lent_ids_builds_the_very_tarball_that_root_builds() {
     assert_eq!(members(&in_memory), listed);
     assert_eq!((digest(&in_memory), digest(&on_disk)), (digest(&roots), digest(&roots)));
     assert_eq!(in_memory.metadata().unwrap().uid(), user.uid, "the artifact is the user's own");
-    assert!(user.path().join(".cache/osimg").is_dir(), "packages are kept in the user's own folder");
+    assert!(user.path().join(".cache/osimg").is_dir(), "packages are kept in the user's own directory");
     user.nothing_is_left();
 }
 
@@ -150,7 +152,7 @@ fn where_no_process_may_follow_another_packages_decide_and_it_is_said() {
         return;
     }
     let user = User::new(Subordinate::Nothing, giving);
-    // What is traced by somebody else already cannot be followed by us.
+    // What is traced by someone else already cannot be followed by us.
     let build = |name: &str, recipe: &str| {
         let (image, words) = user.words(name, recipe, &[]);
         let program = user.path().join("osimg");
@@ -210,11 +212,12 @@ fn a_scriptlet_of_a_user_s_build_that_left_the_chroot_changes_nothing_of_the_use
     for ids in [Subordinate::Range, Subordinate::Nothing] {
         let user = User::new(ids, |repo| repo.package(breakout::package()));
         user.build("first", "install shell\nts run\n", &[]);
-        let shared = [".cache/osimg", "repo"].map(|name| user.path().join(name)).map(|folder| (breakout::snapshot(&folder), folder));
+        let shared =
+            [".cache/osimg", "repo"].map(|name| user.path().join(name)).map(|directory| (breakout::snapshot(&directory), directory));
         let (image, _) = user.build("second", "install breakout\nts run\n", &[]);
         let report = run(Command::new("tar").arg("-xOf").arg(&image).arg(breakout::REPORT));
         breakout::judge(&String::from_utf8(report).unwrap());
-        shared.iter().for_each(|(before, folder)| breakout::unchanged(before, folder));
+        shared.iter().for_each(|(before, directory)| breakout::unchanged(before, directory));
         user.nothing_is_left();
     }
 }
@@ -242,7 +245,7 @@ fn what_a_killed_build_of_a_user_left_is_removed_with_all_its_foreign_files() {
     child.wait().unwrap();
     wait_for("the end of the sandbox", || (!sleeps(&program)).then_some(()));
     fs::File::open(&workdir).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
-    // Nothing mounted may be crossed: the user's own folder beside it must stand.
+    // Nothing mounted may be crossed: the user's own directory beside it must stand.
     let output = user.osimg(&["doctor", "--clean", "--workdir", work.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains(workdir.to_str().unwrap()));
@@ -329,11 +332,11 @@ fn the_demo_distribution_comes_out_byte_for_byte_as_root_s() {
     if !require_root() {
         return;
     }
-    let folder =
+    let directory =
         std::env::var_os("OSIMG_DEMO_REPO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
-    let settings = folder.join("osimg-demo.toml");
+    let settings = directory.join("osimg-demo.toml");
     if !settings.exists() {
-        skip(&format!("there is no demo distribution in {}: make demo", folder.display()));
+        skip(&format!("there is no demo distribution in {}: make demo", directory.display()));
         return;
     }
     let recipe = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("baremetal.yum")).unwrap();

@@ -1,4 +1,5 @@
-//! An ordinary user of the test's own, the program in a place that the user can reach, and what it leaves.
+//! An ordinary user of the test's own, the program in a place that the user can reach, and what it
+//! leaves.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -28,9 +29,10 @@ pub struct User {
 }
 
 impl User {
-    /// Makes the user; the folder holds the program, and a repository of the packages `base`, `shell` and what `fill` adds.
+    /// Makes the user; the directory holds the program, and a repository of the packages `base`,
+    /// `shell` and what `fill` adds.
     pub fn new(subordinate: Subordinate, fill: impl FnOnce(Repo) -> Repo) -> Self {
-        // Not below the tests' own folder, which may lie where only root can look.
+        // Not below the tests' own directory, which may lie where only root can look.
         let home = tempfile::Builder::new().prefix("rootless-").tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let name = format!("osimg-{}", home.path().file_name().unwrap().to_string_lossy().rsplit('-').next().unwrap().to_lowercase());
@@ -46,9 +48,9 @@ impl User {
         let user = Self { name, home, uid };
         fs::copy(env!("CARGO_BIN_EXE_osimg"), user.path().join("osimg")).unwrap();
         fill(Repo::new(&user.path().join("repo"))).write();
-        for folder in ["work", "out"] {
-            fs::create_dir(user.path().join(folder)).unwrap();
-            chown(user.path().join(folder), Some(uid), Some(uid)).unwrap();
+        for directory in ["work", "out"] {
+            fs::create_dir(user.path().join(directory)).unwrap();
+            chown(user.path().join(directory), Some(uid), Some(uid)).unwrap();
         }
         chown(user.path(), Some(uid), None).unwrap();
         user
@@ -73,7 +75,8 @@ impl User {
         self.command(&words).output().unwrap()
     }
 
-    /// Writes the recipe and builds it as this user into `out/NAME.tar`; returns the tarball's path and what was said.
+    /// Writes the recipe and builds it as this user into `out/NAME.tar`; returns the tarball's path
+    /// and what was said.
     pub fn build(&self, name: &str, recipe: &str, words: &[&str]) -> (PathBuf, String) {
         let (image, all) = self.words(name, recipe, words);
         let output = self.osimg(&all.iter().map(String::as_str).collect::<Vec<_>>());
@@ -100,7 +103,7 @@ impl User {
         (image.clone(), own.iter().chain(words).map(|word| (*word).to_owned()).collect())
     }
 
-    /// Fails when anything is left in the user's folder for workdirs.
+    /// Fails when anything is left in the user's directory for workdirs.
     pub fn nothing_is_left(&self) {
         let left: Vec<_> = fs::read_dir(self.path().join("work")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(left.is_empty(), "left: {left:?}");

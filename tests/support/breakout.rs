@@ -1,4 +1,5 @@
-//! A package whose scriptlet leaves the chroot and tries to change all that it sees, and the verdict on its report.
+//! A package whose scriptlet leaves the chroot and tries to change all that it sees, and the
+//! verdict on its report.
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -19,8 +20,8 @@ fn count() -> u32 {
 
 /// The package `breakout`. Its scriptlet fails the build when the program cannot leave the chroot.
 pub fn package() -> Package {
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("breakout");
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("breakout");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/breakout.c");
     let output = Command::new("gcc").args(["-static", "-O1", "-o"]).arg(&program).arg(source).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -28,8 +29,8 @@ pub fn package() -> Package {
     Package::named("breakout").file("/usr/libexec/breakout", fs::read(&program).unwrap(), 0o755, "root:root").scriptlet(When::Post, &script)
 }
 
-/// The mounts in which a build may write: the image, the package manager's memory of this build, and file systems in memory that
-/// end with the sandbox.
+/// The mounts in which a build may write: the image, the package manager's memory of this build,
+/// and file systems in memory that end with the sandbox.
 fn is_private(point: &str, root: &str, kind: &str) -> bool {
     if ["/buildroot", "/osimg/state"].contains(&point) {
         return true;
@@ -43,7 +44,8 @@ fn is_private(point: &str, root: &str, kind: &str) -> bool {
     ours && root == "/"
 }
 
-/// Fails when a mount let anything be changed that is not this build's, or has not the options that it should have.
+/// Fails when a mount let anything be changed that is not this build's, or has not the options that
+/// it should have.
 pub fn judge(report: &str) {
     let lines: Vec<Vec<&str>> = report.lines().map(|line| line.split(' ').collect()).collect();
     // Of several mounts at one place the last hides the others.
@@ -55,7 +57,8 @@ pub fn judge(report: &str) {
     let mut wrong = Vec::new();
     for (point, (_, kind, options)) in &mounts {
         let has = |option: &str| options.split(',').any(|word| word == option);
-        // Set-user-ID programs of an image belong in it; device nodes are single files of the host's /dev.
+        // Set-user-ID programs of an image belong in it; device nodes are single files of the
+        // host's /dev.
         let devices = point.contains("/dev") || *kind == "devtmpfs";
         if *point != "/buildroot" && (!has("nosuid") || !(has("nodev") || devices)) {
             wrong.push(format!("{point} is mounted {options}"));
@@ -77,10 +80,11 @@ pub fn judge(report: &str) {
     assert!(wrong.is_empty(), "changed, or not restricted:\n{}", wrong.join("\n"));
 }
 
-/// Modes, owners, content and extended attributes by path. Times do not count: builds set them on what they use.
-pub fn snapshot(folder: &Path) -> BTreeMap<PathBuf, String> {
+/// Modes, owners, content and extended attributes by path. Times do not count: builds set them on
+/// what they use.
+pub fn snapshot(directory: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
-    for entry in walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap) {
+    for entry in walkdir::WalkDir::new(directory).into_iter().map(Result::unwrap) {
         let path = entry.path();
         if path.components().any(|part| part.as_os_str() == "views") {
             continue;
@@ -99,8 +103,8 @@ pub fn snapshot(folder: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 /// Fails when something that was there is no longer as it was.
-pub fn unchanged(before: &BTreeMap<PathBuf, String>, folder: &Path) {
-    let after = snapshot(folder);
+pub fn unchanged(before: &BTreeMap<PathBuf, String>, directory: &Path) {
+    let after = snapshot(directory);
     let changed: Vec<_> =
         before.iter().filter(|(path, was)| after.get(*path) != Some(was)).map(|(path, was)| (path, was, after.get(path))).collect();
     assert!(changed.is_empty(), "{changed:#?}");

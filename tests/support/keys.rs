@@ -1,4 +1,4 @@
-//! Signing keys, made anew for every run of the tests: nothing that could sign is kept anywhere.
+//! Signing keys, made again for every run of the tests: nothing that could sign is kept anywhere.
 
 use pgp::composed::{ArmorOptions, Deserializable, KeyType, SecretKeyParamsBuilder, SignedSecretKey};
 use pgp::types::KeyDetails;
@@ -25,7 +25,7 @@ pub fn ours() -> &'static SigningKey {
 /// A key as good as ours, which nobody pinned.
 pub fn foreign() -> &'static SigningKey {
     static KEY: OnceLock<SigningKey> = OnceLock::new();
-    KEY.get_or_init(|| SigningKey::make("somebody else <else@example.invalid>"))
+    KEY.get_or_init(|| SigningKey::make("someone else <else@example.invalid>"))
 }
 
 impl SigningKey {

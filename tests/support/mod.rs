@@ -1,4 +1,5 @@
-//! What the tiers share that run the real program: leave to run, folders, signing keys, tiny repositories.
+//! What the tiers share that run the real program: leave to run, directories, signing keys, tiny
+//! repositories.
 #![allow(dead_code, reason = "each tier uses a part of it")]
 
 pub mod breakout;
@@ -14,7 +15,8 @@ pub fn skip(why: &str) {
     assert_ne!(std::env::var("OSIMG_REQUIRE_PRIVILEGED").as_deref(), Ok("1"), "a required test cannot run: {why}");
 }
 
-/// How soon all of an ended build must be gone: two seconds at full counts, on a machine of its own; more beside other work.
+/// How soon all of an ended build must be gone: two seconds at full counts, on a machine of its
+/// own; more beside other work.
 #[must_use]
 pub fn soon() -> Duration {
     Duration::from_secs(if std::env::var("OSIMG_TORTURE").as_deref() == Ok("full") { 2 } else { 20 })

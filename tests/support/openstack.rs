@@ -1,5 +1,6 @@
-//! Real Keystone, Glance and Ironic on loopback, for as long as this process lives: `fixtures/openstack/run` starts them, and stops
-//! and removes everything when its standard input ends, however this process came to its end.
+//! Real Keystone, Glance and Ironic on loopback, for as long as this process lives:
+//! `fixtures/openstack/run` starts them, and stops and removes everything when its standard input
+//! ends, however this process came to its end.
 
 #![allow(dead_code, reason = "each tier uses a part of it")]
 use serde_json::Value;
@@ -24,7 +25,8 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts the named services with further settings of `fixtures/openstack/up`, such as `OSIMG_OS_TOKEN_SECONDS`.
+    /// Starts the named services with further settings of `fixtures/openstack/up`, such as
+    /// `OSIMG_OS_TOKEN_SECONDS`.
     ///
     /// # Errors
     /// Says why they do not run, with the end of what the scripts said.
@@ -53,7 +55,8 @@ impl Servers {
             let tail: Vec<&str> = text.lines().rev().take(12).collect();
             return Err(format!("the OpenStack servers do not start: {}", tail.into_iter().rev().collect::<Vec<_>>().join("\n")));
         };
-        let base = data.to_string_lossy().rsplit('-').next().and_then(|n| n.parse().ok()).ok_or("a folder named after its first port")?;
+        let base =
+            data.to_string_lossy().rsplit('-').next().and_then(|n| n.parse().ok()).ok_or("a directory named after its first port")?;
         Ok(Self { runner, data, base })
     }
 
@@ -68,10 +71,12 @@ impl Servers {
         }
     }
 
-    /// The instance that all tests of this process share; none after a skip, where servers cannot be had.
+    /// The instance that all tests of this process share; none after a skip, where servers cannot
+    /// be had.
     pub fn shared(_services: &'static str) -> Option<&'static Self> {
         static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();
-        // Whichever test comes first: publishing and deploying share one start, which is most of the time that they take.
+        // Whichever test comes first: publishing and deploying share one start, which is most of
+        // the time that they take.
         match SHARED.get_or_init(|| Self::start(EVERYTHING, &[])) {
             Ok(servers) => Some(servers),
             Err(why) => {
@@ -81,13 +86,14 @@ impl Servers {
         }
     }
 
-    /// Where the instance keeps everything: `clouds.yaml`, `tls/ca.crt`, `certificates/`, `www/`, `log/`, `glance/images/`.
+    /// Where the instance keeps everything: `clouds.yaml`, `tls/ca.crt`, `certificates/`, `www/`,
+    /// `log/`, `glance/images/`.
     pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// The clouds `osimg` (admin), `osimg-demo` and `osimg-other` (members of two projects), `osimg-system`, `osimg-tls`,
-    /// `osimg-tls-nocacert`, `osimg-noauth`.
+    /// The clouds `osimg` (admin), `osimg-demo` and `osimg-other` (members of two projects),
+    /// `osimg-system`, `osimg-tls`, `osimg-tls-nocacert`, `osimg-noauth`.
     pub fn clouds_yaml(&self) -> PathBuf {
         self.data.join("clouds.yaml")
     }
@@ -99,7 +105,8 @@ impl Servers {
         all["clouds"][name].clone()
     }
 
-    /// A port: 0 Keystone, 1 with TLS, 2 Glance, 3 with TLS, 4 without Keystone, 5 Ironic, 6 its web server, 7 `www/`, 8 Ironic without Keystone.
+    /// A port: 0 Keystone, 1 with TLS, 2 Glance, 3 with TLS, 4 without Keystone, 5 Ironic, 6 its
+    /// web server, 7 `www/`, 8 Ironic without Keystone.
     pub fn port(&self, offset: u16) -> u16 {
         self.base + offset
     }

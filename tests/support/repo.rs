@@ -1,4 +1,5 @@
-//! A builder of tiny RPM repositories: packages made in this process, signed by a key of this run, indexed by createrepo_c.
+//! A builder of tiny RPM repositories: packages made in this process, signed by a key of this run,
+//! indexed by createrepo_c.
 
 use super::keys::{self, SigningKey};
 use rpm::{BuildConfig, CompressionWithLevel, Dependency, FileMode, FileOptions};
@@ -43,7 +44,7 @@ pub enum Signature {
 #[derive(Debug)]
 enum Node {
     File { content: Vec<u8>, caps: Option<&'static str>, doc: bool },
-    Folder,
+    Directory,
     Link(String),
 }
 
@@ -172,8 +173,8 @@ impl Package {
         self
     }
 
-    pub fn folder(mut self, path: &str, mode: u16) -> Self {
-        self.entries.push(Entry { path: path.into(), node: Node::Folder, mode, owner: "root:root".into() });
+    pub fn directory(mut self, path: &str, mode: u16) -> Self {
+        self.entries.push(Entry { path: path.into(), node: Node::Directory, mode, owner: "root:root".into() });
         self
     }
 
@@ -196,7 +197,8 @@ impl Package {
         package
     }
 
-    /// Other bytes, as many, wherever these are in the header and the payload: names that no maker of packages would take.
+    /// Other bytes, as many, wherever these are in the header and the payload: names that no maker
+    /// of packages would take.
     pub fn edited(mut self, from: &[u8], to: &[u8]) -> Self {
         assert_eq!(from.len(), to.len());
         self.edits.push((from.to_vec(), to.to_vec()));
@@ -219,12 +221,12 @@ impl Package {
         format!("{}-{}-1.noarch.rpm", self.name, self.version)
     }
 
-    /// Writes it into a repository that stands already; its metadata are then to be made anew.
+    /// Writes it into a repository that stands already; its metadata are then to be made again.
     pub fn write_into(&self, repository: &Path) -> PathBuf {
         self.write(&repository.join("Packages"))
     }
 
-    pub fn write(&self, folder: &Path) -> PathBuf {
+    pub fn write(&self, directory: &Path) -> PathBuf {
         let mut builder =
             rpm::PackageBuilder::new(&self.name, &self.version, &self.license, "noarch", &format!("The package {}", self.name));
         // What is edited afterwards has to be found.
@@ -289,7 +291,7 @@ impl Package {
         if let Some(key) = key {
             package.sign_with_timestamp(&key.signer, key.time).unwrap();
         }
-        let path = folder.join(self.file_name());
+        let path = directory.join(self.file_name());
         package.write_file(&path).unwrap();
         path
     }
@@ -343,7 +345,7 @@ impl Entry {
         let (user, group) = self.owner.split_once(':').unwrap_or((&self.owner, &self.owner));
         let ours = |options: rpm::FileOptionsBuilder| options.user(user).group(group).modified_at(BUILT.into());
         let done = match &self.node {
-            Node::Folder => builder.with_dir_entry(ours(FileOptions::dir(&self.path).mode(FileMode::dir(self.mode)))),
+            Node::Directory => builder.with_dir_entry(ours(FileOptions::dir(&self.path).mode(FileMode::dir(self.mode)))),
             Node::Link(target) => builder.with_symlink(ours(FileOptions::symlink(&self.path, target))),
             Node::File { content, caps, doc } => {
                 let mut options = ours(FileOptions::new(&self.path).mode(FileMode::regular(self.mode)));
@@ -360,7 +362,7 @@ impl Entry {
     }
 }
 
-/// The bones of a system: folders, accounts, os-release.
+/// The bones of a system: directories, accounts, os-release.
 pub fn base() -> Package {
     // The name by which the rpm crate asks for rpm's own Lua.
     let mut package = Package::named("base")
@@ -369,7 +371,7 @@ pub fn base() -> Package {
         .file("/etc/group", "root:x:0:\napp:x:997:\n", 0o644, "root:root")
         .file("/etc/os-release", "ID=tiny\nVERSION_ID=\"1\"\nPRETTY_NAME=\"Tiny 1\"\n", 0o644, "root:root");
     for (path, mode) in [("/boot", 0o755), ("/etc", 0o755), ("/usr", 0o755), ("/usr/bin", 0o755), ("/usr/sbin", 0o755), ("/var", 0o755)] {
-        package = package.folder(path, mode);
+        package = package.directory(path, mode);
     }
     package.link("/bin", "usr/bin").link("/sbin", "usr/sbin")
 }
@@ -394,10 +396,10 @@ struct Group {
     packages: Vec<(&'static str, String)>,
 }
 
-/// A repository before it is a folder.
+/// A repository before it is a directory.
 #[derive(Debug)]
 pub struct Repo {
-    folder: PathBuf,
+    directory: PathBuf,
     packages: Vec<Package>,
     groups: Vec<Group>,
     environments: Vec<(String, String, Vec<String>)>,
@@ -405,8 +407,8 @@ pub struct Repo {
 
 impl Repo {
     /// With the packages [`base`] and [`shell`].
-    pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), packages: vec![base(), shell()], groups: Vec::new(), environments: Vec::new() }
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), packages: vec![base(), shell()], groups: Vec::new(), environments: Vec::new() }
     }
 
     pub fn package(mut self, package: Package) -> Self {
@@ -432,17 +434,17 @@ impl Repo {
         self
     }
 
-    /// Writes packages, metadata, key and settings; the folder is then a repository.
+    /// Writes packages, metadata, key and settings; the directory is then a repository.
     pub fn write(self) -> PathBuf {
-        fs::create_dir_all(self.folder.join("Packages")).unwrap();
+        fs::create_dir_all(self.directory.join("Packages")).unwrap();
         for package in &self.packages {
-            package.write(&self.folder.join("Packages"));
+            package.write(&self.directory.join("Packages"));
         }
-        fs::write(self.folder.join("comps.xml"), self.comps()).unwrap();
-        index(&self.folder);
-        fs::write(self.folder.join("KEY.asc"), &keys::ours().public).unwrap();
-        Settings::default().write(&self.folder);
-        self.folder
+        fs::write(self.directory.join("comps.xml"), self.comps()).unwrap();
+        index(&self.directory);
+        fs::write(self.directory.join("KEY.asc"), &keys::ours().public).unwrap();
+        Settings::default().write(&self.directory);
+        self.directory
     }
 
     fn comps(&self) -> String {
@@ -467,23 +469,23 @@ impl Repo {
     }
 }
 
-/// Makes the metadata of the folder, anew when there are some.
-pub fn index(folder: &Path) {
+/// Makes the metadata of the directory, again when there are some.
+pub fn index(directory: &Path) {
     let mut command = Command::new("createrepo_c");
-    command.args(["--quiet", "--no-database", "--workers", "1", "-g", "comps.xml", "."]).current_dir(folder);
+    command.args(["--quiet", "--no-database", "--workers", "1", "-g", "comps.xml", "."]).current_dir(directory);
     let output = command.output().expect("starting createrepo_c");
     assert!(output.status.success(), "createrepo_c: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Makes metadata of one kind unpack to more than 4 GiB: `head`, and then one letter without end. Of the others the primary ones
-/// stay.
-pub fn bomb(folder: &Path, kind: &str, head: &str) {
+/// Makes metadata of one kind unpack to more than 4 GiB: `head`, and then one letter without end.
+/// Of the others the primary ones stay.
+pub fn bomb(directory: &Path, kind: &str, head: &str) {
     let packed = |bytes: &[u8]| {
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         gz.write_all(bytes).unwrap();
         gz.finish().unwrap()
     };
-    let data = folder.join("repodata");
+    let data = directory.join("repodata");
     let mut bomb = packed(head.as_bytes());
     let part = packed(&vec![b'a'; 64 << 20]);
     (0..70).for_each(|_| bomb.extend_from_slice(&part));
@@ -532,10 +534,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Writes them as `settings.toml` into the folder of the repository.
-    pub fn write(&self, folder: &Path) -> PathBuf {
+    /// Writes them as `settings.toml` into the directory of the repository.
+    pub fn write(&self, directory: &Path) -> PathBuf {
         let Self { baseurl, key, fingerprint, image, packages, finish } = self;
-        let path = folder.join("settings.toml");
+        let path = directory.join("settings.toml");
         let text = format!(
             "[image]\n{image}\n[packages]\ndbpath = \"/var/lib/rpm\"\n{packages}\n\
              [[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{baseurl}\"\n\

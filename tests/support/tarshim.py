@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Stands in `tar`'s place for GNU tar's own tests: what creates an archive that `osimg pack` can express goes to osimg, all else to
-GNU tar. Environment: SHIM_OSIMG and SHIM_TAR (the programs), SHIM_STAGE (a folder of the tests' file system), SHIM_LOG (a line a creation).
+GNU tar. Environment: SHIM_OSIMG and SHIM_TAR (the programs), SHIM_STAGE (a directory of the tests' file system), SHIM_LOG (a line a creation).
 
 osimg packs whole trees, whose names begin with `./`. So the named files are linked into a stage, it is packed, and of the archive
-nothing is changed but these: members that were not asked for (the stage itself, folders on the way) are taken out, and the two
+nothing is changed but these: members that were not asked for (the stage itself, directories on the way) are taken out, and the two
 bytes `./` off the names.
 """
 import itertools
@@ -26,7 +26,7 @@ class GnuOnly(Exception):
 
 
 def creation(argv):
-    """(archive, folder, names, length of a record) of a call that creates an archive, None of another; GnuOnly when osimg has no such option."""
+    """(archive, directory, names, length of a record) of a call that creates an archive, None of another; GnuOnly when osimg has no such option."""
     if not argv:
         return None
     first = argv[0]
@@ -37,7 +37,7 @@ def creation(argv):
     if not any("c" in re.split("[CfTXgKNVbLFI]", w, maxsplit=1)[0] or (bundled and w == words[0] and "c" in w) for w in clusters) \
             and "--create" not in words:
         return None
-    archive, folder, names, record = None, ".", [], 10240
+    archive, directory, names, record = None, ".", [], 10240
     style = (os.environ.get("TAR_OPTIONS") or "").split()
     format = style[style.index("-H") + 1] if "-H" in style else None
     if [word for word in style if word not in ("-H", format) and word not in EXPRESSED]:
@@ -56,7 +56,7 @@ def creation(argv):
             if word == "--file":
                 archive = value
             elif word == "--directory":
-                folder = os.path.join(folder, value)
+                directory = os.path.join(directory, value)
             else:
                 format = value
         elif word.startswith("--format="):
@@ -81,7 +81,7 @@ def creation(argv):
                     elif names:
                         raise GnuOnly("-C between names")
                     else:
-                        folder = os.path.join(folder, value)
+                        directory = os.path.join(directory, value)
                 else:
                     raise GnuOnly("-" + letter)
         else:
@@ -97,16 +97,16 @@ def creation(argv):
         parts = name.rstrip("/").split("/")
         if name.startswith("/") or ".." in parts or ("." in parts and names != ["."]):
             raise GnuOnly("name " + name)
-        if not os.path.lexists(os.path.join(folder, name)):
+        if not os.path.lexists(os.path.join(directory, name)):
             raise GnuOnly("a name that is not there")
     plain = [os.fsencode(name.rstrip("/")) for name in names]
     if len(set(plain)) != len(plain):
         raise GnuOnly("a name twice")
-    if plain != sorted(plain) and any(has_links(os.path.join(os.fsencode(folder), name)) for name in plain):
+    if plain != sorted(plain) and any(has_links(os.path.join(os.fsencode(directory), name)) for name in plain):
         raise GnuOnly("hard links in another order than that of the bytes")
-    if os.path.realpath(archive).startswith(os.path.realpath(folder) + "/") and names == ["."]:
+    if os.path.realpath(archive).startswith(os.path.realpath(directory) + "/") and names == ["."]:
         raise GnuOnly("an archive inside the tree")
-    return archive, folder, plain, record
+    return archive, directory, plain, record
 
 
 def has_links(path):
@@ -191,17 +191,17 @@ def summed(header):
     return header
 
 
-def packed(folder, names):
+def packed(directory, names):
     """The parts of what `osimg pack` makes of these, in the order of their bytes, without the end; exits as it does when it fails."""
     with tempfile.TemporaryDirectory(prefix="stage-", dir=os.environ["SHIM_STAGE"], ignore_cleanup_errors=True) as stage:
-        tree, made = folder, os.path.join(stage, "made.tar")
+        tree, made = directory, os.path.join(stage, "made.tar")
         if names != [b"."]:
             tree = os.path.join(stage, "tree")
             os.mkdir(tree)
             for name in names:
                 target = os.path.join(os.fsencode(tree), name)
                 os.makedirs(os.path.dirname(target), exist_ok=True)
-                subprocess.run(["cp", "-al", "--", os.path.join(os.fsencode(folder), name), target], check=True)
+                subprocess.run(["cp", "-al", "--", os.path.join(os.fsencode(directory), name), target], check=True)
         command = [os.environ["SHIM_OSIMG"], "pack", "-q", "--selinux", "from-tree", "--level", "fast", tree, "-o", made]
         code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
         if code != 0:
@@ -210,10 +210,10 @@ def packed(folder, names):
             yield from rewritten(data, names)
 
 
-def pack(archive, folder, names, record):
+def pack(archive, directory, names, record):
     # Names in an order of their own are archives of their own, one behind the other.
     groups = [names] if names == sorted(names) else [[name] for name in names]
-    parts = (part for group in groups for part in packed(folder, group))
+    parts = (part for group in groups for part in packed(directory, group))
     first = next(parts)
     length = 0
     with sys.stdout.buffer if archive == "-" else open(archive, "wb") as file:

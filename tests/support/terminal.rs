@@ -1,15 +1,18 @@
-//! A program under a terminal of its own, and the bytes that no terminal may receive from foreign text.
+//! A program under a terminal of its own, and the bytes that no terminal may receive from foreign
+//! text.
 
 use nix::pty::{Winsize, openpty};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-/// Foreign text that tries to control a terminal: colours, the window's title, C1 controls, bidirectional overrides and isolates,
-/// zero-width characters, a backspace, a carriage return in front of forged words, and a line of its own.
+/// Foreign text that tries to control a terminal: colours, the window's title, C1 controls,
+/// bidirectional overrides and isolates, zero-width characters, a backspace, a carriage return in
+/// front of forged words, and a line of its own.
 pub const HOSTILE: &str = "evil\u{1b}[7m\u{1b}]0;owned\u{7}\u{9b}5m\u{202e}\u{2066}\u{200b}\u{7f}\u{8}\rFORGED";
 
-/// Runs the command under a terminal of 100 columns, without input; its exit status, and every byte that it wrote.
+/// Runs the command under a terminal of 100 columns, without input; its exit status, and every byte
+/// that it wrote.
 pub fn under_terminal(command: Command) -> (Option<i32>, Vec<u8>) {
     run(command, None)
 }
@@ -48,7 +51,8 @@ fn run(mut command: Command, line: Option<&str>) -> (Option<i32>, Vec<u8>) {
 
 /// Fails where the bytes hold a character that controls a terminal, other than line feed and tab.
 ///
-/// With `own`, carriage returns and the sequences of osimg's own progress bars and colours may be there.
+/// With `own`, carriage returns and the sequences of osimg's own progress bars and colours may be
+/// there.
 pub fn is_harmless(bytes: &[u8], own: bool, what: &str) {
     let text = std::str::from_utf8(bytes).unwrap_or_else(|error| panic!("{what}: {error}: {}", bytes.escape_ascii()));
     let shown = || text.escape_debug().to_string();

@@ -1,8 +1,10 @@
-//! The attacks that the usual shell pipeline falls to, and the tests that replay each of them. `-- --nocapture the_attacks` prints it.
+//! The attacks that the usual shell pipeline falls to, and the tests that replay each of them. `--
+//! --nocapture the_attacks` prints it.
 
 use crate::table::is_test;
 
-/// What is tried, what the pipeline of bind mounts, `dnf --installroot`, `truncate` and `umount -R` made of it, and the tests.
+/// What is tried, what the pipeline of bind mounts, `dnf --installroot`, `truncate` and `umount -R`
+/// made of it, and the tests.
 type Attack = (&'static str, &'static str, &'static [&'static str]);
 
 const ATTACKS: [Attack; 13] = [
@@ -12,11 +14,11 @@ const ATTACKS: [Attack; 13] = [
         &["e2e/hostile.rs: a_machine_id_that_links_to_a_host_file_becomes_an_empty_file_of_the_image"],
     ),
     (
-        "a package's /dev, /proc, /run or cache link to folders of the host, on which the build mounts",
-        "devtmpfs, proc and tmpfs were mounted on the host's folders",
+        "a package's /dev, /proc, /run or cache link to directories of the host, on which the build mounts",
+        "devtmpfs, proc and tmpfs were mounted on the host's directories",
         &[
-            "e2e/hostile.rs: a_device_or_run_folder_that_links_to_the_host_never_leads_there",
-            "privileged/hostile.rs: a_trap_in_place_of_an_api_folder_is_named_and_the_host_is_untouched",
+            "e2e/hostile.rs: a_device_or_run_directory_that_links_to_the_host_never_leads_there",
+            "privileged/hostile.rs: a_trap_in_place_of_an_api_directory_is_named_and_the_host_is_untouched",
         ],
     ),
     (
@@ -24,7 +26,7 @@ const ATTACKS: [Attack; 13] = [
         "its log and metadata were written there",
         &[
             "e2e/hostile.rs: caches_logs_and_state_that_link_to_the_host_stay_links_and_lead_nowhere",
-            "e2e/hostile.rs: a_database_folder_that_links_to_the_host_never_leads_there",
+            "e2e/hostile.rs: a_database_directory_that_links_to_the_host_never_leads_there",
             "torture/links.rs: links_in_any_place_never_lead_a_build_to_the_host",
         ],
     ),
@@ -68,16 +70,16 @@ const ATTACKS: [Attack; 13] = [
         &[
             "privileged/hostile.rs: a_mount_table_that_propagates_stays_as_it_is",
             "privileged/hostile.rs: a_build_whose_workdir_is_in_a_shared_mount_leaves_no_mount_behind",
-            "privileged/devices.rs: the_host_s_mounts_and_api_folders_are_the_same_before_and_after",
+            "privileged/devices.rs: the_host_s_mounts_and_api_directories_are_the_same_before_and_after",
         ],
     ),
     (
         "a root is removed in which something of the host is still mounted",
         "`rm -rf --one-file-system` emptied it where it was of the same file system",
         &[
-            "torture/links.rs: cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_folder",
+            "torture/links.rs: cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_directory",
             "privileged/trees.rs: a_mount_below_stops_removal_and_its_content_stays",
-            "privileged/trees.rs: removing_never_leaves_the_tree_while_folders_become_links",
+            "privileged/trees.rs: removing_never_leaves_the_tree_while_directories_become_links",
         ],
     ),
     (

@@ -35,7 +35,8 @@ fn damage(file: &Path, numbers: &mut Numbers) -> String {
 
 /// The whole image, as a shell line that prints its digest.
 const IMAGE: &str = "sha256sum < image.tgz";
-/// All of it but the rpmdb, in which rpm keeps a package's signatures with what stands beside them unsigned.
+/// All of it but the rpmdb, in which rpm keeps a package's signatures with what stands beside them
+/// unsigned.
 const FILES: &str = "tar --exclude=./var/lib/rpm/rpmdb.sqlite -xzOf image.tgz | sha256sum; \
     tar --exclude=./var/lib/rpm/rpmdb.sqlite -tvzf image.tgz | sha256sum";
 
@@ -184,7 +185,8 @@ fn a_signature_over_a_weak_digest_is_refused() {
     }
 }
 
-/// A package as rpm itself writes it, with many files, texts in two languages, attributes and triggers.
+/// A package as rpm itself writes it, with many files, texts in two languages, attributes and
+/// triggers.
 const SPEC: &str = "Name: whole\nVersion: 1\nRelease: 1\nSummary: whole\nSummary(de): ganz\nLicense: MIT\nBuildArch: noarch\n\
     Requires: base\nRecommends: shell\n%description\nwhole\n%prep\n%build\n%install\n\
     for n in $(seq 300); do mkdir -p %{buildroot}/usr/share/whole/$n; echo $n > %{buildroot}/usr/share/whole/$n/file; done\n\
@@ -196,13 +198,13 @@ fn lengths_in_a_header_that_no_file_could_hold_are_found_before_any_memory_is_ta
     if !require_root() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("whole.spec"), SPEC).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("whole.spec"), SPEC).unwrap();
     let made = sh(
-        folder.path(),
+        directory.path(),
         "HOME=$PWD RPM_FORCE_DEBIAN=1 rpmbuild --quiet --define \"_topdir $PWD\" -bb whole.spec >log 2>&1; find RPMS -name '*.rpm'",
     );
-    let file = folder.path().join(made.trim());
+    let file = directory.path().join(made.trim());
     assert_eq!(osimg::packages::identify(&file).unwrap(), ("whole-0:1-1.noarch".to_owned(), Vec::new()), "rpm's own packages are read");
     let whole = fs::read(&file).unwrap();
     let word = |at: usize| u32::from_be_bytes(whole[at..at + 4].try_into().unwrap()) as usize;

@@ -1,4 +1,5 @@
-//! Faults at exact system calls, full and failing file systems, a power cut, and locks that nobody holds.
+//! Faults at exact system calls, full and failing file systems, a power cut, and locks that nobody
+//! holds.
 
 use crate::stage::{Stage, sh};
 use crate::support::require_root;
@@ -11,7 +12,8 @@ use std::path::Path;
 const PUBLISHING: &str = "fsync,linkat,rename,unlink,symlink";
 const OLD: &str = "install one\nts run\n";
 
-/// A stage with an earlier artifact, kept beside it, and the calls that publishing takes: the name, and which of that name.
+/// A stage with an earlier artifact, kept beside it, and the calls that publishing takes: the name,
+/// and which of that name.
 fn with_an_earlier_artifact() -> (Stage, Vec<(String, usize)>) {
     let stage = Stage::new(small);
     let log = stage.path().join("strace.log");
@@ -28,7 +30,8 @@ fn with_an_earlier_artifact() -> (Stage, Vec<(String, usize)>) {
     (stage, calls)
 }
 
-/// Fails unless the folder holds one artifact whole, old or new, with a manifest that is its own or none.
+/// Fails unless the directory holds one artifact whole, old or new, with a manifest that is its own
+/// or none.
 fn is_whole(stage: &Stage, when: &str) {
     let out = stage.out();
     assert!(out.join("image.tgz").exists(), "{when}: there was an artifact before");
@@ -113,11 +116,12 @@ fn a_power_cut_while_publishing_leaves_the_old_artifact_or_the_new_one() {
     }
 }
 
-/// What a small or failing file system in the stage's folder does to a build; names what is there at the end.
-fn on(stage: &Stage, folder: &Path, options: &str) -> crate::stage::Done {
+/// What a small or failing file system in the stage's directory does to a build; names what is
+/// there at the end.
+fn on(stage: &Stage, directory: &Path, options: &str) -> crate::stage::Done {
     let line = format!(
         "mount -t tmpfs -o {options} none {0}; if test {0} = {1}; then cp -a {2}/. {0} 2>/dev/null || true; fi; set +e; \"$@\"; code=$?; ls -A {0}; exit $code",
-        folder.display(),
+        directory.display(),
         stage.out().display(),
         stage.path().join("old").display()
     );
@@ -132,19 +136,19 @@ fn full_disks_and_spent_inodes_of_any_size_are_told_and_nothing_half_is_left() {
     let (stage, _) = with_an_earlier_artifact();
     let sizes: Vec<u32> = (0..20).map(|n| 16 << (n / 2) | if n % 2 == 1 { 8 << (n / 2) } else { 0 }).collect();
     let inodes: Vec<u32> = (0..20).map(|n| 12 + n * 7).collect();
-    for folder in [stage.out(), stage.work(), stage.cache()] {
+    for directory in [stage.out(), stage.work(), stage.cache()] {
         let cases = some(&sizes, 3)
             .into_iter()
             .map(|kib| format!("size={kib}k"))
             .chain(some(&inodes, 2).into_iter().map(|n| format!("nr_inodes={n}")));
         for options in cases {
-            let done = on(&stage, &folder, &options);
-            let case = format!("{} with {options}", folder.display());
+            let done = on(&stage, &directory, &options);
+            let case = format!("{} with {options}", directory.display());
             assert!(matches!(done.code, Some(0 | 8)), "{case}: {:?} {}", done.code, done.stderr);
             if done.code == Some(8) {
                 done.says(&["hint: "]).says_not(&["panicked"]);
             }
-            if folder == stage.work() {
+            if directory == stage.work() {
                 assert!(!done.stdout.lines().any(|line| line.starts_with("osimg-")), "{case}: {}", done.stdout);
             }
             assert!(!done.stdout.contains(".part"), "{case}: {}", done.stdout);

@@ -1,4 +1,5 @@
-//! Parsers against damaged input: good documents, changed at random and the same way every time, for as long as is asked for.
+//! Parsers against damaged input: good documents, changed at random and the same way every time,
+//! for as long as is asked for.
 
 #[path = "../../fuzz/parsers.rs"]
 mod parsers;
@@ -57,14 +58,16 @@ fn mutate(good: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     bytes
 }
 
-/// The processor's time of this thread: others may be given the processor for as long as the machine likes.
+/// The processor's time of this thread: others may be given the processor for as long as the
+/// machine likes.
 fn own_time() -> Duration {
     let used = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
     let micros = (used.user_time() + used.system_time()).num_microseconds();
     Duration::from_micros(micros.try_into().unwrap())
 }
 
-/// Gives damaged input to the parser, some seconds or a minute long; what it begins with must be read.
+/// Gives damaged input to the parser, some seconds or a minute long; what it begins with must be
+/// read.
 ///
 /// What coverage guides is `make fuzz`, with the same parsers.
 fn fuzz(name: &str, seeds: &[Vec<u8>], parse: impl Fn(&[u8]) -> bool) {
@@ -121,21 +124,21 @@ fn damaged_policies_are_read_or_refused_in_no_time() {
 
 #[test]
 fn damaged_archives_are_read_or_refused_in_no_time() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let make = "mkdir -p t/d; echo content > t/d/file; ln t/d/file t/hard; ln -s d/file t/soft; truncate -s 1M t/sparse; mkfifo t/fifo; \
         setfattr -n user.x -v y t/d/file 2>/dev/null || true; tar -C t --xattrs --format=pax -S -cf x.tar .; gzip -k x.tar; xz -k x.tar; bzip2 -k x.tar";
-    crate::stage::sh(folder.path(), make);
+    crate::stage::sh(directory.path(), make);
     let seeds: Vec<Vec<u8>> =
-        ["x.tar", "x.tar.gz", "x.tar.xz", "x.tar.bz2"].map(|name| std::fs::read(folder.path().join(name)).unwrap()).into();
+        ["x.tar", "x.tar.gz", "x.tar.xz", "x.tar.bz2"].map(|name| std::fs::read(directory.path().join(name)).unwrap()).into();
     fuzz("archive", &seeds, parsers::archive);
 }
 
 #[test]
 fn damaged_packages_are_read_or_refused_in_no_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = crate::support::repo::Package::named("odd").file("/usr/share/odd", "content", 0o644, "root:root").write(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let path = crate::support::repo::Package::named("odd").file("/usr/share/odd", "content", 0o644, "root:root").write(directory.path());
     let seeds = [std::fs::read(path).unwrap()];
-    let file = folder.path().join("damaged.rpm");
+    let file = directory.path().join("damaged.rpm");
     fuzz("package", &seeds, |bytes| parsers::package(bytes, &file));
 }
 

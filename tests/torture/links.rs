@@ -1,4 +1,5 @@
-//! Names that lead to the host: links in every place, folders that change into links, mounts in what is to be removed.
+//! Names that lead to the host: links in every place, directories that change into links, mounts in
+//! what is to be removed.
 
 use crate::stage::{Stage, run, sh};
 use crate::support::repo::{Package, When};
@@ -12,21 +13,21 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// Everything of a folder that a build could change.
-fn look(folder: &Path) -> String {
-    sh(folder, "find . -printf '%p %m %U %G %s %T@ %C@ %l\\n' | sort; find . -type f | sort | xargs sha256sum")
+/// Everything of a directory that a build could change.
+fn look(directory: &Path) -> String {
+    sh(directory, "find . -printf '%p %m %U %G %s %T@ %C@ %l\\n' | sort; find . -type f | sort | xargs sha256sum")
 }
 
-/// A folder of the host with files of the names that builds write, truncate or remove.
+/// A directory of the host with files of the names that builds write, truncate or remove.
 fn victim(stage: &Stage) -> std::path::PathBuf {
-    let folder = stage.path().join("victim");
+    let directory = stage.path().join("victim");
     for name in ["dnf", "yum", "log", "lib/rpm", "etc", "boot", "null", "kernel"] {
-        fs::create_dir_all(folder.join(name)).unwrap();
+        fs::create_dir_all(directory.join(name)).unwrap();
     }
     for name in ["machine-id", "hostname", "dnf.log", "rpmdb.sqlite", ".rpm.lock", "random-seed", "etc/machine-id", "boot/vmlinuz"] {
-        fs::write(folder.join(name), "intact").unwrap();
+        fs::write(directory.join(name), "intact").unwrap();
     }
-    folder
+    directory
 }
 
 /// Places that packages and scriptlets put links in.
@@ -95,10 +96,11 @@ fn paths_of_packages_that_lead_upwards_stay_in_the_image() {
     let mark = format!("osimg-escape-{}", std::process::id());
     let (plain, deep) = (format!("/usr/share/{mark}"), "x/".repeat(1500));
     let odd = |path: &str| Package::named("odd").requires("base").file(path, "x", 0o644, "root:root");
-    // Where it would end up on the host, and whether the image may have it: as dnf's rpm does, refuse or contain.
+    // Where it would end up on the host, and whether the image may have it: as dnf's rpm does,
+    // refuse or contain.
     let cases: Vec<(&str, Package)> = vec![
         ("upwards", odd(&format!("/usr/share/../../../../../../../../var/tmp/{mark}"))),
-        // Folders and names that no maker writes, of as many bytes as those it does.
+        // Directories and names that no maker writes, of as many bytes as those it does.
         ("upwards in the header", odd(&format!("/usr/share/aa/bb/cc/dd/ee/{mark}")).edited(b"/aa/bb/cc/dd/ee/", b"/../../../../../")),
         ("a name upwards", odd("/usr/share/aa").edited(b"share/aa", b"share/..").edited(b"aa\0", b"..\0")),
         ("a dot", odd(&format!("/usr/share/a/b/{mark}")).edited(b"/share/a/b/", b"/share/././")),
@@ -137,15 +139,15 @@ impl Drop for Stopper<'_> {
 }
 
 #[test]
-fn a_folder_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outside() {
+fn a_directory_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outside() {
     if !require_root() {
         return;
     }
     const CANARY: &str = "canary-from-outside";
     let stage = Stage::empty();
     let (tree, outside) = (stage.path().join("tree"), stage.path().join("outside"));
-    for folder in [tree.join("a/inner"), tree.join("z"), outside.join("inner")] {
-        fs::create_dir_all(folder).unwrap();
+    for directory in [tree.join("a/inner"), tree.join("z"), outside.join("inner")] {
+        fs::create_dir_all(directory).unwrap();
     }
     for number in 0..40 {
         fs::write(tree.join(format!("a/inner/{number}")), "inside").unwrap();
@@ -183,7 +185,7 @@ fn a_folder_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outsid
 }
 
 #[test]
-fn cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_folder() {
+fn cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_directory() {
     if !require_root() {
         return;
     }

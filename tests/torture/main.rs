@@ -1,4 +1,5 @@
-//! What people and machines do to a builder that runs as root: the table of cases, and those that no other tier has.
+//! What people and machines do to a builder that runs as root: the table of cases, and those that
+//! no other tier has.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../e2e/server.rs"]

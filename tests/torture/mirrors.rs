@@ -1,4 +1,5 @@
-//! Mirrors that put off, send round in circles, show an expired certificate or serve what they served long ago; two builds of a cache.
+//! Mirrors that put off, send round in circles, show an expired certificate or serve what they
+//! served long ago; two builds of a cache.
 
 use crate::server::{Answer, Server};
 use crate::stage::{OSIMG, Stage, sh, wait_until};
@@ -126,7 +127,7 @@ fn older_metadata_never_change_a_locked_build_and_are_told_by_any_other() {
     };
     let recipe = "install hello\nts run\n";
     let stage = Stage::new(|repo| repo.package(hello("1.0")));
-    // A folder of this host is not cached.
+    // A directory of this host is not cached.
     let server = Server::start(stage.repo(), |_, _| Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
     // What an attacker keeps: whole, signed, and once right.

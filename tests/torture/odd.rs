@@ -14,14 +14,14 @@ fn a_file_of_very_many_names_is_packed_once_within_little_memory() {
     let stage = Stage::empty();
     let tree = stage.path().join("tree");
     let names = rounds(10_000, 1_000_000);
-    // ext4 gives a file 65,000 names: by several files, in folders of a thousand.
+    // ext4 gives a file 65,000 names: by several files, in directories of a thousand.
     let script = "
 import os, sys
 root, names = sys.argv[1], int(sys.argv[2])
 for n in range(names):
-    folder = f'{root}/{n // 1000:04}'
-    if n % 1000 == 0: os.makedirs(folder)
-    path = f'{folder}/{n:07}'
+    directory = f'{root}/{n // 1000:04}'
+    if n % 1000 == 0: os.makedirs(directory)
+    path = f'{directory}/{n:07}'
     if n % 60000 == 0:
         first = path
         with open(path, 'w') as file: file.write(f'content {n}' * 100)
@@ -46,7 +46,7 @@ for n in range(names):
     assert_eq!(listed.trim(), format!("{files} {}", names - files));
 }
 
-/// Takes the mark away again, whatever happens: the stage's own folder could not be removed.
+/// Takes the mark away again, whatever happens: the stage's own directory could not be removed.
 struct Marked(std::path::PathBuf);
 
 impl Drop for Marked {

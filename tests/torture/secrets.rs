@@ -1,4 +1,5 @@
-//! Canaries in everything that holds a secret: none comes out again, in words, records or the image.
+//! Canaries in everything that holds a secret: none comes out again, in words, records or the
+//! image.
 
 use crate::stage::{Done, Stage, sh};
 use crate::support::repo::{Package, When};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 const CANARY: &str = "c4n4ry-s3cr3t";
 
-/// Python's server of a folder; it asks for no password, and is given one all the same.
+/// Python's server of a directory; it asks for no password, and is given one all the same.
 struct Server(Child, u16);
 
 impl Server {
@@ -161,7 +162,8 @@ fn no_secret_changes_a_word_of_a_document() {
     // The first is a harmless one; the others are words of the documents themselves.
     for secret in ["no-word-of-theirs", "packages", "sha256", "tarballs", "manifest_version", "127.0.0.1"] {
         fs::write(&password, secret).unwrap();
-        // A name that osimg does not use: its value is not a secret of osimg's, and appears nowhere either.
+        // A name that osimg does not use: its value is not a secret of osimg's, and appears nowhere
+        // either.
         let run = stage.build(recipe).env("DB_PASSWORD", secret).env("https_proxy", &format!("http://u:{secret}@127.0.0.1:9"));
         let done = run.env("no_proxy", "127.0.0.1").args(&["-v", "--json"]).run();
         assert_eq!(done.code, Some(0), "{secret}: {}", done.stderr);
@@ -177,7 +179,8 @@ fn no_secret_changes_a_word_of_a_document() {
     }
 }
 
-/// A service that answers every request with this status and the text, and with what it was asked, secrets and all.
+/// A service that answers every request with this status and the text, and with what it was asked,
+/// secrets and all.
 fn echo(status: &'static str) -> u16 {
     use std::io::{Read, Write};
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -136,7 +136,8 @@ fn a_clock_that_is_years_off_or_races_gives_the_same_image() {
     stage.build(RECIPE).succeeds();
     let good = stage.digest();
     for clock in some(&CLOCKS, 4) {
-        // The kernel's own monotonic time: what waits goes by it, and a limit must not pass at once.
+        // The kernel's own monotonic time: what waits goes by it, and a limit must not pass at
+        // once.
         let behind = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1", "faketime", "-f", clock];
         let done = stage.build(RECIPE).args(&["--timeout", "120s"]).behind(&behind).run();
         assert_eq!(done.code, Some(0), "{clock}: {}", done.stderr);
@@ -157,7 +158,8 @@ fn a_build_with_little_memory_ends_whole_or_with_nothing_published() {
     let stage =
         Stage::new(|repo| repo.package(Package::named("large").requires_first("base").file("/usr/large", noise, 0o644, "root:root")));
     let recipe = stage.recipe("install large\nts run\n");
-    // Either kind of control group, in a hierarchy that this test alone has mounted; the group goes when the build has ended.
+    // Either kind of control group, in a hierarchy that this test alone has mounted; the group goes
+    // when the build has ended.
     let line = "d=$(mktemp -d); mount -t tmpfs none $d; mkdir $d/m; \
         if mount -t cgroup -o memory none $d/m 2>/dev/null; then limit=memory.limit_in_bytes; peak=memory.max_usage_in_bytes; \
         elif mount -t cgroup2 none $d/m 2>/dev/null && { echo +memory > $d/m/cgroup.subtree_control; } 2>/dev/null; then limit=memory.max; peak=memory.peak; \

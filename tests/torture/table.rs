@@ -1,4 +1,5 @@
-//! The table: every case, what proves it, and what no test here can show. `-- --nocapture the_table` prints it.
+//! The table: every case, what proves it, and what no test here can show. `-- --nocapture
+//! the_table` prints it.
 
 use std::fs;
 use std::path::Path;
@@ -210,7 +211,7 @@ const CASES: [Case; 47] = [
         "metadata that change in between",
         &[
             "e2e/network.rs: metadata_that_are_replaced_while_they_are_read_are_read_once_more",
-            "e2e/network.rs: what_is_gone_for_good_is_asked_for_anew_once_and_then_told",
+            "e2e/network.rs: what_is_gone_for_good_is_asked_for_again_once_and_then_told",
             "e2e/network.rs: a_package_that_changes_on_its_way_never_gets_in",
         ],
         Whole,
@@ -225,8 +226,8 @@ const CASES: [Case; 47] = [
             "openstack/faults.rs: a_connection_that_is_always_cut_ends_with_nothing_left",
             "openstack/faults.rs: a_proxy_that_limits_uploads_is_told_from_a_quota",
             "openstack/faults.rs: an_answer_to_the_creation_that_is_lost_makes_no_second_image",
-            "openstack/faults.rs: an_image_that_somebody_removes_meanwhile_is_made_anew",
-            "openstack/faults.rs: an_image_that_somebody_else_fills_first_is_refused_to_us_and_made_anew",
+            "openstack/faults.rs: an_image_that_someone_removes_in_the_meantime_is_made_again",
+            "openstack/faults.rs: an_image_that_someone_else_fills_first_is_refused_to_us_and_made_again",
             "openstack/faults.rs: a_conflict_for_good_is_told_and_nothing_is_left",
             "openstack/faults.rs: a_disk_full_on_the_server_leaves_nothing",
             "openstack/tokens.rs: an_upload_that_outlives_its_token_is_verified_with_a_new_one",
@@ -244,7 +245,7 @@ const CASES: [Case; 47] = [
             "openstack/contract.rs: glance_keeps_the_contract",
             "openstack/contract.rs: an_oci_registry_keeps_the_contract",
             "openstack/contract.rs: a_web_servers_tree_keeps_the_contract",
-            "openstack/contract.rs: a_folder_keeps_the_contract",
+            "openstack/contract.rs: a_directory_keeps_the_contract",
             "pieces/webtree.rs: a_piece_that_changes_while_it_is_published_leaves_the_old_tree_whole",
         ],
         Whole,
@@ -276,7 +277,7 @@ const CASES: [Case; 47] = [
             "torture/damage.rs: a_signature_over_a_weak_digest_is_refused",
             "torture/damage.rs: an_expired_and_a_revoked_key_are_refused_before_any_download",
             "e2e/trust.rs: a_package_that_nobody_signed_is_refused",
-            "e2e/trust.rs: a_package_that_somebody_else_signed_is_refused",
+            "e2e/trust.rs: a_package_that_someone_else_signed_is_refused",
             "e2e/trust.rs: a_key_file_of_two_keys_is_refused",
         ],
         Whole,
@@ -301,9 +302,9 @@ const CASES: [Case; 47] = [
         "links to the host in 20 places",
         &[
             "torture/links.rs: links_in_any_place_never_lead_a_build_to_the_host",
-            "e2e/hostile.rs: a_device_or_run_folder_that_links_to_the_host_never_leads_there",
+            "e2e/hostile.rs: a_device_or_run_directory_that_links_to_the_host_never_leads_there",
             "e2e/hostile.rs: links_that_a_scriptlet_makes_do_not_lead_out_of_the_image",
-            "privileged/hostile.rs: a_trap_in_place_of_an_api_folder_is_named_and_the_host_is_untouched",
+            "privileged/hostile.rs: a_trap_in_place_of_an_api_directory_is_named_and_the_host_is_untouched",
         ],
         Whole,
     ),
@@ -335,11 +336,11 @@ const CASES: [Case; 47] = [
     ),
     (
         34,
-        "folders that become links meanwhile",
+        "directories that become links in the meantime",
         &[
-            "torture/links.rs: a_folder_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outside",
-            "privileged/trees.rs: removing_never_leaves_the_tree_while_folders_become_links",
-            "privileged/trees.rs: writing_and_removing_in_a_root_never_leave_it_while_folders_become_links",
+            "torture/links.rs: a_directory_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outside",
+            "privileged/trees.rs: removing_never_leaves_the_tree_while_directories_become_links",
+            "privileged/trees.rs: writing_and_removing_in_a_root_never_leave_it_while_directories_become_links",
         ],
         Whole,
     ),
@@ -347,7 +348,7 @@ const CASES: [Case; 47] = [
         35,
         "a mount in what is to be removed",
         &[
-            "torture/links.rs: cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_folder",
+            "torture/links.rs: cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_directory",
             "privileged/trees.rs: a_mount_below_stops_removal_and_its_content_stays",
         ],
         Whole,
@@ -429,10 +430,10 @@ const CASES: [Case; 47] = [
     ),
     (
         42,
-        "odd umask, limits, descriptors, folders",
+        "odd umask, limits, descriptors, directories",
         &[
             "torture/stops.rs: odd_surroundings_give_the_same_image",
-            "privileged/inheritance.rs: few_descriptors_a_lost_folder_closed_streams_and_limits_do_no_harm",
+            "privileged/inheritance.rs: few_descriptors_a_lost_directory_closed_streams_and_limits_do_no_harm",
             "e2e/space.rs: a_file_size_limit_is_an_error_and_not_a_death",
         ],
         Whole,
@@ -475,7 +476,7 @@ const CASES: [Case; 47] = [
     ),
 ];
 
-/// Whether `file: name` is a test below this folder's parent.
+/// Whether `file: name` is a test below this directory's parent.
 pub fn is_test(reference: &str) -> bool {
     let (file, name) = reference.split_once(": ").unwrap();
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file)).unwrap_or_default();

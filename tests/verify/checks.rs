@@ -1,4 +1,5 @@
-//! Every check both ways: the sound tree trips none, and for each there is one change that trips it and nothing else.
+//! Every check both ways: the sound tree trips none, and for each there is one change that trips it
+//! and nothing else.
 
 use crate::fixture::{SOUND, TGZ, Tarball, names};
 use osimg::archive::NoLabels;
@@ -28,10 +29,10 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["program-curl"], "chmod 644 usr/bin/curl"),
     (&["program-curl"], "ln -sf nowhere usr/bin/curl; l usr/bin/curl"),
     (&["os-release", "efi-loader"], "rm etc/os-release"),
-    (&["folders"], "rmdir run"),
-    (&["folders", "tmp-mode"], "rmdir tmp; chmod 755 var/tmp"),
+    (&["directories"], "rmdir run"),
+    (&["directories", "tmp-mode"], "rmdir tmp; chmod 755 var/tmp"),
     (&["tmp-mode"], "chmod 755 tmp"),
-    (&["api-folders"], "echo > dev/x; l dev/x"),
+    (&["api-directories"], "echo > dev/x; l dev/x"),
     (&["machine-id"], "echo 0123456789abcdef0123456789abcdef > etc/machine-id"),
     (&["hard-link-partitions"], "ln boot/vmlinuz-6.1 usr/copy"),
     (&["selinux-policy"], "rm etc/selinux/targeted/contexts/files/file_contexts"),

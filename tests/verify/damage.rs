@@ -1,4 +1,5 @@
-//! A small tarball in every format, cut off at a thousand lengths and with a thousand bytes changed: always found.
+//! A small tarball in every format, cut off at a thousand lengths and with a thousand bytes
+//! changed: always found.
 
 use crate::fixture::{SOUND, Tarball};
 use osimg::archive::NoLabels;
@@ -25,7 +26,7 @@ fn spread(limit: usize) -> impl Iterator<Item = usize> {
 
 fn packed(format: &str) -> Option<Tarball> {
     let osimg = env!("CARGO_BIN_EXE_osimg");
-    // Without the padding of GNU tar, and with check sums beside it.
+    // Without the padding of GNU tar, and with checksums beside it.
     Tarball::of(
         "rm -r usr/lib/grub; head -c 100000 /dev/urandom > opt/noise; l opt/noise",
         &format!("{osimg} -q pack $T -o os.{format} >&2; echo os.{format}"),
@@ -86,8 +87,8 @@ fn without_a_checksum_what_is_cut_off_is_found_all_the_same() {
 fn an_rpmdb_with_any_byte_changed_is_read_or_refused() {
     let Some(sound) = SOUND.as_ref() else { return };
     let database = std::fs::read(sound.path().join("tree/var/lib/rpm/rpmdb.sqlite")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let dbpath = folder.path().join("var/lib/rpm");
+    let directory = tempfile::tempdir().unwrap();
+    let dbpath = directory.path().join("var/lib/rpm");
     std::fs::create_dir_all(&dbpath).unwrap();
     // The package's header is in the middle of mostly empty pages.
     let begin = database.windows(4).position(|bytes| bytes == b"tool").unwrap_or(0).saturating_sub(2000);
@@ -97,7 +98,7 @@ fn an_rpmdb_with_any_byte_changed_is_read_or_refused() {
         let mut changed = database.clone();
         changed[at] ^= 0x81;
         std::fs::write(dbpath.join("rpmdb.sqlite"), &changed).unwrap();
-        let contents = Contents::of_tree(folder.path(), &NoLabels, &contents::Options::default()).unwrap();
+        let contents = Contents::of_tree(directory.path(), &NoLabels, &contents::Options::default()).unwrap();
         match contents.packages {
             Packages::Read { .. } => read += 1,
             Packages::Unreadable { .. } => refused += 1,

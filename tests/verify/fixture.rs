@@ -55,17 +55,23 @@ find etc | while read -r f; do l "$f" etc_t; done
 const FUNCTIONS: &str = r#"l() { setfattr -h -n security.selinux -v "system_u:object_r:${2:-usr_t}:s0" "$1"; }
 "#;
 
-/// Runs a shell script in a folder, with T and O in its environment.
-pub fn sh(folder: &Path, script: &str, tree: &Path, output: &Path) -> String {
+/// Runs a shell script in a directory, with T and O in its environment.
+pub fn sh(directory: &Path, script: &str, tree: &Path, output: &Path) -> String {
     let script = format!("{FUNCTIONS}{}", script.replace("$TAR", TAR));
-    let out =
-        Command::new("sh").args(["-euc", &script]).current_dir(folder).env("T", tree).env("O", output).env("LC_ALL", "C").output().unwrap();
+    let out = Command::new("sh")
+        .args(["-euc", &script])
+        .current_dir(directory)
+        .env("T", tree)
+        .env("O", output)
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap();
     assert!(out.status.success(), "{script}\n{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
 /// The package of the tree's own files.
-fn package(folder: &Path) -> PathBuf {
+fn package(directory: &Path) -> PathBuf {
     let mut builder = rpm::PackageBuilder::new("tool", "1.0", "MIT", "noarch", "A tool");
     builder.using_config(BuildConfig::v4().compression(CompressionWithLevel::Gzip(1)).source_date(1_700_000_000)).release("1");
     let file = |path: &str, mode: u16| FileOptions::new(path).mode(FileMode::regular(mode)).user("root").group("root");
@@ -76,7 +82,7 @@ fn package(folder: &Path) -> PathBuf {
     builder.with_dir_entry(FileOptions::dir("/var/lib/tool").mode(FileMode::dir(0o750)).user("app").group("app")).unwrap();
     builder.with_dir_entry(FileOptions::dir("/bin").mode(FileMode::dir(0o755)).user("root").group("root")).unwrap();
     builder.with_file_contents("", file("/run/tool.pid", 0o644)).unwrap();
-    let path = folder.join("tool.rpm");
+    let path = directory.join("tool.rpm");
     builder.build().unwrap().write_file(&path).unwrap();
     path
 }
@@ -92,39 +98,40 @@ pub static SOUND: LazyLock<Option<TempDir>> = LazyLock::new(|| {
             return None;
         }
     }
-    let folder = tempfile::Builder::new().prefix("verify-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let tree = folder.path().join("tree");
+    let directory = tempfile::Builder::new().prefix("verify-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let tree = directory.path().join("tree");
     std::fs::create_dir(&tree).unwrap();
     sh(&tree, TREE, &tree, Path::new("/dev/null"));
     let dbpath = tree.join("var/lib/rpm");
     let flags = ["-i", "--justdb", "--nodeps", "--nosignature", "--nodigest", "--ignorearch", "--force", "--nocaps"];
-    let out = Command::new("rpm").arg("--dbpath").arg(&dbpath).args(flags).arg(package(folder.path())).output().unwrap();
+    let out = Command::new("rpm").arg("--dbpath").arg(&dbpath).args(flags).arg(package(directory.path())).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     // Closed, as a finished build leaves it.
     sh(&tree, "cd var/lib/rpm; rm -f .rpm.lock rpmdb.sqlite-shm rpmdb.sqlite-wal; l rpmdb.sqlite", &tree, Path::new("/dev/null"));
-    Some(folder)
+    Some(directory)
 });
 
 /// A tarball of the tree with something changed.
 #[derive(Debug)]
 pub struct Tarball {
     #[expect(dead_code, reason = "goes away with the tarball")]
-    folder: TempDir,
+    directory: TempDir,
     pub path: PathBuf,
 }
 
 impl Tarball {
-    /// Copies the tree, runs `change` in the copy, then `pack`, which writes `$O` (or another file named as the last line it prints).
+    /// Copies the tree, runs `change` in the copy, then `pack`, which writes `$O` (or another file
+    /// named as the last line it prints).
     pub fn of(change: &str, pack: &str) -> Option<Self> {
         let sound = SOUND.as_ref()?.path().join("tree");
-        let folder = tempfile::Builder::new().prefix("verify-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let (tree, output) = (folder.path().join("tree"), folder.path().join("os.tgz"));
-        sh(folder.path(), &format!("cp -a {} tree", sound.display()), &tree, &output);
+        let directory = tempfile::Builder::new().prefix("verify-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let (tree, output) = (directory.path().join("tree"), directory.path().join("os.tgz"));
+        sh(directory.path(), &format!("cp -a {} tree", sound.display()), &tree, &output);
         sh(&tree, change, &tree, &output);
-        let said = sh(folder.path(), pack, &tree, &output);
-        let path = said.lines().last().filter(|line| !line.is_empty()).map_or(output, |name| folder.path().join(name));
-        sh(folder.path(), "[ -e $O.sha256 ] || sha256sum < $O > $O.sha256", &tree, &path);
-        Some(Self { folder, path })
+        let said = sh(directory.path(), pack, &tree, &output);
+        let path = said.lines().last().filter(|line| !line.is_empty()).map_or(output, |name| directory.path().join(name));
+        sh(directory.path(), "[ -e $O.sha256 ] || sha256sum < $O > $O.sha256", &tree, &path);
+        Some(Self { directory, path })
     }
 
     pub fn verify(&self, options: &Options<'_>) -> Findings {

@@ -41,13 +41,13 @@ fn findings_are_told_with_what_mends_them_and_by_the_exit_status() {
 #[test]
 fn what_is_no_tarball_is_told_apart_from_a_bad_one() {
     let Some(sound) = Tarball::of("", TGZ) else { return };
-    let folder = sound.path.parent().unwrap();
+    let directory = sound.path.parent().unwrap();
     for words in
-        [vec!["verify", "/nonexistent.tgz"], vec!["verify", folder.to_str().unwrap()], vec!["verify", "--allow", "kernels", "x.tgz"]]
+        [vec!["verify", "/nonexistent.tgz"], vec!["verify", directory.to_str().unwrap()], vec!["verify", "--allow", "kernels", "x.tgz"]]
     {
         assert_eq!(osimg(&words).status.code(), Some(2), "{words:?}");
     }
-    let junk = folder.join("junk.tgz");
+    let junk = directory.join("junk.tgz");
     std::fs::write(&junk, "no archive").unwrap();
     let done = osimg(&["verify", junk.to_str().unwrap()]);
     assert_eq!(done.status.code(), Some(10));

@@ -9,13 +9,14 @@ use tempfile::TempDir;
 
 use crate::support::skip;
 
-/// A root whose rpmdb rpm filled with the packages of the demo distribution, and nothing else in it.
+/// A root whose rpmdb rpm filled with the packages of the demo distribution, and nothing else in
+/// it.
 static ROOT: LazyLock<Option<TempDir>> = LazyLock::new(|| {
-    let folder =
+    let directory =
         std::env::var_os("OSIMG_DEMO_REPO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
-    let packages: Vec<PathBuf> = packages_in(&folder.join("Packages"));
+    let packages: Vec<PathBuf> = packages_in(&directory.join("Packages"));
     if packages.is_empty() {
-        skip(&format!("there is no demo distribution in {}: make demo", folder.display()));
+        skip(&format!("there is no demo distribution in {}: make demo", directory.display()));
         return None;
     }
     let tree = tempfile::tempdir().unwrap();
@@ -27,8 +28,8 @@ static ROOT: LazyLock<Option<TempDir>> = LazyLock::new(|| {
     Some(tree)
 });
 
-fn packages_in(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+fn packages_in(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths
         .flat_map(|path| if path.is_dir() { packages_in(&path) } else { vec![path] })

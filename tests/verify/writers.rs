@@ -3,7 +3,8 @@
 use crate::fixture::{Tarball, names};
 use osimg::verify::Options;
 
-/// A tree with everything that some writer loses or changes: an ACL of a user whose name means another number in the image.
+/// A tree with everything that some writer loses or changes: an ACL of a user whose name means
+/// another number in the image.
 const TREE: &str = "setfacl -m u:1:r etc/hosts; chown 1:1 etc/ssh";
 
 fn is(pack: &str, expected: &[&'static str]) {
@@ -21,7 +22,8 @@ fn what_osimg_packs_has_nothing_wrong() {
 
 #[test]
 fn the_documented_tar_writes_names_of_the_build_host_into_acls() {
-    // diskimage-builder's, lorax's and the shell pipelines' flags; --numeric-owner does not reach ACLs before GNU tar 1.35.
+    // diskimage-builder's, lorax's and the shell pipelines' flags; --numeric-owner does not reach
+    // ACLs before GNU tar 1.35.
     is("tar --numeric-owner --acls --xattrs --xattrs-include='*' --selinux -C $T -czf $O .", &["acl-names"]);
     is("tar --acls --xattrs --xattrs-include='*' --selinux -C $T -czf $O .", &["acl-names", "owner-names"]);
 }

@@ -12,7 +12,8 @@ pub(crate) fn read(text: &[u8], at: usize) -> u128 {
     text[at..].first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
 }
 
-/// Calls `found` with the bounds of each run of two or more keys that differ only in their lowest `bits` bits.
+/// Calls `found` with the bounds of each run of two or more keys that differ only in their lowest
+/// `bits` bits.
 pub(crate) fn each_group<K: Copy + PartialEq + std::ops::Shr<u32, Output = K>>(keys: &[K], bits: u32, mut found: impl FnMut(usize, usize)) {
     let mut start = 0;
     for end in 1..=keys.len() {
@@ -41,15 +42,16 @@ impl Crests<'_> {
         (key & u64::from(PLACE)) as usize
     }
 
-    /// The length from a crest through the first two bytes of the next one. Crests that are equal so far differ only after that.
+    /// The length from a crest through the first two bytes of the next one. Crests that are equal
+    /// so far differ only after that.
     fn reach(&self, number: usize) -> usize {
         let place = self.places[number] as usize;
         let next = self.places.get(number + 1).map_or(self.places[0] as usize + self.n, |next| *next as usize);
         next - place + 2
     }
 
-    /// Sorts the open groups (start, end, number of equal bytes) until the crests of no group differ before the next crest. Returns
-    /// the groups that are still equal.
+    /// Sorts the open groups (start, end, number of equal bytes) until the crests of no group
+    /// differ before the next crest. Returns the groups that are still equal.
     pub fn sort_by_bytes(&self, keys: &mut [u64], mut open: Vec<(usize, usize, usize)>) -> Vec<(usize, usize)> {
         let (mut equal, mut long) = (Vec::new(), Vec::new());
         while let Some((start, end, depth)) = open.pop() {

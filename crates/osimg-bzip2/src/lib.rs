@@ -1,7 +1,8 @@
-//! A bzip2 encoder: each block becomes one bzip2 stream, and the streams of a file are joined in order.
+//! A bzip2 encoder: each block becomes one bzip2 stream, and the streams of a file are joined in
+//! order.
 //!
-//! The steps of the format (<https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf>) are one module each: [`runs`],
-//! [`sort`], [`ranks`], [`tables`] of [`huffman`] codes.
+//! The steps of the format (<https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf>)
+//! are one module each: [`runs`], [`sort`], [`ranks`], [`tables`] of [`huffman`] codes.
 #![doc = include_str!("../README.md")]
 #![allow(rustdoc::private_intra_doc_links, reason = "the overview is for readers of the source as well")]
 
@@ -20,10 +21,12 @@ use tables::{GROUP, Tables};
 const BLOCK_MAGIC: u64 = 0x3141_5926_5359;
 /// The 48 bits that end a stream: the square root of pi.
 const END_MAGIC: u64 = 0x1772_4538_5090;
-/// The part of an empty stream that follows `BZh` and the level: the end mark and a checksum of zero.
+/// The part of an empty stream that follows `BZh` and the level: the end mark and a checksum of
+/// zero.
 pub const EMPTY_STREAM_TAIL: [u8; 10] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90, 0, 0, 0, 0];
 
-/// The size of a bzip2 block at `level` (1 to 9), in bytes. Input of this length usually becomes one block.
+/// The size of a bzip2 block at `level` (1 to 9), in bytes. Input of this length usually becomes
+/// one block.
 #[must_use]
 pub fn block_size(level: u32) -> usize {
     (100_000 * level.clamp(1, 9) as usize).min(sort::LONGEST)
@@ -31,8 +34,9 @@ pub fn block_size(level: u32) -> usize {
 
 /// The memory that an encoder needs at `level`, in bytes.
 ///
-/// For each byte of a block: the packed runs, the text, the sorted column and the copy for the checksum (4), the order (4), crests with
-/// their keys and ranks (at most 8), the symbols (2), and the groups that are still to be sorted.
+/// For each byte of a block: the packed runs, the text, the sorted column and the copy for the
+/// checksum (4), the order (4), crests with their keys and ranks (at most 8), the symbols (2), and
+/// the groups that are still to be sorted.
 #[must_use]
 pub fn memory(level: u32) -> u64 {
     block_size(level) as u64 * 24 + (2 << 20)
@@ -65,7 +69,8 @@ impl Encoder {
 
     /// Appends `block` to `packed` as one complete bzip2 stream.
     ///
-    /// A block that is longer than [`block_size`], or whose run-length encoding is, becomes a stream of several bzip2 blocks.
+    /// A block that is longer than [`block_size`], or whose run-length encoding is, becomes a
+    /// stream of several bzip2 blocks.
     pub fn encode(&mut self, block: &[u8], packed: &mut Vec<u8>) {
         // Incompressible data grow by about one per cent, and the tables need some room.
         packed.reserve(block.len() + block.len() / 64 + 4096);
@@ -112,7 +117,8 @@ impl Encoder {
     }
 }
 
-/// Writes which bytes occur, in two levels: the ranges of sixteen that have any, then the bytes within those ranges.
+/// Writes which bytes occur, in two levels: the ranges of sixteen that have any, then the bytes
+/// within those ranges.
 fn put_used(used: &[bool; 256], bits: &mut Bits<'_>) {
     let flags = |flags: &mut dyn Iterator<Item = bool>| flags.fold(0, |sum, flag| sum << 1 | u64::from(flag));
     bits.put(16, flags(&mut used.chunks(16).map(|part| part.contains(&true))));
@@ -156,7 +162,8 @@ struct Bits<'a> {
 }
 
 impl Bits<'_> {
-    /// Writes the lowest `length` bits of `bits`. The higher bits must be zero, and `length` is at most 48.
+    /// Writes the lowest `length` bits of `bits`. The higher bits must be zero, and `length` is at
+    /// most 48.
     fn put(&mut self, length: u32, bits: u64) {
         if length > 32 {
             self.put(length - 32, bits >> 32);

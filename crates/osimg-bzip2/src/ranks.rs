@@ -1,5 +1,5 @@
-//! The third step of bzip2: move-to-front ranks. Each byte becomes the number of distinct bytes since it last occurred, and runs of
-//! zero become their lengths.
+//! The third step of bzip2: move-to-front ranks. Each byte becomes the number of distinct bytes
+//! since it last occurred, and runs of zero become their lengths.
 
 /// The symbols of a run length: the digits 1 and 2 of a bijective base-2 number, the lowest first.
 const RUN_A: u16 = 0;
@@ -27,7 +27,8 @@ pub(crate) fn used(block: &[u8]) -> [bool; 256] {
 
 /// Turns a sorted block into symbols; `used` has the bytes that occur in it.
 pub(crate) fn rank(block: &[u8], used: &[bool; 256], symbols: &mut Symbols) {
-    // The most recent bytes come first. Those that do not occur are at the end and are never searched for.
+    // The most recent bytes come first. Those that do not occur are at the end and are never
+    // searched for.
     let mut recent = [0_u8; 256];
     let occurring = (0..=255_u8).filter(|byte| used[usize::from(*byte)]);
     let count = occurring.zip(&mut recent).map(|(byte, slot)| *slot = byte).count();

@@ -1,9 +1,11 @@
-//! The first step of bzip2: run-length encoding. A run of four or more bytes becomes its first four bytes and a count.
+//! The first step of bzip2: run-length encoding. A run of four or more bytes becomes its first four
+//! bytes and a count.
 
 /// The longest run that one count can describe.
 const LONGEST_RUN: usize = 255;
 
-/// Encodes the longest prefix of `plain` whose encoding is at most `limit` bytes long, and returns the length of that prefix.
+/// Encodes the longest prefix of `plain` whose encoding is at most `limit` bytes long, and returns
+/// the length of that prefix.
 pub(crate) fn pack(plain: &[u8], limit: usize, packed: &mut Vec<u8>) -> usize {
     let mut taken = 0;
     // No run of three crosses `done`.

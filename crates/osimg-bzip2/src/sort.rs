@@ -1,14 +1,17 @@
-//! The Burrows-Wheeler transform of a block: the last column of its sorted rotations, found by sorting as few of them as possible.
+//! The Burrows-Wheeler transform of a block: the last column of its sorted rotations, found by
+//! sorting as few of them as possible.
 //!
-//! Two-stage sorting (Itoh and Tanaka, 1999; Mori's divsufsort) of rotations, as lbzip2 does it. A rotation *falls* if it is greater
-//! than the rotation that starts one byte later; otherwise it *rises*. A *crest* is a rising rotation before a falling one. Only the
-//! crests, about a quarter of all rotations, are sorted. One pass derives the order of the rising rotations from the crests, and a
-//! second pass derives the order of the falling ones from the rising ones. Crests are sorted by the bytes up to the next crest. Those
-//! that are still equal are sorted by the ranks of the crests that follow, and each round doubles the distance (Larsson and Sadakane,
-//! 1999), so that no block takes more than n log n.
+//! Two-stage sorting (Itoh and Tanaka, 1999; Mori's divsufsort) of rotations, as lbzip2 does it. A
+//! rotation *falls* if it is greater than the rotation that starts one byte later; otherwise it
+//! *rises*. A *crest* is a rising rotation before a falling one. Only the crests, about a quarter
+//! of all rotations, are sorted. One pass derives the order of the rising rotations from the
+//! crests, and a second pass derives the order of the falling ones from the rising ones. Crests are
+//! sorted by the bytes up to the next crest. Those that are still equal are sorted by the ranks of
+//! the crests that follow, and each round doubles the distance (Larsson and Sadakane, 1999), so
+//! that no block takes more than n log n.
 //!
-//! Places are smaller than the block's length, and the counts add up to it by construction, so no content can make an index leave its
-//! range.
+//! Places are smaller than the block's length, and the counts add up to it by construction, so no
+//! content can make an index leave its range.
 
 use super::crests::{Crests, NUMBER, PLACE, each_group, read, sort_by_ranks};
 
@@ -44,7 +47,8 @@ pub(crate) struct Sorter {
 }
 
 impl Sorter {
-    /// Appends the last column of the block's sorted rotations to `last` and returns the row of the block itself.
+    /// Appends the last column of the block's sorted rotations to `last` and returns the row of the
+    /// block itself.
     ///
     /// `block` is not longer than [`LONGEST`].
     pub(crate) fn transform(&mut self, block: &[u8], last: &mut Vec<u8>) -> u32 {
@@ -62,7 +66,8 @@ impl Sorter {
         self.induce(block.len(), crests, last)
     }
 
-    /// Counts the rotations by class and first bytes, and finds the crests; returns how many there are.
+    /// Counts the rotations by class and first bytes, and finds the crests; returns how many there
+    /// are.
     fn classify(&mut self, block: &[u8]) -> usize {
         let n = block.len();
         self.counts.clear();
@@ -137,7 +142,8 @@ impl Sorter {
         order.resize(n, 0);
         next.clear();
         next.resize(PAIRS, 0);
-        // Of the rotations that begin with a byte those that fall come first; among those that begin with two bytes, crests come first.
+        // Of the rotations that begin with a byte those that fall come first; among those that
+        // begin with two bytes, crests come first.
         let (mut falling, mut rising) = ([0_u32; 257], [0_u32; 256]);
         let (mut at, mut key) = (0, 0);
         for first in 0..256 {
@@ -199,7 +205,8 @@ fn earlier(found: u32, n: usize) -> u32 {
     (if place == 0 { n as u32 } else { place }) - 1
 }
 
-/// Whether the rotation is less than the one that starts a byte later; of a block that is not all alike.
+/// Whether the rotation is less than the one that starts a byte later; of a block that is not all
+/// alike.
 fn rises(block: &[u8], place: usize) -> bool {
     let byte = block[place];
     block.iter().cycle().skip(place + 1).find(|other| **other != byte).is_some_and(|other| byte < *other)

@@ -1,4 +1,5 @@
-//! The code tables of a block: each group of fifty symbols selects one of up to six tables. Selection and tables are refined in turn.
+//! The code tables of a block: each group of fifty symbols selects one of up to six tables.
+//! Selection and tables are refined in turn.
 
 use super::huffman::{self, Lengths};
 use super::ranks::{ALPHABET, Symbols};
@@ -42,7 +43,8 @@ pub(crate) fn choose(symbols: &Symbols) -> Tables {
         for group in list.chunks(GROUP) {
             let sums: u64 = group.iter().map(|symbol| costs[usize::from(*symbol) & 511]).sum();
             let cost = |table: usize| sums >> (table as u32 * SUM) & ((1 << SUM) - 1);
-            // The selection costs bits as well, and fewest when the previous table is selected again.
+            // The selection costs bits as well, and fewest when the previous table is selected
+            // again.
             let whole = |table: usize| cost(table) + if table == last { 0 } else { OTHER };
             let best = (1..count).fold(0, |best, table| if whole(table) < whole(best) { table } else { best });
             last = best;

@@ -1,4 +1,5 @@
-//! Sets of bytes: what one place of a regex matches; read from PCRE2's escapes and classes, written in Rust's syntax.
+//! Sets of bytes: what one place of a regex matches; read from PCRE2's escapes and classes, written
+//! in Rust's syntax.
 
 /// A set of bytes, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +62,8 @@ impl ByteSet {
         ranges
     }
 
-    /// Writes the set in the syntax of Rust's `regex` with `unicode(false)` and `dot_matches_new_line(true)`.
+    /// Writes the set in the syntax of Rust's `regex` with `unicode(false)` and
+    /// `dot_matches_new_line(true)`.
     pub(crate) fn write(&self, out: &mut String) {
         if *self == Self::all() {
             out.push('.');
@@ -160,7 +162,8 @@ fn hexadecimal(rest: &mut &[u8]) -> Result<u8, String> {
 /// Reads the class whose `[` has just been taken.
 ///
 /// # Errors
-/// Names a class that does not end, a range that is none, or an escape that stands for more than a set of bytes.
+/// Names a class that does not end, a range that is none, or an escape that stands for more than a
+/// set of bytes.
 pub(crate) fn class(rest: &mut &[u8]) -> Result<ByteSet, String> {
     if rest.first().is_some_and(|&kind| matches!(kind, b':' | b'.' | b'=') && posix_end(rest, kind).is_some()) {
         return Err("a class name `[: :]` outside of a class".into());

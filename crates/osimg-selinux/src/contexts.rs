@@ -1,6 +1,8 @@
-//! Parses `file_contexts` and its sibling files into specs and substitutions, in order of precedence.
+//! Parses `file_contexts` and its sibling files into specs and substitutions, in order of
+//! precedence.
 //!
-//! The format is `file_contexts(5)`: `PATH-REGEX [TYPE] CONTEXT`, separated by white space. A line that starts with `#` is a comment.
+//! The format is `file_contexts(5)`: `PATH-REGEX [TYPE] CONTEXT`, separated by white space. A line
+//! that starts with `#` is a comment.
 
 use std::path::PathBuf;
 
@@ -23,7 +25,8 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
-    /// The file type from the type bits of `st_mode`. Without type bits every spec matches, as in libselinux.
+    /// The file type from the type bits of `st_mode`. Without type bits every spec matches, as in
+    /// libselinux.
     pub(crate) fn from_mode(mode: u32) -> Self {
         match mode & 0o170_000 {
             0o100_000 => Self::Regular,
@@ -93,7 +96,8 @@ pub struct Sources {
     pub local: Option<Source>,
     /// `file_contexts.subs`: the administrator's path substitutions, applied first.
     pub subs: Option<Source>,
-    /// `file_contexts.subs_dist`: the distribution's path substitutions, applied after those of `subs`.
+    /// `file_contexts.subs_dist`: the distribution's path substitutions, applied after those of
+    /// `subs`.
     pub subs_dist: Option<Source>,
 }
 
@@ -108,7 +112,8 @@ impl Sources {
 /// Parses a `file_contexts` text.
 ///
 /// # Errors
-/// Names file and line of a missing field, an unknown file type, or a byte that is not ASCII. libselinux refuses these as well.
+/// Names file and line of a missing field, an unknown file type, or a byte that is not ASCII.
+/// libselinux refuses these as well.
 pub(crate) fn parse_entries(source: &Source) -> Result<Vec<Entry<'_>>, Error> {
     let mut entries = Vec::new();
     for (line, text) in lines(&source.text) {

@@ -1,4 +1,5 @@
-//! Finds the spec that decides a path: the last literal that equals it, else the last regex that matches it.
+//! Finds the spec that decides a path: the last literal that equals it, else the last regex that
+//! matches it.
 
 use std::collections::HashMap;
 
@@ -102,8 +103,9 @@ impl Index {
 
 /// The longest prefix that begins `path`, on the way from a node to its parents.
 ///
-/// From the last node that sorts at or before `path` this finds the longest of all: whatever sorts between a prefix of `path`
-/// and `path` begins with that prefix too, so the prefix is among its parents.
+/// From the last node that sorts at or before `path` this finds the longest of all: whatever sorts
+/// between a prefix of `path` and `path` begins with that prefix too, so the prefix is among its
+/// parents.
 fn last_beginning(nodes: &[Node], from: Option<usize>, path: &[u8]) -> Option<usize> {
     let mut at = from;
     while let Some((number, node)) = at.and_then(|at| Some((at, nodes.get(at)?))) {

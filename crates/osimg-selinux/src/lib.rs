@@ -1,10 +1,14 @@
-//! SELinux labels from a policy's `file_contexts`, computed as libselinux computes them, on any host.
+//! SELinux labels from a policy's `file_contexts`, computed as libselinux computes them, on any
+//! host.
 //!
 //! The rules of `selabel_file(5)`, in the order in which they apply:
 //!
-//! 1. Repeated slashes become one, a trailing slash is removed, then `.subs` and after it `.subs_dist` may rename the path.
-//! 2. A spec without meta characters (a literal) takes precedence over every regex. Of several, the last one with a matching file type.
-//! 3. Otherwise the last regex with a matching file type: `.local` after `.homedirs` after `file_contexts`, lines in their order.
+//! 1. Repeated slashes become one, a trailing slash is removed, then `.subs` and after it
+//!    `.subs_dist` may rename the path.
+//! 2. A spec without meta characters (a literal) takes precedence over every regex. Of several, the
+//!    last one with a matching file type.
+//! 3. Otherwise the last regex with a matching file type: `.local` after `.homedirs` after
+//!    `file_contexts`, lines in their order.
 //! 4. `<<none>>` means: no label.
 #![doc = include_str!("../README.md")]
 
@@ -61,7 +65,8 @@ impl FileContexts {
     /// Parses and compiles the texts of a policy.
     ///
     /// # Errors
-    /// Names file, line and problem of a malformed spec, or of a regex that has no equivalent in Rust's `regex`.
+    /// Names file, line and problem of a malformed spec, or of a regex that has no equivalent in
+    /// Rust's `regex`.
     pub fn parse(sources: &Sources) -> Result<Self, Error> {
         let mut builder = Builder::default();
         let mut contexts: Vec<Box<[u8]>> = Vec::new();
@@ -93,7 +98,8 @@ impl FileContexts {
         })
     }
 
-    /// The label for `path` (absolute inside the image) of a file with the `st_mode` `mode`. Without type bits, every file type matches.
+    /// The label for `path` (absolute inside the image) of a file with the `st_mode` `mode`.
+    /// Without type bits, every file type matches.
     #[must_use]
     pub fn lookup(&self, path: &[u8], mode: u32) -> Lookup<'_> {
         let path = tidy(path);

@@ -1,7 +1,8 @@
 //! Tests one path against one spec, as cheaply as the spec's regex allows.
 //!
-//! Most regexes of a policy are a fixed beginning with a simple ending, such as `/usr/lib(/.*)?`; these need no regex engine.
-//! The others are compiled when a path first comes to them: of thousands, an image's paths ask for some hundreds.
+//! Most regexes of a policy are a fixed beginning with a simple ending, such as `/usr/lib(/.*)?`;
+//! these need no regex engine. The others are compiled when a path first comes to them: of
+//! thousands, an image's paths ask for some hundreds.
 
 use std::sync::OnceLock;
 
@@ -11,7 +12,8 @@ use crate::byteset::ByteSet;
 use crate::parser::parse;
 use crate::pattern::{Atom, Item, Pattern, Repeat, write_alternatives, write_sequence};
 
-/// The largest compiled regex; only counted quantifiers can come near it, a pattern's text being limited.
+/// The largest compiled regex; only counted quantifiers can come near it, a pattern's text being
+/// limited.
 const COMPILED_LIMIT: usize = 64 << 20;
 
 /// What decides whether a path matches a regex spec.
@@ -39,7 +41,8 @@ enum Tail {
 
 #[derive(Debug)]
 struct Lazy {
-    /// Every path that matches has these bytes where the regex looks; a look for them is cheaper than the regex.
+    /// Every path that matches has these bytes where the regex looks; a look for them is cheaper
+    /// than the regex.
     needle: Box<[u8]>,
     text: Box<str>,
     compiled: OnceLock<Option<Regex>>,
@@ -67,7 +70,8 @@ impl Matcher {
             && pattern.is_plain
         {
             let prefix: Vec<u8> = items.iter().map_while(fixed_byte).collect();
-            // libselinux compares the first component of path and spec before the regex: `/usr/?` never matches `/usr`.
+            // libselinux compares the first component of path and spec before the regex: `/usr/?`
+            // never matches `/usr`.
             if stem(text).is_none_or(|stem| prefix.starts_with(stem)) {
                 let tail = Tail::of(items.get(prefix.len()..).unwrap_or_default());
                 return Self { prefix: prefix.into(), tail };
@@ -179,11 +183,13 @@ fn contains(text: &[u8], needle: &[u8]) -> bool {
     false
 }
 
-/// The first component of a spec with the slash that ends it, if it is fixed text: what libselinux calls the stem.
+/// The first component of a spec with the slash that ends it, if it is fixed text: what libselinux
+/// calls the stem.
 fn stem(text: &str) -> Option<&[u8]> {
     let bytes = text.as_bytes();
     let end = bytes.iter().skip(1).position(|&byte| byte == b'/')? + 1;
-    // A backslash is no meta character there, but makes a stem that no path has; newer versions removed that fault.
+    // A backslash is no meta character there, but makes a stem that no path has; newer versions
+    // removed that fault.
     let is_fixed = !bytes.iter().take(end).any(|byte| br".^$?*+|[({\".contains(byte));
     bytes.get(..=end).filter(|_| is_fixed)
 }

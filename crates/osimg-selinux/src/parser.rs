@@ -1,9 +1,11 @@
-//! Reads a spec's regex by the rules of `pcre2pattern(3)`, or names the construct that Rust's `regex` has no equal of.
+//! Reads a spec's regex by the rules of `pcre2pattern(3)`, or names the construct that Rust's
+//! `regex` has no equal of.
 
 use crate::byteset::{ByteSet, Piece, class, escape};
 use crate::pattern::{Atom, Item, Pattern, Repeat, Sequence};
 
-/// Groups within groups. Rust's `regex` allows 250 levels, and one group with its quantifier and content may take four.
+/// Groups within groups. Rust's `regex` allows 250 levels, and one group with its quantifier and
+/// content may take four.
 const MAX_DEPTH: usize = 50;
 
 /// libselinux refuses longer patterns as well (3.8 and later).
@@ -249,7 +251,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// The counted quantifier whose text after `{` begins here, and how long it is with its `}`; else the brace means itself.
+/// The counted quantifier whose text after `{` begins here, and how long it is with its `}`; else
+/// the brace means itself.
 fn counted(rest: &[u8]) -> Result<Option<(usize, Repeat)>, String> {
     let Some(end) = rest.iter().position(|&byte| byte == b'}') else { return Ok(None) };
     let inside = rest.get(..end).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! The PCRE2 regex of a spec as a tree, and the same in the words of Rust's `regex`.
 //!
-//! The two dialects agree on little more than the looks (`a*+`, `[a[b]`, `[a&&b]`, `\<` mean different things), so nothing is
-//! passed through: a pattern is parsed by PCRE2's rules (`pcre2pattern(3)`) and written anew, sets of bytes spelled out.
+//! The two dialects agree on little more than the looks (`a*+`, `[a[b]`, `[a&&b]`, `\<` mean
+//! different things), so nothing is passed through: a pattern is parsed by PCRE2's rules
+//! (`pcre2pattern(3)`) and written again, sets of bytes spelled out.
 
 use crate::byteset::ByteSet;
 
@@ -55,7 +56,8 @@ pub(crate) struct Pattern {
     pub(crate) is_counted: bool,
 }
 
-/// Writes alternatives in the syntax of Rust's `regex` with `unicode(false)` and `dot_matches_new_line(true)`.
+/// Writes alternatives in the syntax of Rust's `regex` with `unicode(false)` and
+/// `dot_matches_new_line(true)`.
 pub(crate) fn write_alternatives(out: &mut String, alternatives: &[Sequence]) {
     for (number, sequence) in alternatives.iter().enumerate() {
         if number > 0 {

@@ -1,4 +1,5 @@
-//! The fixed fields of a header: ustar (POSIX.1-1988), GNU tar's and star's variants of it, and the first tar's.
+//! The fixed fields of a header: ustar (POSIX.1-1988), GNU tar's and star's variants of it, and the
+//! first tar's.
 
 /// The unit of everything in an archive.
 pub(super) const BLOCK: usize = 512;
@@ -15,7 +16,7 @@ pub(super) enum Dialect {
     Star,
 }
 
-/// A header whose check sum is right.
+/// A header whose checksum is right.
 #[derive(Debug)]
 pub(super) struct Block {
     bytes: [u8; BLOCK],
@@ -40,7 +41,8 @@ const MINOR: Field = 337..345;
 const PREFIX: Field = 345..500;
 const STAR_PREFIX: Field = 345..476;
 const STAR_MAGIC: Field = 508..512;
-/// GNU tar's old form of sparse files: four extents, whether more follow in a block of their own, the file's size.
+/// GNU tar's old form of sparse files: four extents, whether more follow in a block of their own,
+/// the file's size.
 const SPARSE: Field = 386..482;
 const SPARSE_MORE: usize = 482;
 const SPARSE_SIZE: Field = 483..495;
@@ -50,7 +52,7 @@ pub(super) type Wrong = String;
 
 impl Block {
     pub(super) fn new(bytes: [u8; BLOCK]) -> Result<Self, Wrong> {
-        let told = number(bytes.get(SUM).unwrap_or_default()).map_err(|_| "a header's check sum is no number".to_owned())?;
+        let told = number(bytes.get(SUM).unwrap_or_default()).map_err(|_| "a header's checksum is no number".to_owned())?;
         let (mut sum, mut signed) = (0_i64, 0_i64);
         for (at, byte) in bytes.iter().enumerate() {
             let byte = if SUM.contains(&at) { b' ' } else { *byte };
@@ -59,7 +61,7 @@ impl Block {
             signed += i64::from(byte.cast_signed());
         }
         if told != sum && told != signed {
-            return Err(format!("a header's check sum is {told} instead of {sum}"));
+            return Err(format!("a header's checksum is {told} instead of {sum}"));
         }
         let dialect = match bytes.get(MAGIC).unwrap_or_default() {
             b"ustar  \0" => Dialect::Gnu,

@@ -1,4 +1,5 @@
-//! Where the data of a sparse file is: the old form of GNU tar, and its PAX formats 0.0, 0.1 and 1.0 (GNU tar manual, appendix D).
+//! Where the data of a sparse file is: the old form of GNU tar, and its PAX formats 0.0, 0.1 and
+//! 1.0 (GNU tar manual, appendix D).
 
 use super::header::{BLOCK, Block, Wrong, number};
 use super::records::{Both, decimal};
@@ -94,7 +95,8 @@ fn listed(records: Both<'_>, extents: &mut Vec<Extent>) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Format 1.0: lines of numbers before the data, filled up to whole blocks; returns how many bytes that took.
+/// Format 1.0: lines of numbers before the data, filled up to whole blocks; returns how many bytes
+/// that took.
 fn lines(source: &mut Source<'_>, stored: u64) -> Result<(Vec<Extent>, u64)> {
     let mut extents = Vec::new();
     let (mut read, mut digits) = (0, Vec::new());
@@ -135,7 +137,8 @@ fn push(extents: &mut Vec<Extent>, offset: u64, length: u64) -> Result<(), Wrong
     Ok(())
 }
 
-/// The stretches of data that are not empty, when they are in order, inside the file, and as long as what is stored.
+/// The stretches of data that are not empty, when they are in order, inside the file, and as long
+/// as what is stored.
 pub(super) fn checked(map: &Map, stored: u64) -> Result<Vec<Extent>, Wrong> {
     let (mut position, mut sum) = (0, 0_u64);
     for extent in &map.extents {

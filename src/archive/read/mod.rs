@@ -1,8 +1,10 @@
-//! Reads a tarball, anyone's, strictly: what two readers could understand in two ways is an error or an [`Irregularity`], never a guess.
+//! Reads a tarball, anyone's, strictly: what two readers could understand in two ways is an error
+//! or an [`Irregularity`], never a guess.
 //!
-//! One pass, bounded memory: no length in the archive is believed before its bytes are there, and all that is kept has a cap.
-//! [`source`] undoes the compression, [`header`] reads the fixed fields, [`records`] the PAX ones, [`map`] the forms of sparse files,
-//! [`member`] puts together what is known of a member.
+//! One pass, bounded memory: no length in the archive is believed before its bytes are there, and
+//! all that is kept has a cap. [`source`] undoes the compression, [`header`] reads the fixed
+//! fields, [`records`] the PAX ones, [`map`] the forms of sparse files, [`member`] puts together
+//! what is known of a member.
 
 mod header;
 mod map;
@@ -101,7 +103,8 @@ pub struct Reader<'a> {
     window: Vec<u8>,
 }
 
-/// SHA-256 of an archive without its compression, in lower-case hexadecimal; `check` is asked often and ends it by an error.
+/// SHA-256 of an archive without its compression, in lower-case hexadecimal; `check` is asked often
+/// and ends it by an error.
 ///
 /// # Errors
 /// When it cannot be read or unpacked.
@@ -181,10 +184,12 @@ impl<'a> Reader<'a> {
         self.irregularities
     }
 
-    /// The next member, whatever is left of the one before; none at the archive's end, when the whole file was read and found sound.
+    /// The next member, whatever is left of the one before; none at the archive's end, when the
+    /// whole file was read and found sound.
     ///
     /// # Errors
-    /// Fails with [`Damaged`] in the chain when the archive is cut off, altered or not understood, else when it cannot be read.
+    /// Fails with [`Damaged`] in the chain when the archive is cut off, altered or not understood,
+    /// else when it cannot be read.
     #[expect(clippy::should_implement_trait, reason = "an iterator could not lend the content of its items")]
     pub fn next(&mut self) -> Result<Option<Entry>> {
         if self.ended {

@@ -6,12 +6,14 @@ use crate::archive::pax::Time;
 use crate::error::Result;
 use std::collections::BTreeMap;
 
-/// The longest extended header, and the most that global ones may come to: an attribute has up to 64 KiB, a file some of them.
+/// The longest extended header, and the most that global ones may come to: an attribute has up to
+/// 64 KiB, a file some of them.
 const LONGEST: u64 = 8 << 20;
 /// More records than a file has: each takes more memory than its bytes.
 const MOST_RECORDS: usize = 1 << 16;
 
-/// The value of each key, and in their order the pairs of sparse files in format 0.0, whose keys repeat.
+/// The value of each key, and in their order the pairs of sparse files in format 0.0, whose keys
+/// repeat.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     values: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -58,7 +60,8 @@ impl Records {
             b"GNU.sparse.offset" if self.offset.is_none() => self.offset = Some(number()?),
             b"GNU.sparse.numbytes" if self.offset.is_some() => self.pairs.extend(self.offset.take().zip(Some(number()?))),
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => return Err("the numbers of a sparse file are out of order".into()),
-            // Not to be drawn over a terminal or cut by a reader in C, which would see another name than this one.
+            // Not to be drawn over a terminal or cut by a reader in C, which would see another name
+            // than this one.
             b"path" | b"linkpath" | b"GNU.sparse.name" if value.contains(&0) => return Err("a name has a NUL in it".into()),
             _ => {
                 self.values.insert(key.to_vec(), value.to_vec());

@@ -1,4 +1,5 @@
-//! The bytes of an archive without its compression, counted, and what cannot be had of them told with its place.
+//! The bytes of an archive without its compression, counted, and what cannot be had of them told
+//! with its place.
 
 use super::header::BLOCK;
 use crate::archive::format::Format;
@@ -108,7 +109,8 @@ impl<'a> Source<'a> {
         if self.fill(bytes)? == bytes.len() { Ok(()) } else { Err(self.damaged("it is cut off inside a member")) }
     }
 
-    /// `size` bytes and what fills them up to whole blocks; takes memory only for bytes that are there.
+    /// `size` bytes and what fills them up to whole blocks; takes memory only for bytes that are
+    /// there.
     pub(super) fn whole(&mut self, size: u64, most: u64, what: &str) -> Result<Vec<u8>> {
         if size > most {
             return Err(self.damaged_at(format!("{what} of {size} bytes is longer than {most} bytes")));
@@ -136,7 +138,8 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// Reads to the end, by which the compression's last check sums are checked; the bytes have to be whole blocks.
+    /// Reads to the end, by which the compression's last checksums are checked; the bytes have to
+    /// be whole blocks.
     pub(super) fn rest_is_other_than_zeros(&mut self, unit: usize) -> Result<bool> {
         let mut window = std::mem::take(&mut self.window);
         let mut other = false;

@@ -1,7 +1,7 @@
 //! The packages of an image, read from its rpmdb without rpm.
 //!
-//! [`sqlite`] reads the database of EL 9 and Fedora (rpm 4.16 and later); the older Berkeley DB and SUSE's ndb are named and not read.
-//! [`package`] makes a package of a header.
+//! [`sqlite`] reads the database of EL 9 and Fedora (rpm 4.16 and later); the older Berkeley DB and
+//! SUSE's ndb are named and not read. [`package`] makes a package of a header.
 
 mod package;
 mod sqlite;
@@ -29,14 +29,14 @@ pub enum Packages {
     Absent,
     /// It has one that cannot be read.
     Unreadable {
-        /// Its folder inside the image.
+        /// Its directory inside the image.
         dbpath: String,
         /// Why not.
         why: String,
     },
     /// They were read.
     Read {
-        /// The rpmdb's folder inside the image.
+        /// The rpmdb's directory inside the image.
         dbpath: String,
         /// The packages, sorted by their names and versions as text; keys are none.
         packages: Vec<Package>,
@@ -56,16 +56,16 @@ impl Packages {
     }
 }
 
-/// Whether a file of an rpmdb's folder is needed to read it.
+/// Whether a file of an rpmdb's directory is needed to read it.
 pub(super) fn is_wanted(name: &str) -> bool {
     [SQLITE, SQLITE_LOG, BERKELEY, NDB].contains(&name)
 }
 
-/// Reads what was put aside, a folder for each of [`RPMDB`].
+/// Reads what was put aside, a directory for each of [`RPMDB`].
 pub(super) fn read(contents: &Contents, databases: &[Option<TempDir>; RPMDB.len()]) -> Result<Packages> {
     let mut unreadable = Packages::Absent;
     for (dbpath, database) in RPMDB.iter().zip(databases) {
-        // A link to the other folder has no files of its own.
+        // A link to the other directory has no files of its own.
         let Some(database) = database else { continue };
         let found = read_one(dbpath, database.path())?;
         match found {
@@ -82,20 +82,20 @@ pub(super) fn read(contents: &Contents, databases: &[Option<TempDir>; RPMDB.len(
     Ok(unreadable)
 }
 
-fn read_one(dbpath: &str, folder: &Path) -> Result<Packages> {
+fn read_one(dbpath: &str, directory: &Path) -> Result<Packages> {
     let unreadable = |why: String| Packages::Unreadable { dbpath: dbpath.to_owned(), why };
-    if folder.join(SQLITE).is_file() {
-        return Ok(match sqlite::headers(&folder.join(SQLITE)).and_then(|headers| package::all(&headers)) {
+    if directory.join(SQLITE).is_file() {
+        return Ok(match sqlite::headers(&directory.join(SQLITE)).and_then(|headers| package::all(&headers)) {
             Ok((packages, keys)) => Packages::Read { dbpath: dbpath.to_owned(), packages, keys },
             Err(error) => unreadable(format!("{SQLITE}: {error:#}")),
         });
     }
-    if folder.join(NDB).is_file() {
+    if directory.join(NDB).is_file() {
         return Ok(unreadable(format!("{NDB} is rpm's ndb, which osimg does not read")));
     }
-    if folder.join(BERKELEY).is_file() {
+    if directory.join(BERKELEY).is_file() {
         let mut magic = [0; 16];
-        let known = crate::files::open(&folder.join(BERKELEY))?.read_exact(&mut magic).is_ok()
+        let known = crate::files::open(&directory.join(BERKELEY))?.read_exact(&mut magic).is_ok()
             // A hash (EL) or a B-tree, in either byte order; db.h of Berkeley DB.
             && [[0x61, 0x15, 6, 0], [0, 6, 0x15, 0x61], [0x62, 0x31, 5, 0], [0, 5, 0x31, 0x62]].iter().any(|m| magic.ends_with(m));
         let what = if known { "a Berkeley DB, as rpm before 4.16 has it, which osimg does not read" } else { "of no known form" };

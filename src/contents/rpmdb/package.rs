@@ -145,7 +145,8 @@ pub struct PackagedFile {
     pub link: Vec<u8>,
     /// `RPMFILE_*`: 1 configuration, 2 documentation, 16 noreplace, 64 ghost.
     pub flags: u32,
-    /// `RPMVERIFY_*`: what the packager wants compared; 1 digest, 2 size, 4 link, 8 owner, 16 group, 32 time, 64 mode, 128 device, 256 capabilities.
+    /// `RPMVERIFY_*`: what the packager wants compared; 1 digest, 2 size, 4 link, 8 owner, 16
+    /// group, 32 time, 64 mode, 128 device, 256 capabilities.
     pub verify: u32,
     /// Its capabilities as text, as `cap_to_text` writes them; mostly empty.
     pub capabilities: String,

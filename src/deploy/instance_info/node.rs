@@ -44,7 +44,8 @@ impl NodeSettings {
         }
         let mut line = set();
         for (key, value) in &self.instance_info {
-            // The client reads a value as JSON if it can; a text that looks like a number must stay a text.
+            // The client reads a value as JSON if it can; a text that looks like a number must stay
+            // a text.
             let text = match value {
                 Value::String(text) if serde_json::from_str::<Value>(text).is_ok() => value.to_string(),
                 Value::String(text) => text.clone(),
@@ -60,7 +61,8 @@ impl NodeSettings {
     }
 }
 
-/// As Ironic's grammar has it (`kernel_parameters.py`): words of `KEY`, `KEY=VALUE` or `KEY="VALUE WITH BLANKS"`, then `-- ARGUMENTS OF INIT`.
+/// As Ironic's grammar has it (`kernel_parameters.py`): words of `KEY`, `KEY=VALUE` or `KEY="VALUE
+/// WITH BLANKS"`, then `-- ARGUMENTS OF INIT`.
 pub(super) fn kernel_arguments(text: &str) -> Result<()> {
     let wrong = |word: &str| {
         let shown: String = word.chars().take(40).flat_map(char::escape_debug).collect();

@@ -1,7 +1,8 @@
 //! Sets an image on a node, and removes what an earlier attempt left there.
 //!
-//! instance_info belongs to one deployment, and Ironic empties it when a node is freed. Interfaces and driver_info outlast it,
-//! and an operator may have set them: osimg notes in the node's `extra` which of them are its own.
+//! instance_info belongs to one deployment, and Ironic empties it when a node is freed. Interfaces
+//! and driver_info outlast it, and an operator may have set them: osimg notes in the node's `extra`
+//! which of them are its own.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -63,7 +64,8 @@ impl Note {
         (edit, note)
     }
 
-    /// The edits of driver_info, and the values in it that are osimg's afterwards. An operator's own value stays.
+    /// The edits of driver_info, and the values in it that are osimg's afterwards. An operator's
+    /// own value stays.
     fn driver_info(&self, node: &Node, wanted: &BTreeMap<&'static str, String>) -> (Vec<Edit>, BTreeMap<String, Value>) {
         let (mut edits, mut notes) = (Vec::new(), BTreeMap::new());
         for key in DRIVER_KEYS {
@@ -82,13 +84,14 @@ impl Note {
 }
 
 impl Ironic<'_> {
-    /// Makes the node osimg's own and sets its interfaces, instance_info and driver_info. `change` names what was done, also when
-    /// an error ends it.
+    /// Makes the node osimg's own and sets its interfaces, instance_info and driver_info. `change`
+    /// names what was done, also when an error ends it.
     ///
     /// # Errors
     /// When Ironic refuses.
     pub fn apply(&self, node: &Node, settings: &NodeSettings, change: &mut Change) -> Result<()> {
-        // From here on no other consumer takes the node. A lessee may not set it, and has the node by the lease.
+        // From here on no other consumer takes the node. A lessee may not set it, and has the node
+        // by the lease.
         if node.instance_uuid.is_none() {
             self.edit(node, vec![("instance_uuid".into(), Some(json!(node.own_instance())))], Refusal::Accepted, change)?;
         }

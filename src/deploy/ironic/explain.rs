@@ -18,7 +18,8 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// All of the parts stand in the message, whatever their case. `NODE` stands for the node in the cure.
+/// All of the parts stand in the message, whatever their case. `NODE` stands for the node in the
+/// cure.
 type Row = (&'static [&'static str], &'static str, &'static str);
 
 /// As Ironic 39 words them, the more particular before the more general.
@@ -80,13 +81,13 @@ const KNOWN: &[Row] = &[
     ),
     (
         &["security", "not permitted"],
-        "Ironic never reads files below that folder; its packaged kickstart template lies in such a one",
+        "Ironic never reads files below that directory; its packaged kickstart template lies in such a one",
         "publish a template with the image, as osimg does, or name it in instance_info ks_template",
     ),
     (
         &["is not allowed for image source file urls"],
         "the conductor reads files only below [conductor] file_url_allowed_paths",
-        "put the file on a web server, or have the folder added there",
+        "put the file on a web server, or have the directory added there",
     ),
     (
         &["malformed kernel command line"],
@@ -99,7 +100,8 @@ const KNOWN: &[Row] = &[
         "write it again with osimg, which moves such bytes, or with another compression level",
     ),
     (
-        // Its cleaning of the cache lists a folder and then looks at each entry, a download's temporary folder too, which may be gone by then.
+        // Its cleaning of the cache lists a directory and then looks at each entry, a download's
+        // temporary directory too, which may be gone by then.
         &["filenotfounderror", "master", "/tmp"],
         "two deployments met in the conductor's cache of images, one tidying up while the other's download ended; nothing is wrong with the image",
         "start the deployment again",

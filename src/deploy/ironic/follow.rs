@@ -60,8 +60,9 @@ struct Followee {
     failures: u32,
 }
 
-/// Follows the nodes until every one is active or has failed, and reports every change of state. The time limit, a signal or an
-/// Ironic that no longer answers ends it earlier: the deployments go on without osimg.
+/// Follows the nodes until every one is active or has failed, and reports every change of state.
+/// The time limit, a signal or an Ironic that no longer answers ends it earlier: the deployments go
+/// on without osimg.
 pub fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report: &Report) -> Followed {
     let began = Instant::now();
     let step = report.step("deploying");
@@ -73,7 +74,8 @@ pub fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report: &Repo
         for one in all.iter_mut().filter(|one| one.ending.is_none()) {
             let now = match ironic.node(&one.node.uuid) {
                 Ok(now) => now,
-                // A conductor that restarts, a proxy that fails: the deployment does not depend on being watched.
+                // A conductor that restarts, a proxy that fails: the deployment does not depend on
+                // being watched.
                 Err(error) => {
                     one.failures += 1;
                     if one.failures >= FAILURES {
@@ -151,7 +153,8 @@ fn end(node: &Node, began: Instant) -> Option<Ending> {
     let active = match node.state.as_str() {
         "active" => true,
         "deploying" | "wait call-back" | "rebuilding" | "deploy hold" => return None,
-        // A failed deployment ends in one of these; any other state was set by someone else in the meantime.
+        // A failed deployment ends in one of these; any other state was set by someone else in the
+        // meantime.
         _ => false,
     };
     let error = (!active).then(|| node.last_error.clone().map_or_else(|| format!("the node became '{}'", node.state), |e| printable(&e)));
@@ -167,7 +170,7 @@ fn end(node: &Node, began: Instant) -> Option<Ending> {
     })
 }
 
-/// Somebody else's text on one line.
+/// Someone else's text on one line.
 fn printable(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").chars().filter(|c| !c.is_control()).take(1000).collect()

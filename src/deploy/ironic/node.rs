@@ -94,7 +94,8 @@ impl Node {
         self.name.clone().unwrap_or_else(|| self.uuid.clone())
     }
 
-    /// The instance UUID that osimg gives this node. It follows from the node's UUID, so that every osimg recognises it.
+    /// The instance UUID that osimg gives this node. It follows from the node's UUID, so that every
+    /// osimg recognises it.
     #[must_use]
     pub fn own_instance(&self) -> String {
         let digest = Sha256::digest(format!("osimg instance of node {}", self.uuid));
@@ -104,10 +105,12 @@ impl Node {
         format!("{}-{}-8{}-8{}-{}", cut(0, 8), cut(8, 12), cut(12, 15), cut(15, 18), cut(18, 30))
     }
 
-    /// Whether an image may be set on it. `project` is the caller's, `arch` the image's architecture.
+    /// Whether an image may be set on it. `project` is the caller's, `arch` the image's
+    /// architecture.
     ///
     /// # Errors
-    /// When it belongs to another consumer, something is installed on it, or the image is for another architecture.
+    /// When it belongs to another consumer, something is installed on it, or the image is for
+    /// another architecture.
     pub fn check_settable(&self, deploy_interface: &str, project: Option<&str>, arch: Option<&str>) -> Result<()> {
         self.check_consumer(project)?;
         let title = self.title();

@@ -1,4 +1,5 @@
-//! Judges a template as Ironic and Anaconda will: variables, syntax, the node's calls, the source of the installation.
+//! Judges a template as Ironic and Anaconda will: variables, syntax, the node's calls, the source
+//! of the installation.
 
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 use std::collections::BTreeMap;
@@ -47,7 +48,8 @@ pub(super) struct Judgement {
     pub advice: Vec<Advice>,
 }
 
-/// Whether a name that nobody gave is an error. Ironic checks a template strictly and renders it leniently.
+/// Whether a name that nobody gave is an error. Ironic checks a template strictly and renders it
+/// leniently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strictness {
     Strict,
@@ -115,7 +117,8 @@ pub(super) fn judge(text: &str) -> Judgement {
     strange.sort_by_key(|advice| advice.line);
     match render(text, &trial, Strictness::Strict) {
         Ok(rendered) => {
-            // Ironic renders without complaint, so these stand where nobody looks, or behind `is defined`.
+            // Ironic renders without complaint, so these stand where nobody looks, or behind `is
+            // defined`.
             found.advice.append(&mut strange);
             for (name, value) in [("liveimg_url", "fake_image_url"), ("agent_token", "fake_token"), ("heartbeat_url", "fake_heartbeat_url")]
             {
@@ -308,7 +311,8 @@ pub fn checksums(text: &str) -> Vec<String> {
     lines.filter_map(|line| option(line, "--checksum")).filter(|named| !named.contains('{')).collect()
 }
 
-/// Gives the `liveimg` line the tarball's checksum; a different one that stands there already is an error.
+/// Gives the `liveimg` line the tarball's checksum; a different one that stands there already is an
+/// error.
 pub(super) fn with_checksum(text: &str, tarball: &Tarball, found: &mut Judgement) -> String {
     let mut lines = Vec::new();
     let mut given = false;

@@ -1,8 +1,10 @@
-//! The kickstart template of an image: ours, or a person's own one that was checked for what Ironic demands.
+//! The kickstart template of an image: ours, or a person's own one that was checked for what Ironic
+//! demands.
 //!
-//! Ironic's conductor renders the template for every node and Anaconda follows the result. A template of its own for every
-//! image has two reasons: it carries the tarball's checksum, which nothing else on the way verifies, and the template that
-//! Ironic brings along cannot be read by Ironic itself as it is packaged.
+//! Ironic's conductor renders the template for every node and Anaconda follows the result. A
+//! template of its own for every image has two reasons: it carries the tarball's checksum, which
+//! nothing else on the way verifies, and the template that Ironic brings along cannot be read by
+//! Ironic itself as it is packaged.
 
 mod check;
 mod options;
@@ -70,7 +72,8 @@ impl Template {
     /// When an option holds what cannot stand in a kickstart file.
     pub fn ours(options: &Options) -> Result<Self> {
         let text = write::template(options)?;
-        // The same judge as for other people's templates; it finds nothing unless an option broke the form.
+        // The same judge as for other people's templates; it finds nothing unless an option broke
+        // the form.
         let judged = check::judge(&text);
         match judged.errors.first() {
             None => Ok(Self { text, advice: judged.advice }),
@@ -78,7 +81,8 @@ impl Template {
         }
     }
 
-    /// A person's own template; `file` is its name in messages. Its `liveimg` line gets the tarball's checksum unless it has it.
+    /// A person's own template; `file` is its name in messages. Its `liveimg` line gets the
+    /// tarball's checksum unless it has it.
     ///
     /// # Errors
     /// With every reason for which Ironic or Anaconda would refuse it, each with its line.
@@ -122,11 +126,12 @@ impl Template {
     }
 }
 
-/// The template of a set: a person's own, checked and with the tarball's checksum, or ours. It is written into `folder`.
+/// The template of a set: a person's own, checked and with the tarball's checksum, or ours. It is
+/// written into `directory`.
 ///
 /// # Errors
 /// When the person's template cannot be read or would not do, or nothing can be written.
-pub fn of_set(set: &Set, own: Option<&Path>, install: &InstallSettings, folder: &Path, report: &Report) -> Result<Piece> {
+pub fn of_set(set: &Set, own: Option<&Path>, install: &InstallSettings, directory: &Path, report: &Report) -> Result<Piece> {
     let tarball = Tarball { sha256: set.tarball.piece.sha256.clone(), format: set.tarball.format };
     let template = match own {
         Some(path) => load(path, Some(&tarball))?,
@@ -135,7 +140,7 @@ pub fn of_set(set: &Set, own: Option<&Path>, install: &InstallSettings, folder: 
     for advice in template.advice() {
         report.warn(&advice.at(&own.map_or_else(|| "the kickstart template".into(), |path| path.display().to_string())));
     }
-    let path = folder.join("ks.cfg");
+    let path = directory.join("ks.cfg");
     std::fs::write(&path, template.text()).or_fail(ExitCode::Space, format!("writing {}", path.display()))?;
     Piece::of_file(&path, |_, _| {})
 }

@@ -4,14 +4,16 @@ use crate::archive::Format;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::recipe::InstallSettings;
 
-/// How our template installs. The default erases every disk of the node, as Ironic's own template does.
+/// How our template installs. The default erases every disk of the node, as Ironic's own template
+/// does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     /// The tarball that is installed; none when nodes are installed from a tree only.
     pub tarball: Option<Tarball>,
     /// What the settings say.
     pub install: InstallSettings,
-    /// Who signed the certificate of Ironic's API, where it is no public authority: what the file in `install` holds.
+    /// Who signed the certificate of Ironic's API, where it is no public authority: what the file
+    /// in `install` holds.
     pub authority: Option<Authority>,
 }
 

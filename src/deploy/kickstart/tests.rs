@@ -1,4 +1,5 @@
-//! Templates judged and rendered without Ironic; its own code judges them too, in the openstack tier.
+//! Templates judged and rendered without Ironic; its own code judges them too, in the openstack
+//! tier.
 
 use super::*;
 use crate::archive::Format;

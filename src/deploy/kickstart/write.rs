@@ -1,4 +1,5 @@
-//! Writes our template: Jinja for Ironic around kickstart for Anaconda around shell for the installer.
+//! Writes our template: Jinja for Ironic around kickstart for Anaconda around shell for the
+//! installer.
 
 use std::fmt::Write as _;
 
@@ -11,19 +12,22 @@ const AUTHORITY: &str = "/tmp/osimg-authority.pem";
 /// Where the choice of the disk is written by `%pre` for Anaconda to include.
 const CHOSEN_DISK: &str = "/tmp/osimg-disk.ks";
 
-/// The node calls, again while Ironic has the node locked (409) or is away. `$reason` stands in the message of an error.
+/// The node calls, again while Ironic has the node locked (409) or is away. `$reason` stands in the
+/// message of an error.
 const CALL: &str = r#"for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     /usr/bin/curl --fail --silent --show-error --max-time 60 @TRUST@{% if 'insecure_heartbeat' in ks_options %}--insecure {% endif %}-X POST -H 'Content-Type: application/json' -H 'Accept: application/json' -H 'X-OpenStack-Ironic-API-Version: 1.72' -d '{"callback_url": "", "agent_token": "{{ ks_options.agent_token }}", "agent_status": "@STATUS@", "agent_status_message": "@MESSAGE@"}' {{ ks_options.heartbeat_url }} && break
     sleep 3
 done
 "#;
 
-/// A tarball is told by the end of its URL alone. Ironic's has none when the image's properties lack it, when the conductor
-/// serves its own copy of a file, and when it comes from a container registry; what follows # is never sent to the server.
+/// A tarball is told by the end of its URL alone. Ironic's has none when the image's properties
+/// lack it, when the conductor serves its own copy of a file, and when it comes from a container
+/// registry; what follows # is never sent to the server.
 const LIVEIMG: &str = r#"liveimg --url="{{ ks_options.liveimg_url }}{% if ks_options.liveimg_url[-4:] not in ['.tar', '.tgz', '.tbz', '.txz'] and ks_options.liveimg_url[-7:] not in ['.tar.gz', '.tar.xz'] and ks_options.liveimg_url[-8:] != '.tar.bz2' %}#.@EXTENSION@{% endif %}" --checksum=@SHA256@
 "#;
 
-/// Ironic 39 writes the content of a config drive's files as Python shows bytes, b'…', which base64 cannot decode.
+/// Ironic 39 writes the content of a config drive's files as Python shows bytes, b'…', which base64
+/// cannot decode.
 const CONFIG_DRIVE: &str = r#"{% if "CONTENT='b'" in ks_options.config_drive %}{{ ks_options.config_drive | replace("CONTENT='b'", "CONTENT='") | replace("''\n", "'\n") }}{% else %}{{ ks_options.config_drive }}{% endif %}
 "#;
 
@@ -38,7 +42,8 @@ done
 %end
 "#;
 
-/// The reason of a failure: the last errors of the installer's log, in characters that JSON and a shell take as they are.
+/// The reason of a failure: the last errors of the installer's log, in characters that JSON and a
+/// shell take as they are.
 const REASON: &str = r#"reason=$(grep -hE ' (ERR|CRT|ERROR|CRITICAL)[ :]' /tmp/anaconda.log /tmp/packaging.log /tmp/storage.log 2>/dev/null | tail -n 2 | tr -c 'A-Za-z0-9 .,:;/_()=+-' ' ' | cut -c1-400)
 "#;
 
@@ -145,7 +150,8 @@ fn before(options: &Options) -> Result<String> {
     let mut text = String::new();
     if let Some(authority) = &options.authority {
         let pem = authority.pem.trim();
-        // Base64 and dashes: nothing in it can end the here-document, the section or be taken for Jinja.
+        // Base64 and dashes: nothing in it can end the here-document, the section or be taken for
+        // Jinja.
         if !pem.starts_with("-----BEGIN CERTIFICATE-----") || pem.chars().any(|c| !c.is_ascii() || "{}%#'`$\\".contains(c)) {
             return Err(Failure::new(ExitCode::Recipe, "making the kickstart template: the authority is no certificate in PEM")
                 .hint("name a file with nothing but -----BEGIN CERTIFICATE----- blocks")

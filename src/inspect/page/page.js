@@ -27,10 +27,10 @@
   const show = (id) => { $(id).hidden = false; };
   const isManifest = image.origin.kind === "manifest";
 
-  // The files: [folder, name, size, type and permissions, owner, package or -1, kind, link's target]
+  // The files: [directory, name, size, type and permissions, owner, package or -1, kind, link's target]
   const TYPES = { f: "file", h: "hard link", l: "symlink", d: "directory", c: "device", b: "device", p: "pipe" };
-  const files = data.files.map(([folder, name, bytes, mode, owner, owned, kind, link]) => ({
-    path: data.folders[folder] + name, bytes, type: mode[0], mode: mode.slice(1), owner: data.owners[owner], owned, kind, link,
+  const files = data.files.map(([directory, name, bytes, mode, owner, owned, kind, link]) => ({
+    path: data.directories[directory] + name, bytes, type: mode[0], mode: mode.slice(1), owner: data.owners[owner], owned, kind, link,
   }));
   for (const file of files) file.key = (file.path + "\n" + file.owner + "\n" + file.mode).toLowerCase();
 
@@ -128,10 +128,10 @@
     }
     return root;
   })();
-  let mode = files.length ? "package" : "package", folder = [tree], lit = null;
-  const byFolder = () => [...folder[folder.length - 1].below.values()].map((node) => ({
+  let mode = files.length ? "package" : "package", directory = [tree], lit = null;
+  const byFolder = () => [...directory[directory.length - 1].below.values()].map((node) => ({
     name: node.name + (node.below.size ? "/" : ""), bytes: node.bytes, files: node.files, kind: dominant(node.kinds),
-    open: () => { if (node.below.size) { folder.push(node); draw(); } else chooseText(node.path); },
+    open: () => { if (node.below.size) { directory.push(node); draw(); } else chooseText(node.path); },
   }));
 
   const tip = $("tip");
@@ -177,18 +177,18 @@
     $("map").replaceChildren(picture);
     const crumbs = $("crumbs");
     crumbs.replaceChildren();
-    if (mode === "folder") folder.forEach((node, at) => {
-      const last = at === folder.length - 1;
-      crumbs.append(last ? h("b", null, node.name) : h("button", { type: "button", onclick: () => { folder = folder.slice(0, at + 1); draw(); } }, node.name), last ? " " : node.name === "/" ? " " : " / ");
+    if (mode === "directory") directory.forEach((node, at) => {
+      const last = at === directory.length - 1;
+      crumbs.append(last ? h("b", null, node.name) : h("button", { type: "button", onclick: () => { directory = directory.slice(0, at + 1); draw(); } }, node.name), last ? " " : node.name === "/" ? " " : " / ");
     });
-    crumbs.append(mode === "folder" ? `${size(total)}; click a folder to enter it` : files.length ? `${size(total)} in ${number(items.length)} cells; click one for its files` : `${size(total)}, as the packages say of themselves`);
+    crumbs.append(mode === "directory" ? `${size(total)}; click a directory to enter it` : files.length ? `${size(total)} in ${number(items.length)} cells; click one for its files` : `${size(total)}, as the packages say of themselves`);
     for (const button of $("map-mode").children) button.setAttribute("aria-pressed", button.dataset.mode === mode);
     for (const button of $("legend").children) button.setAttribute("aria-pressed", lit === Number(button.dataset.kind));
   }
   if (packages.length || files.length) {
     show("space");
     if (files.length) {
-      for (const [name, label] of [["package", "By package"], ["folder", "By folder"]]) $("map-mode").append(h("button", { type: "button", "data-mode": name, onclick: () => { mode = name; draw(); } }, label));
+      for (const [name, label] of [["package", "By package"], ["directory", "By directory"]]) $("map-mode").append(h("button", { type: "button", "data-mode": name, onclick: () => { mode = name; draw(); } }, label));
       kinds.map((name, at) => [name, at]).filter(([, at]) => kindSums[at] > 0).sort((a, b) => kindSums[b[1]] - kindSums[a[1]]).forEach(([name, at]) => $("legend").append(
         h("button", { type: "button", "data-kind": at, title: "Show only these", onclick: () => { lit = lit === at ? null : at; draw(); } }, h("i", { class: "swatch k" + at }), name, h("small", null, size(kindSums[at])))));
     } else $("map-mode").hidden = true;

@@ -261,7 +261,7 @@ def hash_name(kind):
 
 
 def local_packages(base, wrong):
-    """Names of packages in local folders that are wrong in that way: dnf says only that there are some."""
+    """Names of packages in local directories that are wrong in that way: dnf says only that there are some."""
     return ", ".join(sorted(os.path.basename(p.localPkg()) for p in base.transaction.install_set if p._is_local_pkg() and wrong(p)))
 
 

@@ -151,7 +151,7 @@ def narrowed(base, upgrade, job):
 
 
 def change_reasons(base, marks):
-    """Writes down anew why packages are there, as dnf's own `mark` does it; nothing is installed."""
+    """Writes down again why packages are there, as dnf's own `mark` does it; nothing is installed."""
     reasons = {"install": libdnf.transaction.TransactionItemReason_USER, "remove": libdnf.transaction.TransactionItemReason_DEPENDENCY,
                "group": libdnf.transaction.TransactionItemReason_GROUP}
     last = base.history.last()

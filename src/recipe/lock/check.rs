@@ -1,11 +1,13 @@
-//! What no lock may say: a lock comes from a repository of source code, and names files and addresses.
+//! What no lock may say: a lock comes from a repository of source code, and names files and
+//! addresses.
 
 use std::collections::BTreeSet;
 
 use super::{LOCK_VERSION, Lock, LockedPackage};
 use crate::nevra::Nevra;
 
-/// The digests that repositories name their packages by, and their hexadecimal digits. MD5 and SHA-1 no longer tell two files apart.
+/// The digests that repositories name their packages by, and their hexadecimal digits. MD5 and
+/// SHA-1 no longer tell two files apart.
 const DIGESTS: [(&str, usize); 4] = [("sha224", 56), ("sha256", 64), ("sha384", 96), ("sha512", 128)];
 
 /// Says what is wrong with the lock, if anything is.

@@ -1,8 +1,9 @@
-//! Other tools' lists of packages: `rpms.lock.yaml` of rpm-lockfile-prototype (lockfileVersion 1), which hermeto and Konflux read,
-//! and `rpm-package-manifest` of libpkgmanifest, which `dnf manifest` reads.
+//! Other tools' lists of packages: `rpms.lock.yaml` of rpm-lockfile-prototype (lockfileVersion 1),
+//! which hermeto and Konflux read, and `rpm-package-manifest` of libpkgmanifest, which `dnf
+//! manifest` reads.
 //!
-//! Their forms: <https://github.com/konflux-ci/rpm-lockfile-prototype>, <https://github.com/rpm-software-management/libpkgmanifest>
-//! `schemas/manifest.json`.
+//! Their forms: <https://github.com/konflux-ci/rpm-lockfile-prototype>,
+//! <https://github.com/rpm-software-management/libpkgmanifest> `schemas/manifest.json`.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -122,7 +123,8 @@ struct ManifestPackage {
 /// Reads a list in either form; only what is for `arch` counts.
 ///
 /// # Errors
-/// [`ExitCode::Recipe`] when it is neither, of another version, or has nothing for the architecture.
+/// [`ExitCode::Recipe`] when it is neither, of another version, or has nothing for the
+/// architecture.
 pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<Listed>> {
     let wrong = |why: String| Failure::new(ExitCode::Recipe, format!("reading {file}: {why}"));
     let value: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(|error| wrong(error.to_string()))?;
@@ -290,7 +292,8 @@ fn address(lock: &Lock, package: &LockedPackage, settings: &PackageSettings) -> 
     }
 }
 
-/// `$releasever`, `$basearch`, `$arch` and the settings' own variables, as dnf puts them into addresses.
+/// `$releasever`, `$basearch`, `$arch` and the settings' own variables, as dnf puts them into
+/// addresses.
 fn substituted(text: &str, lock: &Lock, settings: &PackageSettings) -> String {
     let mut known: BTreeMap<&str, &str> = settings.vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     known.extend([("arch", lock.arch.as_str()), ("basearch", base_arch(&lock.arch))]);

@@ -1,7 +1,8 @@
-//! The lock of a recipe: exactly which packages it means, as TOML in which a changed package is a changed block.
+//! The lock of a recipe: exactly which packages it means, as TOML in which a changed package is a
+//! changed block.
 //!
-//! A location is relative to its repository, because a mirror's name would change with every lock; a package of an imported
-//! list whose repository is not known by an address keeps its whole one.
+//! A location is relative to its repository, because a mirror's name would change with every lock;
+//! a package of an imported list whose repository is not known by an address keeps its whole one.
 
 mod check;
 pub mod foreign;
@@ -16,7 +17,8 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 /// The form of lock files that is read and written.
 pub const LOCK_VERSION: u32 = 1;
 
-/// What stands for a repository where the recipe names the package's file itself, by a path or an address.
+/// What stands for a repository where the recipe names the package's file itself, by a path or an
+/// address.
 pub const GIVEN: &str = "@commandline";
 
 /// The first lines of a lock.
@@ -35,7 +37,8 @@ pub struct Lock {
     /// What `$releasever` stood for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub releasever: Option<String>,
-    /// Whether what packages recommend was taken too; the package manager's default when it is not set.
+    /// Whether what packages recommend was taken too; the package manager's default when it is not
+    /// set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub install_weak_deps: Option<bool>,
     /// What the settings kept out.
@@ -52,7 +55,8 @@ pub struct Lock {
     pub transactions: Vec<LockedTransaction>,
 }
 
-/// A repository as it was when the lock was made. It is told, and never compared: the packages are what counts.
+/// A repository as it was when the lock was made. It is told, and never compared: the packages are
+/// what counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedRepository {
@@ -115,14 +119,15 @@ pub struct LockedPackage {
     pub nevra: String,
     /// Id of its repository.
     pub repository: String,
-    /// Its place below the repository's base, or its whole address; of a file on the build host, which the recipe names, the name.
+    /// Its place below the repository's base, or its whole address; of a file on the build host,
+    /// which the recipe names, the name.
     pub location: String,
     /// `algorithm:hex` of its file.
     pub checksum: String,
     /// Bytes of its file.
     pub size: u64,
-    /// The full fingerprint of the pinned key that signed it, or the key id where no key is pinned; `None` when nobody did or
-    /// nobody looked.
+    /// The full fingerprint of the pinned key that signed it, or the key id where no key is pinned;
+    /// `None` when nobody did or nobody looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
     /// Why it comes in.
@@ -147,7 +152,8 @@ impl Lock {
     /// Parses the text of a lock file; `file` is its name in messages.
     ///
     /// # Errors
-    /// [`ExitCode::Recipe`] with line and column for what is no lock, and by the package's name for what no lock may say.
+    /// [`ExitCode::Recipe`] with line and column for what is no lock, and by the package's name for
+    /// what no lock may say.
     pub fn parse(text: &str, file: &str) -> Result<Self> {
         let lock: Self = toml::from_str(text).map_err(|error| {
             let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();

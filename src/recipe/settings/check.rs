@@ -1,4 +1,5 @@
-//! From the settings file as written to the settings as meant: values checked, paths absolute, all errors with their places.
+//! From the settings file as written to the settings as meant: values checked, paths absolute, all
+//! errors with their places.
 
 mod repository;
 
@@ -19,15 +20,16 @@ use toml::de::{DeTable, DeValue};
 /// The suffixes of tarballs that can be written.
 const FORMATS: &[&str] = &["tgz", "tar.gz", "tbz", "tar.bz2", "txz", "tar.xz", "tar"];
 
-pub(super) fn settings(text: &str, file: &str, folder: &Path) -> Result<Settings, SyntaxErrors> {
-    let mut check = Check { errors: Collector::new(file, text), source: text, folder };
+pub(super) fn settings(text: &str, file: &str, directory: &Path) -> Result<Settings, SyntaxErrors> {
+    let mut check = Check { errors: Collector::new(file, text), source: text, directory };
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         errors.iter().for_each(|error| check.toml(error));
         return check.errors.finish(Settings::default());
     }
     check.unknown_keys(table.get_ref(), "");
-    // A type error beside an unknown key is told next time; the type's own message would only repeat the key.
+    // A type error beside an unknown key is told next time; the type's own message would only
+    // repeat the key.
     if check.errors.is_empty() {
         match toml::from_str::<Raw>(text) {
             Ok(raw) => {
@@ -154,11 +156,11 @@ impl Check<'_> {
         match value.get_ref() {
             toml::Value::Boolean(true) => Bootstrap::Made,
             toml::Value::Boolean(false) => Bootstrap::Host,
-            toml::Value::String(folder) => {
-                self.path(Some(Spanned::new(value.span(), folder.clone()))).map_or(Bootstrap::Host, Bootstrap::Root)
+            toml::Value::String(directory) => {
+                self.path(Some(Spanned::new(value.span(), directory.clone()))).map_or(Bootstrap::Host, Bootstrap::Root)
             }
             _ => {
-                self.fail(value.span(), "`bootstrap` is true, false or a folder", "");
+                self.fail(value.span(), "`bootstrap` is true, false or a directory", "");
                 Bootstrap::Host
             }
         }
@@ -253,7 +255,7 @@ impl Check<'_> {
             "from-tree" => SelinuxChoice::FromTree,
             "none" => SelinuxChoice::None,
             text => match text.strip_prefix("policy=").filter(|path| !path.is_empty()) {
-                Some(path) => SelinuxChoice::Policy(absolute(path, self.folder)),
+                Some(path) => SelinuxChoice::Policy(absolute(path, self.directory)),
                 None => {
                     self.fail(choice.span(), "`selinux` is `\"auto\"`, `\"from-tree\"`, `\"none\"` or `\"policy=FILE_CONTEXTS\"`", "");
                     SelinuxChoice::Auto

@@ -1,4 +1,5 @@
-//! Single fields of the settings file: what a text, list, number, path or URL must look like, with its place when it does not.
+//! Single fields of the settings file: what a text, list, number, path or URL must look like, with
+//! its place when it does not.
 
 use super::raw::{Text, Texts};
 use super::values::{absolute, checked_dbpath, checked_url};
@@ -11,7 +12,7 @@ use toml::Spanned;
 pub(super) struct Check<'a> {
     pub errors: Collector<'a>,
     pub source: &'a str,
-    pub folder: &'a Path,
+    pub directory: &'a Path,
 }
 
 impl Check<'_> {
@@ -86,9 +87,9 @@ impl Check<'_> {
             self.fail(text.span(), format!("{} is no path", quoted(text.get_ref())), hint);
             return None;
         }
-        let path = absolute(text.get_ref(), self.folder);
+        let path = absolute(text.get_ref(), self.directory);
         if path.to_str().is_none() {
-            self.fail(text.span(), "the folder of the settings file has a name that is not UTF-8", "write an absolute path");
+            self.fail(text.span(), "the directory of the settings file has a name that is not UTF-8", "write an absolute path");
             return None;
         }
         Some(path)
@@ -128,7 +129,7 @@ impl Check<'_> {
 
     pub fn url(&mut self, text: Text) -> Option<String> {
         let text = text?;
-        match checked_url(text.get_ref(), self.folder) {
+        match checked_url(text.get_ref(), self.directory) {
             Ok(url) => Some(url),
             Err(message) => {
                 self.fail(text.span(), message, "");
@@ -144,7 +145,7 @@ impl Check<'_> {
             return self.path(Some(text)).and_then(|path| path.to_str().map(str::to_owned));
         }
         if text.get_ref().contains("://")
-            && let Err(message) = checked_url(text.get_ref(), self.folder)
+            && let Err(message) = checked_url(text.get_ref(), self.directory)
         {
             self.fail(text.span(), message, "");
             return None;

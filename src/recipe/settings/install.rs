@@ -14,11 +14,13 @@ pub struct InstallSettings {
     pub disks: Disks,
     /// How they are divided.
     pub layout: Layout,
-    /// Kickstart's own lines for disks in place of `layout`: `part`, `volgroup`, `logvol`, `raid`, `clearpart`.
+    /// Kickstart's own lines for disks instead of `layout`: `part`, `volgroup`, `logvol`, `raid`,
+    /// `clearpart`.
     pub storage: Option<String>,
     /// Further arguments of the installed kernel.
     pub kernel_arguments: Option<String>,
-    /// Arguments of kickstart's `network` command, one command each; none leaves the installer's own connection.
+    /// Arguments of kickstart's `network` command, one command each; none leaves the installer's
+    /// own connection.
     pub network: Vec<String>,
     /// The system's language; `en_US.UTF-8` when it is not set.
     pub language: Option<String>,
@@ -28,7 +30,8 @@ pub struct InstallSettings {
     pub timezone: Option<String>,
     /// SELinux in the installed system.
     pub selinux: SelinuxMode,
-    /// Public keys that may log in as root, beside whom cloud-init makes. The password stays locked.
+    /// Public keys that may log in as root, beside whom cloud-init makes. The password stays
+    /// locked.
     pub root_keys: Vec<String>,
     /// Who signed the certificate of Ironic's API, where it is no public authority: a PEM file.
     pub authority: Option<PathBuf>,

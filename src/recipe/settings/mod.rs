@@ -1,4 +1,5 @@
-//! The settings of a recipe: what stands in the `.toml` beside it, checked and with its paths made absolute.
+//! The settings of a recipe: what stands in the `.toml` beside it, checked and with its paths made
+//! absolute.
 
 mod check;
 mod fields;
@@ -37,12 +38,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Parses the text of a settings file; `file` is its name in messages, and relative paths begin at `folder`.
+    /// Parses the text of a settings file; `file` is its name in messages, and relative paths begin
+    /// at `directory`.
     ///
     /// # Errors
     /// Returns what is wrong with the text, each with its line and column.
-    pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Self, SyntaxErrors> {
-        check::settings(text, file, folder)
+    pub fn parse(text: &str, file: &str, directory: &Path) -> Result<Self, SyntaxErrors> {
+        check::settings(text, file, directory)
     }
 }
 
@@ -137,7 +139,7 @@ pub enum Bootstrap {
     Host,
     /// The image's own, in a root that the host's package manager makes first.
     Made,
-    /// That of this folder, which holds a whole system: an unpacked container image, say.
+    /// That of this directory, which holds a whole system: an unpacked container image, say.
     Root(PathBuf),
 }
 
@@ -150,7 +152,8 @@ pub struct PackageSettings {
     pub releasever: Option<String>,
     /// The architecture, when it is not the host's.
     pub arch: Option<String>,
-    /// Whether to install what packages recommend; the package manager's own default when it is not set.
+    /// Whether to install what packages recommend; the package manager's own default when it is not
+    /// set.
     pub install_weak_deps: Option<bool>,
     /// Whether to install documentation.
     pub docs: Option<bool>,
@@ -344,12 +347,12 @@ pub struct RegistrySettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
-    /// Everybody.
+    /// Everyone.
     Public,
     /// Its owner.
     Private,
     /// Its owner, and the members that it is shared with.
     Shared,
-    /// Everybody, though nobody finds it in a list.
+    /// Everyone, though nobody finds it in a list.
     Community,
 }

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
 
-/// The keys of every table, for finding unknown ones and suggesting what was meant. The types below refuse them too.
+/// The keys of every table, for finding unknown ones and suggesting what was meant. The types below
+/// refuse them too.
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("", &["image", "packages", "finish", "deploy", "registry"]),
     ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch", "sbom", "sign", "strict"]),

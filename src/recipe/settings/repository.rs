@@ -1,4 +1,5 @@
-//! Where packages come from, and the keys that sign them: `[[packages.repository]]` and `[[packages.key]]`.
+//! Where packages come from, and the keys that sign them: `[[packages.repository]]` and
+//! `[[packages.key]]`.
 
 use serde::Serialize;
 use std::path::PathBuf;
@@ -44,7 +45,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// A repository with the defaults of the settings file; the id and source are taken as they are.
+    /// A repository with the defaults of the settings file; the id and source are taken as they
+    /// are.
     #[must_use]
     pub fn new(id: impl Into<String>, source: RepositorySource) -> Self {
         Self {

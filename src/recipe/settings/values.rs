@@ -1,4 +1,5 @@
-//! Single values of the settings: ids, fingerprints, URLs, durations. The command line takes the same ones.
+//! Single values of the settings: ids, fingerprints, URLs, durations. The command line takes the
+//! same ones.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,8 +23,8 @@ pub fn checked_repository_id(id: &str) -> Result<&str, String> {
     Ok(id)
 }
 
-/// Checks the directory of the rpmdb in the image. It becomes a line of rpm's macros, where a line end
-/// or a percent sign would set or expand others.
+/// Checks the directory of the rpmdb in the image. It becomes a line of rpm's macros, where a line
+/// end or a percent sign would set or expand others.
 ///
 /// # Errors
 /// The reason why it cannot be one.
@@ -40,7 +41,8 @@ pub fn checked_dbpath(path: &str) -> Result<&str, String> {
     Ok(path)
 }
 
-/// Checks an image's name or version, which becomes part of file names; by the rules of `name` and `version` under `[image]`.
+/// Checks an image's name or version, which becomes part of file names; by the rules of `name` and
+/// `version` under `[image]`.
 ///
 /// # Errors
 /// Says what is wrong with it.
@@ -57,7 +59,8 @@ pub fn checked_image_word(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Checks a key's fingerprint and returns it as 40 or 64 upper-case digits; blanks and colons in it do not matter.
+/// Checks a key's fingerprint and returns it as 40 or 64 upper-case digits; blanks and colons in it
+/// do not matter.
 ///
 /// # Errors
 /// Says what is wrong with it.
@@ -74,11 +77,12 @@ pub fn checked_fingerprint(text: &str) -> Result<String, String> {
     }
 }
 
-/// Checks the URL of a repository, key or proxy. What has no scheme is a path, which begins at `folder` and becomes a `file://` URL.
+/// Checks the URL of a repository, key or proxy. What has no scheme is a path, which begins at
+/// `directory` and becomes a `file://` URL.
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub fn checked_url(text: &str, folder: &Path) -> Result<String, String> {
+pub fn checked_url(text: &str, directory: &Path) -> Result<String, String> {
     if text.is_empty() {
         return Err("an empty URL".to_owned());
     }
@@ -88,10 +92,10 @@ pub fn checked_url(text: &str, folder: &Path) -> Result<String, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         let first = text.split('/').next().unwrap_or_default();
         if text.contains('/') && first.contains('.') && !first.starts_with('.') {
-            return Err(format!("it is not clear whether this is a host or a folder; write https://{text} or ./{text}"));
+            return Err(format!("it is not clear whether this is a host or a directory; write https://{text} or ./{text}"));
         }
-        let path = absolute(text, folder);
-        return path.to_str().map(file_url).ok_or_else(|| "the folder's name is not UTF-8".to_owned());
+        let path = absolute(text, directory);
+        return path.to_str().map(file_url).ok_or_else(|| "the directory's name is not UTF-8".to_owned());
     };
     if !matches!(scheme, "http" | "https" | "ftp" | "file") {
         return Err(format!("unknown scheme {}; use https, http, ftp or file", super::super::diagnostic::quoted(scheme)));
@@ -108,8 +112,8 @@ pub fn checked_url(text: &str, folder: &Path) -> Result<String, String> {
 }
 
 /// The absolute path of a setting, without `.` components. Links and `..` are left as they are.
-pub(super) fn absolute(text: &str, folder: &Path) -> PathBuf {
-    folder.join(text).components().collect()
+pub(super) fn absolute(text: &str, directory: &Path) -> PathBuf {
+    directory.join(text).components().collect()
 }
 
 /// A path as a URL. A dollar stays: dnf's variables may stand in a path too.
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn paths_become_file_urls_and_bad_urls_are_told() {
-        let folder = Path::new("/srv/my recipes");
+        let directory = Path::new("/srv/my recipes");
         let good = [
             ("https://a.example/$releasever/", "https://a.example/$releasever/"),
             ("file:///srv/x", "file:///srv/x"),
@@ -184,7 +188,7 @@ mod tests {
             ("/mnt/b\u{fc}ro", "file:///mnt/b%C3%BCro"),
         ];
         for (text, url) in good {
-            assert_eq!(checked_url(text, folder).as_deref(), Ok(url), "{text}");
+            assert_eq!(checked_url(text, directory).as_deref(), Ok(url), "{text}");
         }
         for wrong in [
             "",
@@ -197,7 +201,7 @@ mod tests {
             "a.example/repo",
             "a\nb",
         ] {
-            assert!(checked_url(wrong, folder).is_err(), "{wrong}");
+            assert!(checked_url(wrong, directory).is_err(), "{wrong}");
         }
     }
 

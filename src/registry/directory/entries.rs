@@ -1,4 +1,4 @@
-//! What a folder holds, told by the manifests in it, and how an entry leaves it.
+//! What a directory holds, told by the manifests in it, and how an entry leaves it.
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -40,8 +40,8 @@ struct Times {
 }
 
 impl Known {
-    /// Whether all its names are those of files in this directory. A manifest is a file that anyone may
-    /// have written.
+    /// Whether all its names are those of files in this directory. A manifest is a file that anyone
+    /// may have written.
     fn stays(&self) -> bool {
         let tarballs = self.tarballs.iter().map(|tarball| &tarball.file);
         tarballs.chain([&self.name]).all(|name| is_single(name)) && !self.version.contains('/')

@@ -11,7 +11,8 @@ use crate::registry::held::stem;
 pub struct Names {
     /// What all names begin with: `NAME-VERSION`, or the stem of `--output`.
     pub stem: String,
-    /// What the link to the newest one is called, without suffix: `NAME-latest`; none with `--output`.
+    /// What the link to the newest one is called, without suffix: `NAME-latest`; none with
+    /// `--output`.
     pub latest: Option<String>,
     /// Suffix of each format, without the first dot; `--output` may spell it differently.
     pub suffix: Vec<(Format, String)>,
@@ -42,7 +43,8 @@ pub enum Numbering {
 }
 
 impl Names {
-    /// `NAME-VERSION.EXT`, with a link `NAME-latest.EXT`; both change where another architecture has these names.
+    /// `NAME-VERSION.EXT`, with a link `NAME-latest.EXT`; both change where another architecture
+    /// has these names.
     #[must_use]
     pub fn versioned(image: Image, formats: &[Format]) -> Self {
         Self {

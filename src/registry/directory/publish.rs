@@ -1,4 +1,5 @@
-//! A set into a folder: every file whole, with its checksums, and the manifest, the commit point, last.
+//! A set into a directory: every file whole, with its checksums, and the manifest, the commit
+//! point, last.
 
 use anyhow::Context;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +20,7 @@ use crate::registry::wishes::Existing;
 use crate::registry::{Registry, manifest};
 use crate::report::{Report, Unit};
 
-/// The file of a role in the folder; all names begin with `stem`.
+/// The file of a role in the directory; all names begin with `stem`.
 #[must_use]
 pub(in crate::registry) fn file_of(stem: &str, set: &Set, role: Role) -> String {
     let extension = set.tarball.extension;
@@ -109,7 +110,8 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
     Ok(references)
 }
 
-/// What keeps the set from joining what is there. The tarball is unpacked where nothing else tells its content.
+/// What keeps the set from joining what is there. The tarball is unpacked where nothing else tells
+/// its content.
 pub(in crate::registry) fn clash(held: &Held, set: &Set) -> Result<Option<Clash>> {
     let recorded = held.clash(&Arriving::from_set(set, set.tree.as_deref()));
     if recorded.is_none() || set.tree.is_some() || held.tree.is_none() {
@@ -147,7 +149,8 @@ pub(in crate::registry) fn joined(set: &Set, stem: &str, held: Option<&str>) -> 
     Ok(text)
 }
 
-/// Gives all files their names, the manifest last; when one cannot have it, those that were not there before are taken away again.
+/// Gives all files their names, the manifest last; when one cannot have it, those that were not
+/// there before are taken away again.
 fn appear(open: &OpenDirectory, mut files: Vec<Pending>, mut manifest: Pending) -> Result<()> {
     for file in &mut files {
         file.settle()?;

@@ -75,9 +75,9 @@ impl Staged {
         self.files.iter().map(|(format, pending)| Ok((*format, pending.file.try_clone().context("duplicating a descriptor")?))).collect()
     }
 
-    /// The folder.
+    /// The directory.
     #[must_use]
-    pub fn folder(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
@@ -125,8 +125,9 @@ impl Staged {
         self.names.image.as_ref().map(|image| image.version.as_str())
     }
 
-    /// Decides what the artifact becomes, now that its bytes are known, and chooses its names: another version of the day where other
-    /// bytes have this one, and names with the architecture where another one has the plain names. `remote` is where it goes afterwards.
+    /// Decides what the artifact becomes, now that its bytes are known, and chooses its names:
+    /// another version of the day where other bytes have this one, and names with the architecture
+    /// where another one has the plain names. `remote` is where it goes afterwards.
     ///
     /// # Errors
     /// When other bytes exist under the chosen version and are not to be replaced.
@@ -192,11 +193,13 @@ impl Staged {
         Ok(standing)
     }
 
-    /// Makes the artifact appear: tarballs, checksum files in the form that Ironic reads (`HASH  NAME`), links, manifest.
+    /// Makes the artifact appear: tarballs, checksum files in the form that Ironic reads (`HASH
+    /// NAME`), links, manifest.
     ///
     /// # Errors
-    /// On any failure to write, and when the user stops it before the first file appears. A version that was there before is then
-    /// still whole; one that was to be replaced is whole, or has no manifest.
+    /// On any failure to write, and when the user stops it before the first file appears. A version
+    /// that was there before is then still whole; one that was to be replaced is whole, or has no
+    /// manifest.
     pub fn commit(mut self, tarballs: &[Tarball], manifest: &[u8]) -> Result<Published> {
         let standing = self.settled.take();
         let (standing, _lock) = standing.map_or((Standing::New, None), |(standing, lock)| (standing, Some(lock)));
@@ -219,8 +222,8 @@ impl Staged {
             file.settle()?;
         }
         process::check_stop()?;
-        // From here on nothing is written, only renamed, and it is carried to its end whoever interrupts: a reader finds the manifest of
-        // what is there, or none.
+        // From here on nothing is written, only renamed, and it is carried to its end whoever
+        // interrupts: a reader finds the manifest of what is there, or none.
         if !matches!(standing, Standing::Added(_)) {
             unlink(open, &name)?;
         }
@@ -249,8 +252,9 @@ impl Staged {
         Ok(published)
     }
 
-    /// Puts back what is missing of an artifact that is there already: the same bytes under the same names. Documents appear only when
-    /// a signature is wanted that is not there, then all of them: it is of these.
+    /// Puts back what is missing of an artifact that is there already: the same bytes under the
+    /// same names. Documents appear only when a signature is wanted that is not there, then all of
+    /// them: it is of these.
     fn complete(mut self, tarballs: &[Tarball], checksums: Vec<Pending>, published: Published) -> Result<Published> {
         let mut missing: Vec<Pending> = Vec::new();
         for ((_, file), tarball) in std::mem::take(&mut self.files).into_iter().zip(tarballs) {
@@ -275,8 +279,9 @@ impl Staged {
         Ok(published)
     }
 
-    /// Keeps the tarballs of an image that is not to be published, as `NAME.unfit` with their suffixes: without a manifest, and for the
-    /// next such build to replace. Returns the path of the first.
+    /// Keeps the tarballs of an image that is not to be published, as `NAME.unfit` with their
+    /// suffixes: without a manifest, and for the next such build to replace. Returns the path of
+    /// the first.
     ///
     /// # Errors
     /// On any failure to write.
@@ -306,7 +311,8 @@ impl Staged {
         Ok(self.directory.path().join(&tarball.file))
     }
 
-    /// A document or signature of an artifact that was here before under this name says what is no longer so.
+    /// A document or signature of an artifact that was here before under this name says what is no
+    /// longer so.
     fn remove_stale(&self, tarballs: &[Tarball]) -> Result<()> {
         let names = documents(&self.names.stem).into_iter().chain(tarballs.iter().flat_map(|tarball| signatures(&tarball.file)));
         for name in names {

@@ -1,4 +1,5 @@
-//! What an image of each role looks like in Glance: formats, names, properties; and when one that is there is just that.
+//! What an image of each role looks like in Glance: formats, names, properties; and when one that
+//! is there is just that.
 
 use std::collections::BTreeMap;
 
@@ -53,8 +54,8 @@ const ATTRIBUTES: [&str; 25] = [
     "os_hash_value",
 ];
 
-/// Container and disk format of a role. A real kernel has the bytes of a boot sector and is refused as bare; what is of another container
-/// is not looked into.
+/// Container and disk format of a role. A real kernel has the bytes of a boot sector and is refused
+/// as bare; what is of another container is not looked into.
 fn formats(role: Role) -> (&'static str, &'static str) {
     match role {
         Role::Kernel => ("aki", "aki"),
@@ -128,7 +129,7 @@ fn check_text(text: &str) -> Result<()> {
     }
 }
 
-/// Whether an image that is there can be used in place of a new one.
+/// Whether an image that is there can be used instead of a new one.
 pub(super) fn fits(image: &Image, draft: &Draft, piece: &Piece, role: Role, project: Option<&str>) -> bool {
     let ours = project.is_none_or(|project| image.owner.as_deref() == Some(project));
     let seen = match (draft.visibility, image.visibility.as_str()) {
@@ -140,7 +141,8 @@ pub(super) fn fits(image: &Image, draft: &Draft, piece: &Piece, role: Role, proj
         && image.size == Some(piece.size)
         && image.os_hash_value.as_ref().is_some_and(|hash| *hash == piece.sha512 || *hash == piece.sha256)
         && (image.container_format.as_deref(), image.disk_format.as_deref()) == (Some(draft.container), Some(draft.disk));
-    // A manifest also tells how long the build took: an equal tarball of another day is still the same.
+    // A manifest also tells how long the build took: an equal tarball of another day is still the
+    // same.
     let same_words = role != Role::Tarball
         || (image.name.as_deref() == Some(&draft.name)
             && draft
@@ -218,7 +220,7 @@ mod tests {
         ] {
             assert!(!fit(&image(&draft, |v| v[name] = value.into()), "p"), "{name}");
         }
-        assert!(fit(&image(&draft, |v| v["visibility"] = "public".into()), "other"), "a public one is everybody's");
+        assert!(fit(&image(&draft, |v| v["visibility"] = "public".into()), "other"), "a public one is everyone's");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Glance's API, version 2, as far as it is needed: one function a call. <https://docs.openstack.org/api-ref/image/v2/>
+//! Glance's API, version 2, as far as it is needed: one function a call.
+//! <https://docs.openstack.org/api-ref/image/v2/>
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -120,14 +121,16 @@ impl Images<'_> {
         Ok(found)
     }
 
-    /// Every image that can be seen, of whatever visibility and owner, that names this one as a boot piece or template.
+    /// Every image that can be seen, of whatever visibility and owner, that names this one as a
+    /// boot piece or template.
     pub fn users(self, id: &str, doing: &str, stop: Stop) -> Result<Vec<Image>> {
         let address = format!("glance://{id}");
         let mut found = Vec::new();
         for (role, link) in LINKS {
             let forms: &[&str] = if role == Role::Kickstart { &[id, &address] } else { &[id] };
             for form in forms {
-                // A list without a visibility leaves out other projects' community images, and those shared but not accepted.
+                // A list without a visibility leaves out other projects' community images, and
+                // those shared but not accepted.
                 for more in [("member_status", "all"), ("visibility", "community")] {
                     found.extend(self.list(&[(link, form), more], doing, stop)?);
                 }

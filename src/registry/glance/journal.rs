@@ -1,4 +1,5 @@
-//! What a publication has made so far, so that it can be unmade: removed in reverse order, and what resists is named.
+//! What a publication has made so far, so that it can be unmade: removed in reverse order, and what
+//! resists is named.
 
 use serde_json::json;
 
@@ -45,7 +46,8 @@ impl Journal {
         self.made.iter().map(|made| made.id.as_str())
     }
 
-    /// Removes everything again, whatever signals come, and returns the error with what could not be removed.
+    /// Removes everything again, whatever signals come, and returns the error with what could not
+    /// be removed.
     pub fn undo(self, images: Images<'_>, cloud: &str, error: anyhow::Error) -> (anyhow::Error, Left) {
         let mut left = Vec::new();
         let mut answers = true;
@@ -70,7 +72,7 @@ impl Journal {
         (told.into(), Left::Something)
     }
 
-    /// Removes an image, unless another publisher's boots with it meanwhile.
+    /// Removes an image, unless another publisher's boots with it in the meantime.
     fn removed(&self, images: Images<'_>, made: &Made) -> Result<()> {
         if made.role.is_some_and(|role| role != Role::Tarball) {
             let users = images.users(&made.id, "looking for the users of an image", Stop::Ignore)?;
@@ -98,9 +100,9 @@ pub(super) fn remove(images: Images<'_>, id: &str) -> Result<()> {
     answer.expect(&[204, 404, 410], &doing).map(|_| ())
 }
 
-/// The failure of an image that somebody removed while it was being published.
+/// The failure of an image that someone removed while it was being published.
 pub(super) fn gone(doing: &str) -> anyhow::Error {
-    Failure::new(ExitCode::Registry, format!("{doing}: it was removed meanwhile"))
+    Failure::new(ExitCode::Registry, format!("{doing}: it was removed in the meantime"))
         .hint("who else works in this project? publish again")
         .into()
 }

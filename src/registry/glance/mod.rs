@@ -1,7 +1,8 @@
 //! Glance, version 2, with Keystone or without.
 //!
-//! [`publish`] sends a set, [`draft`] says what its images look like, [`send`] makes one image, [`journal`] unmakes them all,
-//! [`visibility`] chooses who sees them, [`entries`] tells what is there.
+//! [`publish`] sends a set, [`draft`] says what its images look like, [`send`] makes one image,
+//! [`journal`] unmakes them all, [`visibility`] chooses who sees them, [`entries`] tells what is
+//! there.
 
 mod draft;
 mod entries;
@@ -26,7 +27,8 @@ pub struct Glance {
 }
 
 impl Glance {
-    /// Logs in to a cloud; without a name to the one that `OS_CLOUD` or the other `OS_*` variables say.
+    /// Logs in to a cloud; without a name to the one that `OS_CLOUD` or the other `OS_*` variables
+    /// say.
     ///
     /// # Errors
     /// When the cloud is not known, or Keystone cannot be reached or refuses.
@@ -62,7 +64,8 @@ impl Glance {
         self.session.project().map(|project| project.id)
     }
 
-    /// Whether an image belongs to the own project. Without Keystone there are no projects, and every image does.
+    /// Whether an image belongs to the own project. Without Keystone there are no projects, and
+    /// every image does.
     fn owns(&self, image: &images::Image) -> bool {
         let project = self.project();
         !self.session.cloud().auth.has_keystone() || (project.is_some() && image.owner == project)

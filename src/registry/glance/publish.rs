@@ -1,4 +1,5 @@
-//! A set into Glance: boot pieces first, the tarball that names them last, and after any failure nothing of it is left.
+//! A set into Glance: boot pieces first, the tarball that names them last, and after any failure
+//! nothing of it is left.
 
 use anyhow::Context;
 use serde_json::json;
@@ -23,7 +24,7 @@ use crate::registry::set::Set;
 use crate::registry::wishes::{Existing, Older};
 use crate::report::{Report, bytes};
 
-/// A set is begun anew when pieces that it uses again are removed by somebody else meanwhile.
+/// A set is begun again when pieces that it uses again are removed by someone else in the meantime.
 const ATTEMPTS: u32 = 3;
 
 pub(super) fn publish(glance: &Glance, set: &Set, report: &Report) -> Result<References> {
@@ -58,7 +59,7 @@ pub(super) fn publish(glance: &Glance, set: &Set, report: &Report) -> Result<Ref
             report.note("Glance refuses public images: these are community ones, which Ironic finds as well");
             chosen = Chosen { word: "community", may_fall_back: false, members: Vec::new() };
         } else if vanished && attempt_number < ATTEMPTS {
-            report.note("somebody removed a piece meanwhile: publishing begins anew");
+            report.note("someone removed a piece in the meantime: publishing begins again");
             attempt_number += 1;
         } else {
             return Err(error);
@@ -134,7 +135,8 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
     Ok(Some(References { visibility: Some(visibility), ..references }))
 }
 
-/// An image that is there and can be used in place of a new one: the oldest, so that all choose the same.
+/// An image that is there and can be used instead of a new one: the oldest, so that all choose the
+/// same.
 fn there(glance: &Glance, draft: &Draft, piece: &Piece, role: Role) -> Result<Option<Image>> {
     let project = glance.project();
     let mut found = Vec::new();
@@ -149,8 +151,8 @@ fn there(glance: &Glance, draft: &Draft, piece: &Piece, role: Role) -> Result<Op
     Ok(found.into_iter().min_by(|a, b| (&a.updated_at, &a.id).cmp(&(&b.updated_at, &b.id))))
 }
 
-/// Whether nobody else makes the same, or just made it. Who begins after this look finds the image in an earlier second, or with a smaller id
-/// in the same one: see `new_id`.
+/// Whether nobody else makes the same, or just made it. Who begins after this look finds the image
+/// in an earlier second, or with a smaller id in the same one: see `new_id`.
 fn alone(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, own: &Image) -> Result<bool> {
     let project = glance.project();
     let doing = format!("looking for others who publish the {role}");
@@ -161,13 +163,14 @@ fn alone(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, own: &Image)
     }))
 }
 
-/// Lets the second pass in which an image became active: Glance tells times to the second, and everyone who was done in the same one must be
-/// seen by everyone before they choose.
+/// Lets the second pass in which an image became active: Glance tells times to the second, and
+/// everyone who was done in the same one must be seen by everyone before they choose.
 fn settle() -> Result<()> {
     process::pause(std::time::Duration::from_millis(1100))
 }
 
-/// Of two that published the same at once, the one that was done first is used, and the other is removed by who made it.
+/// Of two that published the same at once, the one that was done first is used, and the other is
+/// removed by who made it.
 fn twin(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, image: Image, journal: &mut Journal) -> Result<(Image, Made)> {
     match there(glance, draft, piece, role)? {
         Some(first) if first.id != image.id => {
@@ -185,7 +188,8 @@ fn reference(glance: &Glance, image: &Image, piece: &Piece, made: Made) -> Refer
     Reference::of_piece(piece, image.name.as_deref().unwrap_or_default(), &image.id, Some(url), made)
 }
 
-/// Removes the images that the set replaces. It is published by now: one that has to stay is named in the references.
+/// Removes the images that the set replaces. It is published by now: one that has to stay is named
+/// in the references.
 fn without(glance: &Glance, mut references: References, replaced: &[String]) -> References {
     let entries = if replaced.is_empty() { Ok(Vec::new()) } else { entries::list(glance) };
     let removed = entries.and_then(|entries| {
@@ -202,8 +206,8 @@ fn without(glance: &Glance, mut references: References, replaced: &[String]) -> 
     references
 }
 
-/// Hides or removes own older versions, as wished. The set is published by now: an older version that has to stay is named in
-/// the references.
+/// Hides or removes own older versions, as wished. The set is published by now: an older version
+/// that has to stay is named in the references.
 fn retire(glance: &Glance, mut references: References) -> References {
     let keep = match glance.wishes.older {
         Older::Keep => return references,
@@ -259,7 +263,7 @@ fn check_first_sector(piece: &Piece) -> Result<()> {
             piece.path.display()
         ),
     )
-    .hint("pack it anew with osimg build or osimg pack, which shift such a file; or with another compression level")
+    .hint("pack it again with osimg build or osimg pack, which shift such a file; or with another compression level")
     .into())
 }
 
@@ -269,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_tarball_that_looks_like_a_boot_sector_is_refused_before_anything_is_sent() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("os.tgz");
         let mut bytes = vec![0_u8; 600];
         std::fs::write(&path, &bytes).expect("written");

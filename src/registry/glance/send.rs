@@ -1,5 +1,5 @@
-//! One image, made, sent and verified. An upload that failed is never continued: Glance may keep what came and refuse the rest for
-//! ever, so the image is removed and a new one made.
+//! One image, made, sent and verified. An upload that failed is never continued: Glance may keep
+//! what came and refuse the rest for ever, so the image is removed and a new one made.
 
 use serde_json::json;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::process;
 use crate::registry::piece::Piece;
 use crate::report::{Step, Unit};
 
-/// How often an image is made anew when its upload fails for a reason that may pass.
+/// How often an image is made again when its upload fails for a reason that may pass.
 const ATTEMPTS: u32 = 3;
 /// How long a store may take to be done with what it was sent.
 const SETTLING: Duration = Duration::from_secs(1800);
@@ -72,7 +72,7 @@ pub(super) fn send(
             return Err(error);
         }
         journal.forget(&id);
-        step.report().note(&format!("{error:#}; the image was removed, and is made anew"));
+        step.report().note(&format!("{error:#}; the image was removed, and is made again"));
         process::pause(Duration::from_millis(500) * attempt)?;
         attempt += 1;
     }
@@ -124,7 +124,8 @@ fn judged(answer: Answer, doing: &str) -> std::result::Result<(), Trouble> {
     let said = answer.message();
     match answer.status {
         204 | 202 | 200 => Ok(()),
-        // What was in between cut it, or the token ran out while the first byte was on its way, or somebody removed the image.
+        // What was in between cut it, or the token ran out while the first byte was on its way, or
+        // someone removed the image.
         400 if said.contains("Size mismatch") || said.contains("Size exceeds") => Err(Trouble::Passing(answer.refusal(doing))),
         401 | 404 | 408 | 409 | 410 | 429 | 500..=599 => Err(Trouble::Passing(answer.refusal(doing))),
         415 => Err(Trouble::Lasting(
@@ -171,7 +172,7 @@ fn verified(glance: &Glance, id: &str, piece: &Piece, doing: &str) -> std::resul
             }
             "saving" | "importing" | "uploading" | "queued" if waited < SETTLING => {}
             status => {
-                let error = Failure::new(ExitCode::Registry, format!("{doing}: it became {status} in place of active"))
+                let error = Failure::new(ExitCode::Registry, format!("{doing}: it became {status} instead of active"))
                     .hint("Glance's log says why, under the image's id");
                 return Err(Trouble::Passing(error.into()));
             }
@@ -187,7 +188,8 @@ fn compare(image: &Image, piece: &Piece, doing: &str) -> Result<()> {
     let expected = match image.os_hash_algo.as_deref() {
         Some("sha512") => Some(&piece.sha512),
         Some("sha256") => Some(&piece.sha256),
-        // An operator may have chosen another (hashing_algorithm): the size is all that can be compared.
+        // An operator may have chosen another (hashing_algorithm): the size is all that can be
+        // compared.
         _ => None,
     };
     let same = expected.is_none_or(|digest| image.os_hash_value.as_ref() == Some(digest));
@@ -198,7 +200,7 @@ fn compare(image: &Image, piece: &Piece, doing: &str) -> Result<()> {
     Err(Failure::new(
         ExitCode::Trust,
         format!(
-            "{doing}: what arrived is not what was sent: {} bytes in place of {}, digest {}… in place of {}…",
+            "{doing}: what arrived is not what was sent: {} bytes instead of {}, digest {}… instead of {}…",
             image.size.unwrap_or(0),
             piece.size,
             shown(image.os_hash_value.as_deref().unwrap_or("none")),
@@ -244,7 +246,8 @@ fn new_id() -> Result<String> {
     use anyhow::Context;
     let mut bytes = [0_u8; 16];
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("reading /dev/urandom")?;
-    // RFC 9562, version 7: the time in milliseconds comes first, so that of two images of one second the older has the smaller id.
+    // RFC 9562, version 7: the time in milliseconds comes first, so that of two images of one
+    // second the older has the smaller id.
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let number = u128::from_be_bytes(bytes) & !(u128::MAX << 80) | (time << 80);
     let number = number & !(0xF << 76) | (7 << 76);

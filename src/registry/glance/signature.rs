@@ -1,6 +1,7 @@
 //! Signatures that Glance checks while it stores an image: RSA-PSS over SHA-256.
 //!
-//! <https://docs.openstack.org/glance/latest/user/signature.html>; Glance ignores them silently unless all four properties are there.
+//! <https://docs.openstack.org/glance/latest/user/signature.html>; Glance ignores them silently
+//! unless all four properties are there.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rsa::pkcs1::DecodeRsaPrivateKey;

@@ -1,7 +1,9 @@
-//! Who sees what is published: the widest that the roles allow, because Ironic's conductor has to find it to the very end.
+//! Who sees what is published: the widest that the roles allow, because Ironic's conductor has to
+//! find it to the very end.
 //!
-//! Its service user sees public and community images, its own project's, and those shared with that project; an image that is
-//! `shared` with nobody starts to deploy for an administrator and fails at the end (ironic `service_utils.is_image_available`).
+//! Its service user sees public and community images, its own project's, and those shared with that
+//! project; an image that is `shared` with nobody starts to deploy for an administrator and fails
+//! at the end (ironic `service_utils.is_image_available`).
 
 use super::Glance;
 use crate::cloud::ProjectLookup;

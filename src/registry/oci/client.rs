@@ -1,8 +1,9 @@
 //! The calls of the OCI distribution specification 1.1 that publishing takes.
 //!
-//! On the HTTP client that all of osimg uses. The maintained crate, oci-client 0.18, can stream a blob of known length,
-//! but it brings tokio and reqwest into a program that has neither (some 100 crates, twice the binary), knows no `DELETE` (so that nothing
-//! could be rolled back or pruned), and leaves the logins of docker and podman to a further crate.
+//! On the HTTP client that all of osimg uses. The maintained crate, oci-client 0.18, can stream a
+//! blob of known length, but it brings tokio and reqwest into a program that has neither (some 100
+//! crates, twice the binary), knows no `DELETE` (so that nothing could be rolled back or pruned),
+//! and leaves the logins of docker and podman to a further crate.
 
 mod login;
 
@@ -114,7 +115,8 @@ impl Client {
         .into()
     }
 
-    /// One call with a small body. Calls that nothing is lost by repeating are repeated when the connection breaks.
+    /// One call with a small body. Calls that nothing is lost by repeating are repeated when the
+    /// connection breaks.
     pub fn call(&self, call: &Call, doing: &str) -> Result<Answer> {
         let doing = format!("{doing} {}", self.repository);
         let call = call.clone().stop(self.stop.get());
@@ -126,8 +128,9 @@ impl Client {
         Ok(answer)
     }
 
-    /// Sends a blob from what `open` gives, in one piece of known length; it may be opened again after a broken connection. The registry
-    /// compares what arrived with the digest, and keeps nothing that differs.
+    /// Sends a blob from what `open` gives, in one piece of known length; it may be opened again
+    /// after a broken connection. The registry compares what arrived with the digest, and keeps
+    /// nothing that differs.
     pub fn upload<R: Read>(&self, blob: &Blob<'_>, open: impl Fn() -> Result<R>) -> Result<()> {
         let doing = format!("sending {} to", blob.what);
         let whole = format!("{doing} {}", self.repository);
@@ -194,7 +197,8 @@ impl Client {
         self.http.call(call, url, &self.headers(login.as_deref(), url))
     }
 
-    /// A registry may send uploads elsewhere, with a signature in the URL: the login is not for there.
+    /// A registry may send uploads elsewhere, with a signature in the URL: the login is not for
+    /// there.
     fn headers<'a>(&self, login: Option<&'a str>, url: &str) -> Vec<(&'static str, &'a str)> {
         login.filter(|_| self.is_own(url)).map(|login| ("authorization", login)).into_iter().collect()
     }

@@ -233,10 +233,10 @@ mod tests {
     use super::*;
 
     fn found(json: &str, host: &str, name: &str) -> Option<Credentials> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("auth.json");
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("auth.json");
         std::fs::write(&file, json).expect("written");
-        find(&[folder.path().join("missing.json"), file], host, name).expect("looked up")
+        find(&[directory.path().join("missing.json"), file], host, name).expect("looked up")
     }
 
     fn password(user: &str, password: &str) -> Option<Credentials> {
@@ -267,8 +267,8 @@ mod tests {
 
     #[test]
     fn damaged_files_are_told_without_their_secrets() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("auth.json");
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("auth.json");
         for text in [
             r#"{"auths": {"r.example": {"auth": "!secret!"}}}"#,
             r#"{"auths": {"r.example": {"password": 1234secret}}}"#,

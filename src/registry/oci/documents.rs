@@ -1,8 +1,9 @@
 //! The manifests: one for each piece, and one that holds them all.
 //!
-//! A piece has a manifest of its own, with one layer, because that is what Ironic can use: `oci://…@DIGEST` must name a manifest with
-//! exactly one layer (`OciClient.download_blob_from_manifest`). The set's manifest has all of them as layers, so that one `oras pull` brings
-//! the whole set and one tag names it.
+//! A piece has a manifest of its own, with one layer, because that is what Ironic can use:
+//! `oci://…@DIGEST` must name a manifest with exactly one layer
+//! (`OciClient.download_blob_from_manifest`). The set's manifest has all of them as layers, so that
+//! one `oras pull` brings the whole set and one tag names it.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,7 +17,8 @@ pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const SET: &str = "application/vnd.osimg.set.v1";
 /// The type of one piece.
 pub(super) const PIECE: &str = "application/vnd.osimg.piece.v1";
-/// The config of an artifact that has none: <https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidance-for-an-empty-descriptor>.
+/// The config of an artifact that has none:
+/// <https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidance-for-an-empty-descriptor>.
 pub(super) const EMPTY: &[u8] = b"{}";
 /// Its digest.
 pub(super) const EMPTY_DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
@@ -74,7 +76,8 @@ impl Document {
         Self { schema_version: 2, media_type: MANIFEST.into(), artifact_type: kind.into(), config, layers, annotations }
     }
 
-    /// The manifest of one piece. It says only what belongs to the bytes, so that equal pieces of two sets have equal manifests.
+    /// The manifest of one piece. It says only what belongs to the bytes, so that equal pieces of
+    /// two sets have equal manifests.
     pub fn of_piece(layer: &Descriptor) -> Self {
         let mut layer = layer.clone();
         let annotations = layer.annotations.iter().filter(|(key, _)| [ROLE, SHA512].contains(&key.as_str()));

@@ -54,7 +54,7 @@ fn tags(oci: &Oci) -> Result<Vec<String>> {
 fn shelf(oci: &Oci) -> Result<Shelf> {
     let mut shelf = Shelf { sets: BTreeMap::new(), pieces: BTreeMap::new(), indexes: Vec::new() };
     for tag in tags(oci)? {
-        // One that went meanwhile, or somebody else's.
+        // One that went in the meantime, or someone else's.
         let Some(text) = oci.manifest(&tag)? else { continue };
         if let Ok(index) = serde_json::from_slice::<Index>(&text) {
             shelf.indexes.push((digest_of(&text), tag, index));
@@ -191,7 +191,7 @@ fn remove_set(oci: &Oci, shelf: Shelf, digest: &str) -> Result<Vec<String>> {
 fn delete(oci: &Oci, digest: &str, name: &str) -> Result<()> {
     let answer = oci.delete_manifest(digest)?;
     match answer.status {
-        // Somebody else removed it meanwhile.
+        // Someone else removed it in the meantime.
         202 | 404 => Ok(()),
         _ => Err(oci.client.refused(&format!("removing {name} from"), &answer)),
     }

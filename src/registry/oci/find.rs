@@ -1,4 +1,5 @@
-//! From an `oci://` reference to what it names: the set of a tag, or of one of its tarball's digests.
+//! From an `oci://` reference to what it names: the set of a tag, or of one of its tarball's
+//! digests.
 
 use super::documents::{ARCH, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, TITLE, VERSION};
 use super::index::{Index, Item};
@@ -21,10 +22,12 @@ pub enum Deployable {
     },
 }
 
-/// Looks up `HOST/NAME:TAG` or `HOST/NAME@sha256:DIGEST`; of several architectures under one tag `arch` chooses.
+/// Looks up `HOST/NAME:TAG` or `HOST/NAME@sha256:DIGEST`; of several architectures under one tag
+/// `arch` chooses.
 ///
 /// # Errors
-/// When it names nothing, or nothing that a node is installed from, and when the registry cannot be reached or refuses.
+/// When it names nothing, or nothing that a node is installed from, and when the registry cannot be
+/// reached or refuses.
 pub fn find(reference: &str, access: &Access, arch: Option<&str>) -> Result<Deployable> {
     let (repository, digest) = match reference.rsplit_once('@') {
         Some((repository, digest)) if is_digest(digest) => (repository, Some(digest)),

@@ -1,4 +1,5 @@
-//! An index: the sets of one version for several architectures under one tag. Each has a tag with its architecture too.
+//! An index: the sets of one version for several architectures under one tag. Each has a tag with
+//! its architecture too.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

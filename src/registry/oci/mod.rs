@@ -1,8 +1,10 @@
-//! An OCI registry: the set as an artifact that one tag names, and each piece as an artifact that Ironic can take.
+//! An OCI registry: the set as an artifact that one tag names, and each piece as an artifact that
+//! Ironic can take.
 //!
-//! What is sent is content-addressed: blobs first, then a manifest for each piece, then the set's manifest with the tag, which is the
-//! commit point. A publisher that fails takes its manifests away again; the specification has no way to take a blob away that others may
-//! use, so those stay, unnamed, until the registry's own garbage collection.
+//! What is sent is content-addressed: blobs first, then a manifest for each piece, then the set's
+//! manifest with the tag, which is the commit point. A publisher that fails takes its manifests
+//! away again; the specification has no way to take a blob away that others may use, so those stay,
+//! unnamed, until the registry's own garbage collection.
 
 mod client;
 mod credentials;
@@ -66,7 +68,8 @@ enum Undo {
 /// How a registry is trusted, and who we are to it.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// A PEM file that its certificate is checked against; else what `certs.d` of podman or docker has for it, else what the host trusts.
+    /// A PEM file that its certificate is checked against; else what `certs.d` of podman or docker
+    /// has for it, else what the host trusts.
     pub ca: Option<PathBuf>,
     /// Files in the form of docker's `config.json`, the first that has a login for it wins.
     pub logins: Vec<PathBuf>,
@@ -127,7 +130,8 @@ impl Oci {
         }
     }
 
-    /// Puts a manifest or an index under a tag, and compares what the registry has then with what was meant.
+    /// Puts a manifest or an index under a tag, and compares what the registry has then with what
+    /// was meant.
     fn put_manifest(&self, tag: &str, text: &[u8]) -> Result<()> {
         let doing = format!("writing the manifest {tag} to");
         let kind = if serde_json::from_slice::<Index>(text).is_ok() { INDEX } else { MANIFEST };
@@ -137,7 +141,8 @@ impl Oci {
         let mut attempt = 1;
         loop {
             answer = self.client.call(&call, &doing)?;
-            // A blob that two publishers send at once is unknown for an instant to docker-registry, which puts the second in place of the first.
+            // A blob that two publishers send at once is unknown for an instant to docker-registry,
+            // which puts the second instead of the first.
             if answer.status != 400 || !message(&answer).contains("MANIFEST_BLOB_UNKNOWN") || attempt == ATTEMPTS {
                 break;
             }
@@ -212,7 +217,8 @@ impl Oci {
         };
         let text = text(&Document::of_piece(&layer))?;
         let itself = digest_of(&text);
-        // A tag of its own keeps it from registries that throw untagged manifests away, and is the same for equal pieces.
+        // A tag of its own keeps it from registries that throw untagged manifests away, and is the
+        // same for equal pieces.
         let tag = format!("{role}-{}", piece.sha256.get(..16).unwrap_or_default());
         if self.manifest(&tag)?.as_deref() != Some(&text) {
             if self.manifest(&itself)?.is_none() {
@@ -368,7 +374,8 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// Whether the file's bytes are no longer those that were hashed; not told when it cannot be read, which is another trouble.
+/// Whether the file's bytes are no longer those that were hashed; not told when it cannot be read,
+/// which is another trouble.
 fn has_changed(piece: &Piece) -> bool {
     Piece::of_file(&piece.path, |_, _| {}).is_ok_and(|now| now.sha256 != piece.sha256)
 }

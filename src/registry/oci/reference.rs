@@ -1,4 +1,5 @@
-//! `HOST[:PORT]/NAME[:TAG]`, as the distribution specification spells it; digests belong to what is fetched, not to where is published.
+//! `HOST[:PORT]/NAME[:TAG]`, as the distribution specification spells it; digests belong to what is
+//! fetched, not to where is published.
 
 use std::fmt;
 
@@ -33,7 +34,8 @@ impl Repository {
         if !bare_ok || port.is_some_and(|port| port.parse::<u16>().is_err()) {
             return Err("it does not begin with a host".into());
         }
-        // Docker's shorthand `ubuntu/x` has no host; taking the first part for one would send a password there.
+        // Docker's shorthand `ubuntu/x` has no host; taking the first part for one would send a
+        // password there.
         if port.is_none() && !bare.contains('.') && bare != "localhost" && !bare.starts_with('[') {
             return Err(format!("'{bare}' is no full host name: write HOST/NAME with the registry's whole name, or with its port"));
         }

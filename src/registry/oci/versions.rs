@@ -1,4 +1,5 @@
-//! The sets of one version: what is under its tags, and how a set joins those of other architectures under one tag.
+//! The sets of one version: what is under its tags, and how a set joins those of other
+//! architectures under one tag.
 
 use super::documents::{ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, ROLE, SET, SHA512, TREE, VERSION};
 use super::index::{Index, Item};
@@ -56,7 +57,8 @@ impl Oci {
         Ok(found)
     }
 
-    /// The sets of a version and architecture, in every format, under the tags that osimg gives them.
+    /// The sets of a version and architecture, in every format, under the tags that osimg gives
+    /// them.
     pub(super) fn sets_of(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Vec<Tagged>> {
         let usual = EXTENSIONS.iter().map(|extension| as_tag(&format!("{}{extension}", stem(name, version))));
         let mut tags: Vec<String> = self.repository.tag.clone().into_iter().chain(usual).collect();
@@ -79,7 +81,8 @@ impl Oci {
         Ok(found)
     }
 
-    /// Puts the set's manifest under its tag, with those of other architectures of the version; returns its digest and size.
+    /// Puts the set's manifest under its tag, with those of other architectures of the version;
+    /// returns its digest and size.
     pub(super) fn tag_set(&self, tag: &str, document: &Document, undo: &mut Vec<Undo>) -> Result<(String, Made, usize)> {
         let there = self.there(tag)?;
         let arch = document.annotations.get(ARCH).map(String::as_str);

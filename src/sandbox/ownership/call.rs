@@ -13,7 +13,7 @@ impl Call {
         ptrace::getregs(pid).map(Self)
     }
 
-    /// Has the process make this call in place of its own.
+    /// Has the process make this call instead of its own.
     pub(super) fn put(&self, pid: Pid) -> nix::Result<()> {
         ptrace::setregs(pid, self.0)
     }

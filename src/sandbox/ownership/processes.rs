@@ -1,4 +1,5 @@
-//! What the followed processes mean: their paths, descriptors and memory, as seen from outside of the sandbox.
+//! What the followed processes mean: their paths, descriptors and memory, as seen from outside of
+//! the sandbox.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -16,9 +17,11 @@ use super::call::Call;
 use crate::error::Result;
 use crate::openat::openat2;
 
-/// The host's /proc, in which the processes of the sandbox have the numbers by which we follow them.
+/// The host's /proc, in which the processes of the sandbox have the numbers by which we follow
+/// them.
 ///
-/// Pid 1 takes us along when it changes the root, and the /proc that is there then knows other numbers.
+/// Pid 1 takes us along when it changes the root, and the /proc that is there then knows other
+/// numbers.
 pub(in crate::sandbox) struct Processes(OwnedFd);
 
 impl Processes {
@@ -59,13 +62,13 @@ impl Processes {
         readlinkat(&self.0, format!("self/fd/{}", file.as_raw_fd()).as_str())
     }
 
-    /// A process's folder or file of this number, or its working directory.
+    /// A process's directory or file of this number, or its working directory.
     fn of_descriptor(&self, pid: Pid, descriptor: i32) -> nix::Result<OwnedFd> {
         openat(&self.0, link(pid, descriptor).as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
     }
 
     /// What a process means by a path; links are followed below its own root.
-    fn of_path(&self, pid: Pid, folder: i32, path: &OsStr, follow: bool) -> nix::Result<OwnedFd> {
+    fn of_path(&self, pid: Pid, directory: i32, path: &OsStr, follow: bool) -> nix::Result<OwnedFd> {
         // Its own descriptors by name.
         for prefix in ["/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"] {
             if let Some(number) = path.as_bytes().strip_prefix(prefix.as_bytes()).and_then(|rest| str::from_utf8(rest).ok()?.parse().ok()) {
@@ -76,8 +79,8 @@ impl Processes {
         let mut inside = PathBuf::new();
         if !path.as_bytes().starts_with(b"/") {
             // Both as they are called from the sandbox's root.
-            let (folder, root) = (readlinkat(&self.0, link(pid, folder).as_str())?, readlinkat(&self.0, root_link.as_str())?);
-            inside.push(Path::new(&folder).strip_prefix(&root).map_err(|_| Errno::ENOENT)?);
+            let (directory, root) = (readlinkat(&self.0, link(pid, directory).as_str())?, readlinkat(&self.0, root_link.as_str())?);
+            inside.push(Path::new(&directory).strip_prefix(&root).map_err(|_| Errno::ENOENT)?);
         }
         inside.push(Path::new(path).strip_prefix("/").unwrap_or(Path::new(path)));
         if inside.as_os_str().is_empty() {

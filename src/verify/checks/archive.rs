@@ -1,4 +1,5 @@
-//! The archive itself: whether it is whole, and whether GNU tar as Anaconda calls it unpacks what is meant.
+//! The archive itself: whether it is whole, and whether GNU tar as Anaconda calls it unpacks what
+//! is meant.
 
 use std::path::Path;
 
@@ -194,7 +195,8 @@ fn suffix(image: &Image<'_>) -> Vec<Hit> {
     }
 }
 
-/// The digest in the file beside the tarball, `HASH  NAME` or the hash alone; none when there is no such file.
+/// The digest in the file beside the tarball, `HASH  NAME` or the hash alone; none when there is no
+/// such file.
 fn written(path: &Path) -> Option<String> {
     let mut name = path.as_os_str().to_owned();
     name.push(".sha256");

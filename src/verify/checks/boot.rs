@@ -9,7 +9,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "efi-loader",
         severity: Error,
-        why: "on UEFI the boot entry points to shim in the distribution's folder: the firmware finds nothing there",
+        why: "on UEFI the boot entry points to shim in the distribution's directory: the firmware finds nothing there",
         mend: "install shim-x64 grub2-efi-x64 (aarch64: shim-aa64 grub2-efi-aa64)",
         look: Look::Contents(efi_loader),
     },
@@ -20,7 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
         mend: "replace them by plain files",
         look: Look::Contents(|_, contents| {
             let odd = contents.all_below("boot/efi").filter(|member| !matches!(member.kind, Kind::File | Kind::Directory));
-            members("neither plain files nor folders below /boot/efi", odd)
+            members("neither plain files nor directories below /boot/efi", odd)
         }),
     },
     Check {
@@ -51,8 +51,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// The folder on the EFI system partition that Anaconda of this distribution names in the boot entry; some distributions share one.
-fn efi_folder(image: &Image<'_>) -> String {
+/// The directory on the EFI system partition that Anaconda of this distribution names in the boot
+/// entry; some distributions share one.
+fn efi_directory(image: &Image<'_>) -> String {
     match image.os_release.get("ID").map(String::as_str) {
         Some("rhel" | "ol") => "redhat".to_owned(),
         Some(id) if !id.is_empty() => id.to_owned(),
@@ -62,26 +63,26 @@ fn efi_folder(image: &Image<'_>) -> String {
 
 fn efi_loader(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     const LOADERS: [&str; 2] = ["shim", "grub"];
-    let folder = efi_folder(image);
-    let found = |folder: &str, loader: &str| {
+    let directory = efi_directory(image);
+    let found = |directory: &str, loader: &str| {
         ["x64", "aa64", "riscv64"].iter().any(|arch| {
-            let file = contents.find(format!("boot/efi/EFI/{folder}/{loader}{arch}.efi"));
+            let file = contents.find(format!("boot/efi/EFI/{directory}/{loader}{arch}.efi"));
             file.is_some_and(|member| member.kind == Kind::File && member.size > 0)
         })
     };
-    let missing: Vec<&str> = LOADERS.into_iter().filter(|loader| folder.is_empty() || !found(&folder, loader)).collect();
+    let missing: Vec<&str> = LOADERS.into_iter().filter(|loader| directory.is_empty() || !found(&directory, loader)).collect();
     if missing.is_empty() {
         return Vec::new();
     }
     let elsewhere: Vec<String> = contents
         .below("boot/efi/EFI")
         .filter_map(|member| member.path.rsplit(|byte| *byte == b'/').next().map(|name| String::from_utf8_lossy(name).into_owned()))
-        .filter(|other| *other != folder && other != "BOOT" && LOADERS.iter().all(|loader| found(other, loader)))
+        .filter(|other| *other != directory && other != "BOOT" && LOADERS.iter().all(|loader| found(other, loader)))
         .collect();
     if !elsewhere.is_empty() && missing.len() == LOADERS.len() {
         let elsewhere = elsewhere.join(", ");
-        return said(format!("the EFI boot loader is in {elsewhere}, but ID={folder} of os-release makes Anaconda look in {folder}"));
+        return said(format!("the EFI boot loader is in {elsewhere}, but ID={directory} of os-release makes Anaconda look in {directory}"));
     }
-    let folder = if folder.is_empty() { "ID".to_owned() } else { folder };
-    about("it does not boot by UEFI: missing", missing.into_iter().map(|loader| format!("/boot/efi/EFI/{folder}/{loader}x64.efi")))
+    let directory = if directory.is_empty() { "ID".to_owned() } else { directory };
+    about("it does not boot by UEFI: missing", missing.into_iter().map(|loader| format!("/boot/efi/EFI/{directory}/{loader}x64.efi")))
 }

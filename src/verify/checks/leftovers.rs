@@ -22,7 +22,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "ssh-host-keys",
         severity: Warning,
-        why: "all nodes would have one host key, which everybody with the image knows: sshd makes new ones only where there are none",
+        why: "all nodes would have one host key, which everyone with the image knows: sshd makes new ones only where there are none",
         mend: "rm etc/ssh/ssh_host_*_key*",
         look: Look::Contents(|_, contents| {
             files("SSH host keys", contents.below("etc/ssh").filter(|m| name(m).starts_with("ssh_host_") && name(m).contains("_key")))
@@ -47,7 +47,7 @@ pub(super) const CHECKS: &[Check] = &[
         mend: "dnf clean all in the image, or build with a cache outside of it: --cache DIR",
         look: Look::Contents(|_, contents| {
             let caches = ["var/cache/dnf", "var/cache/yum", "var/cache/libdnf5", "var/cache/apt/archives"];
-            files("files of a package cache", caches.into_iter().flat_map(|folder| contents.all_below(folder)))
+            files("files of a package cache", caches.into_iter().flat_map(|directory| contents.all_below(directory)))
         }),
     },
     Check {

@@ -1,6 +1,7 @@
 //! The registry: every check by its name, in the order in which findings are told.
 //!
-//! A new check is a row in its group's table, with a test that trips it and one that does not (`tests/verify`).
+//! A new check is a row in its group's table, with a test that trips it and one that does not
+//! (`tests/verify`).
 
 mod archive;
 mod boot;

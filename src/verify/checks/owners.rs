@@ -75,7 +75,8 @@ fn unknown_owners(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     about("owners that the image does not know", unknown.map(|m| format!("{} ({}:{})", m.shown(), m.uid, m.gid)))
 }
 
-/// Whose entries a member's ACLs have: whether a group's, and the number, or what stands in its place.
+/// Whose entries a member's ACLs have: whether a group's, and the number, or what stands in its
+/// place.
 fn acl_ids(member: &Member) -> impl Iterator<Item = (bool, Result<u64, ()>)> {
     let texts = [member.acl.as_deref(), member.default_acl.as_deref()].into_iter().flatten();
     texts.flat_map(|text| text.split(|byte| matches!(byte, b',' | b'\n'))).filter_map(|entry| {

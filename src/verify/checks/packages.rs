@@ -10,7 +10,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "rpmdb",
         severity: Error,
-        why: "without its database dnf on the node installs everything anew and updates nothing, and no scanner knows what is there",
+        why: "without its database dnf on the node installs everything again and updates nothing, and no scanner knows what is there",
         mend: "install rpm, and keep var/lib/rpm (usr/lib/sysimage/rpm) in the tree",
         look: Look::Contents(|_, contents| match &contents.packages {
             Packages::Absent => said("there is no rpmdb in var/lib/rpm or usr/lib/sysimage/rpm"),
@@ -37,10 +37,11 @@ pub(super) const CHECKS: &[Check] = &[
         why: "locks of a database that was open when it was packed: rpm on the node waits for ever, or its last transaction is lost",
         mend: "rm var/lib/rpm/__db.*; close the database before packing",
         look: Look::Contents(|_, contents| {
-            let left = ["var/lib/rpm", "usr/lib/sysimage/rpm"].into_iter().flat_map(|folder| contents.below(folder)).filter(|member| {
-                let name = member.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-                name.starts_with(b"__db.") || (name == b"rpmdb.sqlite-wal" && member.size > 0)
-            });
+            let left =
+                ["var/lib/rpm", "usr/lib/sysimage/rpm"].into_iter().flat_map(|directory| contents.below(directory)).filter(|member| {
+                    let name = member.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                    name.starts_with(b"__db.") || (name == b"rpmdb.sqlite-wal" && member.size > 0)
+                });
             members("an rpmdb that was not closed", left)
         }),
     },
@@ -165,9 +166,9 @@ fn kind_bits(mode: u32) -> u32 {
     mode & 0o170_000
 }
 
-/// Anaconda unpacks nothing of these folders, and the running system fills them.
+/// Anaconda unpacks nothing of these directories, and the running system fills them.
 fn is_compared(path: &[u8]) -> bool {
-    !["dev/", "proc/", "sys/", "run/", "tmp/", "var/run/", "var/lock/"].iter().any(|folder| path.starts_with(folder.as_bytes()))
+    !["dev/", "proc/", "sys/", "run/", "tmp/", "var/run/", "var/lock/"].iter().any(|directory| path.starts_with(directory.as_bytes()))
 }
 
 fn missing(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
@@ -188,14 +189,15 @@ fn missing(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     )
 }
 
-/// Compares every member with the packages' files of its path. Of a folder of several packages one has to agree.
+/// Compares every member with the packages' files of its path. Of a directory of several packages
+/// one has to agree.
 fn told(image: &Image<'_>, contents: &Contents, text: &str, differs: impl Fn(&PackagedFile, &Member) -> Option<String>) -> Vec<Hit> {
     let owned = image.owned();
     let wrong = contents.members.iter().filter_map(|member| {
         let files = owned.get(&member.path).filter(|_| is_compared(&member.path))?;
         let mut why = None;
         for file in files.iter().filter(|file| !file.is_ghost()) {
-            // As rpm does: a link to a folder does for the folder.
+            // As rpm does: a link to a directory does for the directory.
             let is_link = kind_bits(file.mode) == FOLDERS && member.kind == Kind::Symlink;
             let target = is_link.then(|| contents.resolve(&member.path)).flatten().filter(|target| target.kind == Kind::Directory);
             let seen = target.unwrap_or_else(|| contents.carrier(member));

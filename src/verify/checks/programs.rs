@@ -1,4 +1,5 @@
-//! Programs that Anaconda and Ironic's %post run inside the image, and those without which a node does not keep running.
+//! Programs that Anaconda and Ironic's %post run inside the image, and those without which a node
+//! does not keep running.
 
 use super::{Check, Hit, Look, said};
 use crate::verify::image::Image;

@@ -1,4 +1,5 @@
-//! SELinux: labels have to come in the tarball, since Anaconda labels only a part of the new system.
+//! SELinux: labels have to come in the tarball, since Anaconda labels only a part of the new
+//! system.
 
 use super::{Check, Look, about, members, said};
 use crate::contents::Contents;
@@ -19,7 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "unlabelled",
         severity: Error,
-        why: "unpacked files without a label get their folder's: Anaconda's restorecon does not reach /usr/bin, /usr/sbin and others, and services are denied",
+        why: "unpacked files without a label get their directory's: Anaconda's restorecon does not reach /usr/bin, /usr/sbin and others, and services are denied",
         mend: "pack with `osimg pack ROOT`, which computes the labels, or with `tar --selinux` after setfiles",
         look: Look::Contents(|image, _| {
             let without = image.mislabelled().iter().map(|(member, _)| *member).filter(|member| member.label.is_none());
@@ -88,6 +89,7 @@ const FOREIGN: [&str; 5] = ["unlabeled_t", "container_file_t", "container_ro_fil
 fn has_compiled_policy(contents: &Contents) -> bool {
     contents.all_below("etc/selinux").any(|member| {
         let path = String::from_utf8_lossy(&member.path);
-        path.rsplit_once('/').is_some_and(|(folder, name)| folder.ends_with("/policy") && name.starts_with("policy.")) && member.size > 0
+        path.rsplit_once('/').is_some_and(|(directory, name)| directory.ends_with("/policy") && name.starts_with("policy."))
+            && member.size > 0
     })
 }

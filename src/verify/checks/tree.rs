@@ -1,4 +1,5 @@
-//! The tree: folders that have to be there and empty, and what may not be a name of two partitions.
+//! The tree: directories that have to be there and empty, and what may not be a name of two
+//! partitions.
 
 use super::{Check, Hit, Look, about, members, said};
 use crate::contents::{Contents, Kind, Member};
@@ -20,16 +21,16 @@ pub(super) const CHECKS: &[Check] = &[
         }),
     },
     Check {
-        name: "folders",
+        name: "directories",
         severity: Error,
         why: "Anaconda writes its scripts to /tmp and mounts on /dev, /proc, /sys and /run of the new system: without them it fails, or the boot does",
-        mend: "install filesystem, and pack the empty folders too",
-        look: Look::Contents(folders),
+        mend: "install filesystem, and pack the empty directories too",
+        look: Look::Contents(directories),
     },
     Check {
         name: "tmp-mode",
         severity: Error,
-        why: "everybody writes to /tmp and /var/tmp: with another mode than 1777 services fail, or see each other's files",
+        why: "everyone writes to /tmp and /var/tmp: with another mode than 1777 services fail, or see each other's files",
         mend: "chmod 1777 tmp var/tmp before packing",
         look: Look::Contents(|_, contents| {
             let wrong = ["tmp", "var/tmp"]
@@ -40,12 +41,12 @@ pub(super) const CHECKS: &[Check] = &[
         }),
     },
     Check {
-        name: "api-folders",
+        name: "api-directories",
         severity: Error,
-        why: "what is in /dev, /proc, /sys, /run and /tmp of the image is the build host's: Anaconda leaves it out, everybody else unpacks it",
-        mend: "empty these folders before packing",
+        why: "what is in /dev, /proc, /sys, /run and /tmp of the image is the build host's: Anaconda leaves it out, everyone else unpacks it",
+        mend: "empty these directories before packing",
         look: Look::Contents(|_, contents| {
-            let inside = API.iter().flat_map(|folder| contents.below(folder));
+            let inside = API.iter().flat_map(|directory| contents.below(directory));
             members("not empty: /dev, /proc, /sys, /run or /tmp", inside)
         }),
     },
@@ -76,17 +77,17 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 const FOLDERS: [&str; 8] = ["dev", "proc", "sys", "run", "tmp", "var/tmp", "boot", "etc"];
-/// Folders that the kernel and the running system fill.
+/// Directories that the kernel and the running system fill.
 const API: [&str; 5] = ["dev", "proc", "sys", "run", "tmp"];
-/// Folders that are often partitions of their own, the innermost first.
+/// Directories that are often partitions of their own, the innermost first.
 const PARTITIONS: [&str; 3] = ["boot/efi", "boot", "home"];
 
-fn folders(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
+fn directories(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     let there = |path: &str| contents.resolve(path).is_some_and(|member| member.kind == Kind::Directory);
-    about("missing folders", FOLDERS.iter().filter(|path| !there(path)).map(|path| format!("/{path}")))
+    about("missing directories", FOLDERS.iter().filter(|path| !there(path)).map(|path| format!("/{path}")))
 }
 
 fn partition(path: &[u8]) -> Option<&'static str> {
-    let holds = |folder: &&&str| path.strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'));
+    let holds = |directory: &&&str| path.strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'));
     PARTITIONS.iter().find(holds).copied()
 }

@@ -1,4 +1,5 @@
-//! Plays Anaconda: reads the kickstart file that Ironic rendered, fetches what it names, and runs its scripts.
+//! Plays Anaconda: reads the kickstart file that Ironic rendered, fetches what it names, and runs
+//! its scripts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,13 +26,13 @@ pub struct Anaconda {
 impl Anaconda {
     /// Reads what Ironic laid out for the node.
     pub fn boot(http_root: &Path, uuid: &str) -> Self {
-        let folder = http_root.join(uuid);
-        let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{}: {e}", folder.join(name).display()));
+        let directory = http_root.join(uuid);
+        let read = |name: &str| std::fs::read(directory.join(name)).unwrap_or_else(|e| panic!("{}: {e}", directory.join(name).display()));
         Self {
             kickstart: String::from_utf8(read("ks.cfg")).unwrap(),
             kernel: read("kernel"),
             ramdisk: read("ramdisk"),
-            stage2: std::fs::read(folder.join("LiveOS/squashfs.img")).ok(),
+            stage2: std::fs::read(directory.join("LiveOS/squashfs.img")).ok(),
             boot_script: String::from_utf8(read("config")).unwrap(),
             tarball: None,
             disk: tempfile::tempdir().unwrap(),
@@ -62,7 +63,8 @@ impl Anaconda {
         self.run("%onerror");
     }
 
-    /// As `liveimg` does it: by the end of the URL it is a tarball or not, and the checksum decides.
+    /// As `liveimg` does it: by the end of the URL it is a tarball or not, and the checksum
+    /// decides.
     pub fn fetch(&mut self) {
         let Some(url) = self.option("liveimg", "--url") else {
             assert!(self.command("url").is_some(), "{}", self.kickstart);
@@ -99,7 +101,8 @@ impl Anaconda {
         }
     }
 
-    /// In the real one `/` is the installed system; here its folder stands before the paths that are written to.
+    /// In the real one `/` is the installed system; here its directory stands before the paths that
+    /// are written to.
     fn shell(&self, script: &str) {
         let cloud = self.disk.path().join("var/lib/cloud");
         let script = script

@@ -1,4 +1,5 @@
-//! The demo distribution on its way onto nodes: `osimg build` makes a set of it in a registry, and nodes install it by every mode.
+//! The demo distribution on its way onto nodes: `osimg build` makes a set of it in a registry, and
+//! nodes install it by every mode.
 
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
@@ -12,14 +13,14 @@ use crate::support::{require_root, skip};
 /// A part of the distribution that is small in every format.
 const SMALL: &str = "install osimg-demo-release bash coreutils curl\nts run\n";
 
-/// The distribution, its install tree on the lab's web server, and a folder to build in.
+/// The distribution, its install tree on the lab's web server, and a directory to build in.
 struct Demo {
     repo: PathBuf,
     /// The install tree's URL, with a slash at its end.
     tree: String,
     /// What the tree boots with.
     files: Files,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// A build that was published.
@@ -52,7 +53,8 @@ impl Demo {
             return None;
         }
         let files = Files::new(".tgz");
-        // The distribution's own kernel: its first sector is that of a disk, which Glance stumbles over.
+        // The distribution's own kernel: its first sector is that of a disk, which Glance stumbles
+        // over.
         let packages = std::fs::read_dir(repo.join("Packages")).unwrap().map(|entry| entry.unwrap().path());
         let kernel = packages.into_iter().find(|path| path.to_string_lossy().contains("/kernel-core-")).unwrap();
         let output = Command::new("bsdtar").arg("-xOf").arg(kernel).arg("*/vmlinuz").output().unwrap();
@@ -70,11 +72,12 @@ impl Demo {
         for part in ["Packages", "repodata"] {
             symlink(repo.join(part).canonicalize().unwrap(), lab.servers.data().join("www").join(name).join(part)).unwrap();
         }
-        let folder = tempfile::Builder::new().prefix("demo-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        Some(Self { repo, tree, files, folder })
+        let directory = tempfile::Builder::new().prefix("demo-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Some(Self { repo, tree, files, directory })
     }
 
-    /// Runs `osimg build` as a person with these settings would: what is published, and how, is in them.
+    /// Runs `osimg build` as a person with these settings would: what is published, and how, is in
+    /// them.
     fn build(&self, lab: &Lab, recipe: &str, name: &str, registry: &str, formats: &[&str]) -> Built {
         let settings = std::fs::read_to_string(self.repo.join("osimg-demo.toml")).unwrap();
         let repo = self.repo.canonicalize().unwrap();
@@ -88,23 +91,24 @@ impl Demo {
             self.tree
         );
         let (recipe_path, settings_path) =
-            (self.folder.path().join(format!("{name}.yum")), self.folder.path().join(format!("{name}.toml")));
+            (self.directory.path().join(format!("{name}.yum")), self.directory.path().join(format!("{name}.toml")));
         std::fs::write(&recipe_path, recipe).unwrap();
         std::fs::write(settings_path, settings + &more).unwrap();
         let mut command = lab.servers.osimg(&["build", recipe_path.to_str().unwrap(), "--cache"]);
-        command.arg(self.folder.path().join("cache")).current_dir(self.folder.path());
+        command.arg(self.directory.path().join("cache")).current_dir(self.directory.path());
         let one = only_writer();
         let output = command.output().unwrap();
         drop(one);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-        let path = self.folder.path().join(format!("out/{name}-1.json"));
+        let path = self.directory.path().join(format!("out/{name}-1.json"));
         let built = Built { manifest: serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap(), path };
         assert_eq!(built.manifest["published"].as_array().map(Vec::len), Some(formats.len()), "{}", built.manifest["published"]);
         built
     }
 }
 
-/// Deploys, plays the installer, and compares what reached the node with what was built; returns the line that named the tarball.
+/// Deploys, plays the installer, and compares what reached the node with what was built; returns
+/// the line that named the tarball.
 fn installs(lab: &Lab, demo: &Demo, built: &Built, extension: &str, owner: &str, arguments: &[&str]) -> String {
     let node = lab.node(owner);
     node.prepare();
@@ -136,9 +140,9 @@ fn the_demo_distribution_is_built_into_glance_and_installed_from_there_from_a_we
     let line = installs(&lab, &demo, &built, ".tgz", "osimg", &[manifest, "--cloud", "osimg"]);
     assert!(line.contains("/agent_images/") && line.contains(".tgz\""), "{line}");
 
-    // A web server: the same artifact, published into its folder.
-    let (folder, base) = (lab.servers.data().join("www/published"), format!("http://127.0.0.1:{}/published", lab.servers.port(7)));
-    let (tarball, registry) = (built.tarball(".tgz"), format!("tree:{}={base}", folder.display()));
+    // A web server: the same artifact, published into its directory.
+    let (directory, base) = (lab.servers.data().join("www/published"), format!("http://127.0.0.1:{}/published", lab.servers.port(7)));
+    let (tarball, registry) = (built.tarball(".tgz"), format!("tree:{}={base}", directory.display()));
     let output = lab.osimg(&["publish", tarball.to_str().unwrap(), "--registry", &registry, "--tree", &demo.tree]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let url = format!("{base}/whole-1/whole-1.tgz");

@@ -16,7 +16,7 @@ use crate::servers::{Api, EVERYTHING, Servers};
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What `osimg verify` rightly finds missing in a tarball of two files.
-const MISSING: &str = "efi-loader folders kernel-modules rpmdb program-base64 program-bash program-chmod program-chpasswd program-curl \
+const MISSING: &str = "efi-loader directories kernel-modules rpmdb program-base64 program-bash program-chmod program-chpasswd program-curl \
     program-depmod program-dirname program-dracut program-efibootmgr program-gen_grub_cfgstub program-grub2-editenv \
     program-grub2-mkconfig program-grub2-set-default program-kernel-install program-locale program-mkdir program-sh \
     program-systemd-machine-id-setup program-useradd";
@@ -28,7 +28,7 @@ pub struct Lab {
 
 /// The files of a set that fits together, small.
 pub struct Files {
-    pub folder: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
     /// Suffix of the tarball, with the dot.
     pub extension: &'static str,
 }
@@ -48,11 +48,11 @@ impl Lab {
         Servers::shared(EVERYTHING).map(|servers| Self { servers })
     }
 
-    /// A URL of the web server with the files of this folder, which is laid there.
+    /// A URL of the web server with the files of this directory, which is laid there.
     pub fn serve(&self, name: &str, files: &[(&str, &Path)]) -> String {
-        let folder = self.servers.data().join("www").join(name);
+        let directory = self.servers.data().join("www").join(name);
         for (to, from) in files {
-            let path = folder.join(to);
+            let path = directory.join(to);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::copy(from, path).unwrap();
         }
@@ -95,7 +95,7 @@ impl Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("node-{number}");
-        let (cloud, folder) = match owner {
+        let (cloud, directory) = match owner {
             "osimg-noauth" => ("osimg-noauth", "ironic-noauth"),
             _ => ("osimg-system", "ironic"),
         };
@@ -110,7 +110,7 @@ impl Lab {
         let uuid = made["uuid"].as_str().unwrap().to_owned();
         let port = json!({ "node_uuid": uuid, "address": format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256) });
         assert_eq!(api.call("POST", "baremetal", "/v1/ports", Some(&port)).0, 201);
-        let node = TestNode { name, uuid, api, http_root: self.servers.data().join(folder).join("http") };
+        let node = TestNode { name, uuid, api, http_root: self.servers.data().join(directory).join("http") };
         for (verb, state) in [("manage", "manageable"), ("provide", "available")] {
             node.provision(verb);
             node.wait_for(&[state], None);
@@ -124,8 +124,8 @@ impl Files {
     pub fn new(extension: &'static str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = tempfile::tempdir().unwrap();
-        let files = Self { folder, extension };
+        let directory = tempfile::tempdir().unwrap();
+        let files = Self { directory, extension };
         let tree = files.path("tree");
         std::fs::create_dir_all(tree.join("etc")).unwrap();
         std::fs::create_dir_all(tree.join("boot")).unwrap();
@@ -138,7 +138,8 @@ impl Files {
             .unwrap();
         assert!(output.status.success(), "{}", said(&output));
         let mark = format!("{number}-{}", std::process::id()).into_bytes();
-        // Linux's boot protocol, with the boot sector's mark that Glance stumbles over in bare images.
+        // Linux's boot protocol, with the boot sector's mark that Glance stumbles over in bare
+        // images.
         let mut kernel = vec![0_u8; 16384];
         kernel[510..512].copy_from_slice(&[0x55, 0xaa]);
         kernel[0x202..0x206].copy_from_slice(b"HdrS");
@@ -156,7 +157,7 @@ impl Files {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub fn tarball(&self) -> PathBuf {
@@ -182,7 +183,8 @@ impl TestNode {
         body
     }
 
-    /// Compares what a deployment sets, and not `updated_at`: the conductor may still be writing down that the node is available.
+    /// Compares what a deployment sets, and not `updated_at`: the conductor may still be writing
+    /// down that the node is available.
     pub fn is_untouched_since(&self, before: &Value) {
         let now = self.show();
         let fields = ["deploy_interface", "boot_interface", "driver_info", "instance_info", "instance_uuid", "extra", "properties"];
@@ -211,7 +213,8 @@ impl TestNode {
         alone
     }
 
-    /// Waits until the node is in one of the states; gives up when the program that should bring it there has ended.
+    /// Waits until the node is in one of the states; gives up when the program that should bring it
+    /// there has ended.
     pub fn wait_for(&self, states: &[&str], program: Option<&mut Child>) -> Value {
         let began = Instant::now();
         let mut program = program;
@@ -239,20 +242,22 @@ impl TestNode {
     }
 }
 
-/// Holds off everybody else who publishes: Glance on SQLite stumbles over two writers.
+/// Holds off everyone else who publishes: Glance on SQLite stumbles over two writers.
 pub fn only_writer() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Holds off other deployments: Ironic fails one, now and then, whose download's temporary folder another one's cleaning of the
-/// conductor's cache has listed and then does not find (os.listdir and os.stat in ironic/drivers/modules/image_cache.py).
+/// Holds off other deployments: Ironic fails one, now and then, whose download's temporary
+/// directory another one's cleaning of the conductor's cache has listed and then does not find
+/// (os.listdir and os.stat in ironic/drivers/modules/image_cache.py).
 pub fn only_deployment() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Starts `osimg deploy … --apply --start --wait`, plays the installer on the node, and returns how osimg ended and what was installed.
+/// Starts `osimg deploy … --apply --start --wait`, plays the installer on the node, and returns how
+/// osimg ended and what was installed.
 pub fn deploy(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Output, Anaconda) {
     let (mut program, _alone) = start(lab, node, arguments);
     node.wait_for(&["wait call-back"], Some(&mut program));
@@ -262,7 +267,8 @@ pub fn deploy(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Output, Anacon
     (output, anaconda)
 }
 
-/// Starts `osimg deploy … --apply --start --wait` on the node; there is no other deployment until the second value is dropped.
+/// Starts `osimg deploy … --apply --start --wait` on the node; there is no other deployment until
+/// the second value is dropped.
 pub fn start(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Child, MutexGuard<'static, ()>) {
     let alone = only_deployment();
     let mut command = lab.servers.osimg(&["-v", "deploy"]);

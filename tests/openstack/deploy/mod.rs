@@ -1,4 +1,5 @@
-//! `osimg deploy` and `osimg doctor --cloud` against a real Ironic: nodes of fake hardware, and Anaconda played from its own kickstart file.
+//! `osimg deploy` and `osimg doctor --cloud` against a real Ironic: nodes of fake hardware, and
+//! Anaconda played from its own kickstart file.
 
 mod anaconda;
 mod demo;

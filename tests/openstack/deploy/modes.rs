@@ -1,4 +1,5 @@
-//! Every way to an active node: Glance, web server, install tree; as admin and as a member; through TLS with an authority of our own.
+//! Every way to an active node: Glance, web server, install tree; as admin and as a member; through
+//! TLS with an authority of our own.
 
 use serde_json::json;
 
@@ -77,11 +78,11 @@ fn through_tls_with_an_authority_of_our_own_admin_and_member_deploy() {
 }
 
 #[test]
-fn a_set_in_a_folder_of_a_web_server_is_installed_without_keystone_and_with_it() {
+fn a_set_in_a_directory_of_a_web_server_is_installed_without_keystone_and_with_it() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
-    let folder = lab.servers.data().join("www/set");
-    lab.publish_to(&format!("dir:{}", folder.display()), &files, "os", &["--image-version", "1"]);
+    let directory = lab.servers.data().join("www/set");
+    lab.publish_to(&format!("dir:{}", directory.display()), &files, "os", &["--image-version", "1"]);
     let base = format!("http://127.0.0.1:{}/set", lab.servers.port(7));
     let tarball = std::fs::read(files.tarball()).unwrap();
     // By the tarball's URL, and by the manifest's.
@@ -217,7 +218,8 @@ fn the_doctor_says_what_a_cloud_can_do_for_each_who_asks() {
     let (_, admin) = examine("osimg");
     let service = finding(&admin, "conductor's access to images")["found"].as_str().unwrap().to_owned();
     assert!(service.contains("ironic"), "{service}");
-    // What takes the whole system's scope is unseen, or told from a node that has it (of another test), but not missing.
+    // What takes the whole system's scope is unseen, or told from a node that has it (of another
+    // test), but not missing.
     assert_ne!(finding(&admin, "anaconda deploy interface")["works"], json!(false), "{admin}");
     let (_, member) = examine("osimg-demo");
     assert_eq!(finding(&member, "conductor's access to images")["works"], json!(null), "{member}");

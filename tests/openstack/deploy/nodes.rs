@@ -1,4 +1,5 @@
-//! Several nodes, and nodes that are not osimg's to take: another consumer's, another architecture's, used ones.
+//! Several nodes, and nodes that are not osimg's to take: another consumer's, another
+//! architecture's, used ones.
 
 use serde_json::{Value, json};
 use std::process::{Output, Stdio};
@@ -164,7 +165,7 @@ fn every_node_has_its_outcome_and_started_ones_are_followed_though_a_later_one_f
     let refuse = move |method: &str, asked: &str| if method == "PUT" && asked == path { Fault::Answer(400) } else { Fault::Pass };
     let proxy = Proxy::start(lab.servers.port(5), refuse);
     let files = Files::new(".tgz");
-    let clouds = crate::sets::clouds(lab.servers, files.folder.path(), "osimg", |cloud| {
+    let clouds = crate::sets::clouds(lab.servers, files.directory.path(), "osimg", |cloud| {
         cloud["baremetal_endpoint_override"] = json!(proxy.url);
     });
     let alone = only_deployment();

@@ -18,8 +18,8 @@ fn finding(servers: &Servers, clouds: &Path, cloud: &str, check: &str) -> Value 
 #[test]
 fn the_one_address_of_a_standalone_ironic_is_enough() {
     let Some(servers) = Servers::shared(EVERYTHING) else { return };
-    let folder = crate::folder();
-    let path = clouds(servers, folder.path(), "osimg-noauth", |cloud| {
+    let directory = crate::directory();
+    let path = clouds(servers, directory.path(), "osimg-noauth", |cloud| {
         *cloud = json!({ "auth_type": "none", "auth": { "endpoint": cloud["baremetal_endpoint_override"] } });
     });
     assert_eq!(finding(servers, &path, "osimg-noauth", "bare metal service")["works"], true);
@@ -31,8 +31,8 @@ fn a_standalone_ironic_with_users_takes_the_password_of_http_basic() {
     for check in ["login", "bare metal service", "anaconda deploy interface"] {
         assert_eq!(finding(&servers, &servers.clouds_yaml(), "osimg-basic", check)["works"], true, "{check}");
     }
-    let folder = crate::folder();
-    let wrong = clouds(&servers, folder.path(), "osimg-basic", |cloud| cloud["auth"]["password"] = json!("wrong-password"));
+    let directory = crate::directory();
+    let wrong = clouds(&servers, directory.path(), "osimg-basic", |cloud| cloud["auth"]["password"] = json!("wrong-password"));
     // A URL that needs no Glance; the node is the first that Ironic is asked for.
     let deploy = |clouds: &Path| {
         let arguments =

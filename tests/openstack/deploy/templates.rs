@@ -1,4 +1,5 @@
-//! Kickstart templates before independent judges: Ironic's own code renders and validates them, pykickstart reads the result.
+//! Kickstart templates before independent judges: Ironic's own code renders and validates them,
+//! pykickstart reads the result.
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -19,7 +20,8 @@ pub fn venv() -> PathBuf {
     std::env::var_os("OSIMG_OS_VENV").map_or_else(|| PathBuf::from(cache).join(format!("openstack/venv-{}", &digest[..12])), PathBuf::from)
 }
 
-/// Renders the templates named on its command line with Ironic's code, each as Ironic would for a tarball and for a tree.
+/// Renders the templates named on its command line with Ironic's code, each as Ironic would for a
+/// tarball and for a tree.
 const RENDER: &str = r#"
 import json, sys
 from pykickstart.errors import KickstartError
@@ -64,10 +66,10 @@ iso.write(sys.argv[1])\n";
 }
 
 fn ironic(templates: &[&str]) -> Vec<serde_json::Value> {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut paths = Vec::new();
     for (index, text) in templates.iter().enumerate() {
-        let path = folder.path().join(format!("{index}.ks.cfg.template"));
+        let path = directory.path().join(format!("{index}.ks.cfg.template"));
         std::fs::write(&path, text).unwrap();
         paths.push(path);
     }
@@ -77,8 +79,8 @@ fn ironic(templates: &[&str]) -> Vec<serde_json::Value> {
 }
 
 fn ksvalidator(version: &str, kickstart: &str) -> Output {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ks.cfg");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ks.cfg");
     std::fs::write(&path, kickstart).unwrap();
     Command::new(venv().join("bin/ksvalidator")).args(["-v", version]).arg(path).output().unwrap()
 }
@@ -101,7 +103,7 @@ fn every_option() -> Options {
             keyboard: Some("at".into()),
             timezone: Some("Europe/Vienna".into()),
             selinux: SelinuxMode::Permissive,
-            root_keys: vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI somebody@example".into()],
+            root_keys: vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI someone@example".into()],
             packages: vec!["@^minimal-environment".into(), "cloud-init".into()],
             authority: None,
         },
@@ -220,8 +222,8 @@ fn the_call_of_a_node_trusts_the_authority_that_the_settings_name() {
     let pre: String = rendered.split("%pre\n").skip(1).map(|section| section.split("%end").next().unwrap().to_owned()).collect();
     let once =
         pre.replace("/usr/bin/curl --fail", "curl --noproxy '*' --output /dev/null --write-out %{http_code}").replace("sleep 3", "break");
-    let folder = tempfile::tempdir().unwrap();
-    let script = once.replace("/tmp/osimg-", &format!("{}/osimg-", folder.path().display()));
+    let directory = tempfile::tempdir().unwrap();
+    let script = once.replace("/tmp/osimg-", &format!("{}/osimg-", directory.path().display()));
     let run = |script: &str| Command::new("sh").args(["-c", script]).output().unwrap();
     let trusted = run(&script);
     // Ironic knows no such node: it was reached, and answered.
