@@ -30,6 +30,8 @@ def fetch(base, request, repos, downloads):
         if not left:
             return
         downloads.names, downloads.parts = [], []
+        # The kind of a failure is that of the last address: an earlier one may be out of use.
+        downloads.heard.reasons.clear()
         downloader = libdnf5.repo.FileDownloader(base)
         downloader.set_fail_fast(False)
         for file in left:
