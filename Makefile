@@ -40,7 +40,7 @@ lint: deny
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings -D clippy::incompatible_msrv
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked
 	if rustup toolchain list 2>/dev/null | grep -q "^$(RUST_VERSION)"; then cargo +$(RUST_VERSION) check --workspace --all-targets --locked; fi
 
 # Licences, bans and sources of all dependencies; advisories too where their database can be fetched. See deny.toml.

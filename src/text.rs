@@ -2,7 +2,7 @@
 //! try to control a terminal.
 //!
 //! Two rules hold for every byte that osimg writes to stdout and stderr, and both are applied where
-//! it is written: [`lines`] for text and [`json`] for documents. [`line`] is for a field inside a
+//! it is written: [`lines`] for text and [`json`] for documents. [`line()`] is for a field inside a
 //! line that osimg composes: it cannot begin a line of its own.
 
 use std::borrow::Cow;

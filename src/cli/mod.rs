@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Clap's types stay here and become validated options at the
 //! door.
+#![allow(rustdoc::broken_intra_doc_links, reason = "help texts are written for the terminal: [default: …] is not a link")]
 
 mod boot;
 mod build;

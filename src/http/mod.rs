@@ -1,7 +1,7 @@
 //! All network access: one way to trust servers, one limit on silence, one rule for repeating, one
 //! for signals, one for messages.
 //!
-//! [`client`] makes calls, [`download`] fetches whole files, [`transport`] is the connection
+//! [`client`] makes calls, [`mod@download`] fetches whole files, [`transport`] is the connection
 //! itself: it ends when a signal comes and when a server falls silent, whatever the connection is
 //! waiting for. [`trust`] finds the authorities, [`proxy`] the way out, [`error`] explains what
 //! went wrong, and [`retry`] says when a call is repeated. Nothing outside of this module uses

@@ -2,7 +2,7 @@
 //! manifest of a build.
 //!
 //! [`Image`] is the answer; [`facts`] takes it from the contents, [`recorded`] from a manifest,
-//! [`text`] tells it to a person and [`html`] makes a page of it.
+//! [`text()`] tells it to a person and [`html()`] makes a page of it.
 
 mod accounts;
 mod capability;

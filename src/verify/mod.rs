@@ -3,7 +3,7 @@
 //!
 //! [`checks`] has one file for each group; every check has a name that stays, says what a node
 //! would do, and the line that mends it. [`profile`] says which installer is to take the image,
-//! [`image`] what the checks look at, [`address`] reads tarballs from servers.
+//! [`image`] what the checks look at, [`mod@address`] reads tarballs from servers.
 
 mod address;
 mod capability;
