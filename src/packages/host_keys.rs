@@ -114,8 +114,8 @@ fn of_repository(at: &dyn Fn(&str) -> PathBuf, named: &str, now: u64) -> (Vec<Pi
 fn enabled(id: &str, option: Option<&String>, transactions: &[Transaction]) -> bool {
     let by_itself = option.is_none_or(|value| truth(value));
     let after = |transaction: &Transaction| {
-        let changes = transaction.repos.iter().filter(|change| matches(&change.glob, id));
-        changes.last().map_or(by_itself, |change| change.action == RepoAction::Enable)
+        let mut changes = transaction.repos.iter().filter(|change| matches(&change.glob, id));
+        changes.next_back().map_or(by_itself, |change| change.action == RepoAction::Enable)
     };
     if transactions.is_empty() { by_itself } else { transactions.iter().any(after) }
 }

@@ -178,7 +178,7 @@ fn items(folder: &Path) -> Result<Vec<Item>> {
     for entry in walkdir::WalkDir::new(folder) {
         let entry = entry.with_context(|| format!("reading {}", shown(folder)))?;
         if entry.file_type().is_file() {
-            let metadata = entry.metadata().with_context(|| format!("looking at {}", shown(&entry.path())))?;
+            let metadata = entry.metadata().with_context(|| format!("looking at {}", shown(entry.path())))?;
             let times = [metadata.accessed().ok(), metadata.modified().ok().filter(|_| !is_package(entry.path()))];
             let used = times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH);
             found.push(Item { path: entry.path().to_owned(), bytes: metadata.len(), used });
