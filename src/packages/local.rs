@@ -148,8 +148,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// The text of a small file; none of one that cannot be read: the package manager then says why.
 fn text(file: &Path) -> String {
-    let small = file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LIMIT);
-    if small { std::fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default() } else { String::new() }
+    crate::files::read(file, LIMIT).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]

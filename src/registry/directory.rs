@@ -122,8 +122,7 @@ impl Directory {
         loop {
             match self.lock(name) {
                 Err(error) if error::exit_code(&error) == ExitCode::Locked && began.elapsed() < LONGEST_WAIT => {
-                    process::check_stop()?;
-                    std::thread::sleep(Duration::from_millis(50));
+                    process::pause(Duration::from_millis(50))?;
                 }
                 result => return result,
             }
