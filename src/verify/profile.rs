@@ -31,7 +31,9 @@ impl Profile {
         }
         match value("VERSION_ID").split('.').next() {
             Some("8") => Self::AnacondaEl8,
-            Some("10") if value("ID_LIKE").split(' ').chain([value("ID")]).any(|id| ["rhel", "centos"].contains(&id)) => Self::AnacondaEl10,
+            Some("10") if value("ID_LIKE").split(' ').chain([value("ID")]).any(|id| ["rhel", "centos", "ol"].contains(&id)) => {
+                Self::AnacondaEl10
+            }
             _ => Self::AnacondaEl9,
         }
     }
@@ -72,6 +74,7 @@ mod tests {
             ("centos", "rhel fedora", "9", Profile::AnacondaEl9),
             ("rhel", "fedora", "10.0", Profile::AnacondaEl10),
             ("almalinux", "rhel centos fedora", "10.1", Profile::AnacondaEl10),
+            ("ol", "fedora", "10.0", Profile::AnacondaEl10),
             ("fedora", "", "42", Profile::Fedora),
             ("debian", "", "10", Profile::AnacondaEl9),
         ] {

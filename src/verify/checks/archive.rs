@@ -53,7 +53,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "root-member",
         severity: Error,
         why: "the member ./ gives / its owner and mode: a / that only root may enter lets no service start, and none leaves it as it was made",
-        mend: "chown 0:0 ROOT; chmod 755 ROOT before packing",
+        mend: "chown 0:0 ROOT; chmod 555 ROOT before packing",
         look: Look::Contents(root_member),
     },
     Check {
@@ -174,9 +174,12 @@ fn root_member(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     match contents.find("") {
         None => said("there is no member ./"),
         Some(root) if root.kind != Kind::Directory => said("the member ./ is no directory"),
-        Some(root) if (root.mode, root.uid, root.gid) != (0o755, 0, 0) => {
-            said(format!("the root directory has mode {:04o} and owner {}:{} instead of 0755 and 0:0", root.mode, root.uid, root.gid))
-        }
+        // EL's and Fedora's package `filesystem` makes it 0555; which of the two is right for this
+        // image, `rpm-modes` reads from the rpmdb.
+        Some(root) if ![0o555, 0o755].contains(&root.mode) || (root.uid, root.gid) != (0, 0) => said(format!(
+            "the root directory has mode {:04o} and owner {}:{} instead of 0555 (or 0755) and 0:0",
+            root.mode, root.uid, root.gid
+        )),
         Some(_) => Vec::new(),
     }
 }
