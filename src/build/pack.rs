@@ -42,7 +42,7 @@ pub struct PackedTree {
 /// When the tree cannot be read or the tarballs cannot be written, and when a person stopped it.
 pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, told: Told<'_>, expected: u64, report: &Report) -> Result<PackedTree> {
     let step = report.step("packing");
-    let outputs = staged.sinks()?.into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
+    let outputs = staged.sinks().into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
     let summary = archive::write_tree(
         tree,
         outputs,

@@ -284,7 +284,7 @@ mod tests {
     fn publish(folder: &Path, content: &str) -> Published {
         let directory = Directory::open(folder).expect("directory");
         let staged = directory.stage(names(&[Format::Tgz])).expect("staged");
-        for (_, mut file) in staged.sinks().expect("sinks") {
+        for (_, mut file) in staged.sinks() {
             file.write_all(content.as_bytes()).expect("written");
         }
         let bytes = content.len() as u64;
@@ -320,7 +320,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let directory = Directory::open(dir.path()).expect("directory");
         let staged = directory.stage(names(&Format::ALL)).expect("staged");
-        staged.sinks().expect("sinks")[0].1.write_all(b"half").expect("written");
+        staged.sinks()[0].1.write_all(b"half").expect("written");
         drop(staged);
         assert_eq!(held(dir.path()), Vec::<String>::new());
     }

@@ -67,12 +67,10 @@ pub struct Published {
 }
 
 impl Staged {
-    /// The open files, for the archiver.
-    ///
-    /// # Errors
-    /// When a descriptor cannot be duplicated.
-    pub fn sinks(&self) -> Result<Vec<(Format, File)>> {
-        self.files.iter().map(|(format, pending)| Ok((*format, pending.file.try_clone().context("duplicating a descriptor")?))).collect()
+    /// The open files, for the archiver. They are not duplicated: few descriptors may be allowed.
+    #[must_use]
+    pub fn sinks(&self) -> Vec<(Format, &File)> {
+        self.files.iter().map(|(format, pending)| (*format, &pending.file)).collect()
     }
 
     /// The directory.
@@ -92,7 +90,8 @@ impl Staged {
     /// # Errors
     /// When a descriptor cannot be duplicated.
     pub fn written(&self) -> Result<Vec<(String, File)>> {
-        self.sinks().map(|files| files.into_iter().map(|(format, file)| (self.names.tarball(format), file)).collect())
+        let duplicate = |file: &File| file.try_clone().context("duplicating a descriptor");
+        self.sinks().into_iter().map(|(format, file)| Ok((self.names.tarball(format), duplicate(file)?))).collect()
     }
 
     /// Adds a small file that appears with the tarballs.
