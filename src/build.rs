@@ -324,7 +324,7 @@ impl Build<'_> {
         }
         initramfs::withdraw(root)?;
         machine_id::apply(root, settings.machine_id)?;
-        let removed = leftovers::remove(root, &filled.dbpath)?;
+        let removed = leftovers::remove(root, &filled.dbpath, &settings.files)?;
         step.finish(&format!("{} leftovers removed", removed.len()));
         Ok(removed)
     }

@@ -1,13 +1,15 @@
-//! What a build leaves in the tree and no clone may have: logs, caches, keys and seeds made here,
-//! databases' side files.
+//! What a build leaves in the tree and no clone may have: logs, caches, databases' side files, and
+//! the build machine's [`identities`].
 
 use std::path::Path;
 
+use super::identities;
 use crate::error::{ExitCode, Failure, Result};
+use crate::recipe::FinishFile;
 use crate::sandbox::{InstallRoot, Kind};
 
 /// Files and directories that go, with the reason.
-const REMOVED: [(&str, &str); 20] = [
+const REMOVED: [(&str, &str); 15] = [
     ("var/log/dnf.log", "log of the build"),
     ("var/log/dnf.librepo.log", "log of the build"),
     ("var/log/dnf.rpm.log", "log of the build"),
@@ -17,11 +19,6 @@ const REMOVED: [(&str, &str); 20] = [
     ("var/log/dracut-install.log", "log of the build"),
     ("var/log/dracut.log", "log of the build"),
     ("var/cache/ldconfig/aux-cache", "inode numbers of the build's file system"),
-    ("var/lib/systemd/random-seed", "a seed that all clones would share"),
-    ("boot/loader/random-seed", "a seed that all clones would share"),
-    ("boot/efi/loader/random-seed", "a seed that all clones would share"),
-    ("var/lib/systemd/credential.secret", "a secret that all clones would share"),
-    ("var/lib/NetworkManager/secret_key", "a secret that all clones would share"),
     ("root/.bash_history", "the builder's history"),
     ("root/.rpmdb", "an rpmdb in the wrong place"),
     ("etc/.pwd.lock", "a lock of the account tools"),
@@ -51,11 +48,11 @@ const DNF5_STATE: &str = "usr/lib/sysimage/libdnf5";
 /// Side files of rpm's database that hold no data once it is closed.
 const RPMDB_SIDE_FILES: [&str; 6] = ["rpmdb.sqlite-shm", "rpmdb.sqlite-wal", ".rpm.lock", ".keyring.lock", ".dbenv.lock", ".migratedb"];
 
-/// Removes all of it; returns what was there.
+/// Removes all of it, except identities that the settings give; returns what was there.
 ///
 /// # Errors
 /// When something cannot be removed, or the rpmdb was not closed properly.
-pub fn remove(root: &InstallRoot, dbpath: &str) -> Result<Vec<String>> {
+pub fn remove(root: &InstallRoot, dbpath: &str, given: &[FinishFile]) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for (path, _reason) in REMOVED {
         if root.remove(Path::new(path))? {
@@ -74,12 +71,8 @@ pub fn remove(root: &InstallRoot, dbpath: &str) -> Result<Vec<String>> {
     if !has_dnf5(root)? && root.remove(Path::new(DNF5_STATE))? {
         removed.push(format!("/{DNF5_STATE}"));
     }
-    for name in root.names(Path::new("etc/ssh"))? {
-        let shown = name.to_string_lossy().into_owned();
-        if shown.starts_with("ssh_host_") && shown.contains("_key") && root.remove(&Path::new("etc/ssh").join(&name))? {
-            removed.push(format!("/etc/ssh/{shown}"));
-        }
-    }
+    let identities = identities::remove(root, given)?;
+    removed.extend(identities.iter().map(|path| format!("/{}", path.display())));
     rpmdb(root, Path::new(dbpath), &mut removed)?;
     Ok(removed)
 }
@@ -138,14 +131,14 @@ mod tests {
             std::fs::write(path, text).expect("file");
         }
         let root = InstallRoot::open(dir.path()).expect("root");
-        let removed = remove(&root, "/var/lib/rpm").expect("removed");
+        let removed = remove(&root, "/var/lib/rpm", &[]).expect("removed");
         assert_eq!(removed.len(), 7, "{removed:?}");
         for kept in ["var/log/messages", "etc/ssh/sshd_config", "var/lib/rpm/rpmdb.sqlite", "tmp"] {
             assert!(dir.path().join(kept).exists(), "{kept}");
         }
         assert!(!dir.path().join("usr/lib/sysimage/libdnf5").exists());
         std::fs::write(dir.path().join("var/lib/rpm/rpmdb.sqlite-wal"), "pending").expect("wal");
-        assert!(remove(&root, "/var/lib/rpm").is_err());
+        assert!(remove(&root, "/var/lib/rpm", &[]).is_err());
     }
 
     #[test]
@@ -158,7 +151,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
             std::fs::write(path, "x").expect("file");
         }
-        let removed = remove(&InstallRoot::open(dir.path()).expect("root"), "/var/lib/rpm").expect("removed");
+        let removed = remove(&InstallRoot::open(dir.path()).expect("root"), "/var/lib/rpm", &[]).expect("removed");
         assert_eq!(removed, ["/usr/lib/sysimage/libdnf5/transaction_history.sqlite"]);
         assert!(dir.path().join("usr/lib/sysimage/libdnf5/packages.toml").exists());
     }

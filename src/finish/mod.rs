@@ -3,6 +3,7 @@
 
 pub mod certificates;
 pub mod files;
+pub(crate) mod identities;
 pub mod initramfs;
 pub mod leftovers;
 pub mod machine_id;

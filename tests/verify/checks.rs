@@ -72,6 +72,12 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["shell-history"], "echo ls > root/.bash_history; l root/.bash_history"),
     (&["package-cache"], "echo > var/cache/dnf/x.solv; l var/cache/dnf/x.solv"),
     (&["random-seed"], "echo > var/lib/systemd/random-seed; l var/lib/systemd/random-seed"),
+    (&["identities"], "mkdir etc/nvme; echo nqn > etc/nvme/hostnqn; l etc/nvme etc_t; l etc/nvme/hostnqn etc_t"),
+    (&["identities"], "echo root > etc/shadow-; l etc/shadow- etc_t"),
+    (
+        &["identities"],
+        "mkdir -p var/lib/cloud/instances/i-1; echo x > var/lib/cloud/instances/i-1/boot-finished; find var/lib/cloud | while read -r f; do l $f; done",
+    ),
     (&["hostname"], "echo node1 > etc/hostname"),
 ];
 

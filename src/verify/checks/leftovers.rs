@@ -1,8 +1,10 @@
 //! What a build leaves behind and no clone should have.
 
 use super::{Check, Hit, Look, members, said};
-use crate::contents::{Kind, Member};
+use crate::contents::{Contents, Kind, Member};
+use crate::finish::identities::{IDENTITIES, Identity, SEEDS, SSH_HOST_KEYS};
 use crate::verify::Severity::Warning;
+use crate::verify::image::Image;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -24,9 +26,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "all nodes would have one host key, which everyone with the image knows: sshd makes new ones only where there are none",
         mend: "rm etc/ssh/ssh_host_*_key*",
-        look: Look::Contents(|_, contents| {
-            files("SSH host keys", contents.below("etc/ssh").filter(|m| name(m).starts_with("ssh_host_") && name(m).contains("_key")))
-        }),
+        look: Look::Contents(|image, contents| rows("SSH host keys", image, contents, [&SSH_HOST_KEYS])),
     },
     Check {
         name: "shell-history",
@@ -55,9 +55,16 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "all nodes would start from one random seed: keys made early at boot could be the same",
         mend: "rm var/lib/systemd/random-seed boot/loader/random-seed",
-        look: Look::Contents(|_, contents| {
-            let seeds = ["var/lib/systemd/random-seed", "boot/loader/random-seed", "boot/efi/loader/random-seed"];
-            files("random seeds of the build", seeds.into_iter().filter_map(|path| contents.find(path)))
+        look: Look::Contents(|image, contents| rows("random seeds of the build", image, contents, &SEEDS)),
+    },
+    Check {
+        name: "identities",
+        severity: Warning,
+        why: "ids, keys and leases of one machine: with the same ones, nodes take each other's place, or lose data on shared storage",
+        mend: "remove them before packing, unless all nodes are meant to share them; osimg build removes what a node makes again",
+        look: Look::Contents(|image, contents| {
+            let hits = IDENTITIES.iter().flat_map(|row| rows(&format!("{} ({})", row.reason, row.package), image, contents, [row]));
+            hits.collect()
         }),
     },
     Check {
@@ -77,6 +84,25 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn name(member: &Member) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(member.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default())
+}
+
+/// The files of the rows that the image has and no package brought.
+fn rows<'r>(text: &str, image: &Image<'_>, contents: &Contents, rows: impl IntoIterator<Item = &'r Identity>) -> Vec<Hit> {
+    let mut found = Vec::new();
+    for row in rows {
+        let (directory, _) = row.place();
+        let below = directory.len() + 1;
+        let named = |member: &&Member| {
+            let first = member.path.get(below..).and_then(|rest| rest.split(|byte| *byte == b'/').next()).unwrap_or_default();
+            std::str::from_utf8(first).is_ok_and(|name| row.is_named(name))
+        };
+        let shipped = |member: &&Member| {
+            let files = image.owned().get(&member.path).into_iter().flatten();
+            files.into_iter().any(|file| !file.is_ghost() && !file.is_config())
+        };
+        found.extend(contents.all_below(directory).filter(named).filter(|member| !shipped(member)));
+    }
+    files(text, found.into_iter())
 }
 
 /// Those of them that are files with something in them.
