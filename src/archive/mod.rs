@@ -31,6 +31,7 @@ mod scan;
 mod signature;
 mod sink;
 mod sparse;
+mod stopped;
 mod tape;
 mod walk;
 mod xz;
@@ -43,12 +44,13 @@ pub use scan::scan_tree;
 
 use crate::error::{ExitCode, Failure, Result};
 use anyhow::Context;
-use pool::{Lane, Pool, StopOnPanic, Stopped};
+use pool::{Lane, Pool, StopOnPanic};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use stopped::Stopped;
 
 /// The number of the promise that the same tree gives the same bytes: raised whenever any tree
 /// comes out otherwise at the same level, be it by the order or form of its members, the size of

@@ -7,6 +7,7 @@
 use super::buffer::Buffer;
 use super::compress::{Encoder, Piece, block_size};
 use super::format::Format;
+use super::stopped::Stopped;
 use crate::error::Result;
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -23,18 +24,6 @@ pub(super) struct Lane {
     /// The compressor's own number.
     pub(super) level: u32,
 }
-
-/// The work that was begun has come to its end: by a failure, which the pool keeps, or by request.
-#[derive(Debug)]
-pub(super) struct Stopped;
-
-impl std::fmt::Display for Stopped {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("packing was stopped")
-    }
-}
-
-impl std::error::Error for Stopped {}
 
 pub(super) struct Pool<'a> {
     lanes: Vec<Lane>,

@@ -6,9 +6,9 @@
 //! sections).
 
 use super::buffer::Buffer;
-use super::pool::Stopped;
 use super::probe::Probe;
 use super::signature::has;
+use super::stopped::Stopped;
 use crate::error::Result;
 use anyhow::{Context, anyhow};
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, MatchFinder, Mode, Status, Stream};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::counterpart;
 use super::overrides::Overrides;
-use super::plan::count;
+use super::shared::{count, default_cache, tell};
 use crate::artifact::Artifact;
 use crate::build::lock::LockFile;
 use crate::build::{self, Fitness, Options, Packing};
@@ -110,7 +110,7 @@ impl Build {
         image.version = self.image_version.clone().or(image.version.take());
         let lowered = decided.recipe.script.lower()?;
         for diagnostic in &lowered.diagnostics {
-            super::plan::tell(report, &decided.recipe.path, diagnostic);
+            tell(report, &decided.recipe.path, diagnostic);
         }
         step.finish(&format!("{} in {}", count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
         let options = Options {
@@ -232,15 +232,4 @@ fn visibility(settings: &Settings) -> Visibility {
         Some(Seen::Shared) => Visibility::Shared,
         Some(Seen::Private) => Visibility::Private,
     }
-}
-
-/// Where packages are kept: the host's place for root, the user's own for a user.
-pub(super) fn default_cache() -> Result<PathBuf> {
-    if nix::unistd::geteuid().is_root() {
-        return Ok("/var/cache/osimg".into());
-    }
-    let directory = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    directory("XDG_CACHE_HOME").or_else(|| directory("HOME").map(|home| home.join(".cache"))).map(|base| base.join("osimg")).ok_or_else(
-        || Failure::new(ExitCode::Usage, "choosing the package cache: HOME is not set").hint("name a directory: --cache DIR").into(),
-    )
 }

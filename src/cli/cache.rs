@@ -5,7 +5,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::build::default_cache;
+use super::shared::default_cache;
 use crate::error::{ExitCode, Failure, Result};
 use crate::packages::{Limit, Shelf};
 use crate::report::{Report, bytes};
@@ -39,7 +39,7 @@ impl CacheArgs {
             let age = self.older.map(|days| Duration::from_secs(u64::from(days) * 86400));
             let step = report.step("pruning the package cache");
             let pruned = Shelf::prune(&cache, Limit { bytes: self.max, age }, report)?;
-            step.finish(&format!("{}, {}", super::plan::count(pruned.packages, "package"), bytes(pruned.bytes)));
+            step.finish(&format!("{}, {}", super::shared::count(pruned.packages, "package"), bytes(pruned.bytes)));
             Some(pruned)
         } else {
             None
@@ -51,10 +51,10 @@ impl CacheArgs {
         }
         let mut lines = Vec::new();
         for held in &shelf.repositories {
-            let packages = super::plan::count(held.packages, "package");
+            let packages = super::shared::count(held.packages, "package");
             lines.push(format!("{}: {packages}, {}; metadata {}", held.name, bytes(held.package_bytes), bytes(held.metadata_bytes)));
         }
-        let builds = if shelf.builds > 0 { format!("; in use by {}", super::plan::count(shelf.builds, "build")) } else { String::new() };
+        let builds = if shelf.builds > 0 { format!("; in use by {}", super::shared::count(shelf.builds, "build")) } else { String::new() };
         lines.push(format!("{}: {}{builds}", cache.display(), bytes(shelf.bytes)));
         super::print_lines(report, &lines)?;
         Ok(ExitCode::Done)

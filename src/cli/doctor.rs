@@ -141,7 +141,7 @@ impl Doctor {
             for path in &removed {
                 super::print(report, &path.display().to_string())?;
             }
-            report.note(&format!("{} removed", super::plan::count(removed.len(), "workdir")));
+            report.note(&format!("{} removed", super::shared::count(removed.len(), "workdir")));
         }
         Ok(ExitCode::Done)
     }
@@ -249,7 +249,7 @@ fn leftovers(base: &Path) -> Finding {
     let abandoned = workdir::leftovers(base).into_iter().filter(|l| l.state == LeftoverState::Abandoned).count();
     Finding {
         cure: (abandoned > 0).then(|| "osimg doctor --clean".to_owned()),
-        ..finding("leftovers", true, format!("{} of killed builds in {}", super::plan::count(abandoned, "workdir"), base.display()), "")
+        ..finding("leftovers", true, format!("{} of killed builds in {}", super::shared::count(abandoned, "workdir"), base.display()), "")
     }
 }
 

@@ -6,8 +6,8 @@ use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::build::default_cache;
 use super::overrides::{Decided, Overrides};
+use super::shared::default_cache;
 use crate::build::lock::{self as making, Places};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
@@ -60,7 +60,7 @@ impl LockArgs {
         }
         let lowered = decided.recipe.script.lower()?;
         for diagnostic in &lowered.diagnostics {
-            super::plan::tell(report, &decided.recipe.path, diagnostic);
+            super::shared::tell(report, &decided.recipe.path, diagnostic);
         }
         let listed = match &self.import {
             Some(file) => {

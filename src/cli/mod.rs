@@ -16,6 +16,7 @@ mod overrides;
 mod pack;
 mod plan;
 mod publish;
+mod shared;
 mod shell;
 mod verify;
 

@@ -3,13 +3,13 @@
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use std::path::Path;
 
 use super::overrides::{Decided, Overrides};
+use super::shared::{default_cache, tell};
 use crate::build::outline::{Outline, keys, outline, package_manager};
 use crate::error::{ExitCode, Result, explain};
 use crate::packages::known_dbpath;
-use crate::recipe::{Diagnostic, RepositorySource, Severity, Transaction};
+use crate::recipe::{RepositorySource, Transaction};
 use crate::report::Report;
 use crate::sandbox::{Devices, Network, Plan};
 use crate::secrets;
@@ -28,7 +28,7 @@ impl PlanArgs {
         let decided = self.overrides.decide()?;
         let lowered = decided.recipe.script.lower()?;
         // What cannot be run here can still be shown.
-        let cache = super::build::default_cache().unwrap_or_else(|_| "CACHE".into());
+        let cache = default_cache().unwrap_or_else(|_| "CACHE".into());
         let outlines = outline(&decided.recipe, &lowered.transactions, self.devices, &cache, report);
         if json {
             let value = json!({
@@ -131,18 +131,4 @@ fn commands(outlines: &[Outline]) -> Vec<Command> {
     let both =
         |(index, outline): (usize, &Outline)| [of(index + 1, "download", &outline.download), of(index + 1, "install", &outline.install)];
     outlines.iter().enumerate().flat_map(both).collect()
-}
-
-/// Passes on a remark on the recipe.
-pub(super) fn tell(report: &Report, recipe: &Path, diagnostic: &Diagnostic) {
-    let text = format!("{}:{}: {}", recipe.display(), diagnostic.line, diagnostic.text);
-    match diagnostic.severity {
-        Severity::Note => report.note(&text),
-        Severity::Warning => report.warn(&text),
-    }
-}
-
-/// `1 thing`, `2 things`.
-pub(super) fn count(number: usize, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }

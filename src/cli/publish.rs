@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::build::default_cache;
-use super::plan::count;
+use super::shared::count;
+use super::shared::default_cache;
 use crate::build::unfit;
 use crate::contents::Digests;
 use crate::deploy::pieces::{Gathering, Mismatch, Source};

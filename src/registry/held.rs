@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::piece::Role;
 use super::references::References;
-use super::set::{Set, extension_of};
+use super::set::{Set, extension_of, stem};
 use crate::artifact::Tarball;
 use crate::error::{ExitCode, Failure};
 
@@ -219,11 +219,6 @@ impl Place {
         };
         if taken { own } else { Self { stem: plain, latest } }
     }
-}
-
-/// `NAME-VERSION`, or only the name.
-pub(super) fn stem(name: &str, version: &str) -> String {
-    if version.is_empty() { name.to_owned() } else { format!("{name}-{version}") }
 }
 
 /// The link to the newest of the images that share its names.

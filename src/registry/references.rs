@@ -5,8 +5,8 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use super::kept::Kept;
 use super::piece::{Piece, Role};
-use super::removal::Kept;
 use super::set::Set;
 use crate::error::Result;
 

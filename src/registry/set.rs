@@ -190,7 +190,7 @@ impl Set {
     /// `NAME-VERSION`, or the name alone.
     #[must_use]
     pub fn stem(&self) -> String {
-        super::held::stem(&self.name, &self.version)
+        stem(&self.name, &self.version)
     }
 
     /// Checks what is common to all registries: names that can be written down, boot pieces that
@@ -275,6 +275,11 @@ fn check_magic(path: &Path, format: Format) -> Result<()> {
         .into());
     }
     Ok(())
+}
+
+/// `NAME-VERSION`, or only the name.
+pub(super) fn stem(name: &str, version: &str) -> String {
+    if version.is_empty() { name.to_owned() } else { format!("{name}-{version}") }
 }
 
 #[cfg(test)]

@@ -28,9 +28,10 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::directory::{Directory, clash, file_of, holds, joined, link, sync, unlink};
-use super::held::{Held, HeldFile, Neighbour, Place, held_pieces, latest, stem as plain_stem};
+use super::held::{Held, HeldFile, Neighbour, Place, held_pieces, latest};
 use super::piece::Role;
 use super::references::{Entry, Kind, Made, Reference, References, State};
+use super::set::stem as plain_stem;
 use super::set::{LARGEST_MANIFEST, Set};
 use super::wishes::Existing;
 use super::{Registry, Removal, manifest};

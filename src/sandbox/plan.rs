@@ -2,10 +2,9 @@
 //! privilege.
 
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::ownership::Given;
-use super::tools::ToolRoot;
+use super::given::Given;
 use crate::process::CommandLine;
 
 /// Where the install root stands inside the sandbox when the host's programs work on it.
@@ -154,26 +153,6 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// What is run.
     pub command: CommandLine,
-}
-
-impl Plan {
-    /// A command of the tools' on the directory `root`, which sees nothing of a build: no file of
-    /// the host, private devices, no terminal.
-    #[must_use]
-    pub fn of_tools(tools: &ToolRoot, root: &Path, scratch: &Path, network: Network, command: CommandLine) -> Self {
-        Self {
-            root: root.to_owned(),
-            scratch: scratch.to_owned(),
-            view: View::Tools,
-            network,
-            devices: Devices::Private,
-            terminal: Terminal::None,
-            owners: Owners::Ignored,
-            hostname: HOSTNAME.into(),
-            mounts: tools.mounts(network),
-            command,
-        }
-    }
 }
 
 /// The directories of the install root that the API file systems are mounted on, with the modes

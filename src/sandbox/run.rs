@@ -13,7 +13,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::crowd::PROCESSES;
-use super::ownership::Given;
+use super::given::Given;
 use super::plan::{Network, Plan, Terminal};
 use super::status::{PLAN_LIMIT, Status};
 use crate::error::{ExitCode, Failure, Result};

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Write, stdin};
 use std::os::fd::AsFd;
 
-use super::ownership::Given;
+use super::given::Given;
 use crate::error::Result;
 use anyhow::Context;
 

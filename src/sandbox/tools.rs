@@ -8,10 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::plan::{Access, Mount, Network};
+use super::plan::{Access, Devices, HOSTNAME, Mount, Network, Owners, Plan, Terminal, View};
 use crate::error::{ExitCode, Failure, Result};
 use crate::openat::openat2;
-use crate::process::find_program;
+use crate::process::{CommandLine, find_program};
 
 /// The directories of a tree that its programs need, beside what the merged /usr links to.
 const FILES: [&str; 12] = [
@@ -133,6 +133,26 @@ impl ToolRoot {
         mounts.push(Mount::Tmpfs { target: "/var".into(), mode: 0o755 });
         mounts.push(Mount::Directory { target: "/var/tmp".into() });
         mounts
+    }
+}
+
+impl Plan {
+    /// A command of the tools' on the directory `root`, which sees nothing of a build: no file of
+    /// the host, private devices, no terminal.
+    #[must_use]
+    pub fn of_tools(tools: &ToolRoot, root: &Path, scratch: &Path, network: Network, command: CommandLine) -> Self {
+        Self {
+            root: root.to_owned(),
+            scratch: scratch.to_owned(),
+            view: View::Tools,
+            network,
+            devices: Devices::Private,
+            terminal: Terminal::None,
+            owners: Owners::Ignored,
+            hostname: HOSTNAME.into(),
+            mounts: tools.mounts(network),
+            command,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::archive::Format;
 use crate::error::{ExitCode, Failure, Result};
-use crate::registry::held::stem;
+use crate::registry::set::stem;
 
 /// The names that an artifact's files get.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::images::{Draft, Image};
+use super::images::{Draft, Image, LINKS};
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::registry::manifest;
@@ -20,9 +20,6 @@ pub(super) const TREE: &str = "osimg_tree_sha256";
 pub(super) const MANIFEST: &str = "osimg_manifest_sha256";
 pub(super) const ARCHITECTURE: &str = "architecture";
 pub(super) const EXTENSION: &str = "disk_file_extension";
-/// The property of the OS image that names another one; Ironic reads these.
-pub(super) const LINKS: [(Role, &str); 4] =
-    [(Role::Kernel, "kernel_id"), (Role::Ramdisk, "ramdisk_id"), (Role::Stage2, "stage2_id"), (Role::Kickstart, "ks_template")];
 /// What Glance's database takes as a name, in characters.
 const LONGEST_NAME: usize = 255;
 /// Attributes of an image, which no property may be called.

@@ -3,14 +3,16 @@
 use std::collections::HashSet;
 
 use super::Glance;
-use super::draft::{ARCHITECTURE, EXTENSION, LINKS, NAME, ROLE, SHA256, TREE, VERSION};
+use super::draft::{ARCHITECTURE, EXTENSION, NAME, ROLE, SHA256, TREE, VERSION};
 use super::images::Image;
+use super::images::LINKS;
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::Stop;
 use crate::registry::held::{Held, HeldFile, same_arch, shared};
+use crate::registry::kept::Kept;
 use crate::registry::piece::Role;
 use crate::registry::references::{Entry, State};
-use crate::registry::removal::{Kept, Removal};
+use crate::registry::removal::Removal;
 
 /// States of an image that has no data yet.
 const UNFINISHED: &str = "in:queued,saving,importing,uploading";

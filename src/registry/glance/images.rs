@@ -6,13 +6,16 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use super::draft::LINKS;
 use crate::cloud::{Answer, Session, escaped};
 use crate::error::Result;
 use crate::http::{Call, Stop, Upload};
 use crate::registry::piece::Role;
 
 const SERVICE: &str = "image";
+/// The property of the OS image that names another one; Ironic reads these.
+pub(super) const LINKS: [(Role, &str); 4] =
+    [(Role::Kernel, "kernel_id"), (Role::Ramdisk, "ramdisk_id"), (Role::Stage2, "stage2_id"), (Role::Kickstart, "ks_template")];
+
 /// How many images a page of a list has.
 const PAGE: usize = 200;
 

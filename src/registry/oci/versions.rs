@@ -8,9 +8,10 @@ use super::{Oci, Undo, digest_of, entries, text};
 use crate::error::{ExitCode, Result, ResultExt};
 use crate::process;
 use crate::registry::Role;
-use crate::registry::held::{Held, HeldFile, same_arch, shared, stem};
+use crate::registry::held::{Held, HeldFile, same_arch, shared};
 use crate::registry::references::{Made, References};
 use crate::registry::set::EXTENSIONS;
+use crate::registry::set::stem;
 
 /// A set that is there: its digest and its manifest.
 pub(super) type Tagged = (String, Document);
