@@ -193,3 +193,137 @@ fn nothing_sleeps_where_a_signal_does_not_end_the_sleep() {
         assert!(exempt.contains(&below.as_str()) || !text.contains("thread::sleep"), "{below}: use process::pause");
     }
 }
+
+/// The modules of a source tree by their paths, such as `["packages", "cache"]`.
+fn modules(root: &Path) -> BTreeMap<Vec<String>, PathBuf> {
+    let path_of = |file: &Path| {
+        let below = file.strip_prefix(root).expect("a file of the tree").with_extension("");
+        let mut names: Vec<String> = below.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+        if names.last().is_some_and(|name| ["mod", "lib", "main"].contains(&name.as_str())) {
+            names.pop();
+        }
+        names
+    };
+    sources(root).into_iter().map(|file| (path_of(&file), file)).collect()
+}
+
+/// The paths that a text names after `super::` or `crate::`, groups in braces spelled out.
+fn paths(text: &str) -> Vec<(bool, Vec<String>)> {
+    fn expand(rest: &str, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
+        let mut path = prefix.to_vec();
+        let mut at = 0;
+        loop {
+            let name: String = rest[at..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            at += name.len();
+            if !name.is_empty() {
+                path.push(name);
+            }
+            if rest[at..].starts_with("::") {
+                at += 2;
+                continue;
+            }
+            if !rest[at..].starts_with('{') {
+                found.push(path);
+                return at;
+            }
+            at += 1;
+            loop {
+                at += rest[at..].len() - rest[at..].trim_start_matches(|c: char| c.is_whitespace() || c == ',').len();
+                if rest[at..].is_empty() || rest[at..].starts_with('}') {
+                    return at + 1;
+                }
+                let taken = expand(&rest[at..], &path, found);
+                // Whatever follows a name in a group, such as `as other`, is passed over.
+                at += taken;
+                at += rest[at..].find([',', '}']).unwrap_or(rest[at..].len());
+            }
+        }
+    }
+    let mut all = Vec::new();
+    for (start, is_crate) in [("super::", false), ("crate::", true)] {
+        for (at, _) in text.match_indices(start) {
+            // Within `super::super::`, the inner one is part of the outer.
+            if text[..at].ends_with("super::") {
+                continue;
+            }
+            let mut found = Vec::new();
+            expand(&text[at..], &[], &mut found);
+            all.extend(found.into_iter().map(|path| (is_crate, path)));
+        }
+    }
+    all
+}
+
+/// The files that each file takes something from. A file may take what the module that it is part of
+/// defines or gives out; that is not counted.
+fn taken(root: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
+    let modules = modules(root);
+    let mut graph = BTreeMap::new();
+    for (own, file) in &modules {
+        let text = std::fs::read_to_string(file).expect("a source");
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
+        let mut uses = BTreeSet::new();
+        for (is_crate, path) in paths(&code) {
+            let ups = path.iter().take_while(|name| *name == "super").count();
+            let mut place: Vec<String> = if is_crate { Vec::new() } else { own[..own.len().saturating_sub(ups)].to_vec() };
+            for name in path.iter().skip(if is_crate { 1 } else { ups }) {
+                place.push(name.clone());
+                if !modules.contains_key(&place) {
+                    place.pop();
+                    break;
+                }
+            }
+            if let Some(target) = modules.get(&place)
+                && target != file
+                && !own.starts_with(&place)
+            {
+                uses.insert(target.clone());
+            }
+        }
+        graph.insert(file.clone(), uses);
+    }
+    graph
+}
+
+/// The files from which one comes back to where one began.
+fn on_cycles(graph: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Vec<String> {
+    let reaches_itself = |start: &PathBuf| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
+        while let Some(at) = open.pop() {
+            for next in graph.get(at).into_iter().flatten() {
+                if next == start {
+                    return true;
+                }
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        false
+    };
+    graph.keys().filter(|file| reaches_itself(file)).map(|file| file.display().to_string()).collect()
+}
+
+#[test]
+fn no_two_files_need_each_other() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut roots = vec![top.join("src")];
+    for entry in std::fs::read_dir(top.join("crates")).expect("the libraries") {
+        roots.push(entry.expect("an entry").path().join("src"));
+    }
+    for root in roots {
+        let graph = taken(&root);
+        assert!(graph.values().any(|uses| !uses.is_empty()), "{}: the files use each other", root.display());
+        let cycles = on_cycles(&graph);
+        assert!(cycles.is_empty(), "these files are on a cycle:\n{}", cycles.join("\n"));
+    }
+}
+
+#[test]
+fn groups_of_names_are_read_as_the_compiler_reads_them() {
+    let found: BTreeSet<String> =
+        paths("use super::super::{a, b::{C, self}, d as e};\nx(crate::f::g(1))").into_iter().map(|(_, path)| path.join("/")).collect();
+    let expected = ["super/super/a", "super/super/b/C", "super/super/b/self", "super/super/d", "crate/f/g"];
+    assert_eq!(found, expected.iter().map(|path| (*path).to_owned()).collect());
+}

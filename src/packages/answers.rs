@@ -2,10 +2,11 @@
 
 use super::Failed;
 use super::Job;
-use super::driver::Phase;
 use super::events::{DriverError, ErrorKind, Event, PlannedPackage, SpecMatch, TransactionPlan};
+use super::hints::{BROKE, CHANGED, LOOK};
+use super::phase::Phase;
 use super::retry::RetryAfter;
-use super::verdict::FailedScriptlet;
+use super::scriptlet::FailedScriptlet;
 use crate::error::{ExitCode, Failure};
 use crate::process::Tail;
 use crate::report::{Step, Unit};
@@ -98,15 +99,6 @@ impl<'a> Answers<'a> {
         }
     }
 }
-
-/// Hint for a root that is not what it should be.
-pub(super) const LOOK: &str = "look at the root: build with --keep on-failure, then osimg shell";
-/// Hint for packages or metadata that are not what they should be.
-pub(super) const CHANGED: &str =
-    "packages or metadata of a repository were changed since they were signed or indexed: another mirror may have the right ones";
-/// Hint for a package manager that breaks down, as it does over damaged metadata.
-pub(super) const BROKE: &str =
-    "-v shows all its output; damaged metadata or packages can be behind it: try another mirror, or an empty cache (--cache DIR)";
 
 /// A driver's error as the user reads it: where in the recipe, what to do, which exit code.
 ///

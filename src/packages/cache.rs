@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::digest;
 use super::events::TransactionPlan;
-use super::private::{self, shown};
+use super::private::{self, VIEWS, shown};
 use crate::error::{Result, exit_code};
 use crate::process;
 use crate::report::Report;
@@ -31,8 +31,6 @@ pub(super) const CACHE: &str = "/osimg/cache";
 const VIEW: &str = "/osimg/view";
 /// Where the shared packages are inside the sandbox of tools that must not write to them.
 const SHARED: &str = "/osimg/shared";
-/// The views of the builds that run.
-pub(super) const VIEWS: &str = "views";
 /// The directory of packages within a repository's.
 pub(super) const PACKAGES: &str = "packages";
 /// Held by who adds to the cache or takes from it.

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::answers::CHANGED;
+use super::hints::CHANGED;
 use super::private::shown;
 use crate::error::{ExitCode, Failure, Result};
 use crate::openpgp::Signature;

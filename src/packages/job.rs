@@ -4,7 +4,7 @@ use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
 
-use super::verdict::FailedScriptlet;
+use super::scriptlet::FailedScriptlet;
 use super::{Cache, GivenAway, PinnedKey};
 use crate::recipe::{Lock, PackageSettings};
 use crate::report::Report;

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::cache::{CACHE, Filling, PACKAGES, VIEWS, entries};
+use super::cache::{CACHE, Filling, PACKAGES, entries};
 use super::digest;
 use super::events::{ErrorKind, GroupMatch, PlannedPackage, SpecMatch, TransactionPlan};
 use super::given::{self, Given};
+use super::private::VIEWS;
 use super::private::shown;
 use super::retry::Setback;
 use super::signatures::Signer;

@@ -16,6 +16,7 @@ mod dnf5;
 mod driver;
 mod events;
 mod given;
+mod hints;
 mod host_keys;
 mod host_repositories;
 mod job;
@@ -24,12 +25,14 @@ mod local;
 mod locked;
 mod locking;
 mod owners;
+mod phase;
 mod private;
 mod provenance;
 mod replay;
 mod request;
 mod retry;
 mod rpmdb;
+mod scriptlet;
 mod shelf;
 mod signatures;
 mod verdict;
@@ -206,7 +209,7 @@ fn obtain(manager: &Driver, job: &Job<'_>, number: usize, transaction: &Transact
         Some(lock) => locked::obtain(manager, job, &filling, (lock, number), transaction, step),
         None => {
             let plan = manager.download(job, transaction, step)?;
-            replay::watch(&job.cache.directory().join(cache::VIEWS), job.settings, &plan.repositories, job.report)?;
+            replay::watch(&job.cache.directory().join(private::VIEWS), job.settings, &plan.repositories, job.report)?;
             filling.share(&plan)?;
             Ok(plan)
         }
@@ -249,7 +252,7 @@ fn files(job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Re
         };
         let Some(path) = path else {
             let message = format!("checking the signature of {}: its file was not downloaded", package.nevra);
-            return Err(Failure::new(ExitCode::Transaction, message).hint(answers::BROKE).into());
+            return Err(Failure::new(ExitCode::Transaction, message).hint(hints::BROKE).into());
         };
         Ok(PackageFile { nevra: package.nevra.clone(), path })
     };

@@ -15,8 +15,8 @@ use crate::openat::openat2;
 
 /// This process's descriptors as paths.
 const DESCRIPTORS: &str = "/proc/self/fd";
-/// What makes a directory known as a package cache.
-const MARK: &str = super::cache::VIEWS;
+/// The views of the builds that run.
+pub(super) const VIEWS: &str = "views";
 /// What the maker of a file system leaves in its top directory.
 const LOST: &str = "lost+found";
 
@@ -56,7 +56,7 @@ pub(super) fn open(path: &Path) -> Result<File> {
             ))
             .into());
     }
-    if mode & 0o077 != 0 && (empty || names.iter().any(|name| name == MARK)) {
+    if mode & 0o077 != 0 && (empty || names.iter().any(|name| name == VIEWS)) {
         let private = Permissions::from_mode(0o700);
         directory.set_permissions(private).with_context(|| format!("closing the package cache {} to others", path.display()))?;
     }
@@ -152,7 +152,7 @@ mod tests {
         set(&path, 0o777);
         make(&path).unwrap();
         assert_eq!(mode(&path), 0o700, "an empty one holds nothing of others");
-        std::fs::create_dir(path.join(MARK)).unwrap();
+        std::fs::create_dir(path.join(VIEWS)).unwrap();
         set(&path, 0o755);
         make(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn what_others_may_have_filled_is_refused_and_other_directories_keep_their_mode() {
         let base = tempfile::tempdir().unwrap();
-        std::fs::create_dir(base.path().join(MARK)).unwrap();
+        std::fs::create_dir(base.path().join(VIEWS)).unwrap();
         for writable in [0o770, 0o707, 0o1777] {
             set(base.path(), writable);
             let error = make(base.path()).unwrap_err();
@@ -191,7 +191,7 @@ mod tests {
             assert!(error.to_string().contains("other users can write there"), "{error}");
             assert_eq!(mode(base.path()), writable);
         }
-        std::fs::remove_dir(base.path().join(MARK)).unwrap();
+        std::fs::remove_dir(base.path().join(VIEWS)).unwrap();
         std::fs::write(base.path().join("file"), "").unwrap();
         set(base.path(), 0o755);
         make(base.path()).unwrap();

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 use super::cache::{CACHE, PACKAGES};
-use super::driver::Phase;
 use super::given::{self, Given};
+use super::phase::Phase;
 use super::{Extent, Job, bounds, host_repositories, workbench};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{Repository, RepositorySource, Transaction, Verify};

@@ -39,7 +39,7 @@ pub(super) fn parse(lines: &[String]) -> Result<(Vec<InstalledPackage>, Vec<Stri
     for fields in records(&lines.join("\n")) {
         let [name, epoch, version, release, arch, size, license, source, vendor, url, summary] = fields.as_slice() else {
             return Err(Failure::new(ExitCode::Transaction, format!("reading the image's rpmdb: rpm's answer has {fields:?}"))
-                .hint(super::answers::LOOK)
+                .hint(super::hints::LOOK)
                 .into());
         };
         if *name == "gpg-pubkey" {

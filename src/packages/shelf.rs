@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::cache::{PACKAGES, VIEWS, entries, lock, sweep};
+use super::cache::{PACKAGES, entries, lock, sweep};
+use super::private::VIEWS;
 use super::private::{self, shown};
 use crate::error::Result;
 use crate::report::Report;

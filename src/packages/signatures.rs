@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cache::CACHE;
+use super::hints::CHANGED;
 use super::keys::{self, PinnedKey};
 use super::workbench::{self, insists_on_signatures};
-use super::{Job, answers::CHANGED, digest};
+use super::{Job, digest};
 use crate::error::{ExitCode, Failure, Result};
 use crate::openpgp::Signature;
 use crate::process::CommandLine;

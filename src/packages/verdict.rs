@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::answers::LOOK;
 use super::events::TransactionPlan;
+use super::hints::LOOK;
 use super::keys::PinnedKey;
 use super::rpmdb::InstalledPackage;
+use super::scriptlet::FailedScriptlet;
 use super::workbench::Database;
 use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::{InstallRoot, Kind};
@@ -32,25 +33,6 @@ pub(super) struct Evidence<'a> {
     pub database_of_target: Option<&'a Database>,
     /// The format that it was written in, where someone could read it.
     pub backend: Option<&'a str>,
-}
-
-/// A scriptlet that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FailedScriptlet {
-    /// The package's name, as far as the package manager says it.
-    pub package: String,
-    /// What it says.
-    pub message: String,
-    /// The last lines that it printed.
-    pub output: String,
-}
-
-impl FailedScriptlet {
-    /// From the sentence of dnf and rpm: `Error in POSTIN scriptlet in rpm package NAME`.
-    pub fn new(message: &str, output: String) -> Self {
-        let package = message.rsplit_once("package ").map_or("", |(_, name)| name.trim());
-        Self { package: package.to_owned(), message: message.to_owned(), output }
-    }
 }
 
 /// Says everything that is wrong, at once.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Job;
-use super::driver::ISOLATED;
+use super::phase::ISOLATED;
 use super::rpmdb::{self, InstalledPackage};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::{CommandLine, Tail};
@@ -132,7 +132,7 @@ pub(super) fn ask(plan: &Plan, doing: &str) -> Result<Vec<String>> {
             ExitCode::Transaction,
             format!("{doing}: `{}` ended with {}: {said}", plan.command.quoted(), outcome.describe()),
         )
-        .hint(super::answers::BROKE)
+        .hint(super::hints::BROKE)
         .into());
     }
     Ok(lines)

@@ -30,7 +30,7 @@ pub(super) fn send(socket: impl AsFd, input: Option<BorrowedFd<'_>>) -> Result<(
 fn refuse_directory(descriptors: &[BorrowedFd<'_>]) -> Result<()> {
     for descriptor in descriptors {
         let stat = nix::sys::stat::fstat(descriptor).context("examining standard input")?;
-        if super::root::is(stat.st_mode, nix::sys::stat::SFlag::S_IFDIR) {
+        if super::entries::is(stat.st_mode, nix::sys::stat::SFlag::S_IFDIR) {
             return Err(Failure::new(ExitCode::Usage, "standard input is a directory")
                 .hint("redirect it from a file, a pipe or /dev/null")
                 .into());

@@ -20,6 +20,7 @@
 mod clock;
 mod confine;
 mod crowd;
+mod entries;
 mod foreign;
 mod given;
 mod idmap;

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::root::{is, list, open_directory};
+use super::entries::{is, list, open_directory};
 use crate::error::{ExitCode, Failure, Result};
 
 /// Removes the directory `path` with all it holds.

@@ -5,7 +5,6 @@
 //! never through them.
 
 use anyhow::Context;
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, readlinkat, renameat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
@@ -15,6 +14,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::entries::{is, list, open_directory};
 use super::idmap::Ids;
 use crate::error::{ExitCode, Failure, Result};
 use crate::openat::openat2;
@@ -290,32 +290,6 @@ impl InstallRoot {
             Err(error) => Err(error).with_context(|| format!("opening directory {} in the image", above.display())),
         }
     }
-}
-
-/// Opens a directory below `at`; no link and no mount is crossed.
-pub(super) fn open_directory(at: &impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV);
-    openat2(at.as_fd(), path, how)
-}
-
-/// The names in an open directory, sorted bytewise.
-pub(super) fn list(directory: OwnedFd) -> Result<Vec<std::ffi::OsString>, Errno> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut names = Vec::new();
-    for entry in Dir::from_fd(directory)?.iter() {
-        let name = std::ffi::OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
-        if name != "." && name != ".." {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-pub(super) fn is(mode: u32, kind: SFlag) -> bool {
-    mode & SFlag::S_IFMT.bits() == kind.bits()
 }
 
 fn kind_of(mode: u32) -> Kind {
