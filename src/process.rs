@@ -2,10 +2,13 @@
 //! and the signals that end us.
 
 use anyhow::Context;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{Read, Seek};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -255,6 +258,31 @@ pub fn pause(time: Duration) -> Result<()> {
             return Ok(());
         }
         std::thread::sleep(left.min(Duration::from_millis(50)));
+    }
+}
+
+/// Standard input, for what a user pipes in: a wait for it ends within a tenth of a second when a
+/// signal asks to stop. What has been read by then is of no use; [`check_stop`] says so.
+#[derive(Debug)]
+pub struct Input;
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let stdin = std::io::stdin();
+        loop {
+            if stop_requested().is_some() {
+                return Err(std::io::Error::other("a signal asked to stop"));
+            }
+            let mut waited = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut waited, PollTimeout::from(100_u8)) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => match nix::unistd::read(&stdin, buffer) {
+                    Err(Errno::EINTR | Errno::EAGAIN) => {}
+                    done => return Ok(done?),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

@@ -241,7 +241,9 @@ impl Own {
     /// Makes a new one.
     fn make(base: OpenDirectory) -> Result<Self> {
         let making = || format!("making a workdir below {}", base.path().display());
-        let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base.through()).with_context(making)?.keep();
+        // Programs in the image may be setuid, and run by any user who can reach them.
+        let private = std::fs::Permissions::from_mode(0o700);
+        let made = tempfile::Builder::new().prefix(PREFIX).permissions(private).tempdir_in(base.through()).with_context(making)?.keep();
         let name = made.file_name().and_then(|name| name.to_str()).with_context(making)?.to_owned();
         let own = Self::open(&base, &name)?.with_context(|| format!("locking {name} in {}", base.path().display()))?;
         let listed = own.directory().and_then(|fd| nix::dir::Dir::from_fd(fd).map_err(Into::into)).with_context(making)?;
@@ -450,6 +452,18 @@ mod tests {
         std::fs::create_dir_all(workdir.root().join("a/b")).expect("content");
         assert_eq!(workdir.finish(true).expect("finished"), None);
         assert_eq!(std::fs::read_dir(base.path()).expect("base").count(), 0);
+    }
+
+    #[test]
+    fn only_its_owner_can_look_into_a_workdir() {
+        let base = tempfile::tempdir().expect("a temporary directory");
+        let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::Always).expect("workdir");
+        let mode = |path: &Path| path.metadata().expect("metadata").permissions().mode() & 0o7777;
+        assert_eq!(mode(workdir.path()), 0o700);
+        // What becomes the image's / is another matter.
+        assert_eq!(mode(&workdir.root()), 0o755);
+        let kept = workdir.finish(true).expect("finished").expect("kept");
+        assert_eq!(mode(&kept), 0o700);
     }
 
     #[test]

@@ -213,3 +213,50 @@ fn a_failure_as_json_is_one_object_with_error_code_and_hint() {
     let found = osimg(&["verify", "a", "--disk", "much", "--", "--json"]);
     assert!(found.stdout.is_empty(), "a word after -- is not an option: {found:?}");
 }
+
+#[test]
+fn a_recipe_comes_from_standard_input_and_a_signal_ends_the_wait_for_it() {
+    use std::io::{Read, Write};
+    use std::process::{Child, Stdio};
+    let start = |arguments: &[&str]| -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_osimg"));
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("osimg starts")
+    };
+    let (_dir, path) = recipe("install bash\nts run\n");
+    let mut piped = start(&["plan", "-", "--json"]);
+    piped.stdin.take().expect("a pipe").write_all(&std::fs::read(&path).expect("the recipe")).expect("written");
+    let piped = piped.wait_with_output().expect("osimg ends");
+    let read = osimg(&["plan", &path, "--json"]);
+    assert_eq!(piped.status.code(), read.status.code(), "{}", text(&piped.stderr));
+    let transactions = |output: &Output| {
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        value["transactions"].clone()
+    };
+    assert_eq!(transactions(&piped), transactions(&read));
+    assert!(!transactions(&read).is_null());
+
+    // Nothing comes, and the pipe stays open: the signal ends it.
+    let mut waiting = start(&["plan", "-"]);
+    let id = nix::unistd::Pid::from_raw(waiting.id().try_into().expect("a process id"));
+    let handles = || {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default().trim();
+        u64::from_str_radix(caught, 16).unwrap_or(0) & (1 << (nix::sys::signal::Signal::SIGINT as u64 - 1)) != 0
+    };
+    let began = std::time::Instant::now();
+    while !handles() {
+        assert!(began.elapsed().as_secs() < 60, "osimg does not handle the signal");
+        std::thread::yield_now();
+    }
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("sent");
+    let status = waiting.wait().expect("osimg ends");
+    let mut errors = String::new();
+    waiting.stderr.take().expect("a pipe").read_to_string(&mut errors).expect("read");
+    assert_eq!(status.code(), Some(130), "{errors}");
+    for arguments in [vec!["lock", "-"], vec!["build", "-", "--verify-reproducible"]] {
+        let mut refused = start(&arguments);
+        drop(refused.stdin.take());
+        assert_ne!(refused.wait().expect("osimg ends").code(), Some(0), "{arguments:?}");
+    }
+}

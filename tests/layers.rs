@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("openpgp", &[]),
     ("rpmheader", &["error", "openpgp"]),
     ("cloud", &["error", "report", "process", "calendar", "http", "percent"]),
-    ("recipe", &["error", "nevra", "percent"]),
+    ("recipe", &["error", "process", "nevra", "percent"]),
     ("sandbox", &["error", "process", "openat"]),
     ("packages", &["error", "process", "report", "recipe", "sandbox", "nevra", "openat", "http", "calendar", "openpgp", "rpmheader"]),
     ("finish", &["error", "recipe", "sandbox", "openat"]),

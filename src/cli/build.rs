@@ -2,7 +2,7 @@
 
 use clap::Args;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::counterpart;
 use super::overrides::Overrides;
@@ -11,7 +11,7 @@ use crate::artifact::Artifact;
 use crate::build::lock::LockFile;
 use crate::build::{self, Fitness, Options, Packing};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::recipe::{Lock, Recipe, SbomKind, Settings, Visibility as Seen, checked_image_word, parse_duration};
+use crate::recipe::{INPUT, Lock, Recipe, SbomKind, Settings, Visibility as Seen, checked_image_word, parse_duration};
 use crate::registry::{Address, Existing, Visibility, Wishes};
 use crate::report::{Report, bytes};
 use crate::sandbox::Devices;
@@ -101,6 +101,11 @@ impl Build {
         super::act_as_root(report)?;
         if self.counterpart.is_some() {
             counterpart::become_another(report)?;
+        }
+        if self.verify_reproducible && self.overrides.recipe == Path::new(INPUT) {
+            return Err(Failure::new(ExitCode::Usage, "building twice from standard input: it can be read only once")
+                .hint("save the recipe as a file")
+                .into());
         }
         let (allow, allow_pieces) = super::allowed(&self.allow)?;
         let step = report.step("reading the recipe");

@@ -12,8 +12,8 @@ use crate::build::lock::{self as making, Places};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::packages::Signers;
-use crate::recipe::Lock;
 use crate::recipe::lock::foreign::{self, Form};
+use crate::recipe::{INPUT, Lock};
 use crate::report::Report;
 use crate::workdir::Place;
 
@@ -54,6 +54,11 @@ impl LockArgs {
             super::act_as_root(report)?;
         }
         let decided = self.overrides.decide()?;
+        if self.output.is_none() && decided.recipe.path == Path::new(INPUT) {
+            return Err(Failure::new(ExitCode::Usage, "writing the lock: a recipe from standard input has no name for it")
+                .hint("name the lock: -o FILE")
+                .into());
+        }
         let path = self.output.clone().unwrap_or_else(|| Lock::path_for(&decided.recipe.path));
         if let Some(target) = &self.export {
             return export(&decided, &path, target, self.form, report, json);

@@ -13,7 +13,7 @@ use crate::recipe::{
 /// What the person says over the settings.
 #[derive(Debug, Args)]
 pub(super) struct Overrides {
-    /// The recipe: a .yum file in dnf shell's language
+    /// The recipe: a .yum file in dnf shell's language; `-` reads it from standard input
     #[arg(value_name = "RECIPE")]
     pub recipe: PathBuf,
     /// Settings file, instead of the .toml beside the recipe

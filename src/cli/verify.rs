@@ -15,7 +15,7 @@ use crate::verify::{self, Finding, Findings, Options, Profile, Severity};
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// The tarball: a file or an http or https address
+    /// The tarball: a file, an http or https address, or `-` for standard input
     #[arg(value_name = "TARBALL")]
     tarball: PathBuf,
     /// The installer that is to take it [default: as the image's os-release says]
@@ -52,6 +52,8 @@ impl Verify {
         let findings = if verify::is_address(&name) {
             let findings = verify::address(&name, &options)?;
             Findings { tarball: findings.tarball.as_deref().map(secrets::url), ..findings }
+        } else if name == crate::recipe::INPUT {
+            verify::stream(process::Input, &options)?
         } else {
             be_file(&self.tarball)?;
             verify::tarball(&self.tarball, &options)?

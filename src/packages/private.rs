@@ -7,7 +7,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Failure, Result};
@@ -39,7 +39,10 @@ pub(super) fn make(path: &Path) -> Result<File> {
 /// was named by mistake.
 pub(super) fn open(path: &Path) -> Result<File> {
     links(path)?;
-    let directory = File::open(path).with_context(|| format!("opening the package cache {}", path.display()))?;
+    // Opening a FIFO would wait for a writer.
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let directory = File::options().read(true).custom_flags(flags.bits()).open(path);
+    let directory = directory.with_context(|| format!("opening the package cache {}", path.display()))?;
     let meta = directory.metadata().with_context(|| format!("looking at the package cache {}", path.display()))?;
     check_owner(path, &meta)?;
     let names = std::fs::read_dir(through(&directory))

@@ -35,6 +35,7 @@ pub use transaction::{GroupScope, RepoChange, Transaction};
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
+use crate::process;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -60,11 +61,12 @@ impl Recipe {
         let text = read_text(path, "recipe")?;
         let script = Script::parse(&text, &path.display().to_string()).map_err(Failure::from)?;
         let beside = path.with_extension("toml");
+        let is_input = path == Path::new(INPUT);
         let settings = match settings_path {
             Some(given) => Settings::load(given)?,
             // `symlink_metadata`, so that a dangling link is an error and not a build with other
             // settings than meant.
-            None if beside != path && std::fs::symlink_metadata(&beside).is_ok() => Settings::load(&beside)?,
+            None if !is_input && beside != path && std::fs::symlink_metadata(&beside).is_ok() => Settings::load(&beside)?,
             None => Settings::default(),
         };
         Ok(Self { path: path.to_owned(), script, settings })
@@ -73,7 +75,8 @@ impl Recipe {
     /// The image's name: as the settings say, or else the recipe's stem.
     #[must_use]
     pub fn name(&self) -> String {
-        let stem = || self.path.file_stem().map_or_else(|| "image".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        let named = (self.path != Path::new(INPUT)).then(|| self.path.file_stem()).flatten();
+        let stem = || named.map_or_else(|| "image".to_owned(), |stem| stem.to_string_lossy().into_owned());
         self.settings.image.name.clone().unwrap_or_else(stem)
     }
 }
@@ -93,11 +96,17 @@ impl Settings {
     }
 }
 
-/// Reads a text file that a person wrote; `what` it is goes into the messages.
+/// The name that means standard input.
+pub const INPUT: &str = "-";
+
+/// Reads a text file that a user wrote, or standard input. Messages call it `what`.
 fn read_text(path: &Path, what: &str) -> Result<String> {
     let shown = path.display();
     let fail = |message: String| Failure::new(ExitCode::Recipe, message);
-    let bytes = match files::read(path, files::TEXT) {
+    let is_input = path == Path::new(INPUT);
+    let read = if is_input { files::read_open(process::Input, files::TEXT) } else { files::read(path, files::TEXT) };
+    process::check_stop()?;
+    let bytes = match read {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let dangling = std::fs::symlink_metadata(path).is_ok();

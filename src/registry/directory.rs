@@ -101,11 +101,27 @@ impl Directory {
         &self.open
     }
 
+    /// Refuses a file name that belongs to a published version: replacing one of its files would
+    /// leave a mixture.
+    fn check_output(&self, names: &Names) -> Result<()> {
+        let Some(shelf) = entries::shelf(self, &names.stem)?.filter(|shelf| shelf.is_version(self)) else { return Ok(()) };
+        let file = names.suffix.first().map_or_else(|| names.stem.clone(), |(_, suffix)| format!("{}.{suffix}", names.stem));
+        Err(Failure::new(
+            ExitCode::Registry,
+            format!("writing {}: it belongs to the published image {}", self.path().join(file).display(), shelf.describe()),
+        )
+        .hint("choose another file, or publish to the directory instead: --registry dir:DIR")
+        .into())
+    }
+
     /// Locks the names for one build and opens a file for each format.
     ///
     /// # Errors
     /// [`ExitCode::Locked`] when another build makes the same artifact.
     pub fn stage(&self, names: Names) -> Result<Staged> {
+        if names.image.is_none() {
+            self.check_output(&names)?;
+        }
         // Builds for two architectures of one version do not meet.
         let foreign = names.image.as_ref().and_then(|image| image.arch.as_deref()).filter(|arch| *arch != std::env::consts::ARCH);
         let lock = self.lock(&foreign.map_or_else(|| names.stem.clone(), |arch| format!("{}.{arch}", names.stem)))?;

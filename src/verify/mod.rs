@@ -15,6 +15,7 @@ use serde::Serialize;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 
 use crate::archive::Told;
@@ -206,6 +207,19 @@ pub fn address(url: &str, options: &Options<'_>) -> Result<Findings> {
         Some(error) => Err(error.failure(ExitCode::Repository, doing)),
         None => judged(read.map_err(|error| error.context(doing)), Place::Address(answer), options),
     }
+}
+
+/// Verifies a tarball that comes from a pipe.
+///
+/// # Errors
+/// As [`tarball`].
+pub fn stream(source: impl Read, options: &Options<'_>) -> Result<Findings> {
+    known(options)?;
+    let progress = |done| (options.progress)(done, 0);
+    let reading = contents::Options { digests: options.digests, progress: &progress, check: options.check };
+    let read = Contents::of_stream(source, &reading);
+    (options.check)()?;
+    judged(read, Place::Nowhere, options)
 }
 
 /// Verifies a tree that is about to be packed with these labels and owners.

@@ -158,3 +158,19 @@ fn the_umask_of_a_checkout_is_not_in_the_bytes_of_an_image() {
     let listed = sh(&stage.out(), "tar tvzf image.tgz ./etc/motd ./usr/bin/tool");
     assert!(listed.starts_with("-rw-r--r--") && listed.contains("\n-rwxr-xr-x"), "{listed}");
 }
+
+#[test]
+fn a_fifo_in_the_place_of_the_cache_is_refused_at_once() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    sh(stage.path(), "mkfifo fifo");
+    let recipe = stage.recipe(RECIPE);
+    let cache = stage.path().join("fifo").display().to_string();
+    for verb in ["lock", "build"] {
+        let done = stage.osimg(OSIMG, &[verb, &recipe.display().to_string(), "--cache", &cache]).run();
+        assert!(done.code.is_some_and(|code| code > 0), "{verb}: {}", done.stderr);
+        done.says(&["the package cache", "fifo"]);
+    }
+}

@@ -1,7 +1,7 @@
 //! A version of an image never changes its bytes, and its files are one set: all tarballs of it
 //! come from one tree.
 
-use crate::stage::{Done, Stage, sh};
+use crate::stage::{Done, OSIMG, Stage, sh};
 use crate::support::repo::Package;
 use crate::support::require_root;
 use serde_json::Value;
@@ -225,4 +225,70 @@ fn an_unfit_image_is_built_but_not_sent_to_a_web_tree_unless_it_is_allowed() {
     let words: Vec<String> = names.flat_map(|name| ["--allow".to_owned(), name]).collect();
     succeeds(&build(&words.iter().map(String::as_str).collect::<Vec<_>>()));
     assert!(www.join("os-1/os-1.tgz").is_file());
+}
+
+#[test]
+fn a_file_that_no_manifest_lists_is_not_replaced_and_no_mixture_results() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    let version = ["--image-version", "v", "--format", "tgz"];
+    succeeds(&build(&stage, FIRST, &["--image-version", "v", "--format", "tgz", "--format", "txz"]));
+    let before = tarballs(&stage);
+    for spoil in ["rm os-v.json", "echo '{' > os-v.json"] {
+        sh(&stage.out(), spoil);
+        let done = build(&stage, SECOND, &version);
+        assert_eq!(done.code, Some(9), "{spoil}: {}", done.stderr);
+        done.says(&["os-v.tgz", "os-v.txz", "no manifest lists them", "--replace", "--image-version"]);
+        assert_eq!(tarballs(&stage), before, "{spoil}");
+    }
+    // The same bytes are what an interrupted publication may have left.
+    sh(&stage.out(), "rm os-v.json");
+    succeeds(&build(&stage, FIRST, &["--image-version", "v", "--format", "tgz", "--format", "txz"]));
+    assert_eq!(tarballs(&stage), before);
+    sh(&stage.out(), "rm os-v.json");
+    succeeds(&build(&stage, SECOND, &["--image-version", "v", "--format", "tgz", "--replace"]));
+    assert!(!stage.out().join("os-v.txz").exists());
+    checked(&stage);
+    // A file of another kind, and another image whose names are the same.
+    sh(&stage.out(), "mkfifo os-w.tgz");
+    assert_eq!(build(&stage, FIRST, &["--image-version", "w"]).code, Some(9));
+    succeeds(&build(&stage, FIRST, &["--name", "a-b", "--image-version", "1"]));
+    let other = build(&stage, FIRST, &["--name", "a", "--image-version", "b-1"]);
+    assert_eq!(other.code, Some(9), "{}", other.stderr);
+    other.says(&["belong to the image a-b version 1"]);
+}
+
+#[test]
+fn a_file_of_a_published_version_is_not_replaced_by_its_name() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    succeeds(&build(&stage, FIRST, &["--image-version", "v"]));
+    let before = tarballs(&stage);
+    let file = stage.out().join("os-v.tgz").display().to_string();
+    let recipe = stage.recipe(SECOND);
+    let done = stage.build_without_output(&recipe).args(&["-o", &file]).run();
+    assert_eq!(done.code, Some(9), "{}", done.stderr);
+    done.says(&["belongs to the published image os version v"]);
+    let packed = stage.osimg(OSIMG, &["pack", &stage.work().display().to_string(), "--selinux", "none", "-o", &file]).run();
+    assert_eq!(packed.code, Some(9), "{}", packed.stderr);
+    assert_eq!(tarballs(&stage), before);
+    checked(&stage);
+}
+
+#[test]
+fn names_that_mean_something_else_and_names_that_are_too_long_are_refused_at_once() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    let long = "x".repeat(101);
+    for (option, word) in [("--image-version", "latest"), ("--image-version", "v.unfit"), ("--name", &*long)] {
+        let done = build(&stage, FIRST, &[option, word]);
+        assert_eq!(done.code, Some(2), "{word}: {}", done.stderr);
+        assert!(tarballs(&stage).is_empty());
+    }
 }

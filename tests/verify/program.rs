@@ -39,6 +39,21 @@ fn findings_are_told_with_what_mends_them_and_by_the_exit_status() {
 }
 
 #[test]
+fn a_tarball_comes_from_standard_input() {
+    let Some(sound) = Tarball::of("", TGZ) else { return };
+    let verify = |file: &std::path::Path| {
+        let input = std::fs::File::open(file).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_osimg")).args(["verify", "-"]).stdin(input).output().unwrap()
+    };
+    let done = verify(&sound.path);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(text(&done.stdout).contains("fit for anaconda-el9"), "{}", text(&done.stdout));
+    let junk = sound.path.with_file_name("junk.tgz");
+    std::fs::write(&junk, "no archive").unwrap();
+    assert_eq!(verify(&junk).status.code(), Some(10));
+}
+
+#[test]
 fn what_is_no_tarball_is_told_apart_from_a_bad_one() {
     let Some(sound) = Tarball::of("", TGZ) else { return };
     let directory = sound.path.parent().unwrap();

@@ -41,6 +41,10 @@ pub fn checked_dbpath(path: &str) -> Result<&str, String> {
     Ok(path)
 }
 
+/// The longest name or version of an image: a file name has 255 bytes, and both with suffixes are in
+/// one.
+const LONGEST_WORD: usize = 100;
+
 /// Checks an image's name or version, which becomes part of file names; by the rules of `name` and
 /// `version` under `[image]`.
 ///
@@ -52,6 +56,12 @@ pub fn checked_image_word(text: &str) -> Result<String, String> {
     }
     if text.starts_with(['.', '-']) {
         return Err("it becomes part of a file name and cannot begin with a dot or dash".to_owned());
+    }
+    if text.len() > LONGEST_WORD {
+        return Err(format!("it becomes part of a file name and may have {LONGEST_WORD} characters"));
+    }
+    if text == "latest" || text.ends_with(".unfit") {
+        return Err("'latest' and '.unfit' at the end are reserved: the newest version and rejected images have such names".to_owned());
     }
     if text.contains('$') {
         return Err("it has a variable that was not expanded; write the value itself".to_owned());

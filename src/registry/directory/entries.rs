@@ -15,7 +15,7 @@ use crate::openat::is_single;
 use crate::registry::held::{Held, HeldFile, Neighbour, Place, held_pieces, latest as latest_of, same_arch};
 use crate::registry::piece::Role;
 use crate::registry::references::{Entry, Kind, References, State};
-use crate::registry::set::{LARGEST_MANIFEST, extension_of};
+use crate::registry::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of, stem};
 use crate::registry::{Registry, manifest};
 
 /// What is read of a manifest.
@@ -70,6 +70,21 @@ impl Shelf {
         &self.published
     }
 
+    /// The image and version, for messages.
+    pub(super) fn describe(&self) -> String {
+        let version = &self.known.version;
+        if version.is_empty() { self.known.name.clone() } else { format!("{} version {version}", self.known.name) }
+    }
+
+    /// Whether it was published as a version: its names are those of the image and version, and a
+    /// link leads to the newest. A file that a user named has neither.
+    pub(super) fn is_version(&self, directory: &Directory) -> bool {
+        let plain = stem(&self.known.name, &self.known.version);
+        let latest = |extension: &str| directory.handle().has_link(&format!("{}-latest{extension}", self.known.name));
+        let named = self.stem.strip_prefix(&plain).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        named && EXTENSIONS.iter().any(|extension| latest(extension))
+    }
+
     /// Whether it is this image, of this architecture as far as that is known.
     pub(super) fn is(&self, name: &str, arch: Option<&str>) -> bool {
         self.known.name == name && same_arch(self.known.arch.as_deref(), arch)
@@ -102,7 +117,7 @@ impl Shelf {
 }
 
 /// A file with its checksum files and signatures.
-fn with_sums(name: &str) -> impl Iterator<Item = String> {
+pub(super) fn with_sums(name: &str) -> impl Iterator<Item = String> {
     [name.to_owned(), format!("{name}.sha256"), format!("{name}.sha512")].into_iter().chain(signatures(name))
 }
 
@@ -111,27 +126,37 @@ pub(super) fn shelves(directory: &Directory) -> Result<Vec<Shelf>> {
     let open = directory.handle();
     let mut found = Vec::new();
     for name in open.names().with_context(|| format!("listing {}", open.path().display()))? {
-        let Some(name) = name.to_str() else { continue };
-        let Some(stem) = name.strip_suffix(".json").filter(|_| open.has_file(name)) else { continue };
-        let doing = || format!("reading {}", open.path().join(name).display());
-        let file = open.open_file(name).with_context(doing)?;
-        let changed = file.metadata().with_context(doing)?.mtime();
-        let bytes = files::read_open(file, LARGEST_MANIFEST).with_context(doing)?;
-        // Not every JSON file is ours.
-        let Ok(text) = String::from_utf8(bytes) else { continue };
-        let Ok(known) = serde_json::from_str::<Known>(&text) else { continue };
-        if !known.stays() {
-            continue;
+        if let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".json")) {
+            found.extend(shelf(directory, stem)?);
         }
-        let seconds = known.build.as_ref().map_or(u64::try_from(changed).unwrap_or(0), |times| times.started);
-        let mut published = manifest::published(&text);
-        published.retain(|references| references.kind == Kind::Directory && references.registry == directory.describe());
-        published.retain(|set| Role::ALL.into_iter().filter_map(|role| set.role(role)).all(|piece| is_single(&piece.id)));
-        found.push(Shelf { stem: stem.to_owned(), folder: open.path().to_owned(), text, known, published, seconds });
     }
     // The newest first; the version decides among those of one second.
     found.sort_by(|a, b| (b.seconds, &b.known.version).cmp(&(a.seconds, &a.known.version)));
     Ok(found)
+}
+
+/// The version with this stem; none when there is no manifest of ours.
+pub(super) fn shelf(directory: &Directory, stem: &str) -> Result<Option<Shelf>> {
+    let open = directory.handle();
+    let name = format!("{stem}.json");
+    if !open.has_file(&name) {
+        return Ok(None);
+    }
+    let doing = || format!("reading {}", open.path().join(&name).display());
+    let file = open.open_file(&name).with_context(doing)?;
+    let changed = file.metadata().with_context(doing)?.mtime();
+    let bytes = files::read_open(file, LARGEST_MANIFEST).with_context(doing)?;
+    // Not every JSON file is ours.
+    let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
+    let Ok(known) = serde_json::from_str::<Known>(&text) else { return Ok(None) };
+    if !known.stays() {
+        return Ok(None);
+    }
+    let seconds = known.build.as_ref().map_or(u64::try_from(changed).unwrap_or(0), |times| times.started);
+    let mut published = manifest::published(&text);
+    published.retain(|references| references.kind == Kind::Directory && references.registry == directory.describe());
+    published.retain(|set| Role::ALL.into_iter().filter_map(|role| set.role(role)).all(|piece| is_single(&piece.id)));
+    Ok(Some(Shelf { stem: stem.to_owned(), folder: open.path().to_owned(), text, known, published, seconds }))
 }
 
 /// The names of a version among those of the directory.

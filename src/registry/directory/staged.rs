@@ -10,10 +10,11 @@ use super::pending::Pending;
 use super::{Directory, Lock, link_latest, sync, unlink};
 use crate::archive::{Format, Packed, Summary};
 use crate::artifact::Tarball;
-use crate::error::Result;
+use crate::error::{ExitCode, Failure, Result};
 use crate::process;
 use crate::registry::held::Arriving;
 use crate::registry::piece::Piece;
+use crate::registry::set::EXTENSIONS;
 use crate::registry::wishes::Existing;
 use crate::registry::{Registry, manifest};
 use crate::report::Report;
@@ -150,7 +151,22 @@ impl Staged {
             let tarballs = self.tarballs(&packed.outputs);
             let arriving = Arriving::from_tarballs(&tarballs, &packed.sha256);
             let (standing, here) = match shelves.iter().find(|shelf| shelf.stem == place.stem) {
-                None => (Standing::New, None),
+                None => match self.unlisted(&tarballs)? {
+                    files if files.is_empty() => (Standing::New, None),
+                    files if existing == Existing::Replace => {
+                        report.note(&format!("replacing {}, which no manifest lists", files.join(", ")));
+                        (Standing::Replaced(files.iter().flat_map(|file| entries::with_sums(file)).collect()), None)
+                    }
+                    files if image.numbering == Numbering::Daily => {
+                        number += 1;
+                        report.note(&format!("{} exist without a manifest; this build is version {day}.{number}", files.join(", ")));
+                        continue;
+                    }
+                    files => return Err(self.refuse_unlisted(&files)),
+                },
+                Some(shelf) if !shelf.is(&image.name, arch) || shelf.version() != image.version => {
+                    return Err(self.refuse_other(shelf));
+                }
                 Some(shelf) => {
                     let held = shelf.held();
                     match held.clash(&arriving) {
@@ -190,6 +206,39 @@ impl Staged {
         }
         self.settled = Some((standing.clone(), lock));
         Ok(standing)
+    }
+
+    /// Files with the names of this version that belong to no version here, except these very
+    /// tarballs: an interrupted publication may have left those.
+    fn unlisted(&self, tarballs: &[Tarball]) -> Result<Vec<String>> {
+        let open = self.directory.handle();
+        let mut found = Vec::new();
+        for extension in EXTENSIONS {
+            let name = format!("{}{extension}", self.names.stem);
+            if open.stat(&name).with_context(|| format!("examining {name}"))?.is_none() {
+                continue;
+            }
+            let same = tarballs.iter().find(|tarball| tarball.file == name);
+            if !same.map_or(Ok(false), |tarball| holds_bytes(&open.through().join(&name), tarball))? {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+
+    fn refuse_unlisted(&self, files: &[String]) -> anyhow::Error {
+        let doing = format!("publishing to {}", self.directory.describe());
+        Failure::new(ExitCode::Registry, format!("{doing}: {} exist already, and no manifest lists them", files.join(", ")))
+            .hint("move them away, or give this image another version: --image-version VERSION")
+            .hint("or replace them: --replace")
+            .into()
+    }
+
+    fn refuse_other(&self, shelf: &entries::Shelf) -> anyhow::Error {
+        let doing = format!("publishing to {}", self.directory.describe());
+        Failure::new(ExitCode::Registry, format!("{doing}: the file names {}.* belong to the image {}", shelf.stem, shelf.describe()))
+            .hint("give this image another name or version: --name NAME, --image-version VERSION")
+            .into()
     }
 
     /// Makes the artifact appear: tarballs, checksum files in the form that Ironic reads (`HASH
