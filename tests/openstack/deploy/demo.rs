@@ -10,6 +10,11 @@ use super::lab::{Files, Lab, deploy, only_writer, said, sha256};
 use crate::loopback::Registry;
 use crate::support::{require_root, skip};
 
+/// The checks that an image without kernel, boot loader and most tools does not pass.
+const SMALL_LACKS: &str = "kernel efi-loader program-systemd-machine-id-setup program-kernel-install program-dracut program-depmod \
+    program-grub2-mkconfig program-grub2-set-default program-grub2-editenv program-efibootmgr program-gen_grub_cfgstub program-locale \
+    program-useradd program-chpasswd";
+
 /// A part of the distribution that is small in every format.
 const SMALL: &str = "install osimg-demo-release bash coreutils curl\nts run\n";
 
@@ -96,6 +101,9 @@ impl Demo {
         std::fs::write(settings_path, settings + &more).unwrap();
         let mut command = lab.servers.osimg(&["build", recipe_path.to_str().unwrap(), "--cache"]);
         command.arg(self.directory.path().join("cache")).current_dir(self.directory.path());
+        if recipe == SMALL {
+            command.args(SMALL_LACKS.split_whitespace().flat_map(|check| ["--allow", check]));
+        }
         let one = only_writer();
         let output = command.output().unwrap();
         drop(one);
