@@ -1,6 +1,6 @@
 //! osimg builds OS tarballs for bare metal from a recipe in `dnf shell`'s language.
 //!
-//! The way through the house; the modules stand in this order:
+//! How it works; the modules stand in this order:
 //!
 //! | step | module | what it does |
 //! |---|---|---|
