@@ -41,8 +41,13 @@ pub(super) fn open(path: &Path) -> Result<File> {
     links(path)?;
     // Opening a FIFO would wait for a writer.
     let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let directory = File::options().read(true).custom_flags(flags.bits()).open(path);
-    let directory = directory.with_context(|| format!("opening the package cache {}", path.display()))?;
+    let directory = match File::options().read(true).custom_flags(flags.bits()).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            let message = format!("using the package cache {}: it is not a directory", path.display());
+            return Err(Failure::new(ExitCode::Usage, message).hint("name a directory: --cache DIR").into());
+        }
+        opened => opened.with_context(|| format!("opening the package cache {}", path.display()))?,
+    };
     let meta = directory.metadata().with_context(|| format!("looking at the package cache {}", path.display()))?;
     check_owner(path, &meta)?;
     let names = std::fs::read_dir(through(&directory))
@@ -109,10 +114,6 @@ pub(super) fn remove(directory: &File, below: &Path) {
 }
 
 fn check_owner(path: &Path, meta: &Metadata) -> Result<()> {
-    if !meta.is_dir() {
-        let message = format!("using the package cache {}: it is not a directory", path.display());
-        return Err(Failure::new(ExitCode::Usage, message).hint("name a directory: --cache DIR").into());
-    }
     if meta.uid() == nix::unistd::geteuid().as_raw() {
         return Ok(());
     }
