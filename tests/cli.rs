@@ -41,7 +41,7 @@ fn a_wrong_command_line_is_exit_code_2() {
 }
 
 #[test]
-fn a_misspelt_command_is_shown_with_place_and_cure() {
+fn a_misspelt_command_is_shown_with_its_position_and_a_fix() {
     let (_dir, path) = recipe("isntall cloud-init\nts run\n");
     let output = osimg(&["plan", &path]);
     assert_eq!(output.status.code(), Some(3));
@@ -52,7 +52,7 @@ fn a_misspelt_command_is_shown_with_place_and_cure() {
 }
 
 #[test]
-fn a_recipe_that_is_missing_or_no_text_is_named() {
+fn a_recipe_that_is_missing_or_not_text_is_named() {
     for (path, part) in [("/nonexistent.yum", "no such file"), ("/", "directory"), ("/usr/bin/env", "binary")] {
         let output = osimg(&["plan", path]);
         assert_eq!(output.status.code(), Some(3), "{path}");
@@ -129,7 +129,7 @@ fn plan_as_json_is_json() {
 }
 
 #[test]
-fn a_tarball_name_that_anaconda_would_take_for_a_disk_is_refused_with_the_reason() {
+fn a_tarball_name_that_anaconda_takes_for_a_disk_image_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let tree = dir.path().to_string_lossy().into_owned();
     let output = osimg(&["pack", &tree, "-o", "/tmp/x.tar.zst"]);
@@ -138,7 +138,7 @@ fn a_tarball_name_that_anaconda_would_take_for_a_disk_is_refused_with_the_reason
 }
 
 #[test]
-fn pack_writes_what_gnu_tar_reads_and_says_only_the_path() {
+fn pack_writes_a_tarball_that_gnu_tar_reads_and_prints_only_its_path() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let tree = dir.path().join("tree");
     std::fs::create_dir_all(tree.join("etc")).expect("a tree");

@@ -91,7 +91,7 @@ fn used(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_module_uses_one_that_stands_later_or_beside_it() {
+fn modules_use_only_modules_of_earlier_layers() {
     let allowed: BTreeMap<&str, BTreeSet<&str>> = MAY_USE.iter().map(|(module, uses)| (*module, uses.iter().copied().collect())).collect();
     let mut wrong = Vec::new();
     let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
@@ -115,7 +115,7 @@ fn no_module_uses_one_that_stands_later_or_beside_it() {
 }
 
 #[test]
-fn every_source_says_in_its_first_line_what_it_is_for() {
+fn every_source_file_states_its_purpose_in_its_first_line() {
     for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = std::fs::read_to_string(&file).expect("a source");
         assert!(text.starts_with("//! "), "{} begins with {:?}", file.display(), text.lines().next());
@@ -161,7 +161,7 @@ fn files_are_opened_in_one_place() {
 }
 
 #[test]
-fn only_the_module_for_network_access_speaks_to_servers() {
+fn only_the_http_module_connects_to_servers() {
     let mut wrong = Vec::new();
     for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = std::fs::read_to_string(&file).expect("a source");
@@ -175,7 +175,7 @@ fn only_the_module_for_network_access_speaks_to_servers() {
 }
 
 #[test]
-fn percent_encoding_is_written_once() {
+fn percent_encoding_is_implemented_once() {
     for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = std::fs::read_to_string(&file).expect("a source");
         assert!(module_of(&file) == "percent" || !text.contains("%{byte:02X}") && !text.contains("%{b:02X}"), "{}", file.display());
@@ -183,7 +183,7 @@ fn percent_encoding_is_written_once() {
 }
 
 #[test]
-fn nothing_sleeps_where_a_signal_does_not_end_the_sleep() {
+fn every_sleep_is_ended_by_a_signal() {
     // What cleans up after a signal, and what passes it on to its child, go on.
     let exempt = ["process.rs", "http/retry.rs", "cli/counterpart.rs"];
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -306,7 +306,7 @@ fn on_cycles(graph: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Vec<String> {
 }
 
 #[test]
-fn no_two_files_need_each_other() {
+fn there_are_no_cycles_between_files() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut roots = vec![top.join("src")];
     for entry in std::fs::read_dir(top.join("crates")).expect("the libraries") {
@@ -321,7 +321,7 @@ fn no_two_files_need_each_other() {
 }
 
 #[test]
-fn groups_of_names_are_read_as_the_compiler_reads_them() {
+fn groups_of_names_are_expanded_as_the_compiler_does() {
     let found: BTreeSet<String> =
         paths("use super::super::{a, b::{C, self}, d as e};\nx(crate::f::g(1))").into_iter().map(|(_, path)| path.join("/")).collect();
     let expected = ["super/super/a", "super/super/b/C", "super/super/b/self", "super/super/d", "crate/f/g"];

@@ -18,7 +18,7 @@ fn recipes() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_ready_recipe_is_understood_and_pins_full_fingerprints() {
+fn every_ready_recipe_is_valid_and_pins_full_fingerprints() {
     let found = recipes();
     assert!(found.len() >= 8, "{found:?}");
     for path in found {
@@ -37,7 +37,7 @@ fn every_ready_recipe_is_understood_and_pins_full_fingerprints() {
 }
 
 #[test]
-fn the_recipe_at_the_top_begins_and_ends_as_the_documentation_has_it() {
+fn baremetal_yum_begins_and_ends_like_the_recipe_in_ironics_documentation() {
     let path = project().join("baremetal.yum");
     let recipe = Recipe::load(&path, None).expect("baremetal.yum");
     let text = recipe.script.to_string();

@@ -34,7 +34,7 @@ fn the_recipe_of_ironics_documentation_is_read() {
 }
 
 #[test]
-fn every_lexical_rule_that_accepts_is_kept() {
+fn every_form_that_dnf_shell_accepts_is_accepted() {
     let table = [
         ("empty file", "", ""),
         ("no line end at the end", "install a", "install a\n"),
@@ -69,7 +69,7 @@ fn a_byte_order_mark_is_stripped_with_a_warning() {
 
 /// What the first error of a recipe must say, and a hint that must come with it.
 #[test]
-fn everything_that_dnf_would_swallow_is_an_error_with_its_place_and_its_cure() {
+fn mistakes_that_dnf_ignores_are_errors_with_position_and_fix() {
     let table = [
         ("install hello # and cloud-init", "1:15: a comment after a command", "`install hello`"),
         ("ts run # go", "1:8: a comment after a command", "`ts run`"),
@@ -207,7 +207,7 @@ fn every_command_and_alias_of_dnf_and_yum_is_known() {
 }
 
 #[test]
-fn queries_are_taken_with_a_note_and_do_nothing() {
+fn queries_are_accepted_with_a_note_and_do_nothing() {
     let plain = "list ls info if search se provides whatprovides wp prov repolist repoinfo repoquery rq check check-update deplist \
                  updateinfo history hist help alias grouplist groupinfo";
     let mut queries: Vec<String> = plain.split_whitespace().map(|name| format!("{name} --installed x")).collect();
@@ -235,7 +235,7 @@ fn queries_are_taken_with_a_note_and_do_nothing() {
 }
 
 #[test]
-fn all_the_errors_of_a_recipe_are_told_at_once_in_the_order_of_their_places() {
+fn all_errors_of_a_recipe_are_reported_at_once_in_the_order_of_their_lines() {
     let told = errors("install -a --b c,\nisntall -x\nconfig installroot /\n");
     let places: Vec<&str> =
         told.lines().filter_map(|line| line.strip_prefix("r.yum:")).map(|line| line.split(": ").next().unwrap()).collect();
@@ -243,7 +243,7 @@ fn all_the_errors_of_a_recipe_are_told_at_once_in_the_order_of_their_places() {
 }
 
 #[test]
-fn errors_are_shown_with_their_line_an_underline_and_a_cure() {
+fn errors_are_shown_with_their_line_an_underline_and_a_fix() {
     let told = errors("# base\ninstall cloud-init, kernel\n");
     let expected = [
         "r.yum:2:9: `cloud-init,` begins or ends in a comma",
@@ -288,7 +288,7 @@ fn capitalised_words_after_group_install_raise_a_warning() {
 /// Scripts of the kinds that the package manager's own test suite runs, with the demo names of this
 /// project.
 #[test]
-fn the_kinds_of_script_that_dnfs_own_tests_run_are_read() {
+fn scripts_as_in_the_tests_of_dnf_are_read() {
     let scripts = [
         "repo enable updates\ninstall hello\nrun",
         "install hello world\nrun\nexit",

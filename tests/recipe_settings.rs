@@ -94,7 +94,7 @@ visibility = "shared"
 "#;
 
 #[test]
-fn every_key_is_read_and_paths_begin_at_the_directory_of_the_file() {
+fn every_key_is_read_and_paths_are_relative_to_the_settings_file() {
     let s = parse(FULL);
     assert_eq!((s.image.name.as_deref(), s.image.version.as_deref()), (Some("centos"), Some("9.5")));
     assert_eq!(s.image.sbom, [osimg::recipe::SbomKind::Spdx]);
@@ -142,7 +142,7 @@ fn settings_are_written_as_json_for_the_manifest() {
 }
 
 #[test]
-fn wrong_settings_are_told_with_their_place_and_a_cure() {
+fn wrong_settings_are_reported_with_position_and_fix() {
     let repo = |rest: &str| format!("[[packages.repository]]\nid = \"a\"\n{rest}\n");
     let fingerprint = "0123456789012345678901234567890123456789";
     let table: Vec<(String, &str, &str)> = vec![
@@ -199,7 +199,7 @@ fn wrong_settings_are_told_with_their_place_and_a_cure() {
 }
 
 #[test]
-fn all_unknown_keys_and_all_wrong_values_are_told_at_once() {
+fn all_unknown_keys_and_all_wrong_values_are_reported_at_once() {
     assert_eq!(errors("[image]\na = 1\nb = 2\n[finish]\nc = 3").matches("unknown key").count(), 3);
     assert_eq!(errors("[image]\nlevel = 13\n[packages]\ntimeout = \"x\"\narch = \"\"").matches("s.toml:").count(), 3);
 }
@@ -211,7 +211,7 @@ fn a_wrong_setting_is_shown_in_its_line() {
 }
 
 #[test]
-fn a_recipe_is_loaded_with_the_settings_beside_it_or_with_those_named() {
+fn a_recipe_is_loaded_with_the_settings_next_to_it_or_with_the_given_ones() {
     let directory = tempfile::tempdir().unwrap();
     let recipe = directory.path().join("base.yum");
     std::fs::write(&recipe, "install a\n").unwrap();
@@ -228,7 +228,7 @@ fn a_recipe_is_loaded_with_the_settings_beside_it_or_with_those_named() {
 }
 
 #[test]
-fn what_is_no_recipe_is_refused_by_name_and_never_waited_for() {
+fn a_file_that_is_not_a_recipe_is_refused_by_name_without_waiting() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     std::fs::create_dir(path("directory.yum")).unwrap();

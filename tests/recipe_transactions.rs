@@ -21,7 +21,7 @@ fn installed(transaction: &Transaction) -> Vec<&str> {
 }
 
 #[test]
-fn the_recipe_of_ironics_documentation_is_one_transaction_without_remarks() {
+fn the_recipe_of_ironics_documentation_is_one_transaction_without_notes() {
     let lowered = lower("group install 'Minimal Install'\ninstall cloud-init\nts run\n");
     let [transaction] = lowered.transactions.as_slice() else { panic!("{lowered:?}") };
     assert_eq!((transaction.line, installed(transaction)), (1, vec!["cloud-init"]));
@@ -31,14 +31,14 @@ fn the_recipe_of_ironics_documentation_is_one_transaction_without_remarks() {
 }
 
 #[test]
-fn the_end_of_the_recipe_runs_what_is_pending_with_a_note() {
+fn the_end_of_the_recipe_runs_pending_work_with_a_note() {
     let lowered = lower("install a\n\ninstall b\n");
     assert_eq!(installed(&lowered.transactions[0]), ["a", "b"]);
     assert!(matches!(lowered.diagnostics.as_slice(), [d] if d.line == 3 && d.severity == Severity::Note));
 }
 
 #[test]
-fn groups_environments_and_modules_in_install_lines_are_told_apart() {
+fn groups_environments_and_modules_in_install_lines_are_distinguished() {
     let lowered = lower("install @core @^minimal-environment @nodejs:18/minimal a ./b.rpm https://x.example/c.rpm /usr/bin/d\nrun\n");
     let t = &lowered.transactions[0];
     let groups: Vec<_> = t.groups.iter().map(|g| (g.name.as_str(), g.scope, g.column)).collect();
@@ -48,7 +48,7 @@ fn groups_environments_and_modules_in_install_lines_are_told_apart() {
 }
 
 #[test]
-fn repo_and_config_lines_hold_from_where_they_stand_to_the_end() {
+fn repo_and_config_lines_apply_from_their_line_to_the_end() {
     let text = "repo disable *\nrepo enable base\nconfig exclude x,y\nconfig best 0\nconfig base.exclude z\ninstall a\nts run\n\
                 config exclude ''\nconfig exclude w\nconfig best 1\nremove a\ninstall b\nts run\n";
     let lowered = lower(text);
@@ -70,7 +70,7 @@ fn a_reset_forgets_pending_work_with_a_warning_and_nothing_else() {
 }
 
 #[test]
-fn what_dnf_would_lose_is_refused_with_its_place_and_a_cure() {
+fn statements_that_dnf_would_ignore_are_refused_with_position_and_fix() {
     let table = [
         ("install a\nexit\n", "r.yum:2:1: `exit` while the work from line 1 on is pending", "write `ts run` before it"),
         ("install a\nrepo enable x\nts run", "r.yum:2:1: `repo` while the work", "before line 1"),
@@ -108,14 +108,14 @@ fn what_dnf_would_lose_is_refused_with_its_place_and_a_cure() {
 }
 
 #[test]
-fn settings_that_dnf_reads_last_may_stand_after_the_work_with_a_warning() {
+fn settings_that_dnf_reads_last_can_follow_the_work_with_a_warning() {
     let lowered = lower("install a\nconfig install_weak_deps 0\nts run\n");
     assert_eq!(lowered.transactions[0].config, [("install_weak_deps".to_owned(), "0".to_owned())]);
     assert!(matches!(lowered.diagnostics.as_slice(), [d] if d.severity == Severity::Warning));
 }
 
 #[test]
-fn every_kind_of_work_reaches_its_list() {
+fn every_kind_of_statement_is_put_into_its_list() {
     let text = "module enable m:1\ninstall a\nts run\nmark remove a\nts run\nupgrade\nupgrade-minimal --security x\ndowngrade d\nreinstall r\n\
                 distro-sync s\nautoremove\nswap o n\ngroup upgrade g\ngroup mark remove h\nremove @i\ngroup install --with-optional j\nts run\nexit\n";
     let lowered = lower(text);

@@ -37,7 +37,7 @@ fn hard_content(block: usize) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn every_decoder_restores_what_is_hard_to_sort() {
+fn every_decoder_restores_content_that_is_hard_to_sort() {
     if !can_run(&["bzip2", "lbzip2", "pbzip2", "python3", "bsdtar", "cmp"]) {
         return;
     }

@@ -21,7 +21,7 @@ fn pack_into(tree: &Path, format: Format, sink: impl Write + Send) -> anyhow::Er
 }
 
 #[test]
-fn a_full_disk_is_told_as_such_for_every_format() {
+fn a_full_disk_is_reported_as_such_for_every_format() {
     let directory = directory();
     let tree = noisy_tree(directory.path(), 17);
     for format in Format::ALL {
@@ -51,7 +51,7 @@ impl Write for Filling {
 }
 
 #[test]
-fn one_failing_output_ends_them_all() {
+fn one_failing_output_ends_all_of_them() {
     let directory = directory();
     let tree = noisy_tree(directory.path(), 20);
     for room in [0, 1, 600, 3 << 20] {
@@ -134,7 +134,7 @@ fn a_capability_of_a_container_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_tree_is_refused() {
+fn anything_but_a_directory_is_refused() {
     let directory = directory();
     fs::write(directory.path().join("file"), "").unwrap();
     for name in ["file", "missing"] {

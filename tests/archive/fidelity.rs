@@ -102,7 +102,7 @@ const EXCLUDED: &[&str] = &[
 ];
 
 #[test]
-fn two_releases_of_tar_by_anacondas_command_and_bsdtar_restore_everything_but_the_named_on_ext4_and_xfs() {
+fn gnu_tar_and_bsdtar_restore_all_but_the_listed_differences_on_ext4_and_xfs() {
     if !can_run(&["tar", "bsdtar", "setfacl", "python3", "gzip", "bzip2", "mkfs.ext4", "mkfs.xfs", "unshare", "mount"]) {
         return;
     }
@@ -139,7 +139,7 @@ fn two_releases_of_tar_by_anacondas_command_and_bsdtar_restore_everything_but_th
 }
 
 #[test]
-fn bsdtar_restores_everything_but_the_named() {
+fn bsdtar_restores_all_but_the_listed_differences() {
     if !can_run(&["bsdtar", "setfacl", "python3"]) {
         return;
     }
@@ -184,7 +184,7 @@ fn a_tree_unpacked_on_another_file_system_packs_to_the_same_bytes() {
 }
 
 #[test]
-fn a_path_beyond_what_linux_takes_at_once_is_packed_whole() {
+fn a_path_longer_than_path_max_is_packed_whole() {
     if !can_run(&["python3", "setfacl"]) {
         return;
     }

@@ -128,7 +128,7 @@ for m in tarfile.open(sys.argv[1]):
 }
 
 #[test]
-fn the_epoch_bounds_every_time_and_leaves_no_fractions() {
+fn times_are_at_most_the_epoch_and_have_no_fractions() {
     if !can_run(&["python3", "setfacl"]) {
         return;
     }
@@ -176,7 +176,7 @@ fn a_file_that_would_look_like_a_boot_sector_is_shifted() {
 }
 
 #[test]
-fn programs_of_x86_get_the_filter_for_them_and_every_reader_undoes_it() {
+fn x86_programs_are_packed_with_the_x86_filter_and_every_reader_reverses_it() {
     if !can_run(&["xz", "bsdtar", "python3", "tar"]) {
         return;
     }

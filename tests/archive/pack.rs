@@ -26,7 +26,7 @@ fn left(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_tree_that_is_missing_or_no_directory_is_told() {
+fn a_tree_that_is_missing_or_not_a_directory_is_an_error() {
     let directory = directory();
     fs::write(directory.path().join("file"), "").unwrap();
     let out = inside(directory.path(), "out");
@@ -66,7 +66,7 @@ fn an_output_inside_the_tree_or_in_no_directory_is_refused() {
 }
 
 #[test]
-fn ten_open_files_are_enough_for_a_deep_tree_and_do_not_show() {
+fn ten_open_files_suffice_for_a_deep_tree_and_do_not_change_the_bytes() {
     let directory = directory();
     let tree = inside(directory.path(), "tree");
     for branch in ["a", "b"] {
@@ -140,7 +140,7 @@ fn a_full_disk_is_exit_code_8_and_leaves_no_file() {
 }
 
 #[test]
-fn json_tells_all_that_was_done() {
+fn json_output_reports_everything_that_was_done() {
     if !can_run(&["python3"]) {
         return;
     }

@@ -174,7 +174,7 @@ fn common_tree(directory: &Path) -> PathBuf {
 }
 
 #[test]
-fn every_format_of_every_writer_is_read_as_the_tree_is() {
+fn archives_of_every_writer_and_format_are_read_as_the_tree_is() {
     if !can_run(&["tar", "bsdtar", "python3"]) {
         return;
     }

@@ -74,7 +74,7 @@ fn refused(bytes: &[u8], why: &str) {
 }
 
 #[test]
-fn what_is_odd_is_told_with_its_kind() {
+fn every_irregularity_is_reported_with_its_kind() {
     let file = |name: &[u8]| member(name, b'0', b"x");
     let odd = |parts: &[Vec<u8>]| read(&ended(parts)).unwrap().1;
     assert_eq!(odd(&[file(b"./a"), file(b"./b")]), []);
@@ -99,7 +99,7 @@ fn what_is_odd_is_told_with_its_kind() {
 }
 
 #[test]
-fn what_two_readers_could_read_in_two_ways_is_refused() {
+fn an_archive_that_two_readers_could_read_differently_is_refused() {
     let file = member(b"./f", b'0', b"x");
     refused(b"", "empty");
     refused(&file, "two empty blocks");
@@ -125,7 +125,7 @@ fn what_two_readers_could_read_in_two_ways_is_refused() {
 }
 
 #[test]
-fn global_records_hold_until_a_member_says_otherwise() {
+fn global_records_apply_until_a_member_overrides_them() {
     let global = member(b"g", b'g', &[record("uid", "4000000000"), record("mtime", "12.5")].concat());
     let own = member(b"x", b'x', &[record("uid", ""), record("gid", "7")].concat());
     let (entries, _) = read(&ended(&[global, member(b"./a", b'0', b"x"), own, member(b"./b", b'0', b"x")])).unwrap();
@@ -134,7 +134,7 @@ fn global_records_hold_until_a_member_says_otherwise() {
 }
 
 #[test]
-fn maps_of_sparse_files_that_do_not_hold_are_refused() {
+fn invalid_maps_of_sparse_files_are_refused() {
     let sparse = |records: &[(&str, &str)], content: &[u8]| {
         let records: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
         ended(&[member(b"x", b'x', &records), member(b"./s", b'0', content)])
@@ -181,7 +181,7 @@ fn small() -> Option<(tempfile::TempDir, Files)> {
 }
 
 #[test]
-fn a_tarball_cut_off_anywhere_is_refused() {
+fn a_tarball_that_is_truncated_anywhere_is_refused() {
     let Some((_directory, files)) = small() else { return };
     for (format, whole) in files {
         let (entries, odd) = read(&whole).unwrap();
@@ -220,7 +220,7 @@ fn a_changed_byte_is_found_or_changes_nothing() {
 }
 
 #[test]
-fn bytes_behind_a_compressed_archive_are_refused() {
+fn bytes_after_a_compressed_archive_are_refused() {
     let Some((_directory, files)) = small() else { return };
     for (format, mut whole) in files.into_iter().filter(|(format, _)| *format != Format::Tar) {
         whole.extend_from_slice(b"something else");
@@ -229,11 +229,12 @@ fn bytes_behind_a_compressed_archive_are_refused() {
 }
 
 #[test]
-fn an_archive_made_to_take_memory_takes_little() {
+fn an_archive_made_to_exhaust_memory_uses_little() {
     const CHILD: &str = "OSIMG_TEST_BOMBS";
     if std::env::var_os(CHILD).is_none() {
         let this = std::env::current_exe().unwrap();
-        let line = format!("{CHILD}=1 '{}' --exact read_hostile::an_archive_made_to_take_memory_takes_little --nocapture", this.display());
+        let line =
+            format!("{CHILD}=1 '{}' --exact read_hostile::an_archive_made_to_exhaust_memory_uses_little --nocapture", this.display());
         let told = String::from_utf8(shell(std::path::Path::new("/"), &line)).unwrap();
         let peak: u64 = told.split("PEAK ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         assert!(peak < 96 << 10, "{peak} KiB");
@@ -305,7 +306,7 @@ fn base() -> Vec<u8> {
 }
 
 #[test]
-fn the_archive_that_is_altered_is_sound_itself() {
+fn the_archive_is_valid_before_it_is_altered() {
     let (entries, _) = read(&base()).unwrap();
     assert_eq!(entries.len(), 6);
     assert_eq!(entries[4].sparse.as_ref().unwrap()[0].length, 10);
@@ -323,7 +324,7 @@ proptest! {
     }
 
     #[test]
-    fn an_altered_archive_with_right_sums_is_read_without_a_panic(
+    fn an_altered_archive_with_correct_checksums_is_read_without_a_panic(
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..12)
     ) {
         let mut bytes = base();

@@ -13,7 +13,7 @@ fn packing(jobs: usize) -> Packing<'static> {
 }
 
 #[test]
-fn the_number_of_jobs_does_not_show() {
+fn the_number_of_jobs_does_not_change_the_bytes() {
     if !can_run(&["python3", "setfacl"]) {
         return;
     }
@@ -32,7 +32,7 @@ fn the_number_of_jobs_does_not_show() {
 }
 
 #[test]
-fn umask_time_zone_and_locale_do_not_show_and_128_descriptors_are_enough() {
+fn umask_time_zone_and_locale_do_not_change_the_bytes_and_128_descriptors_suffice() {
     if !can_run(&["python3", "setfacl", "sha256sum"]) {
         return;
     }
@@ -161,7 +161,7 @@ BUILDS
 "#;
 
 #[test]
-fn ten_builds_in_other_circumstances_have_one_sum_for_each_format() {
+fn ten_packings_in_different_environments_give_one_checksum_per_format() {
     if !can_run(&["python3", "setfacl", "setpriv", "unshare", "mount", "mkfs.xfs", "mkfs.ext4"]) {
         return;
     }

@@ -95,7 +95,7 @@ fn strings(value: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn the_demo_image_comes_up_enforcing_its_policy_with_labels_capabilities_and_acls() {
+fn the_demo_image_boots_with_selinux_enforcing_and_has_its_labels_capabilities_and_acls() {
     if !can_run() {
         return;
     }
@@ -156,7 +156,7 @@ fn behind_loops() -> Vec<String> {
 }
 
 #[test]
-fn a_machine_that_gets_nowhere_is_given_up_told_and_leaves_nothing_even_when_osimg_is_killed() {
+fn a_machine_that_does_not_boot_is_stopped_and_reported_and_leaves_nothing_even_if_osimg_is_killed() {
     if !can_run() {
         return;
     }
@@ -213,7 +213,7 @@ fn an_image_without_an_init_is_a_finding() {
 }
 
 #[test]
-fn a_host_without_qemu_is_told_what_to_install() {
+fn a_host_without_qemu_gets_a_hint_what_to_install() {
     if !can_run() {
         return;
     }

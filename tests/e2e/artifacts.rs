@@ -32,14 +32,14 @@ fn stage() -> Stage {
 }
 
 #[test]
-fn the_path_alone_is_on_stdout_and_the_steps_are_on_stderr() {
+fn only_the_path_is_on_stdout_and_the_steps_are_on_stderr() {
     if !require_root() {
         return;
     }
     let stage = stage();
     let done = stage.build(RECIPE).succeeds();
     assert_eq!(done.stdout, format!("{}\n", stage.image().display()));
-    done.says(&["downloading packages", "installing packages", "packing", "publishing"]);
+    done.reports(&["downloading packages", "installing packages", "packing", "publishing"]);
     let quiet = stage.build(RECIPE).arg("-q").succeeds();
     assert_eq!((quiet.stdout, quiet.stderr.as_str()), (done.stdout, ""));
     let names: Vec<String> = stage.files(&stage.out()).into_keys().collect();
@@ -50,7 +50,7 @@ fn the_path_alone_is_on_stdout_and_the_steps_are_on_stderr() {
 }
 
 #[test]
-fn members_start_with_a_dot_and_are_sorted_and_there_is_no_build_host_in_them() {
+fn members_start_with_a_dot_are_sorted_and_contain_nothing_of_the_build_host() {
     if !require_root() {
         return;
     }
@@ -134,7 +134,7 @@ fn checksum_files_are_accepted_by_coreutils_and_the_manifest_agrees() {
 }
 
 #[test]
-fn the_manifest_says_what_is_in_the_image_where_it_came_from_and_who_signed_it() {
+fn the_manifest_lists_every_package_with_its_repository_and_its_signer() {
     if !require_root() {
         return;
     }
@@ -198,7 +198,7 @@ fn json_output_has_paths_digests_steps_and_warnings() {
 }
 
 #[test]
-fn four_formats_of_one_pass_hold_the_same_tar() {
+fn four_formats_written_in_one_pass_contain_the_same_tar() {
     if !require_root() {
         return;
     }
@@ -234,7 +234,7 @@ fn the_longer_spelling_of_a_suffix_is_kept() {
 }
 
 #[test]
-fn the_same_recipe_gives_the_same_bytes_whatever_surrounds_it() {
+fn the_same_recipe_gives_the_same_bytes_in_any_environment() {
     if !require_root() {
         return;
     }

@@ -18,7 +18,7 @@ fn taken(directory: &Path) -> u64 {
 /// Builds behind the server; the build must end by the message, with the cache as small as before.
 fn is_stopped(stage: &Stage, part: &str) {
     let done = stage.build(RECIPE).fails(5);
-    done.says(&["'tiny'", part, "hint: "]).says_not(&["trying again"]);
+    done.reports(&["'tiny'", part, "hint: "]).does_not_report(&["trying again"]);
     assert!(taken(&stage.cache()) < 64 << 20, "{} bytes are left in the cache", taken(&stage.cache()));
     stage.nothing_is_left();
 }
@@ -64,13 +64,13 @@ fn metadata_and_groups_that_unpack_to_more_than_memory_are_named() {
         stage.settings(|settings| settings.baseurl = server.url());
         // A machine of the tests may have less memory than the limit.
         let done = stage.build(recipe).behind(&["prlimit", "--data=1000000000"]).fails(5);
-        done.says(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "]).says_not(&["trying again"]);
+        done.reports(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "]).does_not_report(&["trying again"]);
         stage.nothing_is_left();
     }
 }
 
 #[test]
-fn what_is_endless_and_has_no_announced_size_leaves_space_on_the_cache_s_file_system() {
+fn an_endless_download_of_unknown_size_leaves_space_on_the_cache_s_file_system() {
     if !require_root() {
         return;
     }
@@ -82,6 +82,6 @@ fn what_is_endless_and_has_no_announced_size_leaves_space_on_the_cache_s_file_sy
     );
     let done = stage.build(&recipe).behind(&["unshare", "-m", "sh", "-ec", &script, "sh"]).run();
     assert!(matches!(done.code, Some(5 | 8)), "{}", done.stderr);
-    done.says(&["hint: "]).says_not(&["panicked"]);
+    done.reports(&["hint: "]).does_not_report(&["panicked"]);
     assert!(done.stdout.trim().parse::<u64>().unwrap() > 10 << 10, "{}", done.stdout);
 }

@@ -57,7 +57,7 @@ fn cache<'a>(stage: &'a Stage, words: &[&str]) -> Run<'a> {
 }
 
 #[test]
-fn eight_builds_at_once_on_a_cold_cache_end_right_and_fetch_every_package_once() {
+fn eight_concurrent_builds_on_an_empty_cache_succeed_and_fetch_every_package_once() {
     if !require_root() {
         return;
     }
@@ -79,7 +79,7 @@ fn eight_builds_at_once_on_a_cold_cache_end_right_and_fetch_every_package_once()
 }
 
 #[test]
-fn eight_builds_by_a_lock_on_a_cold_cache_fetch_every_package_once() {
+fn eight_concurrent_locked_builds_on_an_empty_cache_fetch_every_package_once() {
     if !require_root() {
         return;
     }
@@ -143,7 +143,7 @@ fn a_package_that_was_damaged_in_the_cache_is_fetched_again() {
     // of the checksum.
     let times = FileTimes::new().set_modified(metadata.modified().unwrap());
     fs::File::options().write(true).open(&path).unwrap().set_times(times).unwrap();
-    stage.build(RECIPE).succeeds().says(&["part3-1.0-1.noarch.rpm", "fetching it again"]);
+    stage.build(RECIPE).succeeds().reports(&["part3-1.0-1.noarch.rpm", "fetching it again"]);
     assert_eq!(fetched(&server)["Packages/part3-1.0-1.noarch.rpm"], 2);
     // One that was cut is seen at once.
     let path = cached(&stage, "part4-1.0-1.noarch.rpm");
@@ -153,7 +153,7 @@ fn a_package_that_was_damaged_in_the_cache_is_fetched_again() {
 }
 
 #[test]
-fn the_cache_is_shown_and_pruned_and_whatever_is_missing_comes_again() {
+fn the_cache_is_shown_and_pruned_and_missing_packages_are_fetched_again() {
     if !require_root() {
         return;
     }
@@ -193,7 +193,7 @@ fn the_cache_is_shown_and_pruned_and_whatever_is_missing_comes_again() {
     stage.build(RECIPE).succeeds();
     let done = cache(&stage, &["--prune"]).run();
     assert_eq!(done.code, Some(2), "{}", done.stderr);
-    done.says(&["--max"]);
+    done.reports(&["--max"]);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_prune_that_is_killed_at_any_time_leaves_a_cache_that_works() {
 }
 
 #[test]
-fn a_cache_that_is_swapped_for_a_link_while_a_build_downloads_leads_nowhere_else() {
+fn a_cache_that_is_replaced_by_a_link_during_a_download_is_not_followed() {
     if !require_root() {
         return;
     }
@@ -239,7 +239,7 @@ fn a_cache_that_is_swapped_for_a_link_while_a_build_downloads_leads_nowhere_else
 }
 
 #[test]
-fn a_cache_of_another_user_and_one_that_others_can_write_are_refused() {
+fn a_cache_that_another_user_owns_or_can_write_to_is_refused() {
     if !require_root() {
         return;
     }
@@ -247,10 +247,10 @@ fn a_cache_of_another_user_and_one_that_others_can_write_are_refused() {
     stage.build(RECIPE).succeeds();
     assert_eq!(stage.cache().metadata().unwrap().permissions().mode() & 0o7777, 0o700);
     fs::set_permissions(stage.cache(), fs::Permissions::from_mode(0o777)).unwrap();
-    stage.build(RECIPE).fails(4).says(&["other users can write there", "hint: ", "chmod -R go-w"]);
+    stage.build(RECIPE).fails(4).reports(&["other users can write there", "hint: ", "chmod -R go-w"]);
     fs::set_permissions(stage.cache(), fs::Permissions::from_mode(0o700)).unwrap();
     std::os::unix::fs::chown(stage.cache(), Some(65534), None).unwrap();
-    stage.build(RECIPE).fails(4).says(&["belongs to another user (id 65534)", "--cache DIR"]);
+    stage.build(RECIPE).fails(4).reports(&["belongs to another user (id 65534)", "--cache DIR"]);
     let done = cache(&stage, &["--prune", "--max", "0"]).run();
     assert_eq!(done.code, Some(4), "{}", done.stderr);
 }

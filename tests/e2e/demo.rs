@@ -28,11 +28,11 @@ fn distribution() -> Option<PathBuf> {
 const DOCUMENTED: &str = "group install 'Minimal Install'\ninstall cloud-init\nts run\n";
 
 #[test]
-fn the_documented_recipe_builds_and_its_image_is_said_to_have_no_kernel() {
+fn the_documented_recipe_builds_an_image_that_is_reported_to_have_no_kernel() {
     let Some(settings) = distribution() else { return };
     let stage = Stage::empty();
     let built = stage.build(DOCUMENTED).arg("--settings").arg(settings).args(&["--level", "fast"]).succeeds();
-    built.says(&["there is no kernel", "shimx64.efi", "grubx64.efi", "efibootmgr", "grub2-mkconfig", "dracut", "grub2-install"]);
+    built.reports(&["there is no kernel", "shimx64.efi", "grubx64.efi", "efibootmgr", "grub2-mkconfig", "dracut", "grub2-install"]);
     let manifest = stage.manifest();
     assert_eq!(manifest["kernels"], serde_json::json!([]));
     let named = |value: &serde_json::Value| -> BTreeSet<String> {
@@ -66,7 +66,7 @@ fn inside(tree: &Path, words: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_finds_whole() {
+fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_verifies() {
     let Some(settings) = distribution() else { return };
     let stage = Stage::empty();
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("baremetal.yum");
@@ -122,7 +122,7 @@ print('the intruder was here', file=sys.stderr)
 "#;
 
 #[test]
-fn programs_of_a_bootstrap_root_change_nothing_of_the_shared_cache() {
+fn programs_of_a_bootstrap_root_cannot_change_the_shared_cache() {
     let Some(settings) = distribution() else { return };
     let script =
         format!("local dnf = io.open('/usr/lib/python3/dist-packages/dnf/__init__.py', 'a'); dnf:write([==[{INTRUSION}]==]); dnf:close()");
@@ -149,14 +149,14 @@ fn programs_of_a_bootstrap_root_change_nothing_of_the_shared_cache() {
     let build = |settings: &Path| {
         stage.build("install bash system-release\nts run\n").arg("--settings").arg(settings).args(&["--level", "fast", "-v"]).succeeds()
     };
-    build(&of("plain.toml", "")).says_not(&["the intruder was here"]);
+    build(&of("plain.toml", "")).does_not_report(&["the intruder was here"]);
     let before = breakout::snapshot(&stage.cache());
-    build(&of("intruded.toml", ", \"intruder\"")).says(&["the intruder was here"]);
+    build(&of("intruded.toml", ", \"intruder\"")).reports(&["the intruder was here"]);
     breakout::unchanged(&before, &stage.cache());
 }
 
 #[test]
-fn a_root_with_the_image_s_own_package_manager_is_made_first_where_the_settings_want_it() {
+fn bootstrap_first_makes_a_root_with_the_image_s_own_package_manager() {
     let Some(settings) = distribution() else { return };
     let stage = Stage::empty();
     let repository = settings.parent().unwrap().canonicalize().unwrap();
@@ -182,5 +182,5 @@ fn a_root_with_the_image_s_own_package_manager_is_made_first_where_the_settings_
     stage.nothing_is_left();
     // A root that cannot be made is said to be the bootstrap root.
     let wrong = stage.write("wrong.toml", text.replace("dbpath =", "bootstrap = true\nbootstrap_packages = [\"no-such-dnf\"]\ndbpath ="));
-    stage.build(recipe).arg("--settings").arg(wrong).fails(7).says(&["making the bootstrap root", "no-such-dnf"]);
+    stage.build(recipe).arg("--settings").arg(wrong).fails(7).reports(&["making the bootstrap root", "no-such-dnf"]);
 }

@@ -64,7 +64,7 @@ fn a_machine_id_that_links_to_a_host_file_becomes_an_empty_file_of_the_image() {
 }
 
 #[test]
-fn a_device_or_run_directory_that_links_to_the_host_never_leads_there() {
+fn a_dev_or_run_directory_that_links_to_the_host_is_not_followed() {
     if !require_root() {
         return;
     }
@@ -82,7 +82,7 @@ fn a_device_or_run_directory_that_links_to_the_host_never_leads_there() {
 }
 
 #[test]
-fn caches_logs_and_state_that_link_to_the_host_stay_links_and_lead_nowhere() {
+fn caches_logs_and_state_that_link_to_the_host_stay_links_and_are_not_followed() {
     if !require_root() {
         return;
     }
@@ -100,7 +100,7 @@ fn caches_logs_and_state_that_link_to_the_host_stay_links_and_lead_nowhere() {
 }
 
 #[test]
-fn a_database_directory_that_links_to_the_host_never_leads_there() {
+fn a_database_directory_that_links_to_the_host_is_not_followed() {
     if !require_root() {
         return;
     }
@@ -185,7 +185,7 @@ fn a_scriptlet_cannot_reach_the_host() {
 }
 
 #[test]
-fn configuration_that_a_package_brings_does_not_steer_the_next_transaction() {
+fn configuration_from_a_package_does_not_affect_the_next_transaction() {
     if !require_root() {
         return;
     }
@@ -202,7 +202,7 @@ fn configuration_that_a_package_brings_does_not_steer_the_next_transaction() {
         .file("/etc/rpm/macros", "%_pkgverify_level none\n%_dbpath /evil\n", 0o644, "root:root")
         .file("/root/.rpmmacros", "%_pkgverify_level none\n", 0o644, "root:root");
     crate::support::repo::Repo::new(&stage.repo()).package(odd).package(Package::named("hello")).write();
-    stage.build("install odd\nts run\ninstall foreign\nts run\n").fails(7).says(&["image.yum:3", "foreign"]);
+    stage.build("install odd\nts run\ninstall foreign\nts run\n").fails(7).reports(&["image.yum:3", "foreign"]);
     stage.build("install odd\nts run\ninstall hello\nts run\n").succeeds();
     let manifest = stage.manifest();
     assert_eq!(manifest["repositories"].as_array().unwrap().len(), 1);
@@ -229,7 +229,7 @@ fn the_hosts_api_file_systems_keep_modes_and_times_when_a_package_owns_them() {
 }
 
 #[test]
-fn a_scriptlet_that_left_the_chroot_changes_nothing_of_the_host_nor_of_the_shared_cache() {
+fn a_scriptlet_that_leaves_the_chroot_cannot_change_the_host_or_the_shared_cache() {
     if !require_root() {
         return;
     }

@@ -59,7 +59,7 @@ fn a_build_killed_at_any_moment_leaves_no_mount_no_process_and_no_half_artifact(
 }
 
 #[test]
-fn a_sandbox_that_is_killed_fails_the_build_and_not_more() {
+fn killing_the_sandbox_fails_the_build_and_nothing_else() {
     if !require_root() {
         return;
     }

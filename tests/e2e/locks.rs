@@ -58,7 +58,7 @@ fn release_newer(stage: &Stage) {
 }
 
 #[test]
-fn a_lock_says_every_package_and_the_same_words_for_the_same_packages() {
+fn a_lock_lists_every_package_and_is_the_same_text_for_the_same_packages() {
     if !require_root() {
         return;
     }
@@ -81,12 +81,12 @@ fn a_lock_says_every_package_and_the_same_words_for_the_same_packages() {
     assert!(text.contains(&format!("repomd = \"sha256:{}\"", repomd.split(' ').next().unwrap())), "{text}");
     assert_eq!(text.matches(&format!("signer = \"{}\"", keys::ours().fingerprint)).count(), 4);
     assert!(text.contains("id = \"core\"\nkind = \"group\"\nmandatory = [\"core\"]"), "{text}");
-    lock(&stage, RECIPE).succeeds().says(&["the same packages as before"]);
+    lock(&stage, RECIPE).succeeds().reports(&["the same packages as before"]);
     assert_eq!(locked(&stage), text);
 }
 
 #[test]
-fn a_build_by_the_lock_installs_what_it_says_though_the_repository_went_on() {
+fn a_locked_build_installs_the_locked_packages_after_the_repository_has_changed() {
     if !require_root() {
         return;
     }
@@ -106,11 +106,11 @@ fn a_build_by_the_lock_installs_what_it_says_though_the_repository_went_on() {
     assert!(packages(&stage).contains(&"hello-2.0".to_owned()));
     assert!(stage.manifest()["lock"].is_null());
     let done = lock(&stage, RECIPE).succeeds();
-    done.says(&["- hello-0:1.0-1.noarch", "+ hello-0:2.0-1.noarch"]);
+    done.reports(&["- hello-0:1.0-1.noarch", "+ hello-0:2.0-1.noarch"]);
 }
 
 #[test]
-fn a_full_cache_needs_no_repository_and_an_empty_one_fetches_each_package_by_its_place() {
+fn a_locked_build_needs_no_repository_with_a_full_cache_and_fetches_by_location_with_an_empty_one() {
     if !require_root() {
         return;
     }
@@ -131,7 +131,7 @@ fn a_full_cache_needs_no_repository_and_an_empty_one_fetches_each_package_by_its
 }
 
 #[test]
-fn a_lock_without_downloads_says_no_signer_and_is_as_good() {
+fn a_lock_made_without_downloads_names_no_signer_and_works_as_well() {
     if !require_root() {
         return;
     }
@@ -146,7 +146,7 @@ fn a_lock_without_downloads_says_no_signer_and_is_as_good() {
 }
 
 #[test]
-fn several_transactions_are_locked_one_upon_the_other() {
+fn several_transactions_are_locked_each_on_top_of_the_previous_one() {
     if !require_root() {
         return;
     }
@@ -175,7 +175,7 @@ fn spoilt(code: i32, change: impl FnOnce(&Stage)) -> Done {
 }
 
 #[test]
-fn what_is_not_as_the_lock_says_stops_the_build() {
+fn a_package_that_differs_from_the_lock_stops_the_build() {
     if !require_root() {
         return;
     }
@@ -185,7 +185,11 @@ fn what_is_not_as_the_lock_says_stops_the_build() {
         assert!(text.contains(from), "{text}");
         fs::write(stage.path().join("image.lock"), text.replace(from, to)).unwrap();
     };
-    spoilt(5, |stage| fs::remove_file(rpm(stage, "library")).unwrap()).says(&["no longer in their repositories", "library", "osimg lock"]);
+    spoilt(5, |stage| fs::remove_file(rpm(stage, "library")).unwrap()).reports(&[
+        "no longer in their repositories",
+        "library",
+        "osimg lock",
+    ]);
     spoilt(6, |stage| {
         let path = rpm(stage, "library");
         let mut bytes = fs::read(&path).unwrap();
@@ -193,31 +197,31 @@ fn what_is_not_as_the_lock_says_stops_the_build() {
         bytes[at] ^= 1;
         fs::write(path, bytes).unwrap();
     })
-    .says(&["checksum", "library", "osimg lock"]);
+    .reports(&["checksum", "library", "osimg lock"]);
     // A package of the same name, made and signed by someone else: its checksum betrays it.
     spoilt(6, |stage| {
         let other = Stage::new(|repo| repo.package(file("library", "1.0").signed_by(crate::support::repo::Signature::Foreign)));
         fs::copy(rpm(&other, "library"), rpm(stage, "library")).unwrap();
     })
-    .says(&["checksum", "library"]);
+    .reports(&["checksum", "library"]);
     let ours = keys::ours().fingerprint.clone();
-    spoilt(6, |stage| edit(stage, &ours, &"AB".repeat(20))).says(&["signed by", &ours, "osimg lock"]);
+    spoilt(6, |stage| edit(stage, &ours, &"AB".repeat(20))).reports(&["signed by", &ours, "osimg lock"]);
     spoilt(6, |stage| edit(stage, "nevra = \"library-0:1.0-1.noarch\"", "nevra = \"library-0:1.1-1.noarch\""))
-        .says(&["the file is library-0:1.0-1.noarch"]);
-    spoilt(3, |stage| edit(stage, "version = 1", "version = 9")).says(&["version 9", "osimg lock"]);
-    spoilt(3, |stage| fs::remove_file(stage.path().join("image.lock")).unwrap()).says(&["image.lock", "osimg lock RECIPE"]);
-    spoilt(3, |stage| stage.settings(|settings| settings.packages = "exclude = [\"x\"]".into())).says(&["out of date", "exclude"]);
+        .reports(&["the file is library-0:1.0-1.noarch"]);
+    spoilt(3, |stage| edit(stage, "version = 1", "version = 9")).reports(&["version 9", "osimg lock"]);
+    spoilt(3, |stage| fs::remove_file(stage.path().join("image.lock")).unwrap()).reports(&["image.lock", "osimg lock RECIPE"]);
+    spoilt(3, |stage| stage.settings(|settings| settings.packages = "exclude = [\"x\"]".into())).reports(&["out of date", "exclude"]);
     // A lock that lacks what its packages need, and one that lacks what the recipe asks for.
     spoilt(7, |stage| {
         let text = locked(stage);
         let at = text.find("[[transaction.package]]\nnevra = \"library").unwrap();
         fs::write(stage.path().join("image.lock"), &text[..at]).unwrap();
     })
-    .says(&["library"]);
+    .reports(&["library"]);
 }
 
 #[test]
-fn a_recipe_that_changed_needs_a_new_lock_and_a_comment_does_not() {
+fn a_changed_recipe_needs_a_new_lock_unless_only_a_comment_changed() {
     if !require_root() {
         return;
     }
@@ -225,26 +229,26 @@ fn a_recipe_that_changed_needs_a_new_lock_and_a_comment_does_not() {
     lock(&stage, RECIPE).succeeds();
     let other = format!("# more words\n{RECIPE}");
     stage.build(&other).arg("--locked").succeeds();
-    stage.build("install hello\nts run\n").arg("--locked").fails(3).says(&["out of date", "the recipe's statements", "osimg lock"]);
+    stage.build("install hello\nts run\n").arg("--locked").fails(3).reports(&["out of date", "the recipe's statements", "osimg lock"]);
 }
 
 #[test]
-fn a_lock_by_another_key_is_not_made() {
+fn no_lock_is_made_of_packages_signed_by_another_key() {
     if !require_root() {
         return;
     }
     let stage = Stage::new(|repo| repository(repo).package(file("foreign", "1.0").signed_by(crate::support::repo::Signature::Foreign)));
     let done = lock(&stage, "install foreign\nts run\n").run();
     assert_eq!(done.code, Some(6), "{}", done.stderr);
-    done.says(&["foreign-1.0-1.noarch", "pinned key"]);
+    done.reports(&["foreign-1.0-1.noarch", "pinned key"]);
     assert!(!stage.path().join("image.lock").exists());
     let done = lock(&stage, "install ./x.rpm\nts run\n").run();
     assert_eq!(done.code, Some(3), "{}", done.stderr);
-    done.says(&["image.yum:1", "x.rpm"]);
+    done.reports(&["image.yum:1", "x.rpm"]);
 }
 
 #[test]
-fn lists_for_other_tools_go_out_and_come_back_as_the_same_lock() {
+fn lock_formats_of_other_tools_are_written_and_read_back_as_the_same_lock() {
     if !require_root() {
         return;
     }
@@ -278,7 +282,7 @@ fn lists_for_other_tools_go_out_and_come_back_as_the_same_lock() {
     fs::write(&list, wrong).unwrap();
     let done = lock(&stage, RECIPE).arg("--import").arg(&list).run();
     assert_eq!(done.code, Some(6), "{}", done.stderr);
-    done.says(&["not the one that the list says"]);
+    done.reports(&["not the one that the list says"]);
 }
 
 /// The same line with another last digit.

@@ -15,30 +15,30 @@ use std::time::{Duration, Instant};
 const RECIPE: &str = "install hello\nts run\n";
 
 #[test]
-fn a_repository_that_nobody_serves_is_told() {
+fn a_repository_without_a_server_is_reported() {
     if !require_root() {
         return;
     }
     let stage = hello();
     stage.settings(|settings| settings.baseurl = "http://127.0.0.1:9/".into());
-    stage.build(RECIPE).fails(5).says(&["127.0.0.1", "tiny"]);
+    stage.build(RECIPE).fails(5).reports(&["127.0.0.1", "tiny"]);
 }
 
 #[test]
-fn a_repository_without_metadata_is_told() {
+fn a_repository_without_metadata_is_reported() {
     if !require_root() {
         return;
     }
     let (stage, _server) = served(|_, _| Answer::Status(404));
-    stage.build(RECIPE).fails(5).says(&["404", "repomd.xml"]);
+    stage.build(RECIPE).fails(5).reports(&["404", "repomd.xml"]);
     let stage = Stage::empty();
     stage.settings(|settings| settings.baseurl = format!("file://{}/nosuch", stage.path().display()));
     fs::write(stage.repo().join("KEY.asc"), &crate::support::keys::ours().public).unwrap();
-    stage.build(RECIPE).fails(5).says(&["nosuch"]);
+    stage.build(RECIPE).fails(5).reports(&["nosuch"]);
 }
 
 #[test]
-fn a_server_that_is_busy_for_a_while_is_asked_again() {
+fn a_request_to_a_busy_server_is_repeated() {
     if !require_root() {
         return;
     }
@@ -48,7 +48,7 @@ fn a_server_that_is_busy_for_a_while_is_asked_again() {
 }
 
 #[test]
-fn a_download_that_breaks_off_is_taken_up_again() {
+fn an_interrupted_download_is_resumed() {
     if !require_root() {
         return;
     }
@@ -58,16 +58,16 @@ fn a_download_that_breaks_off_is_taken_up_again() {
 }
 
 #[test]
-fn a_package_that_changes_on_its_way_never_gets_in() {
+fn a_package_that_is_altered_in_transit_is_never_installed() {
     if !require_root() {
         return;
     }
     let (stage, _server) = served(|path, _| if path.contains("hello") { Answer::Changed } else { Answer::File });
-    stage.build(RECIPE).fails(6).says(&["hello-1.0-1.noarch", "checksum"]).says_not(&["trying again in"]);
+    stage.build(RECIPE).fails(6).reports(&["hello-1.0-1.noarch", "checksum"]).does_not_report(&["trying again in"]);
 }
 
 #[test]
-fn a_second_build_asks_for_no_package_again() {
+fn a_second_build_downloads_no_package_again() {
     if !require_root() {
         return;
     }
@@ -81,7 +81,7 @@ fn a_second_build_asks_for_no_package_again() {
 }
 
 #[test]
-fn a_server_that_says_how_long_it_is_busy_is_left_alone_for_so_long() {
+fn the_retry_after_header_of_a_busy_server_is_obeyed() {
     if !require_root() {
         return;
     }
@@ -95,21 +95,21 @@ fn a_server_that_says_how_long_it_is_busy_is_left_alone_for_so_long() {
         if Instant::now() < end { Answer::Busy(4) } else { Answer::File }
     });
     let done = stage.build(RECIPE).succeeds();
-    done.says(&["asks to be left alone for 4 s", "trying again in 4 s (1 of 4)"]).says_not(&["(2 of 4)"]);
+    done.reports(&["asks to be left alone for 4 s", "trying again in 4 s (1 of 4)"]).does_not_report(&["(2 of 4)"]);
 }
 
 #[test]
-fn a_server_that_is_busy_for_an_hour_is_not_waited_for() {
+fn a_retry_after_header_of_one_hour_is_an_error() {
     if !require_root() {
         return;
     }
     let (stage, _server) = served(|path, _| if path.ends_with(".rpm") { Answer::Busy(3600) } else { Answer::File });
     let done = stage.build(RECIPE).fails(5);
-    done.says(&["503", "asks to be left alone for 3600 s"]).says_not(&["trying again"]);
+    done.reports(&["503", "asks to be left alone for 3600 s"]).does_not_report(&["trying again"]);
 }
 
 #[test]
-fn a_busy_server_is_asked_again_for_metadata_too() {
+fn a_request_for_metadata_to_a_busy_server_is_repeated_too() {
     if !require_root() {
         return;
     }
@@ -118,11 +118,11 @@ fn a_busy_server_is_asked_again_for_metadata_too() {
         _ if path.contains("primary") && before < 4 => Answer::Status(502),
         _ => Answer::File,
     });
-    stage.build(RECIPE).succeeds().says(&["trying again"]);
+    stage.build(RECIPE).succeeds().reports(&["trying again"]);
 }
 
 #[test]
-fn a_file_of_a_wrong_length_or_of_none_is_right_in_the_end() {
+fn a_file_sent_with_a_wrong_length_or_without_one_is_complete_in_the_end() {
     if !require_root() {
         return;
     }
@@ -138,7 +138,7 @@ fn a_file_of_a_wrong_length_or_of_none_is_right_in_the_end() {
 }
 
 #[test]
-fn metadata_that_are_replaced_while_they_are_read_are_read_once_more() {
+fn metadata_that_are_replaced_while_they_are_read_are_read_again() {
     if !require_root() {
         return;
     }
@@ -146,21 +146,21 @@ fn metadata_that_are_replaced_while_they_are_read_are_read_once_more() {
     let server = swapped(&stage);
     stage.settings(|settings| settings.baseurl = server.url());
     let done = stage.build(RECIPE).succeeds();
-    done.says(&["reading it again"]).says_not(&["trying again in"]);
+    done.reports(&["reading it again"]).does_not_report(&["trying again in"]);
     assert_eq!(stage.content("./usr/share/hello"), "2\n");
 }
 
 #[test]
-fn what_is_gone_for_good_is_asked_for_again_once_and_then_told() {
+fn a_missing_file_is_requested_once_more_and_then_reported() {
     if !require_root() {
         return;
     }
     let (stage, _server) = served(|path, _| if path.contains("hello-1.0") { Answer::Status(404) } else { Answer::File });
     let done = stage.build(RECIPE).fails(5);
-    done.says(&["404", "hello-1.0-1.noarch.rpm"]);
+    done.reports(&["404", "hello-1.0-1.noarch.rpm"]);
     assert_eq!(done.stderr.matches("reading it again").count(), 1, "{}", done.stderr);
     let (stage, server) = served(|path, _| if path.contains("hello-1.0") { Answer::Status(403) } else { Answer::File });
-    stage.build(RECIPE).fails(5).says(&["403"]).says_not(&["trying again in"]);
+    stage.build(RECIPE).fails(5).reports(&["403"]).does_not_report(&["trying again in"]);
     drop(server);
 }
 
@@ -174,7 +174,7 @@ fn addresses(stage: &Stage, urls: &[String], options: &str) {
 }
 
 #[test]
-fn a_mirror_that_stalls_is_left_for_the_next_one() {
+fn after_a_stalled_mirror_the_next_one_is_used() {
     if !require_root() {
         return;
     }
@@ -190,7 +190,7 @@ fn a_mirror_that_stalls_is_left_for_the_next_one() {
 }
 
 #[test]
-fn a_repository_behind_a_proxy_is_asked_through_it() {
+fn a_repository_behind_a_proxy_is_reached_through_it() {
     if !require_root() {
         return;
     }
@@ -208,7 +208,7 @@ fn a_repository_behind_a_proxy_is_asked_through_it() {
 }
 
 #[test]
-fn one_mirror_gives_many_packages_at_once() {
+fn one_mirror_serves_many_packages_in_parallel() {
     if !require_root() {
         return;
     }
@@ -267,7 +267,7 @@ for name in server client; do
 done 2>&1";
 
 #[test]
-fn a_server_that_wants_a_certificate_gets_it_and_a_foreign_one_is_not_believed() {
+fn a_client_certificate_is_sent_and_an_unknown_server_certificate_is_refused() {
     if !require_root() {
         return;
     }
@@ -300,6 +300,6 @@ fn a_server_that_wants_a_certificate_gets_it_and_a_foreign_one_is_not_believed()
     for options in [ca, shown] {
         addresses(&stage, std::slice::from_ref(&url), &options);
         let done = stage.build(RECIPE).fails(5);
-        done.says(&["127.0.0.1"]);
+        done.reports(&["127.0.0.1"]);
     }
 }

@@ -27,7 +27,7 @@ fn stage(signature: Signature) -> Stage {
 const FILE: &str = "files/Packages/own-1.0-1.noarch.rpm";
 
 #[test]
-fn a_file_beside_the_recipe_is_installed_with_what_it_needs() {
+fn a_package_file_next_to_the_recipe_is_installed_with_its_dependencies() {
     if !require_root() {
         return;
     }
@@ -41,7 +41,7 @@ fn a_file_beside_the_recipe_is_installed_with_what_it_needs() {
 }
 
 #[test]
-fn a_file_behind_an_address_is_fetched_while_there_is_a_network_and_installed_without() {
+fn a_package_file_given_by_url_is_fetched_with_network_and_installed_without() {
     if !require_root() {
         return;
     }
@@ -53,32 +53,37 @@ fn a_file_behind_an_address_is_fetched_while_there_is_a_network_and_installed_wi
 }
 
 #[test]
-fn a_file_that_nobody_signed_is_refused() {
+fn an_unsigned_package_file_is_refused() {
     if !require_root() {
         return;
     }
-    stage(Signature::None).build(&format!("install {FILE}\nts run\n")).fails(6).says(&["own", "hint: "]);
-    stage(Signature::Foreign).build(&format!("install {FILE}\nts run\n")).fails(6).says(&["own", "no pinned key"]);
+    stage(Signature::None).build(&format!("install {FILE}\nts run\n")).fails(6).reports(&["own", "hint: "]);
+    stage(Signature::Foreign).build(&format!("install {FILE}\nts run\n")).fails(6).reports(&["own", "no pinned key"]);
 }
 
 #[test]
-fn a_file_that_is_not_there_or_no_package_is_named_with_its_line() {
+fn a_package_file_that_is_missing_or_invalid_is_named_with_its_line() {
     if !require_root() {
         return;
     }
     let stage = stage(Signature::Ours);
-    stage.build("install base\ninstall ./nowhere.rpm\nts run\n").fails(3).says(&["image.yum:2:9", "nowhere.rpm", "No such file", "hint: "]);
+    stage.build("install base\ninstall ./nowhere.rpm\nts run\n").fails(3).reports(&[
+        "image.yum:2:9",
+        "nowhere.rpm",
+        "No such file",
+        "hint: ",
+    ]);
     stage.write("broken.rpm", "no package at all");
-    stage.build("install ./broken.rpm\nts run\n").fails(7).says(&["image.yum:1", "./broken.rpm is no package file"]);
+    stage.build("install ./broken.rpm\nts run\n").fails(7).reports(&["image.yum:1", "./broken.rpm is no package file"]);
     let server = Server::start(stage.path().to_owned(), |_, _| Answer::File);
-    stage.build(&format!("install {}gone.rpm\nts run\n", server.url())).fails(5).says(&["gone.rpm", "404"]);
-    stage.build(&format!("install {}download?name=own.rpm\nts run\n", server.url())).fails(3).says(&["image.yum:1:9", "hint: "]);
+    stage.build(&format!("install {}gone.rpm\nts run\n", server.url())).fails(5).reports(&["gone.rpm", "404"]);
+    stage.build(&format!("install {}download?name=own.rpm\nts run\n", server.url())).fails(3).reports(&["image.yum:1:9", "hint: "]);
     let asked = server.asked().iter().filter(|path| path.contains("gone")).count();
     assert!(asked <= 2, "what is not there is asked for once more at most, and not {asked} times");
 }
 
 #[test]
-fn a_lock_holds_the_files_that_the_recipe_names_to_their_checksums() {
+fn a_lock_records_the_checksums_of_package_files_and_enforces_them() {
     if !require_root() {
         return;
     }
@@ -107,10 +112,10 @@ fn a_lock_holds_the_files_that_the_recipe_names_to_their_checksums() {
         let before = fs::read(&whole).unwrap();
         own(Signature::Ours).file("/usr/share/more", "more\n", 0o644, "root:root").write(whole.parent().unwrap());
         empty();
-        stage.build(&recipe).arg("--locked").fails(6).says(&["own-0:1.0-1.noarch", "checksums differ"]);
+        stage.build(&recipe).arg("--locked").fails(6).reports(&["own-0:1.0-1.noarch", "checksums differ"]);
         // What a lock may fetch is the recipe's to name.
         fs::write(stage.path().join("image.lock"), text.replace("own-1.0-1.noarch.rpm\"\nchecksum", "other.rpm\"\nchecksum")).unwrap();
-        stage.build(&recipe).arg("--locked").fails(3).says(&["other.rpm"]);
+        stage.build(&recipe).arg("--locked").fails(3).reports(&["other.rpm"]);
         fs::write(&whole, before).unwrap();
     }
 }

@@ -17,7 +17,7 @@ fn stage() -> Stage {
 const RECIPE: &str = "install odd\nts run\n";
 
 #[test]
-fn a_workdir_that_another_user_swaps_for_a_link_takes_no_foreign_file_with_it() {
+fn a_workdir_that_another_user_replaces_by_a_link_is_not_followed_on_removal() {
     if !require_root() {
         return;
     }
@@ -47,7 +47,7 @@ fn a_workdir_that_another_user_swaps_for_a_link_takes_no_foreign_file_with_it() 
 }
 
 #[test]
-fn a_link_planted_by_the_name_of_a_lock_file_is_not_followed() {
+fn a_link_with_the_name_of_a_lock_file_is_not_followed() {
     if !require_root() {
         return;
     }
@@ -64,7 +64,7 @@ fn a_link_planted_by_the_name_of_a_lock_file_is_not_followed() {
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{name}");
         if name.ends_with(".lock") {
             assert_eq!(done.code, Some(8), "{}", done.stderr);
-            done.says(&["the lock file", "it must be a regular file"]);
+            done.reports(&["the lock file", "it must be a regular file"]);
         } else {
             assert_eq!(done.code, Some(0), "{}", done.stderr);
             assert!(stage.out().join("image.tgz").symlink_metadata().unwrap().is_file());
@@ -74,7 +74,7 @@ fn a_link_planted_by_the_name_of_a_lock_file_is_not_followed() {
 }
 
 #[test]
-fn a_manifest_with_foreign_paths_makes_no_prune_leave_the_registry() {
+fn prune_ignores_paths_outside_the_registry_in_a_manifest() {
     if !require_root() {
         return;
     }
@@ -103,7 +103,7 @@ fn a_manifest_with_foreign_paths_makes_no_prune_leave_the_registry() {
 }
 
 #[test]
-fn a_source_without_an_end_or_a_writer_is_refused_before_anything_is_built() {
+fn an_endless_source_and_a_fifo_without_a_writer_are_refused_before_the_build() {
     if !require_root() {
         return;
     }
@@ -137,7 +137,7 @@ fn a_source_without_an_end_or_a_writer_is_refused_before_anything_is_built() {
 }
 
 #[test]
-fn the_umask_of_a_checkout_is_not_in_the_bytes_of_an_image() {
+fn the_umask_of_a_checkout_does_not_change_the_bytes_of_an_image() {
     if !require_root() {
         return;
     }
@@ -160,7 +160,7 @@ fn the_umask_of_a_checkout_is_not_in_the_bytes_of_an_image() {
 }
 
 #[test]
-fn a_fifo_in_the_place_of_the_cache_is_refused_at_once() {
+fn a_fifo_given_as_the_cache_is_refused_at_once() {
     if !require_root() {
         return;
     }
@@ -171,6 +171,6 @@ fn a_fifo_in_the_place_of_the_cache_is_refused_at_once() {
     for verb in ["lock", "build"] {
         let done = stage.osimg(OSIMG, &[verb, &recipe.display().to_string(), "--cache", &cache]).run();
         assert!(done.code.is_some_and(|code| code > 0), "{verb}: {}", done.stderr);
-        done.says(&["the package cache", "fifo"]);
+        done.reports(&["the package cache", "fifo"]);
     }
 }

@@ -19,38 +19,43 @@ fn hello() -> Stage {
 }
 
 #[test]
-fn a_misspelt_command_is_told_with_its_line_and_what_was_meant() {
-    hello().build("# a comment\ninstal hello\nts run\n").fails(3).says(&["image.yum:2:1", "instal", "install"]);
+fn a_misspelt_command_is_reported_with_its_line_and_a_suggestion() {
+    hello().build("# a comment\ninstal hello\nts run\n").fails(3).reports(&["image.yum:2:1", "instal", "install"]);
 }
 
 #[test]
-fn all_mistakes_of_a_recipe_are_told_at_once() {
-    hello().build("instal hello\ngroup instal core\nts rum\n").fails(3).says(&["image.yum:1:", "image.yum:2:", "image.yum:3:"]);
+fn all_mistakes_of_a_recipe_are_reported_at_once() {
+    hello().build("instal hello\ngroup instal core\nts rum\n").fails(3).reports(&["image.yum:1:", "image.yum:2:", "image.yum:3:"]);
 }
 
 #[test]
-fn an_unknown_package_is_told_with_its_line_and_near_names() {
+fn an_unknown_package_is_reported_with_its_line_and_similar_names() {
     if !require_root() {
         return;
     }
     let stage = Stage::new(|repo| repo.package(Package::named("python3-hello")));
-    stage.build("\ninstall hello\nts run\n").fails(7).says(&["image.yum:2", "hello", "python3-hello"]);
+    stage.build("\ninstall hello\nts run\n").fails(7).reports(&["image.yum:2", "hello", "python3-hello"]);
 }
 
 #[test]
-fn all_unknown_packages_are_told_at_once() {
+fn all_unknown_packages_are_reported_at_once() {
     if !require_root() {
         return;
     }
-    hello().build("install hello nosuch1\ninstall nosuch2\nts run\n").fails(7).says(&["image.yum:1", "nosuch1", "image.yum:2", "nosuch2"]);
+    hello().build("install hello nosuch1\ninstall nosuch2\nts run\n").fails(7).reports(&[
+        "image.yum:1",
+        "nosuch1",
+        "image.yum:2",
+        "nosuch2",
+    ]);
 }
 
 #[test]
-fn an_unknown_group_is_told_with_its_line_and_the_groups_there_are() {
+fn an_unknown_group_is_reported_with_its_line_and_the_available_groups() {
     if !require_root() {
         return;
     }
-    hello().build("group install 'Minimal Instal'\nts run\n").fails(7).says(&["image.yum:1", "Minimal Instal", "Core (core)"]);
+    hello().build("group install 'Minimal Instal'\nts run\n").fails(7).reports(&["image.yum:1", "Minimal Instal", "Core (core)"]);
 }
 
 #[test]
@@ -59,41 +64,41 @@ fn a_group_whose_mandatory_package_does_not_exist_fails_the_build() {
         return;
     }
     let stage = Stage::new(|repo| repo.package(Package::named("a").requires_first("base")).group("pair", "Pair", &["a", "phantom"]));
-    stage.build("group install pair\nts run\n").fails(7).says(&["phantom"]);
+    stage.build("group install pair\nts run\n").fails(7).reports(&["phantom"]);
 }
 
 #[test]
-fn dependencies_that_nothing_provides_are_told() {
+fn dependencies_that_nothing_provides_are_reported() {
     if !require_root() {
         return;
     }
     let stage = Stage::new(|repo| repo.package(Package::named("needy").requires("libmissing.so.7")));
-    stage.build("install needy\nts run\n").fails(7).says(&["libmissing.so.7", "needy"]);
+    stage.build("install needy\nts run\n").fails(7).reports(&["libmissing.so.7", "needy"]);
 }
 
 #[test]
-fn packages_in_conflict_are_told() {
+fn conflicting_packages_are_reported() {
     if !require_root() {
         return;
     }
     let stage = Stage::new(|repo| repo.package(Package::named("left")).package(Package::named("right").conflicts("left")));
-    stage.build("install left right\nts run\n").fails(7).says(&["left", "right", "conflict"]);
+    stage.build("install left right\nts run\n").fails(7).reports(&["left", "right", "conflict"]);
 }
 
 #[test]
-fn an_unbalanced_quote_is_told_with_its_line() {
-    hello().build("group install 'Minimal Install\nts run\n").fails(3).says(&["image.yum:1:", "quot"]);
+fn an_unbalanced_quote_is_reported_with_its_line() {
+    hello().build("group install 'Minimal Install\nts run\n").fails(3).reports(&["image.yum:1:", "quot"]);
 }
 
 #[test]
-fn a_comment_behind_a_command_is_not_taken_for_packages() {
-    hello().build("install hello # and cloud-init\nts run\n").fails(3).says(&["image.yum:1:", "#"]);
+fn a_comment_after_a_command_is_not_read_as_packages() {
+    hello().build("install hello # and cloud-init\nts run\n").fails(3).reports(&["image.yum:1:", "#"]);
 }
 
 #[test]
 fn an_empty_recipe_is_refused() {
     for text in ["", "\n\n# nothing\n", "ts run\n"] {
-        hello().build(text).fails(3).says(&["image.yum", "asks for nothing"]);
+        hello().build(text).fails(3).reports(&["image.yum", "asks for nothing"]);
     }
 }
 
@@ -103,31 +108,31 @@ fn a_recipe_without_ts_run_is_built_with_a_note() {
         return;
     }
     let stage = hello();
-    stage.build("install hello\n").succeeds().says(&["image.yum:1", "ts run"]);
+    stage.build("install hello\n").succeeds().reports(&["image.yum:1", "ts run"]);
     assert!(stage.members().contains(&"./usr/share/hello".to_owned()));
 }
 
 #[test]
 fn a_recipe_that_is_a_directory_or_missing_or_binary_is_refused() {
     let stage = hello();
-    stage.build_file(stage.path()).fails(3).says(&["directory"]);
-    stage.build_file(&stage.path().join("nosuch.yum")).fails(3).says(&["nosuch.yum", "no such file"]);
+    stage.build_file(stage.path()).fails(3).reports(&["directory"]);
+    stage.build_file(&stage.path().join("nosuch.yum")).fails(3).reports(&["nosuch.yum", "no such file"]);
     // Any program will do that is not larger than a recipe may be.
-    stage.build_file(Path::new("/usr/bin/env")).fails(3).says(&["binary"]);
+    stage.build_file(Path::new("/usr/bin/env")).fails(3).reports(&["binary"]);
 }
 
 #[test]
-fn settings_that_are_wrong_are_told_with_their_line() {
+fn wrong_settings_are_reported_with_their_line() {
     let stage = hello();
     stage.settings(|settings| settings.packages = "docz = false".into());
-    stage.build("install hello\nts run\n").fails(3).says(&["settings.toml:5:1", "docz", "docs"]);
+    stage.build("install hello\nts run\n").fails(3).reports(&["settings.toml:5:1", "docz", "docs"]);
 }
 
 #[test]
 fn an_unknown_option_or_verb_is_a_usage_error() {
     let stage = hello();
-    stage.build("install hello\n").arg("--no-such-option").fails(2).says(&["--no-such-option"]);
-    stage.osimg(OSIMG, &["biuld", "x"]).fails(2).says(&["biuld", "build"]);
+    stage.build("install hello\n").arg("--no-such-option").fails(2).reports(&["--no-such-option"]);
+    stage.osimg(OSIMG, &["biuld", "x"]).fails(2).reports(&["biuld", "build"]);
 }
 
 #[test]
@@ -138,13 +143,13 @@ fn an_output_that_anaconda_would_not_unpack_is_a_usage_error() {
     let stage = hello();
     let recipe = stage.recipe("install hello\nts run\n");
     for name in ["image.tzst", "image.tar.zst", "image.zip", "image", "image.TGZ"] {
-        stage.build_without_output(&recipe).arg("--output").arg(stage.out().join(name)).fails(2).says(&[name, ".tgz"]);
+        stage.build_without_output(&recipe).arg("--output").arg(stage.out().join(name)).fails(2).reports(&[name, ".tgz"]);
     }
-    stage.build_without_output(&recipe).args(&["--format", "zst"]).fails(2).says(&["zst"]);
+    stage.build_without_output(&recipe).args(&["--format", "zst"]).fails(2).reports(&["zst"]);
 }
 
 #[test]
-fn an_output_directory_that_is_missing_is_told_with_the_command_that_makes_it() {
+fn a_missing_output_directory_is_reported_with_the_command_that_creates_it() {
     if !require_root() {
         return;
     }
@@ -153,9 +158,9 @@ fn an_output_directory_that_is_missing_is_told_with_the_command_that_makes_it() 
     let missing = stage.path().join("no/such/directory");
     let hint = format!("mkdir -p {}", missing.display());
     let done = stage.build_without_output(&recipe).arg("--output").arg(missing.join("image.tgz")).fails(8);
-    done.says(&[&hint]).says_not(&["downloading"]);
+    done.reports(&[&hint]).does_not_report(&["downloading"]);
     let registry = format!("dir:{}", missing.display());
-    stage.build_without_output(&recipe).args(&["--registry", &registry]).fails(8).says(&["mkdir -p"]);
+    stage.build_without_output(&recipe).args(&["--registry", &registry]).fails(8).reports(&["mkdir -p"]);
     assert!(!missing.exists());
 }
 
@@ -167,13 +172,13 @@ fn microdnf_is_refused_before_any_work_with_the_command_that_installs_dnf_4() {
     let build = |stage: &Stage| stage.build("install hello\nts run\n").fails(3);
     let stage = hello();
     stage.settings(|settings| settings.packages = "manager = \"microdnf\"".into());
-    build(&stage).says(&["hint: ", "microdnf install python3-dnf"]).says_not(&["downloading"]);
+    build(&stage).reports(&["hint: ", "microdnf install python3-dnf"]).does_not_report(&["downloading"]);
     hello()
         .build("install hello\nts run\n")
         .args(&["--package-manager", "microdnf"])
         .fails(2)
-        .says(&["microdnf install python3-dnf"])
-        .says_not(&["downloading"]);
+        .reports(&["microdnf install python3-dnf"])
+        .does_not_report(&["downloading"]);
 }
 
 #[test]
@@ -188,7 +193,7 @@ fn yum_is_another_name_of_dnf_4() {
 }
 
 #[test]
-fn a_host_without_dnf_is_told_what_to_install() {
+fn a_host_without_dnf_gets_a_hint_what_to_install() {
     if !require_root() {
         return;
     }
@@ -199,11 +204,11 @@ fn a_host_without_dnf_is_told_what_to_install() {
         .build("install hello\nts run\n")
         .behind(&["unshare", "-m", "sh", "-ec", hide, "sh"])
         .fails(4)
-        .says(&["dnf", "hint: install it: apt-get install python3-dnf"]);
+        .reports(&["dnf", "hint: install it: apt-get install python3-dnf"]);
 }
 
 #[test]
-fn who_is_not_root_may_plan() {
+fn plan_needs_no_root() {
     if !require_root() {
         return;
     }

@@ -31,7 +31,7 @@ fn a_failing_pre_fails_the_build_and_names_the_package() {
     if !require_root() {
         return;
     }
-    odd(When::Pre, "echo the reason is this; exit 3").build(RECIPE).fails(7).says(&["odd", "the reason is this"]);
+    odd(When::Pre, "echo the reason is this; exit 3").build(RECIPE).fails(7).reports(&["odd", "the reason is this"]);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_failing_post_fails_the_build_and_names_the_package() {
         return;
     }
     let done = odd(When::Post, "echo the reason is this; exit 3").build(RECIPE).fails(7);
-    done.says(&["odd", "the reason is this", "allow_failed_scriptlets"]);
+    done.reports(&["odd", "the reason is this", "allow_failed_scriptlets"]);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_failing_posttrans_fails_the_build_and_names_the_package() {
     if !require_root() {
         return;
     }
-    odd(When::Posttrans, "echo the reason is this; exit 3").build(RECIPE).fails(7).says(&["odd", "the reason is this"]);
+    odd(When::Posttrans, "echo the reason is this; exit 3").build(RECIPE).fails(7).reports(&["odd", "the reason is this"]);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_failing_scriptlet_in_lua_fails_the_build() {
         return;
     }
     let stage = Stage::new(|repo| repo.package(Package::named("odd").requires_first("base").lua(When::Post, "error('lua gave up')")));
-    stage.build(RECIPE).fails(7).says(&["odd", "lua gave up"]);
+    stage.build(RECIPE).fails(7).reports(&["odd", "lua gave up"]);
 }
 
 #[test]
@@ -85,14 +85,14 @@ fn a_failing_trigger_of_any_kind_fails_the_build_and_one_that_works_does_not() {
                 build.succeeds();
                 assert_eq!(stage.content("./usr/ran"), "it ran\n", "{name}");
             } else {
-                build.fails(code).says(&["odd", "the reason is this"]);
+                build.fails(code).reports(&["odd", "the reason is this"]);
             }
         }
     }
 }
 
 #[test]
-fn several_failing_scriptlets_are_all_told() {
+fn all_failing_scriptlets_are_reported() {
     if !require_root() {
         return;
     }
@@ -100,11 +100,11 @@ fn several_failing_scriptlets_are_all_told() {
         repo.package(Package::named("odd").scriptlet(When::Post, "exit 1"))
             .package(Package::named("strange").scriptlet(When::Post, "exit 1"))
     });
-    stage.build("install odd strange\nts run\n").fails(7).says(&["package odd", "package strange"]);
+    stage.build("install odd strange\nts run\n").fails(7).reports(&["package odd", "package strange"]);
 }
 
 #[test]
-fn a_scriptlet_that_may_fail_by_the_settings_does_not_fail_the_build() {
+fn a_scriptlet_failure_that_the_settings_allow_does_not_fail_the_build() {
     if !require_root() {
         return;
     }
@@ -117,38 +117,38 @@ fn a_scriptlet_that_may_fail_by_the_settings_does_not_fail_the_build() {
 }
 
 #[test]
-fn leave_to_fail_is_for_the_named_package_alone() {
+fn a_scriptlet_failure_is_allowed_only_for_the_named_package() {
     if !require_root() {
         return;
     }
     let stage = odd(When::Post, "exit 3");
     stage.settings(|settings| settings.packages = "allow_failed_scriptlets = [\"od\", \"strange\"]".into());
-    stage.build(RECIPE).fails(7).says(&["odd"]);
+    stage.build(RECIPE).fails(7).reports(&["odd"]);
 }
 
 #[test]
-fn a_hanging_scriptlet_is_ended_by_the_time_limit_and_its_package_named() {
+fn a_hanging_scriptlet_is_ended_by_the_time_limit_and_its_package_is_named() {
     if !require_root() {
         return;
     }
     let stage = odd(When::Post, "trap '' TERM INT; while true; do sleep 7654321; done");
     let done = stage.build(RECIPE).args(&["--timeout", "12s"]).fails(124);
-    done.says(&["odd", "12 s", "--timeout"]);
+    done.reports(&["odd", "12 s", "--timeout"]);
     assert!(done.took < Duration::from_secs(60), "{:?}", done.took);
 }
 
 #[test]
-fn a_daemon_that_a_scriptlet_leaves_is_ended_and_told() {
+fn a_daemon_left_by_a_scriptlet_is_ended_and_reported() {
     if !require_root() {
         return;
     }
     let stage = odd(When::Post, "setsid sh -c 'sleep 7654321' </dev/null >/dev/null 2>&1 & echo started");
     let done = stage.build(RECIPE).succeeds();
-    done.says(&["left processes behind", "sleep"]);
+    done.reports(&["left processes behind", "sleep"]);
 }
 
 #[test]
-fn a_daemon_that_holds_the_output_of_its_scriptlet_does_not_hang_the_build() {
+fn a_daemon_that_keeps_its_scriptlet_s_output_open_does_not_hang_the_build() {
     if !require_root() {
         return;
     }
@@ -157,13 +157,13 @@ fn a_daemon_that_holds_the_output_of_its_scriptlet_does_not_hang_the_build() {
 }
 
 #[test]
-fn a_scriptlet_that_prints_without_end_does_not_fill_the_memory_or_the_report() {
+fn a_scriptlet_that_prints_endlessly_fills_neither_memory_nor_report() {
     if !require_root() {
         return;
     }
     let stage = odd(When::Post, "dd if=/dev/zero bs=1048576 count=64 2>/dev/null | cat; echo; echo the last word; exit 1");
     let done = stage.build(RECIPE).fails(7);
-    done.says(&["odd"]);
+    done.reports(&["odd"]);
     assert!(done.stderr.len() < 64 << 10, "{} bytes of report", done.stderr.len());
 }
 
@@ -177,7 +177,7 @@ fn a_fork_bomb_ends_the_build_and_its_package_is_named_where_the_kernel_keeps_no
     let stage = odd(When::Post, "while true; do sleep 7654324 & done");
     let container = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
     let done = stage.build(RECIPE).behind(&["unshare", "-m", "sh", "-ec", container, "sh"]).fails(7);
-    done.says(&["odd-1.0-1", "more than 8192 processes"]);
+    done.reports(&["odd-1.0-1", "more than 8192 processes"]);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_failing_scriptlet_of_the_second_transaction_fails_the_build() {
         return;
     }
     let stage = odd(When::Post, "exit 1");
-    stage.build("install base\nts run\ninstall odd\nts run\n").fails(7).says(&["odd"]);
+    stage.build("install base\nts run\ninstall odd\nts run\n").fails(7).reports(&["odd"]);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn the_workdir_of_a_failed_build_can_be_kept_and_entered() {
     let names: Vec<String> = stage.files(&stage.work()).into_keys().collect();
     let [name] = names.as_slice() else { panic!("one workdir, not {names:?}") };
     let workdir = stage.work().join(name);
-    done.says(&[&format!("osimg shell {}", workdir.display())]);
+    done.reports(&[&format!("osimg shell {}", workdir.display())]);
     let shell = stage.osimg(crate::stage::OSIMG, &["shell"]).arg(&workdir).args(&["/bin/cat", "/usr/trace"]).run();
     assert_eq!((shell.code, shell.stdout.as_str()), (Some(0), "here\n"), "{}", shell.stderr);
     stage.nothing_runs();

@@ -42,7 +42,7 @@ fn names(stage: &Stage) -> Vec<String> {
 }
 
 #[test]
-fn groups_and_environments_go_by_name_and_by_id() {
+fn groups_and_environments_are_found_by_name_and_by_id() {
     if !require_root() {
         return;
     }
@@ -63,7 +63,7 @@ fn groups_and_environments_go_by_name_and_by_id() {
 }
 
 #[test]
-fn a_group_and_packages_come_in_one_transaction() {
+fn a_group_and_packages_are_installed_in_one_transaction() {
     if !require_root() {
         return;
     }
@@ -71,7 +71,7 @@ fn a_group_and_packages_come_in_one_transaction() {
 }
 
 #[test]
-fn weak_dependencies_stay_out_when_the_recipe_or_the_settings_say_so() {
+fn weak_dependencies_are_left_out_if_the_recipe_or_the_settings_turn_them_off() {
     if !require_root() {
         return;
     }
@@ -84,14 +84,14 @@ fn weak_dependencies_stay_out_when_the_recipe_or_the_settings_say_so() {
 }
 
 #[test]
-fn excluded_packages_stay_out() {
+fn excluded_packages_are_not_installed() {
     if !require_root() {
         return;
     }
     let stage = stage();
     stage.settings(|settings| settings.packages = "exclude = [\"b\", \"e*\"]".into());
     assert_eq!(installed(&stage, "install @core\nts run\n"), ["a"]);
-    stage.build("install b\nts run\n").fails(7).says(&["image.yum:1", "b"]);
+    stage.build("install b\nts run\n").fails(7).reports(&["image.yum:1", "b"]);
     stage.settings(|_| ());
     assert_eq!(installed(&stage, "config exclude b\ninstall a\nts run\n"), ["a"]);
 }
@@ -111,7 +111,7 @@ fn removing_what_is_not_installed_is_an_error() {
     if !require_root() {
         return;
     }
-    stage().build("install a\nts run\nremove f\nts run\n").fails(7).says(&["image.yum:3", "f"]);
+    stage().build("install a\nts run\nremove f\nts run\n").fails(7).reports(&["image.yum:3", "f"]);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_package_is_swapped_for_another() {
 }
 
 #[test]
-fn documentation_stays_out_when_the_settings_say_so() {
+fn documentation_is_left_out_if_the_settings_turn_it_off() {
     if !require_root() {
         return;
     }
@@ -152,7 +152,7 @@ fn documentation_stays_out_when_the_settings_say_so() {
 }
 
 #[test]
-fn the_rpmdb_goes_where_the_settings_say() {
+fn the_rpmdb_is_in_the_directory_that_the_settings_name() {
     if !require_root() {
         return;
     }
@@ -167,7 +167,7 @@ fn the_rpmdb_goes_where_the_settings_say() {
 }
 
 #[test]
-fn finishing_gives_a_host_name_and_files_with_modes_and_owners() {
+fn finishing_sets_the_host_name_and_adds_files_with_modes_and_owners() {
     if !require_root() {
         return;
     }
@@ -189,7 +189,7 @@ fn finishing_gives_a_host_name_and_files_with_modes_and_owners() {
 }
 
 #[test]
-fn a_file_of_the_settings_that_is_missing_is_told() {
+fn a_missing_file_of_the_settings_is_reported() {
     if !require_root() {
         return;
     }
@@ -197,7 +197,7 @@ fn a_file_of_the_settings_that_is_missing_is_told() {
     stage.settings(|settings| settings.finish = "[[finish.files]]\nsource = \"nosuch\"\npath = \"/etc/motd\"\n".into());
     let done = stage.build("install e\nts run\n").run();
     assert!(matches!(done.code, Some(3 | 8)), "{done:?}");
-    done.says(&["nosuch"]);
+    done.reports(&["nosuch"]);
     stage.nothing_is_left();
 }
 
@@ -209,7 +209,7 @@ pub fn authority(stage: &Stage) {
 }
 
 #[test]
-fn certificates_of_the_settings_are_trusted_by_the_image() {
+fn certificates_in_the_settings_are_trusted_by_the_image() {
     if !require_root() {
         return;
     }
@@ -225,8 +225,8 @@ fn certificates_of_the_settings_are_trusted_by_the_image() {
     stage.build("install ca-certificates\nts run\n").succeeds();
     let pem = std::fs::read_to_string(stage.repo().join("authority.pem")).unwrap();
     assert_eq!(stage.content("./etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"), pem);
-    stage.build("install lazy\nts run\n").fails(7).says(&["certificate", "bundle"]);
-    stage.build("install base\nts run\n").fails(7).says(&["update-ca-trust", "hint: add ca-certificates"]);
+    stage.build("install lazy\nts run\n").fails(7).reports(&["certificate", "bundle"]);
+    stage.build("install base\nts run\n").fails(7).reports(&["update-ca-trust", "hint: add ca-certificates"]);
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn an_architecture_that_this_machine_cannot_run_is_refused_before_any_work() {
     }
     let stage = Stage::new(|repo| repo);
     // Nobody has an emulator for it registered; what is missing differs with the machine.
-    stage.build("install base\nts run\n").args(&["--arch", "s390x"]).fails(4).says(&["building for s390x", "binfmt", "hint: "]);
-    stage.build("install base\nts run\n").args(&["--arch", "vax"]).fails(4).says(&["not known"]);
+    stage.build("install base\nts run\n").args(&["--arch", "s390x"]).fails(4).reports(&["building for s390x", "binfmt", "hint: "]);
+    stage.build("install base\nts run\n").args(&["--arch", "vax"]).fails(4).reports(&["not known"]);
     stage.build("install base\nts run\n").args(&["--arch", "x86_64"]).succeeds();
 }

@@ -25,11 +25,11 @@ fn an_interrupt_during_the_download_ends_the_build_at_once() {
     stage.settings(|settings| settings.baseurl = server.url());
     let started = stage.build("install hello\nts run\n").start();
     server.wait_for("hello-1.0");
-    started.interrupt(Signal::SIGINT, 130, soon()).says(&["SIGINT"]);
+    started.interrupt(Signal::SIGINT, 130, soon()).reports(&["SIGINT"]);
 }
 
 #[test]
-fn an_interrupt_between_two_tries_ends_the_build_at_once() {
+fn an_interrupt_between_two_attempts_ends_the_build_at_once() {
     if !require_root() {
         return;
     }
@@ -50,7 +50,7 @@ fn an_interrupt_during_a_scriptlet_that_ignores_it_ends_the_build_at_once() {
         let stage = slow();
         let started = stage.build("install slow\nts run\n").start();
         stage.wait_for_process("sleep 7654321");
-        started.interrupt(signal, code, soon()).says(&["stopped by"]);
+        started.interrupt(signal, code, soon()).reports(&["stopped by"]);
     }
 }
 
@@ -98,11 +98,11 @@ fn an_interrupt_while_a_program_of_the_image_runs_ends_the_build_at_once() {
     stage.settings(|settings| settings.finish = "certificates = [\"authority.pem\"]".into());
     let started = stage.build("install ca-certificates\nts run\n").start();
     stage.wait_for_process("sleep 7654323");
-    started.interrupt(Signal::SIGINT, 130, soon()).says(&["stopped by"]);
+    started.interrupt(Signal::SIGINT, 130, soon()).reports(&["stopped by"]);
 }
 
 #[test]
-fn the_workdir_goes_though_what_is_interrupted_writes_into_it_to_the_end() {
+fn the_workdir_is_removed_even_if_an_interrupted_process_writes_to_it_until_it_ends() {
     if !require_root() {
         return;
     }
@@ -114,7 +114,7 @@ fn the_workdir_goes_though_what_is_interrupted_writes_into_it_to_the_end() {
     for _ in 0..5 {
         let started = stage.build("install writer\nts run\n").start();
         stage.wait_for_process("sleep 7654321");
-        started.interrupt(Signal::SIGINT, 130, Duration::from_secs(10)).says_not(&["the workdir stays"]);
+        started.interrupt(Signal::SIGINT, 130, Duration::from_secs(10)).does_not_report(&["the workdir stays"]);
         stage.nothing_is_left();
     }
 }
@@ -162,7 +162,7 @@ fn an_interrupt_while_publishing_leaves_all_or_nothing() {
 }
 
 #[test]
-fn of_two_builds_of_one_output_the_second_is_refused() {
+fn a_second_build_of_the_same_output_is_refused() {
     if !require_root() {
         return;
     }
@@ -171,7 +171,7 @@ fn of_two_builds_of_one_output_the_second_is_refused() {
     stage.wait_for_process("sleep 7654321");
     let second = stage.build("install base\nts run\n").run();
     assert_eq!(second.code, Some(11), "{}", second.stderr);
-    second.says(&["another build", "hint: "]);
+    second.reports(&["another build", "hint: "]);
     first.signal(Signal::SIGINT);
     assert_eq!(first.wait().code, Some(130));
     stage.nothing_is_left();
@@ -180,7 +180,7 @@ fn of_two_builds_of_one_output_the_second_is_refused() {
 }
 
 #[test]
-fn two_builds_of_one_cache_take_turns_and_both_succeed() {
+fn two_builds_with_one_cache_take_turns_and_both_succeed() {
     if !require_root() {
         return;
     }
@@ -198,13 +198,13 @@ fn two_builds_of_one_cache_take_turns_and_both_succeed() {
 }
 
 #[test]
-fn a_closed_stdout_does_not_undo_the_artifact() {
+fn a_closed_stdout_does_not_remove_the_artifact() {
     if !require_root() {
         return;
     }
     let stage = hello();
     let done = stage.build("install hello\nts run\n").behind(&["sh", "-c", "\"$@\" | true", "sh"]).run();
-    done.says_not(&["panicked"]);
+    done.does_not_report(&["panicked"]);
     wait_until("the artifact", Duration::from_secs(20), || stage.out().join("image.json").exists());
     stage.nothing_is_left();
 }

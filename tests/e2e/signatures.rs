@@ -59,7 +59,7 @@ fn fingerprint(stage: &Stage, key: &str) -> String {
 }
 
 /// What rpm of this machine says of the package with the key alone, insisting on signatures.
-fn rpm_takes_it(stage: &Stage) -> bool {
+fn rpm_accepts(stage: &Stage) -> bool {
     let line = "rm -rf oracle; mkdir oracle; rpmkeys --dbpath $PWD/oracle --import a.asc 2>/dev/null; \
         rpmkeys --dbpath $PWD/oracle --define '_pkgverify_level all' --checksig repo/Packages/hello-1.0-1.noarch.rpm >oracle.log";
     let done = Command::new("sh").args(["-c", line]).current_dir(stage.path()).status().unwrap();
@@ -82,7 +82,7 @@ fn signer(stage: &Stage) -> String {
 }
 
 /// Lock, build and locked build take the package, and name the pinned key as its signer.
-fn is_taken(stage: &Stage) {
+fn is_accepted(stage: &Stage) {
     let signed_by = fingerprint(stage, "a");
     let done = lock(stage);
     assert_eq!(done.code, Some(0), "lock: {}", done.stderr);
@@ -98,8 +98,8 @@ fn is_taken(stage: &Stage) {
 fn is_refused(stage: &Stage, words: &str) {
     let done = lock(stage);
     assert_eq!(done.code, Some(6), "lock: {}", done.stderr);
-    done.says(&[words]).says_not(&["mirror", "damaged"]);
-    stage.build(RECIPE).fails(6).says(&[words]).says_not(&["mirror", "damaged"]);
+    done.reports(&[words]).does_not_report(&["mirror", "damaged"]);
+    stage.build(RECIPE).fails(6).reports(&[words]).does_not_report(&["mirror", "damaged"]);
 }
 
 #[test]
@@ -141,9 +141,9 @@ fn lock_build_and_manifest_agree_with_rpm_on_every_kind_of_signature() {
     ] {
         println!("{kind}");
         let stage = signed(lines);
-        let taken = rpm_takes_it(&stage);
+        let taken = rpm_accepts(&stage);
         match (taken, stricter) {
-            (true, "") => is_taken(&stage),
+            (true, "") => is_accepted(&stage),
             (false, "") if kind == "a revoked subkey" => is_refused(&stage, "that subkey was revoked"),
             (false, "") => is_refused(&stage, "no pinned key signed it"),
             (_, stricter) => is_refused(&stage, stricter),
@@ -154,7 +154,7 @@ fn lock_build_and_manifest_agree_with_rpm_on_every_kind_of_signature() {
 }
 
 #[test]
-fn of_several_signatures_one_by_a_pinned_key_is_enough() {
+fn one_signature_by_a_pinned_key_among_several_is_enough() {
     if !require_root() {
         return;
     }
@@ -166,8 +166,8 @@ fn of_several_signatures_one_by_a_pinned_key_is_enough() {
     let signatures = ["first", "second"].map(|name| fs::read(stage.path().join(name)).unwrap());
     fs::write(&file, with_signatures(&bytes, &signatures)).unwrap();
     index(&stage.repo());
-    assert!(rpm_takes_it(&stage));
-    is_taken(&stage);
+    assert!(rpm_accepts(&stage));
+    is_accepted(&stage);
 }
 
 /// The place of the header that signatures are over.
@@ -202,40 +202,41 @@ fn with_signatures(package: &[u8], signatures: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
-fn of_a_file_with_several_keys_the_pinned_one_is_taken() {
+fn the_pinned_key_of_a_file_with_several_keys_is_used() {
     if !require_root() {
         return;
     }
     let stage = signed("key a rsa2048 sign; sign a; give a; key b ed25519 sign; give b; cat b.asc a.asc b.asc > all; mv all a.asc");
-    is_taken(&stage);
+    is_accepted(&stage);
     let keys = stage.manifest()["keys"].as_array().unwrap().len();
     assert_eq!(keys, 2, "the keys of the settings, and no others");
     // Both keys in one block, as gpg exports them.
     let stage = signed("key b ed25519 sign; give b; key a rsa2048 sign; sign a; give a; g --armor --export > a.asc");
-    is_taken(&stage);
+    is_accepted(&stage);
 }
 
 #[test]
-fn a_key_that_rpm_cannot_import_is_named_with_the_words_of_rpm() {
+fn a_key_that_rpm_cannot_import_is_named_with_the_message_of_rpm() {
     if !require_root() {
         return;
     }
     let stage = signed("key a rsa2048 sign; sign a; give a; key e nistp256 sign; give e");
     let import = "mkdir db; rpmkeys --dbpath $PWD/db --import e.asc 2>/dev/null";
     if Command::new("sh").args(["-c", import]).current_dir(stage.path()).status().unwrap().success() {
-        return is_taken(&stage);
+        return is_accepted(&stage);
     }
     pin(&stage, &["a", "e"], "");
     let fingerprint = fingerprint(&stage, "e");
     let done = stage.build(RECIPE).fails(6);
-    done.says(&["e.asc", "e <e@x.invalid>", "ECDSA", &fingerprint, "key 1 import failed", "hint: "]).says_not(&["mirror", "/osimg/"]);
+    done.reports(&["e.asc", "e <e@x.invalid>", "ECDSA", &fingerprint, "key 1 import failed", "hint: "])
+        .does_not_report(&["mirror", "/osimg/"]);
     pin(&stage, &["a", "e"], "verify = \"digest-only\"");
-    stage.build(RECIPE).succeeds().says(&["e.asc", "key 1 import failed", "it is left out"]);
+    stage.build(RECIPE).succeeds().reports(&["e.asc", "key 1 import failed", "it is left out"]);
     assert_eq!(signer(&stage), self::fingerprint(&stage, "a"));
 }
 
 #[test]
-fn texts_of_packages_can_contain_tabs_and_newlines() {
+fn fields_of_packages_can_contain_tabs_and_newlines() {
     if !require_root() {
         return;
     }
@@ -267,7 +268,7 @@ fn build_on_a_host<'a>(stage: &'a Stage, repository: &str, main: &str) -> crate:
 }
 
 #[test]
-fn packages_of_the_host_s_own_repositories_are_checked_by_the_keys_that_these_name() {
+fn packages_of_the_host_s_repositories_are_checked_with_the_keys_configured_there() {
     if !require_root() {
         return;
     }
@@ -296,7 +297,7 @@ fn packages_of_the_host_s_own_repositories_are_checked_by_the_keys_that_these_na
             assert!(plan.stdout.contains(&format!("{ours} from {}/KEY-9-special", stage.path().display())), "{}", plan.stdout);
         } else {
             let done = build_on_a_host(&stage, &repository, main).fails(6);
-            done.says(&["hello-1.0-1.noarch", "no pinned key signed it"]);
+            done.reports(&["hello-1.0-1.noarch", "no pinned key signed it"]);
         }
         for (repository, main, words) in [
             (repository.clone(), "[main]\n", "gpgcheck is off"),
@@ -306,7 +307,7 @@ fn packages_of_the_host_s_own_repositories_are_checked_by_the_keys_that_these_na
             (repository.replace("gpgkey=", "other="), main, "names no gpgkey"),
         ] {
             let done = build_on_a_host(&stage, &repository, main).fails(6);
-            done.says(&["x (", "host.repo", words, "verify = \"digest-only\""]).says_not(&["downloading"]);
+            done.reports(&["x (", "host.repo", words, "verify = \"digest-only\""]).does_not_report(&["downloading"]);
         }
         let run = build_on_a_host(&stage, &repository, "[main]\ngpgcheck=0\n");
         fs::write(stage.path().join("host.toml"), "[packages]\nreleasever = \"9\"\ndbpath = \"/var/lib/rpm\"\nverify = \"digest-only\"\n")

@@ -31,14 +31,14 @@ fn with_small(directory: &Path, size: &str, run: Run<'_>) -> Done {
 
 fn is_told(stage: &Stage, done: &Done, place: &Path) {
     assert_eq!(done.code, Some(8), "{}", done.stderr);
-    done.says(&[&place.display().to_string(), "hint: "]).says_not(&["panicked"]);
+    done.reports(&[&place.display().to_string(), "hint: "]).does_not_report(&["panicked"]);
     stage.nothing_runs();
     stage.nothing_is_mounted();
     assert!(stage.files(&stage.out()).is_empty());
 }
 
 #[test]
-fn a_workdir_that_is_too_small_is_told_before_anything_is_installed() {
+fn a_workdir_that_is_too_small_is_reported_before_anything_is_installed() {
     if !require_root() {
         return;
     }
@@ -46,7 +46,7 @@ fn a_workdir_that_is_too_small_is_told_before_anything_is_installed() {
     let done = with_small(&stage.work(), "16m", stage.build("install large\nts run\n"));
     is_told(&stage, &done, &stage.work());
     assert_eq!(done.stdout, "earlier\n", "the workdir is removed");
-    done.says(&["--workdir"]).says_not(&["installing"]);
+    done.reports(&["--workdir"]).does_not_report(&["installing"]);
 }
 
 #[test]
@@ -59,14 +59,14 @@ fn a_scriptlet_that_fills_the_workdir_fails_the_build() {
     });
     let done = with_small(&stage.work(), "100m", stage.build("install greedy\nts run\n"));
     assert!(matches!(done.code, Some(7 | 8)), "{}", done.stderr);
-    done.says(&["space"]);
+    done.reports(&["space"]);
     assert_eq!(done.stdout, "earlier\n", "the workdir is removed");
     assert!(stage.files(&stage.out()).is_empty());
     stage.nothing_runs();
 }
 
 #[test]
-fn a_cache_that_is_too_small_is_told() {
+fn a_cache_that_is_too_small_is_reported() {
     if !require_root() {
         return;
     }
@@ -76,12 +76,12 @@ fn a_cache_that_is_too_small_is_told() {
     stage.settings(|settings| settings.baseurl = server.url());
     let done = with_small(&stage.cache(), "16m", stage.build("install large\nts run\n"));
     is_told(&stage, &done, &stage.cache());
-    done.says(&["--cache"]);
+    done.reports(&["--cache"]);
     assert!(stage.files(&stage.work()).is_empty());
 }
 
 #[test]
-fn an_output_that_is_too_small_leaves_no_file_and_spares_an_earlier_one() {
+fn a_full_output_file_system_leaves_no_file_and_keeps_the_earlier_one() {
     if !require_root() {
         return;
     }
@@ -97,7 +97,7 @@ fn an_output_that_is_too_small_leaves_no_file_and_spares_an_earlier_one() {
 }
 
 #[test]
-fn a_file_size_limit_is_an_error_and_not_a_death() {
+fn a_file_size_limit_is_an_error_and_does_not_kill_osimg() {
     if !require_root() {
         return;
     }

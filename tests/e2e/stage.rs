@@ -438,14 +438,14 @@ pub struct Done {
 
 impl Done {
     /// Fails unless stderr holds all of the words.
-    pub fn says(&self, words: &[&str]) -> &Self {
+    pub fn reports(&self, words: &[&str]) -> &Self {
         for word in words {
             assert!(self.stderr.contains(word), "'{word}' is not said:\n{}", self.stderr);
         }
         self
     }
 
-    pub fn says_not(&self, words: &[&str]) -> &Self {
+    pub fn does_not_report(&self, words: &[&str]) -> &Self {
         for word in words {
             assert!(!self.stderr.contains(word), "'{word}' is said:\n{}", self.stderr);
         }

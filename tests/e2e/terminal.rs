@@ -4,7 +4,7 @@
 use crate::stage::{OSIMG, Stage};
 use crate::support::repo::{Package, When};
 use crate::support::require_root;
-use crate::support::terminal::{HOSTILE, is_harmless, under_terminal};
+use crate::support::terminal::{HOSTILE, in_terminal, is_harmless};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -36,7 +36,7 @@ fn harmless(stage: &Stage, words: &[&str], codes: &[i32]) {
         assert_eq!(document["code"], json.status.code().unwrap(), "{what}: {document}");
     }
 
-    let (code, bytes) = under_terminal(command(&[]));
+    let (code, bytes) = in_terminal(command(&[]));
     assert!(codes.contains(&code.unwrap_or(-1)), "{what}: {}", bytes.escape_ascii());
     is_harmless(&bytes, true, &format!("{what}: terminal"));
 }
@@ -67,7 +67,7 @@ fn tarball(path: &Path, more: &str) {
 }
 
 #[test]
-fn what_a_tarball_says_controls_no_terminal() {
+fn texts_in_a_tarball_do_not_control_the_terminal() {
     let stage = Stage::empty();
     let (a, b) = (stage.path().join("a.tgz"), stage.path().join("b.tgz"));
     tarball(&a, "");
@@ -88,7 +88,7 @@ fn what_a_tarball_says_controls_no_terminal() {
 }
 
 #[test]
-fn what_packages_and_recipes_say_controls_no_terminal() {
+fn texts_in_packages_and_recipes_do_not_control_the_terminal() {
     if !require_root() {
         return;
     }
@@ -156,7 +156,7 @@ fn service(status: &'static str, body: String) -> u16 {
 }
 
 #[test]
-fn what_servers_manifests_and_directories_say_controls_no_terminal() {
+fn texts_of_servers_manifests_and_directories_do_not_control_the_terminal() {
     let stage = Stage::empty();
     let message = serde_json::json!({ "error": { "message": HOSTILE, "title": HOSTILE }, "message": HOSTILE }).to_string();
     let port = service("403 Forbidden", message);

@@ -28,7 +28,7 @@ fn flip(stage: &Stage, from_end: usize) {
 }
 
 #[test]
-fn a_package_of_the_pinned_key_is_installed() {
+fn a_package_signed_by_the_pinned_key_is_installed() {
     if !require_root() {
         return;
     }
@@ -60,19 +60,19 @@ fn a_key_is_fetched_from_its_server() {
 }
 
 #[test]
-fn a_package_that_nobody_signed_is_refused() {
+fn an_unsigned_package_is_refused() {
     if !require_root() {
         return;
     }
-    hello(Signature::None).build(RECIPE).fails(6).says(&["hello", "hint: "]);
+    hello(Signature::None).build(RECIPE).fails(6).reports(&["hello", "hint: "]);
 }
 
 #[test]
-fn a_package_that_someone_else_signed_is_refused() {
+fn a_package_signed_by_another_key_is_refused() {
     if !require_root() {
         return;
     }
-    hello(Signature::Foreign).build(RECIPE).fails(6).says(&["hello", "no pinned key"]);
+    hello(Signature::Foreign).build(RECIPE).fails(6).reports(&["hello", "no pinned key"]);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_repository_without_a_pinned_key_is_refused() {
     let settings =
         stage.write("keyless.toml", format!("[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{}\"\n", stage.repo().display()));
     fs::remove_file(stage.repo().join("settings.toml")).unwrap();
-    stage.build(RECIPE).arg("--settings").arg(settings).fails(6).says(&["no key", "[[packages.key]]"]);
+    stage.build(RECIPE).arg("--settings").arg(settings).fails(6).reports(&["no key", "[[packages.key]]"]);
 }
 
 #[test]
@@ -95,31 +95,31 @@ fn a_key_with_another_fingerprint_is_refused_before_any_download() {
     let stage = hello(Signature::Ours);
     stage.settings(|settings| settings.fingerprint = keys::foreign().fingerprint.clone());
     let done = stage.build(RECIPE).fails(6);
-    done.says(&["KEY.asc", &keys::ours().fingerprint, &keys::foreign().fingerprint]).says_not(&["downloading"]);
+    done.reports(&["KEY.asc", &keys::ours().fingerprint, &keys::foreign().fingerprint]).does_not_report(&["downloading"]);
 }
 
 #[test]
-fn of_a_key_file_of_two_keys_only_the_pinned_one_counts() {
+fn only_the_pinned_key_of_a_file_with_two_keys_is_trusted() {
     if !require_root() {
         return;
     }
     let stage = hello(Signature::Foreign);
     fs::write(stage.repo().join("KEY.asc"), format!("{}\n{}", keys::ours().public, keys::foreign().public)).unwrap();
-    stage.build(RECIPE).fails(6).says(&["hello", "no pinned key"]);
+    stage.build(RECIPE).fails(6).reports(&["hello", "no pinned key"]);
 }
 
 #[test]
-fn a_file_that_is_no_key_is_refused() {
+fn a_file_that_is_not_a_key_is_refused() {
     if !require_root() {
         return;
     }
     let stage = hello(Signature::Ours);
     fs::write(stage.repo().join("KEY.asc"), "not a key\n").unwrap();
-    stage.build(RECIPE).fails(6).says(&["KEY.asc", "no armored OpenPGP public key"]);
+    stage.build(RECIPE).fails(6).reports(&["KEY.asc", "no armored OpenPGP public key"]);
     fs::remove_file(stage.repo().join("KEY.asc")).unwrap();
     let done = stage.build(RECIPE).run();
     assert!(matches!(done.code, Some(3 | 6 | 8)), "{done:?}");
-    done.says(&["KEY.asc"]);
+    done.reports(&["KEY.asc"]);
 }
 
 #[test]
@@ -131,13 +131,13 @@ fn a_package_that_changed_since_its_repository_was_indexed_is_refused() {
     flip(&stage, 100);
     let done = stage.build(RECIPE).run();
     assert!(matches!(done.code, Some(5..=7)), "{done:?}");
-    done.says(&["hello-1.0-1.noarch"]);
+    done.reports(&["hello-1.0-1.noarch"]);
     assert!(stage.files(&stage.out()).is_empty());
     stage.nothing_is_left();
 }
 
 #[test]
-fn a_damaged_package_is_refused_though_its_repository_vouches_for_it() {
+fn a_damaged_package_is_refused_even_if_the_metadata_match_it() {
     if !require_root() {
         return;
     }
@@ -146,7 +146,7 @@ fn a_damaged_package_is_refused_though_its_repository_vouches_for_it() {
     index(&stage.repo());
     let done = stage.build(RECIPE).run();
     assert!(matches!(done.code, Some(6 | 7)), "{done:?}");
-    done.says(&["hello-1.0-1.noarch"]);
+    done.reports(&["hello-1.0-1.noarch"]);
     assert!(stage.files(&stage.out()).is_empty());
     stage.nothing_is_left();
 }
@@ -167,11 +167,11 @@ fn damaged_metadata_are_refused() {
             fs::write(&path, bytes).unwrap();
         }
     }
-    stage.build(RECIPE).fails(6).says(&["tiny", "checksum"]);
+    stage.build(RECIPE).fails(6).reports(&["tiny", "checksum"]);
 }
 
 #[test]
-fn digest_only_lets_a_foreign_package_in_and_the_manifest_says_who_signed_it() {
+fn digest_only_accepts_a_foreign_package_and_the_manifest_names_its_signer() {
     if !require_root() {
         return;
     }

@@ -60,13 +60,13 @@ fn a_second_build_of_a_day_gets_a_number_and_equal_bytes_are_one_artifact() {
     let same = build(&stage, FIRST, &[]);
     succeeds(&same);
     assert_eq!(same.stdout, first.stdout);
-    same.says(&["exists already with the same bytes"]);
+    same.reports(&["exists already with the same bytes"]);
     assert_eq!(stage.files(&stage.out()), files);
 
     let second = build(&stage, SECOND, &[]);
     succeeds(&second);
     assert_eq!(second.stdout, format!("{}/os-{DAY}.1.tgz\n", stage.out().display()));
-    second.says(&[&format!("os-{DAY}.tgz"), &format!("this build is version {DAY}.1")]);
+    second.reports(&[&format!("os-{DAY}.tgz"), &format!("this build is version {DAY}.1")]);
     assert_eq!(fs::read(stage.out().join(format!("os-{DAY}.tgz"))).unwrap(), before);
     assert_eq!(manifest(&stage, &format!("os-{DAY}.1"))["version"], format!("{DAY}.1"));
     assert_eq!(tarballs(&stage)["os-latest.tgz"], format!("os-{DAY}.1.tgz").as_bytes());
@@ -79,7 +79,7 @@ fn a_second_build_of_a_day_gets_a_number_and_equal_bytes_are_one_artifact() {
 }
 
 #[test]
-fn a_chosen_version_changes_its_bytes_only_by_replace() {
+fn a_given_version_changes_its_bytes_only_with_replace() {
     if !require_root() {
         return;
     }
@@ -91,12 +91,12 @@ fn a_chosen_version_changes_its_bytes_only_by_replace() {
     assert_eq!(refused.code, Some(9), "{}", refused.stderr);
     let digest = manifest(&stage, "os-7")["tarballs"][0]["sha256"].as_str().unwrap().to_owned();
     let place = stage.out().join("os-7.tgz").display().to_string();
-    refused.says(&["os-7 exists with other bytes", &place, &digest, "--image-version", "--replace"]);
+    refused.reports(&["os-7 exists with other bytes", &place, &digest, "--image-version", "--replace"]);
     assert_eq!(stage.files(&stage.out()), before);
 
     let replaced = build(&stage, SECOND, &["--image-version", "7", "--replace"]);
     succeeds(&replaced);
-    replaced.says(&["replacing", &place, &digest]);
+    replaced.reports(&["replacing", &place, &digest]);
     let names: Vec<String> = stage.files(&stage.out()).into_keys().collect();
     assert!(!names.iter().any(|name| name.contains(".txz")), "of the old tree: {names:?}");
     assert_eq!(manifest(&stage, "os-7")["tarballs"].as_array().unwrap().len(), 1);
@@ -104,7 +104,7 @@ fn a_chosen_version_changes_its_bytes_only_by_replace() {
 }
 
 #[test]
-fn another_format_joins_a_version_only_from_the_same_tree() {
+fn another_format_is_added_to_a_version_only_from_the_same_tree() {
     if !require_root() {
         return;
     }
@@ -128,7 +128,7 @@ fn another_format_joins_a_version_only_from_the_same_tree() {
     let before = stage.files(&stage.out());
     let refused = with(SECOND, "tar");
     assert_eq!(refused.code, Some(9), "{}", refused.stderr);
-    refused.says(&["exists with other content", "os-1.tgz"]);
+    refused.reports(&["exists with other content", "os-1.tgz"]);
     assert_eq!(stage.files(&stage.out()), before);
     // Another version in one format: no link leads to the older one any more.
     succeeds(&build(&stage, SECOND, &["--image-version", "2", "--format", "txz"]));
@@ -147,12 +147,12 @@ fn names_and_versions_with_a_variable_are_refused() {
     for (option, code) in [("--name", 2), ("--image-version", 2)] {
         let done = build(&stage, FIRST, &[option, "os-$VERSION"]);
         assert_eq!(done.code, Some(code), "{}", done.stderr);
-        done.says(&["variable"]);
+        done.reports(&["variable"]);
     }
     stage.settings(|settings| settings.image = "version = \"$BUILD\"".into());
     let done = build(&stage, FIRST, &[]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
-    done.says(&["`$BUILD` has a variable"]);
+    done.reports(&["`$BUILD` has a variable"]);
     assert_eq!(stage.files(&stage.out()).len(), 0);
 }
 
@@ -186,7 +186,7 @@ fn a_strict_build_of_an_unfit_image_publishes_nothing_and_keeps_the_tarball() {
         let done = build(&stage, SECOND, &words);
         assert_eq!(done.code, Some(10), "{}", done.stderr);
         let kept = stage.out().join("os-2.unfit.tgz");
-        done.says(&["not fit", "errors", &kept.display().to_string(), "--allow "]);
+        done.reports(&["not fit", "errors", &kept.display().to_string(), "--allow "]);
         let mut after = stage.files(&stage.out());
         assert!(after.remove("os-2.unfit.tgz").is_some());
         assert_eq!(after, before);
@@ -204,7 +204,7 @@ fn a_strict_build_of_an_unfit_image_publishes_nothing_and_keeps_the_tarball() {
 }
 
 #[test]
-fn an_unfit_image_is_built_but_not_sent_to_a_web_tree_unless_it_is_allowed() {
+fn an_unfit_image_is_built_but_published_to_a_web_tree_only_if_allowed() {
     if !require_root() {
         return;
     }
@@ -218,7 +218,7 @@ fn an_unfit_image_is_built_but_not_sent_to_a_web_tree_unless_it_is_allowed() {
     };
     let done = build(&[]);
     assert_eq!(done.code, Some(10), "{}", done.stderr);
-    done.says(&["not fit", "--allow ", "out/os-1.tgz"]);
+    done.reports(&["not fit", "--allow ", "out/os-1.tgz"]);
     assert_eq!(fs::read_dir(&www).unwrap().count(), 0);
     let errors = manifest(&stage, "os-1")["findings"].clone();
     let names = errors.as_array().unwrap().iter().filter(|f| f["severity"] == "error").map(|f| f["name"].as_str().unwrap().to_owned());
@@ -228,7 +228,7 @@ fn an_unfit_image_is_built_but_not_sent_to_a_web_tree_unless_it_is_allowed() {
 }
 
 #[test]
-fn a_file_that_no_manifest_lists_is_not_replaced_and_no_mixture_results() {
+fn a_file_that_no_manifest_lists_is_not_replaced_and_nothing_is_mixed() {
     if !require_root() {
         return;
     }
@@ -240,7 +240,7 @@ fn a_file_that_no_manifest_lists_is_not_replaced_and_no_mixture_results() {
         sh(&stage.out(), spoil);
         let done = build(&stage, SECOND, &version);
         assert_eq!(done.code, Some(9), "{spoil}: {}", done.stderr);
-        done.says(&["os-v.tgz", "os-v.txz", "no manifest lists them", "--replace", "--image-version"]);
+        done.reports(&["os-v.tgz", "os-v.txz", "no manifest lists them", "--replace", "--image-version"]);
         assert_eq!(tarballs(&stage), before, "{spoil}");
     }
     // The same bytes are what an interrupted publication may have left.
@@ -257,7 +257,7 @@ fn a_file_that_no_manifest_lists_is_not_replaced_and_no_mixture_results() {
     succeeds(&build(&stage, FIRST, &["--name", "a-b", "--image-version", "1"]));
     let other = build(&stage, FIRST, &["--name", "a", "--image-version", "b-1"]);
     assert_eq!(other.code, Some(9), "{}", other.stderr);
-    other.says(&["belong to the image a-b version 1"]);
+    other.reports(&["belong to the image a-b version 1"]);
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn a_file_of_a_published_version_is_not_replaced_by_its_name() {
     let recipe = stage.recipe(SECOND);
     let done = stage.build_without_output(&recipe).args(&["-o", &file]).run();
     assert_eq!(done.code, Some(9), "{}", done.stderr);
-    done.says(&["belongs to the published image os version v"]);
+    done.reports(&["belongs to the published image os version v"]);
     let packed = stage.osimg(OSIMG, &["pack", &stage.work().display().to_string(), "--selinux", "none", "-o", &file]).run();
     assert_eq!(packed.code, Some(9), "{}", packed.stderr);
     assert_eq!(tarballs(&stage), before);
@@ -280,7 +280,7 @@ fn a_file_of_a_published_version_is_not_replaced_by_its_name() {
 }
 
 #[test]
-fn names_that_mean_something_else_and_names_that_are_too_long_are_refused_at_once() {
+fn names_with_another_meaning_and_names_that_are_too_long_are_refused_at_once() {
     if !require_root() {
         return;
     }

@@ -32,7 +32,7 @@ fn files(difference: &Value) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn every_way_in_which_a_file_can_differ_is_told_by_its_name_and_nothing_else() {
+fn every_kind_of_difference_of_a_file_is_reported_by_its_name_and_nothing_else() {
     if !require_root() {
         return;
     }
@@ -118,7 +118,7 @@ fn two_versions() -> Stage {
 }
 
 #[test]
-fn packages_come_go_and_change_with_their_changelogs_and_gates_hold_or_break() {
+fn package_changes_are_listed_with_changelogs_and_gates_pass_or_fail() {
     if !require_root() {
         return;
     }
@@ -169,7 +169,7 @@ fn packages_come_go_and_change_with_their_changelogs_and_gates_hold_or_break() {
 }
 
 #[test]
-fn a_manifest_stands_for_its_tarball_as_far_as_packages_go() {
+fn a_manifest_replaces_its_tarball_in_a_comparison_of_packages() {
     if !require_root() {
         return;
     }
@@ -192,11 +192,11 @@ fn a_manifest_stands_for_its_tarball_as_far_as_packages_go() {
     assert_eq!(diff(&[&path("one/image.json"), &path("one/image.tgz"), "--fail-on", "packages", "--fail-on", "size:+0%"]).code, Some(0));
     let done = diff(&[&path("one/image.json"), &path("two/image.json"), "--fail-on", "files"]);
     assert_eq!(done.code, Some(2), "{}", done.stderr);
-    done.says(&["no single files"]);
+    done.reports(&["no single files"]);
 }
 
 #[test]
-fn names_that_would_speak_to_a_terminal_are_written_out() {
+fn control_characters_in_names_are_escaped() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let tree = |name: &str| {
         let tree = directory.path().join(name);

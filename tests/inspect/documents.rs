@@ -44,7 +44,7 @@ fn has_jsonschema() -> bool {
 }
 
 #[test]
-fn the_bills_of_materials_hold_by_their_formats_own_schemas() {
+fn the_bills_of_materials_are_valid_by_the_official_schemas() {
     if !require_root() || !has_jsonschema() {
         return;
     }
@@ -114,7 +114,7 @@ fn every_package_of_the_rpmdb_is_in_the_documents_with_the_digest_of_its_file() 
 }
 
 #[test]
-fn the_provenance_names_the_tarball_and_what_was_written_beside_it() {
+fn the_provenance_names_the_tarball_and_the_files_written_next_to_it() {
     if !require_root() {
         return;
     }
@@ -139,7 +139,7 @@ fn the_provenance_names_the_tarball_and_what_was_written_beside_it() {
 }
 
 #[test]
-fn equal_builds_give_equal_documents_but_for_the_time_of_the_run() {
+fn equal_builds_give_equal_documents_except_for_the_time_of_the_run() {
     if !require_root() {
         return;
     }
@@ -156,7 +156,7 @@ fn equal_builds_give_equal_documents_but_for_the_time_of_the_run() {
 }
 
 #[test]
-fn documents_that_are_not_wanted_are_not_written_and_old_ones_do_not_stay() {
+fn documents_that_are_turned_off_are_not_written_and_old_ones_are_removed() {
     if !require_root() {
         return;
     }
@@ -170,5 +170,5 @@ fn documents_that_are_not_wanted_are_not_written_and_old_ones_do_not_stay() {
     stage.build(RECIPE).succeeds();
     assert_eq!(names(), ["image.json"]);
     stage.settings(|settings| settings.image = "sbom = [\"swid\"]".into());
-    stage.build(RECIPE).fails(3).says(&["swid", "cyclonedx"]);
+    stage.build(RECIPE).fails(3).reports(&["swid", "cyclonedx"]);
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 
 #[test]
-fn an_image_is_told_as_rpm_tar_find_and_getcap_see_it() {
+fn an_image_is_described_as_rpm_tar_find_and_getcap_see_it() {
     if !require_root() {
         return;
     }
@@ -83,7 +83,7 @@ fn an_image_is_told_as_rpm_tar_find_and_getcap_see_it() {
 }
 
 #[test]
-fn a_tree_and_its_tarball_are_told_alike() {
+fn a_tree_and_its_tarball_are_described_alike() {
     if !require_root() {
         return;
     }
@@ -108,7 +108,7 @@ fn a_tree_and_its_tarball_are_told_alike() {
 }
 
 #[test]
-fn a_person_reads_the_same_in_words_and_a_manifest_suffices_for_the_packages() {
+fn the_text_output_has_the_same_facts_and_a_manifest_suffices_for_packages() {
     if !require_root() {
         return;
     }
@@ -137,7 +137,7 @@ fn a_person_reads_the_same_in_words_and_a_manifest_suffices_for_the_packages() {
 }
 
 #[test]
-fn a_manifest_of_ten_thousand_packages_is_told_within_a_second() {
+fn a_manifest_of_ten_thousand_packages_is_described_within_a_second() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let package = |number: usize, version: usize| {
         serde_json::json!({
@@ -172,7 +172,7 @@ fn a_manifest_of_ten_thousand_packages_is_told_within_a_second() {
 }
 
 #[test]
-fn what_is_no_image_is_refused_with_a_hint() {
+fn a_file_that_is_not_an_image_is_refused_with_a_hint() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = directory.path().join("x");
     let refused = |content: Option<&[u8]>, words: &[&str]| {

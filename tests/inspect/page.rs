@@ -124,7 +124,7 @@ fn the_page_shows_sizes_steps_packages_files_and_privileges() {
 }
 
 #[test]
-fn the_page_fits_a_telephone_and_a_screen() {
+fn the_page_fits_a_phone_and_a_desktop_screen() {
     let (true, Some(_)) = (require_root(), browser()) else { return };
     let stage = stage();
     stage.build(RECIPE).succeeds();
@@ -148,7 +148,7 @@ fn the_page_fits_a_telephone_and_a_screen() {
 }
 
 #[test]
-fn a_hostile_name_stays_a_name() {
+fn a_hostile_name_is_shown_as_text() {
     let Some(_) = browser() else { return };
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let tree = directory.path().join("<img src=x onerror=document.title='owned'>");
@@ -202,7 +202,7 @@ fn a_hostile_name_stays_a_name() {
 }
 
 #[test]
-fn twenty_two_thousand_files_stay_quick() {
+fn a_page_of_twenty_two_thousand_files_stays_fast() {
     let Some(_) = browser() else { return };
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let tree = directory.path().join("tree");
@@ -240,7 +240,7 @@ fn twenty_two_thousand_files_stay_quick() {
 }
 
 #[test]
-fn a_page_of_a_manifest_has_what_a_manifest_knows() {
+fn a_page_made_from_a_manifest_shows_the_facts_of_the_manifest() {
     let (true, Some(_)) = (require_root(), browser()) else { return };
     let stage: Stage = stage();
     stage.build(RECIPE).succeeds();

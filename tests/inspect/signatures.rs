@@ -42,7 +42,7 @@ fn verifies(stage: &Stage, name: &str) -> (bool, bool) {
 }
 
 #[test]
-fn minisign_and_gpg_verify_what_osimg_signed_and_nothing_else() {
+fn minisign_and_gpg_accept_osimg_s_signatures_and_refuse_altered_files() {
     if !require_root() || tool("minisign").is_none() || tool("gpg").is_none() {
         return;
     }
@@ -56,7 +56,7 @@ fn minisign_and_gpg_verify_what_osimg_signed_and_nothing_else() {
         .env("OSIMG_SIGN_PASSPHRASE", PASSPHRASE)
         .arg("-v")
         .succeeds();
-    done.says_not(&[PASSPHRASE]);
+    done.does_not_report(&[PASSPHRASE]);
     assert!(!stage.manifest().to_string().contains(PASSPHRASE));
     for name in ["image.tgz", "image.spdx.json", "image.cdx.json", "image.intoto.json"] {
         assert_eq!(verifies(&stage, name), (true, true), "{name}");
@@ -72,7 +72,7 @@ fn minisign_and_gpg_verify_what_osimg_signed_and_nothing_else() {
 }
 
 #[test]
-fn a_key_that_does_not_open_is_told_before_anything_is_built() {
+fn a_signing_key_that_cannot_be_opened_is_reported_before_the_build() {
     if !require_root() || tool("gpg").is_none() {
         return;
     }
@@ -81,9 +81,9 @@ fn a_key_that_does_not_open_is_told_before_anything_is_built() {
     let wrong = stage.write("passphrase", "hunter2\n");
     let file = |path: &Path| path.display().to_string();
     let done = stage.build(RECIPE).args(&["--sign", &key, "--sign-passphrase-file", &file(&wrong)]).fails(6);
-    done.says(&["opening the signing key", "--sign-passphrase-file"]).says_not(&["hunter2", "downloading"]);
+    done.reports(&["opening the signing key", "--sign-passphrase-file"]).does_not_report(&["hunter2", "downloading"]);
     stage.build(RECIPE).args(&["--sign", &key]).fails(6);
-    stage.build(RECIPE).args(&["--sign", "openpgp:/nonexistent"]).fails(6).says(&["/nonexistent"]);
+    stage.build(RECIPE).args(&["--sign", "openpgp:/nonexistent"]).fails(6).reports(&["/nonexistent"]);
     let odd = stage.write("odd.key", "untrusted comment: x\nRWQ=\n");
     stage.build(RECIPE).args(&["--sign", &format!("minisign:{}", odd.display())]).fails(6);
     let done = stage.build(RECIPE).args(&["--sign", "gpg:/key"]).run();

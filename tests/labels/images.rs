@@ -21,7 +21,7 @@ fn image(config: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
 const CONFIG: &str = "# comment\nSELINUX=enforcing\nSELINUXTYPE=targeted \n";
 
 #[test]
-fn an_images_own_policy_is_found_with_all_its_siblings() {
+fn an_image_s_policy_is_found_with_all_its_files() {
     let tree = image(
         CONFIG,
         &[
@@ -40,7 +40,7 @@ fn an_images_own_policy_is_found_with_all_its_siblings() {
 }
 
 #[test]
-fn an_image_without_a_policy_has_none_unless_it_must_enforce_one() {
+fn an_image_without_a_policy_is_an_error_only_if_it_enforces_one() {
     let bare = tempfile::tempdir().unwrap();
     assert!(osimg::selinux::load_from_tree(bare.path()).unwrap().is_none());
     assert!(osimg::selinux::load_from_tree(image("SELINUX=disabled\n", &[]).path()).unwrap().is_none());
@@ -51,7 +51,7 @@ fn an_image_without_a_policy_has_none_unless_it_must_enforce_one() {
 }
 
 #[test]
-fn a_policy_that_has_only_its_compiled_form_is_named_as_such() {
+fn a_policy_with_only_compiled_files_is_reported_as_such() {
     for name in ["file_contexts.bin", "file_contexts"] {
         let tree = image(CONFIG, &[]);
         let file = tree.path().join("etc/selinux/targeted/contexts/files").join(name);
@@ -62,7 +62,7 @@ fn a_policy_that_has_only_its_compiled_form_is_named_as_such() {
 }
 
 #[test]
-fn no_link_leads_the_reading_out_of_the_tree() {
+fn links_do_not_lead_out_of_the_tree_when_a_policy_is_read() {
     let outside = image(CONFIG, &[("file_contexts", "/.* s:o:outside_t:s0\n")]);
     // An absolute link, and one with many `..`: both end inside the tree, where nothing is.
     for target in [
@@ -86,7 +86,7 @@ fn no_link_leads_the_reading_out_of_the_tree() {
 }
 
 #[test]
-fn what_is_no_plain_file_of_sane_size_is_refused_at_once() {
+fn special_files_and_oversized_files_are_refused_at_once() {
     let tree = image(CONFIG, &[]);
     let file = tree.path().join("etc/selinux/targeted/contexts/files/file_contexts");
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();

@@ -142,7 +142,7 @@ fn made_from(file: &Path, each: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn paths_made_from_every_spec_get_matchpathcons_labels() {
+fn paths_made_from_every_spec_get_the_labels_of_matchpathcon() {
     let policy = osimg::selinux::load(&fixture()).unwrap();
     let paths = made_from(&fixture(), 24);
     let mut compared = 0;
@@ -157,7 +157,7 @@ fn paths_made_from_every_spec_get_matchpathcons_labels() {
 }
 
 #[test]
-fn every_spec_of_the_fixture_is_decisive_for_some_path() {
+fn every_spec_of_the_fixture_decides_the_label_of_some_path() {
     let policy = osimg::selinux::load(&fixture()).unwrap();
     let mut paths = made_from(&fixture(), 60);
     paths.extend(regexes(&fixture()).iter().map(|regex| matching(regex, &mut Dice::new(1))));
@@ -172,7 +172,7 @@ fn every_spec_of_the_fixture_is_decisive_for_some_path() {
 }
 
 #[test]
-fn a_distributions_policy_gives_matchpathcons_labels() {
+fn a_distribution_s_policy_gives_the_labels_of_matchpathcon() {
     let directory = tempfile::tempdir().unwrap();
     let Some(file) = real_policy(directory.path()) else {
         return skip("no distribution's policy: make demo, with bsdtar installed, or name one in OSIMG_TEST_FILE_CONTEXTS");
@@ -269,7 +269,7 @@ fn plant(root: &Path) {
 }
 
 #[test]
-fn a_tree_gets_the_labels_that_setfiles_would_set() {
+fn a_tree_gets_the_labels_that_setfiles_sets() {
     let tree = tempfile::tempdir().unwrap();
     let root = fs::canonicalize(tree.path()).unwrap();
     plant(&root);
@@ -306,7 +306,7 @@ fn a_tree_gets_the_labels_that_setfiles_would_set() {
 }
 
 #[test]
-fn a_regex_that_rust_lacks_is_named_with_file_line_and_construct() {
+fn an_unsupported_regex_is_reported_with_file_line_and_construct() {
     let mut sources = Sources::from_base(Source::new("fc", "/.* s:o:a_t:s0\n"));
     sources.local = Some(Source::new("fc.local", "# c\n/x(?!y) s:o:b_t:s0\n"));
     let refusal = FileContexts::parse(&sources).unwrap_err().to_string();
@@ -317,7 +317,7 @@ fn a_regex_that_rust_lacks_is_named_with_file_line_and_construct() {
 }
 
 #[test]
-fn lookups_may_come_from_many_threads() {
+fn lookups_can_run_in_many_threads() {
     let policy = osimg::selinux::load(&fixture()).unwrap();
     let paths = made_from(&fixture(), 6);
     let alone: Vec<Lookup<'_>> = paths.iter().map(|path| policy.lookup(path, 0o100_644)).collect();

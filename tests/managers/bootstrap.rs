@@ -14,7 +14,7 @@ fn stage() -> Stage {
 }
 
 #[test]
-fn an_image_is_filled_by_the_package_manager_and_the_rpm_of_another_tree() {
+fn an_image_is_installed_by_the_package_manager_and_the_rpm_of_another_tree() {
     if !Machine::Dnf5.is_there() {
         return;
     }
@@ -33,16 +33,16 @@ fn an_image_is_filled_by_the_package_manager_and_the_rpm_of_another_tree() {
 }
 
 #[test]
-fn a_tree_that_holds_no_package_manager_is_refused_by_name() {
+fn a_tree_without_a_package_manager_is_refused_by_name() {
     if !Machine::Trixie.is_there() {
         return;
     }
     let stage = stage();
     let tree = Machine::Trixie.tree().unwrap().unwrap();
     stage.settings(|settings| settings.packages = format!("manager = \"dnf5\"\nbootstrap = \"{}\"", tree.display()));
-    stage.build("install app\nts run\n").fails(4).says(&["dnf 5", "hint: "]);
+    stage.build("install app\nts run\n").fails(4).reports(&["dnf 5", "hint: "]);
     stage.settings(|settings| settings.packages = "bootstrap = \"./repodata\"".into());
-    stage.build("install app\nts run\n").fails(4).says(&["repodata", "/usr", "hint: "]);
+    stage.build("install app\nts run\n").fails(4).reports(&["repodata", "/usr", "hint: "]);
     stage.settings(|settings| settings.packages = "bootstrap = 3".into());
-    stage.build("install app\nts run\n").fails(3).says(&["bootstrap"]);
+    stage.build("install app\nts run\n").fails(3).reports(&["bootstrap"]);
 }

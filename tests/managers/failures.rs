@@ -103,7 +103,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn what_dnf_shell_passes_over_fails_with_dnf_4_and_dnf_5() {
+fn mistakes_that_dnf_shell_ignores_fail_with_dnf_4_and_dnf_5() {
     let stage = stage();
     let wrong: Vec<String> = both().into_iter().flat_map(|machine| wrong(&stage, machine)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -151,19 +151,19 @@ fn a_repository_that_cannot_be_reached_fails_with_dnf_4_and_dnf_5() {
     // Port 9 of this machine discards, where anything listens there at all.
     stage.settings(|settings| settings.baseurl = "http://127.0.0.1:9/".into());
     for machine in machines {
-        machine.fails(&stage, "install hello\nts run\n", 5).says(&["127.0.0.1:9"]);
+        machine.fails(&stage, "install hello\nts run\n", 5).reports(&["127.0.0.1:9"]);
     }
 }
 
 #[test]
-fn a_repository_that_a_recipe_enables_and_nobody_serves_fails_with_dnf_4_and_dnf_5_whatever_the_recipe_says() {
+fn an_unreachable_repository_that_a_recipe_enables_fails_with_dnf_4_and_dnf_5_in_every_recipe() {
     let machines = both();
     let stage = Stage::new(repository);
     stage.settings(|settings| {
         settings.finish = "[[packages.repository]]\nid = \"far\"\nbaseurl = \"http://127.0.0.1:9/\"\nenabled = false".into();
     });
     for machine in machines {
-        machine.fails(&stage, "repo enable far\ninstall hello\nts run\n", 5).says(&["127.0.0.1:9"]);
+        machine.fails(&stage, "repo enable far\ninstall hello\nts run\n", 5).reports(&["127.0.0.1:9"]);
     }
 }
 
@@ -175,7 +175,7 @@ fn an_interrupt_during_the_download_ends_a_build_with_dnf_4_and_dnf_5_and_nothin
         stage.settings(|settings| settings.baseurl = server.url());
         let started = machine.build(&stage, "install hello\nts run\ninstall left\nts run\n").start();
         server.wait_for("hello-1.0");
-        started.interrupt(Signal::SIGINT, 130, Duration::from_secs(5)).says(&["SIGINT"]);
+        started.interrupt(Signal::SIGINT, 130, Duration::from_secs(5)).reports(&["SIGINT"]);
         assert!(!server.asked().iter().any(|path| path.contains("left-1.0")), "{machine:?}");
     }
 }
@@ -190,13 +190,13 @@ fn a_disk_that_a_scriptlet_fills_fails_a_build_with_dnf_4_and_dnf_5() {
         let script = format!("mount -t tmpfs -o size=100m none {}; exec \"$@\"", stage.work().display());
         let done = machine.build(&stage, "install greedy\nts run\n").behind(&["unshare", "-m", "sh", "-ec", &script, "sh"]).run();
         assert!(matches!(done.code, Some(7 | 8)), "{machine:?}: {}", done.stderr);
-        done.says(&["space"]);
+        done.reports(&["space"]);
         assert!(!stage.image().exists(), "{machine:?}");
     }
 }
 
 #[test]
-fn a_host_without_the_package_manager_that_was_asked_for_says_how_to_get_it() {
+fn a_missing_package_manager_is_reported_with_the_way_to_install_it() {
     if !Machine::Dnf5.is_there() {
         return;
     }
@@ -208,7 +208,7 @@ fn a_host_without_the_package_manager_that_was_asked_for_says_how_to_get_it() {
     for name in ["dnf4", "yum"] {
         let done = build(name);
         assert_eq!(done.code, Some(4), "{}", done.stderr);
-        done.says(&["no dnf 4", "python3-dnf"]);
+        done.reports(&["no dnf 4", "python3-dnf"]);
     }
 }
 
@@ -229,7 +229,7 @@ fn doctor_finds_the_package_manager_of_each_machine_and_the_libcomps_that_cannot
 }
 
 #[test]
-fn a_later_dnf_4_installs_packages_and_says_why_it_cannot_install_groups() {
+fn a_later_dnf_4_installs_packages_and_reports_why_it_cannot_install_groups() {
     if !Machine::Trixie.is_there() {
         return;
     }

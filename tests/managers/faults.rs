@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const RECIPE: &str = "install hello\nts run\n";
 
 #[test]
-fn dnf_5_ends_right_behind_a_mirror_that_fails_for_a_while() {
+fn dnf_5_succeeds_with_a_mirror_that_fails_for_a_while() {
     if !Machine::Dnf5.is_there() {
         return;
     }
@@ -24,35 +24,35 @@ fn dnf_5_ends_right_behind_a_mirror_that_fails_for_a_while() {
         }
         _ => Answer::File,
     });
-    Machine::Dnf5.build(&stage, RECIPE).succeeds().says(&["asks to be left alone for 3 s"]);
+    Machine::Dnf5.build(&stage, RECIPE).succeeds().reports(&["asks to be left alone for 3 s"]);
 }
 
 #[test]
-fn dnf_5_reads_metadata_once_more_that_were_replaced_while_it_read_them() {
+fn dnf_5_reads_metadata_again_that_are_replaced_while_it_reads_them() {
     if !Machine::Dnf5.is_there() {
         return;
     }
     let stage = hello();
     let server = swapped(&stage);
     stage.settings(|settings| settings.baseurl = server.url());
-    Machine::Dnf5.build(&stage, RECIPE).succeeds().says(&["reading it again"]).says_not(&["trying again in"]);
+    Machine::Dnf5.build(&stage, RECIPE).succeeds().reports(&["reading it again"]).does_not_report(&["trying again in"]);
     assert_eq!(stage.content("./usr/share/hello"), "2\n");
 }
 
 #[test]
-fn dnf_5_never_installs_what_changed_on_its_way_and_says_what_is_gone() {
+fn dnf_5_never_installs_altered_packages_and_reports_missing_ones() {
     if !Machine::Dnf5.is_there() {
         return;
     }
     let (stage, _server) = served(|path, _| if path.contains("hello-1.0") { Answer::Changed } else { Answer::File });
-    Machine::Dnf5.fails(&stage, RECIPE, 6).says(&["hello-1.0-1.noarch", "checksum"]);
+    Machine::Dnf5.fails(&stage, RECIPE, 6).reports(&["hello-1.0-1.noarch", "checksum"]);
     let (stage, _server) = served(|path, _| if path.contains("hello-1.0") { Answer::Status(404) } else { Answer::File });
     let done = Machine::Dnf5.fails(&stage, RECIPE, 5);
     assert_eq!(done.stderr.matches("reading it again").count(), 1, "{}", done.stderr);
 }
 
 #[test]
-fn eight_builds_at_once_with_dnf_5_fetch_every_package_once() {
+fn eight_concurrent_builds_with_dnf_5_fetch_every_package_once() {
     if !Machine::Dnf5.is_there() {
         return;
     }

@@ -40,5 +40,5 @@ fn the_scriptlets_of_an_aarch64_image_run_on_another_machine() {
     };
     build("aarch64").succeeds();
     assert_eq!(stage.content("./etc/machine"), "aarch64\n");
-    build("s390x").fails(4).says(&["s390x", "qemu-s390x", "hint: "]);
+    build("s390x").fails(4).reports(&["s390x", "qemu-s390x", "hint: "]);
 }

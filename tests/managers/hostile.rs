@@ -7,7 +7,7 @@ use crate::support::breakout;
 use crate::support::repo::bomb;
 
 #[test]
-fn with_dnf_5_a_scriptlet_that_left_the_chroot_changes_nothing_of_the_shared_cache() {
+fn with_dnf_5_a_scriptlet_that_leaves_the_chroot_cannot_change_the_shared_cache() {
     if !Machine::Dnf5.is_there() {
         return;
     }
@@ -23,7 +23,7 @@ fn with_dnf_5_a_scriptlet_that_left_the_chroot_changes_nothing_of_the_shared_cac
 fn is_stopped(part: &'static str) {
     let (stage, _server) = served(move |path, _| if path.contains(part) { Answer::Flood } else { Answer::File });
     let cache = stage.cache();
-    Machine::Dnf5.fails(&stage, "install hello\nts run\n", 5).says(&["'tiny'", part, "hint: "]).says_not(&["trying again"]);
+    Machine::Dnf5.fails(&stage, "install hello\nts run\n", 5).reports(&["'tiny'", part, "hint: "]).does_not_report(&["trying again"]);
     let files = walkdir::WalkDir::new(&cache).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
     let taken: u64 = files.map(|entry| entry.metadata().unwrap().len()).sum();
     assert!(taken < 64 << 20, "{taken} bytes are left in the cache");
@@ -48,5 +48,5 @@ fn with_dnf_5_metadata_that_unpack_to_more_than_memory_are_named() {
     let server = Server::start(stage.repo(), |_, _| Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
     let done = Machine::Dnf5.build(&stage, "install hello\nts run\n").behind(&["prlimit", "--data=1000000000"]).fails(5);
-    done.says(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "]).says_not(&["trying again"]);
+    done.reports(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "]).does_not_report(&["trying again"]);
 }

@@ -35,7 +35,7 @@ fn locked(stage: &Stage) -> String {
 }
 
 #[test]
-fn dnf_4_and_dnf_5_make_the_same_lock_and_each_installs_the_others() {
+fn dnf_4_and_dnf_5_make_the_same_lock_and_each_installs_that_of_the_other() {
     let machines = both();
     let stage = Stage::new(repository);
     let mut made = Vec::new();
@@ -57,7 +57,7 @@ fn dnf_4_and_dnf_5_make_the_same_lock_and_each_installs_the_others() {
 }
 
 #[test]
-fn dnf_5_fetches_by_place_alone_and_says_what_is_gone_or_other() {
+fn dnf_5_fetches_locked_packages_by_location_and_reports_missing_and_changed_ones() {
     if !Machine::Dnf5.is_there() {
         return;
     }
@@ -87,12 +87,12 @@ fn dnf_5_fetches_by_place_alone_and_says_what_is_gone_or_other() {
             Some(bytes) => fs::write(&library, bytes).unwrap(),
             None => fs::remove_file(&library).unwrap(),
         }
-        Machine::Dnf5.build(&stage, RECIPE).arg("--locked").fails(code).says(&["library", words]);
+        Machine::Dnf5.build(&stage, RECIPE).arg("--locked").fails(code).reports(&["library", words]);
     }
 }
 
 #[test]
-fn a_list_of_mirrors_is_followed_by_place_with_dnf_4_and_dnf_5() {
+fn locked_packages_are_fetched_from_a_mirror_list_with_dnf_4_and_dnf_5() {
     let machines = both();
     let stage = Stage::new(repository);
     let server = Server::start(stage.repo(), |_, _| Answer::File);

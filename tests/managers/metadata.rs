@@ -33,7 +33,7 @@ const DAMAGED: &[Damage] = &[
 ];
 
 #[test]
-fn damaged_metadata_are_the_repositorys_fault_and_the_message_names_it() {
+fn damaged_metadata_are_a_repository_error_that_names_the_repository() {
     let machines = both();
     for (kind, text, recipe, words) in DAMAGED {
         let stage = Stage::new(repository);
@@ -42,13 +42,13 @@ fn damaged_metadata_are_the_repositorys_fault_and_the_message_names_it() {
         sh(stage.path(), &format!("{remove}; modifyrepo_c --mdtype={kind} {kind} repo/repodata"));
         for machine in &machines {
             let done = machine.fails(&stage, recipe, 5);
-            done.says(words).says(&["hint: "]).says_not(&["of this host", "Error:"]);
+            done.reports(words).reports(&["hint: "]).does_not_report(&["of this host", "Error:"]);
         }
     }
 }
 
 #[test]
-fn an_unknown_type_of_a_member_matters_only_in_the_groups_that_a_recipe_names() {
+fn an_unknown_member_type_matters_only_in_groups_that_a_recipe_names() {
     for machine in both() {
         let stage = Stage::new(repository);
         sh(
@@ -57,12 +57,12 @@ fn an_unknown_type_of_a_member_matters_only_in_the_groups_that_a_recipe_names() 
              </packagelist></group></comps>|' repo/comps.xml; cd repo; createrepo_c --quiet --no-database -g comps.xml .",
         );
         assert_eq!(machine.packages(&stage, RECIPE), ["base-1.0", "hello-1.0"]);
-        machine.fails(&stage, "group install odd\nts run\n", 5).says(&["group 'odd'", "'required'"]);
+        machine.fails(&stage, "group install odd\nts run\n", 5).reports(&["group 'odd'", "'required'"]);
     }
 }
 
 #[test]
-fn metadata_without_a_signature_or_with_a_wrong_one_are_a_matter_of_trust() {
+fn missing_and_wrong_signatures_of_metadata_are_trust_errors() {
     let machines = both();
     let stage = Stage::new(repository);
     let server = Server::start(stage.repo(), |_, _| Answer::File);
@@ -70,15 +70,18 @@ fn metadata_without_a_signature_or_with_a_wrong_one_are_a_matter_of_trust() {
         stage.settings(|settings| settings.baseurl = format!("{address}\"\nsigned_metadata = true\nname = \"tiny"));
         for machine in &machines {
             sh(stage.path(), "rm -f repo/repodata/repomd.xml.asc");
-            machine.fails(&stage, RECIPE, 6).says(&["repomd.xml.asc", "hint: its signed_metadata"]).says_not(&["network", "trying again"]);
+            machine
+                .fails(&stage, RECIPE, 6)
+                .reports(&["repomd.xml.asc", "hint: its signed_metadata"])
+                .does_not_report(&["network", "trying again"]);
             sh(stage.path(), "echo nothing > repo/repodata/repomd.xml.asc");
-            machine.fails(&stage, RECIPE, 6).says(&["hint: its signed_metadata"]);
+            machine.fails(&stage, RECIPE, 6).reports(&["hint: its signed_metadata"]);
         }
     }
 }
 
 #[test]
-fn a_wrong_checksum_is_a_matter_of_trust_from_a_server_as_from_a_disk() {
+fn a_wrong_checksum_is_a_trust_error_from_a_server_and_from_a_disk() {
     let machines = both();
     for name in ["Packages/hello-1.0-1.noarch.rpm", "repodata/*-primary.xml.gz"] {
         let stage = Stage::new(repository);
@@ -90,7 +93,7 @@ fn a_wrong_checksum_is_a_matter_of_trust_from_a_server_as_from_a_disk() {
         for address in ["./".to_owned(), server.url()] {
             stage.settings(|settings| settings.baseurl = address);
             for machine in &machines {
-                machine.fails(&stage, RECIPE, 6).says(&["hint: packages or metadata"]).says_not(&["trying again in"]);
+                machine.fails(&stage, RECIPE, 6).reports(&["hint: packages or metadata"]).does_not_report(&["trying again in"]);
             }
         }
     }

@@ -76,7 +76,7 @@ fn requests_that_dnf_understands_give_the_same_set_with_dnf_4_and_dnf_5() {
 }
 
 #[test]
-fn a_lock_refuses_a_group_whose_member_no_repository_has_as_a_build_does() {
+fn lock_and_build_refuse_a_group_with_a_member_that_no_repository_has() {
     if !require_root() {
         return;
     }
@@ -84,7 +84,7 @@ fn a_lock_refuses_a_group_whose_member_no_repository_has_as_a_build_does() {
     let recipe = stage.recipe("group install gone\nts run\n");
     let settings = stage.repo().join("settings.toml");
     let lock = stage.osimg(OSIMG, &["lock"]).arg(recipe).arg("--settings").arg(settings).arg("--cache").arg(stage.cache());
-    lock.arg("--workdir").arg(stage.work()).fails(7).says(&["image.yum:1", "nowhere", "install extra"]);
+    lock.arg("--workdir").arg(stage.work()).fails(7).reports(&["image.yum:1", "nowhere", "install extra"]);
     assert!(!stage.path().join("image.lock").exists());
 }
 
@@ -103,7 +103,7 @@ fn default(name: &str, stream: &str) -> String {
 }
 
 #[test]
-fn streams_of_modules_change_as_dnf_changes_them() {
+fn module_streams_are_switched_as_dnf_switches_them() {
     let machines = both();
     let stage = Stage::new(|repo| {
         ["1.0", "2.0"].iter().fold(repo, |repo, version| repo.package(file("perl", version))).package(file("dbi", "1.0"))
@@ -165,13 +165,13 @@ fn a_repository_on_this_machine_is_found_as_dnf_finds_it() {
 }
 
 #[test]
-fn a_server_cannot_have_files_of_this_machine_taken_for_packages() {
+fn a_server_cannot_make_osimg_use_local_files_as_packages() {
     for machine in both() {
         let stage = Stage::new(|repo| repo.package(file("extra", "1.0")));
         let here = stage.path().display().to_string();
         sh(stage.path(), &format!("mkdir far; createrepo_c --quiet --baseurl file://{here}/repo/ -o far repo"));
         let server = Server::start(stage.path().join("far"), |_, _| Answer::File);
         stage.settings(|settings| settings.baseurl = server.url());
-        machine.fails(&stage, "install extra\nrun\n", 5).says(&["file://", "hint: "]);
+        machine.fails(&stage, "install extra\nrun\n", 5).reports(&["file://", "hint: "]);
     }
 }

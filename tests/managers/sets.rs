@@ -96,7 +96,7 @@ fn a_recipe_gives_the_same_packages_with_dnf_4_and_dnf_5() {
 }
 
 #[test]
-fn a_scriptlet_that_may_fail_does_so_with_dnf_4_and_dnf_5() {
+fn an_allowed_scriptlet_failure_does_not_fail_the_build_with_dnf_4_and_dnf_5() {
     let machines = both();
     let stage = Stage::new(repository);
     stage.settings(|settings| settings.packages = "allow_failed_scriptlets = [\"fails-post\"]".into());
@@ -125,6 +125,6 @@ fn the_stream_of_a_module_is_chosen_with_dnf_4_and_dnf_5() {
     }
     if machines.contains(&Machine::Dnf5) {
         assert_eq!(Machine::Here.packages(&stage, "module install thing:1.0/default\nts run\n"), ["base-1.0", "thing-1.0"]);
-        Machine::Dnf5.fails(&stage, "\nmodule install thing:1.0/default\nts run\n", 3).says(&["image.yum:2", "profiles", "dnf 5"]);
+        Machine::Dnf5.fails(&stage, "\nmodule install thing:1.0/default\nts run\n", 3).reports(&["image.yum:2", "profiles", "dnf 5"]);
     }
 }

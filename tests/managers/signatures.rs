@@ -27,7 +27,7 @@ fn lock(stage: &Stage) -> crate::stage::Done {
 }
 
 #[test]
-fn a_package_in_the_format_of_rpm_6_is_known_as_signed() {
+fn a_package_in_the_format_of_rpm_6_is_recognized_as_signed() {
     let Some(stage) = stage(Signature::Ours) else { return };
     let ours = &keys::ours().fingerprint;
     let done = lock(&stage);
@@ -49,12 +49,12 @@ fn a_package_in_the_format_of_rpm_6_is_known_as_signed() {
 }
 
 #[test]
-fn a_package_in_the_format_of_rpm_6_that_another_key_signed_is_refused() {
+fn a_package_in_the_format_of_rpm_6_signed_by_another_key_is_refused() {
     for signature in [Signature::Foreign, Signature::None] {
         let Some(stage) = stage(signature) else { return };
         let done = lock(&stage);
         assert_eq!(done.code, Some(6), "{}", done.stderr);
-        done.says(&["app-1.0-1.noarch", "no pinned key signed it"]);
-        stage.build(RECIPE).fails(6).says(&["app-1.0-1.noarch", "no pinned key signed it"]);
+        done.reports(&["app-1.0-1.noarch", "no pinned key signed it"]);
+        stage.build(RECIPE).fails(6).reports(&["app-1.0-1.noarch", "no pinned key signed it"]);
     }
 }

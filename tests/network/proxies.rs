@@ -40,7 +40,7 @@ fn tunnel(mut client: TcpStream, place: &str) -> std::io::Result<()> {
 }
 
 #[test]
-fn every_client_asks_the_proxy_for_a_plain_address_and_not_its_own_resolver() {
+fn every_client_sends_http_requests_to_the_proxy_and_resolves_no_name_itself() {
     for (name, arguments) in CLIENTS {
         let (port, heads) = noting();
         let directory = stage("http", "inside.invalid");
@@ -61,7 +61,7 @@ fn every_client_asks_the_proxy_for_a_plain_address_and_not_its_own_resolver() {
 }
 
 #[test]
-fn every_client_reaches_a_secure_address_through_the_proxy() {
+fn every_client_reaches_an_https_address_through_the_proxy() {
     let server = Secure::start();
     let place = format!("localhost:{}", server.port);
     for (name, arguments) in CLIENTS {
@@ -87,7 +87,7 @@ fn every_client_reaches_a_secure_address_through_the_proxy() {
 }
 
 #[test]
-fn a_proxy_that_refuses_is_named_with_its_answer() {
+fn a_proxy_that_refuses_is_named_with_its_response() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -58,7 +58,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 }
 
 #[test]
-fn one_signal_ends_what_reads_a_large_file() {
+fn one_signal_ends_the_reading_of_a_large_file() {
     let directory = stage("http", "127.0.0.1:9");
     // One member of eight GiB of zeros, which takes no space here and several seconds to read and
     // hash.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clients::{CLIENTS, Way, command, ended, said, silent, stage};
 
 #[test]
-fn every_client_gives_up_a_server_that_falls_silent() {
+fn every_client_gives_up_on_a_server_that_falls_silent() {
     for way in [Way::Mute, Way::Stops, Way::Trickles] {
         for (name, arguments) in CLIENTS {
             let (port, _) = silent(way);

@@ -33,7 +33,7 @@ fn every_client_trusts_the_authority_of_ssl_cert_file_and_refuses_an_unknown_one
 }
 
 #[test]
-fn ca_file_names_the_authority_of_one_command() {
+fn ca_file_sets_the_authority_for_one_command() {
     let server = Secure::start();
     let directory = stage("https", &server.place());
     for (name, arguments) in CLIENTS.iter().filter(|(name, _)| ["verify", "deploy", "publish"].contains(name)) {
@@ -44,7 +44,7 @@ fn ca_file_names_the_authority_of_one_command() {
 }
 
 #[test]
-fn every_client_looks_for_the_hosts_authorities_where_each_distribution_keeps_them() {
+fn every_client_finds_the_host_s_authorities_where_each_distribution_keeps_them() {
     if !require_root() {
         return;
     }

@@ -12,19 +12,19 @@ type Open<'a> = &'a (dyn Fn() -> Box<dyn Registry> + Sync);
 
 /// Runs the suite over one backend.
 fn keeps_the_contract(name: &str, open: Open<'_>) {
-    publishing_twice_is_publishing_once(&Files::new(&format!("{name}-twice")), open);
+    publishing_twice_has_the_same_result_as_once(&Files::new(&format!("{name}-twice")), open);
     versions_follow_each_other_and_are_pruned(&Files::new(&format!("{name}-versions")), open);
-    what_changed_after_it_was_hashed_leaves_nothing(&Files::new(&format!("{name}-changed")), open);
+    a_file_that_changed_after_hashing_leaves_nothing(&Files::new(&format!("{name}-changed")), open);
     names_that_cannot_be_written_are_refused(&Files::new(&format!("{name}-names")), open);
     two_publishers_at_once_make_one_entry(&Files::new(&format!("{name}-both")), open);
-    removing_takes_what_nobody_else_uses(&Files::new(&format!("{name}-shared")), open);
+    removal_removes_only_pieces_that_no_other_entry_uses(&Files::new(&format!("{name}-shared")), open);
 }
 
 fn entries(registry: &dyn Registry, files: &Files) -> Vec<Entry> {
     registry.list().unwrap().into_iter().filter(|entry| entry.name == files.name).collect()
 }
 
-fn publishing_twice_is_publishing_once(files: &Files, open: Open<'_>) {
+fn publishing_twice_has_the_same_result_as_once(files: &Files, open: Open<'_>) {
     let set = files.set("1");
     let first = open().publish(&set, &Report::silent()).unwrap();
     for role in Role::ALL {
@@ -61,7 +61,7 @@ fn versions_follow_each_other_and_are_pruned(files: &Files, open: Open<'_>) {
     }
 }
 
-fn what_changed_after_it_was_hashed_leaves_nothing(files: &Files, open: Open<'_>) {
+fn a_file_that_changed_after_hashing_leaves_nothing(files: &Files, open: Open<'_>) {
     let set = files.set("1");
     let mut bytes = std::fs::read(&set.tarball.piece.path).unwrap();
     let last = bytes.len() - 1;
@@ -103,7 +103,7 @@ fn two_publishers_at_once_make_one_entry(files: &Files, open: Open<'_>) {
     assert_eq!(entries[0].id, ids[0]);
 }
 
-fn removing_takes_what_nobody_else_uses(files: &Files, open: Open<'_>) {
+fn removal_removes_only_pieces_that_no_other_entry_uses(files: &Files, open: Open<'_>) {
     open().publish(&files.set("1"), &Report::silent()).unwrap();
     open().publish(&files.set("2"), &Report::silent()).unwrap();
     for left in [1, 0] {

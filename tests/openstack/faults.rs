@@ -27,7 +27,7 @@ fn whole(left: &[(String, String)]) {
 }
 
 #[test]
-fn a_connection_cut_once_at_any_tenth_costs_one_more_attempt() {
+fn a_connection_that_is_cut_once_costs_one_more_attempt() {
     for tenth in 0..10 {
         let mut uploads = 0;
         let cut = publish(&format!("cut-once-{tenth}"), move |method, path| {
@@ -43,7 +43,7 @@ fn a_connection_cut_once_at_any_tenth_costs_one_more_attempt() {
 }
 
 #[test]
-fn a_connection_that_is_always_cut_ends_with_nothing_left() {
+fn a_connection_that_is_always_cut_leaves_nothing() {
     for tenth in [0, 5, 9] {
         let cut =
             publish(
@@ -57,7 +57,7 @@ fn a_connection_that_is_always_cut_ends_with_nothing_left() {
 }
 
 #[test]
-fn a_burst_of_503_is_waited_out() {
+fn a_burst_of_503_responses_is_retried() {
     let mut calls = 0;
     let Some((output, left)) = publish("burst", move |method, _| {
         calls += 1;
@@ -70,7 +70,7 @@ fn a_burst_of_503_is_waited_out() {
 }
 
 #[test]
-fn a_service_that_answers_503_for_good_is_named_and_nothing_is_left() {
+fn a_service_that_always_responds_503_is_named_and_nothing_is_left() {
     let Some((output, left)) = publish("down", |method, path| if is_upload(method, path) { Fault::Answer(503) } else { Fault::Pass })
     else {
         return;
@@ -80,7 +80,7 @@ fn a_service_that_answers_503_for_good_is_named_and_nothing_is_left() {
 }
 
 #[test]
-fn a_proxy_that_limits_uploads_is_told_from_a_quota() {
+fn an_upload_limit_of_a_proxy_is_distinguished_from_a_quota() {
     let mut uploads = 0;
     let Some((output, left)) = publish("limit", move |method, path| {
         uploads += u32::from(is_upload(method, path));
@@ -93,7 +93,7 @@ fn a_proxy_that_limits_uploads_is_told_from_a_quota() {
 }
 
 #[test]
-fn bytes_that_change_on_the_way_are_found_by_the_digest_and_removed() {
+fn an_upload_that_is_altered_in_transit_is_found_by_its_digest_and_removed() {
     let Some((output, left)) = publish("change", |method, path| if is_upload(method, path) { Fault::Change } else { Fault::Pass }) else {
         return;
     };
@@ -102,7 +102,7 @@ fn bytes_that_change_on_the_way_are_found_by_the_digest_and_removed() {
 }
 
 #[test]
-fn an_answer_to_the_creation_that_is_lost_makes_no_second_image() {
+fn a_lost_response_to_the_creation_makes_no_second_image() {
     let mut created = 0;
     let Some((output, left)) = publish("lost", move |method, path| {
         let creation = method == "POST" && path == "/v2/images";
@@ -116,7 +116,7 @@ fn an_answer_to_the_creation_that_is_lost_makes_no_second_image() {
 }
 
 #[test]
-fn an_image_that_someone_removes_in_the_meantime_is_made_again() {
+fn an_image_that_is_removed_in_the_meantime_is_created_again() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let api = Arc::new(Mutex::new(Api::login(servers, "osimg-demo")));
     let mut uploads = 0;
@@ -136,7 +136,7 @@ fn an_image_that_someone_removes_in_the_meantime_is_made_again() {
 }
 
 #[test]
-fn an_image_that_someone_else_fills_first_is_refused_to_us_and_made_again() {
+fn an_image_that_another_client_fills_first_is_created_again() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let api = Api::login(servers, "osimg-demo");
     let mut uploads = 0;
@@ -156,7 +156,7 @@ fn an_image_that_someone_else_fills_first_is_refused_to_us_and_made_again() {
 }
 
 #[test]
-fn a_conflict_for_good_is_told_and_nothing_is_left() {
+fn a_permanent_conflict_is_reported_and_nothing_is_left() {
     type Met = fn(&str, &str) -> bool;
     let cases: [(&str, Met, &str); 2] = [
         ("conflict-create", |method, path| method == "POST" && path == "/v2/images", "creating the image"),
@@ -171,7 +171,7 @@ fn a_conflict_for_good_is_told_and_nothing_is_left() {
 }
 
 #[test]
-fn a_piece_that_is_used_again_and_removed_in_the_meantime_is_noticed() {
+fn the_removal_of_a_reused_piece_in_the_meantime_is_noticed() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("vanish");
     let output = files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--json"]);
@@ -230,7 +230,7 @@ fn ctrl_c_in_the_middle_of_an_upload_leaves_nothing() {
 }
 
 #[test]
-fn a_server_that_is_killed_in_the_middle_is_told_with_what_it_keeps() {
+fn a_server_that_is_killed_is_reported_with_the_images_it_still_has() {
     let Some(servers) = Servers::own("glance-noauth", &[]) else { return };
     let files = Files::new("killed");
     let pid = servers.pid("glance-noauth");

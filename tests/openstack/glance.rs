@@ -14,7 +14,7 @@ fn published(servers: &Servers, files: &Files, cloud: &str, more: &[&str]) -> Va
 }
 
 #[test]
-fn the_os_image_names_all_that_ironic_reads() {
+fn the_os_image_has_every_property_that_ironic_reads() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("properties");
     let references = published(servers, &files, "osimg", &["--property", "team=metal", "--tag", "blue"]);
@@ -155,7 +155,7 @@ fn signatures_are_checked_by_glance_itself() {
 }
 
 #[test]
-fn glance_fetches_the_tarball_itself_when_it_is_told_where() {
+fn glance_fetches_the_tarball_itself_from_a_given_address() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("fetched");
     let name = format!("{}-1.tgz", files.name);
@@ -178,7 +178,7 @@ fn glance_fetches_the_tarball_itself_when_it_is_told_where() {
 }
 
 #[test]
-fn a_person_logs_in_by_environment_application_credential_or_token() {
+fn login_works_by_environment_application_credential_and_token() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("logins");
     let cloud = servers.cloud("osimg-demo");

@@ -55,7 +55,7 @@ fn json_of(output: &Output) -> Value {
 }
 
 #[test]
-fn an_administrator_who_prunes_removes_only_images_of_the_own_project() {
+fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
     let Some(all) = Projects::open("prune") else { return };
     let theirs: Vec<String> = ["private", "community"]
         .iter()

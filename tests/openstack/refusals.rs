@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const CANARY: &str = "canary-hunter2-canary";
 
 #[test]
-fn what_is_wrong_with_a_cloud_is_told_with_its_cure_and_without_its_secrets() {
+fn problems_of_a_cloud_are_reported_with_a_fix_and_without_secrets() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("wrong");
     let port = |offset: u16| servers.port(offset);
@@ -84,14 +84,14 @@ fn what_is_wrong_with_a_cloud_is_told_with_its_cure_and_without_its_secrets() {
 }
 
 #[test]
-fn an_unknown_cloud_is_told_with_those_that_are_known() {
+fn an_unknown_cloud_is_reported_with_the_known_ones() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("unknown");
     fails(&files.publish(servers, &servers.clouds_yaml(), "nope", &[]), 3, &["'nope'", "osimg-demo"]);
 }
 
 #[test]
-fn words_that_glance_would_refuse_are_refused_here() {
+fn values_that_glance_would_refuse_are_refused_before_the_upload() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("words");
     for (more, part) in [
@@ -122,7 +122,7 @@ fn a_tarball_that_looks_like_a_disk_is_not_sent() {
 }
 
 #[test]
-fn a_quota_that_is_reached_takes_back_what_was_made_before() {
+fn a_quota_that_is_reached_removes_the_images_created_before() {
     let limit = format!("image_size_cap = {}", SIZE / 2);
     let Some(servers) = Servers::own("glance-noauth", &[("OSIMG_OS_GLANCE_DEFAULT", &limit)]) else { return };
     let files = Files::new("quota");

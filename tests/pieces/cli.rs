@@ -40,7 +40,7 @@ fn allowing(tarball: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_tree_behind_a_web_server_ends_in_a_registry_that_a_credential_helper_opens() {
+fn an_install_tree_on_a_web_server_is_published_with_a_credential_helper() {
     if !have(&["docker-registry", "htpasswd", "nginx"]) {
         return;
     }
@@ -99,7 +99,7 @@ fn a_tree_behind_a_web_server_ends_in_a_registry_that_a_credential_helper_opens(
 }
 
 #[test]
-fn an_interrupted_publisher_takes_back_what_it_made() {
+fn an_interrupted_publisher_removes_what_it_created() {
     if !have(&["docker-registry", "curl"]) {
         return;
     }
@@ -140,7 +140,7 @@ fn an_interrupted_publisher_takes_back_what_it_made() {
 }
 
 #[test]
-fn a_large_set_is_streamed_in_little_memory() {
+fn a_large_set_is_streamed_with_little_memory() {
     if !have(&["docker-registry"]) {
         return;
     }

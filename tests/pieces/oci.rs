@@ -35,7 +35,7 @@ fn skopeo(server: &Server, what: &str) -> Value {
 }
 
 #[test]
-fn a_set_is_one_artifact_and_each_piece_one_that_ironic_can_take() {
+fn a_set_is_one_artifact_and_each_piece_is_one_that_ironic_accepts() {
     if !have(&TOOLS) {
         return;
     }
@@ -109,7 +109,7 @@ fn a_set_is_one_artifact_and_each_piece_one_that_ironic_can_take() {
 }
 
 #[test]
-fn a_password_is_taken_from_the_files_that_the_tools_write_and_appears_nowhere() {
+fn a_password_is_read_from_the_files_of_the_tools_and_appears_nowhere() {
     if !have(&TOOLS) {
         return;
     }
@@ -161,7 +161,7 @@ fn a_password_is_taken_from_the_files_that_the_tools_write_and_appears_nowhere()
 }
 
 #[test]
-fn tokens_are_bought_with_the_password_and_shown_in_its_place() {
+fn the_password_is_exchanged_for_a_token_and_the_token_is_sent() {
     if !have(&TOOLS) {
         return;
     }
@@ -187,7 +187,7 @@ fn tokens_are_bought_with_the_password_and_shown_in_its_place() {
 }
 
 #[test]
-fn whatever_breaks_on_the_way_leaves_nothing_that_names_anything() {
+fn a_failure_during_publishing_leaves_no_tag() {
     if !have(&TOOLS) {
         return;
     }
@@ -228,7 +228,7 @@ fn whatever_breaks_on_the_way_leaves_nothing_that_names_anything() {
 }
 
 #[test]
-fn what_a_registry_does_not_delete_is_named() {
+fn objects_that_a_registry_does_not_delete_are_named() {
     if !have(&TOOLS) {
         return;
     }
@@ -247,7 +247,7 @@ fn what_a_registry_does_not_delete_is_named() {
 }
 
 #[test]
-fn a_registry_that_dies_in_the_middle_and_one_that_is_none_are_told() {
+fn a_registry_that_stops_and_a_server_that_is_not_a_registry_are_reported() {
     if !have(&TOOLS) {
         return;
     }
@@ -262,7 +262,7 @@ fn a_registry_that_dies_in_the_middle_and_one_that_is_none_are_told() {
 }
 
 #[test]
-fn two_architectures_of_a_version_are_one_index_and_leave_it_one_by_one() {
+fn two_architectures_of_a_version_share_one_index_and_are_removed_one_by_one() {
     if !have(&TOOLS) {
         return;
     }

@@ -71,7 +71,7 @@ fn told(result: Result<BootPieces>, code: ExitCode) -> String {
 }
 
 #[test]
-fn a_directory_gives_its_pieces_where_they_stand() {
+fn pieces_in_a_directory_are_used_where_they_are() {
     let (top, cache) = (directory(), directory());
     tree(top.path());
     let pieces = gather(&top.path().display().to_string(), cache.path()).unwrap();
@@ -81,7 +81,7 @@ fn a_directory_gives_its_pieces_where_they_stand() {
 }
 
 #[test]
-fn iso_images_of_both_kinds_of_names_give_what_was_put_into_them() {
+fn iso_images_with_both_kinds_of_names_give_the_files_put_into_them() {
     if !have(&["xorriso", "genisoimage", "bsdtar"]) {
         return;
     }
@@ -113,7 +113,7 @@ fn iso_images_of_both_kinds_of_names_give_what_was_put_into_them() {
 }
 
 #[test]
-fn a_small_boot_image_is_known_by_its_discinfo() {
+fn a_small_boot_image_is_recognized_by_its_discinfo() {
     let (top, cache) = (directory(), directory());
     tree(top.path());
     std::fs::remove_file(top.path().join(".treeinfo")).unwrap();
@@ -129,7 +129,7 @@ fn a_small_boot_image_is_known_by_its_discinfo() {
 }
 
 #[test]
-fn a_web_server_is_asked_once_for_what_the_cache_can_keep() {
+fn a_file_that_the_cache_can_keep_is_downloaded_once() {
     if !have(&["nginx"]) {
         return;
     }
@@ -170,7 +170,7 @@ fn a_private_authority_is_trusted_when_it_is_named() {
 }
 
 #[test]
-fn pieces_that_are_not_as_promised_are_not_taken() {
+fn pieces_that_differ_from_their_description_are_refused() {
     if !have(&["python3"]) {
         return;
     }
@@ -211,7 +211,7 @@ fn another_distribution_release_or_machine_is_refused_unless_it_is_allowed() {
 }
 
 #[test]
-fn a_treeinfo_that_reaches_out_of_its_tree_opens_nothing() {
+fn a_treeinfo_with_paths_outside_its_tree_opens_nothing() {
     let (top, cache) = (directory(), directory());
     tree(top.path());
     let text = std::fs::read_to_string(top.path().join(".treeinfo")).unwrap();
@@ -225,7 +225,7 @@ fn a_treeinfo_that_reaches_out_of_its_tree_opens_nothing() {
 }
 
 #[test]
-fn single_files_in_the_wrong_order_are_found_out() {
+fn single_files_given_in_the_wrong_order_are_reported() {
     let (top, cache) = (directory(), directory());
     tree(top.path());
     let path = |name: &str| top.path().join(name).display().to_string();
@@ -250,7 +250,7 @@ fn single_files_in_the_wrong_order_are_found_out() {
 
 /// What a server sends that is in a bad way until its third answer.
 #[test]
-fn passing_troubles_of_a_server_are_outlived_and_others_told() {
+fn temporary_errors_of_a_server_are_retried_and_others_are_reported() {
     let body = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789";
     let count = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&count);

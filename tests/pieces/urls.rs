@@ -17,7 +17,7 @@ fn problems(checked: &Checked) -> String {
 }
 
 #[test]
-fn plain_web_servers_will_do() {
+fn ordinary_web_servers_are_accepted() {
     if !have(&["python3", "nginx"]) {
         return;
     }
@@ -31,7 +31,7 @@ fn plain_web_servers_will_do() {
 }
 
 #[test]
-fn what_a_node_would_stumble_over_is_told_before() {
+fn problems_that_a_node_would_meet_are_reported_in_advance() {
     if !have(&["nginx"]) {
         return;
     }
@@ -67,7 +67,7 @@ fn what_a_node_would_stumble_over_is_told_before() {
 }
 
 #[test]
-fn servers_without_head_or_length_are_told() {
+fn servers_without_head_or_length_are_reported() {
     let no_head = odd(|head, _, stream| {
         let answer = if head.starts_with("HEAD") { "405 Method Not Allowed\r\nContent-Length: 0" } else { "200 OK\r\nContent-Length: 3" };
         let _ = stream.write_all(format!("HTTP/1.1 {answer}\r\nConnection: close\r\n\r\n").as_bytes());

@@ -25,7 +25,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_set_becomes_a_tree_that_every_reader_understands() {
+fn a_set_is_published_as_a_tree_that_every_reader_understands() {
     if !have(&["nginx", "sha256sum", "python3"]) {
         return;
     }
@@ -73,7 +73,7 @@ fn a_set_becomes_a_tree_that_every_reader_understands() {
 }
 
 #[test]
-fn publishing_again_changes_nothing_and_other_formats_and_versions_come_beside() {
+fn publishing_again_changes_nothing_and_other_formats_and_versions_are_added() {
     let (www, files) = (directory(), directory());
     let tree = WebTree::open(www.path(), None).unwrap();
     let first = set(files.path(), "web-1", "hello");
@@ -120,7 +120,7 @@ fn publishing_again_changes_nothing_and_other_formats_and_versions_come_beside()
 }
 
 #[test]
-fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_whole() {
+fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_intact() {
     let (www, files) = (directory(), directory());
     let tree = WebTree::open(www.path(), None).unwrap();
     let first = set(files.path(), "web-1", "hello");
@@ -145,7 +145,7 @@ fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_whole() {
 }
 
 #[test]
-fn a_manifest_with_foreign_paths_leads_no_reader_or_writer_out_of_the_tree() {
+fn a_manifest_with_foreign_paths_does_not_lead_out_of_the_tree() {
     let (www, files) = (directory(), directory());
     let tree = WebTree::open(&www.path().join("os"), None).unwrap();
     let first = set(files.path(), "web-1", "hello");

@@ -3,7 +3,7 @@
 use super::support::*;
 
 #[test]
-fn exactly_nine_capabilities_no_new_privileges_and_a_filter() {
+fn the_sandbox_has_nine_capabilities_no_new_privileges_and_a_filter() {
     if !require_root() {
         return;
     }
@@ -21,7 +21,7 @@ fn exactly_nine_capabilities_no_new_privileges_and_a_filter() {
 }
 
 #[test]
-fn pid_1_is_ours_and_no_process_of_the_host_is_seen() {
+fn pid_1_is_osimg_and_processes_of_the_host_are_invisible() {
     if !require_root() {
         return;
     }
@@ -77,7 +77,7 @@ if X86:
 }
 
 #[test]
-fn clone3_is_absent_so_that_threads_fall_back_to_what_the_filter_understands() {
+fn clone3_is_reported_as_missing_so_that_threads_use_clone() {
     if !require_root() {
         return;
     }
@@ -89,7 +89,7 @@ fn clone3_is_absent_so_that_threads_fall_back_to_what_the_filter_understands() {
 }
 
 #[test]
-fn what_needs_a_capability_that_is_gone_is_refused() {
+fn operations_that_need_a_dropped_capability_are_refused() {
     if !require_root() {
         return;
     }
@@ -113,7 +113,7 @@ print("oom", attempt(lambda: os.write(os.open("/proc/self/oom_score_adj", os.O_W
 }
 
 #[test]
-fn the_host_is_not_behind_any_process_s_root_nor_behind_two_chroots() {
+fn the_host_is_not_reachable_by_a_process_s_root_or_by_two_chroots() {
     if !require_root() {
         return;
     }
@@ -159,7 +159,7 @@ print("getfd", syscall(438, pidfd, 0, 0))
 }
 
 #[test]
-fn a_fork_bomb_meets_a_bound_and_the_host_s_own_is_as_before() {
+fn a_fork_bomb_meets_a_limit_and_the_host_s_limit_is_unchanged() {
     if !require_root() {
         return;
     }

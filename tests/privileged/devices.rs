@@ -47,7 +47,7 @@ print(os.ttyname(slave), sorted(os.listdir("/dev/pts")))
 }
 
 #[test]
-fn modes_and_owners_of_the_host_s_devices_cannot_be_reached() {
+fn modes_and_owners_of_the_host_s_devices_cannot_be_changed() {
     if !require_root() {
         return;
     }
@@ -71,7 +71,7 @@ for name in ("null", "zero", "tty"):
 }
 
 #[test]
-fn nothing_of_proc_and_sys_that_belongs_to_the_host_can_be_written() {
+fn files_of_the_host_in_proc_and_sys_cannot_be_written() {
     if !require_root() {
         return;
     }
@@ -132,7 +132,7 @@ fn the_host_s_mounts_and_api_directories_are_the_same_before_and_after() {
 }
 
 #[test]
-fn the_host_s_devices_are_seen_when_asked_for() {
+fn dev_host_shows_the_host_s_devices() {
     if !require_root() {
         return;
     }

@@ -99,7 +99,7 @@ fn limits_end_a_command_that_ignores_every_signal() {
 }
 
 #[test]
-fn a_command_that_talks_is_not_idle() {
+fn a_command_that_prints_is_not_idle() {
     if !require_root() {
         return;
     }

@@ -23,7 +23,7 @@ const TRAPS: [(&str, Trap); 6] = [
 ];
 
 #[test]
-fn a_trap_in_place_of_an_api_directory_is_named_and_the_host_is_untouched() {
+fn a_hostile_file_instead_of_an_api_directory_is_named_and_the_host_is_untouched() {
     if !require_root() {
         return;
     }
@@ -54,7 +54,7 @@ fn a_trap_in_place_of_an_api_directory_is_named_and_the_host_is_untouched() {
 }
 
 #[test]
-fn a_mount_table_that_propagates_stays_as_it_is() {
+fn a_host_with_propagating_mounts_keeps_its_mount_table() {
     if !require_root() {
         return;
     }

@@ -25,7 +25,7 @@ fn the_environment_is_exactly_the_plan_s() {
 }
 
 #[test]
-fn the_caller_s_environment_and_descriptors_do_not_arrive() {
+fn the_caller_s_environment_and_descriptors_are_not_inherited() {
     if !require_root() {
         return;
     }
@@ -56,7 +56,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 }
 
 #[test]
-fn without_a_network_there_is_one_link_and_it_is_the_loopback() {
+fn without_network_there_is_only_the_loopback_interface() {
     if !require_root() {
         return;
     }
@@ -72,7 +72,7 @@ print(os.path.exists("/etc/resolv.conf"))
 }
 
 #[test]
-fn with_the_host_s_network_the_files_that_resolve_names_are_there() {
+fn with_the_host_s_network_the_files_for_name_resolution_exist() {
     if !require_root() {
         return;
     }
@@ -109,7 +109,7 @@ fn prepared(workdir: &Workdir, preparation: &str, command: &str) -> std::process
 }
 
 #[test]
-fn few_descriptors_a_lost_directory_closed_streams_and_limits_do_no_harm() {
+fn few_descriptors_a_removed_directory_closed_streams_and_limits_do_no_harm() {
     if !require_root() {
         return;
     }
@@ -132,7 +132,7 @@ fn few_descriptors_a_lost_directory_closed_streams_and_limits_do_no_harm() {
 }
 
 #[test]
-fn the_umask_of_the_caller_does_not_reach_the_image() {
+fn the_umask_of_the_caller_does_not_affect_the_image() {
     if !require_root() {
         return;
     }
@@ -149,7 +149,7 @@ fn the_umask_of_the_caller_does_not_reach_the_image() {
 }
 
 #[test]
-fn files_written_into_the_root_have_the_mode_that_was_asked_for() {
+fn files_written_into_the_root_have_the_requested_mode() {
     if !require_root() {
         return;
     }

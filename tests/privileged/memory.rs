@@ -27,7 +27,7 @@ fn sh(directory: &Path, line: &str) -> String {
 }
 
 #[test]
-fn an_image_that_outgrows_a_workdir_in_memory_is_on_disk_with_all_its_attributes() {
+fn an_image_too_large_for_a_workdir_in_memory_is_on_disk_with_all_attributes() {
     if !require_root() {
         return;
     }

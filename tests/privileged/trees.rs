@@ -64,7 +64,7 @@ fn attacked(path: &Path, link: &Path, (rounds, swaps): (u64, u64), mut work: imp
 }
 
 #[test]
-fn removing_never_leaves_the_tree_while_directories_become_links() {
+fn removal_stays_in_the_tree_while_directories_become_links() {
     if !require_root() {
         return;
     }
@@ -99,7 +99,7 @@ fn removing_never_leaves_the_tree_while_directories_become_links() {
 }
 
 #[test]
-fn writing_and_removing_in_a_root_never_leave_it_while_directories_become_links() {
+fn writing_and_removing_stay_in_the_root_while_directories_become_links() {
     if !require_root() {
         return;
     }
@@ -130,7 +130,7 @@ fn writing_and_removing_in_a_root_never_leave_it_while_directories_become_links(
 }
 
 #[test]
-fn a_mount_below_stops_removal_and_its_content_stays() {
+fn a_mount_in_the_tree_stops_removal_and_keeps_its_content() {
     if !require_root() {
         return;
     }

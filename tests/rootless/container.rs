@@ -48,7 +48,7 @@ fn becomes_another_program_behind_the_filter() {
 }
 
 #[test]
-fn a_container_s_filter_that_forbids_namespaces_is_named_with_its_cure() {
+fn a_container_s_filter_that_forbids_namespaces_is_named_with_a_fix() {
     if !require_root() {
         return;
     }

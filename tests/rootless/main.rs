@@ -50,7 +50,7 @@ fn giving(repo: Repo) -> Repo {
 }
 
 #[test]
-fn a_user_with_lent_ids_builds_the_very_tarball_that_root_builds() {
+fn a_user_with_subordinate_ids_builds_the_same_tarball_as_root() {
     if !require_root() {
         return;
     }
@@ -99,7 +99,7 @@ fn generous(repo: Repo) -> Repo {
 }
 
 #[test]
-fn with_a_single_id_the_tarball_is_still_the_one_that_root_builds() {
+fn a_user_with_a_single_id_builds_the_same_tarball_as_root() {
     if !require_root() {
         return;
     }
@@ -173,7 +173,7 @@ fn where_no_process_may_follow_another_packages_decide_and_it_is_said() {
 }
 
 #[test]
-fn scriptlets_of_a_user_s_build_are_as_confined_as_those_of_root_s() {
+fn scriptlets_in_a_build_by_a_user_are_confined_as_in_a_build_by_root() {
     if !require_root() {
         return;
     }
@@ -205,7 +205,7 @@ fn scriptlets_of_a_user_s_build_are_as_confined_as_those_of_root_s() {
 }
 
 #[test]
-fn a_scriptlet_of_a_user_s_build_that_left_the_chroot_changes_nothing_of_the_user_s() {
+fn a_scriptlet_that_leaves_the_chroot_cannot_change_the_user_s_files() {
     if !require_root() {
         return;
     }
@@ -223,7 +223,7 @@ fn a_scriptlet_of_a_user_s_build_that_left_the_chroot_changes_nothing_of_the_use
 }
 
 #[test]
-fn what_a_killed_build_of_a_user_left_is_removed_with_all_its_foreign_files() {
+fn files_left_by_a_killed_build_of_a_user_are_removed_whatever_their_owner() {
     if !require_root() {
         return;
     }
@@ -273,7 +273,7 @@ fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 }
 
 #[test]
-fn a_container_s_root_that_may_not_mount_builds_in_a_user_namespace_of_its_own() {
+fn a_container_s_root_that_may_not_mount_builds_in_its_own_user_namespace() {
     if !require_root() {
         return;
     }
@@ -288,7 +288,7 @@ fn a_container_s_root_that_may_not_mount_builds_in_a_user_namespace_of_its_own()
 }
 
 #[test]
-fn where_user_namespaces_are_not_to_be_had_the_reason_and_the_cure_are_told() {
+fn missing_user_namespaces_are_reported_with_reason_and_fix() {
     if !require_root() {
         return;
     }
@@ -306,7 +306,7 @@ fn where_user_namespaces_are_not_to_be_had_the_reason_and_the_cure_are_told() {
 }
 
 #[test]
-fn the_doctor_tries_a_user_s_namespace_for_real_and_names_what_is_not_lent() {
+fn doctor_creates_a_real_user_namespace_and_names_missing_subordinate_ids() {
     if !require_root() {
         return;
     }
@@ -328,7 +328,7 @@ fn the_doctor_tries_a_user_s_namespace_for_real_and_names_what_is_not_lent() {
 }
 
 #[test]
-fn the_demo_distribution_comes_out_byte_for_byte_as_root_s() {
+fn the_demo_distribution_built_by_a_user_is_byte_identical_to_root_s() {
     if !require_root() {
         return;
     }
@@ -368,7 +368,7 @@ fn the_demo_distribution_comes_out_byte_for_byte_as_root_s() {
 }
 
 #[test]
-fn whoever_may_build_without_root_may_lock_and_sees_the_own_cache() {
+fn lock_and_cache_work_without_root() {
     if !require_root() {
         return;
     }

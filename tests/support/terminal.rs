@@ -13,11 +13,11 @@ pub const HOSTILE: &str = "evil\u{1b}[7m\u{1b}]0;owned\u{7}\u{9b}5m\u{202e}\u{20
 
 /// Runs the command under a terminal of 100 columns, without input; its exit status, and every byte
 /// that it wrote.
-pub fn under_terminal(command: Command) -> (Option<i32>, Vec<u8>) {
+pub fn in_terminal(command: Command) -> (Option<i32>, Vec<u8>) {
     run(command, None)
 }
 
-/// As [`under_terminal`], with a line typed at the terminal.
+/// As [`in_terminal`], with a line typed at the terminal.
 pub fn answering_at_terminal(command: Command, line: &str) -> (Option<i32>, Vec<u8>) {
     run(command, Some(line))
 }

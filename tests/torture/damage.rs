@@ -50,7 +50,7 @@ fn is_refused_or_harmless(stage: &Stage, (line, good): (&str, &str), case: &str)
         return false;
     }
     assert!(done.code.is_some_and(|code| (4..=8).contains(&code)), "{case}: {:?} {}", done.code, done.stderr);
-    done.says(&["hint: "]);
+    done.reports(&["hint: "]);
     true
 }
 
@@ -70,7 +70,7 @@ fn good(line: &str) -> (Stage, String) {
 }
 
 #[test]
-fn a_package_with_any_changed_byte_is_refused_though_its_repository_vouches_for_it() {
+fn a_package_with_any_changed_byte_is_refused_even_if_the_metadata_match_it() {
     if !require_root() {
         return;
     }
@@ -143,7 +143,7 @@ fn an_expired_and_a_revoked_key_are_refused_before_any_download() {
             settings.key = key.display().to_string();
             settings.fingerprint.clone_from(fingerprint);
         });
-        stage.build(RECIPE).fails(6).says(&[name]).says_not(&["downloading"]);
+        stage.build(RECIPE).fails(6).reports(&[name]).does_not_report(&["downloading"]);
     }
 }
 
@@ -178,7 +178,7 @@ fn a_signature_over_a_weak_digest_is_refused() {
         }
         let done = build.run();
         assert!(matches!(done.code, Some(6 | 7)), "{digest}: {}", done.stderr);
-        done.says(&["weak"]).says_not(&["panicked"]);
+        done.reports(&["weak"]).does_not_report(&["panicked"]);
         println!("{digest}: {}", done.stderr);
         assert!(stage.files(&stage.out()).is_empty());
         stage.nothing_is_left();
@@ -194,7 +194,7 @@ const SPEC: &str = "Name: whole\nVersion: 1\nRelease: 1\nSummary: whole\nSummary
     %changelog\n* Mon Jan 02 2023 A <a@example.org> - 1-1\n- made\n";
 
 #[test]
-fn lengths_in_a_header_that_no_file_could_hold_are_found_before_any_memory_is_taken() {
+fn impossible_lengths_in_a_header_are_refused_before_memory_is_allocated() {
     if !require_root() {
         return;
     }

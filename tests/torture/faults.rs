@@ -59,12 +59,12 @@ fn a_build_killed_at_any_call_of_publishing_leaves_the_old_artifact_or_the_new_o
         stage.nothing_is_mounted();
         is_whole(&stage, &format!("killed at {call} {nth}"));
     }
-    stage.build(RECIPE).run().says(&["publishing"]);
+    stage.build(RECIPE).run().reports(&["publishing"]);
     sh(&stage.out(), "test -z \"$(ls -A | grep part)\" && sha256sum -c image.tgz.sha256");
 }
 
 #[test]
-fn an_error_of_any_call_of_publishing_is_told_and_spares_the_earlier_artifact() {
+fn an_error_of_any_call_of_publishing_is_reported_and_keeps_the_earlier_artifact() {
     if !require_root() {
         return;
     }
@@ -82,7 +82,7 @@ fn an_error_of_any_call_of_publishing_is_told_and_spares_the_earlier_artifact() 
         // The cache is linked into a view of this build before anything is published.
         let named = [stage.out(), stage.cache()].iter().any(|place| done.stderr.contains(&place.display().to_string()));
         assert!(named, "{case}: no place is named: {}", done.stderr);
-        done.says_not(&["panicked"]);
+        done.does_not_report(&["panicked"]);
         stage.nothing_is_left();
         is_whole(&stage, &case);
     }
@@ -129,7 +129,7 @@ fn on(stage: &Stage, directory: &Path, options: &str) -> crate::stage::Done {
 }
 
 #[test]
-fn full_disks_and_spent_inodes_of_any_size_are_told_and_nothing_half_is_left() {
+fn full_disks_and_used_up_inodes_are_reported_and_nothing_incomplete_is_left() {
     if !require_root() {
         return;
     }
@@ -146,7 +146,7 @@ fn full_disks_and_spent_inodes_of_any_size_are_told_and_nothing_half_is_left() {
             let case = format!("{} with {options}", directory.display());
             assert!(matches!(done.code, Some(0 | 8)), "{case}: {:?} {}", done.code, done.stderr);
             if done.code == Some(8) {
-                done.says(&["hint: "]).says_not(&["panicked"]);
+                done.reports(&["hint: "]).does_not_report(&["panicked"]);
             }
             if directory == stage.work() {
                 assert!(!done.stdout.lines().any(|line| line.starts_with("osimg-")), "{case}: {}", done.stdout);
@@ -160,7 +160,7 @@ fn full_disks_and_spent_inodes_of_any_size_are_told_and_nothing_half_is_left() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_to_is_told_before_any_work() {
+fn an_output_that_cannot_be_written_to_is_reported_before_any_work() {
     if !require_root() {
         return;
     }
@@ -169,12 +169,12 @@ fn an_output_that_cannot_be_written_to_is_told_before_any_work() {
     let line = format!("mount --bind {0} {0}; mount -o remount,bind,ro {0}; exec \"$@\"", stage.out().display());
     let done = stage.build(RECIPE).behind(&["unshare", "-m", "sh", "-ec", &line, "sh"]).run();
     assert_eq!(done.code, Some(8), "{}", done.stderr);
-    done.says(&["out"]).says_not(&["installing", "panicked"]);
+    done.reports(&["out"]).does_not_report(&["installing", "panicked"]);
     stage.nothing_is_left();
 }
 
 #[test]
-fn locks_that_nobody_holds_stop_nobody() {
+fn stale_lock_files_block_no_build() {
     if !require_root() {
         return;
     }
@@ -192,7 +192,7 @@ fn locks_that_nobody_holds_stop_nobody() {
 }
 
 #[test]
-fn builds_that_race_for_one_output_never_mix_and_the_loser_is_told_who_won() {
+fn builds_that_race_for_one_output_do_not_mix_and_the_loser_names_the_winner() {
     if !require_root() {
         return;
     }
@@ -205,7 +205,7 @@ fn builds_that_race_for_one_output_never_mix_and_the_loser_is_told_who_won() {
         assert!(won >= 1, "{ended:?}");
         for done in ended.iter().filter(|done| done.code != Some(0)) {
             assert_eq!(done.code, Some(11), "{}", done.stderr);
-            done.says(&["is making"]);
+            done.reports(&["is making"]);
         }
         is_whole(&stage, "after a race");
     }

@@ -78,7 +78,7 @@ fn links_in_any_place_never_lead_a_build_to_the_host() {
         let done = stage.build("install odd\nts run\n").run();
         let case = format!("{place}, {how}");
         assert!(matches!(done.code, Some(0 | 4 | 7)), "{case}: {:?} {}", done.code, done.stderr);
-        done.says_not(&["panicked"]);
+        done.does_not_report(&["panicked"]);
         assert_eq!(look(&victim), before, "{case}");
         stage.nothing_is_left();
         if done.code == Some(0) {
@@ -89,7 +89,7 @@ fn links_in_any_place_never_lead_a_build_to_the_host() {
 }
 
 #[test]
-fn paths_of_packages_that_lead_upwards_stay_in_the_image() {
+fn package_paths_that_lead_upwards_stay_in_the_image() {
     if !require_root() {
         return;
     }
@@ -116,7 +116,7 @@ fn paths_of_packages_that_lead_upwards_stay_in_the_image() {
         let done = stage.build("install odd\nts run\n").run();
         println!("{what}: {:?} {}", done.code, done.stderr.lines().rev().find(|l| l.starts_with("error")).unwrap_or_default());
         assert!(matches!(done.code, Some(0 | 5..=7)), "{what}: {done:?}");
-        done.says_not(&["panicked", "\u{1b}[2J"]);
+        done.does_not_report(&["panicked", "\u{1b}[2J"]);
         assert!(!Path::new("/var/tmp").join(&mark).exists() && !Path::new(&plain).exists(), "{what}");
         stage.nothing_is_left();
         if done.code == Some(0) {
@@ -139,7 +139,7 @@ impl Drop for Stopper<'_> {
 }
 
 #[test]
-fn a_directory_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_outside() {
+fn a_directory_that_becomes_a_link_while_it_is_packed_adds_nothing_from_outside() {
     if !require_root() {
         return;
     }
@@ -185,7 +185,7 @@ fn a_directory_that_turns_into_a_link_while_it_is_packed_brings_nothing_from_out
 }
 
 #[test]
-fn cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_directory() {
+fn cleanup_stops_at_a_mount_and_removes_only_directories_of_osimg() {
     if !require_root() {
         return;
     }
@@ -212,7 +212,7 @@ fn cleaning_up_stops_at_a_mount_and_takes_nobody_else_s_directory() {
     let clean = |words: &[&str]| stage.osimg(crate::stage::OSIMG, &["doctor", "--clean", "--workdir"]).arg(&work).args(words);
     let done = clean(&[]).behind(&["unshare", "-m", "sh", "-ec", &line, "sh"]).run();
     assert_eq!(done.code, Some(1), "{}", done.stderr);
-    done.says(&["osimg-mounted/root/etc is still mounted", "hint: unmount it first", "osimg-kept: it was kept"]);
+    done.reports(&["osimg-mounted/root/etc is still mounted", "hint: unmount it first", "osimg-kept: it was kept"]);
     assert_eq!(look(&victim), before);
     let left = |stage: &Stage| stage.files(&stage.work()).into_keys().collect::<Vec<_>>();
     assert_eq!(left(&stage), ["osimg-copied", "osimg-foreign", "osimg-kept", "osimg-link", "osimg-mounted", "osimg-no-workdir", "other"]);

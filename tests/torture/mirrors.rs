@@ -23,7 +23,7 @@ fn fresh(stage: &Stage, folder: &std::path::Path) {
 }
 
 #[test]
-fn a_mirror_that_has_too_many_requests_is_asked_later() {
+fn a_mirror_that_responds_429_is_asked_later() {
     if !require_root() {
         return;
     }
@@ -37,18 +37,18 @@ fn a_mirror_that_has_too_many_requests_is_asked_later() {
         let end = *until.lock().unwrap().get_or_insert_with(|| Instant::now() + Duration::from_secs(3));
         if Instant::now() < end { Answer::Said(busy) } else { Answer::File }
     });
-    stage.build(RECIPE).succeeds().says(&["asks to be left alone for 3 s", "trying again in 3 s"]);
+    stage.build(RECIPE).succeeds().reports(&["asks to be left alone for 3 s", "trying again in 3 s"]);
 }
 
 #[test]
-fn a_mirror_that_sends_round_in_circles_is_left_with_an_error() {
+fn a_mirror_with_a_redirect_loop_is_an_error() {
     if !require_root() {
         return;
     }
     let circle = "302 Found\r\nLocation: /repodata/repomd.xml";
     let (stage, server) = served(move |path, _| if path.ends_with("repomd.xml") { Answer::Said(circle) } else { Answer::File });
     let done = stage.build(RECIPE).fails(5);
-    done.says(&["tiny", "redirect", "hint: "]);
+    done.reports(&["tiny", "redirect", "hint: "]);
     assert!(done.took < Duration::from_secs(120), "{:?}", done.took);
     assert!(server.asked().len() < 1000, "{} requests", server.asked().len());
 }
@@ -77,7 +77,7 @@ impl Drop for Tls {
 }
 
 #[test]
-fn a_certificate_that_expired_is_told_as_such_and_one_that_did_not_is_believed() {
+fn an_expired_certificate_is_reported_as_such_and_a_valid_one_is_accepted() {
     if !require_root() {
         return;
     }
@@ -104,8 +104,8 @@ fn a_certificate_that_expired_is_told_as_such_and_one_that_did_not_is_believed()
             stage
                 .build(RECIPE)
                 .fails(code)
-                .says(&["tiny", "certificate", "hint: its certificate has expired", "clock"])
-                .says_not(&["trying again in"]);
+                .reports(&["tiny", "certificate", "hint: its certificate has expired", "clock"])
+                .does_not_report(&["trying again in"]);
         }
     }
 }
@@ -117,7 +117,7 @@ fn lock(stage: &Stage, recipe: &str) {
 }
 
 #[test]
-fn older_metadata_never_change_a_locked_build_and_are_told_by_any_other() {
+fn older_metadata_do_not_change_a_locked_build_and_are_reported_by_any_other() {
     if !require_root() {
         return;
     }
@@ -139,7 +139,7 @@ fn older_metadata_never_change_a_locked_build_and_are_told_by_any_other() {
         let revision = |folder: &str| sh(stage.path(), &format!("grep -o '<revision>[0-9]*' {folder}/repodata/repomd.xml"));
         revision("repo") != revision("older")
     });
-    stage.build(recipe).succeeds().says_not(&["older than they were"]);
+    stage.build(recipe).succeeds().does_not_report(&["older than they were"]);
     assert_eq!(stage.content("./usr/share/hello"), "2.0\n");
     let good = stage.digest();
     lock(&stage, recipe);
@@ -149,20 +149,20 @@ fn older_metadata_never_change_a_locked_build_and_are_told_by_any_other() {
     assert_eq!(stage.digest(), good);
     // They are nowhere: nothing else is taken for them.
     sh(stage.path(), "mv cache warm; mkdir cache");
-    stage.build(recipe).arg("--locked").fails(5).says(&["no longer in their repositories", "hello-2.0-1.noarch", "osimg lock"]);
+    stage.build(recipe).arg("--locked").fails(5).reports(&["no longer in their repositories", "hello-2.0-1.noarch", "osimg lock"]);
     // Without a lock the older package is as good as any, and the person is told.
     sh(stage.path(), "rm -rf cache; mv warm cache; rm -f out/*");
     let done = stage.build(recipe).succeeds();
-    done.says(&["warning: the metadata of repository 'tiny' are older than they were"]);
+    done.reports(&["warning: the metadata of repository 'tiny' are older than they were"]);
     assert_eq!(stage.content("./usr/share/hello"), "1.0\n");
     assert!(stage.manifest()["warnings"].to_string().contains("older than they were") || done.stderr.contains("older than they were"));
     // A cache that saw nothing else has nothing to compare with.
     fresh(&stage, &stage.cache());
-    stage.build(recipe).succeeds().says_not(&["older than they were"]);
+    stage.build(recipe).succeeds().does_not_report(&["older than they were"]);
 }
 
 #[test]
-fn builds_of_one_cache_at_one_time_all_succeed_and_fetch_every_package_once() {
+fn concurrent_builds_with_one_cache_succeed_and_fetch_every_package_once() {
     if !require_root() {
         return;
     }

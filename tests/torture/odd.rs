@@ -7,7 +7,7 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 #[test]
-fn a_file_of_very_many_names_is_packed_once_within_little_memory() {
+fn a_file_with_very_many_hard_links_is_packed_once_with_little_memory() {
     if !require_root() {
         return;
     }
@@ -56,7 +56,7 @@ impl Drop for Marked {
 }
 
 #[test]
-fn what_is_marked_as_immutable_is_packed_and_told_when_it_cannot_be_removed() {
+fn immutable_files_are_packed_and_reported_if_they_cannot_be_removed() {
     if !require_root() {
         return;
     }
@@ -79,7 +79,7 @@ fn what_is_marked_as_immutable_is_packed_and_told_when_it_cannot_be_removed() {
     let clean = || stage.osimg(OSIMG, &["doctor", "--clean", "--workdir"]).arg(stage.work()).run();
     let done = clean();
     assert_ne!(done.code, Some(0), "{}", done.stderr);
-    done.says(&["marked as immutable", "fixed", "chattr -R -ia"]);
+    done.reports(&["marked as immutable", "fixed", "chattr -R -ia"]);
     // What the hint says mends it.
     drop(marked);
     fs::File::open(&dead).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();

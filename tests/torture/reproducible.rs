@@ -6,7 +6,7 @@ use crate::support::require_root;
 use crate::{RECIPE, small};
 
 #[test]
-fn two_builds_under_differing_circumstances_come_out_the_same() {
+fn two_builds_in_different_environments_are_identical() {
     if !require_root() {
         return;
     }
@@ -14,7 +14,7 @@ fn two_builds_under_differing_circumstances_come_out_the_same() {
     let plain = stage.build(RECIPE).succeeds();
     let digest = stage.digest();
     let done = stage.build(RECIPE).args(&["--verify-reproducible", "--jobs", "2"]).succeeds();
-    done.says(&["both builds came out the same", &digest]);
+    done.reports(&["both builds came out the same", &digest]);
     assert_eq!(done.stdout, plain.stdout);
     assert_eq!(stage.digest(), digest);
     crate::stage::sh(&stage.out(), "test $(stat -c %a image.tgz) = 644");
@@ -31,7 +31,7 @@ fn a_scriptlet_that_writes_the_time_is_found_with_file_byte_and_package() {
     });
     // In seconds, and builds of less than one: neither may come before the clock has gone on.
     let done = stage.build("install dater\nts run\n").arg("--verify-reproducible").fails(10);
-    done.says(&[
+    done.reports(&[
         "first in /etc/stamp at byte ",
         "\"",
         "none, so a scriptlet made it",
@@ -41,7 +41,7 @@ fn a_scriptlet_that_writes_the_time_is_found_with_file_byte_and_package() {
 }
 
 #[test]
-fn a_scriptlet_that_writes_the_year_is_found_because_the_clock_is_another() {
+fn a_scriptlet_that_writes_the_year_is_found_because_the_clocks_differ() {
     if !require_root() {
         return;
     }
@@ -49,33 +49,33 @@ fn a_scriptlet_that_writes_the_year_is_found_because_the_clock_is_another() {
     let year = "local file = io.open('/etc/year', 'w'); file:write(os.date('%Y')); file:close()";
     let stage = Stage::new(|repo| small(repo).package(Package::named("annual").requires_first("base").lua(When::Post, year)));
     let done = stage.build("install annual\nts run\n").arg("--verify-reproducible").fails(10);
-    done.says(&["first in /etc/year at byte ", "scriptlets name it: annual-1.0-1.noarch"]).says_not(&["libfaketime"]);
+    done.reports(&["first in /etc/year at byte ", "scriptlets name it: annual-1.0-1.noarch"]).does_not_report(&["libfaketime"]);
 }
 
 #[test]
-fn a_scriptlet_that_writes_whose_it_is_is_found_because_the_user_is_another() {
+fn a_scriptlet_that_writes_its_user_is_found_because_the_users_differ() {
     if !require_root() {
         return;
     }
     let whose = "busybox readlink /proc/self/ns/user > /etc/whose";
     let stage = Stage::new(|repo| small(repo).package(Package::named("personal").requires("two").scriptlet(When::Post, whose)));
     let done = stage.build("install personal\nts run\n").arg("--verify-reproducible").fails(10);
-    done.says(&["first in /etc/whose at byte ", "scriptlets name it: personal-1.0-1.noarch"]).says_not(&["same user's"]);
+    done.reports(&["first in /etc/whose at byte ", "scriptlets name it: personal-1.0-1.noarch"]).does_not_report(&["same user's"]);
 }
 
 #[test]
-fn a_build_to_compare_with_that_fails_fails_the_whole_with_its_code() {
+fn a_failing_comparison_build_fails_the_command_with_its_exit_code() {
     if !require_root() {
         return;
     }
     let stage = Stage::new(small);
     let done = stage.build("install no-such\nts run\n").arg("--verify-reproducible").fails(7);
-    done.says(&["image.yum:1", "no-such", "building once to compare with"]);
+    done.reports(&["image.yum:1", "no-such", "building once to compare with"]);
     stage.nothing_is_left();
 }
 
 #[test]
-fn a_packaged_file_that_its_scriptlet_changes_is_told_with_its_package() {
+fn a_packaged_file_that_its_scriptlet_changes_is_reported_with_its_package() {
     if !require_root() {
         return;
     }
@@ -87,11 +87,11 @@ fn a_packaged_file_that_its_scriptlet_changes_is_told_with_its_package() {
         )
     });
     let done = stage.build("install changer\nts run\n").arg("--verify-reproducible").fails(10);
-    done.says(&["first in /etc/changer/id at byte ", "packages that own it: changer-1.0-1.noarch", "name it: changer-1.0-1.noarch"]);
+    done.reports(&["first in /etc/changer/id at byte ", "packages that own it: changer-1.0-1.noarch", "name it: changer-1.0-1.noarch"]);
 }
 
 #[test]
-fn the_host_s_name_does_not_reach_a_scriptlet_that_writes_it_down() {
+fn a_scriptlet_does_not_see_the_name_of_the_host() {
     if !require_root() {
         return;
     }

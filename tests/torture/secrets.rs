@@ -62,7 +62,7 @@ fn stage() -> Stage {
 const RECIPE: &str = "install nosy\nts run\n";
 
 #[test]
-fn no_secret_of_settings_or_environment_is_said_recorded_or_shown_to_scriptlets() {
+fn no_secret_of_settings_or_environment_is_printed_recorded_or_shown_to_scriptlets() {
     if !require_root() {
         return;
     }
@@ -117,7 +117,7 @@ fn a_password_in_an_address_is_refused_without_being_repeated() {
             let settings = stage.repo().join("settings.toml");
             let done = stage.osimg(crate::stage::OSIMG, &[verb]).arg(stage.recipe(RECIPE)).arg("--settings").arg(settings).run();
             assert_eq!(done.code, Some(3), "{}", done.stderr);
-            done.says(&["password_file"]);
+            done.reports(&["password_file"]);
             is_nowhere(&stage, &done, name);
         }
     }
@@ -142,7 +142,7 @@ fn parameters_of_a_mirror_list_are_not_repeated() {
 }
 
 #[test]
-fn no_secret_changes_a_word_of_a_document() {
+fn a_secret_that_equals_a_word_of_a_document_does_not_change_it() {
     if !require_root() {
         return;
     }
@@ -209,7 +209,7 @@ fn echo(status: &'static str) -> u16 {
 }
 
 #[test]
-fn what_a_service_repeats_of_a_password_is_not_passed_on() {
+fn a_password_that_a_service_repeats_is_not_printed() {
     let stage = Stage::empty();
     let port = echo("400 Bad Request");
     stage.write(

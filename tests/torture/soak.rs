@@ -6,7 +6,7 @@ use crate::{RECIPE, rounds, small};
 use std::fs;
 
 #[test]
-fn many_builds_leave_as_many_files_mounts_and_loop_devices_as_the_first() {
+fn many_builds_leave_no_more_files_mounts_and_loop_devices_than_one() {
     if !require_root() {
         return;
     }

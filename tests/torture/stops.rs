@@ -20,12 +20,12 @@ fn sigterm_and_sighup_end_a_build_with_their_codes_and_leave_nothing() {
         let stage = slow(7_654_322);
         let started = stage.build("install slow\nts run\n").start();
         stage.wait_for_process("sleep 7654322");
-        started.interrupt(signal, code, Duration::from_secs(5)).says(&["nothing was published"]);
+        started.interrupt(signal, code, Duration::from_secs(5)).reports(&["nothing was published"]);
     }
 }
 
 #[test]
-fn a_build_that_was_stopped_goes_on_and_the_pause_does_not_count_as_its_time() {
+fn a_stopped_build_continues_and_the_pause_does_not_count_towards_its_limit() {
     if !require_root() {
         return;
     }
@@ -49,7 +49,7 @@ fn a_silent_scriptlet_is_ended_by_the_idle_limit_and_its_package_is_named() {
     }
     let stage = Stage::new(|repo| repo.package(Package::named("mute").scriptlet(When::Post, "trap '' TERM INT; sleep 7654323")));
     let done = stage.build("install mute\nts run\n").args(&["--idle-timeout", "8s"]).fails(124);
-    done.says(&["limit on silence of 8 s", "mute-1.0-1", "--idle-timeout"]);
+    done.reports(&["limit on silence of 8 s", "mute-1.0-1", "--idle-timeout"]);
     assert!(done.took < Duration::from_secs(60), "{:?}", done.took);
 }
 
@@ -79,7 +79,7 @@ fn a_package_manager_that_is_killed_at_any_moment_fails_the_build_and_names_the_
         }
         assert!(met, "{}", done.stderr);
         assert!(done.took < Duration::from_secs(60));
-        done.says_not(&["panicked"]);
+        done.does_not_report(&["panicked"]);
         assert!(
             ["downloading packages", "installing packages", "reading"].iter().any(|step| done.stderr.contains(step)),
             "{}",
@@ -108,7 +108,7 @@ const SURROUNDINGS: [&str; 8] = [
 ];
 
 #[test]
-fn odd_surroundings_give_the_same_image() {
+fn unusual_environments_give_the_same_image() {
     if !require_root() {
         return;
     }
@@ -128,7 +128,7 @@ fn odd_surroundings_give_the_same_image() {
 const CLOCKS: [&str; 4] = ["+10y", "-10y", "@2038-01-19 03:14:07", "+0 x600"];
 
 #[test]
-fn a_clock_that_is_years_off_or_races_gives_the_same_image() {
+fn a_wrong_or_racing_clock_gives_the_same_image() {
     if !require_root() {
         return;
     }
@@ -150,7 +150,7 @@ fn a_clock_that_is_years_off_or_races_gives_the_same_image() {
 }
 
 #[test]
-fn a_build_with_little_memory_ends_whole_or_with_nothing_published() {
+fn a_build_with_little_memory_succeeds_or_publishes_nothing() {
     if !require_root() {
         return;
     }
@@ -176,7 +176,7 @@ fn a_build_with_little_memory_ends_whole_or_with_nothing_published() {
             return;
         }
         println!("{format}: {:?}, most memory {}", done.code, done.stdout.lines().last().unwrap_or_default());
-        done.says_not(&["panicked"]);
+        done.does_not_report(&["panicked"]);
         stage.nothing_is_left();
         if done.code == Some(0) {
             crate::stage::sh(&stage.out(), &format!("sha256sum -c image.{format}.sha256 && test -s image.json && rm image*"));
@@ -186,7 +186,7 @@ fn a_build_with_little_memory_ends_whole_or_with_nothing_published() {
         match done.code {
             Some(0) => {}
             // More than all that there is for one job of xz.
-            Some(4) if format == "txz" => drop(done.says(&["this control group has 256 MiB", "hint: "])),
+            Some(4) if format == "txz" => drop(done.reports(&["this control group has 256 MiB", "hint: "])),
             _ => panic!("{format}: {:?} {}", done.code, done.stderr),
         }
     }

@@ -145,7 +145,7 @@ fn expected(names: &[&'static str]) -> BTreeSet<&'static str> {
 }
 
 #[test]
-fn the_sound_tree_trips_no_check() {
+fn a_valid_tree_has_no_finding() {
     let Some(tarball) = Tarball::of("", TGZ) else { return };
     let findings = tarball.verify(&Options::default());
     assert_eq!(findings.findings, []);
@@ -162,7 +162,7 @@ fn the_sound_tree_trips_no_check() {
 }
 
 #[test]
-fn every_change_to_the_tree_is_found_and_called_by_its_name() {
+fn every_change_to_the_tree_is_reported_by_the_expected_check() {
     if SOUND.is_none() {
         return;
     }
@@ -185,7 +185,7 @@ fn changes_that_real_images_have_are_not_reported() {
 }
 
 #[test]
-fn every_odd_archive_is_found_and_called_by_its_name() {
+fn every_unusual_archive_is_reported_by_the_expected_check() {
     if SOUND.is_none() {
         return;
     }
@@ -208,7 +208,7 @@ fn every_missing_program_is_found_by_its_name() {
 }
 
 #[test]
-fn options_decide_what_is_asked_for_and_what_counts() {
+fn options_decide_which_checks_run_and_which_findings_count() {
     let Some(tarball) = Tarball::of("rm usr/sbin/gen_grub_cfgstub usr/bin/kernel-install usr/bin/locale", TGZ) else { return };
     let with = |profile| names(&tarball.verify(&Options { profile: Some(profile), ..Options::default() }));
     let newer = expected(&["program-gen_grub_cfgstub", "program-kernel-install", "program-locale"]);
@@ -229,7 +229,7 @@ fn options_decide_what_is_asked_for_and_what_counts() {
 }
 
 #[test]
-fn no_check_is_without_a_test() {
+fn every_check_has_a_test() {
     let tested: BTreeSet<&str> = CHANGES.iter().chain(PACKINGS).flat_map(|(names, _)| names.iter().copied()).chain(ELSEWHERE).collect();
     let all: BTreeSet<&str> = osimg::verify::names().into_iter().filter(|name| !name.starts_with("program-")).collect();
     let tested: BTreeSet<&str> = tested.into_iter().filter(|name| !name.starts_with("program-")).collect();

@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn findings_are_told_with_what_mends_them_and_by_the_exit_status() {
+fn findings_are_reported_with_a_fix_and_by_the_exit_status() {
     let Some(sound) = Tarball::of("", TGZ) else { return };
     let done = osimg(&["verify", sound.path.to_str().unwrap()]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
@@ -54,7 +54,7 @@ fn a_tarball_comes_from_standard_input() {
 }
 
 #[test]
-fn what_is_no_tarball_is_told_apart_from_a_bad_one() {
+fn a_file_that_is_not_a_tarball_is_distinguished_from_a_bad_tarball() {
     let Some(sound) = Tarball::of("", TGZ) else { return };
     let directory = sound.path.parent().unwrap();
     for words in

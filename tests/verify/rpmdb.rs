@@ -50,7 +50,7 @@ fn rpm(tree: &Path, arguments: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn every_package_and_file_is_as_rpm_says() {
+fn every_package_and_file_is_as_rpm_reports() {
     let Some(tree) = database() else { return };
     let contents = Contents::of_tree(tree, &NoLabels, &Options { digests: Digests::None, ..Options::default() }).unwrap();
     let Packages::Read { packages, .. } = &contents.packages else { panic!("{:?}", contents.packages) };

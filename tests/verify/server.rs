@@ -57,7 +57,7 @@ fn a_tarball_of_a_good_server_is_verified_as_it_streams_by() {
 }
 
 #[test]
-fn what_anaconda_would_stumble_over_is_found() {
+fn problems_that_anaconda_would_meet_are_found() {
     let Some(body) = sound() else { return };
     let redirects = serve(body.clone(), |_, path, length| match path {
         "/os.tgz" => ("302 Found\r\nLocation: /real.tgz\r\nContent-Length: 0\r\n".into(), false),
@@ -82,7 +82,7 @@ fn what_anaconda_would_stumble_over_is_found() {
 }
 
 #[test]
-fn nobody_at_the_address_is_a_failure_of_the_network() {
+fn an_address_without_a_server_is_a_network_error() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = osimg::verify::address(&format!("http://{gone}/os.tgz"), &Options::default()).unwrap_err();
     assert_eq!(osimg::error::exit_code(&error), osimg::error::ExitCode::Repository);

@@ -14,7 +14,7 @@ fn is(pack: &str, expected: &[&'static str]) {
 }
 
 #[test]
-fn what_osimg_packs_has_nothing_wrong() {
+fn tarballs_of_osimg_have_no_finding() {
     let osimg = env!("CARGO_BIN_EXE_osimg");
     is(&format!("{osimg} -q pack $T -o $O --selinux from-tree >&2"), &[]);
     is(&format!("{osimg} -q pack $T -o $O >&2"), &[]);
@@ -52,7 +52,7 @@ fn a_plain_tar_loses_labels_capabilities_and_acls() {
 }
 
 #[test]
-fn bsdtar_keeps_all_and_writes_names() {
+fn bsdtar_keeps_everything_and_writes_names() {
     is("bsdtar --format pax --numeric-owner --acls --xattrs -C $T -czf $O .", &["acl-names"]);
 }
 

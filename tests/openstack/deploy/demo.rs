@@ -133,7 +133,7 @@ fn installs(lab: &Lab, demo: &Demo, built: &Built, extension: &str, owner: &str,
 }
 
 #[test]
-fn the_demo_distribution_is_built_into_glance_and_installed_from_there_from_a_web_server_and_from_its_tree() {
+fn the_demo_distribution_is_installed_from_glance_from_a_web_server_and_from_an_install_tree() {
     let Some(lab) = Lab::open() else { return };
     let Some(demo) = Demo::open(&lab, "demo-whole") else { return };
     let recipe = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("baremetal.yum")).unwrap();
@@ -187,7 +187,7 @@ fn a_member_builds_the_other_formats_into_glance_through_tls_and_installs_them()
 }
 
 #[test]
-fn what_is_built_into_a_container_registry_or_a_web_servers_tree_is_installed_by_its_reference_alone() {
+fn an_image_in_a_container_registry_or_a_web_tree_is_installed_by_its_reference() {
     if osimg::process::find_program("docker-registry").is_none() {
         return skip("there is no docker-registry");
     }

@@ -60,7 +60,7 @@ fn a_member_of_a_project_deploys_to_the_node_it_owns_with_user_data_for_cloud_in
 }
 
 #[test]
-fn through_tls_with_an_authority_of_our_own_admin_and_member_deploy() {
+fn admin_and_member_deploy_over_tls_with_a_private_authority() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let references = lab.publish("osimg-tls", &files, "tls", &[]);
@@ -78,7 +78,7 @@ fn through_tls_with_an_authority_of_our_own_admin_and_member_deploy() {
 }
 
 #[test]
-fn a_set_in_a_directory_of_a_web_server_is_installed_without_keystone_and_with_it() {
+fn a_set_in_a_directory_of_a_web_server_is_installed_with_and_without_keystone() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let directory = lab.servers.data().join("www/set");
@@ -99,7 +99,7 @@ fn a_set_in_a_directory_of_a_web_server_is_installed_without_keystone_and_with_i
 }
 
 #[test]
-fn an_install_tree_is_installed_from_and_says_itself_what_boots_it() {
+fn an_install_tree_provides_the_tarball_and_the_boot_pieces() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     std::fs::write(files.path("treeinfo"), TREEINFO).unwrap();
@@ -129,7 +129,7 @@ fn an_install_tree_is_installed_from_and_says_itself_what_boots_it() {
 }
 
 #[test]
-fn without_apply_the_lines_for_ironics_own_client_are_printed_and_no_node_is_touched() {
+fn without_apply_baremetal_commands_are_printed_and_no_node_is_touched() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let references = lab.publish("osimg", &files, "lines", &[]);
@@ -156,7 +156,7 @@ fn without_apply_the_lines_for_ironics_own_client_are_printed_and_no_node_is_tou
 }
 
 #[test]
-fn a_node_that_had_another_image_keeps_nothing_of_it() {
+fn a_node_keeps_nothing_of_its_previous_image() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let references = lab.publish("osimg", &files, "second", &[]);
@@ -177,7 +177,7 @@ fn a_node_that_had_another_image_keeps_nothing_of_it() {
 }
 
 #[test]
-fn an_interrupted_osimg_says_what_state_the_node_is_left_in_and_the_deployment_goes_on() {
+fn an_interrupted_osimg_reports_the_state_of_the_node_and_the_deployment_continues() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let references = lab.publish("osimg", &files, "interrupted", &[]);
@@ -194,7 +194,7 @@ fn an_interrupted_osimg_says_what_state_the_node_is_left_in_and_the_deployment_g
 }
 
 #[test]
-fn the_doctor_says_what_a_cloud_can_do_for_each_who_asks() {
+fn doctor_reports_what_a_cloud_allows_to_each_user() {
     let Some(lab) = Lab::open() else { return };
     for owner in ["osimg", "osimg-demo", "osimg-noauth"] {
         lab.node(owner);

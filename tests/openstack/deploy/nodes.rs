@@ -45,7 +45,7 @@ fn ends(output: &Output, code: i32, expected: &[(&TestNode, &str)], parts: &[&st
 }
 
 #[test]
-fn of_two_nodes_of_two_architectures_only_that_of_the_image_takes_it() {
+fn only_a_node_of_the_image_s_architecture_accepts_the_image() {
     let Some(lab) = Lab::open() else { return };
     let (intel, arm) = (lab.node_of("osimg", "x86_64"), lab.node_of("osimg", "aarch64"));
     let (for_intel, for_arm) = (image(&lab, "intel", "x86_64"), image(&lab, "arm", "aarch64"));
@@ -64,7 +64,7 @@ fn of_two_nodes_of_two_architectures_only_that_of_the_image_takes_it() {
 }
 
 #[test]
-fn a_node_of_another_consumer_or_with_a_lessee_is_refused_and_an_own_one_is_taken_again() {
+fn a_node_of_another_consumer_or_lessee_is_refused_and_an_own_node_is_accepted_again() {
     let Some(lab) = Lab::open() else { return };
     let image = image(&lab, "consumers", "x86_64");
     let set = |field: &str, value: &str| json!([{ "op": "add", "path": format!("/{field}"), "value": value }]);
@@ -98,7 +98,7 @@ fn a_node_of_another_consumer_or_with_a_lessee_is_refused_and_an_own_one_is_take
 }
 
 #[test]
-fn nothing_of_an_earlier_attempt_survives_into_the_next_and_an_active_node_is_not_touched() {
+fn an_attempt_keeps_nothing_of_an_earlier_one_and_an_active_node_is_not_touched() {
     let Some(lab) = Lab::open() else { return };
     let node = lab.node("osimg");
     let (first, second) = (image(&lab, "first", "x86_64"), image(&lab, "second-attempt", "x86_64"));
@@ -153,7 +153,7 @@ fn a_template_with_the_checksum_of_another_tarball_is_an_error() {
 }
 
 #[test]
-fn every_node_has_its_outcome_and_started_ones_are_followed_though_a_later_one_fails() {
+fn every_node_has_a_result_and_started_nodes_are_followed_even_if_a_later_one_fails() {
     let Some(lab) = Lab::open() else { return };
     let image = image(&lab, "outcomes", "x86_64");
     let (good, bad, lost) = (lab.node("osimg"), lab.node("osimg"), lab.node("osimg"));
@@ -185,7 +185,7 @@ fn every_node_has_its_outcome_and_started_ones_are_followed_though_a_later_one_f
 }
 
 #[test]
-fn a_config_drive_goes_to_the_one_node_that_it_is_for() {
+fn a_config_drive_is_given_only_to_its_own_node() {
     let Some(lab) = Lab::open() else { return };
     let image = image(&lab, "drives", "x86_64");
     let (one, two) = (lab.node("osimg"), lab.node("osimg"));

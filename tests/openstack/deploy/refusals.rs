@@ -45,7 +45,7 @@ fn patch_image(lab: &Lab, image: &str, patch: &Value) {
 }
 
 #[test]
-fn who_may_not_and_what_is_not_there_is_told() {
+fn missing_permissions_and_missing_objects_are_reported() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let image = id(&lab.publish("osimg", &files, "refusals", &[]));
@@ -66,7 +66,7 @@ fn who_may_not_and_what_is_not_there_is_told() {
 }
 
 #[test]
-fn a_node_that_is_not_ready_for_it_is_left_alone() {
+fn a_node_that_is_not_ready_is_not_touched() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let image = id(&lab.publish("osimg", &files, "unready", &[]));
@@ -106,7 +106,7 @@ fn a_node_that_is_not_ready_for_it_is_left_alone() {
 }
 
 #[test]
-fn an_image_that_ironic_would_stumble_over_is_found_out_before_any_node_is_touched() {
+fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
     let Some(lab) = Lab::open() else { return };
     let node = lab.node("osimg");
     let files = Files::new(".tgz");
@@ -162,7 +162,7 @@ fn an_image_that_ironic_would_stumble_over_is_found_out_before_any_node_is_touch
 }
 
 #[test]
-fn a_web_server_that_would_not_do_is_found_out() {
+fn an_unsuitable_web_server_is_reported() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let tarball = files.tarball();
@@ -209,7 +209,7 @@ fn a_web_server_that_would_not_do_is_found_out() {
 }
 
 #[test]
-fn a_deployment_that_fails_on_the_node_is_told_with_its_cause() {
+fn a_deployment_that_fails_on_the_node_is_reported_with_its_cause() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let image = id(&lab.publish("osimg", &files, "failing", &[]));
@@ -234,7 +234,7 @@ fn a_deployment_that_fails_on_the_node_is_told_with_its_cause() {
 }
 
 #[test]
-fn what_ironic_says_of_its_own_accord_is_explained() {
+fn error_messages_of_ironic_are_explained() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let references = lab.publish("osimg", &files, "unaided", &[]);

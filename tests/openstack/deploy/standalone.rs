@@ -16,7 +16,7 @@ fn finding(servers: &Servers, clouds: &Path, cloud: &str, check: &str) -> Value 
 }
 
 #[test]
-fn the_one_address_of_a_standalone_ironic_is_enough() {
+fn a_standalone_ironic_needs_only_its_address() {
     let Some(servers) = Servers::shared(EVERYTHING) else { return };
     let directory = crate::directory();
     let path = clouds(servers, directory.path(), "osimg-noauth", |cloud| {
@@ -26,7 +26,7 @@ fn the_one_address_of_a_standalone_ironic_is_enough() {
 }
 
 #[test]
-fn a_standalone_ironic_with_users_takes_the_password_of_http_basic() {
+fn a_standalone_ironic_with_users_accepts_an_http_basic_password() {
     let Some(servers) = Servers::own("glance-noauth ironic-noauth", &[("OSIMG_OS_IRONIC_BASIC", "1")]) else { return };
     for check in ["login", "bare metal service", "anaconda deploy interface"] {
         assert_eq!(finding(&servers, &servers.clouds_yaml(), "osimg-basic", check)["works"], true, "{check}");

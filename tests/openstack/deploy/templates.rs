@@ -111,7 +111,7 @@ fn every_option() -> Options {
 }
 
 #[test]
-fn ironics_own_code_and_pykickstart_take_our_template_and_render_it_as_we_do() {
+fn ironic_and_pykickstart_accept_our_template_and_render_it_as_we_do() {
     if Lab::open().is_none() {
         return;
     }
@@ -160,7 +160,7 @@ fn ironics_own_code_and_pykickstart_take_our_template_and_render_it_as_we_do() {
 }
 
 #[test]
-fn ksvalidator_finds_nothing_in_a_rendered_template() {
+fn ksvalidator_has_no_complaint_about_a_rendered_template() {
     if Lab::open().is_none() {
         return;
     }
@@ -172,7 +172,7 @@ fn ksvalidator_finds_nothing_in_a_rendered_template() {
 }
 
 #[test]
-fn what_ironic_refuses_in_a_template_we_refuse_and_what_it_takes_we_take() {
+fn templates_are_accepted_and_refused_exactly_as_by_ironic() {
     if Lab::open().is_none() {
         return;
     }
@@ -199,7 +199,7 @@ fn what_ironic_refuses_in_a_template_we_refuse_and_what_it_takes_we_take() {
 }
 
 #[test]
-fn the_call_of_a_node_trusts_the_authority_that_the_settings_name() {
+fn the_callback_of_a_node_trusts_the_authority_in_the_settings() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let settings = format!("[deploy.install]\nauthority = \"{}\"\n", lab.servers.data().join("tls/ca.crt").display());
