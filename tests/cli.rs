@@ -1,6 +1,6 @@
-//! The command line without any privilege: help, errors with their places and exit codes, plan as
+//! The command line without any privilege: help, errors with positions and exit codes, and plan as
 //! text and as JSON.
-#![expect(clippy::disallowed_methods, reason = "tests run the program as a person does")]
+#![expect(clippy::disallowed_methods, reason = "tests run the program as a user does")]
 
 use std::process::{Command, Output};
 
@@ -45,9 +45,9 @@ fn a_misspelt_command_is_shown_with_its_position_and_a_fix() {
     let (_dir, path) = recipe("isntall cloud-init\nts run\n");
     let output = osimg(&["plan", &path]);
     assert_eq!(output.status.code(), Some(3));
-    let said = text(&output.stderr);
+    let stderr = text(&output.stderr);
     for part in [":1:1:", "isntall", "^^^^", "install"] {
-        assert!(said.contains(part), "{part} is missing in:\n{said}");
+        assert!(stderr.contains(part), "{part} is missing in:\n{stderr}");
     }
 }
 
@@ -65,9 +65,9 @@ fn plan_shows_transactions_repositories_and_sandbox_without_root() {
     let (_dir, path) = recipe("group install 'Minimal Install'\ninstall cloud-init\nts run\n");
     let output = osimg(&["plan", &path, "--repo", "r=https://example.invalid/r"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let said = text(&output.stdout);
+    let stderr = text(&output.stdout);
     for part in ["group install 'Minimal Install'", "install cloud-init", "r: https://example.invalid/r", "package manager"] {
-        assert!(said.contains(part), "{part} is missing in:\n{said}");
+        assert!(stderr.contains(part), "{part} is missing in:\n{stderr}");
     }
 }
 
@@ -97,17 +97,17 @@ fn plan_shows_every_kind_of_statement_and_the_commands_of_each_transaction() {
     let arguments = ["plan", &path, "--repo", "r=https://example.invalid/r", "--key", &key];
     let output = osimg(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let said = text(&output.stdout);
+    let stderr = text(&output.stdout);
     for statement in statements {
-        assert!(said.contains(&format!("\n  {statement}\n")), "{statement} is missing in:\n{said}");
+        assert!(stderr.contains(&format!("\n  {statement}\n")), "{statement} is missing in:\n{stderr}");
     }
     let value: serde_json::Value = serde_json::from_slice(&osimg(&[&arguments[..], &["--json"]].concat()).stdout).expect("JSON");
     let commands = value["commands"].as_array().expect("commands");
     if commands.is_empty() {
-        // Nothing here fills images, which is said; where everything must run, something does.
-        assert!(std::env::var_os("OSIMG_REQUIRE_PRIVILEGED").is_none(), "{said}");
+        // plan reports that no image can be built here. Where all tests must run, one can be built.
+        assert!(std::env::var_os("OSIMG_REQUIRE_PRIVILEGED").is_none(), "{stderr}");
         let why = value["refused"].as_str().expect("a reason");
-        assert!(said.contains(&format!("commands\n  none: {why}")), "{said}");
+        assert!(stderr.contains(&format!("commands\n  none: {why}")), "{stderr}");
         return;
     }
     let phases: Vec<_> = commands.iter().map(|c| (c["transaction"].as_u64(), c["phase"].as_str(), c["network"].as_str())).collect();
@@ -116,7 +116,7 @@ fn plan_shows_every_kind_of_statement_and_the_commands_of_each_transaction() {
     for part in
         ["/buildroot is the install root", "while packages are installed: no network", "/osimg/cache is ", "transaction 3, install: "]
     {
-        assert!(said.contains(part), "{part} is missing in:\n{said}");
+        assert!(stderr.contains(part), "{part} is missing in:\n{stderr}");
     }
 }
 
@@ -153,7 +153,7 @@ fn pack_writes_a_tarball_that_gnu_tar_reads_and_prints_only_its_path() {
 }
 
 #[test]
-fn the_sandbox_verbs_are_for_osimg_alone() {
+fn the_sandbox_verbs_are_internal_to_osimg() {
     for arguments in [vec!["sandbox-init"], vec!["sandbox-namespaces", "none", "none", "1"]] {
         let output = osimg(&arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
@@ -183,7 +183,7 @@ fn a_failure_as_json_is_one_object_with_error_code_and_hint() {
         &["deploy", &missing],
         &["shell", &missing],
         &["doctor", "--cloud", "missing"],
-        // What clap refuses.
+        // Refused by clap.
         &["frobnicate"],
         &["verify"],
         &["verify", "a", "--disk", "much"],
@@ -191,7 +191,7 @@ fn a_failure_as_json_is_one_object_with_error_code_and_hint() {
     ];
     for arguments in cases {
         for arguments in [[arguments, &["--json"]].concat(), [&["--json"], arguments].concat()] {
-            // The words after those of `shell` are a command's.
+            // The words after those of `shell` belong to the command that it runs.
             if arguments[0] == "shell" {
                 continue;
             }
@@ -236,7 +236,7 @@ fn a_recipe_comes_from_standard_input_and_a_signal_ends_the_wait_for_it() {
     assert_eq!(transactions(&piped), transactions(&read));
     assert!(!transactions(&read).is_null());
 
-    // Nothing comes, and the pipe stays open: the signal ends it.
+    // No input comes, and the pipe stays open. The signal ends the wait.
     let mut waiting = start(&["plan", "-"]);
     let id = nix::unistd::Pid::from_raw(waiting.id().try_into().expect("a process id"));
     let handles = || {

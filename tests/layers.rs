@@ -1,14 +1,14 @@
-//! The architecture as a table: which module may use which. Steps never call each other sideways;
-//! only the pipeline knows the order.
+//! The architecture as a table: which module may use which. Steps never call each other sideways.
+//! Only the pipeline knows the order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Modules that know only of text and files, and that every other may use.
+/// Modules that handle only text and files. Every other module may use them.
 const ANYWHERE: &[&str] = &["files", "secrets", "text"];
 
-/// Each module of the crate with the modules it may use; the later steps may use what the earlier
-/// ones give.
+/// Every module of the crate with the modules that it may use. Later steps may use the results of
+/// earlier ones.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &["secrets"]),
     ("secrets", &[]),
@@ -77,7 +77,7 @@ fn module_of(file: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// Names that follow `crate::` in the text, comments and documentation left out.
+/// The names that follow `crate::` in the code, without comments and documentation.
 fn used(text: &str) -> BTreeSet<String> {
     text.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
@@ -124,15 +124,15 @@ fn every_source_file_states_its_purpose_in_its_first_line() {
 
 /// Calls that open a file by its name.
 const OPENING: [&str; 6] = ["fs::read(", "fs::read_to_string(", "File::open(", "OpenOptions::new(", "File::options(", "fs::copy("];
-/// Sources that may do so, and why; all others use `files`, which refuses a FIFO or a device and
-/// keeps a limit. The kernel's own files (/proc, /sys, /dev) may be opened anywhere.
+/// Sources that may do so, and why. All others use `files`, which refuses a FIFO or a device and
+/// enforces a size limit. The kernel's own files (/proc, /sys, /dev) may be opened anywhere.
 const MAY_OPEN: &[(&str, &str)] = &[
-    ("files.rs", "the place for it"),
+    ("files.rs", "the module for opening files"),
     ("process.rs", "the control groups' files"),
     ("archive/walk.rs", "opens a directory, by O_DIRECTORY"),
     ("packages/cache.rs", "locks, and directories of the cache"),
     ("packages/private.rs", "opens the directory of the cache"),
-    ("registry/tree.rs", "syncs the files and directories that it has just made"),
+    ("registry/tree.rs", "syncs the files and directories that it has just written"),
     ("sandbox/crowd.rs", "the processes' files in /proc"),
     ("sandbox/foreign.rs", "the kernel's table of interpreters"),
     ("sandbox/idmap.rs", "the kernel's id maps, /etc/subuid and /etc/subgid"),
@@ -148,7 +148,7 @@ fn files_are_opened_in_one_place() {
             continue;
         }
         let text = std::fs::read_to_string(&file).expect("a source");
-        // The tests of a module come last in it.
+        // A module's tests are at its end.
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for (number, line) in code.lines().enumerate() {
             let kernel = ["\"/proc/", "\"/sys/", "\"/dev/"].iter().any(|place| line.contains(place));
@@ -171,7 +171,7 @@ fn only_the_http_module_connects_to_servers() {
             wrong.push(file.display().to_string());
         }
     }
-    assert!(wrong.is_empty(), "these are to use http/: {}", wrong.join(", "));
+    assert!(wrong.is_empty(), "use http/ in: {}", wrong.join(", "));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn percent_encoding_is_implemented_once() {
 
 #[test]
 fn every_sleep_is_ended_by_a_signal() {
-    // What cleans up after a signal, and what passes it on to its child, go on.
+    // Cleanup after a signal and forwarding a signal to the child must not be interrupted.
     let exempt = ["process.rs", "http/retry.rs", "cli/counterpart.rs"];
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for file in sources(&directory) {
@@ -207,7 +207,7 @@ fn modules(root: &Path) -> BTreeMap<Vec<String>, PathBuf> {
     sources(root).into_iter().map(|file| (path_of(&file), file)).collect()
 }
 
-/// The paths that a text names after `super::` or `crate::`, groups in braces spelled out.
+/// The paths in a text that follow `super::` or `crate::`, with groups in braces expanded.
 fn paths(text: &str) -> Vec<(bool, Vec<String>)> {
     fn expand(rest: &str, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
         let mut path = prefix.to_vec();
@@ -232,9 +232,9 @@ fn paths(text: &str) -> Vec<(bool, Vec<String>)> {
                 if rest[at..].is_empty() || rest[at..].starts_with('}') {
                     return at + 1;
                 }
-                let taken = expand(&rest[at..], &path, found);
-                // Whatever follows a name in a group, such as `as other`, is passed over.
-                at += taken;
+                let dependencies = expand(&rest[at..], &path, found);
+                // Text after a name in a group, such as `as other`, is skipped.
+                at += dependencies;
                 at += rest[at..].find([',', '}']).unwrap_or(rest[at..].len());
             }
         }
@@ -242,7 +242,7 @@ fn paths(text: &str) -> Vec<(bool, Vec<String>)> {
     let mut all = Vec::new();
     for (start, is_crate) in [("super::", false), ("crate::", true)] {
         for (at, _) in text.match_indices(start) {
-            // Within `super::super::`, the inner one is part of the outer.
+            // The inner `super::` of `super::super::` is part of the outer one.
             if text[..at].ends_with("super::") {
                 continue;
             }
@@ -254,9 +254,9 @@ fn paths(text: &str) -> Vec<(bool, Vec<String>)> {
     all
 }
 
-/// The files that each file takes something from. A file may take what the module that it is part of
-/// defines or gives out; that is not counted.
-fn taken(root: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
+/// The files that each file uses. A file may use the definitions and re-exports of its parent
+/// module; those are not counted.
+fn dependencies(root: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
     let modules = modules(root);
     let mut graph = BTreeMap::new();
     for (own, file) in &modules {
@@ -286,7 +286,7 @@ fn taken(root: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
     graph
 }
 
-/// The files from which one comes back to where one began.
+/// The files that are part of a cycle.
 fn on_cycles(graph: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Vec<String> {
     let reaches_itself = |start: &PathBuf| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
@@ -313,8 +313,8 @@ fn there_are_no_cycles_between_files() {
         roots.push(entry.expect("an entry").path().join("src"));
     }
     for root in roots {
-        let graph = taken(&root);
-        assert!(graph.values().any(|uses| !uses.is_empty()), "{}: the files use each other", root.display());
+        let graph = dependencies(&root);
+        assert!(graph.values().any(|uses| !uses.is_empty()), "{}: no file uses another", root.display());
         let cycles = on_cycles(&graph);
         assert!(cycles.is_empty(), "these files are on a cycle:\n{}", cycles.join("\n"));
     }

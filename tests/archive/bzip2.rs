@@ -1,4 +1,4 @@
-//! Our own bzip2 encoder, judged by every decoder at hand over content that is hard to sort.
+//! The bzip2 encoder of osimg, tested with all available decoders on content that is hard to sort.
 
 use crate::support::{Packing, can_run, directory, inside, noise, python, shell};
 use osimg::archive::{Format, Level};
@@ -13,7 +13,7 @@ fn fibonacci(size: usize) -> Vec<u8> {
     b
 }
 
-/// Content by name, each of about two blocks of the level.
+/// Content by name; each is about two blocks long at that level.
 fn hard_content(block: usize) -> Vec<(String, Vec<u8>)> {
     let size = 2 * block + 17;
     let periodic = |period: usize| (0..size).map(|at| (at % period * 37 % 253) as u8).collect::<Vec<u8>>();
@@ -22,7 +22,7 @@ fn hard_content(block: usize) -> Vec<(String, Vec<u8>)> {
         ("fibonacci".to_owned(), fibonacci(size)),
         ("noise".to_owned(), noise(7, size, 8)),
         ("two-values".to_owned(), noise(8, size, 1)),
-        // Runs of just four grow by a quarter.
+        // Runs of exactly four bytes grow by a quarter.
         ("fours".to_owned(), noise(9, size / 4, 8).iter().flat_map(|byte| [*byte; 4]).collect()),
         ("runs".to_owned(), noise(10, size / 200, 3).iter().flat_map(|byte| vec![*byte; 256 + usize::from(*byte)]).collect()),
         ("twice".to_owned(), noise(11, size / 2, 8).repeat(2)),
@@ -47,7 +47,7 @@ fn every_decoder_restores_content_that_is_hard_to_sort() {
         for (name, content) in hard_content(block) {
             fs::write(tree.join(name), content).unwrap();
         }
-        // Real programs, and what was compressed before.
+        // Real programs and data that is already compressed.
         shell(&tree, "cp /bin/sh /usr/bin/python3 . && gzip -c python3 >packed.gz && xz -0c python3 >packed.xz");
         let packing = Packing { level: Level::Exact(level), ..Packing::default() };
         packing.pack(&tree, directory.path(), "x", &[Format::Tbz]);

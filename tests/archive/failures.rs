@@ -1,4 +1,4 @@
-//! What goes wrong is told, with its place, and nothing hangs.
+//! Every failure is reported with its path or format, and nothing hangs.
 
 use crate::support::{Packing, can_run, directory, inside, noise, shell};
 use osimg::archive::{Format, Output, write_tree};
@@ -33,7 +33,7 @@ fn a_full_disk_is_reported_as_such_for_every_format() {
     }
 }
 
-/// Takes bytes until the disk is full, and then cannot even be flushed.
+/// Accepts bytes until the disk is full; then even a flush fails.
 struct Filling {
     room: usize,
 }
@@ -109,7 +109,7 @@ fn a_mount_inside_the_tree_is_named() {
     for (what, place) in [("/proc", "proc"), ("/etc/hosts", "hosts")] {
         let mounted = std::panic::catch_unwind(|| shell(&tree, &format!("mount --bind {what} {place}")));
         if mounted.is_err() {
-            crate::support::skip("bind mounts cannot be made here");
+            crate::support::skip("bind mounts are not possible here");
             return;
         }
         let error = std::panic::catch_unwind(|| pack_into(&tree, Format::Tar, io::sink()));
@@ -127,7 +127,7 @@ fn a_capability_of_a_container_is_refused_by_name() {
     }
     let directory = directory();
     let tree = inside(directory.path(), "tree");
-    // Version 3, effective, CAP_NET_BIND_SERVICE, of the namespace whose root is uid 1000.
+    // Version 3, effective, CAP_NET_BIND_SERVICE; the namespace's root is uid 1000.
     shell(&tree, "touch ping; setfattr -n security.capability -v 0x0100000300040000000000000000000000000000e8030000 ping");
     let error = pack_into(&tree, Format::Tar, io::sink());
     assert!(render(&error).contains("packing /ping") && render(&error).contains("uid 1000"), "{}", render(&error));

@@ -1,4 +1,4 @@
-//! Nothing of a tree is lost but what is named here.
+//! A tree survives packing and unpacking except for the differences listed here.
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
 use crate::releases::{self, ANACONDA};
@@ -10,9 +10,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-/// What no archive of ours carries.
+/// Never contained in an archive of osimg.
 const LEFT_OUT: &[&str] = &[
-    // An archive cannot hold sockets.
+    // An archive cannot contain sockets.
     "missing links/k1",
     "missing links/k2",
     "missing types/socket",
@@ -23,9 +23,9 @@ const LEFT_OUT: &[&str] = &[
     "x:trusted xattr/ovl-opaque",
     "x:trusted xattr/ovl-origin",
     "x:trusted xattr/ovl-redirect",
-    // A label without its NUL comes back with it, as the kernel would show it.
+    // The NUL at the end of a label is added, as the kernel shows it.
     "selinux xattr/sel-nonul",
-    // Holes are where 64 KiB and more are zeros, and nowhere else.
+    // Holes are the places with 64 KiB or more of zeros, and no others.
     "sparse sparse/densezero",
     "sparse sparse/falloc",
     "sparse sparse/many",
@@ -33,16 +33,16 @@ const LEFT_OUT: &[&str] = &[
     "sparse sparse/s300",
 ];
 
-/// Where bsdtar falls short of GNU tar with the same archive.
+/// Shortcomings of bsdtar compared with GNU tar, with the same archive.
 const BSDTAR: &[&str] = &[
     // Ids in ACLs end at 2^31.
     "acl acl/biguid",
-    // Names of attributes are not unescaped.
+    // bsdtar does not unescape attribute names.
     "x:user xattr/name-eq",
     "x:user xattr/name-pct",
     "x:user xattr/name-pct25",
     "x:user xattr/name-pct3D",
-    // Fractions of a second before the epoch are taken to be after it.
+    // bsdtar reads fractions of a second before the epoch as after it.
     "mtime links/mt1",
     "mtime links/mt2",
     "mtime times/d-neg-half",
@@ -57,8 +57,8 @@ fn named(lists: &[&[&str]]) -> BTreeSet<String> {
     lists.concat().into_iter().map(str::to_owned).collect()
 }
 
-/// Makes a file system in a file, packs the hardest tree there, and unpacks it beside: in a mount
-/// namespace of its own, which leaves nothing.
+/// Makes a file system in a file, packs the hardest tree there and unpacks it on the same file
+/// system. All this is in a separate mount namespace, so that no mount is left.
 const ON_A_FILE_SYSTEM: &str = r#"
 kind=$1 work=$2 osimg=$3 support=$4
 shift 4
@@ -78,7 +78,7 @@ for tar; do
     for suffix in tgz tbz; do
         mkdir to
         # As Anaconda does, which does not look at the exit status; we do.
-        LC_ALL=C eval "$tar $ANACONDA $work/x.$suffix -C to" > "$work/said.$number" 2>&1 || echo "exit status $?" >> "$work/said.$number"
+        LC_ALL=C eval "$tar $ANACONDA $work/x.$suffix -C to" > "$work/warnings.$number" 2>&1 || echo "exit status $?" >> "$work/warnings.$number"
         python3 "$support/treediff.py" tree to --json --ignore "" > "$work/differences.$number" || test $? = 1
         rm -r to
         number=$((number + 1))
@@ -86,11 +86,11 @@ for tar; do
 done
 mkdir to
 # It restores the target's own time before it writes into it.
-bsdtar -xpf "$work/x.tgz" --acls --xattrs -C to 2> "$work/said.bsdtar" || test $? = 1
+bsdtar -xpf "$work/x.tgz" --acls --xattrs -C to 2> "$work/warnings.bsdtar" || test $? = 1
 python3 "$support/treediff.py" tree to --json --ignore root > "$work/differences.bsdtar" || test $? = 1
 "#;
 
-/// What Anaconda leaves out on purpose.
+/// Excluded by Anaconda on purpose.
 const EXCLUDED: &[&str] = &[
     "missing boot/0-rescue",
     "missing boot/loader",
@@ -125,15 +125,20 @@ fn gnu_tar_and_bsdtar_restore_all_but_the_listed_differences_on_ext4_and_xfs() {
         let made = fs::read_to_string(directory.path().join("made")).unwrap();
         println!("{kind}: {}", made.lines().last().unwrap_or_default());
         let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
-        // XFS shows an ACL as an attribute of its own, too.
+        // XFS also shows an ACL as an attribute.
         let shown_twice: &[&str] = if kind == "xfs" { &["x:trusted acl/biguid"] } else { &[] };
-        assert_eq!(parsed(&read("differences.bsdtar")), named(&[LEFT_OUT, BSDTAR, shown_twice]), "{kind}, bsdtar, {}", read("said.bsdtar"));
+        assert_eq!(
+            parsed(&read("differences.bsdtar")),
+            named(&[LEFT_OUT, BSDTAR, shown_twice]),
+            "{kind}, bsdtar, {}",
+            read("warnings.bsdtar")
+        );
         for number in 0..4 {
             let read = |name: &str| read(&format!("{name}.{number}"));
-            assert_eq!(parsed(&read("differences")), named(&[LEFT_OUT, EXCLUDED]), "{kind}, {} of 2, {}", number / 2 + 1, read("said"));
-            // Times before the epoch and in the future are a curiosity to it, and kept.
-            let said = read("said");
-            assert_eq!(said.lines().filter(|line| !line.contains(" time stamp ")).collect::<Vec<_>>(), [""; 0], "{kind}");
+            assert_eq!(parsed(&read("differences")), named(&[LEFT_OUT, EXCLUDED]), "{kind}, {} of 2, {}", number / 2 + 1, read("warnings"));
+            // tar warns about times before the epoch and in the future, and keeps them.
+            let warnings = read("warnings");
+            assert_eq!(warnings.lines().filter(|line| !line.contains(" time stamp ")).collect::<Vec<_>>(), [""; 0], "{kind}");
         }
     }
 }
@@ -147,12 +152,12 @@ fn bsdtar_restores_all_but_the_listed_differences() {
     let tree = hard_tree(directory.path(), &[]);
     Packing { labels: &FromTree, ..Packing::default() }.pack(&tree, directory.path(), "hard", &[Format::Txz]);
     let target = inside(directory.path(), "target");
-    // It restores the target's own time before it writes into it.
+    // bsdtar restores the times of the target directory before it writes into it.
     shell(directory.path(), &format!("bsdtar -xpf hard.txz --acls --xattrs -C {} 2>/dev/null || test $? = 1", target.display()));
     assert_eq!(differences(&tree, &target, "root"), named(&[LEFT_OUT, BSDTAR]));
 }
 
-/// Unpacks a tarball onto a file system of another kind and packs it there.
+/// Unpacks a tarball on another kind of file system and packs it there.
 const ON_XFS: &str = r#"
 work=$1 osimg=$2
 mount --make-rprivate /
@@ -171,7 +176,7 @@ fn a_tree_unpacked_on_another_file_system_packs_to_the_same_bytes() {
     }
     let directory = directory();
     let tree = hard_tree(directory.path(), &["--no-big"]);
-    // XFS has 18 bits for a minor number, 1,023 bytes for a link, and times from 1901 on.
+    // XFS limits: 18 bits for a minor number, 1,023 bytes for a link, times from 1901.
     shell(&tree, "rm types/blk types/chrbig types/sl-4095; find times -name '*-neg-*' -o -name '*-y*' -o -name '*-oct*' | xargs rm -r");
     let packing = Packing { labels: &FromTree, epoch: Some(1_750_000_000), ..Packing::default() };
     packing.pack(&tree, directory.path(), "first", &[Format::Tar]);

@@ -1,10 +1,10 @@
-//! The form of the tarballs, as other readers see it.
+//! The format of the tarballs as other readers see it.
 
 use crate::support::{Packing, can_run, digests, directory, hard_tree, inside, noise, python, shell};
 use osimg::archive::{Format, Labels, Level, Output, write_tree};
 use std::fs;
 
-/// Unpacks with Python's own decompressors and prints the digest of what they give.
+/// Unpacks with Python's own decompressors and prints the digest of the result.
 const UNPACKED: &str = "
 import bz2, gzip, hashlib, lzma, sys
 for path in sys.argv[1:]:
@@ -21,7 +21,7 @@ fn every_format_holds_the_same_archive_and_passes_its_tools_test() {
     }
     let directory = directory();
     let tree = hard_tree(directory.path(), &["--no-big"]);
-    // More than one block of every format, and more than compresses away.
+    // More than one block in every format, with content that does not compress away.
     fs::write(tree.join("noise"), noise(1, 20 << 20, 4)).unwrap();
     let summary = Packing { level: Level::Fast, ..Packing::default() }.pack(&tree, directory.path(), "x", &Format::ALL);
     let of_tar = digests(&summary)[0].clone();
@@ -45,7 +45,7 @@ fn every_format_holds_the_same_archive_and_passes_its_tools_test() {
         "xz --robot -l x.txz | grep ^file; for f in tar tgz tbz txz; do bsdtar -tf x.$f | wc -l; done",
     ))
     .unwrap();
-    // One stream of several blocks, since 24 MiB go into each.
+    // One stream of several blocks; a block holds 24 MiB.
     assert!(blocks.starts_with("file\t1\t2\t"), "{blocks}");
     let counts: Vec<&str> = blocks.lines().skip(1).collect();
     assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
@@ -149,8 +149,8 @@ fn a_file_that_would_look_like_a_boot_sector_is_shifted() {
     if !can_run(&["gzip", "python3"]) {
         return;
     }
-    /// The first content that meets the case with libdeflate 1.26; another version has to look
-    /// further.
+    /// The first content that triggers the case with libdeflate 1.26. Another version needs another
+    /// number.
     const FIRST: u32 = 20_475;
     let directory = directory();
     let tree = inside(directory.path(), "tree");
@@ -181,7 +181,7 @@ fn x86_programs_are_packed_with_the_x86_filter_and_every_reader_reverses_it() {
         return;
     }
     if !cfg!(target_arch = "x86_64") {
-        println!("SKIPPED: this machine has no programs of x86");
+        println!("SKIPPED: this machine has no x86 programs");
         return;
     }
     let directory = directory();
@@ -196,7 +196,7 @@ fn x86_programs_are_packed_with_the_x86_filter_and_every_reader_reverses_it() {
     );
     let program = "import lzma, sys; print(lzma.open(sys.argv[1]).read() == open(sys.argv[2], 'rb').read())";
     assert_eq!(python(program, &[&directory.path().join("x.txz"), &directory.path().join("x.tar")]), "True\n");
-    // Text has none of that.
+    // Plain text does not contain x86 jumps.
     fs::write(tree.join("python3"), "no program ".repeat(300_000)).unwrap();
     shell(&tree, "cp python3 bash");
     packing.pack(&tree, directory.path(), "y", &[Format::Txz]);

@@ -1,5 +1,5 @@
-//! The archiver judged from outside: by GNU tar as Anaconda calls it, bsdtar, Python's tarfile,
-//! gzip, bzip2, xz and file.
+//! Archives checked by independent tools: GNU tar with Anaconda's command line, bsdtar, Python's
+//! tarfile, gzip, bzip2, xz and file.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod bzip2;

@@ -1,8 +1,8 @@
-//! Many small files: the memory does not grow with them to speak of, the time only as they do.
+//! Many small files: memory hardly grows with their number, and time grows only linearly.
 
 use crate::support::{can_run, directory, inside, python};
 
-/// Makes a tree of so many files, packs it, and prints the CPU seconds and the most memory in KiB
+/// Makes a tree of that many files and packs it. Prints the CPU seconds and the peak memory in KiB
 /// of the packing.
 const PROGRAM: &str = r#"
 import os, resource, subprocess, sys
@@ -37,6 +37,6 @@ fn memory_does_not_grow_with_the_number_of_files_and_time_grows_linearly() {
     let (seconds, memory) = measured(50_000);
     assert!(memory < 256 << 10, "{memory} KiB");
     assert!(memory < few_memory + (24 << 10), "{few_memory} and {memory} KiB");
-    // Ten would be just linear; the rest is for a busy machine.
+    // Linear growth would be 10; the rest allows for a busy machine.
     assert!(seconds < 25.0 * few_seconds + 2.0, "{few_seconds} and {seconds} s");
 }

@@ -1,6 +1,5 @@
-//! `osimg pack` as a person runs it: what it is given wrongly is told with its reason, and nothing
-//! is left of it.
-#![expect(clippy::disallowed_methods, reason = "tests run the program as a person does")]
+//! `osimg pack` as a user runs it. Wrong input is reported with the reason, and no file is left.
+#![expect(clippy::disallowed_methods, reason = "tests run the program as a user does")]
 
 use crate::support::{can_run, directory, inside, noise};
 use serde_json::Value;
@@ -15,13 +14,13 @@ fn pack(tree: &Path, output: &Path) -> Output {
     Command::new(OSIMG).args(["pack", "-q", "--selinux", "none"]).arg(tree).arg("-o").arg(output).output().unwrap()
 }
 
-/// The exit code and what was said.
-fn told(output: &Output) -> (Option<i32>, String) {
+/// The exit code and stderr.
+fn failure(output: &Output) -> (Option<i32>, String) {
     assert!(output.stdout.is_empty());
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn left(directory: &Path) -> Vec<String> {
+fn files(directory: &Path) -> Vec<String> {
     fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
@@ -31,11 +30,11 @@ fn a_tree_that_is_missing_or_not_a_directory_is_an_error() {
     fs::write(directory.path().join("file"), "").unwrap();
     let out = inside(directory.path(), "out");
     for (name, why) in [("missing", "there is no such directory"), ("file", "it is no directory")] {
-        let (code, said) = told(&pack(&directory.path().join(name), &out.join("x.tgz")));
-        assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains(name) && said.contains(why), "{said}");
+        let (code, stderr) = failure(&pack(&directory.path().join(name), &out.join("x.tgz")));
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains(name) && stderr.contains(why), "{stderr}");
     }
-    assert_eq!(left(&out), [""; 0]);
+    assert_eq!(files(&out), [""; 0]);
 }
 
 #[test]
@@ -44,11 +43,11 @@ fn a_suffix_that_anaconda_would_take_for_a_disk_image_is_refused_with_the_reason
     let tree = inside(directory.path(), "tree");
     let out = inside(directory.path(), "out");
     for name in ["x.tzst", "x.tar.zst", "x.zst", "x.TGZ", "x.Tar.Xz", "x.img", "x.qcow2", "x.gz", "x.tar.lz4", "x.tgz?sig=1", "x"] {
-        let (code, said) = told(&pack(&tree, &out.join(name)));
-        assert_eq!(code, Some(2), "{name}: {said}");
-        assert!(said.contains("disk image") && said.contains("hint: end the name in one of"), "{said}");
+        let (code, stderr) = failure(&pack(&tree, &out.join(name)));
+        assert_eq!(code, Some(2), "{name}: {stderr}");
+        assert!(stderr.contains("disk image") && stderr.contains("hint: end the name in one of"), "{stderr}");
     }
-    assert_eq!(left(&out), [""; 0]);
+    assert_eq!(files(&out), [""; 0]);
 }
 
 #[test]
@@ -56,13 +55,13 @@ fn an_output_inside_the_tree_or_in_no_directory_is_refused() {
     let directory = directory();
     let tree = inside(directory.path(), "tree");
     let below = inside(&tree, "below");
-    let (code, said) = told(&pack(&tree, &below.join("x.tgz")));
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("lies inside"), "{said}");
-    assert_eq!(left(&below), [""; 0]);
-    let (code, said) = told(&pack(&tree, &directory.path().join("nowhere/x.tgz")));
-    assert_eq!(code, Some(8), "{said}");
-    assert!(said.contains("mkdir -p"), "{said}");
+    let (code, stderr) = failure(&pack(&tree, &below.join("x.tgz")));
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("lies inside"), "{stderr}");
+    assert_eq!(files(&below), [""; 0]);
+    let (code, stderr) = failure(&pack(&tree, &directory.path().join("nowhere/x.tgz")));
+    assert_eq!(code, Some(8), "{stderr}");
+    assert!(stderr.contains("mkdir -p"), "{stderr}");
 }
 
 #[test]
@@ -89,7 +88,7 @@ fn a_file_or_directory_that_cannot_be_read_is_named() {
     if !can_run(&["setpriv"]) {
         return;
     }
-    // Where everyone may go, unlike the usual place of the tests.
+    // A directory that every user can enter, unlike the usual temporary directory of the tests.
     let directory = tempfile::Builder::new().prefix("osimg-unreadable-").tempdir_in("/var/tmp").unwrap();
     let everyone = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     everyone(directory.path(), 0o755);
@@ -111,10 +110,10 @@ fn a_file_or_directory_that_cannot_be_read_is_named() {
             .args([program.as_os_str(), "pack".as_ref(), "-q".as_ref(), tree.as_os_str(), "-o".as_ref(), out.join("x.tgz").as_os_str()])
             .output()
             .unwrap();
-        let (code, said) = told(&output);
-        assert_eq!(code, Some(4), "{said}");
-        assert!(said.contains(&format!("/{name}: ")) && said.contains("Permission denied"), "{said}");
-        assert_eq!(left(&out), [""; 0]);
+        let (code, stderr) = failure(&output);
+        assert_eq!(code, Some(4), "{stderr}");
+        assert!(stderr.contains(&format!("/{name}: ")) && stderr.contains("Permission denied"), "{stderr}");
+        assert_eq!(files(&out), [""; 0]);
     }
 }
 
@@ -134,9 +133,9 @@ fn a_full_disk_is_exit_code_8_and_leaves_no_file() {
         done";
     let codes = directory.path().join("codes");
     let output = Command::new("unshare").args(["--mount", "sh", "-c", script, OSIMG]).args([&tree, &out, &codes]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(fs::read_to_string(&codes).unwrap(), "8\n8\n8\n8\n", "{said}");
-    assert_eq!(said.matches("No space left on device").count(), 4, "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(fs::read_to_string(&codes).unwrap(), "8\n8\n8\n8\n", "{stderr}");
+    assert_eq!(stderr.matches("No space files on device").count(), 4, "{stderr}");
 }
 
 #[test]
@@ -157,8 +156,8 @@ fn json_output_reports_everything_that_was_done() {
         .env_remove("SOURCE_DATE_EPOCH")
         .output();
     let output = output.unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    let summary = &told["summary"];
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let summary = &report["summary"];
     assert_eq!((&summary["entries"], &summary["bytes"]), (&2.into(), &10_240.into()));
     assert_eq!((&summary["labels"], &summary["unlabelled"]), (&0.into(), &0.into()));
     assert_eq!(summary["sockets"], Value::from(vec!["/socket"]));
@@ -166,7 +165,7 @@ fn json_output_reports_everything_that_was_done() {
     let packed = &summary["outputs"][0];
     assert_eq!((&packed["format"], &packed["level"], &packed["block"]), (&"txz".into(), &3.into(), &(24 << 20).into()));
     assert_eq!(packed["bytes"], fs::metadata(&out).unwrap().len());
-    assert_eq!(told["tarballs"][0]["sha256"], packed["sha256"]);
-    assert!(told["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0 && ratio < 1.0), "{told:#}");
-    assert!(told["steps"][0]["seconds"].is_number(), "{told:#}");
+    assert_eq!(report["tarballs"][0]["sha256"], packed["sha256"]);
+    assert!(report["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0 && ratio < 1.0), "{failure:#}");
+    assert!(report["steps"][0]["seconds"].is_number(), "{failure:#}");
 }

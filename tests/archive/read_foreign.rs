@@ -1,5 +1,5 @@
-//! The reader beside the file system: what GNU tar, bsdtar, Python and osimg wrote of a tree is
-//! read as the tree is.
+//! The reader compared with the file system. GNU tar, bsdtar, Python and osimg pack a tree; the
+//! reader must find the tree in each archive.
 
 use crate::support::{Packing, can_run, directory, hard_tree, noise, shell};
 use osimg::archive::Format;
@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// What an archive and a tree have to agree about.
+/// The facts that must be equal in an archive and a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     kind: Kind,
@@ -25,7 +25,7 @@ pub struct Facts {
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// An archive's or a tree's files by their names.
+/// The files of an archive or a tree by name.
 type Tree = BTreeMap<Vec<u8>, Facts>;
 
 pub fn digest_of(reader: &mut Reader<'_>) -> osimg::error::Result<Vec<u8>> {
@@ -52,12 +52,12 @@ fn plain(name: &[u8]) -> Vec<u8> {
     name.strip_suffix(b"/").unwrap_or(name).to_vec()
 }
 
-/// Everything in an archive; a hard link has the facts of what it points to.
+/// Everything in an archive. A hard link has the facts of its target.
 pub fn facts_of_archive(mut reader: Reader<'_>) -> osimg::error::Result<(Tree, Vec<Entry>)> {
     let (mut all, mut entries) = (Tree::new(), Vec::new());
     while let Some(entry) = reader.next()? {
         let facts = if entry.kind == Kind::HardLink {
-            all.get(&plain(&entry.link)).cloned().ok_or_else(|| anyhow::anyhow!("a hard link to nothing"))?
+            all.get(&plain(&entry.link)).cloned().ok_or_else(|| anyhow::anyhow!("a hard link without a target"))?
         } else {
             Facts {
                 kind: entry.kind,
@@ -118,7 +118,7 @@ fn facts_of_tree(tree: &Path) -> Tree {
     all
 }
 
-/// How much an archive's format can hold.
+/// The attributes that an archive format can represent.
 #[derive(Clone, Copy, PartialEq)]
 enum Holds {
     WholeSeconds,
@@ -137,8 +137,8 @@ fn agrees(tree: &Tree, tarball: &Path, holds: Holds) -> Vec<Entry> {
             facts.modified.1 = 0;
         }
         if holds == Holds::Xattrs {
-            // ACLs are in records of their own; the others belong to the build host, and osimg
-            // leaves them there.
+            // ACLs are in separate records. The other attributes belong to the build host, and
+            // osimg does not pack them.
             let elsewhere: [&[u8]; 5] = [b"system.", b"trusted.overlay.", b"user.overlay.", b"security.sehash", b"security.evm"];
             facts.xattrs.retain(|name, _| !elsewhere.iter().any(|prefix| name.starts_with(prefix)));
         } else {
@@ -154,7 +154,7 @@ fn agrees(tree: &Tree, tarball: &Path, holds: Holds) -> Vec<Entry> {
     entries
 }
 
-/// A tree that every format of every writer can hold.
+/// A tree that every writer can represent in every format.
 fn common_tree(directory: &Path) -> PathBuf {
     let tree = directory.join("common");
     fs::create_dir_all(tree.join("etc/deep/er")).unwrap();
@@ -214,8 +214,8 @@ fn every_form_of_sparse_files_is_read_with_its_holes() {
     let directory = directory();
     let tree = directory.path().join("sparse");
     fs::create_dir(&tree).unwrap();
-    // Enough stretches that the old form takes blocks of its own for them, a hole at the end,
-    // nothing but a hole, and a long name.
+    // So many data segments that the old format needs extra blocks for them; a hole at the end;
+    // only a hole; and a long name.
     let program = "import sys
 def write(name, size, step):
     with open(name, 'wb') as f:

@@ -1,5 +1,5 @@
-//! The reader before archives that are cut off, altered, or made to harm: found, told, and never
-//! answered by a panic or by memory.
+//! The reader with truncated, altered and hostile archives. The error is found and reported,
+//! without a panic and without much memory.
 
 use crate::read_foreign::{digest_of, facts_of_archive};
 use crate::support::{Packing, can_run, directory, noise, shell};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use std::fs;
 use std::io::Write;
 
-/// A header with a right checksum.
+/// A header with a correct checksum.
 fn header(name: &[u8], flag: u8, size: &[u8]) -> Vec<u8> {
     let mut block = vec![0; 512];
     block[..name.len()].copy_from_slice(name);
@@ -31,7 +31,7 @@ fn octal(size: usize) -> Vec<u8> {
     format!("{size:011o}").into_bytes()
 }
 
-/// A member with content, filled up to whole blocks.
+/// A member with content, padded to whole blocks.
 fn member(name: &[u8], flag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = header(name, flag, &octal(content.len()));
     out.extend_from_slice(content);
@@ -49,18 +49,18 @@ fn record(key: &str, value: &str) -> Vec<u8> {
     format!("{length} {key}={value}\n").into_bytes()
 }
 
-/// Reads all there is; what is wrong comes as text.
+/// Reads the whole archive; returns the error as text.
 fn read(bytes: &[u8]) -> Result<(Vec<Entry>, Vec<Irregularity>), String> {
-    let told = |error: anyhow::Error| {
+    let output = |error: anyhow::Error| {
         assert!(error.chain().any(|cause| cause.is::<Damaged>()), "{error:#}");
         format!("{error:#}")
     };
-    let mut reader = Reader::new(bytes).map_err(told)?;
+    let mut reader = Reader::new(bytes).map_err(output)?;
     let mut entries = Vec::new();
-    while let Some(entry) = reader.next().map_err(told)? {
-        // Holes without end are not worth a digest.
+    while let Some(entry) = reader.next().map_err(output)? {
+        // An endless hole is not worth a digest.
         if entry.size < 64 << 20 {
-            digest_of(&mut reader).map_err(told)?;
+            digest_of(&mut reader).map_err(output)?;
         }
         entries.push(entry);
     }
@@ -69,8 +69,8 @@ fn read(bytes: &[u8]) -> Result<(Vec<Entry>, Vec<Irregularity>), String> {
 
 #[track_caller]
 fn refused(bytes: &[u8], why: &str) {
-    let told = read(bytes).unwrap_err();
-    assert!(told.contains(why), "{told}");
+    let output = read(bytes).unwrap_err();
+    assert!(output.contains(why), "{output}");
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn invalid_maps_of_sparse_files_are_refused() {
 
 type Files = Vec<(Format, Vec<u8>)>;
 
-/// A small tree with something of everything, packed in every format.
+/// A small tree with every kind of file, packed in every format.
 fn small() -> Option<(tempfile::TempDir, Files)> {
     if !can_run(&["setfacl"]) {
         return None;
@@ -186,8 +186,8 @@ fn a_tarball_that_is_truncated_anywhere_is_refused() {
     for (format, whole) in files {
         let (entries, odd) = read(&whole).unwrap();
         assert!(entries.len() == 8 && odd.is_empty(), "{} {odd:?}", entries.len());
-        // A plain archive ends with its second empty block; what fills it up to the blocking factor
-        // carries nothing.
+        // A plain archive ends with its second empty block. The padding up to the blocking factor
+        // carries no data.
         let end = match format {
             Format::Tar => whole.len() - whole.iter().rev().take_while(|byte| **byte == 0).count() + 1024 - 511,
             _ => whole.len(),
@@ -209,7 +209,7 @@ fn a_changed_byte_is_found_or_changes_nothing() {
         for (turn, at) in (0..whole.len()).step_by(step).enumerate() {
             let mut changed = whole.clone();
             changed[at] ^= 1 << (turn % 8);
-            // Of gzip's header some bytes only tell of the time and the system.
+            // Some bytes of gzip's header only hold the time and the operating system.
             if let Ok(read) = Reader::new(changed.as_slice()).and_then(facts_of_archive) {
                 unseen += 1;
                 assert!(read == sound, "{format}: byte {at}");
@@ -235,8 +235,8 @@ fn an_archive_made_to_exhaust_memory_uses_little() {
         let this = std::env::current_exe().unwrap();
         let line =
             format!("{CHILD}=1 '{}' --exact read_hostile::an_archive_made_to_exhaust_memory_uses_little --nocapture", this.display());
-        let told = String::from_utf8(shell(std::path::Path::new("/"), &line)).unwrap();
-        let peak: u64 = told.split("PEAK ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        let output = String::from_utf8(shell(std::path::Path::new("/"), &line)).unwrap();
+        let peak: u64 = output.split("PEAK ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         assert!(peak < 96 << 10, "{peak} KiB");
         return;
     }
@@ -244,7 +244,7 @@ fn an_archive_made_to_exhaust_memory_uses_little() {
     for flag in *b"xgLK0" {
         assert!(read(&ended(&[header(b"./f", flag, huge), vec![b'1'; 4096]])).is_err());
     }
-    // A gigabyte of records, and a map without end, from a few KiB.
+    // A gigabyte of records and an endless map, from a few KiB.
     for (flag, line) in [(b'x', b"12 comment=\n".as_slice()), (b'L', b"name"), (b'0', b"1\n")] {
         let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         if flag == b'0' {
@@ -262,12 +262,12 @@ fn an_archive_made_to_exhaust_memory_uses_little() {
         }
         assert!(read(&out.finish().unwrap()).is_err());
     }
-    // Global records that pile up.
+    // Global records that accumulate.
     let pile: Vec<u8> = (0..12).flat_map(|n| member(b"g", b'g', &record(&format!("k{n}"), &"v".repeat(1 << 20)))).collect();
     assert!(read(&ended(&[pile, member(b"./a", b'0', b"")])).is_err());
     let many: Vec<u8> = (0..500_000).flat_map(|n| record(&format!("{n:x}"), "")).collect();
     assert!(read(&ended(&[member(b"x", b'x', &many), member(b"./a", b'0', b"")])).is_err());
-    // A hole of eight exabytes takes nothing.
+    // A hole of eight exabytes needs no memory.
     let records: Vec<u8> =
         [("GNU.sparse.size", "9000000000000000000"), ("GNU.sparse.numblocks", "0")].iter().flat_map(|(k, v)| record(k, v)).collect();
     let hole = ended(&[member(b"x", b'x', &records), member(b"./h", b'0', b"")]);
@@ -280,7 +280,7 @@ fn an_archive_made_to_exhaust_memory_uses_little() {
     println!("PEAK {peak} KiB");
 }
 
-/// Archives with headers of every kind, to be altered.
+/// Archives with headers of every kind; the tests alter them.
 fn base() -> Vec<u8> {
     let mut old = header(b"./old", b'S', &octal(10));
     old[257..265].copy_from_slice(b"ustar  \0");

@@ -1,5 +1,5 @@
-//! GNU tar of more than one release: the host's, and Debian trixie's 1.35, which is unpacked once
-//! into the cache of the tests and run in place.
+//! Two releases of GNU tar: the host's, and 1.35 of Debian trixie. The latter is unpacked once
+//! into the cache of the tests and run from there.
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
 use nix::fcntl::{Flock, FlockArg};
@@ -7,15 +7,15 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What Anaconda's `liveimg` gives to tar (pyanaconda/modules/payloads/payload/live_image), the
-/// file and the directory left out.
+/// The options that Anaconda's `liveimg` passes to tar
+/// (pyanaconda/modules/payloads/payload/live_image), without the file and the directory.
 pub const ANACONDA: &str = "--numeric-owner --selinux --acls --xattrs --xattrs-include '*' \
     --exclude './dev/*' --exclude './proc/*' --exclude './tmp/*' --exclude './sys/*' \
     --exclude './run/*' --exclude './boot/*rescue*' --exclude './boot/loader' --exclude './boot/efi/loader' \
     --exclude './etc/machine-id' --exclude './etc/machine-info' \
     -xaf";
 
-/// The host's GNU tar and that of trixie, as shell words; says what it lacks.
+/// The GNU tar of the host and that of trixie, as shell words. The error names what is missing.
 pub fn tars() -> Result<[String; 2], String> {
     let cache = std::env::var_os("OSIMG_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from);
     let tree = trixie(&cache).map_err(|error| format!("trixie's tar: {error}"))?;
@@ -33,7 +33,7 @@ pub fn tars() -> Result<[String; 2], String> {
     Ok(["tar".to_owned(), newer])
 }
 
-/// A file below the directory whose name begins so.
+/// A file below the directory with a name that begins like this.
 fn find(directory: &Path, beginning: &str) -> Option<PathBuf> {
     let mut entries: Vec<PathBuf> = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     entries.sort();
@@ -57,7 +57,7 @@ fn trixie(cache: &Path) -> Result<PathBuf, String> {
     if part.exists() {
         fs::remove_dir_all(&part).map_err(|e| told(&e))?;
     }
-    // A mirror that lags behind is still signed, and as good for a test.
+    // An outdated mirror is still signed, and good enough for a test.
     let words = ["--quiet", "--variant=extract", "--aptopt=Acquire::Check-Valid-Until \"false\"", "--include=tar", "trixie"];
     let output = Command::new("mmdebstrap").args(words).arg(&part).output().map_err(|e| told(&e))?;
     if !output.status.success() {

@@ -1,4 +1,4 @@
-//! The same tree gives the same bytes, whatever surrounds the packing.
+//! The same tree gives the same bytes in any environment.
 #![expect(clippy::disallowed_methods, reason = "the test runs itself again in another environment")]
 
 use crate::support::{Packing, can_run, digests, directory, hard_tree, noise, run};
@@ -19,13 +19,13 @@ fn the_number_of_jobs_does_not_change_the_bytes() {
     }
     let directory = directory();
     let tree = hard_tree(directory.path(), &["--no-big"]);
-    // More than one block of every format.
+    // More than one block in every format.
     std::fs::write(tree.join("noise"), noise(1, 14 << 20, 4)).unwrap();
     let first = digests(&packing(1).pack(&tree, directory.path(), "x", &Format::ALL));
     for jobs in [2, 3, 8] {
         assert_eq!(digests(&packing(jobs).pack(&tree, directory.path(), "x", &Format::ALL)), first, "{jobs} jobs");
     }
-    // Alone or with others from one pass.
+    // One format per pass, or all in one pass.
     for (format, digest) in Format::ALL.into_iter().zip(&first) {
         assert_eq!(digests(&packing(2).pack(&tree, directory.path(), "y", &[format])), std::slice::from_ref(digest), "{format}");
     }
@@ -56,22 +56,22 @@ for level in range(300):
             .env("TZ", zone)
             .env("LC_ALL", locale)
             .env("ARCHIVE_TEST_TREE", &tree)
-            .env("ARCHIVE_TEST_FOLDER", directory.path()));
+            .env("ARCHIVE_TEST_DIRECTORY", directory.path()));
         let sum = crate::support::shell(directory.path(), "sha256sum other.tgz");
         assert!(sum.starts_with(digests(&first)[0].as_bytes()), "{zone} {locale}");
     }
-    // 300 levels of three directories and a file, the last of them empty.
+    // 300 levels of three directories and a file; the last directory is empty.
     assert!(first.entries > 300 * 4);
 }
 
 #[test]
-#[ignore = "only another test runs it, in a process of its own"]
+#[ignore = "only another test runs it, in a separate process"]
 fn packs_for_another_test() {
-    let (Some(tree), Some(directory)) = (std::env::var_os("ARCHIVE_TEST_TREE"), std::env::var_os("ARCHIVE_TEST_FOLDER")) else { return };
+    let (Some(tree), Some(directory)) = (std::env::var_os("ARCHIVE_TEST_TREE"), std::env::var_os("ARCHIVE_TEST_DIRECTORY")) else { return };
     packing(3).pack(Path::new(&tree), Path::new(&directory), "other", &[Format::Tgz]);
 }
 
-/// Makes the same tree in another order each time.
+/// Makes the same tree, in a different order each time.
 const PLANT: &str = r#"
 import os, random, sys
 root, seed = sys.argv[1], int(sys.argv[2])
@@ -100,7 +100,7 @@ for directory, directories, files in os.walk(root, topdown=False):
 os.chmod(root, 0o755)
 "#;
 
-/// Runs a program in a user namespace of its own: all ids are there, no privilege outside of it is.
+/// Runs a program in a new user namespace. All ids are mapped; there is no privilege outside.
 const NAMESPACE: &str = r#"
 import ctypes, os, sys
 ready, go = os.pipe(), os.pipe()
@@ -117,7 +117,7 @@ os.write(go[1], b"x")
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 "#;
 
-/// Ten builds, each in a format of its own: all sums are printed.
+/// Ten packings, each with different settings. Prints all checksums.
 const TEN: &str = r#"
 work=$1 osimg=$2 policy=$3
 mount --make-rprivate /
@@ -165,7 +165,7 @@ fn ten_packings_in_different_environments_give_one_checksum_per_format() {
     if !can_run(&["python3", "setfacl", "setpriv", "unshare", "mount", "mkfs.xfs", "mkfs.ext4"]) {
         return;
     }
-    // Where everyone may go, unlike the usual place of the tests.
+    // A directory that every user can enter, unlike the usual temporary directory of the tests.
     let directory = tempfile::Builder::new().prefix("osimg-ten-").tempdir_in("/var/tmp").unwrap();
     std::fs::write(directory.path().join("plant"), PLANT).unwrap();
     std::fs::write(directory.path().join("namespace"), NAMESPACE).unwrap();

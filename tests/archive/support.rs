@@ -1,5 +1,5 @@
-//! What the archive tests share: trees to pack, tools to judge the tarballs, and skipping where
-//! either is missing.
+//! Shared parts of the archive tests: trees to pack, tools that check tarballs, and skipping a
+//! test if either is missing.
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
 use osimg::archive::{Format, Labels, Level, NoLabels, Options, Output, Summary, Told, write_tree};
@@ -9,45 +9,45 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Prints why a test cannot run here; fails it where it has to.
+/// Prints why a test cannot run here. Where the tests are required, this fails the test.
 pub fn skip(why: &str) {
     println!("SKIPPED: {why}");
     assert_ne!(std::env::var("OSIMG_REQUIRE_PRIVILEGED").as_deref(), Ok("1"), "a required test cannot run: {why}");
 }
 
-/// Whether the test may go on; says which of the tools, or root, is missing.
+/// Whether the test can run. If not, prints which tool is missing, or that root is required.
 pub fn can_run(tools: &[&str]) -> bool {
     if !nix::unistd::geteuid().is_root() {
-        skip("it takes root");
+        skip("it requires root");
         return false;
     }
     for tool in tools {
         if Command::new("sh").args(["-c", &format!("command -v {tool} >/dev/null")]).status().map_or(true, |s| !s.success()) {
-            skip(&format!("there is no {tool}"));
+            skip(&format!("{tool} is not installed"));
             return false;
         }
     }
     true
 }
 
-/// A directory that goes away at the end of the test.
+/// A directory that is removed at the end of the test.
 pub fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("archive-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// Runs a program that has to succeed and returns its stdout.
+/// Runs a program that must succeed and returns its stdout.
 pub fn run(command: &mut Command) -> Vec<u8> {
     let output = command.output().unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
     assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
-/// A shell line that has to succeed, run in `directory`; returns its stdout.
+/// Runs a shell line in `directory`. It must succeed. Returns its stdout.
 pub fn shell(directory: &Path, line: &str) -> Vec<u8> {
     run(Command::new("sh").args(["-ec", line]).current_dir(directory))
 }
 
-/// A Python program that has to succeed; returns its stdout.
+/// Runs a Python program that must succeed and returns its stdout.
 pub fn python(program: &str, arguments: &[&Path]) -> String {
     String::from_utf8(run(Command::new("python3").args(["-c", program]).args(arguments))).unwrap()
 }
@@ -60,7 +60,7 @@ pub fn hard_tree(directory: &Path, more: &[&str]) -> PathBuf {
     tree
 }
 
-/// How two trees differ, as `field path` with `?` for what is not ASCII.
+/// The differences of two trees, as `field path`; non-ASCII characters are shown as `?`.
 pub fn differences(a: &Path, b: &Path, ignore: &str) -> BTreeSet<String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/treediff.py");
     let output = Command::new("python3").arg(script).args([a, b]).args(["--json", "--ignore", ignore]).output().unwrap();
@@ -68,8 +68,8 @@ pub fn differences(a: &Path, b: &Path, ignore: &str) -> BTreeSet<String> {
     parsed(&String::from_utf8(output.stdout).unwrap())
 }
 
-/// The differences that `treediff.py --json` told.
-pub fn parsed(told: &str) -> BTreeSet<String> {
+/// The differences in the output of `treediff.py --json`.
+pub fn parsed(output: &str) -> BTreeSet<String> {
     told.lines()
         .map(|line| {
             let found: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -78,7 +78,7 @@ pub fn parsed(told: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// How a test packs; the rest is usual.
+/// The options of a packing; the others have their usual values.
 pub struct Packing<'a> {
     pub jobs: usize,
     pub level: Level,
@@ -119,7 +119,7 @@ impl Packing<'_> {
     }
 }
 
-/// The outputs' digests, one after the other.
+/// The digests of the outputs, in order.
 pub fn digests(summary: &Summary) -> Vec<String> {
     summary.outputs.iter().map(|output| output.sha256.clone()).collect()
 }
@@ -131,7 +131,7 @@ pub fn inside(directory: &Path, name: &str) -> PathBuf {
     path
 }
 
-/// Bytes without any order, each of so many bits: 8 do not compress, 4 compress to half.
+/// Random bytes of so many bits each: 8 do not compress, 4 compress to half.
 pub fn noise(seed: u32, size: usize, bits: u32) -> Vec<u8> {
     let mut state = u64::from(seed);
     let step = || {

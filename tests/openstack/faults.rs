@@ -231,7 +231,7 @@ fn ctrl_c_in_the_middle_of_an_upload_leaves_nothing() {
 
 #[test]
 fn a_server_that_is_killed_is_reported_with_the_images_it_still_has() {
-    let Some(servers) = Servers::own("glance-noauth", &[]) else { return };
+    let Some(servers) = Servers::separate("glance-noauth", &[]) else { return };
     let files = Files::new("killed");
     let pid = servers.pid("glance-noauth");
     let mut uploads = 0;
@@ -249,7 +249,7 @@ fn a_server_that_is_killed_is_reported_with_the_images_it_still_has() {
 
 #[test]
 fn a_disk_full_on_the_server_leaves_nothing() {
-    let Some(servers) = Servers::own("glance-noauth", &[]) else { return };
+    let Some(servers) = Servers::separate("glance-noauth", &[]) else { return };
     let files = Files::new("full");
     // No file of the service may grow beyond this: the store's write fails as on a full disk.
     let limited = std::process::Command::new("prlimit")

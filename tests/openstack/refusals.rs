@@ -124,7 +124,7 @@ fn a_tarball_that_looks_like_a_disk_is_not_sent() {
 #[test]
 fn a_quota_that_is_reached_removes_the_images_created_before() {
     let limit = format!("image_size_cap = {}", SIZE / 2);
-    let Some(servers) = Servers::own("glance-noauth", &[("OSIMG_OS_GLANCE_DEFAULT", &limit)]) else { return };
+    let Some(servers) = Servers::separate("glance-noauth", &[("OSIMG_OS_GLANCE_DEFAULT", &limit)]) else { return };
     let files = Files::new("quota");
     fails(&files.publish(&servers, &servers.clouds_yaml(), "osimg-noauth", &[]), 9, &["413", "quota", "--prune"]);
     assert_eq!(files.left(&Api::login(&servers, "osimg-noauth")), []);

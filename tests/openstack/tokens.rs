@@ -6,7 +6,7 @@ use crate::sets::{Files, SIZE, clouds, said, succeeds};
 
 #[test]
 fn an_upload_that_outlives_its_token_is_verified_with_a_new_one() {
-    let Some(servers) = Servers::own("keystone glance", &[("OSIMG_OS_TOKEN_SECONDS", "8")]) else { return };
+    let Some(servers) = Servers::separate("keystone glance", &[("OSIMG_OS_TOKEN_SECONDS", "8")]) else { return };
     let files = Files::new("expiry");
     let mut uploads = 0;
     let proxy = Proxy::start(servers.port(2), move |method, path| {

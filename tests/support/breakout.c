@@ -1,5 +1,6 @@
-/* A package's program that leaves rpm's chroot, as CAP_SYS_CHROOT allows, and tries to change every mount that it then sees.
- * Usage: breakout REPORT COUNT. Each line of REPORT is "mount POINT ROOT TYPE OPTIONS" or "OPERATION POINT PATH RESULT". */
+/* A program in a package. It leaves rpm's chroot, as CAP_SYS_CHROOT allows, and tries to change
+ * every mount that it sees. Usage: breakout REPORT COUNT. Each line of REPORT is
+ * "mount POINT ROOT TYPE OPTIONS" or "OPERATION POINT PATH RESULT". */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -26,7 +27,7 @@ static void said(const char *what, const char *point, const char *path, int resu
     fprintf(report, "%s %s %s %s\n", what, point, path, result < 0 ? strerrorname_np(errno) : "DONE");
 }
 
-/* Changes what the path names, through the path and through descriptors of it. */
+/* Changes the file at the path, through the path and through descriptors of it. */
 static void attack(const char *point, const char *path) {
     struct stat s;
     char other[4096];
@@ -72,7 +73,7 @@ static void attack(const char *point, const char *path) {
     }
 }
 
-/* The place of the mount that a descriptor leads to. */
+/* The mount point of the mount that a descriptor refers to. */
 static const char *mount_of(int fd) {
     char name[64], line[256];
     int id = -1, i;
@@ -94,7 +95,7 @@ static void walk(const char *point, const char *path, int depth) {
     if (depth == 0 || lstat(path, &s) || !S_ISDIR(s.st_mode) || !(dir = opendir(path))) return;
     while (left > 0 && (entry = readdir(dir))) {
         char below[4096];
-        /* A process owns what is below its number in /proc. */
+        /* A process owns the files below its number in /proc. */
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") || strspn(entry->d_name, "0123456789") == strlen(entry->d_name)) continue;
         snprintf(below, sizeof below, "%s/%s", strcmp(path, "/") ? path : "", entry->d_name);
         if (!is_mount(below)) walk(point, below, depth - 1);
@@ -124,7 +125,7 @@ int main(int argc, char **argv) {
         left = atoi(argv[2]);
         walk(mounts[i].point, mounts[i].point, 4);
     }
-    /* What was left open for a scriptlet. */
+    /* Descriptors that a scriptlet inherits. */
     for (i = 0; i < 1024; i++) {
         struct stat s;
         if (i == outside || i == fileno(report) || fstat(i, &s) || !(S_ISREG(s.st_mode) || S_ISDIR(s.st_mode))) continue;

@@ -1,5 +1,5 @@
-//! A package whose scriptlet leaves the chroot and tries to change all that it sees, and the
-//! verdict on its report.
+//! A package with a scriptlet that leaves the chroot and tries to change everything that it sees,
+//! and the evaluation of its report.
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -10,15 +10,15 @@ use std::process::Command;
 
 use super::repo::{Package, When};
 
-/// Where the package's program writes its report in the image.
+/// The program's report in the image.
 pub const REPORT: &str = "./var/breakout";
 
-/// How many files of each mount the program tries.
+/// The number of files that the program tries in each mount.
 fn count() -> u32 {
     if std::env::var("OSIMG_TORTURE").as_deref() == Ok("full") { 2000 } else { 40 }
 }
 
-/// The package `breakout`. Its scriptlet fails the build when the program cannot leave the chroot.
+/// The package `breakout`. Its scriptlet fails the build if the program cannot leave the chroot.
 pub fn package() -> Package {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("breakout");
@@ -29,8 +29,8 @@ pub fn package() -> Package {
     Package::named("breakout").file("/usr/libexec/breakout", fs::read(&program).unwrap(), 0o755, "root:root").scriptlet(When::Post, &script)
 }
 
-/// The mounts in which a build may write: the image, the package manager's memory of this build,
-/// and file systems in memory that end with the sandbox.
+/// The mounts in which a build may write: the image, the package manager's data of this build, and
+/// file systems in memory that end with the sandbox.
 fn is_private(point: &str, root: &str, kind: &str) -> bool {
     if ["/buildroot", "/osimg/state"].contains(&point) {
         return true;
@@ -44,11 +44,11 @@ fn is_private(point: &str, root: &str, kind: &str) -> bool {
     ours && root == "/"
 }
 
-/// Fails when a mount let anything be changed that is not this build's, or has not the options that
-/// it should have.
+/// Fails if the program changed a mount that does not belong to this build, or if a mount lacks a
+/// required option.
 pub fn judge(report: &str) {
     let lines: Vec<Vec<&str>> = report.lines().map(|line| line.split(' ').collect()).collect();
-    // Of several mounts at one place the last hides the others.
+    // If several mounts have the same mount point, the last one hides the others.
     let mounts = lines.iter().filter_map(|words| match words[..] {
         ["mount", point, root, kind, options] => Some((point, (is_private(point, root, kind), kind, options))),
         _ => None,
@@ -57,8 +57,8 @@ pub fn judge(report: &str) {
     let mut wrong = Vec::new();
     for (point, (_, kind, options)) in &mounts {
         let has = |option: &str| options.split(',').any(|word| word == option);
-        // Set-user-ID programs of an image belong in it; device nodes are single files of the
-        // host's /dev.
+        // An image may have set-user-ID programs. Device nodes are single files of the host's
+        // /dev.
         let devices = point.contains("/dev") || *kind == "devtmpfs";
         if *point != "/buildroot" && (!has("nosuid") || !(has("nodev") || devices)) {
             wrong.push(format!("{point} is mounted {options}"));
@@ -68,7 +68,7 @@ pub fn judge(report: &str) {
     for words in lines.iter().filter(|words| words[0] != "mount") {
         let [operation, point, path, result] = words[..] else { panic!("{words:?}") };
         attempts += 1;
-        // The top of a proc is its own; nothing below it is.
+        // The top directory of a proc belongs to its mount; nothing below it does.
         let allowed = mounts.get(point).is_some_and(|(private, ..)| *private) || path == "/proc" || path == "/buildroot/proc";
         if result == "DONE" && !allowed {
             wrong.push(words.join(" "));
@@ -76,12 +76,12 @@ pub fn judge(report: &str) {
         image += usize::from(result == "DONE" && point == "/buildroot" && operation == "chmod");
     }
     assert!(mounts.len() > 20 && attempts > 500, "{} mounts, {attempts} attempts", mounts.len());
-    assert!(image > 3, "the program could change the image, so it could try: {report}");
+    assert!(image > 3, "the program did not even change the image, so it proves nothing: {report}");
     assert!(wrong.is_empty(), "changed, or not restricted:\n{}", wrong.join("\n"));
 }
 
-/// Modes, owners, content and extended attributes by path. Times do not count: builds set them on
-/// what they use.
+/// Modes, owners, content and extended attributes by path. Times do not count: builds change the
+/// times of files that they use.
 pub fn snapshot(directory: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     for entry in walkdir::WalkDir::new(directory).into_iter().map(Result::unwrap) {
@@ -92,7 +92,7 @@ pub fn snapshot(directory: &Path) -> BTreeMap<PathBuf, String> {
         let meta = entry.metadata().unwrap();
         let mut text = format!("{:o} {}:{}", meta.mode(), meta.uid(), meta.gid());
         if meta.is_file() {
-            // librepo notes there when it looked at a file's checksum.
+            // librepo records there when it checked a file's checksum.
             let names = xattr::list(path).unwrap().filter(|name| !name.to_string_lossy().starts_with("user.Librepo."));
             let attributes: Vec<_> = names.map(|name| (xattr::get(path, &name).unwrap(), name)).collect();
             text.push_str(&format!(" {} {attributes:?}", hex::encode(Sha256::digest(fs::read(path).unwrap()))));
@@ -102,7 +102,7 @@ pub fn snapshot(directory: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// Fails when something that was there is no longer as it was.
+/// Fails if anything in the snapshot has changed.
 pub fn unchanged(before: &BTreeMap<PathBuf, String>, directory: &Path) {
     let after = snapshot(directory);
     let changed: Vec<_> =

@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
 """hardtree.py TREE [--no-big] [--deep]
 
-Makes a tree of every hard case that an archiver of OS trees has to carry: types, modes, owners, names, times,
-hard links, holes, extended attributes, ACLs, large directories. Needs root and setfacl.
+Makes a tree of every hard case that an archiver of OS trees must handle: types, modes, owners,
+names, times, hard links, holes, extended attributes, ACLs, large directories. Needs root and
+setfacl.
 
-Every case is tried on its own. One that the file system or the kernel refuses is printed as SKIP with the reason,
-so that nothing is left out in silence.
+Every case is tried separately. If the file system or the kernel refuses one, it is printed as
+SKIP with the reason, so that no case is missing silently.
 """
 import argparse, errno, os, socket, stat, struct, subprocess, sys
 
 ap = argparse.ArgumentParser()
 ap.add_argument("tree")
-ap.add_argument("--no-big", action="store_true", help="no files of 8 GiB and over (sparse)")
-ap.add_argument("--deep", action="store_true", help="also a path over PATH_MAX")
+ap.add_argument("--no-big", action="store_true", help="no files of 8 GiB or more (sparse)")
+ap.add_argument("--deep", action="store_true", help="also a path longer than PATH_MAX")
 A = ap.parse_args()
 if os.geteuid() != 0:
     sys.exit("hardtree.py: needs root")
@@ -153,7 +154,7 @@ def _(): os.symlink(b"\xff\xfe\n=\\", p("names", "sl-odd-target"))
 def _():
     base = d("names", "split")
     for total in (98, 99, 100, 101, 153, 154, 155, 156, 157, 253, 254, 255, 256, 257):
-        # member name as tar sees it: ./names/split/<dir>/<file>, aim at the whole length
+        # member name as tar sees it: ./names/split/<dir>/<file>; choose the total length
         pre = len(b"./names/split/")
         rest = total - pre
         dn = min(rest // 2, 150); fn = rest - dn - 1
@@ -366,7 +367,7 @@ def _():
 for f in reversed(late):
     try: f()
     except OSError as e: skipped.append(("late", errno.errorcode.get(e.errno), str(e)))
-# directory times last, deepest first, so that the tree has fixed dir mtimes
+# Set the times of directories last, deepest first: creating files in them changes the times.
 def settimes(fd, rel, t=1600000000 * G):
     for e in sorted(os.listdir(fd), key=os.fsencode):
         st = os.stat(os.fsencode(e), dir_fd=fd, follow_symlinks=False)

@@ -1,4 +1,4 @@
-//! Signing keys, made again for every run of the tests: nothing that could sign is kept anywhere.
+//! Signing keys. Every run of the tests makes new ones, and no secret key is stored.
 
 use pgp::composed::{ArmorOptions, Deserializable, KeyType, SecretKeyParamsBuilder, SignedSecretKey};
 use pgp::types::KeyDetails;
@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 
 /// A key that signs packages.
 pub struct SigningKey {
-    /// For `rpm`'s signing.
+    /// Used by `rpm` to sign.
     pub signer: rpm::signature::pgp::Signer,
     /// The armored public key.
     pub public: String,
     /// Forty upper-case hexadecimal digits.
     pub fingerprint: String,
-    /// The time that signatures carry: no earlier than the key.
+    /// The time of the signatures, not earlier than the key.
     pub time: u32,
 }
 
@@ -22,14 +22,14 @@ pub fn ours() -> &'static SigningKey {
     KEY.get_or_init(|| SigningKey::make("osimg tests <tests@example.invalid>"))
 }
 
-/// A key as good as ours, which nobody pinned.
+/// A valid key that is not pinned.
 pub fn foreign() -> &'static SigningKey {
     static KEY: OnceLock<SigningKey> = OnceLock::new();
     KEY.get_or_init(|| SigningKey::make("someone else <else@example.invalid>"))
 }
 
 impl SigningKey {
-    /// 2048 bits, because a key of a minute need not last.
+    /// 2048 bits suffice for a key that is used for a minute.
     fn make(owner: &str) -> Self {
         let secret = SecretKeyParamsBuilder::default()
             .key_type(KeyType::Rsa(2048))

@@ -1,6 +1,6 @@
-//! Real Keystone, Glance and Ironic on loopback, for as long as this process lives:
-//! `fixtures/openstack/run` starts them, and stops and removes everything when its standard input
-//! ends, however this process came to its end.
+//! Real Keystone, Glance and Ironic on loopback, which run as long as this process.
+//! `fixtures/openstack/run` starts them. When its standard input ends, for whatever reason, it
+//! stops them and removes everything.
 
 #![allow(dead_code, reason = "each tier uses a part of it")]
 use serde_json::Value;
@@ -13,10 +13,10 @@ use std::sync::OnceLock;
 
 /// Keystone, and Glance with and without it.
 pub const IMAGES: &str = "keystone glance glance-noauth";
-/// Ironic too, with and without Keystone.
+/// The above, and Ironic with and without Keystone.
 pub const EVERYTHING: &str = "keystone glance glance-noauth ironic ironic-noauth";
 
-/// A running instance; it ends when this is dropped, or with the process.
+/// A running instance. It ends when this is dropped, or with the process.
 #[derive(Debug)]
 pub struct Servers {
     runner: Child,
@@ -25,11 +25,11 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts the named services with further settings of `fixtures/openstack/up`, such as
-    /// `OSIMG_OS_TOKEN_SECONDS`.
+    /// Starts the named services. `settings` are further settings of `fixtures/openstack/up`, such
+    /// as `OSIMG_OS_TOKEN_SECONDS`.
     ///
     /// # Errors
-    /// Says why they do not run, with the end of what the scripts said.
+    /// Reports why they do not run, with the last lines of the scripts' output.
     pub fn start(services: &str, settings: &[(&str, &str)]) -> Result<Self, String> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/openstack/run");
         let log = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).map_err(|e| e.to_string())?;
@@ -60,8 +60,8 @@ impl Servers {
         Ok(Self { runner, data, base })
     }
 
-    /// An instance of a test's own; none after a skip, where servers cannot be had.
-    pub fn own(services: &str, settings: &[(&str, &str)]) -> Option<Self> {
+    /// A separate instance for one test; none after a skip, if servers are not available.
+    pub fn separate(services: &str, settings: &[(&str, &str)]) -> Option<Self> {
         match Self::start(services, settings) {
             Ok(servers) => Some(servers),
             Err(why) => {
@@ -71,12 +71,12 @@ impl Servers {
         }
     }
 
-    /// The instance that all tests of this process share; none after a skip, where servers cannot
-    /// be had.
+    /// The instance that all tests of this process share; none after a skip, if servers are not
+    /// available.
     pub fn shared(_services: &'static str) -> Option<&'static Self> {
         static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();
-        // Whichever test comes first: publishing and deploying share one start, which is most of
-        // the time that they take.
+        // The first test starts it. Publishing and deploying share one start, because starting
+        // takes most of their time.
         match SHARED.get_or_init(|| Self::start(EVERYTHING, &[])) {
             Ok(servers) => Some(servers),
             Err(why) => {
@@ -86,8 +86,8 @@ impl Servers {
         }
     }
 
-    /// Where the instance keeps everything: `clouds.yaml`, `tls/ca.crt`, `certificates/`, `www/`,
-    /// `log/`, `glance/images/`.
+    /// The directory of the instance: `clouds.yaml`, `tls/ca.crt`, `certificates/`, `www/`, `log/`,
+    /// `glance/images/`.
     pub fn data(&self) -> &Path {
         &self.data
     }
@@ -98,15 +98,15 @@ impl Servers {
         self.data.join("clouds.yaml")
     }
 
-    /// The clouds as data.
+    /// A cloud as data.
     pub fn cloud(&self, name: &str) -> Value {
         let text = std::fs::read_to_string(self.clouds_yaml()).expect("clouds.yaml");
         let all: Value = serde_yaml_ng::from_str(&text).expect("YAML");
         all["clouds"][name].clone()
     }
 
-    /// A port: 0 Keystone, 1 with TLS, 2 Glance, 3 with TLS, 4 without Keystone, 5 Ironic, 6 its
-    /// web server, 7 `www/`, 8 Ironic without Keystone.
+    /// A port by offset: 0 Keystone, 1 Keystone with TLS, 2 Glance, 3 Glance with TLS, 4 Glance
+    /// without Keystone, 5 Ironic, 6 Ironic's web server, 7 `www/`, 8 Ironic without Keystone.
     pub fn port(&self, offset: u16) -> u16 {
         self.base + offset
     }
@@ -117,7 +117,7 @@ impl Servers {
         text.trim().parse().expect("a process id")
     }
 
-    /// `osimg` with this instance's clouds.yaml and none of the caller's own clouds.
+    /// `osimg` with this instance's clouds.yaml and without the user's own clouds.
     pub fn osimg(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_osimg"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OS_")) {
@@ -135,7 +135,7 @@ impl Drop for Servers {
     }
 }
 
-/// A client of the real APIs that knows nothing of osimg's.
+/// A client of the real APIs that shares no code with osimg.
 #[derive(Debug)]
 pub struct Api {
     agent: ureq::Agent,
@@ -149,7 +149,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Logs in with a password cloud of the instance's clouds.yaml.
+    /// Logs in to a cloud of the instance's clouds.yaml by password.
     pub fn login(servers: &Servers, cloud: &str) -> Self {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into();
         let cloud = servers.cloud(cloud);
@@ -190,12 +190,11 @@ impl Api {
         Self { agent, token: Some(token), endpoints, project, user }
     }
 
-    /// The token.
     pub fn token(&self) -> &str {
         self.token.as_deref().unwrap_or_default()
     }
 
-    /// One call to a service; returns status and body, null when it is no JSON.
+    /// One call to a service. Returns the status and the body, null if the body is not JSON.
     pub fn call(&self, method: &str, service: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         let url = format!("{}{path}", self.endpoints.get(service).expect("a service"));
         let mut request = ureq::http::Request::builder().method(method).uri(&url).header("accept", "application/json");
@@ -223,7 +222,7 @@ impl Api {
         if status == 200 { body } else { Value::Null }
     }
 
-    /// Every image that can be seen, hidden ones too.
+    /// All visible images, including hidden ones.
     pub fn images(&self) -> Vec<Value> {
         let mut found = Vec::new();
         for hidden in ["false", "true"] {

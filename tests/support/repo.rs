@@ -1,5 +1,5 @@
-//! A builder of tiny RPM repositories: packages made in this process, signed by a key of this run,
-//! indexed by createrepo_c.
+//! A builder of tiny RPM repositories. This process makes the packages and signs them with a key
+//! of this run; createrepo_c makes the metadata.
 
 use super::keys::{self, SigningKey};
 use rpm::{BuildConfig, CompressionWithLevel, Dependency, FileMode, FileOptions};
@@ -22,18 +22,18 @@ pub enum When {
     Postun,
 }
 
-/// What sets off a trigger.
+/// The event that activates a trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// The package of that name is installed.
+    /// A package of that name is installed.
     Package(&'static str),
-    /// A file below that path is.
+    /// A file below that path is installed.
     File(&'static str),
-    /// As above, once a transaction.
+    /// As above, once per transaction.
     TransactionFile(&'static str),
 }
 
-/// Who signs a package.
+/// The signer of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signature {
     Ours,
@@ -56,7 +56,7 @@ struct Entry {
     owner: String,
 }
 
-/// A package before it is a file.
+/// A package that is not yet written to a file.
 #[derive(Debug)]
 pub struct Package {
     pub name: String,
@@ -104,7 +104,7 @@ impl Package {
         self
     }
 
-    /// In the format of rpm 6, whose only signatures are in the tag OPENPGP.
+    /// In the format of rpm 6, which stores signatures only in the tag OPENPGP.
     pub fn format_6(mut self) -> Self {
         self.config = BuildConfig::v6;
         self
@@ -115,7 +115,7 @@ impl Package {
         self
     }
 
-    /// An entry of the changelog: who, what, and when in seconds since 1970.
+    /// A changelog entry: author, text, and time in seconds since 1970.
     pub fn change(mut self, author: &str, text: &str, time: u32) -> Self {
         self.changelog.push((author.into(), text.into(), time));
         self
@@ -131,7 +131,7 @@ impl Package {
         self
     }
 
-    /// Asks for a package that must stand before this one's scriptlets and files come.
+    /// Requires a package to be installed before this one's scriptlets and files.
     pub fn requires_first(mut self, name: &str) -> Self {
         self.requires.push(Dependency::script_pre(name));
         self
@@ -164,7 +164,7 @@ impl Package {
         self
     }
 
-    /// File capabilities of the file named last.
+    /// File capabilities of the last file.
     pub fn caps(mut self, text: &'static str) -> Self {
         match self.entries.last_mut() {
             Some(Entry { node: Node::File { caps, .. }, .. }) => *caps = Some(text),
@@ -183,29 +183,29 @@ impl Package {
         self
     }
 
-    /// A scriptlet for the shell of [`shell`], which comes with it.
+    /// A scriptlet for the shell of [`shell`], which becomes a requirement.
     pub fn scriptlet(self, when: When, body: &str) -> Self {
         let mut package = self.requires_first("shell");
         package.scriptlets.push((when, "/bin/sh", body.to_owned()));
         package
     }
 
-    /// A script for the shell that runs when another package or its files come.
+    /// A shell script that runs when another package or its files are installed.
     pub fn trigger(self, trigger: Trigger, body: &str) -> Self {
         let mut package = self.requires_first("shell");
         package.triggers.push((trigger, body.to_owned()));
         package
     }
 
-    /// Other bytes, as many, wherever these are in the header and the payload: names that no maker
-    /// of packages would take.
+    /// Replaces bytes in the header and the payload by the same number of others, wherever they
+    /// occur. This makes names that no package builder would accept.
     pub fn edited(mut self, from: &[u8], to: &[u8]) -> Self {
         assert_eq!(from.len(), to.len());
         self.edits.push((from.to_vec(), to.to_vec()));
         self
     }
 
-    /// A scriptlet in rpm's own Lua, which needs nothing in the image.
+    /// A scriptlet in rpm's built-in Lua, which needs no program in the image.
     pub fn lua(mut self, when: When, body: &str) -> Self {
         self.scriptlets.push((when, "<lua>", body.to_owned()));
         self
@@ -216,12 +216,12 @@ impl Package {
         self
     }
 
-    /// The file's name that [`Package::write`] gives.
+    /// The name of the file that [`Package::write`] makes.
     pub fn file_name(&self) -> String {
         format!("{}-{}-1.noarch.rpm", self.name, self.version)
     }
 
-    /// Writes it into a repository that stands already; its metadata are then to be made again.
+    /// Writes it into an existing repository. The metadata must then be made again.
     pub fn write_into(&self, repository: &Path) -> PathBuf {
         self.write(&repository.join("Packages"))
     }
@@ -229,7 +229,7 @@ impl Package {
     pub fn write(&self, directory: &Path) -> PathBuf {
         let mut builder =
             rpm::PackageBuilder::new(&self.name, &self.version, &self.license, "noarch", &format!("The package {}", self.name));
-        // What is edited afterwards has to be found.
+        // Bytes to be edited must not be compressed.
         let compression = if self.edits.is_empty() { CompressionWithLevel::Gzip(1) } else { CompressionWithLevel::None };
         builder
             .using_config((self.config)().compression(compression).source_date(BUILT).reserved_space(None))
@@ -297,13 +297,13 @@ impl Package {
     }
 }
 
-/// The package with other bytes in its header and payload, and digests that are right for them.
+/// The package with other bytes in its header and payload and with matching digests.
 fn edited(package: &rpm::Package, edits: &[(Vec<u8>, Vec<u8>)]) -> rpm::Package {
     let mut bytes = Vec::new();
     package.write(&mut bytes).unwrap();
     let parse = |bytes: &[u8]| rpm::Package::parse(&mut std::io::Cursor::new(bytes)).unwrap();
     let digests = |package: &rpm::Package| {
-        // Of the payload, which the header holds, before those of the header.
+        // The payload's digests are in the header, so they come before those of the header.
         [package.payload.as_slice(), package.metadata.header_bytes().unwrap().as_slice()]
             .map(|part| ["sha256sum", "sha1sum"].map(|tool| sum(tool, part)))
     };
@@ -320,7 +320,7 @@ fn edited(package: &rpm::Package, edits: &[(Vec<u8>, Vec<u8>)]) -> rpm::Package 
     parse(&bytes)
 }
 
-/// Replaces every occurrence; how many there were.
+/// Replaces every occurrence and returns their number.
 fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) -> usize {
     let mut count = 0;
     for at in 0..bytes.len().saturating_sub(from.len() - 1) {
@@ -332,7 +332,7 @@ fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) -> usize {
     count
 }
 
-/// What a tool of coreutils says is the digest.
+/// The digest as a tool of coreutils computes it.
 fn sum(tool: &str, bytes: &[u8]) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), bytes).unwrap();
@@ -362,9 +362,9 @@ impl Entry {
     }
 }
 
-/// The bones of a system: directories, accounts, os-release.
+/// A minimal system: directories, accounts, os-release.
 pub fn base() -> Package {
-    // The name by which the rpm crate asks for rpm's own Lua.
+    // The name by which the rpm crate requests rpm's built-in Lua.
     let mut package = Package::named("base")
         .provides("<lua>")
         .file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:998:997:app:/:/sbin/nologin\n", 0o644, "root:root")
@@ -396,7 +396,7 @@ struct Group {
     packages: Vec<(&'static str, String)>,
 }
 
-/// A repository before it is a directory.
+/// A repository that is not yet written to a directory.
 #[derive(Debug)]
 pub struct Repo {
     directory: PathBuf,
@@ -423,7 +423,7 @@ impl Repo {
         self
     }
 
-    /// Another package of the group named last; `kind` is `default` or `optional`.
+    /// Adds a package to the last group; `kind` is `default` or `optional`.
     pub fn member(mut self, kind: &'static str, package: &str) -> Self {
         self.groups.last_mut().expect("a group before its members").packages.push((kind, package.into()));
         self
@@ -434,7 +434,7 @@ impl Repo {
         self
     }
 
-    /// Writes packages, metadata, key and settings; the directory is then a repository.
+    /// Writes packages, metadata, key and settings into the directory.
     pub fn write(self) -> PathBuf {
         fs::create_dir_all(self.directory.join("Packages")).unwrap();
         for package in &self.packages {
@@ -469,7 +469,7 @@ impl Repo {
     }
 }
 
-/// Makes the metadata of the directory, again when there are some.
+/// Makes the metadata of the directory, or makes them again.
 pub fn index(directory: &Path) {
     let mut command = Command::new("createrepo_c");
     command.args(["--quiet", "--no-database", "--workers", "1", "-g", "comps.xml", "."]).current_dir(directory);
@@ -477,8 +477,8 @@ pub fn index(directory: &Path) {
     assert!(output.status.success(), "createrepo_c: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Makes metadata of one kind unpack to more than 4 GiB: `head`, and then one letter without end.
-/// Of the others the primary ones stay.
+/// Makes metadata of one kind unpack to more than 4 GiB: `head`, followed by endless copies of one
+/// letter. Of the other metadata only the primary ones stay.
 pub fn bomb(directory: &Path, kind: &str, head: &str) {
     let packed = |bytes: &[u8]| {
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -509,7 +509,7 @@ pub fn bomb(directory: &Path, kind: &str, head: &str) {
     fs::write(data.join("repomd.xml"), text).unwrap();
 }
 
-/// The settings of a repository of the tests: strict, with our key pinned. The texts are TOML.
+/// The settings of a test repository: strict, with our key pinned. The texts are TOML.
 #[derive(Debug)]
 pub struct Settings {
     pub baseurl: String,

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Stands in `tar`'s place for GNU tar's own tests: what creates an archive that `osimg pack` can express goes to osimg, all else to
-GNU tar. Environment: SHIM_OSIMG and SHIM_TAR (the programs), SHIM_STAGE (a directory of the tests' file system), SHIM_LOG (a line a creation).
+"""Replaces `tar` in GNU tar's own tests. A call that creates an archive which `osimg pack` can
+write goes to osimg. Every other call goes to GNU tar. Environment: SHIM_OSIMG and SHIM_TAR (the
+programs), SHIM_STAGE (a directory on the tests' file system), SHIM_LOG (one line per creation).
 
-osimg packs whole trees, whose names begin with `./`. So the named files are linked into a stage, it is packed, and of the archive
-nothing is changed but these: members that were not asked for (the stage itself, directories on the way) are taken out, and the two
-bytes `./` off the names.
+osimg packs whole trees with names that begin with `./`. So the named files are linked into a
+stage, and the stage is packed. Only two things in the archive are changed: members that were not
+requested (the stage itself, directories above the files) are removed, and the two bytes `./` are
+removed from the names.
 """
 import itertools
 import mmap
@@ -16,23 +18,26 @@ import subprocess
 import sys
 import tempfile
 
-# Options that change nothing for osimg, which keeps all attributes and recognises holes by itself.
+# Options without effect for osimg: it keeps all attributes and detects holes anyway.
 EXPRESSED = {"--xattrs", "--acls", "--selinux", "--sparse", "--posix", "--format=posix", "--format=pax", "--sparse-version=1.0", "--sort=name",
              "--numeric-owner", "--preserve-permissions", "--hole-detection=raw", "--hole-detection=seek"}
 
 
 class GnuOnly(Exception):
-    """Why a call cannot be plugged in."""
+    """Why osimg cannot replace tar in this call."""
 
 
 def creation(argv):
-    """(archive, directory, names, length of a record) of a call that creates an archive, None of another; GnuOnly when osimg has no such option."""
+    """(archive, directory, names, record length) of a call that creates an archive, else None.
+
+    GnuOnly if osimg lacks an option.
+    """
     if not argv:
         return None
     first = argv[0]
     words = (["-" + first] if re.fullmatch(r"[A-Za-z]+", first) else [first]) + argv[1:]
     bundled = len(first) > 0 and not first.startswith("-")
-    # Whether it creates is to be known before why it cannot be expressed.
+    # Find out whether it creates an archive before reasons why osimg cannot.
     clusters = [w for w in words if re.fullmatch(r"-[A-Za-z]+", w)]
     if not any("c" in re.split("[CfTXgKNVbLFI]", w, maxsplit=1)[0] or (bundled and w == words[0] and "c" in w) for w in clusters) \
             and "--create" not in words:
@@ -70,7 +75,7 @@ def creation(argv):
                 if letter in "cpSP":
                     continue
                 if letter in "fCHb":
-                    # In a bundle without a dash the values follow as words of their own.
+                    # In a bundle without a dash the values follow as separate words.
                     value, letters = (queue.pop(0), letters) if not letters or (bundled and word == words[0]) else (letters, "")
                     if letter == "f":
                         archive = value
@@ -86,7 +91,7 @@ def creation(argv):
                     raise GnuOnly("-" + letter)
         else:
             names.append(word)
-    # What a format cannot express is what groups about it want to see refused.
+    # Test groups about the limits of a format expect these calls to be refused.
     if format == "v7" or format == "ustar" and any(len(name) > 99 for name in names) or format == "gnu" and "--acls" in words:
         raise GnuOnly("format " + format)
     if archive is None or archive == "/dev/null" or ":" in archive:
@@ -98,7 +103,7 @@ def creation(argv):
         if name.startswith("/") or ".." in parts or ("." in parts and names != ["."]):
             raise GnuOnly("name " + name)
         if not os.path.lexists(os.path.join(directory, name)):
-            raise GnuOnly("a name that is not there")
+            raise GnuOnly("a missing file")
     plain = [os.fsencode(name.rstrip("/")) for name in names]
     if len(set(plain)) != len(plain):
         raise GnuOnly("a name twice")
@@ -110,7 +115,7 @@ def creation(argv):
 
 
 def has_links(path):
-    """Whether some file at or below the path has more names than one."""
+    """Whether a file at or below the path has hard links."""
     def more(path):
         about = os.lstat(path)
         return about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode)
@@ -118,7 +123,10 @@ def has_links(path):
 
 
 def rewritten(data, names):
-    """The archive's parts with only what was named, and without `./`; of a large file's content pieces."""
+    """The parts of the archive with only the requested members and without `./`.
+
+    The content of a large file comes in pieces.
+    """
     at = 0
 
     def cut(name):
@@ -192,7 +200,10 @@ def summed(header):
 
 
 def packed(directory, names):
-    """The parts of what `osimg pack` makes of these, in the order of their bytes, without the end; exits as it does when it fails."""
+    """The parts of the archive that `osimg pack` makes of the names, in byte order, without the end.
+
+    Exits with osimg's exit code if it fails.
+    """
     with tempfile.TemporaryDirectory(prefix="stage-", dir=os.environ["SHIM_STAGE"], ignore_cleanup_errors=True) as stage:
         tree, made = directory, os.path.join(stage, "made.tar")
         if names != [b"."]:
@@ -211,7 +222,7 @@ def packed(directory, names):
 
 
 def pack(archive, directory, names, record):
-    # Names in an order of their own are archives of their own, one behind the other.
+    # Names that are not sorted are packed as separate archives, one after the other.
     groups = [names] if names == sorted(names) else [[name] for name in names]
     parts = (part for group in groups for part in packed(directory, group))
     first = next(parts)
@@ -225,16 +236,16 @@ def pack(archive, directory, names, record):
 
 def main():
     argv = sys.argv[1:]
-    # Python ignores it, and what it starts would.
+    # Python ignores the signal, and programs that it starts would inherit that.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         asked = creation(argv)
-        told = "osimg" if asked else None
+        entry = "osimg" if asked else None
     except GnuOnly as why:
-        asked, told = None, f"gnu\t{why}"
-    if told:
+        asked, entry = None, f"gnu\t{why}"
+    if entry:
         with open(os.environ["SHIM_LOG"], "a") as log:
-            log.write(f"{os.getcwd()}\t{told}\t{' '.join(argv)}\n")
+            log.write(f"{os.getcwd()}\t{entry}\t{' '.join(argv)}\n")
     if asked:
         pack(*asked)
         return

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """treediff.py A B [--ignore FIELD,...] [--json]
 
-Compares two trees in everything: presence, type, mode with all 12 bits, owner, size, content, modification time to the
-nanosecond, hard links, device numbers, link targets, every extended attribute as raw bytes (ACLs as the kernel has them
-among them), the layout of holes. Prints a line, or a JSON object, for each difference.
-Exit status: 0 none, 1 some, 2 trouble. Walks by directory descriptors: paths of any length and any bytes.
+Compares two trees completely: presence, type, mode with all 12 bits, owner, size, content,
+modification time to the nanosecond, hard links, device numbers, link targets, every extended
+attribute as raw bytes (including ACLs as the kernel stores them), and the layout of holes.
+Prints a line, or a JSON object, for each difference. Exit status: 0 no differences,
+1 differences, 2 error. Uses directory descriptors: paths can have any length and bytes.
 
 Fields to ignore: mode uid gid size content target rdev sparse link mtime dirmtime socket root.
 """
@@ -26,7 +27,7 @@ def data_extents(fd, size):
     return out
 
 def content(fd, size, ext):
-    """hash of the logical content: (offset, block) of every block that is not all zero"""
+    """Hash of the logical content: (offset, block) of every block that is not all zero"""
     h = hashlib.sha256()
     for s, e in ext:
         off = s - s % BLK

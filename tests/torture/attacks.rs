@@ -1,10 +1,10 @@
-//! The attacks that the usual shell pipeline falls to, and the tests that replay each of them. `--
-//! --nocapture the_attacks` prints it.
+//! The attacks that succeed against the usual shell pipeline, and the tests that replay each of
+//! them. `-- --nocapture the_attacks` prints the list.
 
 use crate::table::is_test;
 
-/// What is tried, what the pipeline of bind mounts, `dnf --installroot`, `truncate` and `umount -R`
-/// made of it, and the tests.
+/// The attack, its effect on the pipeline of bind mounts, `dnf --installroot`, `truncate` and
+/// `umount -R`, and the tests.
 type Attack = (&'static str, &'static str, &'static [&'static str]);
 
 const ATTACKS: [Attack; 13] = [
@@ -32,7 +32,7 @@ const ATTACKS: [Attack; 13] = [
     ),
     (
         "a key file in the image links to a secret of the host, and is imported",
-        "refused, as no key; here no key of the image is ever imported",
+        "refused, because it is not a key; osimg never imports a key of the image",
         &["torture/links.rs: links_in_any_place_never_lead_a_build_to_the_host", "e2e/trust.rs: a_file_that_is_not_a_key_is_refused"],
     ),
     (
@@ -49,13 +49,13 @@ const ATTACKS: [Attack; 13] = [
         ],
     ),
     (
-        "a scriptlet breaks out of the chroot by a second one",
+        "a scriptlet breaks out of the chroot by a second chroot",
         "it wrote on the host",
         &["privileged/confinement.rs: the_host_is_not_reachable_by_a_process_s_root_or_by_two_chroots"],
     ),
     (
         "a scriptlet uses its capabilities, the host's processes, devices and network",
-        "all forty, all processes, the whole /dev, every link",
+        "it had all forty capabilities, all processes, the whole /dev and every interface",
         &[
             "privileged/confinement.rs: the_sandbox_has_nine_capabilities_no_new_privileges_and_a_filter",
             "privileged/confinement.rs: pid_1_is_osimg_and_processes_of_the_host_are_invisible",
@@ -65,7 +65,7 @@ const ATTACKS: [Attack; 13] = [
         ],
     ),
     (
-        "the build unmounts what is bound from a host whose mounts propagate",
+        "the build unmounts bind mounts on a host with mount propagation",
         "the host lost /dev/pts, /dev/shm and its control groups",
         &[
             "privileged/hostile.rs: a_host_with_propagating_mounts_keeps_its_mount_table",
@@ -74,8 +74,8 @@ const ATTACKS: [Attack; 13] = [
         ],
     ),
     (
-        "a root is removed in which something of the host is still mounted",
-        "`rm -rf --one-file-system` emptied it where it was of the same file system",
+        "a root is removed while something of the host is still mounted in it",
+        "`rm -rf --one-file-system` emptied it if it was on the same file system",
         &[
             "torture/links.rs: cleanup_stops_at_a_mount_and_removes_only_directories_of_osimg",
             "privileged/trees.rs: a_mount_in_the_tree_stops_removal_and_keeps_its_content",
@@ -88,15 +88,15 @@ const ATTACKS: [Attack; 13] = [
         &["torture/links.rs: package_paths_that_lead_upwards_stay_in_the_image"],
     ),
     (
-        "a scriptlet leaves a daemon behind",
-        "it lived on and kept the mounts busy",
+        "a scriptlet leaves a daemon running",
+        "it kept running and kept the mounts busy",
         &[
             "e2e/scriptlets.rs: a_daemon_left_by_a_scriptlet_is_ended_and_reported",
             "privileged/ending.rs: a_daemon_that_ignores_signals_and_holds_the_output_open_is_ended_and_named",
         ],
     ),
     (
-        "a scriptlet hangs and heeds no signal",
+        "a scriptlet hangs and ignores signals",
         "SIGINT and SIGTERM did nothing",
         &[
             "e2e/scriptlets.rs: a_hanging_scriptlet_is_ended_by_the_time_limit_and_its_package_is_named",

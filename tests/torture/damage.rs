@@ -1,4 +1,4 @@
-//! Bytes that changed on their way: packages, metadata, keys.
+//! Bytes that are altered in transit: packages, metadata, keys.
 
 use crate::stage::{Run, Stage, run, sh};
 use crate::support::repo::{Package, Signature, index};
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Numbers that look random and are the same every time.
+/// Pseudo-random numbers, the same in every run.
 pub struct Numbers(pub u64);
 
 impl Numbers {
@@ -18,7 +18,7 @@ impl Numbers {
     }
 }
 
-/// Changes a byte of the file, or cuts it off; says which.
+/// Changes a byte of the file or truncates it, and describes the damage.
 fn damage(file: &Path, numbers: &mut Numbers) -> String {
     let mut bytes = fs::read(file).unwrap();
     let at = numbers.below(bytes.len());
@@ -33,14 +33,14 @@ fn damage(file: &Path, numbers: &mut Numbers) -> String {
     format!("{} {what} at byte {at}", file.display())
 }
 
-/// The whole image, as a shell line that prints its digest.
+/// The whole image: a shell line that prints its digest.
 const IMAGE: &str = "sha256sum < image.tgz";
-/// All of it but the rpmdb, in which rpm keeps a package's signatures with what stands beside them
-/// unsigned.
+/// All of the image except the rpmdb, in which rpm stores a package's signatures next to unsigned
+/// fields.
 const FILES: &str = "tar --exclude=./var/lib/rpm/rpmdb.sqlite -xzOf image.tgz | sha256sum; \
     tar --exclude=./var/lib/rpm/rpmdb.sqlite -tvzf image.tgz | sha256sum";
 
-/// Builds; it must be refused, or the damage must not show in what the line prints.
+/// Builds. The build must fail, or the damage must not change the output of the line.
 fn is_refused_or_harmless(stage: &Stage, (line, good): (&str, &str), case: &str) -> bool {
     let done = build(stage).run();
     assert!(!done.stderr.contains("panicked"), "{case}: {}", done.stderr);
@@ -54,7 +54,7 @@ fn is_refused_or_harmless(stage: &Stage, (line, good): (&str, &str), case: &str)
     true
 }
 
-/// A build with a cache that nothing good is found in.
+/// A build with an empty cache.
 fn build(stage: &Stage) -> Run<'_> {
     let _ = fs::remove_dir_all(stage.cache());
     fs::create_dir(stage.cache()).unwrap();
@@ -82,7 +82,7 @@ fn a_package_with_any_changed_byte_is_refused_even_if_the_metadata_match_it() {
         sh(stage.path(), "rm -rf repo; cp -a whole repo");
         let name = ["one-1.0-1.noarch.rpm", "two-1.0-1.noarch.rpm", "base-1.0-1.noarch.rpm"][numbers.below(3)];
         let case = damage(&stage.repo().join("Packages").join(name), &mut numbers);
-        // Metadata that are right about the damaged file, where createrepo_c still reads it.
+        // Make metadata that match the damaged file, if createrepo_c can still read it.
         let _ = std::panic::catch_unwind(|| index(&stage.repo()));
         refused += usize::from(is_refused_or_harmless(&stage, (FILES, &good), &case));
     }
@@ -136,7 +136,7 @@ fn an_expired_and_a_revoked_key_are_refused_before_any_download() {
     gpg(&["--import", file.to_str().unwrap()]);
     let keys = ["expired", "revoked"].map(|name| stage.write(&format!("{name}.asc"), gpg(&["--armor", "--export", name])));
     let fingerprints = [fingerprint("expired"), revoked];
-    // Its agent is no process of a build.
+    // gpg's agent is not part of a build.
     run(Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]));
     for ((name, key), fingerprint) in ["expired", "revoked"].into_iter().zip(&keys).zip(&fingerprints) {
         stage.settings(|settings| {
@@ -154,7 +154,7 @@ fn a_signature_over_a_weak_digest_is_refused() {
     }
     for digest in ["sha256", "sha1", "md5"] {
         let stage = Stage::new(|repo| repo.package(Package::named("weak").requires_first("base").signed_by(Signature::None)));
-        // As their distributors sign them, with a key that is pinned.
+        // Signed as their distributors sign them, with a pinned key.
         let line = format!(
             "mkdir -m 700 gnupg; export GNUPGHOME=$PWD/gnupg; gpg='gpg --batch --quiet --passphrase= --pinentry-mode loopback'; \
              $gpg --quick-generate-key 'weak <w@x.invalid>' rsa2048 sign never; \

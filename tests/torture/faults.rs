@@ -1,5 +1,4 @@
-//! Faults at exact system calls, full and failing file systems, a power cut, and locks that nobody
-//! holds.
+//! Faults at exact system calls, full and failing file systems, a power cut, and stale locks.
 
 use crate::stage::{Stage, sh};
 use crate::support::require_root;
@@ -8,12 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// The calls by which an artifact gets its names.
+/// The system calls that give an artifact its names.
 const PUBLISHING: &str = "fsync,linkat,rename,unlink,symlink";
 const OLD: &str = "install one\nts run\n";
 
-/// A stage with an earlier artifact, kept beside it, and the calls that publishing takes: the name,
-/// and which of that name.
+/// A stage with an earlier artifact and a copy of it, and the calls that publishing makes: the name
+/// of each call, and its number among the calls of that name.
 fn with_an_earlier_artifact() -> (Stage, Vec<(String, usize)>) {
     let stage = Stage::new(small);
     let log = stage.path().join("strace.log");
@@ -30,8 +29,8 @@ fn with_an_earlier_artifact() -> (Stage, Vec<(String, usize)>) {
     (stage, calls)
 }
 
-/// Fails unless the directory holds one artifact whole, old or new, with a manifest that is its own
-/// or none.
+/// Fails unless the directory contains one complete artifact, old or new, with its own manifest or
+/// none.
 fn is_whole(stage: &Stage, when: &str) {
     let out = stage.out();
     assert!(out.join("image.tgz").exists(), "{when}: there was an artifact before");
@@ -79,9 +78,9 @@ fn an_error_of_any_call_of_publishing_is_reported_and_keeps_the_earlier_artifact
         let done = stage.build(RECIPE).behind(&["strace", "-o", "/dev/null", "-e", &inject]).run();
         let case = format!("{call} fails with {error} the {nth}th time");
         assert_eq!(done.code, Some(8), "{case}: {}", done.stderr);
-        // The cache is linked into a view of this build before anything is published.
+        // Linking the cache into this build's view comes before publishing.
         let named = [stage.out(), stage.cache()].iter().any(|place| done.stderr.contains(&place.display().to_string()));
-        assert!(named, "{case}: no place is named: {}", done.stderr);
+        assert!(named, "{case}: no path is named: {}", done.stderr);
         done.does_not_report(&["panicked"]);
         stage.nothing_is_left();
         is_whole(&stage, &case);
@@ -94,14 +93,14 @@ fn a_power_cut_while_publishing_leaves_the_old_artifact_or_the_new_one() {
         return;
     }
     if !Path::new("/dev/loop-control").exists() {
-        println!("NOT RUN: a power cut takes loop devices");
+        println!("NOT RUN: a power cut requires loop devices");
         return;
     }
     let (stage, calls) = with_an_earlier_artifact();
     sh(stage.path(), "truncate -s 48M disk; mkfs.ext4 -q disk; mkdir mnt");
     for (call, nth) in some(&calls, 4) {
         let inject = format!("inject={call}:signal=KILL:when={nth}");
-        // What was not made durable before the kill is lost: the journal is not even flushed.
+        // Data that was not synced before the kill is lost: not even the journal is flushed.
         let line = format!(
             "cd {0}; mount -o loop disk mnt; rm -rf mnt/image*; rm -rf out; cp -a old/. mnt; sync; \
              strace -o /dev/null -e {inject} \"$@\" || true; xfs_io -x -c shutdown mnt; umount mnt; \
@@ -116,9 +115,9 @@ fn a_power_cut_while_publishing_leaves_the_old_artifact_or_the_new_one() {
     }
 }
 
-/// What a small or failing file system in the stage's directory does to a build; names what is
-/// there at the end.
-fn on(stage: &Stage, directory: &Path, options: &str) -> crate::stage::Done {
+/// Builds with a small or failing file system mounted on a directory of the stage. Lists the
+/// files in it at the end.
+fn with_mount_on(stage: &Stage, directory: &Path, options: &str) -> crate::stage::Done {
     let line = format!(
         "mount -t tmpfs -o {options} none {0}; if test {0} = {1}; then cp -a {2}/. {0} 2>/dev/null || true; fi; set +e; \"$@\"; code=$?; ls -A {0}; exit $code",
         directory.display(),
@@ -142,7 +141,7 @@ fn full_disks_and_used_up_inodes_are_reported_and_nothing_incomplete_is_left() {
             .map(|kib| format!("size={kib}k"))
             .chain(some(&inodes, 2).into_iter().map(|n| format!("nr_inodes={n}")));
         for options in cases {
-            let done = on(&stage, &directory, &options);
+            let done = with_mount_on(&stage, &directory, &options);
             let case = format!("{} with {options}", directory.display());
             assert!(matches!(done.code, Some(0 | 8)), "{case}: {:?} {}", done.code, done.stderr);
             if done.code == Some(8) {
@@ -179,7 +178,7 @@ fn stale_lock_files_block_no_build() {
         return;
     }
     let stage = Stage::new(small);
-    // Process 1 runs in every pid namespace, and the number of a dead process comes back.
+    // Process 1 runs in every pid namespace, and numbers of dead processes are reused.
     for holder in ["1\n", "4194303\n", &format!("{}\n", std::process::id()), "not a number"] {
         fs::write(stage.out().join(".image.lock"), holder).unwrap();
         fs::write(stage.cache().join(".lock"), holder).unwrap();

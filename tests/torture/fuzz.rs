@@ -1,5 +1,5 @@
-//! Parsers against damaged input: good documents, changed at random and the same way every time,
-//! for as long as is asked for.
+//! Parsers with damaged input: valid documents with random changes, the same in every run, for as
+//! long as requested.
 
 #[path = "../../fuzz/parsers.rs"]
 mod parsers;
@@ -12,10 +12,10 @@ use nix::sys::time::TimeValLike;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What one input may take: ten times as much in a build without optimization.
+/// The time limit for one input; ten times as much in a build without optimization.
 const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
 
-/// What is put into documents beside random bytes.
+/// Words to insert into documents, in addition to random bytes.
 const WORDS: [&[u8]; 16] = [
     b"\0",
     b"\n",
@@ -35,7 +35,7 @@ const WORDS: [&[u8]; 16] = [
     b"install ",
 ];
 
-/// Changes some bytes, cuts out, doubles or puts in.
+/// Changes, removes, duplicates or inserts bytes.
 fn mutate(good: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     let mut bytes = good.to_vec();
     for _ in 0..=numbers.below(6) {
@@ -58,21 +58,20 @@ fn mutate(good: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     bytes
 }
 
-/// The processor's time of this thread: others may be given the processor for as long as the
-/// machine likes.
+/// The CPU time of this thread. Elapsed time would include other processes.
 fn own_time() -> Duration {
     let used = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
     let micros = (used.user_time() + used.system_time()).num_microseconds();
     Duration::from_micros(micros.try_into().unwrap())
 }
 
-/// Gives damaged input to the parser, some seconds or a minute long; what it begins with must be
-/// read.
+/// Gives damaged input to the parser for some seconds or a minute. The undamaged input must be
+/// accepted.
 ///
-/// What coverage guides is `make fuzz`, with the same parsers.
+/// `make fuzz` does the same guided by coverage.
 fn fuzz(name: &str, seeds: &[Vec<u8>], parse: impl Fn(&[u8]) -> bool) {
     for seed in seeds {
-        assert!(parse(seed), "{name}: a good one is refused: {}", seed.escape_ascii());
+        assert!(parse(seed), "{name}: valid input is refused: {}", seed.escape_ascii());
     }
     let budget = Duration::from_secs(rounds(2, 60) as u64);
     let (mut numbers, began, mut count) = (Numbers(37), Instant::now(), 0u64);

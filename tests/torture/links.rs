@@ -1,5 +1,5 @@
-//! Names that lead to the host: links in every place, directories that change into links, mounts in
-//! what is to be removed.
+//! Paths that lead to the host: links in every place, directories that become links, mounts in a
+//! directory that is removed.
 
 use crate::stage::{Stage, run, sh};
 use crate::support::repo::{Package, When};
@@ -13,12 +13,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// Everything of a directory that a build could change.
-fn look(directory: &Path) -> String {
+/// Everything in a directory that a build could change.
+fn snapshot(directory: &Path) -> String {
     sh(directory, "find . -printf '%p %m %U %G %s %T@ %C@ %l\\n' | sort; find . -type f | sort | xargs sha256sum")
 }
 
-/// A directory of the host with files of the names that builds write, truncate or remove.
+/// A directory of the host. It contains files with names that builds write, truncate or remove.
 fn victim(stage: &Stage) -> std::path::PathBuf {
     let directory = stage.path().join("victim");
     for name in ["dnf", "yum", "log", "lib/rpm", "etc", "boot", "null", "kernel"] {
@@ -30,7 +30,7 @@ fn victim(stage: &Stage) -> std::path::PathBuf {
     directory
 }
 
-/// Places that packages and scriptlets put links in.
+/// Places where packages and scriptlets put links.
 const PLACES: [&str; 20] = [
     "/dev",
     "/proc",
@@ -74,12 +74,12 @@ fn links_in_any_place_never_lead_a_build_to_the_host() {
             _ => package.scriptlet(When::Post, &format!("rm -rf {place} 2>/dev/null; ln -sfn {target} {place} 2>/dev/null; true")),
         };
         crate::support::repo::Repo::new(&stage.repo()).package(package).write();
-        let before = look(&victim);
+        let before = snapshot(&victim);
         let done = stage.build("install odd\nts run\n").run();
         let case = format!("{place}, {how}");
         assert!(matches!(done.code, Some(0 | 4 | 7)), "{case}: {:?} {}", done.code, done.stderr);
         done.does_not_report(&["panicked"]);
-        assert_eq!(look(&victim), before, "{case}");
+        assert_eq!(snapshot(&victim), before, "{case}");
         stage.nothing_is_left();
         if done.code == Some(0) {
             let names = stage.members();
@@ -96,11 +96,11 @@ fn package_paths_that_lead_upwards_stay_in_the_image() {
     let mark = format!("osimg-escape-{}", std::process::id());
     let (plain, deep) = (format!("/usr/share/{mark}"), "x/".repeat(1500));
     let odd = |path: &str| Package::named("odd").requires("base").file(path, "x", 0o644, "root:root");
-    // Where it would end up on the host, and whether the image may have it: as dnf's rpm does,
-    // refuse or contain.
+    // Each would end up at a path on the host. The image may contain it or not: like dnf's rpm,
+    // osimg may refuse or contain it.
     let cases: Vec<(&str, Package)> = vec![
         ("upwards", odd(&format!("/usr/share/../../../../../../../../var/tmp/{mark}"))),
-        // Directories and names that no maker writes, of as many bytes as those it does.
+        // Directories and names that no builder writes, replaced byte for byte.
         ("upwards in the header", odd(&format!("/usr/share/aa/bb/cc/dd/ee/{mark}")).edited(b"/aa/bb/cc/dd/ee/", b"/../../../../../")),
         ("a name upwards", odd("/usr/share/aa").edited(b"share/aa", b"share/..").edited(b"aa\0", b"..\0")),
         ("a dot", odd(&format!("/usr/share/a/b/{mark}")).edited(b"/share/a/b/", b"/share/././")),
@@ -120,7 +120,7 @@ fn package_paths_that_lead_upwards_stay_in_the_image() {
         assert!(!Path::new("/var/tmp").join(&mark).exists() && !Path::new(&plain).exists(), "{what}");
         stage.nothing_is_left();
         if done.code == Some(0) {
-            // GNU tar is the judge of the names, and of what they come to.
+            // GNU tar checks the names and the result.
             assert!(!stage.members().iter().any(|name| name.contains("..")), "{what}");
             let target = stage.extract();
             let found = sh(&target, "find . -mindepth 3 -path './usr/share/*' -printf '%P\n' | LC_ALL=C sort | head -3");
@@ -129,7 +129,7 @@ fn package_paths_that_lead_upwards_stay_in_the_image() {
     }
 }
 
-/// Raises the flag at its end.
+/// Sets the flag when it is dropped.
 struct Stopper<'a>(&'a AtomicBool);
 
 impl Drop for Stopper<'_> {
@@ -157,7 +157,7 @@ fn a_directory_that_becomes_a_link_while_it_is_packed_adds_nothing_from_outside(
     std::os::unix::fs::symlink(&outside, &link).unwrap();
     let stop = AtomicBool::new(false);
     let swaps = std::thread::scope(|scope| {
-        // Also when the rest of this fails: the scope waits for the swapper.
+        // Even if the rest of this fails: the scope waits for the swapper.
         let stopper = Stopper(&stop);
         let swapper = scope.spawn(|| {
             let mut swaps = 0u64;
@@ -197,7 +197,7 @@ fn cleanup_stops_at_a_mount_and_removes_only_directories_of_osimg() {
         fs::create_dir_all(work.join(name).join("scratch")).unwrap();
         mark(&work.join(name));
     }
-    // Only its name is that of a workdir; the mark in it is another directory's.
+    // Its name is that of a workdir, but it contains the mark of another directory.
     fs::create_dir_all(work.join("osimg-copied/root/etc")).unwrap();
     fs::copy(work.join("osimg-dead/.osimg-workdir"), work.join("osimg-copied/.osimg-workdir")).unwrap();
     fs::write(work.join("osimg-kept/kept"), "").unwrap();
@@ -207,21 +207,21 @@ fn cleanup_stops_at_a_mount_and_removes_only_directories_of_osimg() {
     for entry in fs::read_dir(&work).unwrap().flatten().filter(|entry| entry.file_type().unwrap().is_dir()) {
         fs::File::open(entry.path()).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
     }
-    let before = look(&victim);
+    let before = snapshot(&victim);
     let line = format!("mount --bind {} {}/osimg-mounted/root/etc; exec \"$@\"", victim.display(), work.display());
     let clean = |words: &[&str]| stage.osimg(crate::stage::OSIMG, &["doctor", "--clean", "--workdir"]).arg(&work).args(words);
     let done = clean(&[]).behind(&["unshare", "-m", "sh", "-ec", &line, "sh"]).run();
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     done.reports(&["osimg-mounted/root/etc is still mounted", "hint: unmount it first", "osimg-kept: it was kept"]);
-    assert_eq!(look(&victim), before);
+    assert_eq!(snapshot(&victim), before);
     let left = |stage: &Stage| stage.files(&stage.work()).into_keys().collect::<Vec<_>>();
     assert_eq!(left(&stage), ["osimg-copied", "osimg-foreign", "osimg-kept", "osimg-link", "osimg-mounted", "osimg-no-workdir", "other"]);
     clean(&["--kept"]).run();
     assert_eq!(left(&stage), ["osimg-copied", "osimg-foreign", "osimg-link", "osimg-no-workdir", "other"]);
-    assert_eq!(look(&victim), before);
+    assert_eq!(snapshot(&victim), before);
 }
 
-/// Gives a directory the mark by which osimg knows a workdir that it made.
+/// Gives a directory the mark by which osimg recognizes its own workdirs.
 pub fn mark(workdir: &Path) {
     fs::write(workdir.join(".osimg-workdir"), workdir.metadata().unwrap().ino().to_string()).unwrap();
 }

@@ -1,5 +1,5 @@
-//! What people and machines do to a builder that runs as root: the table of cases, and those that
-//! no other tier has.
+//! Torture tests for a builder that runs as root, with faults of users and machines: the table of
+//! all cases, and the cases that no other tier covers.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../e2e/server.rs"]
@@ -26,22 +26,22 @@ mod table;
 
 use support::repo::{Package, Repo, When};
 
-/// How often something is tried: `full` by `make torture`, `reduced` by `make test`.
+/// The number of repetitions: `full` in `make torture`, `reduced` in `make test`.
 pub fn rounds(reduced: usize, full: usize) -> usize {
     if std::env::var("OSIMG_TORTURE").as_deref() == Ok("full") { full } else { reduced }
 }
 
-/// Some of `all`, evenly: all of them by `make torture`.
+/// An even selection of `all`: everything in `make torture`.
 pub fn some<T: Clone>(all: &[T], reduced: usize) -> Vec<T> {
     let wanted = rounds(reduced, all.len()).min(all.len());
     (0..wanted).map(|n| all[n * all.len() / wanted].clone()).collect()
 }
 
-/// Two small packages with a scriptlet and files that are not root's.
+/// Two small packages with a scriptlet and files with owners other than root.
 pub fn small(repo: Repo) -> Repo {
     let one = Package::named("one").requires("base").file("/usr/share/one", "one", 0o640, "app:app");
     repo.package(one).package(Package::named("two").requires("one").scriptlet(When::Post, "echo two > /etc/two"))
 }
 
-/// Installs both of [`small`].
+/// Installs both packages of [`small`].
 pub const RECIPE: &str = "install one two\nts run\n";

@@ -1,5 +1,5 @@
-//! Mirrors that put off, send round in circles, show an expired certificate or serve what they
-//! served long ago; two builds of a cache.
+//! Mirrors that ask for patience, redirect in circles, have an expired certificate or serve old
+//! data; and concurrent builds with one cache.
 
 use crate::server::{Answer, Server};
 use crate::stage::{OSIMG, Stage, sh, wait_until};
@@ -18,8 +18,8 @@ fn served(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> (St
     (stage, server)
 }
 
-fn fresh(stage: &Stage, folder: &std::path::Path) {
-    sh(stage.path(), &format!("rm -rf {0}; mkdir {0}", folder.display()));
+fn fresh(stage: &Stage, directory: &std::path::Path) {
+    sh(stage.path(), &format!("rm -rf {0}; mkdir {0}", directory.display()));
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn a_mirror_that_responds_429_is_asked_later() {
     }
     let busy = "429 Too Many Requests\r\nRetry-After: 3";
     let until: Mutex<Option<Instant>> = Mutex::new(None);
-    // Whoever comes before the time is sent away again.
+    // A request before that time is refused again.
     let (stage, _server) = served(move |path, _| {
         if !path.contains("one-1.0") {
             return Answer::File;
@@ -53,7 +53,7 @@ fn a_mirror_with_a_redirect_loop_is_an_error() {
     assert!(server.asked().len() < 1000, "{} requests", server.asked().len());
 }
 
-/// A server by TLS over the repository, with the certificate beside it.
+/// A TLS server for the repository; its certificate is in the same directory.
 const TLS: &str = "
 import http.server, ssl, os
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -110,7 +110,7 @@ fn an_expired_certificate_is_reported_as_such_and_a_valid_one_is_accepted() {
     }
 }
 
-/// `osimg lock` of the recipe beside it.
+/// `osimg lock` of the recipe next to it.
 fn lock(stage: &Stage, recipe: &str) {
     let run = stage.osimg(OSIMG, &["lock"]).arg(stage.recipe(recipe)).arg("--settings").arg(stage.repo().join("settings.toml"));
     run.arg("--cache").arg(stage.cache()).arg("--workdir").arg(stage.work()).succeeds();
@@ -127,16 +127,16 @@ fn older_metadata_do_not_change_a_locked_build_and_are_reported_by_any_other() {
     };
     let recipe = "install hello\nts run\n";
     let stage = Stage::new(|repo| repo.package(hello("1.0")));
-    // A directory of this host is not cached.
+    // Repositories in a local directory are not cached.
     let server = Server::start(stage.repo(), |_, _| Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
-    // What an attacker keeps: whole, signed, and once right.
+    // The copy of an attacker: complete, signed, and once current.
     sh(stage.path(), "cp -a repo older");
     hello("2.0").write_into(&stage.repo());
-    // Revisions are seconds.
+    // Revisions have a resolution of one second.
     wait_until("another second", Duration::from_secs(60), || {
         index(&stage.repo());
-        let revision = |folder: &str| sh(stage.path(), &format!("grep -o '<revision>[0-9]*' {folder}/repodata/repomd.xml"));
+        let revision = |directory: &str| sh(stage.path(), &format!("grep -o '<revision>[0-9]*' {directory}/repodata/repomd.xml"));
         revision("repo") != revision("older")
     });
     stage.build(recipe).succeeds().does_not_report(&["older than they were"]);
@@ -144,19 +144,19 @@ fn older_metadata_do_not_change_a_locked_build_and_are_reported_by_any_other() {
     let good = stage.digest();
     lock(&stage, recipe);
     sh(stage.path(), "mv repo newer; cp -a older repo; cp newer/settings.toml repo");
-    // The packages that the lock says are in the cache: the metadata do not matter.
+    // The locked packages are in the cache, so the metadata do not matter.
     stage.build(recipe).arg("--locked").succeeds();
     assert_eq!(stage.digest(), good);
-    // They are nowhere: nothing else is taken for them.
+    // The locked packages are nowhere; no other package is used instead.
     sh(stage.path(), "mv cache warm; mkdir cache");
     stage.build(recipe).arg("--locked").fails(5).reports(&["no longer in their repositories", "hello-2.0-1.noarch", "osimg lock"]);
-    // Without a lock the older package is as good as any, and the person is told.
+    // Without a lock the older package is acceptable, and osimg warns.
     sh(stage.path(), "rm -rf cache; mv warm cache; rm -f out/*");
     let done = stage.build(recipe).succeeds();
     done.reports(&["warning: the metadata of repository 'tiny' are older than they were"]);
     assert_eq!(stage.content("./usr/share/hello"), "1.0\n");
     assert!(stage.manifest()["warnings"].to_string().contains("older than they were") || done.stderr.contains("older than they were"));
-    // A cache that saw nothing else has nothing to compare with.
+    // A new cache has nothing to compare with.
     fresh(&stage, &stage.cache());
     stage.build(recipe).succeeds().does_not_report(&["older than they were"]);
 }
@@ -179,7 +179,7 @@ fn concurrent_builds_with_one_cache_succeed_and_fetch_every_package_once() {
         let all = fetched.len();
         fetched.sort();
         fetched.dedup();
-        assert_eq!(fetched.len(), all, "round {round}: a package was asked for twice: {:?}", server.asked());
+        assert_eq!(fetched.len(), all, "round {round}: a package was requested twice: {:?}", server.asked());
         stage.nothing_is_left();
     }
 }

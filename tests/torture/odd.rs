@@ -1,4 +1,4 @@
-//! Inodes of which there are many, and those that nobody may remove.
+//! Very many hard links, and immutable files.
 
 use crate::rounds;
 use crate::stage::{OSIMG, Stage, sh};
@@ -14,7 +14,7 @@ fn a_file_with_very_many_hard_links_is_packed_once_with_little_memory() {
     let stage = Stage::empty();
     let tree = stage.path().join("tree");
     let names = rounds(10_000, 1_000_000);
-    // ext4 gives a file 65,000 names: by several files, in directories of a thousand.
+    // ext4 allows 65,000 names per file, hence several files, in directories of a thousand names.
     let script = "
 import os, sys
 root, names = sys.argv[1], int(sys.argv[2])
@@ -46,10 +46,10 @@ for n in range(names):
     assert_eq!(listed.trim(), format!("{files} {}", names - files));
 }
 
-/// Takes the mark away again, whatever happens: the stage's own directory could not be removed.
-struct Marked(std::path::PathBuf);
+/// Always removes the attribute again: otherwise the stage's directory could not be removed.
+struct Immutable(std::path::PathBuf);
 
-impl Drop for Marked {
+impl Drop for Immutable {
     fn drop(&mut self) {
         sh(&self.0, "chattr -R -ia . 2>/dev/null || true");
     }
@@ -67,10 +67,10 @@ fn immutable_files_are_packed_and_reported_if_they_cannot_be_removed() {
     }
     fs::write(dead.join("root/etc/fixed"), "content").unwrap();
     crate::links::mark(&dead);
-    let marked = Marked(dead.clone());
+    let marked = Immutable(dead.clone());
     let supported = std::process::Command::new("chattr").args(["+i", "root/etc/fixed"]).current_dir(&dead).output().unwrap();
     if !supported.status.success() {
-        println!("NOT RUN: this file system knows no such mark: {}", String::from_utf8_lossy(&supported.stderr));
+        println!("NOT RUN: this file system has no such attribute: {}", String::from_utf8_lossy(&supported.stderr));
         return;
     }
     fs::File::open(&dead).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
@@ -80,7 +80,7 @@ fn immutable_files_are_packed_and_reported_if_they_cannot_be_removed() {
     let done = clean();
     assert_ne!(done.code, Some(0), "{}", done.stderr);
     done.reports(&["marked as immutable", "fixed", "chattr -R -ia"]);
-    // What the hint says mends it.
+    // The command in the hint fixes it.
     drop(marked);
     fs::File::open(&dead).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
     assert_eq!(clean().code, Some(0));

@@ -1,4 +1,4 @@
-//! Two builds of one recipe: the same bytes, or the first difference and who made it.
+//! Two builds of one recipe: the same bytes, or the first difference and its cause.
 
 use crate::stage::Stage;
 use crate::support::repo::{Package, When};
@@ -29,7 +29,7 @@ fn a_scriptlet_that_writes_the_time_is_found_with_file_byte_and_package() {
         small(repo)
             .package(Package::named("dater").requires("two").scriptlet(When::Post, "echo \"built $(busybox date +%s)\" > /etc/stamp"))
     });
-    // In seconds, and builds of less than one: neither may come before the clock has gone on.
+    // The time has a resolution of seconds, and these builds are faster: wait for the next second.
     let done = stage.build("install dater\nts run\n").arg("--verify-reproducible").fails(10);
     done.reports(&[
         "first in /etc/stamp at byte ",
@@ -45,7 +45,7 @@ fn a_scriptlet_that_writes_the_year_is_found_because_the_clocks_differ() {
     if !require_root() {
         return;
     }
-    // By rpm itself, in Lua: the image's shell is linked statically, and asks the kernel.
+    // Done by rpm itself, in Lua: the image's shell is statically linked and asks the kernel.
     let year = "local file = io.open('/etc/year', 'w'); file:write(os.date('%Y')); file:close()";
     let stage = Stage::new(|repo| small(repo).package(Package::named("annual").requires_first("base").lua(When::Post, year)));
     let done = stage.build("install annual\nts run\n").arg("--verify-reproducible").fails(10);

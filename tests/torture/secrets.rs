@@ -1,5 +1,4 @@
-//! Canaries in everything that holds a secret: none comes out again, in words, records or the
-//! image.
+//! Canaries in everything that holds a secret. None may appear in messages, records or the image.
 
 use crate::stage::{Done, Stage, sh};
 use crate::support::repo::{Package, When};
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 const CANARY: &str = "c4n4ry-s3cr3t";
 
-/// Python's server of a directory; it asks for no password, and is given one all the same.
+/// Python's server of a directory. It requires no password, but receives one.
 struct Server(Child, u16);
 
 impl Server {
@@ -20,7 +19,7 @@ impl Server {
         let mut command = Command::new("python3");
         command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()]).current_dir(stage.repo());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Before the wait: a server that is never reached is ended too.
+        // Before the wait, so that the server is ended even if it is never reached.
         let server = Self(child, port);
         crate::stage::wait_until("the server", Duration::from_secs(60), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         server
@@ -29,13 +28,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may already have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Fails when the canary is in what was said, or in any file of the output, of the tarball too.
+/// Fails if the canary is in the output, or in any file of the output directory or the tarball.
 fn is_nowhere(stage: &Stage, done: &Done, case: &str) {
     for (stream, text) in [("stdout", &done.stdout), ("stderr", &done.stderr)] {
         assert!(!text.contains(CANARY), "{case}: on {stream}: {text}");
@@ -88,7 +87,7 @@ fn no_secret_of_settings_or_environment_is_printed_recorded_or_shown_to_scriptle
         let seen = sh(&stage.out(), &format!("tar -xzOf image.tgz ./etc/seen | grep -ac {CANARY} || true"));
         assert_eq!(seen.trim(), "0", "a scriptlet sees a secret");
     }
-    // The errors of a download speak of addresses and proxies.
+    // Download errors mention addresses and proxies.
     for baseurl in [format!("http://127.0.0.1:{}/missing/", server.1), "https://127.0.0.1:9/".to_owned()] {
         stage.settings(|settings| {
             settings.baseurl = format!("{baseurl}\"\nusername = \"ann\"\npassword_file = \"{}", password.display());
@@ -159,11 +158,11 @@ fn a_secret_that_equals_a_word_of_a_document_does_not_change_it() {
         settings.baseurl = format!("http://127.0.0.1:{}/\"\nusername = \"ann\"\npassword_file = \"{}", server.1, password.display());
     });
     let mut first: Option<(Vec<String>, Vec<String>)> = None;
-    // The first is a harmless one; the others are words of the documents themselves.
+    // The first secret is harmless; the others are words of the documents.
     for secret in ["no-word-of-theirs", "packages", "sha256", "tarballs", "manifest_version", "127.0.0.1"] {
         fs::write(&password, secret).unwrap();
-        // A name that osimg does not use: its value is not a secret of osimg's, and appears nowhere
-        // either.
+        // A variable that osimg does not use. Its value is not a secret of osimg, and it must
+        // appear nowhere.
         let run = stage.build(recipe).env("DB_PASSWORD", secret).env("https_proxy", &format!("http://u:{secret}@127.0.0.1:9"));
         let done = run.env("no_proxy", "127.0.0.1").args(&["-v", "--json"]).run();
         assert_eq!(done.code, Some(0), "{secret}: {}", done.stderr);
@@ -179,8 +178,8 @@ fn a_secret_that_equals_a_word_of_a_document_does_not_change_it() {
     }
 }
 
-/// A service that answers every request with this status and the text, and with what it was asked,
-/// secrets and all.
+/// A service that answers every request with this status and text, and repeats the request with
+/// its secrets.
 fn echo(status: &'static str) -> u16 {
     use std::io::{Read, Write};
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -201,7 +200,7 @@ fn echo(status: &'static str) -> u16 {
                 }
             }
             let body = serde_json::json!({ "message": String::from_utf8_lossy(&asked) }).to_string();
-            // A client that goes away is not the service's concern.
+            // It does not matter if the client disconnects.
             let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
         }
     });

@@ -12,9 +12,9 @@ fn many_builds_leave_no_more_files_mounts_and_loop_devices_than_one() {
     }
     let stage = Stage::new(small);
     let count = || {
-        // Logs of dnf are in the sandbox: nothing in the cache may grow either.
+        // The logs of dnf are in the sandbox, so nothing in the cache may grow either.
         let files = sh(stage.path(), "find cache work out | wc -l; du -sb cache work | cut -f1");
-        // Of this stage alone: other tests run beside this one.
+        // Only of this stage: other tests run at the same time.
         let mark = stage.path().display().to_string();
         let backing = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("loop/backing_file")).ok();
         let loops = fs::read_dir("/sys/block").unwrap().flatten().filter_map(backing).filter(|file| file.contains(&mark)).count();

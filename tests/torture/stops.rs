@@ -1,4 +1,4 @@
-//! A program that is stopped, told to end, left waiting, or started where little is as usual.
+//! A program that is stopped, interrupted, kept waiting, or started in an unusual environment.
 
 use crate::stage::Stage;
 use crate::support::repo::{Package, When};
@@ -29,7 +29,7 @@ fn a_stopped_build_continues_and_the_pause_does_not_count_towards_its_limit() {
     if !require_root() {
         return;
     }
-    // The limit passes while it is stopped, and leaves a slow machine enough for all the rest.
+    // The limit passes while it is stopped. It leaves enough time for the rest on a slow machine.
     let (limit, pause) = (Duration::from_secs(10), Duration::from_secs(rounds(12, 300) as u64));
     let stage = slow(u32::try_from(pause.as_secs()).unwrap() - 2);
     let started = stage.build("install slow\nts run\n").args(&["--timeout", &format!("{}s", limit.as_secs())]).start();
@@ -61,12 +61,12 @@ fn a_package_manager_that_is_killed_at_any_moment_fails_the_build_and_names_the_
     let stage = slow(2);
     let (mut killed, wanted) = (0, rounds(4, 50));
     for round in 0_usize.. {
-        assert!(round < 2 * wanted + 10, "only {killed} of {round} builds were met");
+        assert!(round < 2 * wanted + 10, "only {killed} of {round} builds were hit");
         let started = stage.build("install slow\nts run\n").start();
         stage.wait_for_process("dnf4.py");
-        // Every time another moment of its first two seconds, by the golden ratio.
+        // A different moment of the first two seconds each time, by the golden ratio.
         std::thread::sleep(Duration::from_secs_f64(2.0 * (round as f64 * 0.618_034).fract()));
-        // Between two of its phases there is none.
+        // Between two of its phases it does not run.
         let victim = stage.processes().into_iter().find(|line| line.contains("dnf4.py"));
         let met = victim
             .and_then(|line| line.split(':').next()?.parse().ok())
@@ -95,8 +95,8 @@ fn a_package_manager_that_is_killed_at_any_moment_fails_the_build_and_names_the_
     stage.build("install slow\nts run\n").succeeds();
 }
 
-/// Surroundings that a shell makes before it becomes osimg.
-const SURROUNDINGS: [&str; 8] = [
+/// Environments that a shell sets up before it becomes osimg.
+const ENVIRONMENTS: [&str; 8] = [
     "umask 077",
     "umask 000",
     "exec <&-",
@@ -115,7 +115,7 @@ fn unusual_environments_give_the_same_image() {
     let stage = Stage::new(small);
     stage.build(RECIPE).succeeds();
     let good = stage.digest();
-    for odd in some(&SURROUNDINGS, 8) {
+    for odd in some(&ENVIRONMENTS, 8) {
         let line = format!("{odd}; exec \"$@\"");
         let done = stage.build(RECIPE).behind(&["sh", "-c", &line, "sh"]).run();
         assert_eq!(done.code, Some(0), "{odd}: {}", done.stderr);
@@ -124,7 +124,7 @@ fn unusual_environments_give_the_same_image() {
     }
 }
 
-/// Clocks of the program itself, and of all that does not come into a sandbox.
+/// Clocks for the program itself and for everything outside the sandbox.
 const CLOCKS: [&str; 4] = ["+10y", "-10y", "@2038-01-19 03:14:07", "+0 x600"];
 
 #[test]
@@ -136,12 +136,12 @@ fn a_wrong_or_racing_clock_gives_the_same_image() {
     stage.build(RECIPE).succeeds();
     let good = stage.digest();
     for clock in some(&CLOCKS, 4) {
-        // The kernel's own monotonic time: what waits goes by it, and a limit must not pass at
+        // The kernel's monotonic time stays correct: waiting uses it, and a limit must not pass at
         // once.
         let behind = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1", "faketime", "-f", clock];
         let done = stage.build(RECIPE).args(&["--timeout", "120s"]).behind(&behind).run();
         assert_eq!(done.code, Some(0), "{clock}: {}", done.stderr);
-        // A duration that is negative, or years long.
+        // A duration that is negative or years long.
         assert!(!done.stderr.contains("(-") && done.stderr.contains("(0."), "{}", done.stderr);
         assert_eq!(done.stderr.contains("clock is behind the date of the image"), clock == "-10y", "{}", done.stderr);
         assert_eq!(stage.digest(), good, "{clock}");
@@ -158,8 +158,8 @@ fn a_build_with_little_memory_succeeds_or_publishes_nothing() {
     let stage =
         Stage::new(|repo| repo.package(Package::named("large").requires_first("base").file("/usr/large", noise, 0o644, "root:root")));
     let recipe = stage.recipe("install large\nts run\n");
-    // Either kind of control group, in a hierarchy that this test alone has mounted; the group goes
-    // when the build has ended.
+    // Either kind of control group, in a hierarchy that only this test has mounted. The group is
+    // removed when the build has ended.
     let line = "d=$(mktemp -d); mount -t tmpfs none $d; mkdir $d/m; \
         if mount -t cgroup -o memory none $d/m 2>/dev/null; then limit=memory.limit_in_bytes; peak=memory.max_usage_in_bytes; \
         elif mount -t cgroup2 none $d/m 2>/dev/null && { echo +memory > $d/m/cgroup.subtree_control; } 2>/dev/null; then limit=memory.max; peak=memory.peak; \
@@ -185,7 +185,7 @@ fn a_build_with_little_memory_succeeds_or_publishes_nothing() {
         }
         match done.code {
             Some(0) => {}
-            // More than all that there is for one job of xz.
+            // More than is available for one job of xz.
             Some(4) if format == "txz" => drop(done.reports(&["this control group has 256 MiB", "hint: "])),
             _ => panic!("{format}: {:?} {}", done.code, done.stderr),
         }

@@ -1,22 +1,22 @@
-//! The table: every case, what proves it, and what no test here can show. `-- --nocapture
-//! the_table` prints it.
+//! The table: every case, the tests that prove it, and the gaps. `-- --nocapture the_table` prints
+//! it.
 
 use std::fs;
 use std::path::Path;
 
-/// How far a case is proven.
+/// The degree to which a case is proven.
 enum Proof {
-    /// By these tests, whole.
+    /// Completely, by these tests.
     Whole,
-    /// By these tests, but for what is said.
+    /// By these tests, except for the named gap.
     But(&'static str),
-    /// Not run, for the reason that is said; no case at present.
-    #[allow(dead_code, reason = "a case that cannot be run is said to be so, never to be proven")]
+    /// Not run, for the named reason. There is no such case at present.
+    #[allow(dead_code, reason = "a case that cannot run must be listed as such, never as proven")]
     NotRun(&'static str),
 }
 use Proof::{But, NotRun, Whole};
 
-/// One case: number, what happens, the tests that prove it as `file: name`, and how far they do.
+/// One case: number, description, the tests that prove it as `file: name`, and to what degree.
 type Case = (u8, &'static str, &'static [&'static str], Proof);
 
 const CASES: [Case; 47] = [
@@ -38,7 +38,7 @@ const CASES: [Case; 47] = [
     ),
     (
         3,
-        "kill -9 of the package manager alone",
+        "kill -9 of the package manager",
         &[
             "torture/stops.rs: a_package_manager_that_is_killed_at_any_moment_fails_the_build_and_names_the_step",
             "e2e/kills.rs: killing_the_sandbox_fails_the_build_and_nothing_else",
@@ -89,7 +89,7 @@ const CASES: [Case; 47] = [
     ),
     (
         10,
-        "a scriptlet that prints without end",
+        "a scriptlet that prints endlessly",
         &[
             "e2e/scriptlets.rs: a_scriptlet_that_prints_endlessly_fills_neither_memory_nor_report",
             "privileged/ending.rs: a_flood_of_output_does_not_fill_the_supervisor_s_memory",
@@ -192,7 +192,7 @@ const CASES: [Case; 47] = [
         ],
         Whole,
     ),
-    (20, "locks that nobody holds", &["torture/faults.rs: stale_lock_files_block_no_build"], But("no NFS of another host")),
+    (20, "stale locks", &["torture/faults.rs: stale_lock_files_block_no_build"], But("not with another host's lock on NFS")),
     (
         21,
         "mirrors that fail",
@@ -211,7 +211,7 @@ const CASES: [Case; 47] = [
     ),
     (
         22,
-        "metadata that change in between",
+        "metadata that change during the download",
         &[
             "e2e/network.rs: metadata_that_are_replaced_while_they_are_read_are_read_again",
             "e2e/network.rs: a_missing_file_is_requested_once_more_and_then_reported",
@@ -296,7 +296,7 @@ const CASES: [Case; 47] = [
     ),
     (
         29,
-        "packages that bring configuration",
+        "packages that contain configuration",
         &["e2e/hostile.rs: configuration_from_a_package_does_not_affect_the_next_transaction"],
         Whole,
     ),
@@ -380,11 +380,11 @@ const CASES: [Case; 47] = [
             "recipe_settings.rs: no_settings_make_the_reader_panic",
             "archive/read_hostile.rs: any_bytes_are_read_without_a_panic",
         ],
-        But("by mutations of good documents, and guided by coverage for ten minutes each by `make fuzz`; comps are dnf's to read"),
+        But("only with mutated documents here; `make fuzz` is guided by coverage, ten minutes each. dnf reads comps"),
     ),
     (
         38,
-        "odd clocks and time zones",
+        "wrong clocks and time zones",
         &[
             "torture/stops.rs: a_wrong_or_racing_clock_gives_the_same_image",
             "torture/stops.rs: unusual_environments_give_the_same_image",
@@ -406,7 +406,7 @@ const CASES: [Case; 47] = [
             "rootless/container.rs: a_container_s_filter_that_forbids_namespaces_is_named_with_a_fix",
             "rootless/main.rs: the_demo_distribution_built_by_a_user_is_byte_identical_to_root_s",
         ],
-        But("AppArmor's ban is not to be had on the test machine"),
+        But("not with AppArmor's restriction, which the test machine lacks"),
     ),
     (
         40,
@@ -475,11 +475,11 @@ const CASES: [Case; 47] = [
         47,
         "many builds in a row",
         &["torture/soak.rs: many_builds_leave_no_more_files_mounts_and_loop_devices_than_one"],
-        But("as many builds as asked for, not a day long"),
+        But("as many builds as requested, not a whole day"),
     ),
 ];
 
-/// Whether `file: name` is a test below this directory's parent.
+/// Whether `file: name` is an existing test.
 pub fn is_test(reference: &str) -> bool {
     let (file, name) = reference.split_once(": ").unwrap();
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file)).unwrap_or_default();

@@ -27,7 +27,7 @@ fn a_standalone_ironic_needs_only_its_address() {
 
 #[test]
 fn a_standalone_ironic_with_users_accepts_an_http_basic_password() {
-    let Some(servers) = Servers::own("glance-noauth ironic-noauth", &[("OSIMG_OS_IRONIC_BASIC", "1")]) else { return };
+    let Some(servers) = Servers::separate("glance-noauth ironic-noauth", &[("OSIMG_OS_IRONIC_BASIC", "1")]) else { return };
     for check in ["login", "bare metal service", "anaconda deploy interface"] {
         assert_eq!(finding(&servers, &servers.clouds_yaml(), "osimg-basic", check)["works"], true, "{check}");
     }
