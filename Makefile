@@ -1,9 +1,10 @@
-# Two commands do everything on a fresh Debian 12 with Rust, git and make: `make image` and `make test`.
+# Two commands do everything on a new Debian 12 with Rust, git and make: `make image` and `make
+# test`.
 .PHONY: image test torture fuzz check lint deny demo build deps-image deps-test bench clean
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 DEMO := .demo/repo
-# No tier takes nearly as long; one that hangs is to fail, not to keep a machine.
+# No tier needs nearly as long. A test that hangs fails instead of blocking a machine.
 LIMIT := --config 'target."cfg(unix)".runner = ["timeout", "--foreground", "--kill-after=10", "20m"]'
 OSIMG := target/release/osimg
 
@@ -11,7 +12,8 @@ OSIMG := target/release/osimg
 image: demo
 	$(SUDO) $(OSIMG) build baremetal.yum --settings $(DEMO)/osimg-demo.toml --registry dir:out
 
-# Every tier, the fast ones first: unit tests and those that need nothing, and then the privileged and end-to-end ones for real.
+# Every tier, the fast ones first: unit tests and tests that need nothing, then the privileged and
+# end-to-end tests.
 FAST := --lib --bins --test cli --test layers --test ready_recipes --test recipe_language --test recipe_properties \
 	--test recipe_settings --test recipe_transactions
 ROOT := $(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}"
@@ -19,22 +21,24 @@ test: deps-test demo
 	$(ROOT) cargo test --release $(FAST) $(LIMIT)
 	$(ROOT) cargo test --release --all-targets --no-fail-fast $(LIMIT) -- --test-threads=2
 
-# Everything that people and machines do to a builder, at full counts; an hour and a half on two cores, fuzzing with it.
+# All faults of users and machines, at full counts. This takes an hour and a half on two cores,
+# including fuzzing.
 torture: deps-test demo fuzz
 	$(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 OSIMG_TORTURE=full OSIMG_TEST_KILLS=100 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" \
 		RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}" tests/support/torture-report cargo test --release --no-fail-fast \
 		--test torture --test e2e --test privileged --test archive --test rootless -- --test-threads=2 --nocapture
 
-# The parsers before what coverage of their code leads to, each for so many seconds; as whoever is asked.
+# Fuzzes the parsers, guided by coverage, each for this many seconds; as the calling user.
 FUZZ_SECONDS := 600
 fuzz: demo
 	fuzz/run $(FUZZ_SECONDS) $(CURDIR)/$(DEMO)
 
-# What a change must pass before it is committed; needs no root.
+# The checks that a change must pass before a commit; no root needed.
 check: lint
 	cargo test --workspace --lib --bins
 
-# Formatting, lints, documentation, the minimum Rust version and the dependencies: no warning passes.
+# Formatting, lints, documentation, the minimum Rust version and the dependencies. Warnings are
+# errors.
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 lint: deny
 	cargo fmt --all --check
@@ -43,20 +47,22 @@ lint: deny
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked
 	if rustup toolchain list 2>/dev/null | grep -q "^$(RUST_VERSION)"; then cargo +$(RUST_VERSION) check --workspace --all-targets --locked; fi
 
-# Licences, bans and sources of all dependencies; advisories too where their database can be fetched. See deny.toml.
-# The checker's own speed does not matter: unoptimized, it is there in a third of the time.
+# Licences, bans and sources of all dependencies; also advisories if their database can be fetched.
+# See deny.toml. The speed of the checker does not matter, and it compiles in a third of the time
+# without optimization.
 deny:
 	cargo deny --version >/dev/null 2>&1 || cargo install --locked --debug cargo-deny
 	cargo deny --locked --workspace check bans licenses sources
 	if cargo deny fetch db; then cargo deny --locked --workspace check advisories; \
 		else echo "advisories are not checked: their database cannot be fetched" >&2; fi
 
-# The demo distribution: Debian's packages as a signed RPM distribution, for machines without an RPM mirror.
+# The demo distribution: Debian's packages as a signed RPM distribution, for machines without an RPM
+# mirror.
 demo: build
 	target/release/demo-distribution $(DEMO)
 
-# One call, so that nothing is compiled twice.
-# The machine's missing tools come while the compiler works.
+# One call of cargo, so that nothing is compiled twice. Missing tools are installed during the
+# compilation.
 build:
 	@$(SUDO) true; $(MAKE) --no-print-directory deps-image & cargo build --release && wait $$!
 
@@ -67,7 +73,7 @@ deps-test: deps-image
 	@tests/support/install-packages $(SUDO) -- libarchive-tools attr acl libcap2-bin selinux-utils xfsprogs e2fsprogs \
 		xz-utils bzip2 lbzip2 pbzip2 file strace python3 python3-venv curl gnupg openssl busybox-static util-linux mmdebstrap qemu-system-x86 qemu-user-static zstd docker-registry skopeo nginx-light apache2-utils xorriso genisoimage python3-pip chromium minisign python3-jsonschema uidmap faketime
 
-# osimg beside the shell pipeline of Ironic's documentation, alternating.
+# osimg compared with the shell pipeline of Ironic's documentation, alternating.
 bench: demo
 	$(SUDO) benches/build $(DEMO)
 

@@ -1,6 +1,6 @@
-//! What is done with an input: by the targets here, which coverage guides, and by the torture
-//! suite, which changes good documents blindly. Each says whether the input was read, so that the
-//! documents that fuzzing begins with are known to be good.
+//! The functions that process one input. They are called by the fuzz targets, which are guided by
+//! coverage, and by the torture suite, which changes valid documents at random. Each returns
+//! whether the input was read, so that the seeds are known to be valid.
 
 use osimg::archive::read::Reader;
 use osimg::recipe::lock::foreign;
@@ -9,16 +9,16 @@ use osimg::selinux::{FileContexts, Lookup, Source, Sources};
 use osimg::treeinfo::TreeInfo;
 use std::path::Path;
 
-/// Where a text is asked for, what is none is turned into one, as nothing else reaches the parser.
+/// Converts input that is not text into text, because nothing else reaches the parser.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A `.yum`: read, written again, which must mean the same, and made transactions of.
+/// A `.yum`: read it, write it and read it again with the same meaning, and make transactions.
 pub fn recipe(bytes: &[u8]) -> bool {
     let Ok(script) = Script::parse(&text(bytes), "r.yum") else { return false };
-    let again = Script::parse(&script.to_string(), "r.yum").expect("what was read is written so that it can be read");
-    assert_eq!(again.to_string(), script.to_string(), "what is written means what was read");
+    let again = Script::parse(&script.to_string(), "r.yum").expect("the written recipe can be read");
+    assert_eq!(again.to_string(), script.to_string(), "the written recipe has the same meaning");
     script.lower().is_ok()
 }
 
@@ -38,7 +38,7 @@ pub fn treeinfo(bytes: &[u8]) -> bool {
     TreeInfo::parse(&text(bytes)).is_ok()
 }
 
-/// A policy's `file_contexts`; the paths that are looked up are its own lines.
+/// A policy's `file_contexts`; its own lines are the paths that are looked up.
 pub fn contexts(bytes: &[u8]) -> bool {
     let Ok(contexts) = FileContexts::parse(&Sources::from_base(Source::new("file_contexts", bytes))) else { return false };
     let found = |path: &[u8]| contexts.lookup(path, 0o100_644) != Lookup::NoMatch;
@@ -49,7 +49,7 @@ pub fn contexts(bytes: &[u8]) -> bool {
 /// A tarball of any format.
 pub fn archive(bytes: &[u8]) -> bool {
     let Ok(mut reader) = Reader::new(bytes) else { return false };
-    // Bounded by what the archive holds: every turn reads a header.
+    // Ends with the archive: every iteration reads a header.
     loop {
         match reader.next() {
             Ok(Some(entry)) if entry.size < 1 << 20 && reader.content_within(1 << 20).is_err() => return false,
@@ -60,18 +60,18 @@ pub fn archive(bytes: &[u8]) -> bool {
     }
 }
 
-/// An RPM, written to `file` and looked at as a locked build looks at a package before rpm does.
+/// An RPM, written to `file` and read as a locked build reads a package before rpm does.
 pub fn package(bytes: &[u8], file: &Path) -> bool {
     std::fs::write(file, bytes).expect("the input is written");
     osimg::packages::identify(file).is_ok()
 }
 
-/// A file of signing keys; a block's own checksum and coding would refuse most inputs, so that
-/// packets are given as well.
+/// A file of signing keys. The block's own checksum and encoding would refuse most inputs, so that
+/// raw packets are given as well.
 pub fn keys(bytes: &[u8]) -> bool {
     let pinned = "0".repeat(40);
     let as_block = format!("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{}\n-----END PGP PUBLIC KEY BLOCK-----\n", base64(bytes));
-    // No key has that fingerprint; the message names those that were found.
+    // No key has that fingerprint; the message names the keys that were found.
     let found = |text: &String| osimg::packages::keys::pin("KEY.asc", text, &pinned, 1).expect_err("another key").to_string();
     [text(bytes), as_block].iter().filter(|text| found(text).contains("its fingerprint")).count() > 0
 }

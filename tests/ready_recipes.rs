@@ -1,4 +1,4 @@
-//! The recipes that come with osimg: each is understood, and pins its keys.
+//! The recipes that come with osimg: each is valid and pins its keys.
 
 use osimg::recipe::{Recipe, Verify};
 use std::path::{Path, PathBuf};

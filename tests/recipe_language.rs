@@ -1,5 +1,4 @@
-//! The recipe's language: every rule, every command and alias, and what a person is told about
-//! mistakes.
+//! The language of recipes: every rule, every command and alias, and the messages about mistakes.
 
 use osimg::recipe::{GroupAction, Script, Severity, StatementKind};
 
@@ -11,7 +10,7 @@ fn canonical(text: &str) -> String {
     parse(text).to_string()
 }
 
-/// The whole text of the errors that a wrong recipe gets.
+/// The whole message for a wrong recipe.
 fn errors(text: &str) -> String {
     match Script::parse(text, "r.yum") {
         Ok(script) => panic!("{text:?} was taken: {script}"),
@@ -67,7 +66,7 @@ fn a_byte_order_mark_is_stripped_with_a_warning() {
     assert!(matches!(script.diagnostics(), [d] if d.severity == Severity::Warning && d.line == 1));
 }
 
-/// What the first error of a recipe must say, and a hint that must come with it.
+/// The required text of a recipe's first error, and of the hint that comes with it.
 #[test]
 fn mistakes_that_dnf_ignores_are_errors_with_position_and_fix() {
     let table = [
@@ -152,10 +151,10 @@ fn mistakes_that_dnf_ignores_are_errors_with_position_and_fix() {
         ("install a\u{200b}b", "1:10: the invisible character U+200B", "remove it"),
     ];
     for (text, message, hint) in table {
-        let told = errors(text);
-        assert!(told.starts_with(&format!("r.yum:{message}")), "{text:?} was told\n{told}");
-        let hints: Vec<&str> = told.lines().filter(|line| line.starts_with("hint: ")).collect();
-        assert!(hints.iter().any(|line| line.contains(hint)), "{text:?} was told\n{told}");
+        let shown = errors(text);
+        assert!(shown.starts_with(&format!("r.yum:{message}")), "{text:?} got\n{shown}");
+        let hints: Vec<&str> = shown.lines().filter(|line| line.starts_with("hint: ")).collect();
+        assert!(hints.iter().any(|line| line.contains(hint)), "{text:?} was shown\n{shown}");
     }
 }
 
@@ -236,15 +235,15 @@ fn queries_are_accepted_with_a_note_and_do_nothing() {
 
 #[test]
 fn all_errors_of_a_recipe_are_reported_at_once_in_the_order_of_their_lines() {
-    let told = errors("install -a --b c,\nisntall -x\nconfig installroot /\n");
+    let shown = errors("install -a --b c,\nisntall -x\nconfig installroot /\n");
     let places: Vec<&str> =
-        told.lines().filter_map(|line| line.strip_prefix("r.yum:")).map(|line| line.split(": ").next().unwrap()).collect();
+        shown.lines().filter_map(|line| line.strip_prefix("r.yum:")).map(|line| line.split(": ").next().unwrap()).collect();
     assert_eq!(places, ["1:9", "1:12", "1:16", "2:1", "2:9", "3:8"]);
 }
 
 #[test]
 fn errors_are_shown_with_their_line_an_underline_and_a_fix() {
-    let told = errors("# base\ninstall cloud-init, kernel\n");
+    let shown = errors("# base\ninstall cloud-init, kernel\n");
     let expected = [
         "r.yum:2:9: `cloud-init,` begins or ends in a comma",
         "  install cloud-init, kernel",
@@ -252,9 +251,9 @@ fn errors_are_shown_with_their_line_an_underline_and_a_fix() {
         "hint: names are separated by blanks",
         "hint: write `install cloud-init kernel`",
     ];
-    assert_eq!(told, expected.join("\n"));
+    assert_eq!(shown, expected.join("\n"));
 
-    let told = errors("\tinstall gr\u{fc}n \u{6f22} # and more\nTS RUN\n");
+    let shown = errors("\tinstall gr\u{fc}n \u{6f22} # and more\nTS RUN\n");
     let expected = [
         "r.yum:1:17: a comment after a command; dnf would take its words for names",
         "          install gr\u{fc}n \u{6f22} # and more",
@@ -266,16 +265,16 @@ fn errors_are_shown_with_their_line_an_underline_and_a_fix() {
         "hint: commands are lower case",
         "hint: write `ts run`",
     ];
-    assert_eq!(told, expected.join("\n"));
+    assert_eq!(shown, expected.join("\n"));
 
-    let told = errors("group install \"Minimal Install\ninstall a\r\n");
+    let shown = errors("group install \"Minimal Install\ninstall a\r\n");
     let expected = [
         "r.yum:1:15: a quote that is never closed",
         "  group install \"Minimal Install",
         "                ^",
         "hint: close it on the same line; for a quote as such write a backslash before it",
     ];
-    assert_eq!(told, expected.join("\n"));
+    assert_eq!(shown, expected.join("\n"));
 }
 
 #[test]
@@ -285,8 +284,8 @@ fn capitalised_words_after_group_install_raise_a_warning() {
     assert_eq!(parse("group install core base\n").diagnostics(), []);
 }
 
-/// Scripts of the kinds that the package manager's own test suite runs, with the demo names of this
-/// project.
+/// Scripts like those in dnf's own test suite, with the package names of this project's demo
+/// distribution.
 #[test]
 fn scripts_as_in_the_tests_of_dnf_are_read() {
     let scripts = [

@@ -1,5 +1,5 @@
-//! What must hold for any recipe whatever: no panic, linear time, canonical text that is read back,
-//! words split as Python splits them.
+//! Properties of every recipe: no panic, linear time, canonical text that can be read back, words
+//! split as Python splits them.
 
 use osimg::recipe::{Script, StatementKind};
 use proptest::prelude::*;
@@ -13,9 +13,9 @@ fn parse(text: &str) -> Script {
     Script::parse(text, "r.yum").unwrap_or_else(|errors| panic!("{text:?}\n{errors}"))
 }
 
-/// The reference is the very module that dnf's shell splits its lines with.
+/// The reference is the module that dnf's shell uses to split its lines.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the reference runs outside of any sandbox")]
+#[expect(clippy::disallowed_methods, reason = "the reference runs outside the sandbox")]
 fn words_are_split_as_pythons_shlex_splits_them() {
     let mut runner = TestRunner::deterministic();
     let strategy = "install( ([a-z]{1,3}|'[a-z #;\\\\]{0,4}'|\"([a-z '$]|\\\\[a-z\"\\\\]){0,4}\"|\\\\[ a-z'\"\\\\]){1,4}){1,5}";
@@ -53,7 +53,7 @@ fn words_are_split_as_pythons_shlex_splits_them() {
 
 #[test]
 fn a_line_of_a_megabyte_and_a_file_with_many_errors_are_read_quickly() {
-    // Quadratic code would take minutes; a busy machine is given its time.
+    // Quadratic code would take minutes. The limit allows for a busy machine.
     let limit = Duration::from_secs(10);
     let words = format!("install {}", "name ".repeat(200_000));
     let options = format!("install {}", "--x ".repeat(250_000));
@@ -63,13 +63,13 @@ fn a_line_of_a_megabyte_and_a_file_with_many_errors_are_read_quickly() {
     let one = "x".repeat(1_000_000);
     for text in [words, options, quote, typos, hashes, one] {
         let began = Instant::now();
-        let told = Script::parse(&text, "r.yum").err().map_or(0, |errors| errors.to_string().len());
+        let message_size = Script::parse(&text, "r.yum").err().map_or(0, |errors| errors.to_string().len());
         assert!(began.elapsed() < limit, "{} took {:?}", &text[..20], began.elapsed());
-        assert!(told < 100_000, "{told} bytes of message");
+        assert!(message_size < 100_000, "{message_size} bytes of message");
     }
 }
 
-/// A line built from the language's own pieces, so that much of it is good.
+/// A line built from pieces of the language, so that many lines are valid.
 fn line() -> impl Strategy<Value = String> {
     let head = prop::sample::select(vec![
         "install",
@@ -110,8 +110,8 @@ fn line() -> impl Strategy<Value = String> {
     (head, prop::collection::vec(word, 0..4)).prop_map(|(head, words)| format!("{head} {}", words.join(" ")))
 }
 
-/// The kinds of a script's statements with every place forgotten, for comparing texts that differ
-/// in layout only.
+/// The kinds of a script's statements without positions, to compare texts that differ only in
+/// layout.
 fn kinds(script: &Script) -> Vec<StatementKind> {
     let mut kinds: Vec<StatementKind> = script.statements.iter().map(|s| s.kind.clone()).collect();
     for kind in &mut kinds {
@@ -137,7 +137,7 @@ fn kinds(script: &Script) -> Vec<StatementKind> {
     kinds
 }
 
-/// A transaction as data with every place forgotten.
+/// A transaction as data without positions.
 fn without_places(transaction: &osimg::recipe::Transaction) -> serde_json::Value {
     fn forget(value: &mut serde_json::Value) {
         match value {
@@ -159,7 +159,8 @@ proptest! {
 
     #[test]
     fn the_canonical_text_is_parsed_to_an_equal_script(lines in prop::collection::vec(line(), 1..6)) {
-        // Lines that are wrong alone are left out, or hardly any whole text would be good.
+        // Lines that are invalid by themselves are left out, or hardly any whole text would be
+        // valid.
         let good: Vec<String> = lines.into_iter().filter(|line| Script::parse(line, "r.yum").is_ok()).collect();
         let script = parse(&good.join("\n"));
         let text = script.to_string();
@@ -174,7 +175,7 @@ proptest! {
         for transaction in parse(&good.join("\n")).transactions().unwrap_or_default() {
             let shown: String = transaction.statements().iter().map(|statement| format!("{statement}\n")).collect();
             let text = format!("{shown}ts run\n");
-            // Alone it may ask for what only a filled image has.
+            // By itself it may contain statements that need a filled image.
             let Ok(again) = parse(&text).transactions() else { continue };
             let [again] = again.as_slice() else { return Err(TestCaseError::fail(format!("{text:?} are {} transactions", again.len()))) };
             prop_assert_eq!(without_places(again), without_places(&transaction), "{}", text);

@@ -1,4 +1,4 @@
-//! The settings file: what every key means, and what a person is told about wrong ones.
+//! The settings file: the meaning of every key, and the messages about wrong ones.
 
 use osimg::error::{ExitCode, exit_code, render};
 use osimg::recipe::{
@@ -192,9 +192,9 @@ fn wrong_settings_are_reported_with_position_and_fix() {
         ("[[finish.files]]\nsource = \"a\"\npath = \"/x\"\nmode = \"0999\"".into(), "4:8: `0999` is no mode", "octal"),
     ];
     for (text, message, hint) in table {
-        let told = errors(&text);
-        assert!(told.lines().any(|line| line.starts_with(&format!("s.toml:{message}"))), "{text}\nwas told\n{told}");
-        assert!(hint.is_empty() || told.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)), "{text}\nwas told\n{told}");
+        let shown = errors(&text);
+        assert!(shown.lines().any(|line| line.starts_with(&format!("s.toml:{message}"))), "{text}\ngot\n{shown}");
+        assert!(hint.is_empty() || shown.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)), "{text}\nwas shown\n{shown}");
     }
 }
 
@@ -262,7 +262,7 @@ proptest! {
 
     #[test]
     fn no_settings_make_the_reader_panic(cut in 0..FULL.len(), noise in "\\PC{0,6}|[\\n\"\\[\\]={}0-9-]{0,6}") {
-        // Noise in the midst of good settings reaches further than noise alone.
+        // Noise inside valid settings reaches more code than noise by itself.
         let text = format!("{}{noise}{}", FULL.get(..cut).unwrap_or_default(), FULL.get(cut..).unwrap_or_default());
         if let Err(errors) = Settings::parse(&text, "s.toml", Path::new("/")) {
             prop_assert!(errors.to_string().starts_with("s.toml:"));

@@ -1,5 +1,5 @@
-//! Statements into transactions, and what is refused because the package manager would lose it in
-//! silence.
+//! From statements to transactions, and statements that are refused because dnf would silently
+//! ignore them.
 
 use osimg::error::{ExitCode, exit_code, render};
 use osimg::recipe::{GroupAction, GroupScope, Lowered, RepoAction, Script, Severity, Transaction};
@@ -99,9 +99,9 @@ fn statements_that_dnf_would_ignore_are_refused_with_position_and_fix() {
         ("install a\nts reset", "r.yum: the recipe asks for nothing", "an image begins empty"),
     ];
     for (text, message, hint) in table {
-        let told = refused(text);
-        assert!(told.starts_with(&format!("error: {message}")), "{text:?} was told\n{told}");
-        assert!(told.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)), "{text:?} was told\n{told}");
+        let shown = refused(text);
+        assert!(shown.starts_with(&format!("error: {message}")), "{text:?} got\n{shown}");
+        assert!(shown.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)), "{text:?} was shown\n{shown}");
     }
     let both = refused("remove a\nexit\n");
     assert_eq!(both.matches("r.yum:").count(), 2, "{both}");

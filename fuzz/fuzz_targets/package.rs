@@ -1,4 +1,4 @@
-//! Fuzzes the reader of packages' headers and of the signatures in them.
+//! Fuzzes the reader of package headers and their signatures.
 #![no_main]
 
 #[path = "../parsers.rs"]
@@ -8,7 +8,7 @@ mod parsers;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-/// In memory where there is such a place: it is written for every input.
+/// In memory if possible, because it is written for every input.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let memory = PathBuf::from("/dev/shm");
     let directory = if memory.is_dir() { memory } else { std::env::temp_dir() };

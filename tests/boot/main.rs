@@ -1,6 +1,6 @@
-//! The demo distribution's tarball in a machine of its own, emulated: it comes up healthy, and what
-//! goes wrong is told and left nowhere.
-#![expect(clippy::disallowed_methods, reason = "tests run the program as a person does")]
+//! The demo distribution's tarball in an emulated machine: it boots without errors. A failure is
+//! reported and leaves nothing on the host.
+#![expect(clippy::disallowed_methods, reason = "tests run the program as a user does")]
 
 mod nested;
 
@@ -11,18 +11,18 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
-/// Generous: a machine that is emulated on a busy host is slow.
+/// A long limit, because an emulated machine on a busy host is slow.
 const PATIENCE: &str = "15m";
-/// Units of the demo distribution that may fail in a machine without a network, each with its
+/// Units of the demo distribution that may fail in a machine without network, each with the
 /// reason.
 const MAY_FAIL: [&str; 2] = [
-    // No DHCP answers.
+    // There is no DHCP server.
     "NetworkManager-wait-online.service",
-    // Emulated, its start limit may pass.
+    // Under emulation it may exceed its start limit.
     "cloud-init.service",
 ];
 
-/// Prints why a test cannot run here; fails it where it has to.
+/// Prints why a test cannot run here. Where the tests are required, this fails the test.
 fn skip(why: &str) {
     println!("SKIPPED: {why}");
     assert_ne!(std::env::var("OSIMG_REQUIRE_PRIVILEGED").as_deref(), Ok("1"), "a required test cannot run: {why}");
@@ -30,12 +30,12 @@ fn skip(why: &str) {
 
 fn can_run() -> bool {
     if !nix::unistd::geteuid().is_root() {
-        skip("it takes root");
+        skip("it requires root");
         return false;
     }
     for tool in ["qemu-system-x86_64", "mkfs.ext4", "setfacl", "setcap", "setfattr", "tar"] {
         if osimg::process::find_program(tool).is_none() {
-            skip(&format!("there is no {tool}"));
+            skip(&format!("{tool} is not installed"));
             return false;
         }
     }
@@ -46,7 +46,7 @@ fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("boot-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory")
 }
 
-/// The demo distribution's image: the one under out/, else built here from its repository.
+/// The image of the demo distribution: from out/, or else built here from its repository.
 fn image(directory: &Path) -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let named = std::env::var_os("OSIMG_BOOT_TARBALL").map(PathBuf::from);
@@ -70,7 +70,7 @@ fn image(directory: &Path) -> Option<PathBuf> {
     Some(tarball)
 }
 
-/// An image of nothing but a kernel and its initramfs, which finds no init on the disk.
+/// An image with only a kernel and its initramfs. The initramfs finds no init on the disk.
 fn hollow(image: &Path, directory: &Path) -> PathBuf {
     let tree = directory.join("hollow");
     std::fs::create_dir(&tree).expect("a directory");
@@ -116,7 +116,7 @@ fn the_demo_image_boots_with_selinux_enforcing_and_has_its_labels_capabilities_a
     let checks = &trial["checks"];
 
     assert_eq!(trial["tar"]["status"], 0);
-    assert_eq!(strings(&trial["tar"]["said"]), [""; 0]);
+    assert_eq!(strings(&trial["tar"]["stderr"]), [""; 0]);
     assert!(trial["labels_compared"].as_u64().expect("a number") > 10_000);
     assert_eq!(strings(&trial["wrong_labels_unpacked"]), [""; 0]);
 
@@ -139,7 +139,7 @@ fn the_demo_image_boots_with_selinux_enforcing_and_has_its_labels_capabilities_a
     assert_eq!(output.status.code(), Some(if strings(&trial["findings"]).is_empty() { 0 } else { 10 }));
 }
 
-/// Processes whose command line has the word.
+/// Processes with the word in their command line.
 fn running_with(word: &str) -> Vec<u32> {
     let pids = std::fs::read_dir("/proc").expect("proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
@@ -149,8 +149,8 @@ fn running_with(word: &str) -> Vec<u32> {
     .collect()
 }
 
-/// Files behind the loop devices of this host.
-fn behind_loops() -> Vec<String> {
+/// The files of this host's loop devices.
+fn files_of_loop_devices() -> Vec<String> {
     let blocks = std::fs::read_dir("/sys/block").expect("sysfs").filter_map(Result::ok);
     blocks.filter_map(|block| std::fs::read_to_string(block.path().join("loop/backing_file")).ok()).collect()
 }
@@ -170,16 +170,16 @@ fn a_machine_that_does_not_boot_is_stopped_and_reported_and_leaves_nothing_even_
         command.args(["boot", "--accel", "tcg", "--workdir"]).arg(&work).arg(&tarball).args(arguments);
         command
     };
-    let backed = || behind_loops().into_iter().filter(|file| file.contains(&*work.to_string_lossy())).count();
+    let backed = || files_of_loop_devices().into_iter().filter(|file| file.contains(&*work.to_string_lossy())).count();
 
-    // The limit passes long before an emulated kernel comes to its init.
+    // The limit passes long before an emulated kernel starts init.
     let output = osimg(&["--timeout", "4s"]).output().expect("osimg runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(124), "{said}");
-    assert!(said.contains("the time limit of 4 s passed (no login prompt)"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(124), "{stderr}");
+    assert!(stderr.contains("the time limit of 4 s passed (no login prompt)"), "{stderr}");
     assert_eq!(std::fs::read_dir(&work).expect("the directory").count(), 0, "the workdir is gone");
 
-    // A size that no other machine has, so that the processes can be told from others'.
+    // No other machine has this size, so the processes can be distinguished from others.
     let mut child = osimg(&["-v", "--memory", "777"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("osimg runs");
     let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let seen: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.contains("Linux version")).collect();
@@ -220,10 +220,10 @@ fn a_host_without_qemu_gets_a_hint_what_to_install() {
     let directory = directory();
     let tarball = directory.path().join("x.tar");
     std::fs::write(&tarball, [0; 10240]).expect("an empty archive");
-    // In a mount namespace of its own, something that is no program stands in QEMU's place.
+    // In a separate mount namespace, a file that is not a program replaces QEMU.
     let script = "mount --make-rprivate / && mount --bind /dev/null \"$(command -v qemu-system-x86_64)\" && exec \"$0\" boot \"$1\"";
     let output = Command::new("unshare").args(["--mount", "sh", "-ec", script, OSIMG]).arg(&tarball).output().expect("unshare runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("hint: install it: apt-get install qemu-system-x86"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("hint: install it: apt-get install qemu-system-x86"), "{stderr}");
 }

@@ -1,6 +1,6 @@
-//! An image with more in it than its packages brought: a file with an ACL, and a tarball that the
-//! machine unpacks itself while it boots, so that a kernel which enforces SELinux is the one that
-//! sets its labels, ACLs and capabilities.
+//! An image with more files than its packages install: a file with an ACL, and a tarball that the
+//! machine unpacks while it boots. So a kernel that enforces SELinux sets the labels, ACLs and
+//! capabilities of that tarball.
 #![expect(clippy::disallowed_methods, reason = "tests run the programs that judge")]
 
 use flate2::Compression;
@@ -12,10 +12,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The unit that is active only if what was unpacked in the machine is what was packed.
+/// The unit is active only if the files unpacked in the machine equal the packed ones.
 pub const UNIT: &str = "unpack-nested.service";
 
-/// The labels that the demo distribution's policy has for the files added here.
+/// The labels in the demo distribution's policy for the files added here.
 struct Added;
 
 impl Labels for Added {
@@ -29,8 +29,8 @@ impl Labels for Added {
     }
 }
 
-/// Lists what is known of each file below; how a label is told differs with the machine. It stands
-/// in the script twice.
+/// Lists the attributes of each file below the directory. The command that shows a label differs
+/// between the host and the machine. The script contains this function twice.
 const LIST: &str = r#"list() {
     find . | LC_ALL=C sort | while read -r path; do
         echo "$path $($1 "$path")"
@@ -40,9 +40,9 @@ const LIST: &str = r#"list() {
 }
 "#;
 
-/// Makes two trees: `inner` has every kind of file, each with a label that its path would not get;
-/// `outer` is what goes into the image. What is known of the inner one is listed by the tools that
-/// the machine has too.
+/// Makes two trees. `inner` has every kind of file, each with a label that its path would not get.
+/// `outer` is added to the image. It contains a list of the inner tree, made with tools that the
+/// machine also has.
 const TREES: &str = r#"
 osimg=$1 unit=$2
 mkdir -p inner/sub inner/default outer/srv outer/etc/systemd/system/multi-user.target.wants
@@ -92,8 +92,8 @@ ln -s "../$unit" outer/etc/systemd/system/multi-user.target.wants/
 echo x > outer/srv/shared; setfacl -m u:4711:r-- outer/srv/shared
 "#;
 
-/// The image with these files more: a second archive written by the archiver under test and put in
-/// front; both gzip and tar read the two as one.
+/// The image with these files added. A second archive, written by the archiver under test, is put
+/// before the first one; gzip and tar both read the two as one.
 pub fn with_more(image: &Path, directory: &Path) -> PathBuf {
     let made = Command::new("sh")
         .args(["-euc", &TREES.replace("@LIST@", LIST), "sh", super::OSIMG, UNIT])
@@ -114,7 +114,7 @@ pub fn with_more(image: &Path, directory: &Path) -> PathBuf {
     };
     write_tree(&directory.join("outer"), vec![Output { format: Format::Tar, sink }], &options).expect("an archive");
     let mut bytes = fs::read(&tar).expect("the archive");
-    // Without the end of the archive, which is blocks of zeros.
+    // Without the zero blocks at the end of the archive.
     while bytes.ends_with(&[0; 512]) {
         bytes.truncate(bytes.len() - 512);
     }

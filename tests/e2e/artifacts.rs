@@ -1,5 +1,5 @@
-//! Builds that succeed: the tarball, its companions, what is in it, and that it comes out the same
-//! every time.
+//! Successful builds: the tarball, the files next to it, its contents, and identical bytes in every
+//! build.
 
 use crate::stage::{Stage, run, sh};
 use crate::support::repo::{Package, When};
@@ -11,7 +11,7 @@ use std::process::Command;
 
 const RECIPE: &str = "install odd\nts run\n";
 
-/// A package with everything that is easily lost.
+/// A package with all attributes that are easily lost.
 fn odd() -> Package {
     Package::named("odd")
         .requires_first("base")
@@ -238,7 +238,7 @@ fn the_same_recipe_gives_the_same_bytes_in_any_environment() {
     if !require_root() {
         return;
     }
-    // Times, random names and a changed order of directory entries are the usual leaks.
+    // Typical differences: times, random names, and another order of directory entries.
     let stage = Stage::new(|repo| {
         repo.package(odd())
             .package(Package::named("writer").scriptlet(When::Post, "for n in 9 1 5; do touch /usr/made$n; done; mkdir /usr/made"))

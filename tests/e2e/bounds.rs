@@ -1,5 +1,5 @@
-//! Servers that send more than a repository needs: nothing of them fills the cache, and the message
-//! names the repository.
+//! Servers that send more than a repository needs. The data does not fill the cache, and the
+//! message names the repository.
 
 use crate::server::{Answer, Server, hello, served};
 use crate::stage::Stage;
@@ -9,17 +9,16 @@ use std::path::Path;
 
 const RECIPE: &str = "install hello\nts run\n";
 
-/// The bytes that a directory takes.
-fn taken(directory: &Path) -> u64 {
+/// The disk space that a directory uses, in bytes.
+fn disk_usage(directory: &Path) -> u64 {
     let files = walkdir::WalkDir::new(directory).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
     files.map(|entry| entry.metadata().unwrap().len()).sum()
 }
 
-/// Builds behind the server; the build must end by the message, with the cache as small as before.
-fn is_stopped(stage: &Stage, part: &str) {
+/// Builds with the server. The build must stop with this message and leave the cache small.
     let done = stage.build(RECIPE).fails(5);
     done.reports(&["'tiny'", part, "hint: "]).does_not_report(&["trying again"]);
-    assert!(taken(&stage.cache()) < 64 << 20, "{} bytes are left in the cache", taken(&stage.cache()));
+    assert!(disk_usage(&stage.cache()) < 64 << 20, "{} bytes are left in the cache", disk_usage(&stage.cache()));
     stage.nothing_is_left();
 }
 
@@ -62,7 +61,7 @@ fn metadata_and_groups_that_unpack_to_more_than_memory_are_named() {
         bomb(&stage.repo(), kind, head);
         let server = Server::start(stage.repo(), |_, _| Answer::File);
         stage.settings(|settings| settings.baseurl = server.url());
-        // A machine of the tests may have less memory than the limit.
+        // A test machine may have less memory than the limit.
         let done = stage.build(recipe).behind(&["prlimit", "--data=1000000000"]).fails(5);
         done.reports(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "]).does_not_report(&["trying again"]);
         stage.nothing_is_left();

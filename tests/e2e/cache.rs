@@ -1,4 +1,4 @@
-//! The package cache: shared by builds at once, never believed, and made smaller.
+//! The package cache: concurrent builds share it, verify its contents, and can prune it.
 
 use crate::server::{Answer, Server};
 use crate::stage::{OSIMG, Run, Stage};
@@ -34,7 +34,7 @@ fn served() -> (Stage, Server) {
     (stage, server)
 }
 
-/// How often each package was asked for.
+/// The number of requests for each package.
 fn fetched(server: &Server) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for path in server.asked().into_iter().filter(|path| path.ends_with(".rpm")) {
@@ -99,7 +99,7 @@ fn eight_concurrent_locked_builds_on_an_empty_cache_fetch_every_package_once() {
 }
 
 #[test]
-fn a_build_does_not_wait_for_anothers_installation_nor_for_its_end() {
+fn a_build_does_not_wait_for_another_build_that_is_installing() {
     if !require_root() {
         return;
     }
@@ -110,15 +110,15 @@ fn a_build_does_not_wait_for_anothers_installation_nor_for_its_end() {
     let other = stage.write("other.yum", RECIPE);
     let done = build(&stage, &other, &stage.out().join("other.tar")).run();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
-    let said = cache(&stage, &[]).run().stdout;
-    assert!(said.contains("in use by 1 build"), "{said}");
-    // What an installation needs cannot be taken from under it.
+    let shown = cache(&stage, &[]).run().stdout;
+    assert!(shown.contains("in use by 1 build"), "{shown}");
+    // A prune must not remove packages that an installation still needs.
     let done = cache(&stage, &["--prune", "--max", "0"]).run();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(stage.processes().iter().any(|process| process.contains("sleep 300")), "the slow build goes on");
     started.interrupt_any(Signal::SIGKILL);
     stage.nothing_runs();
-    // The killed build's view is swept by the next one.
+    // The next build removes the view of the killed one.
     let views = || fs::read_dir(stage.cache().join("views")).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count();
     assert_eq!(views(), 1);
     let done = build(&stage, &other, &stage.out().join("other.tar")).run();
@@ -139,13 +139,13 @@ fn a_package_that_was_damaged_in_the_cache_is_fetched_again() {
     let at = bytes.len() - 100;
     bytes[at] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    // As a failing disk does it: nothing but the bytes has changed, and dnf believes its own note
-    // of the checksum.
+    // As a failing disk does it: only the bytes change. dnf trusts the checksum that it has
+    // recorded.
     let times = FileTimes::new().set_modified(metadata.modified().unwrap());
     fs::File::options().write(true).open(&path).unwrap().set_times(times).unwrap();
     stage.build(RECIPE).succeeds().reports(&["part3-1.0-1.noarch.rpm", "fetching it again"]);
     assert_eq!(fetched(&server)["Packages/part3-1.0-1.noarch.rpm"], 2);
-    // One that was cut is seen at once.
+    // A truncated package is noticed at once.
     let path = cached(&stage, "part4-1.0-1.noarch.rpm");
     fs::write(&path, &fs::read(&path).unwrap()[..1000]).unwrap();
     stage.build(RECIPE).succeeds();
@@ -176,7 +176,7 @@ fn the_cache_is_shown_and_pruned_and_missing_packages_are_fetched_again() {
     assert_eq!(fetched(&server).values().sum::<usize>(), 28 - usize::try_from(left).unwrap());
     // Nothing here is a day old.
     assert_eq!(shown(&["--prune", "--older", "1"])["pruned"]["packages"], 0);
-    // A prune that was killed midway left some of the metadata, and a directory that it had
+    // A killed prune has left some of the metadata, and a directory that it had already
     // renamed.
     let directory = cached(&stage, "hello-1.0-1.noarch.rpm").parent().unwrap().parent().unwrap().to_owned();
     fs::create_dir_all(stage.cache().join(".going-tiny/packages")).unwrap();
@@ -235,7 +235,7 @@ fn a_cache_that_is_replaced_by_a_link_during_a_download_is_not_followed() {
     stage.build(RECIPE).succeeds();
     assert_eq!(breakout::snapshot(&victim), before);
     assert_eq!(fs::read(victim.join("views/view-old/file")).unwrap(), b"precious");
-    assert!(fs::read_dir(&moved).unwrap().count() > 2, "the build went on in its own cache");
+    assert!(fs::read_dir(&moved).unwrap().count() > 2, "the build continued in its own cache");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The distribution's settings; `make test` makes it before.
+/// The settings of the demo distribution. `make test` builds it first.
 fn distribution() -> Option<PathBuf> {
     if !require_root() {
         return None;
@@ -38,26 +38,26 @@ fn the_documented_recipe_builds_an_image_that_is_reported_to_have_no_kernel() {
     let named = |value: &serde_json::Value| -> BTreeSet<String> {
         value.as_array().unwrap().iter().map(|finding| finding["name"].as_str().unwrap().to_owned()).collect()
     };
-    let told = named(&manifest["findings"]);
+    let listed = named(&manifest["findings"]);
     for name in ["kernel", "efi-loader", "bios-loader", "program-efibootmgr", "program-grub2-mkconfig", "program-dracut"] {
-        assert!(told.contains(name), "{name}: {told:?}");
+        assert!(listed.contains(name), "{name}: {listed:?}");
     }
     assert!(manifest["findings"].as_array().unwrap().iter().all(|f| f["text"].is_string() && f["severity"].is_string()));
-    // The tarball, read again by itself with all contents, has the same to say.
+    // Verifying the finished tarball with all contents gives the same findings.
     let verified = stage.osimg(env!("CARGO_BIN_EXE_osimg"), &["verify", "--json"]).arg(stage.image()).run();
     assert_eq!(verified.code, Some(10), "{}", verified.stderr);
     let value: serde_json::Value = serde_json::from_str(&verified.stdout).unwrap();
-    assert_eq!(named(&value["findings"]), told);
+    assert_eq!(named(&value["findings"]), listed);
     let names: Vec<&str> = manifest["packages"].as_array().unwrap().iter().map(|p| p["nevra"].as_str().unwrap()).collect();
     assert!(names.iter().any(|name| name.starts_with("cloud-init-")), "{names:?}");
     assert!(names.len() > 100, "{}", names.len());
 }
 
-/// What rpm may find changed in a fresh image: the account files, to which scriptlets add the users
-/// of services.
+/// Files that rpm may report as changed in a new image: the account files, because scriptlets add
+/// users for services.
 const CHANGED: [&str; 4] = ["/etc/group", "/etc/gshadow", "/etc/passwd", "/etc/shadow"];
 
-/// Runs a command of the unpacked image in it, with a /proc of its own.
+/// Runs a command of the unpacked image in a chroot with its own /proc.
 fn inside(tree: &Path, words: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--net", "--fork"]).arg(format!("--mount-proc={}", tree.join("proc").display()));
@@ -82,7 +82,7 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_verifies() {
     for file in [format!("boot/vmlinuz-{kernel}"), format!("boot/initramfs-{kernel}.img")] {
         assert!(tree.join(&file).metadata().is_ok_and(|m| m.len() > 1 << 20), "{file}");
     }
-    // At the path where the image's own rpm looks, without being told.
+    // At the path where the image's own rpm expects it by default.
     let (code, listed) = inside(&tree, &["rpm", "-qa", "--qf", "%{name}-%{epochnum}:%{version}-%{release}.%{arch}\\n"]);
     assert_eq!(code, Some(0), "{listed}");
     let listed: BTreeSet<&str> = listed.lines().filter(|line| !line.starts_with("gpg-pubkey-")).collect();
@@ -91,11 +91,11 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_verifies() {
     let (_, changes) = inside(&tree, &["rpm", "-Va"]);
     let unexplained: Vec<&str> = changes.lines().filter(|line| !CHANGED.iter().any(|path| line.ends_with(&format!(" c {path}")))).collect();
     assert!(unexplained.is_empty(), "{unexplained:#?}");
-    // The policy gives nearly every member a label; mount points such as /proc have none by its own
-    // word.
+    // The policy gives a label to nearly every member. It explicitly gives none to mount points
+    // such as /proc.
     let count = |name: &str| manifest["archive"][name].as_u64().unwrap();
     assert!(count("entries") - count("labels") < 20, "{} of {}", count("labels"), count("entries"));
-    // What the bytes follow from.
+    // The input of the bytes.
     let archive = &manifest["archive"];
     assert_eq!(
         (archive["version"].as_u64(), archive["compression"][0]["format"].as_str()),
@@ -106,8 +106,8 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_verifies() {
     run(Command::new("sha256sum").arg("-c").arg("image.tgz.sha256").current_dir(stage.out()));
 }
 
-/// What the intruder adds to the bootstrap root's dnf: it runs when an image is filled, with a
-/// network and without.
+/// Code that the intruder adds to the bootstrap root's dnf. It runs when an image is installed,
+/// with network and without.
 const INTRUSION: &str = r#"
 import os, sys
 for directory, _, files in [entry for top in ('/osimg/cache', '/osimg/shared', '/osimg/view') for entry in os.walk(top)]:
@@ -165,7 +165,7 @@ fn bootstrap_first_makes_a_root_with_the_image_s_own_package_manager() {
         .replace("\"./\"", &format!("\"{}\"", repository.display()))
         .replace("file = \"", &format!("file = \"{}/", repository.display()));
     let plain = stage.write("plain.toml", &text);
-    // Without a dbpath: the image's own rpm knows it.
+    // Without a dbpath: the image's own rpm knows the path.
     let own = stage.write("own.toml", text.replace("dbpath = \"/var/lib/rpm\"", "bootstrap = true"));
     let recipe = "install bash coreutils rpm system-release\nts run\n";
     let packages = |settings: &Path| {
@@ -180,7 +180,7 @@ fn bootstrap_first_makes_a_root_with_the_image_s_own_package_manager() {
     let tree = stage.extract();
     assert!(tree.join("var/lib/rpm/rpmdb.sqlite").exists());
     stage.nothing_is_left();
-    // A root that cannot be made is said to be the bootstrap root.
+    // If the bootstrap root cannot be made, the message says that it is the bootstrap root.
     let wrong = stage.write("wrong.toml", text.replace("dbpath =", "bootstrap = true\nbootstrap_packages = [\"no-such-dnf\"]\ndbpath ="));
     stage.build(recipe).arg("--settings").arg(wrong).fails(7).reports(&["making the bootstrap root", "no-such-dnf"]);
 }

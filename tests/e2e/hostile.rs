@@ -1,5 +1,5 @@
-//! Packages that reach for the build host: by links in the places that builds write to, by
-//! scriptlets, by configuration.
+//! Packages that attack the build host: with links in places where builds write, with scriptlets
+//! and with configuration.
 
 use crate::stage::{Stage, sh};
 use crate::support::repo::{Package, When};
@@ -8,8 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A directory of the host that nobody may touch, with files of the names that builds remove or
-/// write.
+/// A directory of the host that must not change. Its files have names that builds remove or write.
 struct Canary {
     directory: PathBuf,
     before: String,
@@ -25,16 +24,16 @@ impl Canary {
         for name in ["dnf.log", "machine-id", "null", "hostname", ".rpm.lock"] {
             fs::write(directory.join(name), "intact").unwrap();
         }
-        let before = Self::look(&directory);
+        let before = Self::snapshot(&directory);
         Self { directory, before }
     }
 
-    fn look(directory: &Path) -> String {
+    fn snapshot(directory: &Path) -> String {
         sh(directory, "find . -printf '%p %m %U %G %s %T@ %C@ %l\\n' | sort; find . -type f | sort | xargs sha256sum")
     }
 
     fn is_intact(&self) {
-        assert_eq!(Self::look(&self.directory), self.before);
+        assert_eq!(Self::snapshot(&self.directory), self.before);
     }
 
     fn path(&self, name: &str) -> String {
@@ -148,7 +147,7 @@ fn a_scriptlet_cannot_reach_the_host() {
     }
     let stage = Stage::empty();
     let canary = Canary::new(&stage);
-    // Each try would touch the canary, or succeeds and is told.
+    // Each attempt would change the canary, or reports that it succeeded.
     let body = format!(
         "for p in /proc/[0-9]*/root; do echo x > $p{0}/machine-id; done 2>/dev/null\n\
          echo x > {0}/machine-id 2>/dev/null\n\
@@ -220,10 +219,10 @@ fn the_hosts_api_file_systems_keep_modes_and_times_when_a_package_owns_them() {
         let package = Package::named("filesystem").requires_first("base").directory("/proc", 0o700).directory("/sys", 0o700);
         repo.package(package.directory("/dev", 0o700).directory("/run", 0o700).directory("/tmp", 0o700))
     });
-    let look = || ["/proc", "/sys", "/dev", "/tmp", "/"].map(|path| fs::metadata(path).map(|m| (m.mode(), m.uid(), m.gid())).unwrap());
-    let (before, dev) = (look(), fs::metadata("/dev/null").unwrap());
+    let snapshot = || ["/proc", "/sys", "/dev", "/tmp", "/"].map(|path| fs::metadata(path).map(|m| (m.mode(), m.uid(), m.gid())).unwrap());
+    let (before, dev) = (snapshot(), fs::metadata("/dev/null").unwrap());
     stage.build("install filesystem\nts run\n").succeeds();
-    assert_eq!(look(), before);
+    assert_eq!(snapshot(), before);
     let now = fs::metadata("/dev/null").unwrap();
     assert_eq!((now.mode(), now.rdev(), now.ctime(), now.ino()), (dev.mode(), dev.rdev(), dev.ctime(), dev.ino()));
 }
@@ -234,7 +233,7 @@ fn a_scriptlet_that_leaves_the_chroot_cannot_change_the_host_or_the_shared_cache
         return;
     }
     let stage = Stage::new(|repo| repo.package(breakout::package()));
-    // The metadata and two packages are shared from here on.
+    // From here on the metadata and two packages are shared.
     stage.build("install shell\nts run\n").succeeds();
     let shared = [stage.cache(), stage.repo()].map(|directory| (breakout::snapshot(&directory), directory));
     let host = || sh(Path::new("/"), "find /usr /usr/bin /etc /dev -maxdepth 1 ! -path '/dev/[pt]t*' -printf '%p %m %U %G %C@\\n' | sort");

@@ -1,5 +1,5 @@
-//! SIGKILL at random moments: nothing of a build survives it, and nothing half-made is found under
-//! an artifact's name.
+//! SIGKILL at random moments: nothing of a build survives, and there is no incomplete file under an
+//! artifact's name.
 
 use crate::stage::Stage;
 use crate::support::repo::{Package, When};
@@ -7,7 +7,7 @@ use crate::support::require_root;
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-/// How often; `OSIMG_TEST_KILLS` says otherwise.
+/// The number of kills, unless `OSIMG_TEST_KILLS` is set.
 const KILLS: u64 = 20;
 
 #[test]
@@ -27,7 +27,7 @@ fn a_build_killed_at_any_moment_leaves_no_mount_no_process_and_no_half_artifact(
     let kills = std::env::var("OSIMG_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
     let mut seen = Vec::new();
     for round in 0..kills {
-        // Every round another slice of the build's time, and within it another moment by the golden
+        // Each round takes another part of the build's time, and a moment within it by the golden
         // ratio.
         let share = (round as f64 + (round as f64 * 0.618_034).fract()) / kills as f64;
         let moment = whole.mul_f64(share * 1.05);

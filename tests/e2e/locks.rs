@@ -1,4 +1,4 @@
-//! Locks: what they say, that a build by one installs exactly that, and what stops it.
+//! Locks: their content, builds that install exactly the locked packages, and errors.
 
 use crate::server::{Answer, Server};
 use crate::stage::{Done, Stage, run};
@@ -41,14 +41,14 @@ fn locked(stage: &Stage) -> String {
     fs::read_to_string(stage.path().join("image.lock")).unwrap()
 }
 
-/// `name-version` of what the manifest says is in the image.
+/// `name-version` of the packages in the manifest.
 fn packages(stage: &Stage) -> Vec<String> {
     let manifest = stage.manifest();
     let nevra = |package: &serde_json::Value| package["nevra"].as_str().unwrap().trim_end_matches("-1.noarch").replace("-0:", "-");
     manifest["packages"].as_array().unwrap().iter().map(nevra).collect()
 }
 
-/// The repository has newer packages than before.
+/// Puts newer packages into the repository.
 fn release_newer(stage: &Stage) {
     let newer = Stage::new(|repo| repo.package(file("hello", "2.0")).package(file("core", "2.0").version("2.0")));
     for name in ["hello-2.0-1.noarch.rpm", "core-2.0-1.noarch.rpm"] {
@@ -66,7 +66,7 @@ fn a_lock_lists_every_package_and_is_the_same_text_for_the_same_packages() {
     let done = lock(&stage, RECIPE).succeeds();
     assert_eq!(done.stdout.trim(), stage.path().join("image.lock").display().to_string());
     let text = locked(&stage);
-    // The judge is rpm itself, on the files.
+    // rpm itself reads the expected values from the files.
     for name in ["hello", "library", "core", "base"] {
         let rpm = stage.repo().join(format!("Packages/{name}-1.0-1.noarch.rpm"));
         let sum = String::from_utf8(run(Command::new("sha256sum").arg(&rpm))).unwrap();
@@ -163,9 +163,9 @@ fn several_transactions_are_locked_each_on_top_of_the_previous_one() {
     assert_eq!(fs::read(stage.image()).unwrap(), bytes);
 }
 
-/// Locks, lets `change` spoil something, and builds by the lock from an empty cache, which must
+/// Locks, lets `change` damage something, and builds by the lock from an empty cache. This must
 /// fail.
-fn spoilt(code: i32, change: impl FnOnce(&Stage)) -> Done {
+fn after_damage(code: i32, change: impl FnOnce(&Stage)) -> Done {
     let stage = Stage::new(repository);
     lock(&stage, RECIPE).succeeds();
     fs::remove_dir_all(stage.cache()).unwrap();
@@ -185,12 +185,12 @@ fn a_package_that_differs_from_the_lock_stops_the_build() {
         assert!(text.contains(from), "{text}");
         fs::write(stage.path().join("image.lock"), text.replace(from, to)).unwrap();
     };
-    spoilt(5, |stage| fs::remove_file(rpm(stage, "library")).unwrap()).reports(&[
+    after_damage(5, |stage| fs::remove_file(rpm(stage, "library")).unwrap()).reports(&[
         "no longer in their repositories",
         "library",
         "osimg lock",
     ]);
-    spoilt(6, |stage| {
+    after_damage(6, |stage| {
         let path = rpm(stage, "library");
         let mut bytes = fs::read(&path).unwrap();
         let at = bytes.len() - 9;
@@ -198,21 +198,21 @@ fn a_package_that_differs_from_the_lock_stops_the_build() {
         fs::write(path, bytes).unwrap();
     })
     .reports(&["checksum", "library", "osimg lock"]);
-    // A package of the same name, made and signed by someone else: its checksum betrays it.
-    spoilt(6, |stage| {
+    // Another package with the same name, made and signed by someone else: its checksum differs.
+    after_damage(6, |stage| {
         let other = Stage::new(|repo| repo.package(file("library", "1.0").signed_by(crate::support::repo::Signature::Foreign)));
         fs::copy(rpm(&other, "library"), rpm(stage, "library")).unwrap();
     })
     .reports(&["checksum", "library"]);
     let ours = keys::ours().fingerprint.clone();
-    spoilt(6, |stage| edit(stage, &ours, &"AB".repeat(20))).reports(&["signed by", &ours, "osimg lock"]);
-    spoilt(6, |stage| edit(stage, "nevra = \"library-0:1.0-1.noarch\"", "nevra = \"library-0:1.1-1.noarch\""))
+    after_damage(6, |stage| edit(stage, &ours, &"AB".repeat(20))).reports(&["signed by", &ours, "osimg lock"]);
+    after_damage(6, |stage| edit(stage, "nevra = \"library-0:1.0-1.noarch\"", "nevra = \"library-0:1.1-1.noarch\""))
         .reports(&["the file is library-0:1.0-1.noarch"]);
-    spoilt(3, |stage| edit(stage, "version = 1", "version = 9")).reports(&["version 9", "osimg lock"]);
-    spoilt(3, |stage| fs::remove_file(stage.path().join("image.lock")).unwrap()).reports(&["image.lock", "osimg lock RECIPE"]);
-    spoilt(3, |stage| stage.settings(|settings| settings.packages = "exclude = [\"x\"]".into())).reports(&["out of date", "exclude"]);
-    // A lock that lacks what its packages need, and one that lacks what the recipe asks for.
-    spoilt(7, |stage| {
+    after_damage(3, |stage| edit(stage, "version = 1", "version = 9")).reports(&["version 9", "osimg lock"]);
+    after_damage(3, |stage| fs::remove_file(stage.path().join("image.lock")).unwrap()).reports(&["image.lock", "osimg lock RECIPE"]);
+    after_damage(3, |stage| stage.settings(|settings| settings.packages = "exclude = [\"x\"]".into())).reports(&["out of date", "exclude"]);
+    // A lock without a dependency, and one without a requested package.
+    after_damage(7, |stage| {
         let text = locked(stage);
         let at = text.find("[[transaction.package]]\nnevra = \"library").unwrap();
         fs::write(stage.path().join("image.lock"), &text[..at]).unwrap();
@@ -258,7 +258,7 @@ fn lock_formats_of_other_tools_are_written_and_read_back_as_the_same_lock() {
     for name in ["rpms.lock.yaml", "packages.manifest.yaml"] {
         let list = stage.path().join(name);
         lock(&stage, RECIPE).arg("--export").arg(&list).succeeds();
-        // Python's YAML is the judge of the form; the tools themselves are not in Debian.
+        // Python's YAML checks the format; the tools themselves are not in Debian.
         let script = "import sys, yaml; d = yaml.safe_load(open(sys.argv[1])); \
             p = d['arches'][0]['packages'] if 'arches' in d else d['data']['packages']['noarch']; \
             print(len(p), *sorted(x['name'] + '=' + x['evr'] + '=' + x['checksum'] for x in p))";
@@ -269,11 +269,11 @@ fn lock_formats_of_other_tools_are_written_and_read_back_as_the_same_lock() {
         assert_eq!(locked(&stage), text, "{name}");
     }
     let list = stage.path().join("rpms.lock.yaml");
-    // The repository moves on, and the list does not.
+    // The repository changes, and the list does not.
     release_newer(&stage);
     lock(&stage, RECIPE).arg("--import").arg(&list).succeeds();
     assert!(locked(&stage).contains("hello-0:1.0-1.noarch") && !locked(&stage).contains("2.0"));
-    // A list that lacks a package does not make a lock, nor one whose checksum is another.
+    // A list without a package, or with a wrong checksum, does not make a lock.
     let whole = fs::read_to_string(&list).unwrap();
     edit_list(&list, &whole, |entry| !entry.contains("library"));
     assert_eq!(lock(&stage, RECIPE).arg("--import").arg(&list).run().code, Some(7));
@@ -285,13 +285,13 @@ fn lock_formats_of_other_tools_are_written_and_read_back_as_the_same_lock() {
     done.reports(&["not the one that the list says"]);
 }
 
-/// The same line with another last digit.
+/// The line with another last digit.
 fn swap_digit(line: &str) -> String {
     let (rest, last) = line.split_at(line.len() - 1);
     format!("{rest}{}", if last == "0" { "1" } else { "0" })
 }
 
-/// Writes the list with only those packages that `keep` says.
+/// Writes the list with only the packages that `keep` accepts.
 fn edit_list(list: &Path, text: &str, keep: impl Fn(&str) -> bool) {
     let (head, rest) = text.split_once("  - url:").unwrap();
     let (entries, tail) = rest.split_once("  source:").unwrap();

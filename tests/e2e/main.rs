@@ -1,5 +1,5 @@
-//! The whole program as a person runs it: recipes in, artifacts or clear failures out, and the host
-//! as it was.
+//! The whole program as a user runs it. A recipe gives an artifact or a clear failure, and the host
+//! does not change.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../support/mod.rs"]

@@ -1,5 +1,5 @@
-//! Repositories behind a network that fails: nobody answers, errors, a wrong body, a stall, other
-//! metadata in the midst of reading.
+//! Repositories on a failing network: no server, errors, a wrong body, a stall, metadata that are
+//! replaced during a build.
 
 use crate::server::{Answer, Server, hello, served, swapped};
 use crate::stage::{OSIMG, Stage, sh, wait_until};
@@ -86,7 +86,7 @@ fn the_retry_after_header_of_a_busy_server_is_obeyed() {
         return;
     }
     let until: Mutex<Option<Instant>> = Mutex::new(None);
-    // Whoever comes before the time is sent away again.
+    // A request before that time is refused again.
     let (stage, _server) = served(move |path, _| {
         if !path.contains("hello-1.0") {
             return Answer::File;
@@ -164,7 +164,7 @@ fn a_missing_file_is_requested_once_more_and_then_reported() {
     drop(server);
 }
 
-/// Settings with several addresses and more options for the repository.
+/// Settings with several addresses and more options of the repository.
 fn addresses(stage: &Stage, urls: &[String], options: &str) {
     stage.settings(|_| {});
     let path = stage.repo().join("settings.toml");
@@ -185,7 +185,7 @@ fn after_a_stalled_mirror_the_next_one_is_used() {
     let done = stage.build(RECIPE).succeeds();
     assert!(stalls.asked().iter().any(|path| path.contains("hello-1.0")));
     assert!(works.asked().iter().any(|path| path.contains("hello-1.0")));
-    // librepo's limit: less than 1000 bytes a second for 30 s.
+    // librepo's limit: less than 1000 bytes per second for 30 s.
     assert!(done.took < Duration::from_secs(100), "{:?}", done.took);
 }
 
@@ -199,7 +199,7 @@ fn a_repository_behind_a_proxy_is_reached_through_it() {
     addresses(&stage, &["http://mirror.invalid/".into()], &format!("proxy = \"{}\"", proxy.url()));
     stage.build(RECIPE).succeeds();
     assert!(proxy.asked().iter().any(|path| path.contains("hello-1.0")));
-    // The environment's proxy is as good, as curl reads it.
+    // A proxy in the environment works too, with curl's rules.
     let stage = hello();
     let proxy = Server::start(stage.repo(), |_, _| Answer::File);
     addresses(&stage, &["http://mirror.invalid/".into()], "");
@@ -220,7 +220,7 @@ fn one_mirror_serves_many_packages_in_parallel() {
     let server = Server::start(stage.repo(), |path, _| {
         if path.contains("part") {
             MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            // Long enough for every other request that is to come at the same time.
+            // Long enough for all concurrent requests to arrive.
             std::thread::sleep(Duration::from_millis(500));
             NOW.fetch_sub(1, Ordering::SeqCst);
         }
@@ -228,16 +228,16 @@ fn one_mirror_serves_many_packages_in_parallel() {
     });
     stage.settings(|settings| settings.baseurl = server.url());
     stage.build(&format!("install {}\nts run\n", names.join(" "))).succeeds();
-    // dnf's own default for one mirror is 3.
+    // dnf's default for one mirror is 3.
     assert!(MOST.load(Ordering::SeqCst) >= 10, "{}", MOST.load(Ordering::SeqCst));
 }
 
-/// A server by TLS that wants its client's certificate, as Red Hat's content network does.
+/// A TLS server that requires a client certificate, as Red Hat's content network does.
 struct Tls(Child);
 
 impl Drop for Tls {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may already have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -245,7 +245,7 @@ impl Drop for Tls {
 
 const TLS: &str = "
 import http.server, ssl, sys
-folder, ca, cert, key, told = sys.argv[1:]
+directory, ca, cert, key, port_file = sys.argv[1:]
 class Handler(http.server.SimpleHTTPRequestHandler):
     def __init__(self, *args): super().__init__(*args, directory=folder)
 server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
@@ -253,8 +253,8 @@ context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
 context.verify_mode = ssl.CERT_REQUIRED
 context.load_cert_chain(cert, key)
 server.socket = context.wrap_socket(server.socket, server_side=True)
-open(told + '.part', 'w').write(str(server.server_port))
-import os; os.rename(told + '.part', told)
+open(port_file + '.part', 'w').write(str(server.server_port))
+import os; os.rename(port_file + '.part', port_file)
 server.serve_forever()
 ";
 
@@ -280,7 +280,7 @@ fn a_client_certificate_is_sent_and_an_unknown_server_certificate_is_refused() {
     sh(&tls, CERTIFICATES);
     let file = |name: &str| tls.join(name).display().to_string();
     let mut command = Command::new("/usr/bin/python3");
-    // By names below its directory: a process that names the stage would be taken for the build's.
+    // With relative names: a process that names the stage would count as a process of the build.
     command.args(["-I", "-c", TLS, "../repo", "ca.pem", "server.pem", "server.key", "port"]).current_dir(&tls);
     let _server = Tls(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_until("the server's port", Duration::from_secs(30), || tls.join("port").exists());
@@ -289,7 +289,7 @@ fn a_client_certificate_is_sent_and_an_unknown_server_certificate_is_refused() {
     let shown = format!("client_cert = \"{}\"\nclient_key = \"{}\"", file("client.pem"), file("client.key"));
     addresses(&stage, std::slice::from_ref(&url), &format!("{ca}\n{shown}"));
     stage.build(RECIPE).succeeds();
-    // By the lock too, which fetches on a way of its own.
+    // With a lock too: osimg downloads locked packages itself.
     let recipe = stage.recipe(RECIPE);
     let settings = stage.repo().join("settings.toml");
     let lock = stage.osimg(OSIMG, &["lock"]).arg(recipe).arg("--settings").arg(settings).arg("--cache").arg(stage.cache());

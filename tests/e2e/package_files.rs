@@ -1,5 +1,5 @@
-//! Package files that a recipe names itself, on this machine or behind an address, beside what the
-//! repositories have.
+//! Package files that a recipe names, by path or by address, in addition to the packages of the
+//! repositories.
 
 use crate::server::{Answer, Server};
 use crate::stage::{OSIMG, Stage, sh};
@@ -15,7 +15,7 @@ fn own(signature: Signature) -> Package {
         .signed_by(signature)
 }
 
-/// A stage whose repository has `library`, and a directory `files` with a package that needs it.
+/// A stage with `library` in its repository, and a package in `files` that requires it.
 fn stage(signature: Signature) -> Stage {
     let stage = Stage::new(|repo| repo.package(Package::named("library").file("/usr/share/library", "lib\n", 0o644, "root:root")));
     let beside = stage.path().join("files");
@@ -49,7 +49,7 @@ fn a_package_file_given_by_url_is_fetched_with_network_and_installed_without() {
     let server = Server::start(stage.path().to_owned(), |_, before| if before == 0 { Answer::Half } else { Answer::File });
     stage.build(&format!("install {}{FILE}\nts run\n", server.url())).succeeds();
     assert!(stage.members().contains(&"./usr/share/own".to_owned()));
-    assert_eq!(server.asked().iter().filter(|path| path.contains("own-1.0")).count(), 2, "half of it came first, and then all");
+    assert_eq!(server.asked().iter().filter(|path| path.contains("own-1.0")).count(), 2, "first half of it, then all");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_package_file_that_is_missing_or_invalid_is_named_with_its_line() {
     stage.build(&format!("install {}gone.rpm\nts run\n", server.url())).fails(5).reports(&["gone.rpm", "404"]);
     stage.build(&format!("install {}download?name=own.rpm\nts run\n", server.url())).fails(3).reports(&["image.yum:1:9", "hint: "]);
     let asked = server.asked().iter().filter(|path| path.contains("gone")).count();
-    assert!(asked <= 2, "what is not there is asked for once more at most, and not {asked} times");
+    assert!(asked <= 2, "a missing file is requested at most once more, not {asked} times");
 }
 
 #[test]
@@ -107,13 +107,13 @@ fn a_lock_records_the_checksums_of_package_files_and_enforces_them() {
         empty();
         stage.build(&recipe).arg("--locked").succeeds();
         assert!(stage.members().contains(&"./usr/share/own".to_owned()), "{spelling}");
-        // Another file of the same name, signed by the same key, is not the one.
+        // Another file with the same name, signed by the same key, is refused.
         let whole = stage.path().join(FILE);
         let before = fs::read(&whole).unwrap();
         own(Signature::Ours).file("/usr/share/more", "more\n", 0o644, "root:root").write(whole.parent().unwrap());
         empty();
         stage.build(&recipe).arg("--locked").fails(6).reports(&["own-0:1.0-1.noarch", "checksums differ"]);
-        // What a lock may fetch is the recipe's to name.
+        // A lock may only fetch files that the recipe names.
         fs::write(stage.path().join("image.lock"), text.replace("own-1.0-1.noarch.rpm\"\nchecksum", "other.rpm\"\nchecksum")).unwrap();
         stage.build(&recipe).arg("--locked").fails(3).reports(&["other.rpm"]);
         fs::write(&whole, before).unwrap();

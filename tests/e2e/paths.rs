@@ -1,5 +1,5 @@
-//! Paths: nothing outside the workdir and the registry is touched, whatever is put in their place;
-//! and files that have no end, or no writer, are refused.
+//! Paths: only the workdir and the registry are changed, even if links replace directories. Files
+//! that are endless, or have no writer, are refused.
 
 use crate::stage::{OSIMG, Run, Stage, sh, wait_until};
 use crate::support::repo::{Package, When};
@@ -41,7 +41,7 @@ fn a_workdir_that_another_user_replaces_by_a_link_is_not_followed_on_removal() {
     build.wait();
     assert_eq!(sh(&victim, "find . -type f | sort | xargs grep -c precious"), "./file:1\n./root/etc/machine-id:1\n./root/file:1\n");
     assert_eq!(sh(&victim, "find . | wc -l").trim(), "6");
-    // The build's own content is gone all the same.
+    // The build's own files are removed all the same.
     assert_eq!(fs::read_dir(&moved).unwrap().count(), 0);
     stage.nothing_runs();
 }

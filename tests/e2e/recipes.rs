@@ -1,5 +1,5 @@
-//! Recipes that are wrong: told by file and line before anything is done, or by name once the
-//! repositories are known.
+//! Recipes with mistakes. They are reported with file and line before any work, or with the name
+//! once the repositories are loaded.
 
 use crate::stage::{OSIMG, Stage, run};
 use crate::support::repo::Package;
@@ -117,7 +117,7 @@ fn a_recipe_that_is_a_directory_or_missing_or_binary_is_refused() {
     let stage = hello();
     stage.build_file(stage.path()).fails(3).reports(&["directory"]);
     stage.build_file(&stage.path().join("nosuch.yum")).fails(3).reports(&["nosuch.yum", "no such file"]);
-    // Any program will do that is not larger than a recipe may be.
+    // Any program that is not larger than the limit for recipes.
     stage.build_file(Path::new("/usr/bin/env")).fails(3).reports(&["binary"]);
 }
 
@@ -198,7 +198,7 @@ fn a_host_without_dnf_gets_a_hint_what_to_install() {
         return;
     }
     let stage = hello();
-    // An empty directory over Python's modules, in a mount namespace of this run's own.
+    // Hides Python's modules behind an empty directory, in a separate mount namespace.
     let hide = "mount -t tmpfs none /usr/lib/python3/dist-packages && exec \"$@\"";
     stage
         .build("install hello\nts run\n")

@@ -1,4 +1,4 @@
-//! Package code that fails, hangs, floods, or stays behind.
+//! Package code that fails, hangs, prints endlessly or leaves processes.
 
 use crate::stage::Stage;
 use crate::support::repo::{Package, Trigger, When};
@@ -22,7 +22,7 @@ fn scriptlets_see_a_clean_environment_and_no_network() {
     assert!(!environment.contains("secret") && !environment.contains("builder") && !environment.contains("Tokyo"), "{environment}");
     assert!(environment.contains("SOURCE_DATE_EPOCH=1700000000"), "{environment}");
     assert_eq!(stage.content("./usr/links").trim(), "lo");
-    assert!(stage.content("./usr/routes").lines().count() <= 1, "no route but the headline");
+    assert!(stage.content("./usr/routes").lines().count() <= 1, "no route, only the heading");
     assert!(stage.content("./usr/id").starts_with("uid=0"));
 }
 
@@ -65,7 +65,7 @@ fn a_failing_trigger_of_any_kind_fails_the_build_and_one_that_works_does_not() {
     if !require_root() {
         return;
     }
-    // Of the trigger's own package; what sets it off comes with it, and after it.
+    // The trigger's own package. The package that activates it is installed with it, and after it.
     for (trigger, name) in [
         (Trigger::Package("other"), "package"),
         (Trigger::File("/usr/share/other"), "file"),
@@ -168,12 +168,12 @@ fn a_scriptlet_that_prints_endlessly_fills_neither_memory_nor_report() {
 }
 
 #[test]
-fn a_fork_bomb_ends_the_build_and_its_package_is_named_where_the_kernel_keeps_no_bound_for_us() {
+fn a_fork_bomb_ends_the_build_and_its_package_is_named_without_a_limit_of_the_kernel() {
     if !require_root() {
         return;
     }
-    // The shell itself would see an error first where the kernel keeps the bound; below a read-only
-    // /proc/sys osimg counts.
+    // With the kernel's limit, the shell itself would see an error first. With a read-only
+    // /proc/sys, osimg counts the processes.
     let stage = odd(When::Post, "while true; do sleep 7654324 & done");
     let container = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
     let done = stage.build(RECIPE).behind(&["unshare", "-m", "sh", "-ec", container, "sh"]).fails(7);

@@ -1,4 +1,4 @@
-//! A small HTTP server over a directory, as good as a test lets it be.
+//! A small HTTP server of a directory, with faults that a test chooses.
 
 use crate::stage::{Stage, wait_until};
 use crate::support::repo::{Package, index};
@@ -10,39 +10,39 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What the server does with a request.
+/// The server's response to a request.
 pub enum Answer {
     File,
     Status(u16),
     /// 503, with the seconds that the client should wait.
     Busy(u32),
-    /// This status, with its words and headers, and no body.
-    #[allow(dead_code, reason = "not every tier says one")]
+    /// This status line with headers, and no body.
+    #[allow(dead_code, reason = "not every tier uses it")]
     Said(&'static str),
-    /// The first half of the file, under the whole one's length; then the connection ends.
+    /// The first half of the file with the length of the whole file; then the connection ends.
     Half,
-    /// The first half of the file, under its own length, as if that were all.
+    /// The first half of the file with its own length, as if it were complete.
     Short,
-    /// The file without a length; its end is the connection's.
+    /// The file without a length; it ends with the connection.
     Endless,
-    /// The file without a length, and after it zeros for as long as the client takes them, 2 GiB at
-    /// most.
-    #[allow(dead_code, reason = "not every tier says one")]
+    /// The file without a length, followed by zeros for as long as the client reads, at most
+    /// 2 GiB.
+    #[allow(dead_code, reason = "not every tier uses it")]
     Flood,
-    /// The file with a byte changed.
+    /// The file with one byte changed.
     Changed,
-    /// The first half of the file, and then nothing for as long as the client waits.
+    /// The first half of the file; then nothing for as long as the client waits.
     Stall,
 }
 
-/// An HTTP server over a directory on 127.0.0.1, as good as the test lets it be.
+/// An HTTP server of a directory on 127.0.0.1, with faults that the test chooses.
 pub struct Server {
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// `answer` decides by the path and by how often it was asked for before.
+    /// `answer` gets the path and the number of earlier requests for it.
     pub fn start(directory: PathBuf, answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -53,7 +53,7 @@ impl Server {
             for stream in listener.incoming().flatten() {
                 let (log, answer, directory) = (Arc::clone(&log), Arc::clone(&answer), directory.clone());
                 std::thread::spawn(move || {
-                    // A client that goes away is the client's affair.
+                    // It does not matter if the client disconnects.
                     let _ = serve(&stream, &directory, &log, &*answer);
                 });
             }
@@ -65,7 +65,7 @@ impl Server {
         format!("http://127.0.0.1:{}/", self.port)
     }
 
-    /// The paths asked for so far.
+    /// The paths requested so far.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -95,7 +95,7 @@ fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer:
         }
         let head = request.starts_with("HEAD ");
         let address = request.split(' ').nth(1).unwrap_or("/");
-        // A client asks a proxy by the whole address.
+        // A client sends a proxy the whole address.
         let path = address.split_once("://").map_or(address, |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
         let path = path.trim_start_matches('/').to_owned();
         let before = {
@@ -106,7 +106,7 @@ fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer:
             }
             before
         };
-        // Before the file is read: the answer may be that it is another one now.
+        // Before the file is read: the answer may replace the file.
         let answer = answer(&path, before);
         let Ok(mut body) = fs::read(directory.join(&path)) else {
             write!(out, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
@@ -127,7 +127,7 @@ fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer:
         };
         match answer {
             Answer::File => send(&body)?,
-            Answer::Status(code) => write!(out, "HTTP/1.1 {code} As the test says\r\nContent-Length: 0\r\n\r\n")?,
+            Answer::Status(code) => write!(out, "HTTP/1.1 {code} Chosen by the test\r\nContent-Length: 0\r\n\r\n")?,
             Answer::Busy(seconds) => write!(out, "HTTP/1.1 503 Busy\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\n\r\n")?,
             Answer::Said(head) => write!(out, "HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n")?,
             Answer::Short => {
@@ -154,7 +154,7 @@ fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer:
             }
             Answer::Stall => {
                 send(&body[..whole / 2])?;
-                // Until the client hangs up.
+                // Until the client disconnects.
                 let mut line = String::new();
                 reader.read_line(&mut line)?;
                 return Ok(());
@@ -163,8 +163,8 @@ fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer:
     }
 }
 
-/// A repository that is made again, with a newer package, as soon as someone reads its index: what
-/// the index named is gone.
+/// A repository that is replaced, with a newer package, as soon as a client reads its index. The
+/// files named in that index no longer exist.
 pub fn swapped(stage: &Stage) -> Server {
     let old = stage.repo();
     let newer = Stage::new(|repo| {
@@ -183,13 +183,13 @@ pub fn swapped(stage: &Stage) -> Server {
     })
 }
 
-/// A stage with one package, `hello`, of some size.
+/// A stage with one package, `hello`, that is large enough to be interrupted.
 pub fn hello() -> Stage {
     let content: Vec<u8> = (0..40_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     Stage::new(|repo| repo.package(Package::named("hello").requires_first("base").file("/usr/share/hello", content, 0o644, "root:root")))
 }
 
-/// That stage behind a server.
+/// That stage with a server.
 pub fn served(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> (Stage, Server) {
     let stage = hello();
     let server = Server::start(stage.repo(), answer);

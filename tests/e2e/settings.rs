@@ -1,12 +1,12 @@
-//! What recipes and settings can ask for, seen in the image: groups, transactions, excludes,
-//! options, finishing touches.
+//! Requests in recipes and settings, and their results in the image: groups, transactions,
+//! excludes, options, finishing.
 
 use crate::stage::{Stage, run};
 use crate::support::repo::{Package, When};
 use crate::support::require_root;
 use std::process::Command;
 
-/// Packages a to f: a recommends b; c is at two versions; groups and an environment over them.
+/// Packages a to f: a recommends b; c has two versions; groups and an environment contain them.
 fn stage() -> Stage {
     Stage::new(|repo| {
         let package = |name: &str| Package::named(name).requires("base").file(&format!("/usr/share/{name}"), name, 0o644, "root:root");
@@ -25,7 +25,7 @@ fn stage() -> Stage {
     })
 }
 
-/// Names of the packages that the recipe puts into an image.
+/// The names of the packages that the recipe installs.
 fn installed(stage: &Stage, recipe: &str) -> Vec<String> {
     stage.build(recipe).succeeds();
     names(stage)
@@ -157,7 +157,7 @@ fn the_rpmdb_is_in_the_directory_that_the_settings_name() {
         return;
     }
     let stage = stage();
-    // The settings of the tests name the old place; a recipe's own settings the new one.
+    // The settings of the tests name the old directory; this recipe's settings name the new one.
     let text = std::fs::read_to_string(stage.repo().join("settings.toml")).unwrap();
     std::fs::write(stage.repo().join("settings.toml"), text.replace("/var/lib/rpm", "/usr/lib/sysimage/rpm")).unwrap();
     stage.build("install e\nts run\n").succeeds();
@@ -201,7 +201,7 @@ fn a_missing_file_of_the_settings_is_reported() {
     stage.nothing_is_left();
 }
 
-/// A self-signed authority, in PEM.
+/// A self-signed authority in PEM format.
 pub fn authority(stage: &Stage) {
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests", "-keyout", "/dev/null", "-out"]);
@@ -235,7 +235,7 @@ fn a_package_that_is_removed_runs_its_scriptlets() {
         return;
     }
     let stage = Stage::new(|repo| repo.package(Package::named("odd").scriptlet(When::Preun, "touch /usr/farewell")));
-    // Named by the person, the rest stays when its only user goes.
+    // The user named these packages, so they stay when `odd` is removed.
     stage.build("install odd shell base\nts run\nremove odd\nts run\n").succeeds();
     assert!(stage.members().contains(&"./usr/farewell".to_owned()));
 }
@@ -246,7 +246,7 @@ fn an_architecture_that_this_machine_cannot_run_is_refused_before_any_work() {
         return;
     }
     let stage = Stage::new(|repo| repo);
-    // Nobody has an emulator for it registered; what is missing differs with the machine.
+    // No emulator is registered for it. The missing part differs between machines.
     stage.build("install base\nts run\n").args(&["--arch", "s390x"]).fails(4).reports(&["building for s390x", "binfmt", "hint: "]);
     stage.build("install base\nts run\n").args(&["--arch", "vax"]).fails(4).reports(&["not known"]);
     stage.build("install base\nts run\n").args(&["--arch", "x86_64"]).succeeds();

@@ -1,4 +1,4 @@
-//! Builds that are stopped by a person, or that meet another build.
+//! Builds that a user interrupts, and concurrent builds.
 
 use crate::server::hello;
 use crate::server::{Answer, Server};
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::time::Duration;
 
-/// A stage whose package `slow` sleeps in its scriptlet.
+/// A stage with the package `slow`, whose scriptlet sleeps.
 fn slow() -> Stage {
     Stage::new(|repo| repo.package(Package::named("slow").scriptlet(When::Post, "trap '' INT TERM HUP; sleep 7654321; sleep 7654322")))
 }
@@ -119,11 +119,11 @@ fn the_workdir_is_removed_even_if_an_interrupted_process_writes_to_it_until_it_e
     }
 }
 
-/// Runs a build whose program gets SIGINT at its `nth` call of `call`; `None` when it makes fewer.
+/// Runs a build that gets SIGINT at its `nth` call of `call`; `None` if it makes fewer calls.
 fn interrupted_at(stage: &Stage, call: &str, nth: usize) -> Option<Done> {
     let log = stage.path().join("strace.log");
     let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGINT:when={nth}"));
-    // Without -f: the calls of the program itself count, not those of what runs in the sandbox.
+    // Without -f: only calls of the program itself count, not those in the sandbox.
     let strace = ["strace", "-o", log.to_str().unwrap(), "-e", &trace, "-e", &inject];
     let done = stage.build("install hello\nts run\n").behind(&strace).run();
     fs::read_to_string(log).unwrap().contains("--- SIGINT").then_some(done)
@@ -136,18 +136,18 @@ fn an_interrupt_while_publishing_leaves_all_or_nothing() {
     }
     let stage = hello();
     let (mut undone, mut whole) = (0, 0);
-    // At every call that makes content last, and at every one that gives a file its name.
+    // At every call that syncs content, and at every call that gives a file its name.
     for call in ["fsync", "linkat", "rename"] {
         for nth in 1.. {
             sh(&stage.out(), "rm -f image.*");
             let Some(done) = interrupted_at(&stage, call, nth) else { break };
-            // Shown when the test fails.
+            // Shown if the test fails.
             eprintln!("{call} {nth}: {:?}\n{}", done.code, done.stderr);
             stage.nothing_is_left();
             let files = stage.files(&stage.out());
             match done.code {
                 Some(130) => {
-                    assert!(files.is_empty(), "{call} {nth}: nothing was published, and yet there are {:?}\n{}", files.keys(), done.stderr);
+                    assert!(files.is_empty(), "{call} {nth}: nothing was published, but there are {:?}\n{}", files.keys(), done.stderr);
                     undone += 1;
                 }
                 Some(0) => {
@@ -158,7 +158,7 @@ fn an_interrupt_while_publishing_leaves_all_or_nothing() {
             }
         }
     }
-    assert!(undone > 0 && whole > 0, "{undone} undone, {whole} whole: both sides of the commit point were met");
+    assert!(undone > 0 && whole > 0, "{undone} undone, {whole} whole: both sides of the commit point must be hit");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_second_build_of_the_same_output_is_refused() {
     first.signal(Signal::SIGINT);
     assert_eq!(first.wait().code, Some(130));
     stage.nothing_is_left();
-    assert!(stage.files(&stage.out()).is_empty(), "the lock goes with its build");
+    assert!(stage.files(&stage.out()).is_empty(), "the lock is removed with its build");
     stage.build("install base\nts run\n").succeeds();
 }
 

@@ -1,5 +1,5 @@
-//! Signatures are judged as rpm judges them, by a lock, by a build and in the manifest alike. rpm's
-//! own verdict is asked for in every case.
+//! Locks, builds and manifests judge signatures as rpm does. Every case is also checked by rpm
+//! itself.
 
 use crate::stage::{Done, Stage, sh};
 use crate::support::repo::{Package, Signature, index};
@@ -9,8 +9,8 @@ use std::process::Command;
 
 const RECIPE: &str = "install hello\nts run\n";
 
-/// Shell functions: GnuPG without questions, keys, and rpm's signing. A key's name is its user's;
-/// times are GnuPG's.
+/// Shell functions: GnuPG without prompts, keys, and signing by rpm. A key has the name of its
+/// user; times have GnuPG's format.
 const TOOLS: &str = r#"
 export GNUPGHOME=$PWD/gnupg; [ -d gnupg ] || mkdir -m 700 gnupg
 g() { gpg --batch --quiet --no-tty --pinentry-mode loopback --passphrase '' "$@" 2>>gpg.log; }
@@ -25,7 +25,7 @@ edit() { user=$1; shift; printf '%s\n' "$@" | gpg --batch --no-tty --pinentry-mo
     --expert --edit-key "$(fpr "$user")" >>gpg.log 2>&1; }
 "#;
 
-/// A package hello that the lines of shell sign, by a key that they leave as `a.asc` and `a.fpr`.
+/// A package `hello` signed by these shell lines. They leave the key as `a.asc` and `a.fpr`.
 fn signed(lines: &str) -> Stage {
     let package = Package::named("hello").requires_first("base").file("/usr/share/hello", "hello\n", 0o644, "root:root");
     let stage = Stage::new(|repo| repo.package(package.signed_by(Signature::None)));
@@ -40,7 +40,7 @@ fn tools(stage: &Stage, lines: &str) {
     sh(stage.path(), &format!("{TOOLS}\n{lines}"));
 }
 
-/// Settings with these keys and the one of the other packages pinned.
+/// Settings that pin these keys and the key of the other packages.
 fn pin(stage: &Stage, keys: &[&str], packages: &str) {
     let mut text = format!(
         "[packages]\ndbpath = \"/var/lib/rpm\"\n{packages}\n[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"./\"\n\
@@ -58,7 +58,7 @@ fn fingerprint(stage: &Stage, key: &str) -> String {
     fs::read_to_string(stage.path().join(format!("{key}.fpr"))).unwrap().trim().to_owned()
 }
 
-/// What rpm of this machine says of the package with the key alone, insisting on signatures.
+/// Whether this machine's rpm accepts the package with only this key and required signatures.
 fn rpm_accepts(stage: &Stage) -> bool {
     let line = "rm -rf oracle; mkdir oracle; rpmkeys --dbpath $PWD/oracle --import a.asc 2>/dev/null; \
         rpmkeys --dbpath $PWD/oracle --define '_pkgverify_level all' --checksig repo/Packages/hello-1.0-1.noarch.rpm >oracle.log";
@@ -73,7 +73,7 @@ fn lock(stage: &Stage) -> Done {
     run.arg("--cache").arg(stage.cache()).arg("--workdir").arg(stage.work()).run()
 }
 
-/// The signer of the package hello in the manifest.
+/// The signer of the package `hello` in the manifest.
 fn signer(stage: &Stage) -> String {
     let manifest = stage.manifest();
     let packages = manifest["packages"].as_array().unwrap();
@@ -81,7 +81,7 @@ fn signer(stage: &Stage) -> String {
     hello["signer"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Lock, build and locked build take the package, and name the pinned key as its signer.
+/// Lock, build and locked build accept the package and name the pinned key as its signer.
 fn is_accepted(stage: &Stage) {
     let signed_by = fingerprint(stage, "a");
     let done = lock(stage);
@@ -94,7 +94,7 @@ fn is_accepted(stage: &Stage) {
     assert_eq!(signer(stage), signed_by);
 }
 
-/// Lock and build refuse it with the same words, and send nobody to another mirror.
+/// Lock and build refuse it with the same words and do not try another mirror.
 fn is_refused(stage: &Stage, words: &str) {
     let done = lock(stage);
     assert_eq!(done.code, Some(6), "lock: {}", done.stderr);
@@ -107,7 +107,7 @@ fn lock_build_and_manifest_agree_with_rpm_on_every_kind_of_signature() {
     if !require_root() {
         return;
     }
-    // Where osimg refuses what rpm of this machine takes, the reason is the last word.
+    // The last column is osimg's reason for refusing a package that this machine's rpm accepts.
     for (kind, lines, stricter) in [
         ("an RSA key", "key a rsa2048 sign; sign a; give a", ""),
         ("an Ed25519 key", "key a ed25519 sign; sign a; give a", ""),
@@ -149,7 +149,7 @@ fn lock_build_and_manifest_agree_with_rpm_on_every_kind_of_signature() {
             (_, stricter) => is_refused(&stage, stricter),
         }
         let must_hold = ["an RSA key", "an Ed25519 key", "a DSA key", "a signing subkey", "a signing subkey of Ed25519"].contains(&kind);
-        assert!(taken || !must_hold, "rpm itself does not take {kind}: {}", fs::read_to_string(stage.path().join("oracle.log")).unwrap());
+        assert!(taken || !must_hold, "rpm itself does not accept {kind}: {}", fs::read_to_string(stage.path().join("oracle.log")).unwrap());
     }
 }
 
@@ -170,7 +170,7 @@ fn one_signature_by_a_pinned_key_among_several_is_enough() {
     is_accepted(&stage);
 }
 
-/// The place of the header that signatures are over.
+/// The range of the header that the signatures cover.
 fn main_header(package: &[u8]) -> std::ops::Range<usize> {
     let begin = header_end(package, 96).next_multiple_of(8);
     begin..header_end(package, begin)
@@ -184,7 +184,7 @@ fn word(bytes: &[u8], at: usize) -> usize {
     u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
 }
 
-/// The package with signatures added as rpm 6 does it: a list of base64 in the tag OPENPGP.
+/// The package with signatures added in the format of rpm 6: a list in base64 in the tag OPENPGP.
 fn with_signatures(package: &[u8], signatures: &[Vec<u8>]) -> Vec<u8> {
     use base64::Engine as _;
     let (tags, size) = (word(package, 96 + 8), word(package, 96 + 12));
@@ -249,7 +249,7 @@ fn fields_of_packages_can_contain_tabs_and_newlines() {
     assert_eq!((tabby["summary"].as_str(), tabby["vendor"].as_str()), (Some("The\tpackage\n'ab\\y"), Some("Tests\t&\tSons")));
 }
 
-/// Builds on a host whose /etc has this repository file, in a mount namespace of its own.
+/// Builds with this repository file in the host's /etc, in a separate mount namespace.
 fn on_a_host<'a>(stage: &'a Stage, repository: &str, main: &str, words: &[&str]) -> crate::stage::Run<'a> {
     stage.write("host.repo", repository);
     stage.write("dnf.conf", main);
@@ -278,8 +278,8 @@ fn packages_of_the_host_s_repositories_are_checked_with_the_keys_configured_ther
     for signature in [Signature::Ours, Signature::None, Signature::Foreign] {
         let stage = Stage::new(|repo| repo.package(hello(signature)));
         let server = crate::server::Server::start(stage.repo(), |_, _| crate::server::Answer::File);
-        // The name of the file has variables, as Fedora's; another file of the list is somewhere
-        // else.
+        // The name of the key file has variables, as in Fedora. Another file of the list is
+        // elsewhere.
         fs::copy(stage.repo().join("KEY.asc"), stage.path().join("KEY-9-special")).unwrap();
         let repository = format!(
             "[x]\nname=x\nbaseurl={}\ngpgkey=https://keys.invalid/KEY,\n  file://{}/KEY-$releasever-${{flavour}}\n[off]\nname=off\nenabled=0\n",

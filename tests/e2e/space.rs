@@ -1,12 +1,12 @@
-//! Places that are full: the workdir, the cache, the output. Each is a small tmpfs in a mount
-//! namespace of the run's own.
+//! Full file systems: the workdir, the cache, the output. Each is a small tmpfs in a separate mount
+//! namespace.
 
 use crate::stage::{Done, Run, Stage};
 use crate::support::repo::{Package, When};
 use crate::support::require_root;
 use std::path::Path;
 
-/// Bytes that no compressor makes smaller.
+/// Bytes that do not compress.
 fn noise(size: usize) -> Vec<u8> {
     let mut state = 1u64;
     let step = || {
@@ -20,7 +20,7 @@ fn large(size: usize) -> Stage {
     Stage::new(|repo| repo.package(Package::named("large").requires("base").file("/usr/share/large", noise(size), 0o644, "root:root")))
 }
 
-/// Runs with a file system of that size in the directory; what is in it at the end goes to stdout.
+/// Runs with a file system of that size in the directory. Lists its files on stdout at the end.
 fn with_small(directory: &Path, size: &str, run: Run<'_>) -> Done {
     let script = format!(
         "mount -t tmpfs -o mode=0755,size={size} none {0}; echo earlier > {0}/earlier; set +e; \"$@\"; code=$?; ls -A {0}; exit $code",
@@ -29,7 +29,7 @@ fn with_small(directory: &Path, size: &str, run: Run<'_>) -> Done {
     run.behind(&["unshare", "-m", "sh", "-ec", &script, "sh"]).run()
 }
 
-fn is_told(stage: &Stage, done: &Done, place: &Path) {
+fn is_reported(stage: &Stage, done: &Done, place: &Path) {
     assert_eq!(done.code, Some(8), "{}", done.stderr);
     done.reports(&[&place.display().to_string(), "hint: "]).does_not_report(&["panicked"]);
     stage.nothing_runs();
@@ -44,7 +44,7 @@ fn a_workdir_that_is_too_small_is_reported_before_anything_is_installed() {
     }
     let stage = large(20 << 20);
     let done = with_small(&stage.work(), "16m", stage.build("install large\nts run\n"));
-    is_told(&stage, &done, &stage.work());
+    is_reported(&stage, &done, &stage.work());
     assert_eq!(done.stdout, "earlier\n", "the workdir is removed");
     done.reports(&["--workdir"]).does_not_report(&["installing"]);
 }
@@ -75,7 +75,7 @@ fn a_cache_that_is_too_small_is_reported() {
     let server = crate::server::Server::start(stage.repo(), |_, _| crate::server::Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
     let done = with_small(&stage.cache(), "16m", stage.build("install large\nts run\n"));
-    is_told(&stage, &done, &stage.cache());
+    is_reported(&stage, &done, &stage.cache());
     done.reports(&["--cache"]);
     assert!(stage.files(&stage.work()).is_empty());
 }
@@ -90,7 +90,7 @@ fn a_full_output_file_system_leaves_no_file_and_keeps_the_earlier_one() {
         let recipe = stage.recipe("install large\nts run\n");
         let run = stage.build_without_output(&recipe).arg("-o").arg(stage.out().join(format!("image.{format}")));
         let done = with_small(&stage.out(), "1m", run);
-        is_told(&stage, &done, &stage.out());
+        is_reported(&stage, &done, &stage.out());
         assert_eq!(done.stdout, "earlier\n", "{format}");
         assert!(stage.files(&stage.work()).is_empty());
     }

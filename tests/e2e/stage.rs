@@ -1,5 +1,5 @@
-//! Where a test plays: a directory with repository, cache, workdir and output, the program run on
-//! it, and what must hold after.
+//! The environment of a test: a directory with repository, cache, workdir and output, runs of the
+//! program, and conditions that must hold afterwards.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,21 +15,21 @@ use crate::support::soon;
 
 /// The program under test.
 pub const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
-/// What stands under the output's name before a build that must fail.
+/// The content of the output file before a build that must fail.
 const EARLIER: &str = "an earlier artifact";
 
-/// No program of a test takes longer, on any machine: whoever does hangs.
+/// Any program that runs longer hangs, on any machine.
 const LIMIT: Duration = Duration::from_secs(600);
-/// How long whoever holds the output of an ended program open may take to end too.
+/// The time within which the other holders of an ended program's output must end too.
 const AFTERWARDS: Duration = Duration::from_secs(20);
 
-/// A directory of one test, gone at its end.
+/// The directory of one test, removed at its end.
 pub struct Stage {
     directory: tempfile::TempDir,
 }
 
 impl Stage {
-    /// With a repository of the packages `base`, `shell` and what `fill` adds.
+    /// With a repository of the packages `base`, `shell` and those that `fill` adds.
     pub fn new(fill: impl FnOnce(Repo) -> Repo) -> Self {
         let stage = Self::empty();
         fill(Repo::new(&stage.repo())).write();
@@ -38,7 +38,7 @@ impl Stage {
 
     /// Without a repository.
     pub fn empty() -> Self {
-        apart();
+        enter_own_namespace();
         let directory = tempfile::Builder::new().prefix("e2e-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let stage = Self { directory };
         for path in [stage.repo(), stage.out(), stage.work(), stage.cache()] {
@@ -67,7 +67,7 @@ impl Stage {
         self.path().join("cache")
     }
 
-    /// The image's sha256, by the tool of that name.
+    /// The image's SHA-256, computed by sha256sum.
     pub fn digest(&self) -> String {
         sh(&self.out(), "sha256sum < image.tgz").split(' ').next().unwrap_or_default().to_owned()
     }
@@ -76,7 +76,7 @@ impl Stage {
         self.out().join("image.tgz")
     }
 
-    /// Other settings than the repository's own.
+    /// Changes the settings of the repository.
     pub fn settings(&self, change: impl FnOnce(&mut Settings)) {
         let mut settings = Settings::default();
         change(&mut settings);
@@ -89,7 +89,7 @@ impl Stage {
         path
     }
 
-    /// A file beside the recipe.
+    /// A file next to the recipe.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, content).unwrap();
@@ -113,14 +113,14 @@ impl Stage {
         if settings.exists() { run.arg("--settings").arg(settings) } else { run }
     }
 
-    /// The program with these words, or another that runs it.
+    /// The program, or another that runs it, with these arguments.
     pub fn osimg(&self, program: &str, words: &[&str]) -> Run<'_> {
         let mut command = Command::new(program);
         command.args(words).current_dir(self.path()).env_remove("SOURCE_DATE_EPOCH").stdin(Stdio::null());
         Run { stage: self, command }
     }
 
-    /// Every file of a directory of the stage: its name and bytes, or where it leads.
+    /// Every file in a directory of the stage: its name and bytes, or the target of a link.
     pub fn files(&self, directory: &Path) -> BTreeMap<String, Vec<u8>> {
         fs::read_dir(directory)
             .unwrap()
@@ -136,8 +136,8 @@ impl Stage {
             .collect()
     }
 
-    /// Processes that run the program on this stage, or see this stage's directories mounted:
-    /// whatever a build started.
+    /// Processes that run the program on this stage, or have this stage's directories mounted. This
+    /// includes everything that a build started.
     pub fn processes(&self) -> Vec<String> {
         let mark = self.path().file_name().unwrap().to_string_lossy().into_owned();
         let own = std::process::id().to_string();
@@ -157,7 +157,7 @@ impl Stage {
         found
     }
 
-    /// Waits for a process on this stage whose command line holds the text.
+    /// Waits for a process on this stage with the text in its command line.
     pub fn wait_for_process(&self, text: &str) {
         wait_until(&format!("a process with '{text}'"), Duration::from_secs(60), || self.processes().iter().any(|p| p.contains(text)));
     }
@@ -175,12 +175,12 @@ impl Stage {
         }
     }
 
-    /// Fails when a mount, a process or a file in the workdir's directory is left.
+    /// Fails if a mount, a process or a file in the directory of workdirs is left.
     pub fn nothing_is_left(&self) {
         self.nothing_runs();
         self.nothing_is_mounted();
         let left = self.files(&self.work());
-        assert!(left.is_empty(), "left in the workdir's directory: {:?}", left.keys());
+        assert!(left.is_empty(), "left in the directory of workdirs: {:?}", left.keys());
     }
 
     pub fn nothing_is_mounted(&self) {
@@ -194,7 +194,7 @@ impl Stage {
         serde_json::from_slice(&fs::read(self.out().join("image.json")).unwrap()).unwrap()
     }
 
-    /// The image unpacked by GNU tar with Anaconda's options.
+    /// Unpacks the image by GNU tar with Anaconda's options.
     pub fn extract(&self) -> PathBuf {
         let target = self.path().join("extracted");
         fs::create_dir(&target).unwrap();
@@ -220,7 +220,7 @@ impl Stage {
     }
 }
 
-/// A program that is about to run on a stage.
+/// A command that will run on a stage.
 pub struct Run<'a> {
     stage: &'a Stage,
     command: Command,
@@ -242,7 +242,7 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// The same command after another one, such as `unshare -m`.
+    /// The same command run by another one, such as `unshare -m`.
     pub fn behind(self, words: &[&str]) -> Self {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg(self.command.get_program()).args(self.command.get_args()).current_dir(self.stage.path());
@@ -253,21 +253,21 @@ impl<'a> Run<'a> {
         Self { stage: self.stage, command }
     }
 
-    /// Starts it and lets it run.
+    /// Starts it without waiting.
     pub fn start(mut self) -> Started<'a> {
         count_a_run();
         let began = Instant::now();
         let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (stdout, stderr) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
+        let (stdout, stderr) = (Captured::from_stream(child.stdout.take().unwrap()), Captured::from_stream(child.stderr.take().unwrap()));
         Started { stage: self.stage, child, began, stdout, stderr }
     }
 
-    /// Runs it to its end.
+    /// Runs it until it ends.
     pub fn run(self) -> Done {
         self.start().wait()
     }
 
-    /// Runs it; it must succeed and leave the host as it was.
+    /// Runs it. It must succeed and leave the host unchanged.
     pub fn succeeds(self) -> Done {
         let (stage, before) = (self.stage, mountinfo());
         let done = self.run();
@@ -277,8 +277,8 @@ impl<'a> Run<'a> {
         done
     }
 
-    /// Runs it; it must fail with the code, say so on stderr alone, and leave the host and an
-    /// earlier artifact as they were.
+    /// Runs it. It must fail with the code, report the error only on stderr, and leave the host and
+    /// an earlier artifact unchanged.
     pub fn fails(self, code: i32) -> Done {
         let stage = self.stage;
         fs::write(stage.image(), EARLIER).unwrap();
@@ -290,7 +290,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Counts for the report of the torture suite: one byte a run.
+/// Counts runs for the report of the torture suite: one byte per run.
 fn count_a_run() {
     use std::io::Write;
     if let Some(file) = std::env::var_os("OSIMG_TORTURE_RUNS") {
@@ -298,35 +298,36 @@ fn count_a_run() {
     }
 }
 
-/// What a program has printed so far: read by a thread, so that no wait for it is without an end.
+/// The output of a program so far. A thread reads it, so that every wait can have a limit.
 #[derive(Clone)]
-struct Heard(Arc<(Mutex<Said>, Condvar)>);
+struct Captured(Arc<(Mutex<Bytes>, Condvar)>);
 
-/// The bytes so far, and whether they are all.
-type Said = (Vec<u8>, bool);
+/// The bytes so far, and whether the stream has ended.
+type Bytes = (Vec<u8>, bool);
 
-impl Heard {
-    fn of(mut stream: impl Read + Send + 'static) -> Self {
-        let heard = Self(Arc::new((Mutex::new((Vec::new(), false)), Condvar::new())));
-        let told = heard.clone();
-        // It ends with the last holder of the stream, or with the tests.
+impl Captured {
+    fn from_stream(mut stream: impl Read + Send + 'static) -> Self {
+        let captured = Self(Arc::new((Mutex::new((Vec::new(), false)), Condvar::new())));
+        let writer = captured.clone();
+        // The thread ends with the last holder of the stream, or with the tests.
         std::thread::spawn(move || {
             let mut window = [0; 16 << 10];
             loop {
                 let count = stream.read(&mut window).unwrap_or(0);
-                let mut state = told.0.0.lock().unwrap();
+                let mut state = writer.0.0.lock().unwrap();
                 state.0.extend_from_slice(&window[..count]);
                 state.1 = count == 0;
-                told.0.1.notify_all();
+                writer.0.1.notify_all();
                 if count == 0 {
                     return;
                 }
             }
         });
-        heard
+        captured
     }
 
-    /// Waits until what was said is as asked for, or the stream has ended; whether it was met.
+    /// Waits until the output meets the condition or the stream has ended. Returns whether it is
+    /// met.
     fn wait_until(&self, limit: Duration, met: impl Fn(&[u8], bool) -> bool) -> bool {
         let state = self.0.0.lock().unwrap();
         let (state, _) = self.0.1.wait_timeout_while(state, limit, |(bytes, ended)| !*ended && !met(bytes, *ended)).unwrap();
@@ -342,11 +343,11 @@ impl Heard {
     }
 }
 
-/// Waits for the program's end, and for that of its output; kills it and fails when one of them
-/// does not come.
-fn end(child: &mut Child, streams: [&Heard; 2], what: &dyn Fn() -> String) -> ExitStatus {
+/// Waits until the program and its output have ended. If one of them does not end, kills the
+/// program and fails.
+fn end(child: &mut Child, streams: [&Captured; 2], what: &dyn Fn() -> String) -> ExitStatus {
     let until = Instant::now() + LIMIT;
-    // Its output ends with it: no need to look more often than that.
+    // Its output ends with it, so there is no need to check more often.
     let status = loop {
         match child.try_wait().unwrap() {
             Some(status) => break status,
@@ -354,7 +355,7 @@ fn end(child: &mut Child, streams: [&Heard; 2], what: &dyn Fn() -> String) -> Ex
                 let left = what();
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("a program hung for {LIMIT:?}, after saying:\n{}\n{}\n{left}", streams[0].text(), streams[1].text());
+                panic!("a program hung for {LIMIT:?}; its output:\n{}\n{}\n{left}", streams[0].text(), streams[1].text());
             }
             None => {
                 streams[1].wait_until(Duration::from_millis(200), |_, ended| ended);
@@ -364,22 +365,22 @@ fn end(child: &mut Child, streams: [&Heard; 2], what: &dyn Fn() -> String) -> Ex
     };
     for stream in streams {
         let ended = stream.wait_until(AFTERWARDS, |_, ended| ended);
-        assert!(ended, "the program ended with {status}, and someone still holds its output:\n{}\n{}", stream.text(), what());
+        assert!(ended, "the program ended with {status}, but a process still holds its output:\n{}\n{}", stream.text(), what());
     }
     status
 }
 
-/// A program that runs on a stage.
+/// A program that is running on a stage.
 pub struct Started<'a> {
     stage: &'a Stage,
     child: Child,
     began: Instant,
-    stdout: Heard,
-    stderr: Heard,
+    stdout: Captured,
+    stderr: Captured,
 }
 
 impl Drop for Started<'_> {
-    /// A test that fails leaves nothing running that would sleep for months.
+    /// A failing test must not leave a program running that sleeps for months.
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();
@@ -393,10 +394,10 @@ impl Started<'_> {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
-    /// Waits until stderr holds the text.
+    /// Waits until stderr contains the text.
     pub fn wait_for_line(&mut self, text: &str) {
-        let said = self.stderr.wait_until(LIMIT, |bytes, _| bytes.windows(text.len()).any(|window| window == text.as_bytes()));
-        assert!(said, "'{text}' was never said: {}", self.stderr.text());
+        let found = self.stderr.wait_until(LIMIT, |bytes, _| bytes.windows(text.len()).any(|window| window == text.as_bytes()));
+        assert!(found, "'{text}' was never reported: {}", self.stderr.text());
     }
 
     pub fn wait(mut self) -> Done {
@@ -405,13 +406,13 @@ impl Started<'_> {
         Done { code: status.code(), stdout: self.stdout.text(), stderr: self.stderr.text(), took: self.began.elapsed() }
     }
 
-    /// Sends the signal, and waits for the end that it brings.
+    /// Sends the signal and waits until the program has ended.
     pub fn interrupt_any(self, signal: nix::sys::signal::Signal) {
         self.signal(signal);
         self.wait();
     }
 
-    /// Sends the signal; the program must then end with the code within `limit`, as a clean
+    /// Sends the signal. The program must then end with the code within `limit`, as a clean
     /// failure.
     pub fn interrupt(self, signal: nix::sys::signal::Signal, code: i32, limit: Duration) -> Done {
         let stage = self.stage;
@@ -427,7 +428,7 @@ impl Started<'_> {
     }
 }
 
-/// What a program said, and how it ended.
+/// The output and the exit code of a program.
 #[derive(Debug)]
 pub struct Done {
     pub code: Option<i32>,
@@ -437,23 +438,23 @@ pub struct Done {
 }
 
 impl Done {
-    /// Fails unless stderr holds all of the words.
+    /// Fails unless stderr contains all of the words.
     pub fn reports(&self, words: &[&str]) -> &Self {
         for word in words {
-            assert!(self.stderr.contains(word), "'{word}' is not said:\n{}", self.stderr);
+            assert!(self.stderr.contains(word), "'{word}' is not reported:\n{}", self.stderr);
         }
         self
     }
 
     pub fn does_not_report(&self, words: &[&str]) -> &Self {
         for word in words {
-            assert!(!self.stderr.contains(word), "'{word}' is said:\n{}", self.stderr);
+            assert!(!self.stderr.contains(word), "'{word}' is reported:\n{}", self.stderr);
         }
         self
     }
 
     fn is_a_clean_failure(&self, stage: &Stage, before: &(String, BTreeMap<String, Vec<u8>>)) {
-        assert_eq!(self.stdout, "", "a failure has nothing to say on stdout");
+        assert_eq!(self.stdout, "", "a failure prints nothing on stdout");
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         stage.nothing_is_left();
         assert_eq!(stage.files(&stage.out()), before.1, "the output directory changed");
@@ -461,14 +462,14 @@ impl Done {
     }
 }
 
-/// The mounts that this test sees: what a build must not change.
+/// The mounts that this test sees. A build must not change them.
 pub fn mountinfo() -> String {
     fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
 }
 
-/// Gives this test, a thread, the host's mounts for its own: what others mount in the meantime,
-/// such as a machine that is being made, does not show, and what a build would leave does.
-fn apart() {
+/// Moves this test's thread into a new mount namespace. Mounts made by other tests in the meantime
+/// do not appear in it; mounts that a build leaves do.
+fn enter_own_namespace() {
     use nix::mount::{MsFlags, mount};
     use nix::sched::{CloneFlags, unshare};
     thread_local!(static DONE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
@@ -478,7 +479,7 @@ fn apart() {
     }
 }
 
-/// Waits for something that another process does, however slow the machine is.
+/// Waits until another process has done something, even on a slow machine.
 pub fn wait_until(what: &str, limit: Duration, mut met: impl FnMut() -> bool) {
     let end = Instant::now() + limit;
     while !met() {
@@ -487,7 +488,7 @@ pub fn wait_until(what: &str, limit: Duration, mut met: impl FnMut() -> bool) {
     }
 }
 
-/// Runs a program that has to succeed and returns its stdout.
+/// Runs a program that must succeed and returns its stdout.
 pub fn run(command: &mut Command) -> Vec<u8> {
     let shown = format!("{command:?}");
     let mut child = command
@@ -496,13 +497,13 @@ pub fn run(command: &mut Command) -> Vec<u8> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|e| panic!("starting {shown}: {e}"));
-    let (stdout, stderr) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
+    let (stdout, stderr) = (Captured::from_stream(child.stdout.take().unwrap()), Captured::from_stream(child.stderr.take().unwrap()));
     let status = end(&mut child, [&stdout, &stderr], &|| shown.clone());
     assert!(status.success(), "{shown}: {status}\n{}", stderr.text());
     stdout.bytes()
 }
 
-/// A shell line that has to succeed, run in `directory`; returns its stdout.
+/// Runs a shell line in `directory`. It must succeed. Returns its stdout.
 pub fn sh(directory: &Path, line: &str) -> String {
     String::from_utf8(run(Command::new("sh").args(["-ec", line]).current_dir(directory))).unwrap()
 }

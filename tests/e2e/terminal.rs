@@ -1,5 +1,5 @@
-//! Foreign text in everything that each verb reads: no byte of it controls a terminal, in a pipe or
-//! under a terminal.
+//! Foreign text in every input of each verb: no byte of it controls a terminal, in a pipe or in a
+//! terminal.
 
 use crate::stage::{OSIMG, Stage};
 use crate::support::repo::{Package, When};
@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs osimg with these words in a pipe, as JSON in a pipe, and under a terminal; its output must
+/// Runs osimg with these arguments in a pipe, as JSON in a pipe, and in a terminal. Its output must
 /// be harmless each time.
 fn harmless(stage: &Stage, words: &[&str], codes: &[i32]) {
     let what = words.join(" ").escape_debug().to_string();
@@ -41,7 +41,7 @@ fn harmless(stage: &Stage, words: &[&str], codes: &[i32]) {
     is_harmless(&bytes, true, &format!("{what}: terminal"));
 }
 
-/// A tarball whose names, links, owners and documents are hostile; `more` makes it another one.
+/// A tarball with hostile names, links, owners and documents. `more` makes a different one.
 fn tarball(path: &Path, more: &str) {
     let name = format!("{HOSTILE}\nFORGED{more}");
     let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(fs::File::create(path).unwrap(), flate2::Compression::fast()));
@@ -78,7 +78,7 @@ fn texts_in_a_tarball_do_not_control_the_terminal() {
     harmless(&stage, &["publish", "a.tgz", "--registry", "dir:published"], &[10]);
     harmless(&stage, &["inspect", "a.tgz", "--html", "page.html"], &[0]);
     is_harmless(&fs::read(stage.path().join("page.html")).unwrap(), false, "the page");
-    // A name on the command line may come from someone else too.
+    // A name on the command line can also be foreign text.
     let odd = format!("{HOSTILE}.tgz");
     for verb in ["verify", "inspect", "boot", "deploy"] {
         harmless(&stage, &[verb, &odd], &[2, 3, 4, 5, 8]);
@@ -92,7 +92,7 @@ fn texts_in_packages_and_recipes_do_not_control_the_terminal() {
     if !require_root() {
         return;
     }
-    // No maker of packages takes such a name, and the metadata, which are XML, cannot hold C0.
+    // No package builder accepts such a name, and XML metadata cannot contain C0 characters.
     let soft: String = HOSTILE.chars().filter(|c| *c >= ' ').collect();
     let place = "Q".repeat(soft.len());
     let octal: String = HOSTILE.bytes().map(|byte| format!("\\{byte:03o}")).collect();
@@ -148,7 +148,7 @@ fn service(status: &'static str, body: String) -> u16 {
             while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
                 head.push(byte[0]);
             }
-            // A client that goes away is not the service's concern.
+            // It does not matter if the client disconnects.
             let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         }
     });

@@ -1,5 +1,5 @@
-//! What must never enter an image: packages that no pinned key signed, keys that are not what was
-//! agreed, damaged files.
+//! Files that must never enter an image: packages without a signature by a pinned key, keys other
+//! than the agreed ones, damaged files.
 
 use crate::server::{Answer, Server};
 use crate::stage::Stage;

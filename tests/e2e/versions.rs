@@ -1,5 +1,5 @@
-//! A version of an image never changes its bytes, and its files are one set: all tarballs of it
-//! come from one tree.
+//! A version of an image never changes its bytes. Its files are one set: all its tarballs come from
+//! one tree.
 
 use crate::stage::{Done, OSIMG, Stage, sh};
 use crate::support::repo::Package;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// 2026-11-30, so that no test meets midnight.
+/// 2026-11-30, so that a test does not cross midnight.
 const EPOCH: &str = "1796000000";
 const DAY: &str = "20261130";
 
@@ -32,7 +32,7 @@ fn succeeds(done: &Done) {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
 }
 
-/// The tarballs, and where the links to the newest lead.
+/// The tarballs, and the targets of the links to the newest one.
 fn tarballs(stage: &Stage) -> BTreeMap<String, Vec<u8>> {
     let files = stage.files(&stage.out()).into_iter();
     files.filter(|(name, _)| name.contains(".t") && !name.contains(".sha") || name.ends_with("latest.json")).collect()
@@ -42,7 +42,7 @@ fn manifest(stage: &Stage, stem: &str) -> Value {
     serde_json::from_slice(&fs::read(stage.out().join(format!("{stem}.json"))).unwrap()).unwrap()
 }
 
-/// All checksum files, judged by their own tools.
+/// All checksum files, checked by their own tools.
 fn checked(stage: &Stage) {
     sh(&stage.out(), "for f in *.sha256; do sha256sum -c $f; done; for f in *.sha512; do sha512sum -c $f; done");
 }
@@ -70,7 +70,7 @@ fn a_second_build_of_a_day_gets_a_number_and_equal_bytes_are_one_artifact() {
     assert_eq!(fs::read(stage.out().join(format!("os-{DAY}.tgz"))).unwrap(), before);
     assert_eq!(manifest(&stage, &format!("os-{DAY}.1"))["version"], format!("{DAY}.1"));
     assert_eq!(tarballs(&stage)["os-latest.tgz"], format!("os-{DAY}.1.tgz").as_bytes());
-    // What is built again is compared with the newest of the day.
+    // A rebuilt image is compared with the newest one of the day.
     succeeds(&build(&stage, FIRST, &[]));
     let third = build(&stage, FIRST, &[]);
     assert_eq!(third.stdout, format!("{}/os-{DAY}.2.tgz\n", stage.out().display()));
@@ -130,7 +130,7 @@ fn another_format_is_added_to_a_version_only_from_the_same_tree() {
     assert_eq!(refused.code, Some(9), "{}", refused.stderr);
     refused.reports(&["exists with other content", "os-1.tgz"]);
     assert_eq!(stage.files(&stage.out()), before);
-    // Another version in one format: no link leads to the older one any more.
+    // Another version in one format: no link points to the older one any more.
     succeeds(&build(&stage, SECOND, &["--image-version", "2", "--format", "txz"]));
     let links = tarballs(&stage);
     assert_eq!((&links["os-latest.txz"], &links["os-latest.json"]), (&b"os-2.txz".to_vec(), &b"os-2.json".to_vec()));
@@ -192,7 +192,7 @@ fn a_strict_build_of_an_unfit_image_publishes_nothing_and_keeps_the_tarball() {
         assert_eq!(after, before);
         sh(&stage.out(), "tar -tf os-2.unfit.tgz ./usr/share/odd");
     }
-    // All errors allowed by name: it is published.
+    // With all errors allowed by name it is published.
     let findings = manifest(&stage, "os-1")["findings"].clone();
     let errors = findings.as_array().unwrap().iter().filter(|finding| finding["severity"] == "error");
     let names: Vec<String> = errors.map(|finding| finding["name"].as_str().unwrap().to_owned()).collect();
@@ -243,7 +243,7 @@ fn a_file_that_no_manifest_lists_is_not_replaced_and_nothing_is_mixed() {
         done.reports(&["os-v.tgz", "os-v.txz", "no manifest lists them", "--replace", "--image-version"]);
         assert_eq!(tarballs(&stage), before, "{spoil}");
     }
-    // The same bytes are what an interrupted publication may have left.
+    // An interrupted publication may have left files with the same bytes.
     sh(&stage.out(), "rm os-v.json");
     succeeds(&build(&stage, FIRST, &["--image-version", "v", "--format", "tgz", "--format", "txz"]));
     assert_eq!(tarballs(&stage), before);
@@ -251,7 +251,7 @@ fn a_file_that_no_manifest_lists_is_not_replaced_and_nothing_is_mixed() {
     succeeds(&build(&stage, SECOND, &["--image-version", "v", "--format", "tgz", "--replace"]));
     assert!(!stage.out().join("os-v.txz").exists());
     checked(&stage);
-    // A file of another kind, and another image whose names are the same.
+    // A file of another kind, and another image with the same file names.
     sh(&stage.out(), "mkfifo os-w.tgz");
     assert_eq!(build(&stage, FIRST, &["--image-version", "w"]).code, Some(9));
     succeeds(&build(&stage, FIRST, &["--name", "a-b", "--image-version", "1"]));

@@ -1,5 +1,5 @@
-//! `osimg diff`: packages by rpm's own order of versions, files by what was done to them, gates by
-//! their exit codes.
+//! `osimg diff`: packages in rpm's order of versions, files with their kinds of difference, gates
+//! with their exit codes.
 
 use crate::stage::{Done, OSIMG, Stage, run, sh};
 use crate::support::repo::{Package, index};
@@ -17,7 +17,7 @@ fn diff(words: &[&str]) -> Done {
     Done { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr), took: std::time::Duration::ZERO }
 }
 
-/// Path and aspects of every file that differs.
+/// The path of every file that differs, with the kinds of difference.
 fn files(difference: &Value) -> BTreeMap<String, Vec<String>> {
     let files = difference.pointer("/difference/files/files").unwrap().as_array().unwrap();
     files
@@ -39,8 +39,8 @@ fn every_kind_of_difference_of_a_file_is_reported_by_its_name_and_nothing_else()
     let stage = stage();
     stage.build(RECIPE).succeeds();
     let root = stage.extract();
-    // Anaconda's tar restores labels only where the kernel has SELinux; the tree shall have the
-    // same.
+    // Anaconda's tar restores labels only if the kernel has SELinux; the tree must have the same
+    // labels.
     let image = stage.image();
     let (image, tree) = (image.to_str().unwrap(), root.to_str().unwrap());
     let same = json(&["diff", image, tree]);
@@ -87,7 +87,7 @@ fn every_kind_of_difference_of_a_file_is_reported_by_its_name_and_nothing_else()
     }
 }
 
-/// The first version of the repository in `one`, the second in `two`.
+/// The first version of the repository is in `one`, the second in `two`.
 fn versions(stage: &Stage) {
     stage.build("install odd\ninstall plain\ninstall gone\ninstall back\nts run\n").succeeds();
     sh(&stage.out(), "mkdir one && cp image.* one/");
@@ -129,7 +129,7 @@ fn package_changes_are_listed_with_changelogs_and_gates_pass_or_fail() {
     let packages = &difference["difference"]["packages"];
     let names = |kind: &str| -> Vec<&str> { packages[kind].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect() };
     assert_eq!((names("added"), names("removed"), names("changed")), (vec!["come"], vec!["gone"], vec!["back", "odd"]));
-    // rpm itself says which version is newer.
+    // rpm itself decides which version is newer.
     for change in packages["changed"].as_array().unwrap() {
         let expression =
             format!("%{{lua:print(rpm.vercmp('{}', '{}'))}}", change["before"].as_str().unwrap(), change["after"].as_str().unwrap());
@@ -187,7 +187,7 @@ fn a_manifest_replaces_its_tarball_in_a_comparison_of_packages() {
     for (a, b) in [("one/image.json", "two/image.json"), ("one/image.json", "two/image.tgz"), ("one/image.tgz", "two/image.json")] {
         assert_eq!(packages(a, b), expected, "{a} {b}");
     }
-    // The tarball of a manifest is no difference from it.
+    // The manifest of a tarball does not differ from the tarball.
     assert!(packages("one/image.json", "one/image.tgz").iter().all(Vec::is_empty));
     assert_eq!(diff(&[&path("one/image.json"), &path("one/image.tgz"), "--fail-on", "packages", "--fail-on", "size:+0%"]).code, Some(0));
     let done = diff(&[&path("one/image.json"), &path("two/image.json"), "--fail-on", "files"]);

@@ -1,5 +1,5 @@
-//! Bills of materials and provenance: valid by the formats' own schemas, true by rpm and sha256sum,
-//! the same every time.
+//! Bills of materials and provenance: valid by the official schemas, equal to the output of rpm and
+//! sha256sum, and the same in every build.
 
 use crate::stage::{Stage, run, sh};
 use crate::support::require_root;
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Validates documents with the schemas that their makers publish.
+/// Validates documents with the official schemas.
 const VALIDATE: &str = r#"
 import json, sys, jsonschema
 schemas, document, kind = sys.argv[1:]
@@ -25,7 +25,7 @@ sys.exit("\n".join(errors[:10]) if errors else 0)
 
 fn validate(document: &Path, schema: &str) -> Result<(), String> {
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/schemas");
-    // Debian's own interpreter, for which the package is.
+    // Debian's own interpreter, for which the package is installed.
     let output =
         Command::new("/usr/bin/python3").args(["-W", "ignore", "-c", VALIDATE]).arg(schemas).arg(document).arg(schema).output().unwrap();
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
@@ -38,7 +38,7 @@ fn read(stage: &Stage, name: &str) -> Value {
 fn has_jsonschema() -> bool {
     let found = Command::new("/usr/bin/python3").args(["-c", "import jsonschema"]).output().is_ok_and(|output| output.status.success());
     if !found {
-        crate::support::skip("there is no python3-jsonschema");
+        crate::support::skip("python3-jsonschema is not installed");
     }
     found
 }
@@ -53,7 +53,7 @@ fn the_bills_of_materials_are_valid_by_the_official_schemas() {
     validate(&stage.out().join("image.spdx.json"), "spdx-2.3.schema.json").unwrap();
     validate(&stage.out().join("image.cdx.json"), "bom-1.6.schema.json").unwrap();
 
-    // The judge condemns what is wrong.
+    // The validator rejects a wrong document.
     let mut spoilt = read(&stage, "image.spdx.json");
     spoilt["packages"][0]["primaryPackagePurpose"] = "OPERATING-SYSTEM".into();
     let path = stage.write("spoilt.json", spoilt.to_string());
@@ -105,7 +105,7 @@ fn every_package_of_the_rpmdb_is_in_the_documents_with_the_digest_of_its_file() 
     assert_eq!(of(&spdx["packages"])["checksums"][0]["checksumValue"], odd.trim());
     assert_eq!(of(dependencies)["digest"]["sha256"], odd.trim());
 
-    // A licence that SPDX does not know is told as what it is, one that it knows as an expression.
+    // A licence that SPDX does not know appears as text, one that it knows as an expression.
     assert!(of(&spdx["packages"])["licenseDeclared"].as_str().unwrap().starts_with("LicenseRef-rpm-GPLv2--and-MIT-"));
     assert_eq!(of(&cdx["components"])["licenses"][0]["license"]["name"], "GPLv2+ and MIT");
     let plain = cdx["components"].as_array().unwrap().iter().find(|p| p["name"] == "plain").unwrap();

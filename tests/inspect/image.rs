@@ -1,4 +1,4 @@
-//! `osimg inspect`, judged by rpm, GNU tar, find and getcap.
+//! `osimg inspect`, compared with rpm, GNU tar, find and getcap.
 
 use crate::stage::{OSIMG, run, sh};
 use crate::support::require_root;
@@ -15,7 +15,7 @@ fn an_image_is_described_as_rpm_tar_find_and_getcap_see_it() {
     let stage = stage();
     stage.build(RECIPE).succeeds();
     let root = stage.extract();
-    // Before rpm looks at it and leaves its locks there.
+    // Before rpm reads the image and leaves its locks there.
     let paths = sh(&root, "find . -mindepth 1 -printf '/%P\\n'");
     let rpm =
         |words: &[&str]| Command::new("rpm").args(["--dbpath", "/var/lib/rpm", "--root"]).arg(&root).args(words).output().unwrap().stdout;
@@ -24,8 +24,8 @@ fn an_image_is_described_as_rpm_tar_find_and_getcap_see_it() {
     let query = ["-qa", "--qf", "%{NAME}-%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH}\\n"];
     let installed = String::from_utf8(rpm(&query)).unwrap();
     let expected: BTreeSet<&str> = installed.lines().filter(|line| !line.starts_with("gpg-pubkey")).collect();
-    let told: BTreeSet<&str> = image["packages"].as_array().unwrap().iter().map(|p| p["nevra"].as_str().unwrap()).collect();
-    assert_eq!(told, expected);
+    let listed: BTreeSet<&str> = image["packages"].as_array().unwrap().iter().map(|p| p["nevra"].as_str().unwrap()).collect();
+    assert_eq!(listed, expected);
 
     let listed = String::from_utf8(run(Command::new("tar").arg("-tvf").arg(stage.image()))).unwrap();
     let of = |kind: char| listed.lines().filter(|line| line.starts_with(kind)).count();
@@ -51,7 +51,7 @@ fn an_image_is_described_as_rpm_tar_find_and_getcap_see_it() {
     assert_eq!(with("setuid"), found("-4000"));
     assert_eq!(with("setgid"), found("-2000"));
     assert!(with("setuid").contains("/usr/bin/setuid") && with("setgid").contains("/usr/bin/setgid"));
-    let told: BTreeSet<String> = privileged
+    let listed: BTreeSet<String> = privileged
         .iter()
         .flat_map(|p| {
             p["powers"].as_array().unwrap().iter().map(move |power| format!("{} {}", p["path"].as_str().unwrap(), power.as_str().unwrap()))
@@ -59,11 +59,11 @@ fn an_image_is_described_as_rpm_tar_find_and_getcap_see_it() {
         .filter(|line| line.contains("cap_"))
         .collect();
     let found: BTreeSet<String> = sh(&root, "getcap -r .").lines().map(|line| format!("/{}", line.trim_start_matches("./"))).collect();
-    assert_eq!(told, found);
-    assert_eq!(told.first().map(String::as_str), Some("/usr/bin/capable cap_net_bind_service,cap_net_raw=ep"));
+    assert_eq!(listed, found);
+    assert_eq!(listed.first().map(String::as_str), Some("/usr/bin/capable cap_net_bind_service,cap_net_raw=ep"));
 
-    // What no package owns: what is there but in none of rpm's lists. (`rpm -qf` would look for the
-    // files on the host.)
+    // Files that no package owns: existing files that are in none of rpm's lists. (`rpm -qf` would
+    // look for the files on the host.)
     let unowned: BTreeSet<&str> = image["unowned"].as_array().unwrap().iter().map(|share| share["name"].as_str().unwrap()).collect();
     let listed = String::from_utf8(rpm(&["-qal"])).unwrap();
     let owned: BTreeSet<&str> = listed.lines().collect();
@@ -92,7 +92,7 @@ fn a_tree_and_its_tarball_are_described_alike() {
     let root = stage.extract();
     let mut tarball = json(&["inspect", stage.image().to_str().unwrap()]);
     let mut tree = json(&["inspect", root.to_str().unwrap()]);
-    // What the manifest beside the tarball adds, and where each was read from.
+    // The facts that the manifest next to the tarball adds, and the source of each.
     for image in [&mut tarball, &mut tree] {
         let image = image.as_object_mut().unwrap();
         for key in ["origin", "built", "name", "version", "arch"] {
@@ -131,7 +131,7 @@ fn the_text_output_has_the_same_facts_and_a_manifest_suffices_for_packages() {
     for part in ["odd 2:1.0-1", "Built in", "knows no single files"] {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
-    // A manifest of another tarball is not believed.
+    // The manifest of another tarball is ignored.
     sh(&stage.out(), "cp image.tgz other.tgz && printf '{\"manifest_version\": 1, \"name\": \"foreign\"}' > other.json");
     assert!(!words(&stage.out().join("other.tgz")).contains("foreign"));
 }
@@ -153,8 +153,8 @@ fn a_manifest_of_ten_thousand_packages_is_described_within_a_second() {
     };
     let (one, two) = (manifest("one.json", 1), manifest("two.json", 2));
     let (one, two) = (one.to_str().unwrap(), two.to_str().unwrap());
-    // The processor's time, which does not depend on what else the machine does; `times` tells its
-    // own and then the children's.
+    // CPU time does not depend on other load of the machine. `times` prints its own time and then
+    // that of its children.
     let timed = |words: &[&str]| {
         let output = run(Command::new("bash").args(["-c", "\"$@\" && times", "bash", OSIMG, "-q"]).args(words));
         let text = String::from_utf8(output).unwrap();
@@ -180,9 +180,9 @@ fn a_file_that_is_not_an_image_is_refused_with_a_hint() {
             fs::write(&path, content).unwrap();
         }
         let output = Command::new(OSIMG).arg("inspect").arg(&path).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && output.stdout.is_empty() && !said.contains("panicked"), "{said}");
-        assert!(words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty() && !text.contains("panicked"), "{text}");
+        assert!(words.iter().all(|word| text.contains(word)), "{words:?}: {text}");
     };
     refused(None, &["opening", "manifest"]);
     refused(Some(b"{}"), &["manifest"]);

@@ -1,5 +1,5 @@
-//! What osimg says of images: documents beside the artifact, inspect and diff, judged by rpm, GNU
-//! tar, find, getcap, the formats' own schemas, minisign, gpg and a browser.
+//! The output of osimg about images: documents next to the artifact, inspect and diff. They are
+//! checked by rpm, GNU tar, find, getcap, the official schemas, minisign, gpg and a browser.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../support/mod.rs"]
@@ -21,16 +21,16 @@ use std::process::Command;
 use stage::Stage;
 use support::repo::Package;
 
-/// A recipe of two packages, one of them with everything that is worth telling.
+/// A recipe of two packages; one of them has everything that inspect can show.
 const RECIPE: &str = "install odd\ninstall plain\nts run\n";
 
-/// Where a program is; skips the test when it is nowhere.
+/// The path of a program; skips the test if it is not installed.
 fn tool(name: &str) -> Option<PathBuf> {
     let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .map(|directory| directory.join(name))
         .find(|path| path.is_file());
     if found.is_none() {
-        support::skip(&format!("there is no {name}"));
+        support::skip(&format!("{name} is not installed"));
     }
     found
 }
@@ -58,7 +58,7 @@ fn stage() -> Stage {
     Stage::new(|repo| repo.package(odd()).package(plain()))
 }
 
-/// The JSON that the program prints for these words; it must succeed.
+/// The JSON that the program prints for these arguments. It must succeed.
 fn json(words: &[&str]) -> serde_json::Value {
     let output = stage::run(Command::new(stage::OSIMG).arg("--json").arg("-q").args(words));
     serde_json::from_slice(&output).unwrap()

@@ -1,5 +1,5 @@
-//! The page of `osimg inspect --html` in a real browser: what it shows, how fast its tables are,
-//! and that a hostile name stays a name.
+//! The page of `osimg inspect --html` in a real browser: its content, the speed of its tables, and
+//! hostile names shown as text.
 
 use crate::stage::{OSIMG, Stage, run};
 use crate::support::require_root;
@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A page that shows another in a frame of this width and then runs a script that sees into it.
+/// A page that shows another in a frame of this width and runs a script with access to it.
 const FRAME: &str = r#"<!doctype html><meta charset="utf-8"><title>frame</title><body style="margin:0"><script>
 const page = @PAGE@, width = @WIDTH@;
 const frame = document.createElement("iframe");
@@ -29,7 +29,7 @@ document.body.append(frame);
 </script>"#;
 
 fn browser() -> Option<PathBuf> {
-    // As the unprivileged would run it, but that CI's machines give the tests root.
+    // Like an unprivileged user, except that the tests in CI run as root.
     tool("chromium")
 }
 
@@ -41,7 +41,7 @@ fn chromium(directory: &Path, words: &[&str], url: &str) -> String {
         .arg(format!("--user-data-dir={}", directory.join("chromium").display()))
         .args(words)
         .arg(url);
-    // It needs a home to start at all.
+    // The browser needs a home directory to start.
     command.env("HOME", directory);
     String::from_utf8(run(&mut command)).unwrap()
 }
@@ -53,7 +53,7 @@ fn page(image: &Path, directory: &Path) -> PathBuf {
     file
 }
 
-/// What the script says of the page, shown so wide.
+/// The result of the script on the page, shown with this width.
 fn ask(page: &Path, directory: &Path, width: u32, script: &str) -> serde_json::Value {
     let text = serde_json::to_string(&fs::read_to_string(page).unwrap()).unwrap().replace('<', "\\u003c");
     let frame = FRAME.replace("@WIDTH@", &width.to_string()).replace("@SCRIPT@", script).replace("@PAGE@", &text);
@@ -62,7 +62,7 @@ fn ask(page: &Path, directory: &Path, width: u32, script: &str) -> serde_json::V
     let dom = chromium(directory, &["--window-size=1400,1000", "--dump-dom"], &format!("file://{}", file.display()));
     let (_, rest) = dom
         .split_once("<pre id=\"result\">")
-        .unwrap_or_else(|| panic!("the script came to no end:\n{}", &dom[dom.len().saturating_sub(500)..]));
+        .unwrap_or_else(|| panic!("the script did not end:\n{}", &dom[dom.len().saturating_sub(500)..]));
     let json = rest.split_once("</pre>").unwrap().0.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     let result: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(result["errors"], serde_json::json!([]), "{result}");
@@ -138,9 +138,9 @@ fn the_page_fits_a_phone_and_a_desktop_screen() {
              result.hidden = [...inner.querySelectorAll('h1, h2, .figures dd')].filter((e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent);",
         );
         assert_eq!((result["width"].as_u64(), result["overflow"].as_i64()), (Some(u64::from(width)), Some(0)), "{result}");
-        assert_eq!(result["hidden"], serde_json::json!([]), "cut off at {width}");
+        assert_eq!(result["hidden"], serde_json::json!([]), "cut off at width {width}");
     }
-    // For a person to look at, beside the other files of the tests.
+    // A picture for people, next to the other files of the tests.
     let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inspect.png");
     let words = [format!("--screenshot={}", picture.display()), "--window-size=1280,2400".to_owned()];
     chromium(stage.path(), &words.each_ref().map(String::as_str), &format!("file://{}", page.display()));
@@ -165,7 +165,7 @@ fn a_hostile_name_is_shown_as_text() {
     for name in hostile {
         fs::write(tree.join(std::ffi::OsStr::from_bytes(name)), "x".repeat(9000)).unwrap();
     }
-    // A name cannot hold a slash, but a text can.
+    // A name cannot contain a slash, but other texts can.
     fs::write(tree.join("etc/os-release"), "ID=x\nPRETTY_NAME=\"</script><script>document.title='owned'</script><h1>owned</h1>\"\n")
         .unwrap();
     fs::write(tree.join("etc/passwd"), "</script><b>:x:0:0::/<i>:</title><script>document.title='owned'</script>\n").unwrap();

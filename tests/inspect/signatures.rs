@@ -1,4 +1,4 @@
-//! Signatures: whole by the tools that people verify them with, and secrets that stay secret.
+//! Signatures: accepted by the tools that users verify them with; secrets stay secret.
 
 use crate::stage::{Stage, run, sh};
 use crate::support::require_root;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 const PASSPHRASE: &str = "correct horse";
 
-/// A key of minisign, without a passphrase: locking one takes it a gigabyte and seconds.
+/// A minisign key without a passphrase: encrypting it would take a gigabyte and seconds.
 fn minisign_key(stage: &Stage) -> PathBuf {
     sh(stage.path(), "minisign -G -W -p mini.pub -s mini.key >/dev/null");
     stage.path().join("mini.key")
@@ -26,10 +26,10 @@ fn gpg_key(stage: &Stage) -> PathBuf {
     run(gpg(stage).args(["--quick-gen-key", "tests <tests@example.invalid>", "ed25519", "cert", "never"]));
     let listed = String::from_utf8(run(gpg(stage).args(["--list-keys", "--with-colons"]))).unwrap();
     let fingerprint = listed.lines().find_map(|line| line.strip_prefix("fpr:::::::::")).unwrap().trim_end_matches(':').to_owned();
-    // The primary key certifies alone; signing is the subkey's.
+    // The primary key only certifies; the subkey signs.
     run(gpg(stage).args(["--quick-add-key", &fingerprint, "ed25519", "sign", "never"]));
     let secret = run(gpg(stage).args(["--armor", "--export-secret-keys"]));
-    // Its agent would be taken for something that a build left behind.
+    // gpg's agent would count as a process that a build has left.
     run(Command::new("gpgconf").arg("--homedir").arg(stage.path().join("gnupg")).args(["--kill", "all"]));
     stage.write("secret.asc", secret)
 }
@@ -65,7 +65,7 @@ fn minisign_and_gpg_accept_osimg_s_signatures_and_refuse_altered_files() {
     for name in ["image.tgz", "image.spdx.json"] {
         assert_eq!(verifies(&stage, name), (false, false), "{name}");
     }
-    // A build without keys leaves no signature of what was there before.
+    // A build without keys does not keep an earlier signature.
     stage.settings(|_| {});
     stage.build(RECIPE).succeeds();
     assert!(!stage.files(&stage.out()).keys().any(|name| name.ends_with(".minisig") || name.ends_with(".asc")));
@@ -88,7 +88,7 @@ fn a_signing_key_that_cannot_be_opened_is_reported_before_the_build() {
     stage.build(RECIPE).args(&["--sign", &format!("minisign:{}", odd.display())]).fails(6);
     let done = stage.build(RECIPE).args(&["--sign", "gpg:/key"]).run();
     assert_eq!(done.code, Some(2), "{}", done.stderr);
-    // A right one from the file.
+    // With the correct passphrase from the file it works.
     let right = stage.write("passphrase", format!("{PASSPHRASE}\n"));
     stage.build(RECIPE).args(&["--sign", &key, "--sign-passphrase-file", &file(&right)]).succeeds();
 }

@@ -1,4 +1,4 @@
-//! Which policy an image's tree has, and what a hostile tree cannot do.
+//! Finding the policy in the tree of an image, and limits on a hostile tree.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use osimg::selinux::Lookup;
 
-/// An image tree with a configuration and, under the policy's directory, the given files.
+/// An image tree with a configuration and with the given files in the policy's directory.
 fn image(config: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
     let tree = tempfile::tempdir().unwrap();
     let directory = tree.path().join("etc/selinux/targeted/contexts/files");
@@ -64,7 +64,7 @@ fn a_policy_with_only_compiled_files_is_reported_as_such() {
 #[test]
 fn links_do_not_lead_out_of_the_tree_when_a_policy_is_read() {
     let outside = image(CONFIG, &[("file_contexts", "/.* s:o:outside_t:s0\n")]);
-    // An absolute link, and one with many `..`: both end inside the tree, where nothing is.
+    // An absolute link, and one with many `..`: both end at a missing file inside the tree.
     for target in [
         outside.path().join("etc/selinux"),
         PathBuf::from(format!("../../../../../../../../../..{}/etc/selinux", outside.path().display())),

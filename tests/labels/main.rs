@@ -1,4 +1,4 @@
-//! Labels against the judges that a running system would ask: `matchpathcon` and `setfiles` of
+//! Labels compared with the tools of a running system: `matchpathcon` and `setfiles` of
 //! libselinux.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -19,8 +19,8 @@ use nix::sys::resource::{UsageWho, getrusage};
 use osimg::selinux::{FileContexts, Lookup, Source, Sources};
 use strings::{Dice, changed, matching};
 
-/// `matchpathcon -m` and the type bits it stands for; without it, of a path that is not there, no
-/// type is known.
+/// Arguments of `matchpathcon -m` and the type bits that they stand for. Without `-m` and without
+/// an existing file, the type is unknown.
 const KINDS: [(Option<&str>, u32); 8] = [
     (None, 0),
     (Some("f"), 0o100_644),
@@ -36,8 +36,8 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selinux/file_contexts")
 }
 
-/// The `file_contexts` of a whole distribution: the one named, else refpolicy's, as the demo
-/// distribution packages it.
+/// The `file_contexts` of a whole distribution: the one in the variable, else that of refpolicy in
+/// the demo distribution's package.
 fn real_policy(directory: &Path) -> Option<PathBuf> {
     if let Some(file) = std::env::var_os("OSIMG_TEST_FILE_CONTEXTS") {
         return Some(file.into());
@@ -51,7 +51,7 @@ fn real_policy(directory: &Path) -> Option<PathBuf> {
     Some(directory.join("etc/selinux/default/contexts/files/file_contexts"))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the judges are run by the test itself")]
+#[expect(clippy::disallowed_methods, reason = "the test itself runs the reference tools")]
 fn run(tool: &str, args: &[&OsStr]) -> Option<Output> {
     match Command::new(tool).args(args).output() {
         Ok(output) => Some(output),
@@ -72,7 +72,7 @@ fn ours<'a>(policy: &'a FileContexts, path: &[u8], mode: u32) -> &'a [u8] {
     }
 }
 
-/// What `matchpathcon` says of the paths, if it is installed.
+/// The output of `matchpathcon` for the paths, if it is installed.
 fn theirs(file: &Path, kind: Option<&str>, paths: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
     let mut answers = Vec::new();
     for some in paths.chunks(2_000) {
@@ -84,12 +84,12 @@ fn theirs(file: &Path, kind: Option<&str>, paths: &[Vec<u8>]) -> Option<Vec<Vec<
         let output = run("matchpathcon", &args)?;
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
         answers.extend(output.stdout.split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec));
-        assert_eq!(answers.len() % 2_000, some.len() % 2_000, "matchpathcon answered otherwise than it was asked: {complaint}");
+        assert_eq!(answers.len() % 2_000, some.len() % 2_000, "matchpathcon gave another number of answers: {complaint}");
     }
     Some(answers)
 }
 
-/// Compares all paths, and says how many differ and the first of them.
+/// Compares all paths. Reports the number of differences and the first of them.
 fn compare(policy: &FileContexts, file: &Path, kind: (Option<&str>, u32), paths: &[Vec<u8>]) -> Option<usize> {
     let answers = theirs(file, kind.0, paths)?;
     let differences: Vec<String> = paths
@@ -135,8 +135,8 @@ fn made_from(file: &Path, each: usize) -> Vec<Vec<u8>> {
             paths.insert(if turn % 3 == 2 { changed(path, &mut dice) } else { path });
         }
     }
-    // Asked without a type, matchpathcon cuts a last slash and looks at the host; a file that is
-    // there would tell its own type.
+    // Without a type, matchpathcon removes a slash at the end and looks at the host; an existing
+    // file would add its own type.
     let is_there = |path: &[u8]| fs::symlink_metadata(OsStr::from_bytes(path.strip_suffix(b"/").unwrap_or(path))).is_ok();
     paths.into_iter().filter(|path| path.starts_with(b"/") && !is_there(path)).collect()
 }
@@ -185,7 +185,7 @@ fn a_distribution_s_policy_gives_the_labels_of_matchpathcon() {
             return skip("matchpathcon is not installed (selinux-utils)");
         }
     }
-    // Of the host's own files every so many, with the types that they have.
+    // A regular selection of the host's own files, with their types.
     let mut files: [Vec<Vec<u8>>; KINDS.len()] = Default::default();
     for top in ["/etc", "/usr/bin", "/usr/lib", "/usr/share", "/var", "/dev"] {
         for entry in walkdir::WalkDir::new(top).sort_by_file_name().into_iter().filter_map(Result::ok).step_by(41).take(800) {
@@ -212,8 +212,8 @@ fn a_distribution_s_policy_gives_the_labels_of_matchpathcon() {
     assert!(cfg!(debug_assertions) || each < 10.0, "{each} us a path");
 }
 
-/// A small tree in which every kind of file that needs no privilege lies where some spec speaks of
-/// it.
+/// A small tree with every kind of file that needs no privilege, each in a place that some spec
+/// matches.
 fn plant(root: &Path) {
     for dir in [
         "usr/bin",
@@ -290,7 +290,7 @@ fn a_tree_gets_the_labels_that_setfiles_sets() {
             expected.insert([path, b" to ", context].concat());
         }
     }
-    let told: BTreeSet<Vec<u8>> = output
+    let listed: BTreeSet<Vec<u8>> = output
         .stdout
         .split(|&b| b == b'\n')
         .filter_map(|line| {
@@ -300,9 +300,9 @@ fn a_tree_gets_the_labels_that_setfiles_sets() {
             Some([&line[..from], &line[to..]].concat())
         })
         .collect();
-    assert!(told.len() > 40, "setfiles spoke of {} files only", told.len());
+    assert!(listed.len() > 40, "setfiles listed only {} files", listed.len());
     let shown = |set: &BTreeSet<Vec<u8>>| set.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>();
-    assert_eq!(shown(&expected), shown(&told));
+    assert_eq!(shown(&expected), shown(&listed));
 }
 
 #[test]

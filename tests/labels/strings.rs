@@ -1,7 +1,7 @@
-//! Makes paths out of a policy's regexes: some that match, some that nearly do, some odd. It knows
-//! no rule of matching.
+//! Makes paths from a policy's regexes: some match, some nearly match, some are unusual. It does
+//! not implement any matching.
 
-/// A small generator of numbers, the same on every run.
+/// A small pseudo-random generator, the same in every run.
 pub struct Dice(u64);
 
 impl Dice {
@@ -21,13 +21,13 @@ impl Dice {
     }
 }
 
-/// A path that most likely matches `regex`.
+/// A path that probably matches `regex`.
 pub fn matching(regex: &str, dice: &mut Dice) -> Vec<u8> {
     let mut rest = regex.as_bytes();
     alternatives(&mut rest, dice)
 }
 
-/// `path` with something changed.
+/// `path` with one change.
 pub fn changed(mut path: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
     let at = 1 + dice.below(path.len());
     match dice.below(8) {

@@ -1,5 +1,5 @@
-//! The package manager of another tree, which the settings name, fills the image instead of the
-//! host's.
+//! An image installed by the package manager of another tree, which the settings name, instead of
+//! the host's.
 
 use crate::machines::Machine;
 use crate::stage::Stage;
@@ -15,7 +15,7 @@ fn stage() -> Stage {
 
 #[test]
 fn an_image_is_installed_by_the_package_manager_and_the_rpm_of_another_tree() {
-    if !Machine::Dnf5.is_there() {
+    if !Machine::Dnf5.is_available() {
         return;
     }
     let stage = stage();
@@ -34,7 +34,7 @@ fn an_image_is_installed_by_the_package_manager_and_the_rpm_of_another_tree() {
 
 #[test]
 fn a_tree_without_a_package_manager_is_refused_by_name() {
-    if !Machine::Trixie.is_there() {
+    if !Machine::Trixie.is_available() {
         return;
     }
     let stage = stage();

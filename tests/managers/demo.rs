@@ -1,5 +1,5 @@
 //! The demo distribution's image, made by dnf 4 and by dnf 5: the same packages, and trees that
-//! differ in named places alone.
+//! differ only in listed places.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -10,15 +10,15 @@ use crate::machines::both;
 use crate::stage::Stage;
 use crate::support::skip;
 
-/// Where trees of the two may differ, and why.
+/// The places where the two trees may differ, with the reason.
 const MAY_DIFFER: [(&str, &str); 3] = [
     ("/var/lib/rpm/", "the rpmdb: rpm 6 writes other tags and indexes"),
     ("/usr/lib/sysimage", "the directory in which dnf 5 kept its state"),
     ("/boot/initramfs-", "an archive that holds the accounts' files"),
 ];
 
-/// The files of accounts. Those that packages make get their numbers in the order in which the
-/// packages come, which rpm and the solver choose; numbers are therefore compared by their names.
+/// The account files. Packages create accounts in the order of their installation, which rpm and
+/// the solver choose, so the numbers differ. Owners are therefore compared by name.
 const ACCOUNTS: [&str; 8] =
     ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-"];
 
@@ -31,7 +31,7 @@ pub fn demo() -> Option<PathBuf> {
     None
 }
 
-/// Names of accounts by their numbers.
+/// The names of accounts by number.
 fn names(root: &Path, file: &str) -> BTreeMap<u32, String> {
     let text = std::fs::read_to_string(root.join(file)).unwrap();
     text.lines()
@@ -43,7 +43,7 @@ fn names(root: &Path, file: &str) -> BTreeMap<u32, String> {
         .collect()
 }
 
-/// What is compared of every path.
+/// The compared facts of every path.
 fn tree(root: &Path) -> BTreeMap<String, String> {
     let (users, groups) = (names(root, "etc/passwd"), names(root, "etc/group"));
     let name = |known: &BTreeMap<u32, String>, id: u32| known.get(&id).cloned().unwrap_or_else(|| id.to_string());
@@ -54,7 +54,8 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
         let mut facts = format!("{:o} {}:{}", m.mode(), name(&users, m.uid()), name(&groups, m.gid()));
         if m.is_file() {
             let digest = if ACCOUNTS.contains(&path.as_str()) { String::new() } else { digest(entry.path()) };
-            // A directory is dated by the last package that names it, a file by its own.
+            // A directory has the time of the last package that contains it, a file that of its
+            // own.
             facts += &format!(" {} {} {digest}", if digest.is_empty() { 0 } else { m.size() }, m.mtime());
         } else if m.is_symlink() {
             facts += &format!(" -> {}", std::fs::read_link(entry.path()).unwrap().display());
@@ -99,8 +100,8 @@ fn the_demo_image_is_the_same_with_dnf_4_and_dnf_5() {
         std::fs::remove_file(&image).unwrap();
         let mut packages = manifest["packages"].clone();
         for package in packages.as_array_mut().unwrap() {
-            // What a recipe asks for by name and by its group is the group's to dnf 4, and the
-            // person's to dnf 5.
+            // If a recipe requests a package both by name and by group, dnf 4 records the group as
+            // the reason, and dnf 5 the user.
             package.as_object_mut().unwrap().remove("reason");
         }
         made.push((packages, tree(&root)));

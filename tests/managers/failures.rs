@@ -1,5 +1,5 @@
-//! What `dnf shell` passes over with exit status 0 fails with every package manager, and says the
-//! same things.
+//! Mistakes that `dnf shell` ignores with exit status 0. They fail with every package manager, with
+//! the same messages.
 
 use crate::machines::{Machine, both};
 use crate::server::{Answer, Server};
@@ -41,15 +41,15 @@ pub fn repository(repo: Repo) -> Repo {
         .environment("minimal-environment", "Minimal Install", &["core", "pair"])
 }
 
-/// What is wrong, the recipe, the exit code, and what must be said.
+/// The mistake, the recipe, the exit code, and the required texts of the message.
 type Case = (&'static str, &'static str, i32, &'static [&'static str]);
 
 const CASES: &[Case] = &[
     ("a missing package", "install no-such\nts run\n", 7, &["image.yum:1", "no-such"]),
-    ("a missing one behind a good one", "install hello no-such\nts run\n", 7, &["image.yum:1", "no-such"]),
-    ("a missing one beside a good one", "install hello\ninstall no-such\nts run\n", 7, &["image.yum:2", "no-such"]),
+    ("a missing one after a good one", "install hello no-such\nts run\n", 7, &["image.yum:1", "no-such"]),
+    ("a missing one and a good one", "install hello\ninstall no-such\nts run\n", 7, &["image.yum:2", "no-such"]),
     ("two missing packages", "install no-such\ninstall nothing\nts run\n", 7, &["image.yum:1", "no-such", "image.yum:2", "nothing"]),
-    ("a near name", "install hallo\nts run\n", 7, &["image.yum:1", "python3-hallo"]),
+    ("a similar name", "install hallo\nts run\n", 7, &["image.yum:1", "python3-hallo"]),
     ("an excluded package", "config exclude hello\ninstall hello\nts run\n", 7, &["image.yum:2", "'hello' is excluded"]),
     (
         "an excluded mandatory member",
@@ -58,7 +58,7 @@ const CASES: &[Case] = &[
         &["image.yum:2", "mandatory member left, which is excluded", "install hello"],
     ),
     (
-        "a missing group beside a good line",
+        "a missing group and a good line",
         "install hello\ngroup install 'No Such'\nts run\n",
         7,
         &["image.yum:2", "No Such", "Core (core)"],
@@ -76,7 +76,7 @@ const CASES: &[Case] = &[
     ("a conflict", "install left right\nts run\n", 7, &["left", "right", "conflict"]),
     ("a file in two packages", "install one two\nts run\n", 7, &["/usr/share/same"]),
     ("a conflict, and strict switched off", "config strict 0\ninstall left right\nts run\n", 3, &["image.yum:1", "strict"]),
-    ("what is broken may be skipped", "install --skip-broken hello broken\nts run\n", 3, &["image.yum:1", "--skip-broken"]),
+    ("skipping broken packages", "install --skip-broken hello broken\nts run\n", 3, &["image.yum:1", "--skip-broken"]),
     ("a failing %pretrans", "install shell\nts run\ninstall fails-pretrans\nts run\n", 7, &["fails-pretrans", "PRETRANS", "before all"]),
     ("a failing %pre", "install fails-pre hello\nts run\n", 7, &["fails-pre", "PREIN", "before"]),
     ("a failing %post", "install fails-post\nts run\n", 7, &["fails-post", "POSTIN", "after"]),
@@ -85,21 +85,21 @@ const CASES: &[Case] = &[
     ("a failing %postun", "install fails-postun\nts run\nremove fails-postun\nts run\n", 7, &["fails-postun", "POSTUN", "gone"]),
     ("a failing %trigger", "install fails-trigger\nts run\ninstall left\nts run\n", 7, &["fails-trigger", "triggered"]),
     ("a failing %transfiletrigger", "install fails-filetrigger\nts run\ninstall left\nts run\n", 7, &["fails-filetrigger", "by a file"]),
-    ("nobody's signature", "install unsigned\nts run\n", 6, &["unsigned", "no pinned key signed"]),
+    ("an unsigned package", "install unsigned\nts run\n", 6, &["unsigned", "no pinned key signed"]),
     ("someone else's signature", "install foreign\nts run\n", 6, &["foreign", "no pinned key signed"]),
     ("one unsigned of two", "install hello unsigned\nts run\n", 6, &["unsigned"]),
-    ("a package that was changed", "install changed\nts run\n", 6, &["changed", "metadata"]),
-    ("a payload that its metadata vouch for and that is damaged", "install damaged\nts run\n", 6, &["damaged", "digest: BAD"]),
-    ("a package that is gone", "install gone\nts run\n", 5, &["gone"]),
+    ("a changed package", "install changed\nts run\n", 6, &["changed", "metadata"]),
+    ("a damaged payload that matches its metadata", "install damaged\nts run\n", 6, &["damaged", "digest: BAD"]),
+    ("a missing package file", "install gone\nts run\n", 5, &["gone"]),
     ("a first transaction that fails", "install broken\nts run\ninstall hello\nts run\n", 7, &["libmissing.so.7"]),
-    ("a removal of what is not there", "install hello\nts run\nremove left\nts run\n", 7, &["image.yum:3", "left"]),
+    ("a removal of a package that is not installed", "install hello\nts run\nremove left\nts run\n", 7, &["image.yum:3", "left"]),
     ("no run at the end, and a group is missing", "install hello\ngroup install 'No Such'\n", 7, &["image.yum:2", "No Such"]),
     ("no run at the end, and a file in two packages", "install one two\n", 7, &["/usr/share/same"]),
     ("no run at the end, and a failing %pre", "install fails-pre\n", 7, &["fails-pre", "PREIN"]),
     ("no run at the end, and a failing %post", "install fails-post\n", 7, &["fails-post", "POSTIN"]),
-    ("no run at the end, and nobody's signature", "install unsigned\n", 6, &["unsigned", "no pinned key signed"]),
+    ("no run at the end, and an unsigned package", "install unsigned\n", 6, &["unsigned", "no pinned key signed"]),
     ("no run at the end, and a damaged payload", "install damaged\n", 6, &["damaged"]),
-    ("a mark of what is not there", "install hello\nts run\nmark install left\nts run\n", 7, &["image.yum:3", "left"]),
+    ("a mark of a package that is not installed", "install hello\nts run\nmark install left\nts run\n", 7, &["image.yum:3", "left"]),
 ];
 
 #[test]
@@ -109,10 +109,10 @@ fn mistakes_that_dnf_shell_ignores_fail_with_dnf_4_and_dnf_5() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// With a package that was changed, and one that is gone.
+/// With a changed package and one whose file is missing.
 pub fn stage() -> Stage {
     let stage = Stage::new(repository);
-    // More bytes than the signature covers, and a file that the metadata alone still know.
+    // More bytes than the signature covers, and a file that exists only in the metadata.
     let packages = stage.repo().join("Packages");
     let damage = |name: &str| {
         let file = packages.join(format!("{name}-1.0-1.noarch.rpm"));
@@ -128,7 +128,7 @@ pub fn stage() -> Stage {
     stage
 }
 
-/// Every case that does not fail as it should.
+/// Every case that does not fail as expected.
 pub fn wrong(stage: &Stage, machine: Machine) -> Vec<String> {
     let mut wrong = Vec::new();
     for (what, recipe, code, words) in CASES {
@@ -136,7 +136,7 @@ pub fn wrong(stage: &Stage, machine: Machine) -> Vec<String> {
         let missing: Vec<&&str> = words.iter().filter(|word| !done.stderr.contains(**word)).collect();
         if done.code != Some(*code) || !missing.is_empty() || stage.image().exists() {
             wrong.push(format!(
-                "{what}, with {machine:?}: exit code {:?} and not {code}, not said: {missing:?}\n{}",
+                "{what}, with {machine:?}: exit code {:?} instead of {code}, not reported: {missing:?}\n{}",
                 done.code, done.stderr
             ));
         }
@@ -148,7 +148,7 @@ pub fn wrong(stage: &Stage, machine: Machine) -> Vec<String> {
 fn a_repository_that_cannot_be_reached_fails_with_dnf_4_and_dnf_5() {
     let machines = both();
     let stage = Stage::new(repository);
-    // Port 9 of this machine discards, where anything listens there at all.
+    // Port 9 of this machine discards data, if any server listens there at all.
     stage.settings(|settings| settings.baseurl = "http://127.0.0.1:9/".into());
     for machine in machines {
         machine.fails(&stage, "install hello\nts run\n", 5).reports(&["127.0.0.1:9"]);
@@ -168,7 +168,7 @@ fn an_unreachable_repository_that_a_recipe_enables_fails_with_dnf_4_and_dnf_5_in
 }
 
 #[test]
-fn an_interrupt_during_the_download_ends_a_build_with_dnf_4_and_dnf_5_and_nothing_follows() {
+fn an_interrupt_during_the_download_ends_a_build_with_dnf_4_and_dnf_5_and_no_step_follows() {
     for machine in both() {
         let stage = Stage::new(repository);
         let server = Server::start(stage.repo(), |path, _| if path.contains("hello") { Answer::Stall } else { Answer::File });
@@ -197,7 +197,7 @@ fn a_disk_that_a_scriptlet_fills_fails_a_build_with_dnf_4_and_dnf_5() {
 
 #[test]
 fn a_missing_package_manager_is_reported_with_the_way_to_install_it() {
-    if !Machine::Dnf5.is_there() {
+    if !Machine::Dnf5.is_available() {
         return;
     }
     let stage = Stage::new(repository);
@@ -220,7 +220,7 @@ fn doctor_finds_the_package_manager_of_each_machine_and_the_libcomps_that_cannot
         (Machine::Dnf5, 0, ["ok      package manager", "dnf 5"]),
         (Machine::Trixie, 10, ["MISSING package manager", "dnf 4"]),
     ] {
-        if machine.is_there() {
+        if machine.is_available() {
             let done = machine.osimg(&stage, &["doctor"], &[]).run();
             assert_eq!(done.code, Some(code), "{machine:?}: {}{}", done.stdout, done.stderr);
             assert!(words.iter().all(|word| done.stdout.contains(word)), "{machine:?}: {}", done.stdout);
@@ -230,7 +230,7 @@ fn doctor_finds_the_package_manager_of_each_machine_and_the_libcomps_that_cannot
 
 #[test]
 fn a_later_dnf_4_installs_packages_and_reports_why_it_cannot_install_groups() {
-    if !Machine::Trixie.is_there() {
+    if !Machine::Trixie.is_available() {
         return;
     }
     let stage = Stage::new(repository);

@@ -1,5 +1,5 @@
-//! Faulty mirrors with dnf 5: what it makes of them differs from dnf 4, what osimg makes of them
-//! does not.
+//! Faulty mirrors with dnf 5. It reacts differently from dnf 4, but the results of osimg are the
+//! same.
 
 use crate::machines::Machine;
 use crate::server::{Answer, hello, served, swapped};
@@ -10,7 +10,7 @@ const RECIPE: &str = "install hello\nts run\n";
 
 #[test]
 fn dnf_5_succeeds_with_a_mirror_that_fails_for_a_while() {
-    if !Machine::Dnf5.is_there() {
+    if !Machine::Dnf5.is_available() {
         return;
     }
     let until: Mutex<Option<Instant>> = Mutex::new(None);
@@ -29,7 +29,7 @@ fn dnf_5_succeeds_with_a_mirror_that_fails_for_a_while() {
 
 #[test]
 fn dnf_5_reads_metadata_again_that_are_replaced_while_it_reads_them() {
-    if !Machine::Dnf5.is_there() {
+    if !Machine::Dnf5.is_available() {
         return;
     }
     let stage = hello();
@@ -41,7 +41,7 @@ fn dnf_5_reads_metadata_again_that_are_replaced_while_it_reads_them() {
 
 #[test]
 fn dnf_5_never_installs_altered_packages_and_reports_missing_ones() {
-    if !Machine::Dnf5.is_there() {
+    if !Machine::Dnf5.is_available() {
         return;
     }
     let (stage, _server) = served(|path, _| if path.contains("hello-1.0") { Answer::Changed } else { Answer::File });
@@ -53,14 +53,14 @@ fn dnf_5_never_installs_altered_packages_and_reports_missing_ones() {
 
 #[test]
 fn eight_concurrent_builds_with_dnf_5_fetch_every_package_once() {
-    if !Machine::Dnf5.is_there() {
+    if !Machine::Dnf5.is_available() {
         return;
     }
     let (stage, server) = served(|_, _| Answer::File);
     let recipe = stage.recipe(RECIPE);
     let builds: Vec<_> = (0..8)
         .map(|n| {
-            // Each has a tree of the other release of its own: only the cache is shared.
+            // Each build has its own tree of the other release; only the cache is shared.
             let scratch = stage.path().join(format!("machine{n}"));
             std::fs::create_dir(&scratch).unwrap();
             let run =

@@ -1,5 +1,5 @@
-//! Images of another architecture: their scriptlets run by an emulator, which a namespace of the
-//! test's own is told of.
+//! Images of another architecture. An emulator runs their scriptlets; it is registered in a
+//! separate namespace of the test.
 
 use crate::machines::make;
 use crate::stage::{OSIMG, Stage};
@@ -8,10 +8,10 @@ use crate::support::{require_root, skip};
 use std::fs;
 use std::path::Path;
 
-/// What Debian's qemu-user-static brings for aarch64; see binfmt.d(5).
+/// The configuration of Debian's qemu-user-static for aarch64; see binfmt.d(5).
 const EMULATOR: &str = "/usr/lib/binfmt.d/qemu-aarch64.conf";
 
-/// Since Linux 6.7 a user namespace has handlers of its own: this machine's are left alone.
+/// Since Linux 6.7 a user namespace has its own handlers: those of this machine do not change.
 const REGISTER: &str = "mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc\n\
     sed '/^#/d' /usr/lib/binfmt.d/qemu-aarch64.conf > /proc/sys/fs/binfmt_misc/register\nexec \"$@\"";
 
@@ -21,7 +21,7 @@ fn the_scriptlets_of_an_aarch64_image_run_on_another_machine() {
         return;
     }
     if !Path::new(EMULATOR).exists() {
-        return skip("there is no qemu-user-static");
+        return skip("qemu-user-static is not installed");
     }
     let tree =
         match make("bookworm-arm64", &["--variant=extract", "--architectures=arm64", "--skip=check/qemu"], "bookworm", "busybox-static") {

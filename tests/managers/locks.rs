@@ -1,5 +1,4 @@
-//! A lock is the same whichever package manager makes it, and installs the same whichever goes by
-//! it.
+//! Every package manager makes the same lock, and installs the same from it.
 
 use crate::machines::{Machine, both};
 use crate::server::{Answer, Server};
@@ -28,7 +27,7 @@ fn lock<'a>(machine: Machine, stage: &'a Stage) -> Run<'a> {
         .arg(stage.work())
 }
 
-/// The lock without why packages come: to dnf 4 that is a group's doing, to dnf 5 a person's.
+/// The lock without the reasons of packages: dnf 4 records the group, dnf 5 the user.
 fn locked(stage: &Stage) -> String {
     let text = fs::read_to_string(stage.path().join("image.lock")).unwrap();
     text.lines().filter(|line| !line.starts_with("reason = ")).collect::<Vec<_>>().join("\n")
@@ -58,12 +57,12 @@ fn dnf_4_and_dnf_5_make_the_same_lock_and_each_installs_that_of_the_other() {
 
 #[test]
 fn dnf_5_fetches_locked_packages_by_location_and_reports_missing_and_changed_ones() {
-    if !Machine::Dnf5.is_there() {
+    if !Machine::Dnf5.is_available() {
         return;
     }
     let stage = Stage::new(repository);
     let server = Server::start(stage.repo(), |_, _| Answer::File);
-    // The first address is of no use: the next one is as good.
+    // The first address does not work, so the next one is used.
     stage.settings(|settings| settings.baseurl = format!("http://127.0.0.1:9/\", \"{}", server.url()));
     let text = fs::read_to_string(stage.repo().join("settings.toml")).unwrap();
     let list = text.lines().map(|l| if l.starts_with("baseurl") { l.replace("= \"", "= [\"") + "]" } else { l.to_owned() });

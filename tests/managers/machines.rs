@@ -1,5 +1,5 @@
-//! The machines that the program runs on: this one, and trees of other Debian releases entered as a
-//! root of their own.
+//! The machines on which the program runs: this one, and trees of other Debian releases that become
+//! the root of a namespace.
 
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
@@ -10,10 +10,10 @@ use std::sync::OnceLock;
 use crate::stage::{Done, OSIMG, Run, Stage};
 use crate::support::{require_root, skip};
 
-/// Changes the root to that of another release; see its first lines.
+/// Changes the root to that of another release; see the comment in the script.
 const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/managers/enter");
 
-/// Where the program runs.
+/// The machine on which the program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Machine {
     /// This machine, with dnf 4.
@@ -24,11 +24,11 @@ pub enum Machine {
     Trixie,
 }
 
-/// Both package managers, for what must be the same with each of them; empty when the test is
-/// skipped.
+/// Both package managers, for results that must be the same with each of them. Empty if the test
+/// is skipped.
 pub fn both() -> Vec<Machine> {
     let machines = [Machine::Here, Machine::Dnf5];
-    if machines.into_iter().all(Machine::is_there) { machines.to_vec() } else { Vec::new() }
+    if machines.into_iter().all(Machine::is_available) { machines.to_vec() } else { Vec::new() }
 }
 
 impl Machine {
@@ -36,14 +36,14 @@ impl Machine {
     fn release(self) -> Option<(&'static str, &'static str, &'static str)> {
         match self {
             Self::Here => None,
-            // passwd: rpm 6 makes the accounts of packages by the host's useradd.
+            // passwd: rpm 6 creates the accounts of packages with the host's useradd.
             Self::Dnf5 => Some(("sid", "sid", "python3-libdnf5,python3-rpm,rpm,passwd,ca-certificates")),
             Self::Trixie => Some(("trixie", "trixie", "python3-dnf,python3-rpm,rpm,passwd,ca-certificates")),
         }
     }
 
     /// Whether it can be used; skips the test otherwise.
-    pub fn is_there(self) -> bool {
+    pub fn is_available(self) -> bool {
         if !require_root() {
             return false;
         }
@@ -56,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// The directory that holds another release, made once.
+    /// The directory of another release, made once.
     pub fn tree(self) -> Option<Result<PathBuf, String>> {
         static SID: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         static TRIXIE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -68,8 +68,8 @@ impl Machine {
         Some(known.get_or_init(|| make(name, &["--variant=apt"], suite, packages)).clone())
     }
 
-    /// The program with these words, on this machine; it sees the directories under their own
-    /// paths.
+    /// The program with these arguments, on this machine. The directories have the same paths
+    /// there.
     pub fn osimg<'a>(self, stage: &'a Stage, words: &[&str], directories: &[&Path]) -> Run<'a> {
         let scratch = stage.path().join("machine");
         fs::create_dir_all(&scratch).unwrap();
@@ -77,8 +77,8 @@ impl Machine {
         directories.iter().fold(run, |run, directory| run.arg(directory)).arg("--").arg(OSIMG).args(words)
     }
 
-    /// As [`Machine::osimg`], on a machine whose changes are kept in `scratch`: several of them can
-    /// run at once.
+    /// Like [`Machine::osimg`], on a machine that keeps its changes in `scratch`. Several of them
+    /// can run at the same time.
     pub fn osimg_in<'a>(self, stage: &'a Stage, scratch: &Path, words: &[&str]) -> Run<'a> {
         let Some(run) = self.entered(stage, scratch) else { return stage.osimg(OSIMG, words) };
         run.arg("--").arg(OSIMG).args(words)
@@ -101,7 +101,7 @@ impl Machine {
     /// `osimg build` of a recipe with this text into `out/image.tgz`.
     pub fn build<'a>(self, stage: &'a Stage, recipe: &str) -> Run<'a> {
         let path = stage.recipe(recipe);
-        // What another manager left in the cache must not be of help.
+        // Files of another manager in the cache must not help.
         let cache = stage.cache().join(format!("{self:?}"));
         self.osimg(stage, &["build"], &[])
             .arg(path)
@@ -115,13 +115,13 @@ impl Machine {
             .arg(stage.image())
     }
 
-    /// Builds the recipe; returns the packages of the image as this machine's own rpm lists them.
+    /// Builds the recipe. Returns the packages of the image, as this machine's own rpm lists them.
     pub fn packages(self, stage: &Stage, recipe: &str) -> Vec<String> {
         self.build(stage, recipe).succeeds();
         self.installed(stage)
     }
 
-    /// The packages of the image that was built, as this machine's own rpm lists them.
+    /// The packages of the built image, as this machine's own rpm lists them.
     pub fn installed(self, stage: &Stage) -> Vec<String> {
         let root = stage.path().join("judged");
         fs::create_dir(&root).unwrap();
@@ -142,7 +142,7 @@ impl Machine {
     }
 }
 
-/// Where trees are kept from one run to the next.
+/// The directory that keeps trees from one run to the next.
 fn kept() -> PathBuf {
     std::env::var_os("OSIMG_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from)
 }
@@ -163,7 +163,7 @@ pub fn make(name: &str, options: &[&str], suite: &str, packages: &str) -> Result
         }
     }
     let mut command = Command::new("mmdebstrap");
-    // A mirror that lags behind is still signed, and as good for a test.
+    // An outdated mirror is still signed, and good enough for a test.
     command.arg("--quiet").args(options).args(["--aptopt=Acquire::Check-Valid-Until \"false\"", &format!("--include={packages}"), suite]);
     command.arg(&part);
     let output = command.output().map_err(|e| format!("mmdebstrap: {e}"))?;

@@ -1,10 +1,10 @@
-//! One recipe, every package manager: dnf 4 of this machine, dnf 5 and a later dnf 4 of other
-//! Debian releases.
+//! The same recipes with every package manager: dnf 4 of this machine, dnf 5 and a later dnf 4 of
+//! other Debian releases.
 //!
-//! The other releases are made by mmdebstrap and kept in /var/cache/osimg-tests, or where
-//! OSIMG_TEST_CACHE says.
+//! mmdebstrap makes the trees of the other releases. They are kept in /var/cache/osimg-tests, or in
+//! the directory in OSIMG_TEST_CACHE.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
-#![allow(dead_code, reason = "what the tiers share is not all used by each of them")]
+#![allow(dead_code, reason = "each tier uses a part of the shared modules")]
 
 #[path = "../e2e/server.rs"]
 mod server;

@@ -1,5 +1,5 @@
-//! Metadata that are damaged, or not signed where they must be: each package manager gives the same
-//! exit status and the same reason.
+//! Metadata that are damaged or lack a required signature. Every package manager gives the same
+//! exit code and the same reason.
 
 use crate::machines::both;
 use crate::server::{Answer, Server};
@@ -16,7 +16,7 @@ fn repository(repo: Repo) -> Repo {
     )
 }
 
-/// Metadata of a type, the text to put in their place, the recipe, and what the message contains.
+/// A type of metadata, the text that replaces them, the recipe, and required texts of the message.
 type Damage = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 const DAMAGED: &[Damage] = &[

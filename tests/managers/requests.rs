@@ -1,5 +1,5 @@
-//! Recipes that `dnf` carries out by itself: old names, the last kernel, groups that go, modules,
-//! long lines, and files.
+//! Requests that `dnf` handles itself: old names, the last kernel, removed groups, modules, long
+//! lines, and files.
 
 use crate::machines::{Machine, both};
 use crate::scenarios::{Row, wrong};
@@ -45,15 +45,15 @@ const REQUESTS: &[Row] = &[
     ("an old name that nothing provides", "install split\nrun\n", Ok(&["split-a-2.0"])),
     ("a glob of an old name", "install 'old-*' extra\nrun\n", Ok(&["extra-1.0", "new-name-2.0"])),
     ("an old name, later", "install extra\nrun\ninstall old-name\nrun\n", Ok(&["extra-1.0", "new-name-2.0"])),
-    ("an old name of what is there", "install new-name\nrun\ninstall old-name\nrun\n", Ok(&["new-name-2.0"])),
+    ("an old name of an installed package", "install new-name\nrun\ninstall old-name\nrun\n", Ok(&["new-name-2.0"])),
     ("an old name in a group", "group install olds\nrun\n", Ok(&["new-name-2.0"])),
     (
-        "the old kernel goes",
+        "the old kernel is removed",
         "install kernel-core-1.0\nrun\ninstall kernel-core-2.0\nrun\nremove kernel-core-1.0\nrun\n",
         Ok(&["kernel-core-2.0"]),
     ),
     (
-        "a group goes, and a member of it is still needed",
+        "a group is removed, and a member of it is still needed",
         "group install tools\ninstall hello\nrun\ngroup remove tools\nrun\n",
         Ok(&["basis-1.0", "hello-1.0"]),
     ),
@@ -88,8 +88,8 @@ fn lock_and_build_refuse_a_group_with_a_member_that_no_repository_has() {
     assert!(!stage.path().join("image.lock").exists());
 }
 
-/// A stream of a module, with the package of its version, and with the streams of others that it
-/// needs.
+/// A stream of a module, with the package of its version, and with the streams of other modules
+/// that it requires.
 fn stream(name: &str, stream: &str, requires: &str) -> String {
     format!(
         "---\ndocument: modulemd\nversion: 2\ndata: {{name: {name}, stream: \"{stream}\", version: 1, context: c0ffee00, arch: {}, \
@@ -128,7 +128,7 @@ fn module_streams_are_switched_as_dnf_switches_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// Builds with each address of the repository; the package must be in the image.
+/// Builds with each address of the repository. The package must be in the image.
 fn builds_from(stage: &Stage, machine: Machine, addresses: &[String]) {
     for address in addresses {
         stage.settings(|settings| {

@@ -1,9 +1,9 @@
-//! The scenarios of ci-dnf-stack's `shell-*.feature`, and the ways in which `dnf shell` ends well
-//! after a failure, one by one.
+//! The scenarios of ci-dnf-stack's `shell-*.feature`, and the cases in which `dnf shell` exits with
+//! 0 after a failure, one by one.
 //!
 //! <https://github.com/rpm-software-management/ci-dnf-stack>, `dnf-behave-tests/dnf`. Its scenarios
-//! look at the rpmdb alone; here whatever fails must also end with its exit code, and name the
-//! recipe's line.
+//! only look at the rpmdb. Here every failure must also end with its exit code and name the line of
+//! the recipe.
 
 use crate::machines::{Machine, both};
 use crate::stage::{Stage, run};
@@ -11,14 +11,14 @@ use crate::support::repo::{Package, Repo};
 use std::fs;
 use std::process::Command;
 
-/// A scenario, its recipe, and the packages beside `base-1.0`, or the exit code and what is said.
+/// A scenario, its recipe, and the packages besides `base-1.0`, or the exit code and messages.
 pub type Row = (&'static str, &'static str, Result<&'static [&'static str], (i32, &'static [&'static str])>);
 
 pub const SCENARIOS: &[Row] = &[
-    // shell-from-file; osimg reads files alone.
+    // shell-from-file; osimg reads only files.
     ("from a file", "repo enable updates\ninstall flac\nrun\n", Ok(&["flac-2.0"])),
     // shell-install
-    ("install: two packages with what they need", "install flac wget\nrun\n", Ok(&["flac-1.0", "library-1.0", "wget-1.0"])),
+    ("install: two packages with dependencies", "install flac wget\nrun\n", Ok(&["flac-1.0", "library-1.0", "wget-1.0"])),
     ("install: no repository is enabled", "repo disable *\ninstall flac\nrun\n", Err((3, &["no repository is enabled"]))),
     ("install: an unknown package", "install flac\ninstall no-such\nrun\n", Err((7, &["image.yum:2", "no-such"]))),
     (
@@ -31,7 +31,7 @@ pub const SCENARIOS: &[Row] = &[
     ("remove: an unknown package", "install flac\nrun\nremove no-such\nrun\n", Err((7, &["image.yum:3", "no-such"]))),
     // shell-more-commands
     ("commands: install, then install and remove", "install flac\nrun\ninstall wget\nremove flac\nrun\n", Ok(&["library-1.0", "wget-1.0"])),
-    ("commands: one for another that it conflicts with", "install old\nrun\nremove old\ninstall new\nrun\n", Ok(&["new-1.0"])),
+    ("commands: one replaces another that it conflicts with", "install old\nrun\nremove old\ninstall new\nrun\n", Ok(&["new-1.0"])),
     // shell-group
     ("group: install", "group install 'Test Group'\nrun\n", Ok(&["library-1.0", "must-1.0", "should-1.0"])),
     (
@@ -57,16 +57,16 @@ pub const SCENARIOS: &[Row] = &[
     ("upgrade: its alias", "install flac\nrun\nrepo enable updates\nupdate flac\nrun\n", Ok(&["flac-2.0"])),
     ("upgrade: everything", "install flac must\nrun\nrepo enable updates\nupgrade\nrun\n", Ok(&["flac-2.0", "library-1.0", "must-2.0"])),
     ("upgrade: minimal, for a bug", "install flac\nrun\nrepo enable updates\nupgrade-minimal --bugfix\nrun\n", Ok(&["flac-1.2"])),
-    ("upgrade: minimal, for safety", "install flac\nrun\nrepo enable updates\nupgrade-minimal --security\nrun\n", Ok(&["flac-1.1"])),
+    ("upgrade: minimal, security", "install flac\nrun\nrepo enable updates\nupgrade-minimal --security\nrun\n", Ok(&["flac-1.1"])),
     (
         "upgrade: minimal, one",
         "install flac must\nrun\nrepo enable updates\nup-min --security flac\nrun\n",
         Ok(&["flac-1.1", "library-1.0", "must-1.0"]),
     ),
     ("upgrade: an advisory", "install flac\nrun\nrepo enable updates\nupgrade-minimal --advisory=A-1.2\nrun\n", Ok(&["flac-1.2"])),
-    ("upgrade: for safety, as far as it goes", "install flac\nrun\nrepo enable updates\nupgrade --security\nrun\n", Ok(&["flac-2.0"])),
+    ("upgrade: security, to the newest version", "install flac\nrun\nrepo enable updates\nupgrade --security\nrun\n", Ok(&["flac-2.0"])),
     ("upgrade: nothing to do", "install flac\nrun\nupgrade flac\nrun\n", Ok(&["flac-1.0"])),
-    ("upgrade: nothing to do for safety", "install wget\nrun\nupgrade-minimal --security\nrun\n", Ok(&["library-1.0", "wget-1.0"])),
+    ("upgrade: no security update", "install wget\nrun\nupgrade-minimal --security\nrun\n", Ok(&["library-1.0", "wget-1.0"])),
     ("upgrade: an unknown package", "install flac\nrun\nupgrade no-such\nrun\n", Err((7, &["image.yum:3", "no-such"]))),
     // shell-downgrade
     ("downgrade: one", "repo enable updates\ninstall flac\nrun\ndowngrade flac-1.0\nrun\n", Ok(&["flac-1.0"])),
@@ -108,8 +108,8 @@ pub const SCENARIOS: &[Row] = &[
     // shell-help
     ("help", "help repo\ninstall flac\nrun\n", Ok(&["flac-1.0"])),
     // comps-group
-    ("an environment that lists a group nobody has", "install @^odd-environment\nrun\n", Ok(&["other-1.0"])),
-    // What dnf's shell does at the end of a recipe, and after a first failure.
+    ("an environment that lists an unknown group", "install @^odd-environment\nrun\n", Ok(&["other-1.0"])),
+    // The behaviour of dnf's shell at the end of a recipe, and after a first failure.
     ("end: no run", "install flac\n", Ok(&["flac-1.0"])),
     ("end: no run, and a package is missing", "install no-such\n", Err((7, &["image.yum:1", "no-such"]))),
     ("end: no run, and it cannot be solved", "install flac broken\n", Err((7, &["libmissing.so.7"]))),
@@ -120,14 +120,14 @@ pub const SCENARIOS: &[Row] = &[
     ("two runs", "install flac\nrun\ninstall wget\nrun\n", Ok(&["flac-1.0", "library-1.0", "wget-1.0"])),
     ("two runs, of which the first cannot be solved", "install broken\nrun\ninstall flac\nrun\n", Err((7, &["libmissing.so.7"]))),
     ("a conflict, and strict switched off", "config strict 1\ninstall old new\nrun\n", Err((7, &["old", "new", "conflict"]))),
-    // Groups that are written down, and nothing else.
+    // Groups that are only recorded.
     (
-        "group mark install: the group is there for a removal, its packages are the person's",
+        "group mark install: the group can be removed, its packages belong to the user",
         "install must\nrun\ngroup mark install testgroup\nrun\ngroup remove testgroup\nrun\n",
         Ok(&["library-1.0", "must-1.0"]),
     ),
     (
-        "mark group: the package goes with its group",
+        "mark group: the package is removed with its group",
         "install flac must\nrun\ngroup mark install testgroup\nrun\nmark group must\nrun\ngroup remove testgroup\nrun\n",
         Ok(&["flac-1.0"]),
     ),
@@ -142,7 +142,7 @@ pub const SCENARIOS: &[Row] = &[
         Err((7, &["image.yum:3", "flac", "no installed group"])),
     ),
     ("group mark: an unknown group", "install flac\nrun\ngroup mark install no-such\nrun\n", Err((7, &["image.yum:3", "no-such"]))),
-    ("group mark remove: before anything is there", "group mark remove testgroup\nrun\n", Err((3, &["image.yum:1"]))),
+    ("group mark remove: before anything is installed", "group mark remove testgroup\nrun\n", Err((3, &["image.yum:1"]))),
 ];
 
 fn file(name: &str) -> Package {
@@ -169,8 +169,8 @@ pub fn repository(repo: Repo) -> Repo {
         .environment("odd-environment", "Odd Environment", &["second", "nobodys-group"])
 }
 
-/// A second repository, which a recipe must enable: newer packages, of which some mend what
-/// advisories tell.
+/// A second repository, which a recipe must enable. It has newer packages; some of them fix
+/// advisories.
 pub fn updates(stage: &Stage) {
     let directory = stage.path().join("updates");
     let flac = |version: &str| file("flac").version(version);
@@ -196,27 +196,27 @@ pub fn updates(stage: &Stage) {
     });
 }
 
-/// What came of a row that should have come to something else.
+/// The difference if the result of a row is not as expected.
 pub fn wrong(stage: &Stage, machine: Machine, (scenario, recipe, expected): &Row) -> Option<String> {
     let done = machine.build(stage, recipe).run();
-    let told = |what: &str| Some(format!("{scenario}, with {machine:?}: {what}\n{}", done.stderr));
+    let problem = |what: &str| Some(format!("{scenario}, with {machine:?}: {what}\n{}", done.stderr));
     match expected {
         Ok(packages) => {
             if done.code != Some(0) {
-                return told(&format!("exit code {:?}", done.code));
+                return problem(&format!("exit code {:?}", done.code));
             }
             let mut expected: Vec<String> = packages.iter().chain(&["base-1.0"]).map(|name| (*name).to_owned()).collect();
             expected.sort();
             let found = machine.installed(stage);
             fs::remove_file(stage.image()).unwrap();
-            if found == expected { None } else { told(&format!("{found:?} instead of {expected:?}")) }
+            if found == expected { None } else { problem(&format!("{found:?} instead of {expected:?}")) }
         }
         Err((code, words)) => {
             let missing: Vec<&&str> = words.iter().filter(|word| !done.stderr.contains(**word)).collect();
             if done.code == Some(*code) && missing.is_empty() && !stage.image().exists() {
                 return None;
             }
-            told(&format!("exit code {:?} and not {code}, not said: {missing:?}", done.code))
+            problem(&format!("exit code {:?} instead of {code}, not reported: {missing:?}", done.code))
         }
     }
 }

@@ -10,8 +10,8 @@ fn file(name: &str) -> Package {
     Package::named(name).requires_first("base").file(&format!("/usr/share/{name}"), format!("{name}\n"), 0o644, "root:root")
 }
 
-/// Packages of every relation, two versions of some, groups of every kind of member, an environment
-/// with optional groups.
+/// Packages with every kind of relation, two versions of some, groups with every kind of member, an
+/// environment with optional groups.
 pub fn repository(repo: Repo) -> Repo {
     let repo = repo
         .package(file("app").requires("library").recommends("extra").file("/usr/bin/app", "#!/bin/sh\n", 0o755, "root:root"))
@@ -33,7 +33,7 @@ pub fn repository(repo: Repo) -> Repo {
     repo.environment("minimal-environment", "Minimal Install", &["core"])
 }
 
-/// The environment gets options, of which one is marked as default: dnf 4 installs neither.
+/// Adds optional groups to the environment, one marked as default: dnf 4 installs neither.
 pub fn with_options(stage: &Stage) {
     let path = stage.repo().join("comps.xml");
     let text = fs::read_to_string(&path).unwrap();
@@ -42,16 +42,16 @@ pub fn with_options(stage: &Stage) {
     index(&stage.repo());
 }
 
-/// Recipes with the packages that they give beside `base-1.0`.
+/// Recipes, with the packages that they install besides `base-1.0`.
 pub const RECIPES: &[(&str, &str, &[&str])] = &[
-    ("a package with what it needs and recommends", "install app\nts run\n", &["app-1.0", "extra-1.0", "library-1.0"]),
+    ("a package with dependencies and recommendations", "install app\nts run\n", &["app-1.0", "extra-1.0", "library-1.0"]),
     ("no recommendations", "config install_weak_deps 0\ninstall app\nts run\n", &["app-1.0", "library-1.0"]),
     ("a file that a package owns", "config install_weak_deps 0\ninstall /usr/bin/app\nts run\n", &["app-1.0", "library-1.0"]),
     ("a provide", "install libapp.so.1\nts run\n", &["library-1.0"]),
     ("a glob", "install ext*\nts run\n", &["extra-1.0"]),
     ("a package file", "install ./repo/Packages/stepped-1.0-1.noarch.rpm\nts run\n", &["stepped-1.0"]),
     (
-        "a package file with what it needs",
+        "a package file with dependencies",
         "install aside repo/Packages/app-1.0-1.noarch.rpm\nts run\n",
         &["aside-1.0", "app-1.0", "extra-1.0", "library-1.0"],
     ),
@@ -61,15 +61,15 @@ pub const RECIPES: &[(&str, &str, &[&str])] = &[
     ("a group by its name", "group install Core\nts run\n", &["must-1.0", "should-1.0"]),
     ("a group by its id", "install @core\nts run\n", &["must-1.0", "should-1.0"]),
     ("a group by a glob in another case", "group install SIDE*\nts run\n", &["aside-1.0"]),
-    ("a group with its options", "group install --with-optional core\nts run\n", &["could-1.0", "must-1.0", "should-1.0"]),
+    ("a group with optional members", "group install --with-optional core\nts run\n", &["could-1.0", "must-1.0", "should-1.0"]),
     ("a group's mandatory members", "config group_package_types mandatory\ngroup install core\nts run\n", &["must-1.0"]),
     ("an environment by its name", "group install 'Minimal Install'\nts run\n", &["must-1.0", "should-1.0"]),
     ("an environment by its id", "install @^minimal-environment\nts run\n", &["must-1.0", "should-1.0"]),
-    ("a transaction that takes back", "install app\nts run\nremove app\ninstall aside\nts run\n", &["aside-1.0"]),
-    ("removal that leaves what is needed", "install app\ninstall library\nts run\nremove app\nts run\n", &["library-1.0"]),
-    ("a mark that keeps", "install app\nts run\nmark install library\nts run\nremove app\nts run\n", &["library-1.0"]),
-    ("a mark that gives up", "install app library aside\nts run\nmark remove library\nts run\nremove app\nts run\n", &["aside-1.0"]),
-    ("what nothing needs", "install app library\nts run\nmark remove app\nts run\nautoremove\nts run\n", &["library-1.0"]),
+    ("a transaction that removes packages", "install app\nts run\nremove app\ninstall aside\nts run\n", &["aside-1.0"]),
+    ("removal that keeps a requested package", "install app\ninstall library\nts run\nremove app\nts run\n", &["library-1.0"]),
+    ("a mark that keeps a package", "install app\nts run\nmark install library\nts run\nremove app\nts run\n", &["library-1.0"]),
+    ("a mark that releases a package", "install app library aside\nts run\nmark remove library\nts run\nremove app\nts run\n", &["aside-1.0"]),
+    ("removal of unneeded packages", "install app library\nts run\nmark remove app\nts run\nautoremove\nts run\n", &["library-1.0"]),
     ("a swap", "install old-tool\nts run\nswap old-tool new-tool\nts run\n", &["new-tool-1.0"]),
     ("an upgrade", "install stepped-1.0\nts run\nupgrade stepped\nts run\n", &["stepped-2.0"]),
     ("an upgrade of everything", "install stepped-1.0\nts run\nupgrade\nts run\n", &["stepped-2.0"]),

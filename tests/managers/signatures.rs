@@ -1,4 +1,4 @@
-//! Signatures as rpm 6 has and judges them: another tree's rpm, by the same rules in a lock, a
+//! Signatures in the format of rpm 6, checked by another tree's rpm: the same rules in a lock, a
 //! build and the manifest.
 
 use crate::machines::Machine;
@@ -8,9 +8,9 @@ use crate::support::repo::{Package, Signature};
 
 const RECIPE: &str = "install app\nts run\n";
 
-/// A package in rpm 6's own format, in a repository that dnf 5 and rpm 6 of another tree take.
+/// A package in rpm 6's own format, in a repository that dnf 5 and rpm 6 of another tree accept.
 fn stage(signature: Signature) -> Option<Stage> {
-    if !Machine::Dnf5.is_there() {
+    if !Machine::Dnf5.is_available() {
         return None;
     }
     let app = Package::named("app").format_6().requires_first("base").file("/usr/share/app", "app\n", 0o644, "root:root");
@@ -40,7 +40,7 @@ fn a_package_in_the_format_of_rpm_6_is_recognized_as_signed() {
         for package in manifest["packages"].as_array().unwrap() {
             assert_eq!(package["signer"].as_str(), Some(ours.as_str()), "{package}");
         }
-        // The reader of rpmdbs names the same key.
+        // osimg's reader of the rpmdb names the same key.
         let shown = stage.osimg(OSIMG, &["inspect", "--json"]).arg(stage.image()).run();
         let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
         let app = shown["packages"].as_array().unwrap().iter().find(|package| package["name"] == "app").unwrap();

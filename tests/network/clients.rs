@@ -1,4 +1,4 @@
-//! One command for each part of osimg that speaks to a server, and what is common to all of them.
+//! One command for each part of osimg that connects to a server, and shared helpers.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,8 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Each client: its name, and its arguments with SCHEME and PLACE (a host with a port) to be filled
-/// in.
+/// Each client: its name, and its arguments with the placeholders SCHEME and PLACE (a host with a
+/// port).
 pub const CLIENTS: [(&str, &[&str]); 6] = [
     ("verify", &["verify", "SCHEME://PLACE/os.tgz"]),
     ("deploy", &["deploy", "SCHEME://PLACE/os.json", "--print-kickstart"]),
@@ -18,7 +18,7 @@ pub const CLIENTS: [(&str, &[&str]); 6] = [
     ("keys", &["lock", "keyed.yum"]),
 ];
 
-/// A directory with all that the clients read.
+/// A directory with all files that the clients read.
 pub fn stage(scheme: &str, place: &str) -> tempfile::TempDir {
     let directory = tempfile::Builder::new().prefix("network-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
@@ -44,8 +44,8 @@ pub fn stage(scheme: &str, place: &str) -> tempfile::TempDir {
     directory
 }
 
-/// The command of a client, in a directory made by [`stage`]; none of the caller's authorities,
-/// proxies or clouds.
+/// The command of a client, in a directory made by [`stage`], without the user's authorities,
+/// proxies and clouds.
 pub fn command(directory: &Path, arguments: &[&str], scheme: &str, place: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_osimg"));
     for (name, _) in std::env::vars_os() {
@@ -69,17 +69,17 @@ pub fn command(directory: &Path, arguments: &[&str], scheme: &str, place: &str) 
     command
 }
 
-pub fn said(output: &Output) -> String {
+pub fn messages(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Waits for a process, and kills one that does not end.
-pub fn ended(mut child: Child, within: Duration) -> (Output, Duration) {
+/// Waits for a process, and kills it if it does not end.
+pub fn wait_for_end(mut child: Child, within: Duration) -> (Output, Duration) {
     let began = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if began.elapsed() > within {
             child.kill().unwrap();
-            panic!("it did not end within {within:?}: {}", said(&child.wait_with_output().unwrap()));
+            panic!("it did not end within {within:?}: {}", messages(&child.wait_with_output().unwrap()));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -87,19 +87,19 @@ pub fn ended(mut child: Child, within: Duration) -> (Output, Duration) {
     (child.wait_with_output().unwrap(), time)
 }
 
-/// What a server does with each connection, after it read the head of a request, if it reads one.
+/// The behaviour of a server after it has read the head of a request, if it reads one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// It accepts, and sends nothing.
+pub enum Silence {
+    /// It accepts the connection and sends nothing.
     Mute,
-    /// It sends the head of an answer, a part of its body, and then nothing.
+    /// It sends the head of a response and a part of its body, then nothing.
     Stops,
-    /// A byte of an endless head a second, ten times.
+    /// It sends one byte of an endless head per second, ten times.
     Trickles,
 }
 
-/// A server that falls silent. Returns its port, and what tells when a connection came.
-pub fn silent(way: Way) -> (u16, std::sync::mpsc::Receiver<()>) {
+/// A server that falls silent. Returns its port, and a channel that reports each connection.
+pub fn silent(way: Silence) -> (u16, std::sync::mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -113,37 +113,37 @@ pub fn silent(way: Way) -> (u16, std::sync::mpsc::Receiver<()>) {
     (port, receiver)
 }
 
-fn fall_silent(mut stream: TcpStream, way: Way, sender: &std::sync::mpsc::Sender<()>) {
+fn fall_silent(mut stream: TcpStream, way: Silence, sender: &std::sync::mpsc::Sender<()>) {
     let mut first = [0];
     if stream.read(&mut first).is_err() {
         return;
     }
-    if first == [0x16] && way != Way::Mute {
-        // The first byte of TLS, which it does not speak.
+    if first == [0x16] && way != Silence::Mute {
+        // The first byte of TLS, which this server does not support.
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return;
     }
-    let head = if way == Way::Mute { String::new() } else { head(&mut stream) };
-    if way == Way::Stops {
+    let head = if way == Silence::Mute { String::new() } else { head(&mut stream) };
+    if way == Silence::Stops {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
-        // `first` was the method's first letter.
+        // `first` was the first letter of the method.
         if head.starts_with("EAD ") {
             return;
         }
         let _ = stream.write_all(b"\x1f\x8b\x08\0\0\0\0\0\0\xff");
     }
     let _ = sender.send(());
-    if way == Way::Trickles {
+    if way == Silence::Trickles {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
         while stream.write_all(b"X").is_ok() {
             std::thread::sleep(Duration::from_millis(200));
         }
     }
-    // Until the client goes.
+    // Until the client disconnects.
     while stream.read(&mut [0; 512]).is_ok_and(|count| count > 0) {}
 }
 
-/// Reads the rest of a request's head.
+/// Reads the rest of the head of a request.
 pub fn head(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     let mut byte = [0];
@@ -153,9 +153,9 @@ pub fn head(stream: &mut TcpStream) -> String {
     text
 }
 
-/// A server that answers 404 to everything (401 to a login), after it noted the head of the
-/// request.
-pub fn noting() -> (u16, Arc<Mutex<Vec<String>>>) {
+/// A server that answers 404 to everything (401 to a login) and records the heads of the
+/// requests.
+pub fn recording() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let heads = Arc::new(Mutex::new(Vec::new()));
@@ -171,8 +171,8 @@ pub fn noting() -> (u16, Arc<Mutex<Vec<String>>>) {
     (port, heads)
 }
 
-/// Python's server behind TLS, with a certificate for localhost of an authority `ca.pem` in its
-/// directory.
+/// Python's server with TLS. Its certificate for localhost is signed by the authority `ca.pem` in
+/// its directory.
 pub struct Secure {
     pub directory: tempfile::TempDir,
     pub port: u16,
@@ -209,7 +209,7 @@ impl Secure {
         let directory = tempfile::Builder::new().prefix("secure-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let openssl = |arguments: &str| {
             let done = Command::new("openssl").args(arguments.split(' ')).current_dir(directory.path()).output().unwrap();
-            assert!(done.status.success(), "{}", said(&done));
+            assert!(done.status.success(), "{}", messages(&done));
         };
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
         openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=test -addext basicConstraints=critical,CA:TRUE"));

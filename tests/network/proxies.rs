@@ -1,12 +1,12 @@
-//! Proxies of the environment.
+//! Proxies in the environment.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use crate::clients::{CLIENTS, Secure, command, head, noting, said, stage};
+use crate::clients::{CLIENTS, Secure, command, head, recording, messages, stage};
 
-/// A proxy that connects to what `CONNECT` names. Returns its port, and the heads of its requests.
+/// A proxy that connects to the host that `CONNECT` names. Returns its port and the request heads.
 fn tunnels() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -17,7 +17,7 @@ fn tunnels() -> (u16, Arc<Mutex<Vec<String>>>) {
             let head = head(&mut client);
             let place = head.split(' ').nth(1).unwrap_or_default().replace("inside.invalid", "localhost");
             log.lock().unwrap().push(head);
-            // A client that goes away ends its tunnel.
+            // The tunnel ends when the client disconnects.
             std::thread::spawn(move || drop(tunnel(client, &place)));
         }
     });
@@ -42,7 +42,7 @@ fn tunnel(mut client: TcpStream, place: &str) -> std::io::Result<()> {
 #[test]
 fn every_client_sends_http_requests_to_the_proxy_and_resolves_no_name_itself() {
     for (name, arguments) in CLIENTS {
-        let (port, heads) = noting();
+        let (port, heads) = recording();
         let directory = stage("http", "inside.invalid");
         let output = command(directory.path(), arguments, "http", "inside.invalid")
             .env("http_proxy", format!("http://ann:secret-word@127.0.0.1:{port}"))
@@ -50,13 +50,13 @@ fn every_client_sends_http_requests_to_the_proxy_and_resolves_no_name_itself() {
             .output()
             .unwrap();
         let heads = heads.lock().unwrap();
-        // A registry that is not on this machine is asked through TLS: see below.
+        // A registry on another machine is reached through TLS: see below.
         let line = if name == "oci" { "CONNECT inside.invalid:443 HTTP/1.1" } else { " http://inside.invalid/" };
-        let first = heads.first().unwrap_or_else(|| panic!("{name}: the proxy was not asked: {}", said(&output)));
+        let first = heads.first().unwrap_or_else(|| panic!("{name}: the proxy got no request: {}", messages(&output)));
         assert!(first.contains(line), "{name}: {first}");
         // printf ann:secret-word | base64
         assert!(first.contains("Proxy-Authorization: Basic YW5uOnNlY3JldC13b3Jk\r\n"), "{name}: {first}");
-        assert!(!said(&output).contains("secret-word"), "{name}: {}", said(&output));
+        assert!(!messages(&output).contains("secret-word"), "{name}: {}", messages(&output));
     }
 }
 
@@ -79,10 +79,10 @@ fn every_client_reaches_an_https_address_through_the_proxy() {
             (output, heads.lock().unwrap().clone())
         };
         let (output, heads) = run("");
-        assert!(heads.iter().any(|head| head.starts_with(&format!("CONNECT {place} HTTP/1.1\r\n"))), "{name}: {heads:?} {}", said(&output));
-        assert!(!said(&output).contains("proxy"), "{name}: {}", said(&output));
+        assert!(heads.iter().any(|head| head.starts_with(&format!("CONNECT {place} HTTP/1.1\r\n"))), "{name}: {heads:?} {}", messages(&output));
+        assert!(!messages(&output).contains("proxy"), "{name}: {}", messages(&output));
         let (output, heads) = run("example.org,localhost");
-        assert!(heads.is_empty() && !said(&output).contains("proxy"), "{name}: {heads:?} {}", said(&output));
+        assert!(heads.is_empty() && !messages(&output).contains("proxy"), "{name}: {heads:?} {}", messages(&output));
     }
 }
 
@@ -99,7 +99,7 @@ fn a_proxy_that_refuses_is_named_with_its_response() {
     let directory = stage("https", "inside.invalid");
     let run = |proxy: &str| {
         let output = command(directory.path(), CLIENTS[0].1, "https", "inside.invalid").env("https_proxy", proxy).output().unwrap();
-        (output.status.code(), said(&output))
+        (output.status.code(), messages(&output))
     };
     let (code, text) = run(&format!("http://ann:secret-word@127.0.0.1:{port}"));
     assert!(code == Some(5) && text.contains(&format!("the proxy 127.0.0.1:{port} answers 407")) && !text.contains("secret"), "{text}");

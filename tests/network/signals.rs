@@ -1,4 +1,4 @@
-//! Signals while a client waits for a server: one of them ends it at once, with its own exit code.
+//! Signals while a client waits for a server: one signal ends it at once, with the usual exit code.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Child;
 use std::time::Duration;
 
-use crate::clients::{CLIENTS, Way, command, ended, said, silent, stage};
+use crate::clients::{CLIENTS, Silence, command, wait_for_end, messages, silent, stage};
 use crate::support::soon;
 
 fn send(child: &Child, signal: Signal) {
@@ -15,18 +15,18 @@ fn send(child: &Child, signal: Signal) {
 
 #[test]
 fn one_signal_ends_every_client_that_waits_for_a_silent_server() {
-    for way in [Way::Mute, Way::Stops, Way::Trickles] {
+    for way in [Silence::Mute, Silence::Stops, Silence::Trickles] {
         for (at, (name, arguments)) in CLIENTS.into_iter().enumerate() {
             let (signal, code) = [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)][at % 3];
             let (port, asked) = silent(way);
             let place = format!("127.0.0.1:{port}");
             let directory = stage("http", &place);
             let child = command(directory.path(), arguments, "http", &place).spawn().unwrap();
-            asked.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{name}, {way:?}: it never asked"));
+            asked.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{name}, {way:?}: it sent no request"));
             send(&child, signal);
-            let (output, _) = ended(child, soon());
-            assert_eq!(output.status.code(), Some(code), "{name}, {way:?}: {}", said(&output));
-            assert!(said(&output).contains("stopped by SIG"), "{name}, {way:?}: {}", said(&output));
+            let (output, _) = wait_for_end(child, soon());
+            assert_eq!(output.status.code(), Some(code), "{name}, {way:?}: {}", messages(&output));
+            assert!(messages(&output).contains("stopped by SIG"), "{name}, {way:?}: {}", messages(&output));
         }
     }
 }
@@ -34,7 +34,7 @@ fn one_signal_ends_every_client_that_waits_for_a_silent_server() {
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     for (ignored, other, code) in [("HUP", Signal::SIGTERM, 143), ("INT", Signal::SIGHUP, 129), ("TERM", Signal::SIGINT, 130)] {
-        let (port, asked) = silent(Way::Stops);
+        let (port, asked) = silent(Silence::Stops);
         let place = format!("127.0.0.1:{port}");
         let directory = stage("http", &place);
         let plain = command(directory.path(), CLIENTS[0].1, "http", &place);
@@ -52,15 +52,15 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
         assert_eq!((mask("SigIgn"), mask("SigCgt")), (1, 0), "{ignored}");
         send(&child, first);
         send(&child, other);
-        let (output, _) = ended(child, soon());
-        assert_eq!(output.status.code(), Some(code), "{ignored}: {}", said(&output));
+        let (output, _) = wait_for_end(child, soon());
+        assert_eq!(output.status.code(), Some(code), "{ignored}: {}", messages(&output));
     }
 }
 
 #[test]
 fn one_signal_ends_the_reading_of_a_large_file() {
     let directory = stage("http", "127.0.0.1:9");
-    // One member of eight GiB of zeros, which takes no space here and several seconds to read and
+    // One member with eight GiB of zeros. It needs no space here, and several seconds to read and
     // hash.
     let make =
         "truncate -s 8G big && { tar -cf - big 2>/dev/null | head -c 1M; } > big.tar && truncate -s 9G big.tar && rm big && mkdir out";
@@ -80,7 +80,7 @@ fn one_signal_ends_the_reading_of_a_large_file() {
             std::thread::yield_now();
         }
         send(&child, Signal::SIGINT);
-        let (output, _) = ended(child, soon());
-        assert_eq!(output.status.code(), Some(130), "{arguments:?}: {}", said(&output));
+        let (output, _) = wait_for_end(child, soon());
+        assert_eq!(output.status.code(), Some(130), "{arguments:?}: {}", messages(&output));
     }
 }

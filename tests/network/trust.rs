@@ -1,13 +1,13 @@
-//! A server with a certificate of a private authority.
+//! A server whose certificate is signed by a private authority.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::clients::{CLIENTS, Secure, command, said, stage};
+use crate::clients::{CLIENTS, Secure, command, messages, stage};
 use crate::support::require_root;
 
 fn is_about_trust(output: &Output) -> bool {
-    said(output).contains("certificate")
+    messages(output).contains("certificate")
 }
 
 #[test]
@@ -16,18 +16,18 @@ fn every_client_trusts_the_authority_of_ssl_cert_file_and_refuses_an_unknown_one
     let (place, authority) = (server.place(), server.authority());
     let hashed = server.directory.path().join("hashed");
     std::fs::create_dir(&hashed).unwrap();
-    // OpenSSL finds a certificate by a name of this form.
+    // OpenSSL finds a certificate by a file name of this form.
     std::fs::copy(&authority, hashed.join("0a1b2c3d.0")).unwrap();
     let directory = stage("https", &place);
     for (name, arguments) in CLIENTS {
         let run =
             |variable: &str, value: &Path| command(directory.path(), arguments, "https", &place).env(variable, value).output().unwrap();
         let unknown = run("OSIMG_NOTHING", Path::new(""));
-        assert!(unknown.status.code() == Some(6) && said(&unknown).contains("not trusted"), "{name}: {}", said(&unknown));
-        assert!(said(&unknown).contains("hint: "), "{name}: {}", said(&unknown));
+        assert!(unknown.status.code() == Some(6) && messages(&unknown).contains("not trusted"), "{name}: {}", messages(&unknown));
+        assert!(messages(&unknown).contains("hint: "), "{name}: {}", messages(&unknown));
         for (variable, value) in [("SSL_CERT_FILE", &authority), ("SSL_CERT_DIR", &hashed)] {
             let known = run(variable, value);
-            assert!(!is_about_trust(&known) && known.status.code() != Some(6), "{name}, {variable}: {}", said(&known));
+            assert!(!is_about_trust(&known) && known.status.code() != Some(6), "{name}, {variable}: {}", messages(&known));
         }
     }
 }
@@ -39,7 +39,7 @@ fn ca_file_sets_the_authority_for_one_command() {
     for (name, arguments) in CLIENTS.iter().filter(|(name, _)| ["verify", "deploy", "publish"].contains(name)) {
         let mut command = command(directory.path(), arguments, "https", &server.place());
         let output = command.arg("--ca-file").arg(server.authority()).output().unwrap();
-        assert!(!is_about_trust(&output) && !said(&output).contains("unexpected argument"), "{name}: {}", said(&output));
+        assert!(!is_about_trust(&output) && !messages(&output).contains("unexpected argument"), "{name}: {}", messages(&output));
     }
 }
 
@@ -63,7 +63,7 @@ fn every_client_finds_the_host_s_authorities_where_each_distribution_keeps_them(
     ] {
         for (name, arguments) in CLIENTS {
             let client = command(directory.path(), arguments, "https", &place);
-            // An /etc of its own: that of the host, without any authorities but this one.
+            // A separate /etc: that of the host, with only this authority.
             let script = "mkdir -p upper/etc upper/var \
                 && mount -t tmpfs tmpfs upper && mkdir -p upper/etc/up upper/etc/work upper/lib \
                 && mount -t overlay -o lowerdir=/etc,upperdir=upper/etc/up,workdir=upper/etc/work overlay /etc \
@@ -76,8 +76,8 @@ fn every_client_finds_the_host_s_authorities_where_each_distribution_keeps_them(
             alone.current_dir(directory.path()).env_clear().envs(client.get_envs().filter_map(|(n, v)| Some((n, v?))));
             alone.env("PATH", std::env::var_os("PATH").unwrap());
             let output = alone.output().unwrap();
-            assert!(!said(&output).contains("mount:"), "{}", said(&output));
-            assert!(!is_about_trust(&output), "{name} does not look at {bundle}: {}", said(&output));
+            assert!(!messages(&output).contains("mount:"), "{}", messages(&output));
+            assert!(!is_about_trust(&output), "{name} does not look at {bundle}: {}", messages(&output));
         }
     }
 }

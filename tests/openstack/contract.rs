@@ -1,4 +1,4 @@
-//! The contract that every registry keeps, over every registry.
+//! The common contract of all registries, tested with each of them.
 
 use crate::servers::{IMAGES, Servers};
 use crate::sets::Files;
@@ -10,7 +10,7 @@ use osimg::report::Report;
 /// A registry of one kind, opened again at each call.
 type Open<'a> = &'a (dyn Fn() -> Box<dyn Registry> + Sync);
 
-/// Runs the suite over one backend.
+/// Runs the suite on one backend.
 fn keeps_the_contract(name: &str, open: Open<'_>) {
     publishing_twice_has_the_same_result_as_once(&Files::new(&format!("{name}-twice")), open);
     versions_follow_each_other_and_are_pruned(&Files::new(&format!("{name}-versions")), open);
@@ -57,7 +57,7 @@ fn versions_follow_each_other_and_are_pruned(files: &Files, open: Open<'_>) {
     assert_eq!(left.iter().map(|e| e.version.as_str()).collect::<Vec<_>>(), ["3"]);
     let again = open().publish(&files.set("3"), &Report::silent()).unwrap();
     for role in Role::ALL {
-        assert_eq!(again.role(role).unwrap().made, Made::Reused, "the {role} of the newest is still there");
+        assert_eq!(again.role(role).unwrap().made, Made::Reused, "the {role} of the newest still exists");
     }
 }
 
@@ -93,7 +93,7 @@ fn two_publishers_at_once_make_one_entry(files: &Files, open: Open<'_>) {
         publishers.into_iter().map(|publisher| publisher.join().unwrap()).collect()
     });
     let ids: Vec<&str> = published.iter().flatten().map(|references| references.tarball.id.as_str()).collect();
-    assert!(!ids.is_empty(), "one of them gets through");
+    assert!(!ids.is_empty(), "one of them succeeds");
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     for error in published.iter().filter_map(|result| result.as_ref().err()) {
         assert_eq!(exit_code(error), ExitCode::Locked, "{error:#}");
@@ -120,8 +120,8 @@ fn a_directory_keeps_the_contract() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let address = Address::Directory(dir.path().join("images"));
     keeps_the_contract("directory", &|| registry::open(&address, &Wishes::default(), &Report::silent()).unwrap());
-    // What the last check of the suite emptied is empty: no checksum file, no link, no lock of it
-    // is left.
+    // The last check of the suite empties the directory: no checksum file, link or lock is
+    // left.
     let left: Vec<String> =
         std::fs::read_dir(dir.path().join("images")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
     assert!(!left.iter().any(|name| name.contains("directory-shared")), "{left:?}");
@@ -140,7 +140,7 @@ fn a_web_servers_tree_keeps_the_contract() {
 #[test]
 fn an_oci_registry_keeps_the_contract() {
     if osimg::process::find_program("docker-registry").is_none() {
-        return crate::skip("there is no docker-registry");
+        return crate::skip("docker-registry is not installed");
     }
     let server = crate::loopback::Registry::default().start();
     let address = Address::Oci(format!("127.0.0.1:{}/os/image", server.port));

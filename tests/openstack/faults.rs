@@ -1,16 +1,16 @@
-//! Networks and servers that fail in the middle: the set is published whole, or nothing of it is
-//! left.
+//! Networks and servers that fail during publishing: the set is published completely, or nothing of
+//! it is left.
 
 use crate::proxy::{Fault, Proxy, is_upload};
 use crate::servers::{Api, IMAGES, Servers};
-use crate::sets::{Files, SIZE, clouds, fails, said, succeeds};
+use crate::sets::{Files, SIZE, clouds, fails, messages, succeeds};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Publishes through a proxy as a project member; returns what came of it, and what is left.
+/// Publishes through a proxy as a project member. Returns the output and the images that are left.
 fn publish(name: &str, plan: impl FnMut(&str, &str) -> Fault + Send + 'static) -> Option<(std::process::Output, Vec<(String, String)>)> {
     let servers = Servers::shared(IMAGES)?;
     let files = Files::new(name);
@@ -21,7 +21,7 @@ fn publish(name: &str, plan: impl FnMut(&str, &str) -> Fault + Send + 'static) -
 }
 
 #[track_caller]
-fn whole(left: &[(String, String)]) {
+fn is_complete(left: &[(String, String)]) {
     assert_eq!(left.len(), 5, "{left:?}");
     assert!(left.iter().all(|(_, status)| status == "active"), "{left:?}");
 }
@@ -32,13 +32,13 @@ fn a_connection_that_is_cut_once_costs_one_more_attempt() {
         let mut uploads = 0;
         let cut = publish(&format!("cut-once-{tenth}"), move |method, path| {
             uploads += u32::from(is_upload(method, path));
-            // The fifth upload is the tarball's.
+            // The fifth upload is that of the tarball.
             if is_upload(method, path) && uploads == 5 { Fault::Cut(SIZE as u64 * tenth / 10) } else { Fault::Pass }
         });
         let Some((output, left)) = cut else { return };
         succeeds(&output);
-        assert!(said(&output).contains("made again"), "{}", said(&output));
-        whole(&left);
+        assert!(messages(&output).contains("made again"), "{}", messages(&output));
+        is_complete(&left);
     }
 }
 
@@ -66,7 +66,7 @@ fn a_burst_of_503_responses_is_retried() {
         return;
     };
     succeeds(&output);
-    whole(&left);
+    is_complete(&left);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn an_upload_limit_of_a_proxy_is_distinguished_from_a_quota() {
         return;
     };
     fails(&output, 9, &["413", "client_max_body_size"]);
-    assert_eq!(left, [], "what was made before the refusal is removed again");
+    assert_eq!(left, [], "images made before the refusal are removed again");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_lost_response_to_the_creation_makes_no_second_image() {
         return;
     };
     succeeds(&output);
-    whole(&left);
+    is_complete(&left);
 }
 
 #[test]
@@ -131,8 +131,8 @@ fn an_image_that_is_removed_in_the_meantime_is_created_again() {
         return;
     };
     succeeds(&output);
-    assert!(said(&output).contains("made again"), "{}", said(&output));
-    whole(&left);
+    assert!(messages(&output).contains("made again"), "{}", messages(&output));
+    is_complete(&left);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn an_image_that_another_client_fills_first_is_created_again() {
     let Some((output, left)) = publish("filled", move |method, path| {
         uploads += u32::from(is_upload(method, path));
         if is_upload(method, path) && uploads == 5 {
-            // Ours comes next, and Glance answers 409.
+            // Our upload is next, and Glance answers 409.
             assert_eq!(api.call("PUT", "image", path, Some(&"other bytes".into())).0, 204);
         }
         Fault::Pass
@@ -151,14 +151,14 @@ fn an_image_that_another_client_fills_first_is_created_again() {
         return;
     };
     succeeds(&output);
-    assert!(said(&output).contains("409") && said(&output).contains("made again"), "{}", said(&output));
-    whole(&left);
+    assert!(messages(&output).contains("409") && messages(&output).contains("made again"), "{}", messages(&output));
+    is_complete(&left);
 }
 
 #[test]
 fn a_permanent_conflict_is_reported_and_nothing_is_left() {
-    type Met = fn(&str, &str) -> bool;
-    let cases: [(&str, Met, &str); 2] = [
+    type Matcher = fn(&str, &str) -> bool;
+    let cases: [(&str, Matcher, &str); 2] = [
         ("conflict-create", |method, path| method == "POST" && path == "/v2/images", "creating the image"),
         ("conflict-upload", is_upload, "uploading"),
     ];
@@ -177,7 +177,7 @@ fn the_removal_of_a_reused_piece_in_the_meantime_is_noticed() {
     let output = files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--json"]);
     succeeds(&output);
     let first: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    // The next version uses the kernel again; it goes while the tarball is on its way.
+    // The next version reuses the kernel. It is removed while the tarball is being uploaded.
     let kernel = first["kernel"]["id"].as_str().unwrap().to_owned();
     let api = Arc::new(Mutex::new(Api::login(servers, "osimg-demo")));
     let proxy = Proxy::start(servers.port(2), move |method, path| {
@@ -191,7 +191,7 @@ fn the_removal_of_a_reused_piece_in_the_meantime_is_noticed() {
     let clouds = clouds(servers, files.dir.path(), "osimg-demo", |cloud| cloud["image_endpoint_override"] = proxy.url.clone().into());
     let output = files.publish(servers, &clouds, "osimg-demo", &["--image-version", "2", "--json"]);
     succeeds(&output);
-    assert!(said(&output).contains("begins again"), "{}", said(&output));
+    assert!(messages(&output).contains("begins again"), "{}", messages(&output));
     let second: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let api = Api::login(servers, "osimg-demo");
     for role in ["kernel", "ramdisk", "stage2", "kickstart", "tarball"] {
@@ -223,7 +223,7 @@ fn ctrl_c_in_the_middle_of_an_upload_leaves_nothing() {
         let began = Instant::now();
         kill(Pid::from_raw(osimg.id().cast_signed()), signal).unwrap();
         let output = osimg.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(code), "{}", messages(&output));
         assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
         assert_eq!(files.left(&Api::login(servers, "osimg-demo")), []);
     }

@@ -1,8 +1,8 @@
-//! What is published is what Ironic and people want: properties, visibility, members, signatures;
+//! Published images have what Ironic and users need: properties, visibility, members, signatures;
 //! and the ways to log in.
 
 use crate::servers::{Api, IMAGES, Servers};
-use crate::sets::{Files, clouds, fails, said, succeeds};
+use crate::sets::{Files, clouds, fails, messages, succeeds};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -21,9 +21,9 @@ fn the_os_image_has_every_property_that_ironic_reads() {
     let api = Api::login(servers, "osimg");
     let image = |role: &str| api.image(references[role]["id"].as_str().unwrap());
     let os = image("tarball");
-    // This Glance's schema wants UUIDs there.
-    let (status, said) = api.call("POST", "image", "/v2/images", Some(&json!({ "name": files.name, "kernel_id": "a-kernel" })));
-    assert_eq!(status, 400, "{said}");
+    // This Glance's schema requires UUIDs there.
+    let (status, messages) = api.call("POST", "image", "/v2/images", Some(&json!({ "name": files.name, "kernel_id": "a-kernel" })));
+    assert_eq!(status, 400, "{messages}");
     for (property, role) in [("kernel_id", "kernel"), ("ramdisk_id", "ramdisk"), ("stage2_id", "stage2"), ("ks_template", "kickstart")] {
         assert_eq!(os[property], references[role]["id"], "{property}");
     }
@@ -54,13 +54,13 @@ fn the_three_compressed_formats_share_their_boot_pieces() {
         let packed = Command::new(env!("CARGO_BIN_EXE_osimg")).arg("pack").arg(&tree).arg("-o").arg(&tarball).output().unwrap();
         succeeds(&packed);
         let mut command = servers.osimg(&["publish", "--registry", "glance:osimg-demo", "--json"]);
-        // A node would miss nearly everything in it, and that is told by the names of the checks.
+        // It lacks nearly everything that a node needs, and the names of the checks are reported.
         command.arg(&tarball);
         let unfit = command.output().unwrap();
-        assert_eq!(unfit.status.code(), Some(10), "{}", said(&unfit));
-        let told = said(&unfit);
-        let allowed: Vec<&str> = told.split("--allow ").skip(1).filter_map(|rest| rest.split_whitespace().next()).collect();
-        assert!(!allowed.is_empty(), "{told}");
+        assert_eq!(unfit.status.code(), Some(10), "{}", messages(&unfit));
+        let text = messages(&unfit);
+        let allowed: Vec<&str> = text.split("--allow ").skip(1).filter_map(|rest| rest.split_whitespace().next()).collect();
+        assert!(!allowed.is_empty(), "{text}");
         let mut command = servers.osimg(&["publish", "--registry", "glance:osimg-demo", "--json"]);
         command.args(allowed.iter().flat_map(|name| ["--allow", name]));
         command.args(["--allow", "unrecognised-kernel", "--allow", "unrecognised-ramdisk"]);
@@ -75,7 +75,7 @@ fn the_three_compressed_formats_share_their_boot_pieces() {
     let output = servers.osimg(&["images", "--registry", "glance:osimg-demo", "--json", "--name", &files.name]).output().unwrap();
     let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
     let states: Vec<&Value> = listed["images"].as_array().unwrap().iter().map(|image| &image["state"]).collect();
-    assert_eq!(states, ["current"; 3], "each format has its newest");
+    assert_eq!(states, ["current"; 3], "each format has a current version");
 }
 
 #[test]
@@ -114,12 +114,12 @@ fn old_versions_are_hidden_or_removed_and_protected_ones_stay() {
     let first_id = first["tarball"]["id"].as_str().unwrap();
     assert_eq!(api.image(first_id)["os_hidden"], true);
     let output = files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--image-version", "3", "--older", "1"]);
-    // The set is published, and the image that has to stay is named.
+    // The set is published, and the image that must stay is named.
     fails(&output, 9, &["1 image stays", "protected", "--unprotected"]);
     assert!(!output.stdout.is_empty());
     assert_eq!(api.image(second["tarball"]["id"].as_str().unwrap()), Value::Null);
     assert_eq!(api.image(first_id)["status"], "active");
-    // Publishing the hidden one again shows it again.
+    // Publishing the hidden version again makes it visible again.
     published(servers, &files, "osimg-demo", &[]);
     assert_eq!(api.image(first_id)["os_hidden"], false);
 }
@@ -149,8 +149,8 @@ fn signatures_are_checked_by_glance_itself() {
     succeeds(&Command::new("openssl").args(["genpkey", "-algorithm", "RSA", "-out"]).arg(&wrong).output().unwrap());
     let wrong = wrong.to_string_lossy().into_owned();
     let output = files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--sign-key", &wrong, "--sign-certificate", certificate]);
-    assert_eq!(output.status.code(), Some(9), "{}", said(&output));
-    assert!(said(&output).contains("ignature"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(9), "{}", messages(&output));
+    assert!(messages(&output).contains("ignature"), "{}", messages(&output));
     assert_eq!(files.left(&Api::login(servers, "osimg-demo")), []);
 }
 
@@ -164,7 +164,7 @@ fn glance_fetches_the_tarball_itself_from_a_given_address() {
     let references = published(servers, &files, "osimg", &["--import-from", &url]);
     let image = Api::login(servers, "osimg").image(references["tarball"]["id"].as_str().unwrap());
     assert_eq!(image["os_hash_value"], references["tarball"]["sha512"]);
-    // What is not there, and what is not the same.
+    // A missing file, and a file with other bytes.
     for (url, code, part) in [
         (format!("http://127.0.0.1:{}/missing.tgz", servers.port(7)), 9, "could not fetch"),
         ("http://192.0.2.1:1/x.tgz".to_owned(), 9, "does not want to"),
@@ -186,7 +186,7 @@ fn login_works_by_environment_application_credential_and_token() {
     let list = |command: &mut Command| {
         let output = command.output().unwrap();
         succeeds(&output);
-        assert!(said(&output).contains("project demo"), "{}", said(&output));
+        assert!(messages(&output).contains("project demo"), "{}", messages(&output));
     };
     let text = |key: &str| auth[key].as_str().unwrap().to_owned();
     let mut command = servers.osimg(&["images", "--registry", "glance:"]);
@@ -208,7 +208,7 @@ fn login_works_by_environment_application_credential_and_token() {
     let mut api = Api::login(servers, "osimg-demo");
     api.endpoints.insert("identity".into(), text("auth_url"));
     let credentials = format!("/users/{}/application_credentials", api.user);
-    // Makes one, and the file of clouds that logs in with it.
+    // Creates one, and a clouds.yaml that logs in with it.
     let issue = |api: &mut Api, wanted: serde_json::Value| {
         let (status, made) = api.call("POST", "identity", &credentials, Some(&json!({ "application_credential": wanted })));
         assert_eq!(status, 201, "{made}");
@@ -222,14 +222,14 @@ fn login_works_by_environment_application_credential_and_token() {
     };
     let (credential, with) = issue(&mut api, json!({ "name": files.name }));
     list(servers.osimg(&["images", "--registry", "glance:osimg-demo"]).env("OS_CLIENT_CONFIG_FILE", &with));
-    // Removed, it is refused with its name and no secret.
+    // After its removal it is refused by name, without showing a secret.
     let path = format!("{credentials}/{}", credential["id"].as_str().unwrap());
     assert_eq!(api.call("DELETE", "identity", &path, None).0, 204);
     let output = files.publish(servers, &with, "osimg-demo", &[]);
     fails(&output, 9, &["application credential", "make a new one"]);
-    assert!(!said(&output).contains(credential["secret"].as_str().unwrap()));
+    assert!(!messages(&output).contains(credential["secret"].as_str().unwrap()));
 
-    // One that runs out is told the same way.
+    // An expired one is reported in the same way.
     let soon = Command::new("date").args(["-u", "-d", "+2 seconds", "+%FT%TZ"]).output().unwrap().stdout;
     let wanted = json!({ "name": format!("{}-soon", files.name), "expires_at": String::from_utf8(soon).unwrap().trim() });
     let (credential, with) = issue(&mut api, wanted);
@@ -239,10 +239,10 @@ fn login_works_by_environment_application_credential_and_token() {
         if !output.status.success() {
             break output;
         }
-        assert!(began.elapsed().as_secs() < 60, "it does not run out");
+        assert!(began.elapsed().as_secs() < 60, "it does not expire");
     };
     fails(&expired, 9, &["application credential", "ran out", "make a new one"]);
-    assert!(!said(&expired).contains(credential["secret"].as_str().unwrap()));
+    assert!(!messages(&expired).contains(credential["secret"].as_str().unwrap()));
 
     let with = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
         cloud["auth_type"] = json!("token");
@@ -251,6 +251,6 @@ fn login_works_by_environment_application_credential_and_token() {
     });
     let output = files.publish(servers, &with, "osimg-demo", &["-v", "--json"]);
     succeeds(&output);
-    let shown = said(&output) + &String::from_utf8_lossy(&output.stdout);
-    assert!(!shown.contains(api.token()), "a token is shown to nobody");
+    let shown = messages(&output) + &String::from_utf8_lossy(&output.stdout);
+    assert!(!shown.contains(api.token()), "a token must not be printed");
 }

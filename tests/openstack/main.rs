@@ -1,9 +1,8 @@
-//! Publishing to real registries: Keystone and Glance are started, and stopped again, by the tests
-//! themselves.
+//! Publishing to real registries. The tests start and stop Keystone and Glance themselves.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../pieces/servers.rs"]
-#[allow(dead_code, reason = "of the servers on loopback only the registry is used here")]
+#[allow(dead_code, reason = "only the registry of the loopback servers is used here")]
 mod loopback;
 #[path = "../support/openstack.rs"]
 mod servers;

@@ -1,15 +1,15 @@
-//! A large tarball is streamed: what osimg holds in memory does not grow with it.
+//! A large tarball is streamed: osimg's memory does not grow with it.
 
 use crate::servers::{Api, IMAGES, Servers};
 use crate::sets::{Files, succeeds};
 use std::io::Write;
 use std::process::Command;
 
-/// KiB that osimg may have resident at its largest.
-const MOST: u64 = 30 << 10;
+/// The limit on osimg's resident memory, in KiB.
+const LIMIT: u64 = 30 << 10;
 const SIZE: u64 = 200 << 20;
 
-/// Runs a program and prints the largest size that it had, in KiB: the kernel's own count.
+/// Runs a program and prints its peak memory in KiB, as counted by the kernel.
 const MEASURE: &str = "import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
@@ -31,8 +31,8 @@ fn publishing_stays_below_30_mib_of_memory() {
         succeeds(&output);
         let most: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
         println!("{cloud}: {most} KiB for {} MiB", SIZE >> 20);
-        assert!(most < MOST, "{cloud}: {most} KiB");
-        // The store is a test machine's disk.
+        assert!(most < LIMIT, "{cloud}: {most} KiB");
+        // The store is on a test machine's disk.
         let api = Api::login(servers, "osimg");
         for image in api.images().iter().filter(|image| image["name"].as_str().is_some_and(|name| name.starts_with(&files.name))) {
             api.call("DELETE", "image", &format!("/v2/images/{}", image["id"].as_str().unwrap()), None);

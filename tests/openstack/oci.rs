@@ -1,4 +1,4 @@
-//! What osimg prints for an OCI registry, taken by Ironic's own client of such registries.
+//! References printed for an OCI registry, fetched by Ironic's own client of such registries.
 
 use crate::loopback::{Registry, output, sha256sum};
 use crate::servers::{IMAGES, Servers};
@@ -24,9 +24,9 @@ for url, path in zip(sys.argv[1::2], sys.argv[2::2]):
 #[test]
 fn ironics_own_client_fetches_every_piece_by_the_reference_that_was_printed() {
     if osimg::process::find_program("docker-registry").is_none() {
-        return crate::skip("there is no docker-registry");
+        return crate::skip("docker-registry is not installed");
     }
-    // They bring the environment that has Ironic in it.
+    // They bring the environment that contains Ironic.
     if Servers::shared(IMAGES).is_none() {
         return;
     }

@@ -1,13 +1,13 @@
-//! A cloud of several projects: no verb removes, hides or silently prefers the images of another
-//! one.
+//! A cloud with several projects: no verb removes, hides or silently prefers images of another
+//! project.
 
 use crate::servers::{Api, IMAGES, Servers};
-use crate::sets::{Files, fails, said, succeeds};
+use crate::sets::{Files, fails, messages, succeeds};
 use crate::support::terminal::answering_at_terminal;
 use serde_json::{Value, json};
 use std::process::{Output, Stdio};
 
-/// Two projects that have a set of one name, each by its own tarball.
+/// Two projects that have a set with the same name, each with its own tarball.
 struct Projects {
     servers: &'static Servers,
     files: Files,
@@ -37,7 +37,7 @@ impl Projects {
         Api::login(self.servers, cloud)
     }
 
-    fn is_there(&self, cloud: &str, image: &str) -> bool {
+    fn exists(&self, cloud: &str, image: &str) -> bool {
         self.api(cloud).image(image)["status"] == "active"
     }
 }
@@ -51,7 +51,7 @@ fn piece<'a>(references: &'a Value, role: &str) -> &'a str {
 }
 
 fn json_of(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(output)))
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", messages(output)))
 }
 
 #[test]
@@ -63,42 +63,42 @@ fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
         .map(|(visibility, version)| tarball(&all.publish("osimg-demo", &["--visibility", visibility, "--image-version", version])))
         .collect();
     let old = tarball(&all.publish("osimg", &["--visibility", "private", "--image-version", "3"]));
-    // What `--older` removes and hides is the own project's too.
+    // `--older` removes and hides only images of the own project.
     let new = all.publish("osimg", &["--visibility", "private", "--image-version", "4", "--older", "1"]);
     assert_eq!(new["retired"].as_array().map(|ids| ids.contains(&json!(old))), Some(true), "{new}");
     let hidden = all.publish("osimg", &["--visibility", "private", "--image-version", "5", "--older", "hide"]);
     assert_eq!(hidden["retired"], json!([tarball(&new)]), "{hidden}");
     let pruned = all.images("osimg", &["--prune", "0", "--json"]);
     succeeds(&pruned);
-    assert!(!all.is_there("osimg", &tarball(&hidden)) && !all.is_there("osimg", &tarball(&new)));
+    assert!(!all.exists("osimg", &tarball(&hidden)) && !all.exists("osimg", &tarball(&new)));
     for id in &theirs {
-        assert!(all.is_there("osimg-demo", id), "{}", said(&pruned));
+        assert!(all.exists("osimg-demo", id), "{}", messages(&pruned));
         assert_eq!(all.api("osimg-demo").image(id)["os_hidden"], false);
     }
-    // An unfinished image of another project may be on its way there.
+    // Another project may still be uploading an unfinished image.
     let body = json!({ "name": all.files.name, "osimg_role": "tarball", "osimg_name": all.files.name });
     let (status, queued) = all.api("osimg-demo").call("POST", "image", "/v2/images", Some(&body));
     assert_eq!(status, 201, "{queued}");
     succeeds(&all.images("osimg", &["--prune", "0"]));
     assert_eq!(all.api("osimg-demo").image(queued["id"].as_str().unwrap())["status"], "queued");
 
-    // With --all-projects they are listed, and nothing goes without a yes.
+    // With --all-projects they are listed, and nothing is removed without a confirmation.
     let asked = all.images("osimg", &["--prune", "0", "--all-projects"]);
     fails(&asked, 2, &["there is no terminal to ask on", "--yes", &theirs[0]]);
-    assert!(all.is_there("osimg-demo", &theirs[0]));
+    assert!(all.exists("osimg-demo", &theirs[0]));
     assert_eq!(all.images("osimg", &["--all-projects"]).status.code(), Some(2), "only with --prune or --remove");
     for answer in ["no", ""] {
         let arguments = ["images", "--registry", "glance:osimg", "--name", &all.files.name, "--prune", "0", "--all-projects"];
         let (status, written) = answering_at_terminal(all.servers.osimg(&arguments), answer);
         let written = String::from_utf8_lossy(&written).into_owned();
         assert!(status == Some(2) && written.contains(&theirs[0]) && written.contains("Type yes"), "{written}");
-        assert!(all.is_there("osimg-demo", &theirs[0]));
+        assert!(all.exists("osimg-demo", &theirs[0]));
     }
     let confirmed = all.images("osimg", &["--prune", "0", "--all-projects", "--yes", "--json"]);
     succeeds(&confirmed);
-    assert!(json_of(&confirmed)["removed"].as_array().unwrap().contains(&json!(theirs[0])), "{}", said(&confirmed));
-    assert!(!all.is_there("osimg-demo", &theirs[0]));
-    // Lists have no community images of others.
+    assert!(json_of(&confirmed)["removed"].as_array().unwrap().contains(&json!(theirs[0])), "{}", messages(&confirmed));
+    assert!(!all.exists("osimg-demo", &theirs[0]));
+    // Lists do not contain community images of others.
     succeeds(&all.images("osimg-demo", &["--prune", "0"]));
     assert_eq!(all.files.left(&all.api("osimg-demo")), []);
 }
@@ -110,22 +110,22 @@ fn an_image_of_another_project_is_removed_only_on_request_and_the_others_all_the
     let own = tarball(&all.publish("osimg", &["--visibility", "private", "--image-version", "2"]));
     let output = all.images("osimg", &["--remove", &theirs, "--remove", "no-such-image", "--remove", &own, "--json"]);
     fails(&output, 9, &["2 images stay", "it belongs to another project", "--all-projects", "no-such-image: "]);
-    let told = json_of(&output);
-    let kept: Vec<&str> = told["kept"].as_array().unwrap().iter().map(|kept| kept["id"].as_str().unwrap()).collect();
+    let parts = json_of(&output);
+    let kept: Vec<&str> = parts["kept"].as_array().unwrap().iter().map(|kept| kept["id"].as_str().unwrap()).collect();
     assert_eq!(kept, [theirs.as_str(), "no-such-image"]);
-    assert!(told["removed"].as_array().unwrap().contains(&json!(own)), "{told}");
-    assert!(all.is_there("osimg-demo", &theirs) && !all.is_there("osimg", &own));
-    // What the roles do not allow is named too.
+    assert!(parts["removed"].as_array().unwrap().contains(&json!(own)), "{parts}");
+    assert!(all.exists("osimg-demo", &theirs) && !all.exists("osimg", &own));
+    // Images that the roles do not allow to remove are named too.
     let arguments = ["images", "--registry", "glance:osimg", "--remove", &theirs, "--all-projects"];
     let (status, written) = answering_at_terminal(all.servers.osimg(&arguments), "yes");
     assert_eq!(status, Some(0), "{}", String::from_utf8_lossy(&written));
-    assert!(!all.is_there("osimg-demo", &theirs));
+    assert!(!all.exists("osimg-demo", &theirs));
     let public = tarball(&all.publish("osimg", &["--image-version", "3"]));
     let own = tarball(&all.publish("osimg-demo", &["--visibility", "private", "--image-version", "4"]));
     let output = all.images("osimg-demo", &["--remove", &public, "--remove", &own, "--all-projects", "--yes", "--json"]);
     fails(&output, 9, &["1 image stays", &public, "403"]);
     assert_eq!(json_of(&output)["kept"][0]["id"], json!(public));
-    assert!(all.is_there("osimg", &public) && !all.is_there("osimg-demo", &own));
+    assert!(all.exists("osimg", &public) && !all.exists("osimg-demo", &own));
 }
 
 #[test]
@@ -135,9 +135,9 @@ fn a_protected_image_or_boot_piece_is_named_and_the_rest_is_removed() {
     let plain = tarball(&all.publish("osimg-demo", &["--image-version", "2"]));
     let output = all.images("osimg-demo", &["--prune", "0", "--json"]);
     fails(&output, 9, &["1 image stays", &tarball(&protected), "it is protected", "--unprotected"]);
-    let told = json_of(&output);
-    assert_eq!((&told["kept"][0]["id"], &told["removed"][0]), (&json!(tarball(&protected)), &json!(plain)), "{told}");
-    // The tarball may go, its kernel may not.
+    let parts = json_of(&output);
+    assert_eq!((&parts["kept"][0]["id"], &parts["removed"][0]), (&json!(tarball(&protected)), &json!(plain)), "{parts}");
+    // The tarball can be removed, its kernel cannot.
     let api = all.api("osimg-demo");
     for role in ["tarball", "ramdisk", "stage2", "kickstart"] {
         let patch = json!([{ "op": "replace", "path": "/protected", "value": false }]);
@@ -146,7 +146,7 @@ fn a_protected_image_or_boot_piece_is_named_and_the_rest_is_removed() {
     let output = all.images("osimg-demo", &["--prune", "0", "--json"]);
     fails(&output, 9, &[piece(&protected, "kernel"), "it is protected"]);
     for (role, stays) in [("tarball", false), ("kernel", true), ("ramdisk", false), ("stage2", false), ("kickstart", false)] {
-        assert_eq!(all.is_there("osimg-demo", piece(&protected, role)), stays, "{role}");
+        assert_eq!(all.exists("osimg-demo", piece(&protected, role)), stays, "{role}");
     }
 }
 
@@ -157,9 +157,9 @@ fn a_boot_piece_stays_while_an_image_of_any_visibility_names_it() {
     let user = |role: &str, property: &str, value: &str, visibility: &str, cloud: &str, more: Value| {
         let mut body = json!({ "name": format!("{}-{role}-user", all.files.name), "visibility": visibility, property: value });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let (status, said) = all.api(cloud).call("POST", "image", "/v2/images", Some(&body));
-        assert_eq!(status, 201, "{said}");
-        said["id"].as_str().unwrap().to_owned()
+        let (status, messages) = all.api(cloud).call("POST", "image", "/v2/images", Some(&body));
+        assert_eq!(status, 201, "{messages}");
+        messages["id"].as_str().unwrap().to_owned()
     };
     let template = format!("glance://{}", piece(&own, "kickstart"));
     user("kernel", "kernel_id", piece(&own, "kernel"), "community", "osimg-demo", json!({}));
@@ -168,7 +168,7 @@ fn a_boot_piece_stays_while_an_image_of_any_visibility_names_it() {
     let output = all.images("osimg", &["--prune", "0", "--json"]);
     succeeds(&output);
     for (role, stays) in [("tarball", false), ("kernel", true), ("ramdisk", true), ("stage2", false), ("kickstart", true)] {
-        assert_eq!(all.is_there("osimg", piece(&own, role)), stays, "{role}: {}", said(&output));
+        assert_eq!(all.exists("osimg", piece(&own, role)), stays, "{role}: {}", messages(&output));
     }
 }
 
@@ -198,14 +198,14 @@ fn a_name_that_several_owners_have_is_deployed_only_with_the_owner_chosen() {
     let (admin, demo) = (all.api("osimg").project, all.api("osimg-demo").project);
     let created = all.api("osimg").image(&theirs)["created_at"].as_str().unwrap().to_owned();
     let output = deploy("osimg", &name, &[]);
-    let told = ["2 owners", &own, &theirs, "(the own project)", &demo, "private", &created, "--owner"];
-    fails(&output, 9, &told);
+    let parts = ["2 owners", &own, &theirs, "(the own project)", &demo, "private", &created, "--owner"];
+    fails(&output, 9, &parts);
     for (owner, id) in [("admin", &own), (admin.as_str(), &own), ("demo", &theirs), (demo.as_str(), &theirs)] {
         let chosen = deploy("osimg", &name, &["--owner", owner]);
         succeeds(&chosen);
         assert_eq!(&source(&chosen), id, "{owner}");
     }
-    // The member sees only the own one; an id needs no owner, and must not contradict it.
+    // The member sees only its own image. An id needs no owner, but must not contradict it.
     for more in [&[][..], &["--owner", "demo"], &["--owner", &demo]] {
         let output = deploy("osimg-demo", &name, more);
         succeeds(&output);
@@ -216,8 +216,8 @@ fn a_name_that_several_owners_have_is_deployed_only_with_the_owner_chosen() {
     fails(&deploy("osimg", &name, &["--owner", "nobody-there"]), 9, &["none of that name"]);
     assert_eq!(source(&deploy("osimg", &theirs, &[])), theirs);
     assert_eq!(deploy("osimg", &theirs, &["--owner", "admin"]).status.code(), Some(9));
-    // Anyone may give a community image any name: it is never meant by the name, and with its owner
-    // it is.
+    // Anyone can give a community image any name. So the name alone never selects it; the name
+    // with its owner does.
     let community = tarball(&all.publish("osimg-other", &["--visibility", "community"]));
     fails(&deploy("osimg", &name, &[]), 9, &["2 owners"]);
     assert_eq!(source(&deploy("osimg", &name, &["--owner", "other"])), community);

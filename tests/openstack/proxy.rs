@@ -1,40 +1,40 @@
-//! A proxy on loopback that does to requests what networks and other proxies do: cut, delay,
-//! refuse, change.
+//! A proxy on loopback that treats requests as networks and other proxies do: it cuts, delays,
+//! refuses or changes them.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What becomes of a request.
+/// The treatment of a request.
 pub enum Fault {
-    /// It passes.
+    /// Pass it on.
     Pass,
-    /// The connection breaks after so many bytes of its body.
+    /// Cut the connection after so many bytes of the body.
     Cut(u64),
-    /// It is answered here, at once, with this status and HTML.
+    /// Answer at once with this status and HTML.
     Answer(u16),
-    /// Its body passes at so many bytes a second.
+    /// Pass on the body at so many bytes per second.
     Slow(u64),
-    /// One byte of its body is changed.
+    /// Change one byte of the body.
     Change,
-    /// Nothing of its body passes, for ever.
+    /// Never pass on any of the body.
     Stall,
-    /// It arrives, and its answer does not.
+    /// Pass on the request, but not the response.
     Lose,
-    /// The program runs when so many bytes of its body have passed.
+    /// Run the program after so many bytes of the body.
     Then(u64, Box<dyn FnOnce() + Send>),
 }
 
 type Plan = Box<dyn FnMut(&str, &str) -> Fault + Send>;
 
-/// The running proxy; its thread ends with the process.
+/// The running proxy. Its thread ends with the process.
 pub struct Proxy {
     pub url: String,
 }
 
 impl Proxy {
-    /// Passes everything on to the port, unless `plan` says otherwise of a method and path.
+    /// Passes everything on to the port, unless `plan` returns a fault for the method and path.
     pub fn start(port: u16, plan: impl FnMut(&str, &str) -> Fault + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -42,7 +42,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let plan = Arc::clone(&plan);
-                // What breaks here is what the test is about.
+                // Broken connections are the purpose of the tests.
                 std::thread::spawn(move || drop(serve(client, port, &plan)));
             }
         });
@@ -74,7 +74,7 @@ fn serve(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) -> std::io::Resul
             "HTTP/1.1 {status} Refused\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
             body.len()
         )?;
-        // As nginx lingers: what still comes is read, so that the answer is not lost with the
+        // As nginx does: read the rest of the request, so that the response is not lost with the
         // connection.
         client.shutdown(Shutdown::Write)?;
         client.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -82,7 +82,7 @@ fn serve(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) -> std::io::Resul
         return Ok(());
     }
     let mut server = TcpStream::connect(("127.0.0.1", port))?;
-    // One request a connection, so that the next one is seen too.
+    // One request per connection, so that the next one is seen too.
     let head = text.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:") && !line.is_empty());
     server.write_all((head.collect::<Vec<_>>().join("\r\n") + "\r\nconnection: close\r\n\r\n").as_bytes())?;
     let (mut window, mut done) = (vec![0; 16 << 10], 0);

@@ -1,10 +1,10 @@
-//! What a person gets wrong, and what a cloud refuses: what happened, what to do, and nothing left.
+//! Mistakes of users and refusals of clouds: the message names cause and fix, and nothing is left.
 
 use crate::servers::{Api, IMAGES, Servers};
-use crate::sets::{Files, SIZE, clouds, fails, said};
+use crate::sets::{Files, SIZE, clouds, fails, messages};
 use serde_json::{Value, json};
 
-/// A password that must be seen nowhere.
+/// A password that must not appear anywhere.
 const CANARY: &str = "canary-hunter2-canary";
 
 #[test]
@@ -23,21 +23,21 @@ fn problems_of_a_cloud_are_reported_with_a_fix_and_without_secrets() {
         ("a missing authority", "osimg-tls", Box::new(|c| c["cacert"] = json!("/nonexistent.pem")), 3, vec!["/nonexistent.pem"]),
         ("no certificate", "osimg-tls", Box::new(|c| c["cacert"] = json!("/etc/hostname")), 3, vec!["no certificate"]),
         (
-            "TLS where there is none",
+            "https to a server without TLS",
             "osimg-demo",
             Box::new(move |c| c["auth"]["auth_url"] = json!(format!("https://127.0.0.1:{}/v3", port(0)))),
             9,
             vec!["speaks no TLS", "plain HTTP"],
         ),
         (
-            "no TLS where there is some",
+            "http to a server with TLS",
             "osimg-demo",
             Box::new(move |c| c["auth"]["auth_url"] = json!(format!("http://127.0.0.1:{}/v3", port(1)))),
             9,
             vec!["https://"],
         ),
         (
-            "a token in the clear",
+            "an unencrypted token",
             "osimg-tls",
             Box::new(|c| c["region_name"] = json!("RegionOne")),
             6,
@@ -71,9 +71,9 @@ fn problems_of_a_cloud_are_reported_with_a_fix_and_without_secrets() {
     for (what, cloud, change, code, parts) in cases {
         let clouds = clouds(servers, files.dir.path(), cloud, change);
         let output = files.publish(servers, &clouds, cloud, &["-v"]);
-        println!("{what}: {}", said(&output));
-        // Not every cause has its cure in a hint, but the exit code and the words are due.
-        let text = said(&output);
+        println!("{what}: {}", messages(&output));
+        // Not every cause has a fix in a hint, but the exit code and the words are required.
+        let text = messages(&output);
         assert_eq!(output.status.code(), Some(code), "{what}: {text}");
         for part in parts {
             assert!(text.contains(part), "{what}: '{part}' is missing in:\n{text}");

@@ -1,4 +1,4 @@
-//! Small sets to publish, clouds to publish to, and what is left there.
+//! Small sets to publish, clouds to publish to, and the images that are left there.
 
 use crate::servers::{Api, Servers};
 use osimg::registry::{Piece, Set};
@@ -6,10 +6,10 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// Bytes of a tarball of the tests.
+/// The size of a test tarball in bytes.
 pub const SIZE: usize = 1_000_000;
 
-/// Files of a set that no other test has.
+/// The files of a set that no other test has.
 pub struct Files {
     pub dir: tempfile::TempDir,
     pub name: String,
@@ -32,7 +32,7 @@ impl Files {
         self.dir.path().join(file)
     }
 
-    /// A tarball of that version: the first bytes are gzip's, the rest is noise.
+    /// A tarball of that version: it begins like a gzip file; the rest is noise.
     pub fn tarball(&self, version: &str) -> PathBuf {
         let path = self.path(&format!("{}-{version}.tgz", self.name));
         if !path.exists() {
@@ -51,7 +51,7 @@ impl Files {
         set
     }
 
-    /// `osimg publish` of version 1 with everything.
+    /// `osimg publish` of version 1 with all pieces.
     pub fn publish(&self, servers: &Servers, clouds: &Path, cloud: &str, more: &[&str]) -> Output {
         self.command(servers, clouds, cloud, more).output().unwrap()
     }
@@ -62,7 +62,7 @@ impl Files {
         for (option, file) in [("--kernel", "kernel"), ("--ramdisk", "ramdisk"), ("--stage2", "stage2")] {
             command.arg(option).arg(self.path(file));
         }
-        // A tarball of noise is fit for nothing.
+        // A tarball of noise fails every check.
         command.args(["--allow", "damaged"]);
         for role in ["kernel", "ramdisk", "stage2"] {
             command.arg("--allow").arg(format!("unrecognised-{role}"));
@@ -71,10 +71,10 @@ impl Files {
         command
     }
 
-    /// The images of this set that are there, whoever looks: name and status.
+    /// All existing images of this set, for any user: name and status.
     pub fn left(&self, api: &Api) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        // A removal under way is one.
+        // An image that is being removed counts as removed.
         let ours = |image: &Value| text(&image["name"]).starts_with(&self.name) && image["status"] != "deleted";
         let mut left: Vec<_> = api.images().iter().filter(|i| ours(i)).map(|i| (text(&i["name"]), text(&i["status"]))).collect();
         left.sort();
@@ -82,7 +82,7 @@ impl Files {
     }
 }
 
-/// Bytes that no compressor makes smaller, the same for the same seed.
+/// Incompressible bytes, the same for the same seed.
 pub fn noise(seed: &str, size: usize) -> Vec<u8> {
     let mut state = seed.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)) | 1;
     (0..size)
@@ -96,7 +96,7 @@ pub fn noise(seed: &str, size: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The instance's clouds.yaml with one cloud changed, in a file of its own.
+/// The clouds.yaml of the instance with one cloud changed, in a separate file.
 pub fn clouds(servers: &Servers, directory: &Path, cloud: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
     let mut entry = servers.cloud(cloud);
     change(&mut entry);
@@ -106,14 +106,14 @@ pub fn clouds(servers: &Servers, directory: &Path, cloud: &str, change: impl FnO
     path
 }
 
-pub fn said(output: &Output) -> String {
+pub fn messages(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// That it failed with the code, said all of these, and has no control characters in what it said.
+/// Checks the exit code, all parts of the message, and that it has no control characters.
 #[track_caller]
 pub fn fails(output: &Output, code: i32, parts: &[&str]) {
-    let text = said(output);
+    let text = messages(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
     for part in parts {
         assert!(text.contains(part), "'{part}' is missing in:\n{text}");
@@ -124,5 +124,5 @@ pub fn fails(output: &Output, code: i32, parts: &[&str]) {
 
 #[track_caller]
 pub fn succeeds(output: &Output) {
-    assert_eq!(output.status.code(), Some(0), "{}", said(output));
+    assert_eq!(output.status.code(), Some(0), "{}", messages(output));
 }

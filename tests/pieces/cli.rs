@@ -1,5 +1,5 @@
-//! `osimg publish` and `osimg images` as a person runs them, over boot pieces, OCI registries and
-//! web servers' trees.
+//! `osimg publish` and `osimg images` as a user runs them, with boot pieces, OCI registries and web
+//! trees.
 
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -16,12 +16,12 @@ fn osimg(directory: &Path) -> Command {
     command
 }
 
-fn told(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A tarball with a manifest beside it, and the install tree of the same release, made by
-/// publishing once.
+/// A tarball with its manifest, and the install tree of the same release, made by publishing
+/// once.
 fn tarball_and_tree(directory: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
     let made = set(directory, "web-1", "hello");
     let tree = osimg::registry::WebTree::open(&directory.join("tree"), None).unwrap();
@@ -31,7 +31,7 @@ fn tarball_and_tree(directory: &Path) -> (std::path::PathBuf, std::path::PathBuf
     (made.tarball.piece.path, tree)
 }
 
-/// A tarball of one file is fit for no node: `--allow` for all that `osimg verify` says of it.
+/// `--allow` for every finding of `osimg verify`: a tarball of one file is unfit for any node.
 fn allowing(tarball: &Path) -> Vec<String> {
     let said = Command::new(env!("CARGO_BIN_EXE_osimg")).args(["verify", "--json"]).arg(tarball).output().unwrap().stdout;
     let said: Value = serde_json::from_slice(&said).unwrap();
@@ -49,7 +49,7 @@ fn an_install_tree_on_a_web_server_is_published_with_a_credential_helper() {
     let www = nginx(&tree, "");
     let server = Registry { password: true, ..Registry::default() }.start();
     let host = format!("127.0.0.1:{}", server.port);
-    // The helpers' protocol: the server on stdin, the login on stdout.
+    // The protocol of credential helpers: the server on stdin, the login on stdout.
     let helper = write(
         directory.path(),
         "bin/docker-credential-osimg-test",
@@ -68,16 +68,16 @@ fn an_install_tree_on_a_web_server_is_published_with_a_credential_helper() {
         command.args(allowing(&tarball)).args(more).env("PATH", &path).output().unwrap()
     };
     let done = run(&["--tree", &format!("http://127.0.0.1:{}/", www.port)]);
-    assert!(done.status.success(), "{}", told(&done));
+    assert!(done.status.success(), "{}", stderr(&done));
     let references: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(references["kind"], "oci");
     let url = references["kernel"]["url"].as_str().unwrap();
     assert!(url.starts_with(&format!("oci://{host}/os/image@sha256:")), "{url}");
-    assert!(told(&done).contains("Anaconda would mount it as a disk"), "{}", told(&done));
-    let all = format!("{}{}", String::from_utf8_lossy(&done.stdout), told(&done));
+    assert!(stderr(&done).contains("Anaconda would mount it as a disk"), "{}", stderr(&done));
+    let all = format!("{}{}", String::from_utf8_lossy(&done.stdout), stderr(&done));
     assert!(!all.contains(PASSWORD) && !std::fs::read_to_string(directory.path().join("web-1.json")).unwrap().contains(PASSWORD));
 
-    // What it says is in the manifest, and what is there is listed.
+    // The output is also in the manifest, and the published files are listed.
     let manifest: Value = serde_json::from_str(&std::fs::read_to_string(directory.path().join("web-1.json")).unwrap()).unwrap();
     assert!(manifest["published"].as_array().unwrap().iter().any(|p| p["kind"] == "oci" && p["tarball"] == references["tarball"]));
     let listed =
@@ -85,17 +85,17 @@ fn an_install_tree_on_a_web_server_is_published_with_a_credential_helper() {
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed["images"][0]["id"], references["tarball"]["id"]);
 
-    // Not this release's.
+    // Boot pieces of another release.
     let altered = std::fs::read_to_string(tree.join(".treeinfo")).unwrap().replace("version = 12", "version = 13");
     std::fs::write(tree.join(".treeinfo"), altered).unwrap();
     let tree = tree.display().to_string();
     let refused = run(&["--tree", &tree]);
-    assert_eq!(refused.status.code(), Some(3), "{}", told(&refused));
-    assert!(told(&refused).contains("osimg-demo 13's, the image is osimg-demo 12"), "{}", told(&refused));
+    assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("osimg-demo 13's, the image is osimg-demo 12"), "{}", stderr(&refused));
     let allowed = run(&["--tree", &tree, "--allow-release-mismatch"]);
-    assert!(allowed.status.success(), "{}", told(&allowed));
+    assert!(allowed.status.success(), "{}", stderr(&allowed));
     let both = run(&["--tree", &tree, "--kernel", "x"]);
-    assert_eq!(both.status.code(), Some(2), "{}", told(&both));
+    assert_eq!(both.status.code(), Some(2), "{}", stderr(&both));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn an_interrupted_publisher_removes_what_it_created() {
     let directory = directory();
     let (tarball, tree) = tarball_and_tree(directory.path());
     let server = Registry::default().start();
-    // Every upload goes through; the answer about the tarball's manifest comes after the signal.
+    // Every upload succeeds. The response for the tarball's manifest comes after the signal.
     let upstream = server.port;
     let (tell, reached) = std::sync::mpsc::channel();
     let (go_on, wait) = std::sync::mpsc::channel();
@@ -133,8 +133,8 @@ fn an_interrupted_publisher_removes_what_it_created() {
     go_on.send(()).unwrap();
     drop(go_on);
     let done = child.wait_with_output().unwrap();
-    assert_eq!(done.status.code(), Some(130), "{}", told(&done));
-    assert!(told(&done).contains("nothing was published"), "{}", told(&done));
+    assert_eq!(done.status.code(), Some(130), "{}", stderr(&done));
+    assert!(stderr(&done).contains("nothing was published"), "{}", stderr(&done));
     let tags = output(Command::new("curl").args(["-s", &format!("http://127.0.0.1:{upstream}/v2/os/image/tags/list")]));
     assert!(!tags.contains("kernel-") && !tags.contains("web-1"), "{tags}");
 }
@@ -154,8 +154,8 @@ fn a_large_set_is_streamed_with_little_memory() {
     command.args(["--kernel", &path("images/pxeboot/vmlinuz"), "--ramdisk", &path("images/pxeboot/initrd.img"), "--stage2"]).arg(&large);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
-    // WNOWAIT leaves the process, and with it /proc/PID, until it was looked at; VmHWM is gone by
-    // then, so the peak is watched while it runs.
+    // WNOWAIT keeps the process, and with it /proc/PID, until it is reaped. VmHWM is gone by then,
+    // so the peak is sampled while it runs.
     let mut peak = 0;
     let flags = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOHANG | nix::sys::wait::WaitPidFlag::WNOWAIT;
     while nix::sys::wait::waitid(nix::sys::wait::Id::Pid(pid), flags).unwrap() == nix::sys::wait::WaitStatus::StillAlive {

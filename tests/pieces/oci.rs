@@ -1,4 +1,4 @@
-//! Sets in docker-registry: whole, once, verified, and gone again when something fails.
+//! Sets in docker-registry: complete, stored once, verified, and removed again after a failure.
 
 use osimg::error::{ExitCode, exit_code, render};
 use osimg::registry::oci::{Access, Oci};
@@ -62,7 +62,7 @@ fn a_set_is_one_artifact_and_each_piece_is_one_that_ironic_accepts() {
         ["web-20261122.vmlinuz", "web-20261122.initrd.img", "web-20261122.stage2.img", "web-20261122.tgz.ks.cfg", "web-20261122.tgz"]
     );
 
-    // Each piece by its digest reference: one layer, whose blob is the file.
+    // Each piece by its digest reference: one layer; its blob is the file.
     for role in Role::ALL {
         let (reference, piece) = (references.role(role).unwrap(), set.piece(role).unwrap());
         assert_eq!(reference.url.as_deref(), Some(format!("oci://127.0.0.1:{}/os/image@{}", server.port, reference.id).as_str()));
@@ -79,7 +79,7 @@ fn a_set_is_one_artifact_and_each_piece_is_one_that_ironic_accepts() {
     let whole = references.manifest.as_ref().unwrap();
     assert_eq!(skopeo(&server, &format!("@{}", whole.id)), manifest);
 
-    // Once more: nothing is sent, and the references are the same.
+    // A second time: nothing is sent, and the references are the same.
     let again = publish(&oci, &set).unwrap();
     for role in Role::ALL {
         let (first, second) = (references.role(role).unwrap(), again.role(role).unwrap());
@@ -87,15 +87,15 @@ fn a_set_is_one_artifact_and_each_piece_is_one_that_ironic_accepts() {
     }
     assert_eq!(again.manifest.unwrap().id, whole.id);
 
-    // What is there, and what goes with an entry.
+    // Existing entries, and the objects that are removed with an entry.
     let mut newer = set.clone();
     newer.version = "20261123".into();
     newer.kernel = Some(piece(directory.path(), "vmlinuz-2", &kernel("two")));
     let newest = publish(&oci, &newer).unwrap();
     assert_eq!(newest.ramdisk.as_ref().unwrap().made, Made::Reused);
     let entries = oci.list().unwrap();
-    let told: Vec<_> = entries.iter().map(|e| (e.version.as_str(), e.state)).collect();
-    assert_eq!(told, [("20261123", State::Current), ("20261122", State::Older)]);
+    let states: Vec<_> = entries.iter().map(|e| (e.version.as_str(), e.state)).collect();
+    assert_eq!(states, [("20261123", State::Current), ("20261122", State::Older)]);
     assert_eq!(entries[0].id, newest.tarball.id);
     assert_eq!(entries[0].pieces.iter().find(|(role, _)| *role == Role::Kernel).unwrap().1, newest.kernel.unwrap().id);
     let removed = oci.prune(None, 1).unwrap();
@@ -136,27 +136,27 @@ fn a_password_is_read_from_the_files_of_the_tools_and_appears_nowhere() {
     let references = publish(&oci, &set).unwrap();
     assert!(!format!("{references:?}{oci:?}").contains(PASSWORD));
 
-    // As a credential helper gives it.
+    // As a credential helper provides it.
     let helper = directory.path().join("helper.json");
     std::fs::write(&helper, format!(r#"{{"credHelpers": {{"{host}": "osimg-missing"}}}}"#)).unwrap();
     let reference = format!("{host}/os/image");
     let error = Oci::open(&reference, &Access { ca: Some(ca.clone()), logins: vec![helper] }).unwrap_err();
     assert!(render(&error).contains("docker-credential-osimg-missing"), "{}", render(&error));
 
-    let told = |access: &Access, code: ExitCode| {
+    let refused = |access: &Access, code: ExitCode| {
         let error = Oci::open(&reference, access).unwrap_err();
         let text = render(&error);
         assert!(!text.contains(PASSWORD) && !text.contains("b3NpbWc6"), "{text}");
         assert_eq!(exit_code(&error), code, "{text}");
         text
     };
-    let text = told(&Access { ca: Some(ca.clone()), logins: Vec::new() }, ExitCode::Registry);
+    let text = refused(&Access { ca: Some(ca.clone()), logins: Vec::new() }, ExitCode::Registry);
     assert!(text.contains("log in first: podman login 127.0.0.1"), "{text}");
     // printf osimg:wrong | base64
     std::fs::write(&logins, format!(r#"{{"auths": {{"{host}": {{"auth": "b3NpbWc6d3Jvbmc="}}}}}}"#)).unwrap();
-    let text = told(&Access { ca: Some(ca), logins: vec![logins.clone()] }, ExitCode::Registry);
+    let text = refused(&Access { ca: Some(ca), logins: vec![logins.clone()] }, ExitCode::Registry);
     assert!(text.contains("the login is wrong"), "{text}");
-    let text = told(&Access { ca: None, logins: vec![logins] }, ExitCode::Trust);
+    let text = refused(&Access { ca: None, logins: vec![logins] }, ExitCode::Trust);
     assert!(text.contains("not trusted"), "{text}");
 }
 
@@ -211,11 +211,11 @@ fn a_failure_during_publishing_leaves_no_tag() {
         assert_eq!(tags(&server), BTreeSet::new(), "{fault:?}");
         assert!(!proxy.seen().is_empty());
     }
-    // A registry that has a bad moment is asked again.
+    // A registry that fails temporarily is asked again.
     proxy.set(Fault::None);
     publish(&oci, &first).unwrap();
 
-    // A set under a tag that was taken: the old one is back after the new one failed.
+    // A set under an existing tag: after the new one fails, the old one is back.
     let before = tags(&server);
     let old = skopeo(&server, ":web-1.tgz");
     let second = set(directory.path(), "web-1", "hello, world");

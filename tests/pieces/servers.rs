@@ -1,4 +1,4 @@
-//! Servers on loopback that end with the test: real ones as processes, misbehaving ones as threads.
+//! Servers on loopback that end with the test: real ones as processes, faulty ones as threads.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,7 +29,7 @@ fn free_port() -> u16 {
 }
 
 impl Server {
-    /// Starts a program, and returns when it listens.
+    /// Starts a program and waits until it listens.
     fn start(directory: tempfile::TempDir, port: u16, command: &mut Command) -> Self {
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
@@ -51,17 +51,17 @@ impl Server {
     }
 }
 
-/// How a registry is set up.
+/// The configuration of a registry.
 #[derive(Default, Clone)]
 pub struct Registry {
     /// A user `osimg` with the password `pass:word`.
     pub password: bool,
-    /// TLS with the certificate of an authority of our own: `ca.crt` in its directory.
+    /// TLS with the certificate of a private authority: `ca.crt` in its directory.
     pub tls: bool,
     /// Manifests cannot be deleted.
     pub keeps_all: bool,
-    /// Tokens, which the server of this port gives out; they are signed with the key of this
-    /// certificate; see [`tokens`].
+    /// Tokens from the server on this port, signed with the key of this certificate; see
+    /// [`tokens`].
     pub tokens: Option<(u16, String)>,
 }
 
@@ -96,7 +96,7 @@ impl Registry {
     }
 }
 
-/// An authority, and the certificate of 127.0.0.1 that it signs: `ca.crt`, `server.crt`,
+/// An authority, and a certificate for 127.0.0.1 that it has signed: `ca.crt`, `server.crt`,
 /// `server.key`.
 pub fn certificate(directory: &Path) {
     let run = |arguments: &[&str]| {
@@ -126,8 +126,8 @@ pub fn certificate(directory: &Path) {
     ]);
 }
 
-/// A server of tokens for docker-registry: to who says `authorization`, ones for `os/image`.
-/// Returns its port, its certificate's path, and what it was asked.
+/// A token server for docker-registry. It gives tokens for `os/image` to requests with
+/// `authorization`. Returns its port, the path of its certificate, and the requests.
 pub fn tokens(directory: &Path, authorization: &'static str) -> (u16, String, Arc<Mutex<Vec<String>>>) {
     let (key, certificate) = (directory.join("token.key"), directory.join("token.crt"));
     let arguments = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=osimg tokens", "-days", "2", "-keyout"];
@@ -179,7 +179,7 @@ pub fn python(www: &Path) -> Server {
     Server::start(directory(), port, &mut command)
 }
 
-/// nginx over a directory, with further lines for its `server` block.
+/// nginx over a directory, with more lines for its `server` block.
 pub fn nginx(www: &Path, lines: &str) -> Server {
     let (directory, port) = (directory(), free_port());
     let here = directory.path().display();
@@ -193,7 +193,7 @@ pub fn nginx(www: &Path, lines: &str) -> Server {
     Server::start(directory, port, Command::new("/usr/sbin/nginx").arg("-e").arg("stderr").arg("-c").arg(file))
 }
 
-/// A server that answers as a function says: the request's head, its number from 1, and the
+/// A server that answers with a function of the request's head, its number from 1, and the
 /// connection.
 pub fn odd(answer: impl Fn(&str, usize, &mut TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -222,20 +222,20 @@ pub fn head(stream: &mut TcpStream) -> String {
     text
 }
 
-/// What a [`Proxy`] does to a connection.
+/// The treatment of a connection by a [`Proxy`].
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// Nothing.
+    /// Pass it on.
     None,
-    /// Cuts the connection whose request line contains the text, after that many bytes of its body,
-    /// each time that it comes.
+    /// Cut a connection whose request line contains the text, after that many bytes of its body,
+    /// every time.
     Cut { line: String, after: usize },
-    /// Answers with this status instead of the server.
+    /// Answer with this status instead of the server.
     Answer { line: String, status: u16 },
 }
 
-/// A proxy before a server on loopback, that injures one kind of request. Every request has a
-/// connection of its own.
+/// A proxy before a server on loopback that damages one kind of request. Every request has its own
+/// connection.
 pub struct Proxy {
     pub port: u16,
     fault: Arc<Mutex<Fault>>,
@@ -251,7 +251,7 @@ impl Proxy {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (Ok(client), injury, lines) = (stream, Arc::clone(&injury), Arc::clone(&lines)) else { continue };
-                // A connection that breaks is what the tests are about.
+                // Broken connections are the purpose of the tests.
                 thread::spawn(move || drop(relay(client, server, &injury, &lines)));
             }
         });
@@ -284,7 +284,7 @@ fn relay(mut client: TcpStream, server: u16, fault: &Mutex<Fault>, seen: &Mutex<
         return client.write_all(format!("HTTP/1.1 {status} Injured\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
     }
     let mut upstream = TcpStream::connect(("127.0.0.1", server))?;
-    // One request a connection, so that every one is seen.
+    // One request per connection, so that every one is seen.
     upstream.write_all(head.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes())?;
     let limit = match &fault {
         Fault::Cut { line: wanted, after } if line.contains(wanted) => Some(*after as u64),
@@ -299,7 +299,7 @@ fn relay(mut client: TcpStream, server: u16, fault: &Mutex<Fault>, seen: &Mutex<
     Ok(())
 }
 
-/// Gives a request, whose head was read, to a server on loopback, and its answer back.
+/// Forwards a request with this head to a server on loopback, and its response back.
 pub fn pass_on(head: &str, client: &mut TcpStream, server: u16) -> std::io::Result<()> {
     let mut upstream = TcpStream::connect(("127.0.0.1", server))?;
     upstream.write_all(head.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes())?;
@@ -312,19 +312,19 @@ fn length(head: &str) -> u64 {
     head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// What a program prints; it must succeed.
+/// The output of a program, which must succeed.
 pub fn output(command: &mut Command) -> String {
     let done = command.output().unwrap();
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap()
 }
 
-/// `sha256sum`'s word for a file.
+/// The digest of a file by `sha256sum`.
 pub fn sha256sum(path: &Path) -> String {
     output(Command::new("sha256sum").arg(path)).split(' ').next().unwrap().to_owned()
 }
 
-/// A Python with productmd, from PyPI, kept below target/.
+/// A Python with productmd from PyPI, kept below target/.
 pub fn productmd() -> Option<PathBuf> {
     static MADE: Mutex<()> = Mutex::new(());
     let _one = MADE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! Sets small enough to publish often: a real tarball, and boot pieces that begin as real ones do.
+//! Small sets that can be published often: a real tarball, and boot pieces that begin like real
+//! ones.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -6,7 +7,7 @@ use osimg::registry::{Piece, Set};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A kernel's first bytes, then noise of its own.
+/// The first bytes of a kernel, followed by unique noise.
 pub fn kernel(noise: &str) -> Vec<u8> {
     let mut bytes = vec![0; 0x202];
     bytes.extend_from_slice(b"HdrS");
@@ -21,7 +22,7 @@ pub fn gzip(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A squashfs's first bytes, then `size` bytes that no compression makes smaller.
+/// The first bytes of a squashfs, followed by `size` incompressible bytes.
 pub fn stage2(size: usize) -> Vec<u8> {
     let mut bytes = b"hsqs".to_vec();
     let mut state = 1_u32;
@@ -46,7 +47,7 @@ pub fn piece(directory: &Path, name: &str, bytes: &[u8]) -> Piece {
     Piece::of_file(&write(directory, name, bytes), |_, _| {}).unwrap()
 }
 
-/// A set of all five, whose tarball has `content` in it.
+/// A set of all five pieces; the tarball contains `content`.
 pub fn set(directory: &Path, name: &str, content: &str) -> Set {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();

@@ -1,5 +1,5 @@
-//! Boot pieces from files, directories, ISO images and web servers: the right bytes, checked, of
-//! the image's own release, or an error that says why.
+//! Boot pieces from files, directories, ISO images and web servers: the correct bytes, verified, of
+//! the image's own release, or an error with the reason.
 
 use osimg::deploy::ImageRelease;
 use osimg::deploy::pieces::{BootPieces, Gathering, Mismatch, Source};
@@ -21,7 +21,7 @@ fn image() -> ImageRelease {
     ImageRelease { id: Some("osimg-demo".into()), version: Some("12".into()), arch: Some("x86_64".into()) }
 }
 
-/// An install tree of the demo distribution, its digests by `sha256sum`.
+/// An install tree of the demo distribution, with digests by `sha256sum`.
 fn tree(top: &Path) -> TreeInfo {
     write(top, "images/pxeboot/vmlinuz", &kernel("one"));
     write(top, "images/pxeboot/initrd.img", &gzip("ramdisk"));
@@ -52,7 +52,7 @@ fn gather(place: &str, cache: &Path) -> Result<BootPieces> {
     gather_for(place, &image(), cache, Mismatch::Refuse, None).0
 }
 
-/// Whether the pieces are, byte for byte, the tree's.
+/// Checks that the pieces are byte for byte those of the tree.
 fn same(pieces: &BootPieces, top: &Path) {
     for (piece, path) in [
         (&pieces.kernel, "images/pxeboot/vmlinuz"),
@@ -64,7 +64,7 @@ fn same(pieces: &BootPieces, top: &Path) {
     }
 }
 
-fn told(result: Result<BootPieces>, code: ExitCode) -> String {
+fn refusal(result: Result<BootPieces>, code: ExitCode) -> String {
     let error = result.unwrap_err();
     assert_eq!(exit_code(&error), code, "{}", render(&error));
     render(&error)
@@ -87,7 +87,7 @@ fn iso_images_with_both_kinds_of_names_give_the_files_put_into_them() {
     }
     let (top, out) = (directory(), directory());
     tree(top.path());
-    // So many files that a directory of the image takes more than one sector.
+    // So many files that a directory of the ISO image needs more than one sector.
     for number in 0..200 {
         write(top.path(), &format!("Packages/a-package-with-a-long-name-{number}.x86_64.rpm"), b"x");
     }
@@ -103,12 +103,12 @@ fn iso_images_with_both_kinds_of_names_give_the_files_put_into_them() {
         let judged = Command::new("bsdtar").arg("-xOf").arg(image).arg("images/install.img").output().unwrap().stdout;
         assert_eq!(judged, std::fs::read(&pieces.stage2.unwrap().path).unwrap());
     }
-    // Cut off behind its directories.
+    // Truncated after its directories.
     let whole = std::fs::read(&rock_ridge).unwrap();
     std::fs::write(out.path().join("cut.iso"), &whole[..whole.len() / 2]).unwrap();
-    let text = told(gather(&out.path().join("cut.iso").display().to_string(), directory().path()), ExitCode::Space);
+    let text = refusal(gather(&out.path().join("cut.iso").display().to_string(), directory().path()), ExitCode::Space);
     assert!(text.contains("cut off"), "{text}");
-    let text = told(gather(&top.path().join(".treeinfo").display().to_string(), directory().path()), ExitCode::Usage);
+    let text = refusal(gather(&top.path().join(".treeinfo").display().to_string(), directory().path()), ExitCode::Usage);
     assert!(text.contains("neither a directory nor an ISO image"), "{text}");
 }
 
@@ -125,7 +125,7 @@ fn a_small_boot_image_is_recognized_by_its_discinfo() {
     let pieces = pieces.unwrap();
     assert!(pieces.stage2.unwrap().path.ends_with("LiveOS/squashfs.img"));
     assert_eq!(pieces.release.unwrap().version, "12");
-    assert_eq!(warnings.len(), 3, "nothing promised their checksums: {warnings:?}");
+    assert_eq!(warnings.len(), 3, "they have no known checksums: {warnings:?}");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_file_that_the_cache_can_keep_is_downloaded_once() {
     let asked = std::fs::read_to_string(&log).unwrap();
     assert_eq!(asked.matches("install.img").count(), 1, "{asked}");
     assert_eq!(asked.matches(".treeinfo").count(), 2, "{asked}");
-    // Rotten in the cache: fetched again.
+    // Damaged in the cache: downloaded again.
     let kept = gather(&url, cache.path()).unwrap().kernel.path;
     std::fs::write(&kept, "rot").unwrap();
     same(&gather(&url, cache.path()).unwrap(), top.path());
@@ -162,10 +162,10 @@ fn a_private_authority_is_trusted_when_it_is_named() {
     let url = format!("https://127.0.0.1:{}/", server.port);
     let ca = PathBuf::from(format!("{keys}/ca.crt"));
     same(&gather_for(&url, &image(), directory().path(), Mismatch::Refuse, Some(&ca)).0.unwrap(), top.path());
-    let text = told(gather(&url, directory().path()), ExitCode::Trust);
+    let text = refusal(gather(&url, directory().path()), ExitCode::Trust);
     assert!(text.contains("not trusted") && text.contains("hint"), "{text}");
     let plain = url.replace("https", "http");
-    let text = told(gather_for(&plain, &image(), directory().path(), Mismatch::Refuse, Some(&ca)).0, ExitCode::Repository);
+    let text = refusal(gather_for(&plain, &image(), directory().path(), Mismatch::Refuse, Some(&ca)).0, ExitCode::Repository);
     assert!(text.contains("400"), "{text}");
 }
 
@@ -180,15 +180,15 @@ fn pieces_that_differ_from_their_description_are_refused() {
     let url = format!("http://127.0.0.1:{}", server.port);
     write(top.path(), "images/install.img", &stage2(700_001));
     for place in [url.clone(), top.path().display().to_string()] {
-        let text = told(gather(&place, cache.path()), ExitCode::Trust);
+        let text = refusal(gather(&place, cache.path()), ExitCode::Trust);
         assert!(text.contains("install.img") && text.contains("the .treeinfo promises"), "{text}");
     }
-    assert!(std::fs::read_dir(cache.path().join("pieces")).unwrap().count() == 0, "the stage2 comes first, and nothing of it is kept");
+    assert!(std::fs::read_dir(cache.path().join("pieces")).unwrap().count() == 0, "the stage2 comes first, and no part of it is kept");
     std::fs::remove_file(top.path().join("images/install.img")).unwrap();
-    let text = told(gather(&url, cache.path()), ExitCode::Repository);
+    let text = refusal(gather(&url, cache.path()), ExitCode::Repository);
     assert!(text.contains("images/install.img") && text.contains("not there"), "{text}");
     std::fs::remove_file(top.path().join(".treeinfo")).unwrap();
-    let text = told(gather(&url, cache.path()), ExitCode::Repository);
+    let text = refusal(gather(&url, cache.path()), ExitCode::Repository);
     assert!(text.contains("name the tree's top"), "{text}");
 }
 
@@ -200,13 +200,13 @@ fn another_distribution_release_or_machine_is_refused_unless_it_is_allowed() {
     let with =
         |id: &str, version: &str, arch: &str| ImageRelease { id: Some(id.into()), version: Some(version.into()), arch: Some(arch.into()) };
     for other in [with("rocky", "12", "x86_64"), with("osimg-demo", "13", "x86_64")] {
-        let text = told(gather_for(&place, &other, cache.path(), Mismatch::Refuse, None).0, ExitCode::Recipe);
+        let text = refusal(gather_for(&place, &other, cache.path(), Mismatch::Refuse, None).0, ExitCode::Recipe);
         assert!(text.contains("osimg demo distribution 12's, the image is") && text.contains("--allow-release-mismatch"), "{text}");
         let (pieces, warnings) = gather_for(&place, &other, cache.path(), Mismatch::Allow, None);
         pieces.unwrap();
         assert!(warnings.iter().any(|w| w.contains("allowed, as asked")), "{warnings:?}");
     }
-    let text = told(gather_for(&place, &with("osimg-demo", "12", "aarch64"), cache.path(), Mismatch::Allow, None).0, ExitCode::Recipe);
+    let text = refusal(gather_for(&place, &with("osimg-demo", "12", "aarch64"), cache.path(), Mismatch::Allow, None).0, ExitCode::Recipe);
     assert!(text.contains("it is for x86_64, the image for aarch64"), "{text}");
 }
 
@@ -219,8 +219,8 @@ fn a_treeinfo_with_paths_outside_its_tree_opens_nothing() {
         let altered = text.replace("kernel = images/pxeboot/vmlinuz", &format!("kernel = {trick}"));
         assert_ne!(altered, text);
         std::fs::write(top.path().join(".treeinfo"), altered).unwrap();
-        let told = told(gather(&top.path().display().to_string(), cache.path()), ExitCode::Repository);
-        assert!(told.contains(".treeinfo:") && !told.contains('\u{7}'), "{told:?}");
+        let refusal = refusal(gather(&top.path().display().to_string(), cache.path()), ExitCode::Repository);
+        assert!(refusal.contains(".treeinfo:") && !refusal.contains('\u{7}'), "{refusal:?}");
     }
 }
 
@@ -240,7 +240,7 @@ fn single_files_given_in_the_wrong_order_are_reported() {
     };
     same(&gather(&k, &r, &s).unwrap(), top.path());
     for (a, b, c) in [(&r, &k, &s), (&k, &s, &r), (&s, &r, &k), (&r, &s, &k)] {
-        let text = told(gather(a, b, c), ExitCode::Usage);
+        let text = refusal(gather(a, b, c), ExitCode::Usage);
         assert!(text.contains("in the right order?"), "{text}");
     }
     assert!(Source::choose(Some(&k), None, None, None).is_err());
@@ -248,7 +248,7 @@ fn single_files_given_in_the_wrong_order_are_reported() {
     assert!(Source::choose(None, None, None, None).unwrap().is_none());
 }
 
-/// What a server sends that is in a bad way until its third answer.
+/// Responses of a server that fails until its third response.
 #[test]
 fn temporary_errors_of_a_server_are_retried_and_others_are_reported() {
     let body = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789";
@@ -284,7 +284,7 @@ fn temporary_errors_of_a_server_are_retried_and_others_are_reported() {
     assert_eq!(count.load(Ordering::SeqCst), 4);
 
     for (answer, why) in [
-        // Taken for a path of the same server, never for a file of this machine.
+        // Used as a path on the same server, never as a file of this machine.
         ("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "in a circle"),
         (
             "HTTP/1.1 302 Found\r\nLocation: file://localhost/etc/passwd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
@@ -302,6 +302,6 @@ fn temporary_errors_of_a_server_are_retried_and_others_are_reported() {
         assert_eq!(exit_code(&error), ExitCode::Repository);
         println!("{}", render(&error));
         assert!(render(&error).contains(why), "{answer:?}: {}", render(&error));
-        assert_eq!(left, 0, "nothing half is kept");
+        assert_eq!(left, 0, "no partial file is kept");
     }
 }

@@ -1,4 +1,4 @@
-//! URLs as Ironic and Anaconda ask for them, at well-behaved servers and at others.
+//! URLs as Ironic and Anaconda request them, at correct servers and at others.
 
 use osimg::deploy::http::{Checked, Expected, check};
 use osimg::registry::Role;
@@ -45,7 +45,7 @@ fn problems_that_a_node_would_meet_are_reported_in_advance() {
          location /secret.tgz { return 403; } gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any; location /os-1.tgz { gzip off; }",
     );
     let base = format!("http://127.0.0.1:{}", server.port);
-    for (path, told) in [
+    for (path, problem) in [
         ("/moved.tgz", "redirected (302 Found) to"),
         ("/none.tgz", "no such file"),
         ("/secret.tgz", "refuses it"),
@@ -56,7 +56,7 @@ fn problems_that_a_node_would_meet_are_reported_in_advance() {
         ("/", "mount it as a disk"),
     ] {
         let checked = ask(&format!("{base}{path}"), None);
-        assert!(problems(&checked).contains(told), "{path}: {checked:?}");
+        assert!(problems(&checked).contains(problem), "{path}: {checked:?}");
         let text = osimg::error::render(&checked.into_result().unwrap_err());
         assert!(text.contains("hint:"), "{text}");
     }

@@ -1,4 +1,4 @@
-//! The tree that a web server gives out: judged by sha256sum, productmd, nginx and by osimg's own
+//! The tree that a web server provides: checked by sha256sum, productmd, nginx, and osimg's own
 //! readers of URLs and trees.
 
 use osimg::deploy::ImageRelease;
@@ -19,9 +19,9 @@ fn publish(tree: &WebTree, set: &osimg::registry::Set) -> References {
     tree.publish(set, &Report::silent()).unwrap()
 }
 
-fn names(folder: &Path) -> BTreeSet<String> {
-    let walk = walkdir::WalkDir::new(folder).min_depth(1).into_iter().map(Result::unwrap);
-    walk.filter(|e| !e.file_type().is_dir()).map(|e| e.path().strip_prefix(folder).unwrap().display().to_string()).collect()
+fn names(directory: &Path) -> BTreeSet<String> {
+    let walk = walkdir::WalkDir::new(directory).min_depth(1).into_iter().map(Result::unwrap);
+    walk.filter(|e| !e.file_type().is_dir()).map(|e| e.path().strip_prefix(directory).unwrap().display().to_string()).collect()
 }
 
 #[test]
@@ -46,17 +46,17 @@ fn a_set_is_published_as_a_tree_that_every_reader_understands() {
     output(Command::new("sha256sum").args(["--strict", "-c", "SHA256SUMS", "web-20261122.tgz.sha256"]).current_dir(&home));
     output(Command::new("sha512sum").args(["--strict", "-c", "SHA512SUMS", "web-20261122.tgz.sha512"]).current_dir(&home));
 
-    // As productmd, which the distributions' own tools use, reads it.
+    // Read by productmd, which the distributions' own tools use.
     if let Some(site) = productmd() {
         let program = "import productmd.treeinfo as t, sys; i = t.TreeInfo(); i.load(sys.argv[1]); \
              print(i.release.short, i.release.version, i.tree.arch, i.images['x86_64']['kernel'], i.images['x86_64']['initrd'], i.stage2.mainimage); \
              print([list(v) == ['sha256', t.compute_checksum(sys.argv[2] + '/' + p, 'sha256')] for p, v in i.checksums.checksums.items()])";
         let mut command = Command::new("python3");
-        let told = output(command.arg("-c").arg(program).arg(home.join(".treeinfo")).arg(&home).env("PYTHONPATH", site));
-        assert_eq!(told, "osimg-demo 12 x86_64 images/pxeboot/vmlinuz images/pxeboot/initrd.img images/install.img\n[True, True, True]\n");
+        let listed = output(command.arg("-c").arg(program).arg(home.join(".treeinfo")).arg(&home).env("PYTHONPATH", site));
+        assert_eq!(listed, "osimg-demo 12 x86_64 images/pxeboot/vmlinuz images/pxeboot/initrd.img images/install.img\n[True, True, True]\n");
     }
 
-    // As the next osimg takes boot pieces from it.
+    // Read by osimg, which takes boot pieces from it.
     let source = Source::choose(None, None, None, Some(&format!("{url}/web-latest"))).unwrap().unwrap();
     let image = ImageRelease { id: set.os_distro.clone(), version: set.os_version.clone(), arch: set.arch.clone() };
     let cache = directory();
@@ -85,7 +85,7 @@ fn publishing_again_changes_nothing_and_other_formats_and_versions_are_added() {
     assert_eq!(again.tarball.made, Made::Reused);
     assert_eq!(std::os::unix::fs::MetadataExt::ino(&before), std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&home).unwrap()));
 
-    // The same version as .tar, of the same tree; with another kernel it is refused.
+    // The same version as .tar, of the same tree. With another kernel it is refused.
     let tar = output(Command::new("sh").args(["-c", "gzip -dc web-1.tgz >web-1.tar && sha256sum web-1.tar"]).current_dir(files.path()));
     let mut other = osimg::registry::Set::of_tarball(&files.path().join("web-1.tar"), |_, _| {}).unwrap();
     other.arch.clone_from(&first.arch);
@@ -108,7 +108,7 @@ fn publishing_again_changes_nothing_and_other_formats_and_versions_are_added() {
     assert_eq!(entries.len(), 2);
     assert!(entries.iter().all(|entry| entry.state == State::Current));
 
-    // One goes, then the other, and nothing is left.
+    // One is removed, then the other, and nothing is left.
     let tgz = entries.iter().find(|entry| entry.extension == ".tgz").unwrap();
     assert_eq!(tree.remove(tgz).unwrap().removed, ["web-1.tgz"]);
     assert!(!names(&home).contains("web-1.tgz"));
@@ -137,7 +137,7 @@ fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_intact() {
     assert_eq!(names(www.path()), before);
     let kept = Piece::of_file(&www.path().join("web-1/images/install.img"), |_, _| {}).unwrap();
     assert_eq!(Some(kept.sha256), first.stage2.map(|piece| piece.sha256));
-    // A publisher that was killed left its hidden directory; the next one takes it away.
+    // A killed publisher has left its hidden directory. The next one removes it.
     std::fs::create_dir_all(www.path().join(".web-1.new-abc/images")).unwrap();
     publish(&tree, &set(files.path(), "web-1", "other"));
     assert!(!www.path().join(".web-1.new-abc").exists());
@@ -183,7 +183,7 @@ fn two_architectures_of_a_version_have_their_own_directories_links_and_counts() 
         let mut set = set(&place, version, &format!("{version} {arch}"));
         set.arch = Some(arch.to_owned());
         let references = open().publish(&set, &Report::silent()).unwrap();
-        // Again: each finds itself.
+        // Published again: each architecture finds its own files.
         let again = open().publish(&set, &Report::silent()).unwrap();
         assert_eq!((again.tarball.id, again.tarball.made), (references.tarball.id, Made::Reused));
         sets.push(set);
@@ -201,7 +201,7 @@ fn two_architectures_of_a_version_have_their_own_directories_links_and_counts() 
     open().prune(None, 1).unwrap();
     let left: BTreeSet<String> = std::fs::read_dir(www.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(left, ["web-2", "web-2.aarch64", "web-latest", "web-latest.aarch64"].map(str::to_owned).into());
-    // What is left is still found by another publication of the same.
+    // The remaining one is still found when it is published again.
     assert_eq!(open().publish(&sets[2], &Report::silent()).unwrap().tarball.made, Made::Reused);
 }
 

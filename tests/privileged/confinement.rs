@@ -1,4 +1,4 @@
-//! What a command in the sandbox may not do: capabilities, system calls, and the known ways out.
+//! Restrictions on a command in the sandbox: capabilities, system calls, and the known escapes.
 
 use super::support::*;
 
@@ -32,8 +32,8 @@ fn pid_1_is_osimg_and_processes_of_the_host_are_invisible() {
     assert_eq!(lines, ["1 2", "/proc/self/exe sandbox-init ", "2"]);
 }
 
-/// Python's names of calls and their numbers on x86_64 and aarch64, with arguments that would be
-/// valid.
+/// Python's names of system calls and their numbers on x86_64 and aarch64, with arguments that
+/// would be valid.
 const CALLS: &str = r#"
 CLONE_NEWUSER = 0x10000000
 calls = {
@@ -56,7 +56,7 @@ calls = {
 "#;
 
 #[test]
-fn dangerous_system_calls_are_refused_under_both_of_their_numbers() {
+fn dangerous_system_calls_are_refused_by_both_of_their_numbers() {
     if !require_root() {
         return;
     }
@@ -195,7 +195,7 @@ os._exit(0)
         out.push(line.to_owned());
         Ok(())
     });
-    assert!(outcome.expect("the sandbox stands").success(), "{out:?}");
+    assert!(outcome.expect("the sandbox runs").success(), "{out:?}");
     assert_eq!(out, ["8192", "EAGAIN", "bounded"]);
     assert_eq!((before.clone(), before), (during.into_inner(), host()));
 }

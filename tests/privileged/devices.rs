@@ -1,4 +1,4 @@
-//! /dev, /proc and /sys: what is there, what is hidden, and that the host's own stay as they are.
+//! /dev, /proc and /sys: what exists, what is hidden, and that those of the host do not change.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -108,7 +108,7 @@ fn the_host_s_mounts_and_api_directories_are_the_same_before_and_after() {
     if !require_root() {
         return;
     }
-    // Other tests make and remove their own things in the meantime, but none below these.
+    // Other tests make and remove files in the meantime, but none below these directories.
     let state = || {
         (
             mount_table(),
@@ -123,7 +123,7 @@ fn the_host_s_mounts_and_api_directories_are_the_same_before_and_after() {
         let mut plan = workdir.python("print(len(os.listdir('/dev')))");
         plan.devices = devices;
         let ended = run(&plan, seconds(60));
-        assert!(ended.outcome.expect("the sandbox stands").success(), "{:?}", ended.err);
+        assert!(ended.outcome.expect("the sandbox runs").success(), "{:?}", ended.err);
     }
     let after = state();
     assert_eq!(before.0, after.0);
@@ -140,7 +140,7 @@ fn dev_host_shows_the_host_s_devices() {
     let mut plan = workdir.python("print(*sorted(os.listdir('/dev')), sep='\\n')");
     plan.devices = Devices::Host;
     let ended = run(&plan, seconds(60));
-    assert!(ended.outcome.expect("the sandbox stands").success());
+    assert!(ended.outcome.expect("the sandbox runs").success());
     let mut host: Vec<String> =
         std::fs::read_dir("/dev").expect("dev").flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     host.sort();

@@ -1,4 +1,4 @@
-//! How runs end: strays, floods, limits, signals, and kills at any moment.
+//! How runs end: leftover processes, floods of output, limits, signals, and kills at any moment.
 
 use std::io::{BufRead, BufReader};
 use std::process::Child;
@@ -38,7 +38,7 @@ print("done")
     marked.wait_gone("osimg-stray-daemon-3141", soon());
 }
 
-/// The most memory that this process ever had, in bytes.
+/// The peak memory of this process, in bytes.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
     let kib = status
@@ -69,7 +69,7 @@ fn a_flood_of_output_does_not_fill_the_supervisor_s_memory() {
         assert!(outcome.expect("it ends").success(), "{what}");
         assert!(longest <= 1 << 20, "{what}: a line of {longest} bytes");
         assert!(bytes >= 1 << 20, "{what}: only {bytes} bytes came");
-        // Of 200 MB; other tests of this process have their share in it.
+        // Of 200 MB; other tests of this process also contribute.
         assert!(peak() - before < 64 << 20, "{what}: {} bytes more", peak() - before);
     }
 }
@@ -85,7 +85,7 @@ fn limits_end_a_command_that_ignores_every_signal() {
     let limit = Duration::from_secs(1);
     let cases = [
         ("total", silent, Limits { total: Some(limit), idle: None }, "the time limit of 1 s passed"),
-        ("total, while it talks", chatty, Limits { total: Some(limit), idle: None }, "the time limit of 1 s passed"),
+        ("total, while it prints", chatty, Limits { total: Some(limit), idle: None }, "the time limit of 1 s passed"),
         ("idle", silent, Limits { total: Some(Duration::from_secs(60)), idle: Some(limit) }, "the limit on silence of 1 s passed"),
     ];
     for (name, script, limits, message) in cases {
@@ -109,12 +109,12 @@ fn a_command_that_prints_is_not_idle() {
     assert!(ended.outcome.expect("not ended by the limit").success());
 }
 
-/// Starts `osimg shell` with a command that ignores signals, and waits for its first word.
+/// Starts `osimg shell` with a command that ignores signals, and waits for its first line.
 fn endless(marked: &Marked, workdir: &Workdir, marker: &str) -> Child {
     let script = format!("trap '' TERM INT HUP; echo ready; while :; do sleep 1000; done # {marker}");
     let mut child = marked.shell(workdir, &["/bin/sh", "-c", &script]).spawn().expect("osimg");
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("the first word");
+    BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("the first line");
     if line != "ready\n" {
         let said = child.wait_with_output().expect("output");
         panic!("{line:?}: {}", String::from_utf8_lossy(&said.stderr));
@@ -139,7 +139,7 @@ fn sigint_sigterm_and_sighup_end_everything_soon() {
     }
 }
 
-/// Numbers that differ from moment to moment and are the same in every run; Knuth's generator.
+/// Pseudo-random moments, the same in every run; Knuth's generator.
 struct Moments(u64);
 
 impl Moments {
@@ -164,7 +164,7 @@ fn kill_9_of_osimg_or_a_stage_at_any_moment_leaves_no_process_and_no_mount() {
         let victim = ["osimg shell", "sandbox-namespaces", "sandbox-init"][run % 3];
         let pause = Duration::from_micros(moments.next(60_000));
         let began = Instant::now();
-        // A stage is killed as soon as it is there and the moment has come.
+        // Kill a stage as soon as it exists and the moment has come.
         let pid = loop {
             let found = marked
                 .processes(&marker)

@@ -1,5 +1,5 @@
-//! Install roots in which packages have left traps where the sandbox mounts, and hosts whose mounts
-//! propagate.
+//! Install roots with traps of packages in the places where the sandbox mounts, and hosts with
+//! propagating mounts.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,7 +10,7 @@ use nix::mount::MsFlags;
 use osimg::error::{ExitCode, exit_code};
 use osimg::sandbox::View;
 
-/// Puts something hostile at the path; the second path is the victim directory on the host.
+/// Makes a hostile file at the path. The second path is the victim directory on the host.
 type Trap = fn(&Path, &Path);
 
 const TRAPS: [(&str, Trap); 6] = [
@@ -44,7 +44,7 @@ fn a_hostile_file_instead_of_an_api_directory_is_named_and_the_host_is_untouched
                 assert!(text.contains(&format!("{name} in the image is not a plain directory")), "{name} is {what}: {text}");
                 assert_ne!(exit_code(&error), ExitCode::Done);
                 let mut after = (mount_table(), fingerprint(workdir.path(), 8));
-                // The directories before the trap were made, as they belong in the image.
+                // The directories before the trap were created, and belong in the image.
                 after.1.retain(|path, _| before.1.contains_key(path));
                 assert_eq!(before, after, "{name} is {what}");
                 assert_eq!(fs::read_to_string(victim.join("file")).expect("victim"), "precious");
@@ -71,7 +71,7 @@ fn a_host_with_propagating_mounts_keeps_its_mount_table() {
                 during.push(mount_table());
                 Ok(())
             });
-            assert!(outcome.expect("the sandbox stands").success());
+            assert!(outcome.expect("the sandbox runs").success());
             assert_eq!(during.len(), 2);
             assert!(during.iter().all(|table| *table == before), "a mount of the sandbox appeared outside");
             assert_eq!(before, mount_table());
@@ -95,7 +95,7 @@ fn a_build_whose_workdir_is_in_a_shared_mount_leaves_no_mount_behind() {
         }
         let mut plan = Workdir::new().plan(&["/usr/bin/true"]);
         (plan.root, plan.scratch) = (root, scratch);
-        assert!(run(&plan, seconds(30)).outcome.expect("the sandbox stands").success());
+        assert!(run(&plan, seconds(30)).outcome.expect("the sandbox runs").success());
         assert_eq!(before, mount_table());
         #[expect(clippy::disallowed_methods, reason = "the thread's own namespace")]
         nix::mount::umount(place.path()).expect("not busy");

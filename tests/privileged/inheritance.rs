@@ -1,5 +1,5 @@
-//! What a run inherits from its caller, which is nothing: environment, descriptors, limits, umask,
-//! directories; and the network it sees.
+//! A run inherits nothing from its caller: no environment, descriptors, limits, umask or
+//! directories; and its view of the network.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -15,12 +15,12 @@ fn the_environment_is_exactly_the_plan_s() {
         return;
     }
     let workdir = Workdir::new();
-    // Cargo has set dozens for this test, a canary of ours among them.
+    // Cargo has set dozens of variables for this test; one of ours is a canary.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
     let mut plan = workdir.python("print(sorted(os.environ.items()))\nprint(open('/proc/self/environ').read().replace('\\0', ';'))");
     plan.command.env = vec![("ONLY".into(), "this = one".into())];
     let ended = run(&plan, seconds(60));
-    assert!(ended.outcome.expect("the sandbox stands").success());
+    assert!(ended.outcome.expect("the sandbox runs").success());
     assert_eq!(ended.out[1], "ONLY=this = one;");
 }
 
@@ -30,7 +30,7 @@ fn the_caller_s_environment_and_descriptors_are_not_inherited() {
         return;
     }
     let workdir = Workdir::with_programs(&["env", "ls"]);
-    // Python passes on descriptors of the host's root directory, and a secret in the environment.
+    // Python passes on descriptors of the host's root directory and a secret in the environment.
     let wrapper = r#"
 import os, sys
 for number in range(3, 40):
@@ -39,18 +39,18 @@ os.environ["OSIMG_CANARY"] = "secret"
 os.execv(sys.argv[1], sys.argv[1:])
 "#;
     let command = "env; ls -l /proc/self/fd; cat_fds=$(ls /proc/1/fd 2>&1); echo \"$cat_fds\"";
-    let said = program("/usr/bin/python3")
+    let stderr = program("/usr/bin/python3")
         .args(["-c", wrapper, OSIMG, "shell"])
         .arg(workdir.path())
         .args(["/bin/sh", "-c", command])
         .output()
         .expect("osimg");
-    let text = String::from_utf8_lossy(&said.stdout);
-    assert!(said.status.success(), "{text}{}", String::from_utf8_lossy(&said.stderr));
+    let text = String::from_utf8_lossy(&stderr.stdout);
+    assert!(stderr.status.success(), "{text}{}", String::from_utf8_lossy(&stderr.stderr));
     assert!(!text.contains("OSIMG_CANARY"), "{text}");
     assert!(text.contains("HOME=/root"), "{text}");
     let descriptors: Vec<&str> = text.lines().filter(|line| line.contains(" -> ")).collect();
-    // Three streams, and the one with which ls reads the directory.
+    // The three standard streams, and the one with which ls reads the directory.
     assert_eq!(descriptors.len(), 4, "{text}");
     assert!(!descriptors.iter().any(|line| line.ends_with("-> /")), "{text}");
 }
@@ -76,7 +76,7 @@ fn with_the_host_s_network_the_files_for_name_resolution_exist() {
     if !require_root() {
         return;
     }
-    // A server of the test's own: the loopback is the host's.
+    // A server of this test: the loopback is the host's.
     let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = server.local_addr().expect("address").port();
     let workdir = Workdir::new();
@@ -89,11 +89,11 @@ fn with_the_host_s_network_the_files_for_name_resolution_exist() {
     let ended = std::thread::scope(|scope| {
         scope.spawn(|| server.accept().and_then(|(mut peer, _)| peer.write_all(b"hello")).expect("a visitor"));
         let ended = run(&plan, seconds(30));
-        // Ends the server when nobody came.
+        // Ends the server if no client came.
         let _ = std::net::TcpStream::connect(("127.0.0.1", port));
         ended
     });
-    assert!(ended.outcome.expect("the sandbox stands").success(), "{:?}", ended.err);
+    assert!(ended.outcome.expect("the sandbox runs").success(), "{:?}", ended.err);
     assert_eq!(ended.out, ["True EROFS", "True EROFS", "b'hello'"]);
 }
 
@@ -115,7 +115,7 @@ fn few_descriptors_a_removed_directory_closed_streams_and_limits_do_no_harm() {
     }
     let cases = [
         ("64 descriptors", "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"),
-        ("a directory that is gone", "import tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)"),
+        ("a removed directory", "import tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)"),
         ("closed stdin", "os.close(0)"),
         ("closed stdout", "os.close(1)"),
         ("closed stderr", "os.close(2)"),
@@ -125,8 +125,8 @@ fn few_descriptors_a_removed_directory_closed_streams_and_limits_do_no_harm() {
     ];
     for (name, preparation) in cases {
         let workdir = Workdir::with_programs(&["sleep"]);
-        let said = prepared(&workdir, preparation, "echo made > /made; sleep 0 & wait; exit 0");
-        assert!(said.status.success(), "{name}: {} {}", said.status, String::from_utf8_lossy(&said.stderr));
+        let stderr = prepared(&workdir, preparation, "echo made > /made; sleep 0 & wait; exit 0");
+        assert!(stderr.status.success(), "{name}: {} {}", stderr.status, String::from_utf8_lossy(&stderr.stderr));
         assert_eq!(std::fs::read_to_string(workdir.root().join("made")).expect(name), "made\n", "{name}");
     }
 }
@@ -138,9 +138,9 @@ fn the_umask_of_the_caller_does_not_affect_the_image() {
     }
     for umask in ["077", "000"] {
         let workdir = Workdir::with_programs(&["mkdir"]);
-        let said = prepared(&workdir, &format!("os.umask(0o{umask})"), "umask; mkdir /directory; echo x > /file");
-        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        assert_eq!(String::from_utf8_lossy(&said.stdout), "0022\n");
+        let stderr = prepared(&workdir, &format!("os.umask(0o{umask})"), "umask; mkdir /directory; echo x > /file");
+        assert!(stderr.status.success(), "{}", String::from_utf8_lossy(&stderr.stderr));
+        assert_eq!(String::from_utf8_lossy(&stderr.stdout), "0022\n");
         for (name, mode) in [("directory", 0o755), ("file", 0o644), ("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755)] {
             let found = workdir.root().join(name).metadata().expect(name).permissions().mode() & 0o7777;
             assert_eq!(found, mode, "{name} under umask {umask}: {found:o}");
@@ -161,7 +161,7 @@ fn files_written_into_the_root_have_the_requested_mode() {
     }
 }
 
-/// `osimg shell` on the workdir with the text as its standard input; its exit status and output.
+/// Runs `osimg shell` on the workdir with the text as stdin. Returns the exit status and output.
 fn shell(workdir: &Workdir, words: &[&str], input: &str) -> (Option<i32>, String, String) {
     let mut command = program(OSIMG);
     command.arg("shell").arg(workdir.path()).args(words);
@@ -186,9 +186,9 @@ fn the_shell_reads_the_caller_s_standard_input() {
     let mut command = program(OSIMG);
     command.arg("shell").arg(workdir.path()).arg("cat").stdin(std::fs::File::open("/").expect("a directory"));
     let output = command.output().expect("osimg");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("standard input is a directory"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("standard input is a directory"), "{stderr}");
 }
 
 #[test]
@@ -206,8 +206,8 @@ fn the_shell_ends_with_the_exit_status_of_its_command() {
         assert_eq!(shell(&workdir, words, ""), (Some(status), String::new(), String::new()), "{words:?}");
     }
     for (words, status, word) in [("no-such-command", 127, "No such file"), ("/bin", 126, "Permission denied")] {
-        let (code, _, said) = shell(&workdir, &[words], "");
-        assert_eq!(code, Some(status), "{said}");
-        assert!(said.contains(&format!("starting {words} in the sandbox")) && said.contains(word), "{said}");
+        let (code, _, stderr) = shell(&workdir, &[words], "");
+        assert_eq!(code, Some(status), "{stderr}");
+        assert!(stderr.contains(&format!("starting {words} in the sandbox")) && stderr.contains(word), "{stderr}");
     }
 }

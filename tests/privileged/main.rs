@@ -1,5 +1,5 @@
-//! What the sandbox promises, tried for real: needs root, and makes no mount in the host's
-//! namespace.
+//! Tests of the sandbox's guarantees with real namespaces. They need root and make no mount in the
+//! host's namespace.
 
 mod confinement;
 mod devices;
@@ -7,7 +7,7 @@ mod ending;
 mod hostile;
 mod inheritance;
 mod memory;
-#[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "as in the tiers that it is made for")]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "as in the tiers that share it")]
 #[path = "../support/mod.rs"]
 mod shared;
 mod support;

@@ -1,5 +1,5 @@
-//! A workdir in memory that the image outgrows: it moves to disk with all that the archive takes of
-//! it.
+//! A workdir in memory that becomes too small for the image: it moves to disk with everything that
+//! the archive contains.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::support::*;
 use osimg::sandbox::{Backing, enter_private_mounts};
 use osimg::workdir::{Keep, Place, Workdir, available_memory, free_space};
 
-/// Everything that an archive holds of a file, shown by other programs.
+/// Everything that an archive contains of a file, shown by other programs.
 const SHOW: &str = "find . -printf '%y %m %U:%G %n %T@ %p %l\\n' | sort; find . -samefile usr/one | sort; \
     find . ! -type l | sort | xargs -d '\\n' getfacl -n; find . -type f | sort | xargs -d '\\n' getcap; \
     find . | sort | xargs -d '\\n' getfattr -h -d -m - ; find . -type f | sort | xargs -d '\\n' sha256sum";
@@ -32,9 +32,9 @@ fn an_image_too_large_for_a_workdir_in_memory_is_on_disk_with_all_attributes() {
         return;
     }
     if available_memory() < 5 << 30 {
-        return skip("it takes 5 GiB of free memory");
+        return skip("it requires 5 GiB of free memory");
     }
-    // A mount namespace is a thread's own.
+    // Each thread has its own mount namespace.
     std::thread::spawn(|| {
         enter_private_mounts().expect("a mount namespace");
         let mut workdir = Workdir::create(&Place::Auto, Keep::Never).expect("a workdir");
@@ -53,7 +53,7 @@ fn an_image_too_large_for_a_workdir_in_memory_is_on_disk_with_all_attributes() {
         assert_ne!(kind.trim(), "tmpfs");
         assert_eq!(sh(&workdir.root(), SHOW), before);
         let blocks: u64 = sh(&workdir.root(), "stat -c %b usr/sparse").trim().parse().expect("a number");
-        assert!(blocks < 2048, "the hole is still one: {blocks} blocks");
+        assert!(blocks < 2048, "the hole must stay a hole: {blocks} blocks");
         let path = workdir.path().to_owned();
         workdir.finish(false).expect("finished");
         assert!(!path.exists());

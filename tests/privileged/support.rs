@@ -14,7 +14,7 @@ use osimg::sandbox::{Devices, Limits, Network, Outcome, Plan, Sandbox, Stream, T
 /// The program under test.
 pub const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
 
-/// Any program of the host; tests may start them.
+/// A program of the host. Tests may start any.
 #[expect(clippy::disallowed_methods, reason = "tests drive the program and independent tools")]
 pub fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
     Command::new(name)
@@ -63,7 +63,7 @@ impl Workdir {
         self.dir.path().join("root")
     }
 
-    /// A plan in the tools' view.
+    /// A plan with the view of the tools.
     pub fn plan(&self, argv: &[&str]) -> Plan {
         Plan {
             root: self.root(),
@@ -79,21 +79,21 @@ impl Workdir {
         }
     }
 
-    /// A plan in which Python runs `script`, after the prelude.
+    /// A plan in which Python runs `script` after the prelude.
     pub fn python(&self, script: &str) -> Plan {
         self.plan(&["/usr/bin/python3", "-I", "-B", "-c", &format!("{PRELUDE}\n{script}")])
     }
 
-    /// Runs the script in the tools' view; it must succeed. What it printed.
+    /// Runs the script with the view of the tools. It must succeed. Returns its output lines.
     pub fn probe(&self, script: &str) -> Vec<String> {
         let ended = run(&self.python(script), seconds(60));
-        let outcome = ended.outcome.expect("the sandbox stands");
+        let outcome = ended.outcome.expect("the sandbox runs");
         assert!(outcome.success(), "{}: {}\n{}", outcome.describe(), ended.out.join("\n"), ended.err.join("\n"));
         ended.out
     }
 }
 
-/// What Python probes share: raw system calls, and a verdict on each attempt.
+/// Shared code of the Python probes: raw system calls, and the result of each attempt.
 const PRELUDE: &str = r#"
 import ctypes, errno, os, platform, socket, stat, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -112,14 +112,14 @@ def attempt(what):
         return errno.errorcode.get(error.errno, error.errno)
 "#;
 
-/// A run that has ended: how, and every line that it printed.
+/// A run that has ended: its outcome, and every line of its output.
 pub struct Ended {
     pub outcome: Result<Outcome>,
     pub out: Vec<String>,
     pub err: Vec<String>,
 }
 
-/// Runs the plan with the real program's stages.
+/// Runs the plan with the stages of the real program.
 pub fn run(plan: &Plan, limits: Limits) -> Ended {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let outcome = Sandbox::staged_by(OSIMG).carry_out(plan, limits, &mut |stream, line| {
@@ -148,8 +148,8 @@ pub fn mount_table() -> String {
     std::fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo")
 }
 
-/// Names, kinds, modes, owners, sizes and link texts below `directory`, to see whether anything was
-/// touched.
+/// Names, kinds, modes, owners, sizes and link targets below `directory`, to find out whether
+/// anything was changed.
 pub fn fingerprint(directory: &Path, depth: usize) -> BTreeMap<PathBuf, String> {
     walkdir::WalkDir::new(directory)
         .max_depth(depth)
@@ -175,7 +175,7 @@ pub fn fingerprint(directory: &Path, depth: usize) -> BTreeMap<PathBuf, String> 
         .collect()
 }
 
-/// Runs `body` in a thread with a mount namespace of its own, whose mounts propagate as told.
+/// Runs `body` in a thread with a new mount namespace and the given propagation of mounts.
 pub fn in_mount_namespace<T: Send>(propagation: nix::mount::MsFlags, body: impl FnOnce() -> T + Send) -> T {
     let apart = || {
         #[expect(clippy::disallowed_methods, reason = "the thread's own namespace, which ends with it")]
@@ -201,8 +201,8 @@ pub fn mount(source: &str, target: &Path, kind: &str, flags: nix::mount::MsFlags
     nix::mount::mount(Some(source), target, Some(kind), flags, None::<&str>).expect("mounting");
 }
 
-/// A copy of the program under a name of its own, so that its stages can be told from those of
-/// other tests.
+/// A copy of the program with a unique name, so that its processes can be distinguished from those
+/// of other tests.
 pub struct Marked {
     pub program: PathBuf,
     _dir: tempfile::TempDir,
@@ -216,7 +216,7 @@ impl Marked {
         Self { program, _dir: dir }
     }
 
-    /// The pids that run this copy, with their arguments, and those whose arguments name `marker`.
+    /// The processes that run this copy or name `marker` in their arguments.
     pub fn processes(&self, marker: &str) -> Vec<(i32, String)> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").expect("proc").flatten() {
@@ -231,7 +231,7 @@ impl Marked {
         found
     }
 
-    /// Waits until nothing of it runs; the time that took.
+    /// Waits until none of its processes runs, and returns the time that it took.
     pub fn wait_gone(&self, marker: &str, limit: Duration) -> Duration {
         let began = std::time::Instant::now();
         loop {
@@ -244,7 +244,7 @@ impl Marked {
         }
     }
 
-    /// `osimg shell` on the workdir, its output read through pipes.
+    /// `osimg shell` on the workdir, with its output in pipes.
     pub fn shell(&self, workdir: &Workdir, argv: &[&str]) -> Command {
         let mut command = program(&self.program);
         command.arg("shell").arg(workdir.path()).args(argv).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

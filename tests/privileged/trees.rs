@@ -1,5 +1,5 @@
-//! Removing trees and writing into roots while someone swaps directories for links, and with
-//! mounts, depth and odd names below.
+//! Removing trees and writing into roots while an attacker replaces directories by links, and with
+//! mounts, deep paths and unusual names.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::mount::MsFlags;
 use osimg::sandbox::{InstallRoot, mount_below, remove_tree};
 
-/// A victim on the host, with files and directories by names that the attacked trees have too.
+/// A victim on the host, with the same names of files and directories as in the attacked trees.
 fn victim(dir: &Path) -> PathBuf {
     let victim = dir.join("victim");
     for below in ["etc", "sub/etc"] {
@@ -22,10 +22,10 @@ fn victim(dir: &Path) -> PathBuf {
     victim
 }
 
-/// Swaps `path` (a directory) with a link to the victim until told to stop; how often.
+/// Swaps `path` (a directory) with a link to the victim until `stop` is set. Counts the swaps.
 fn swap_until(stop: &AtomicBool, swaps: &AtomicU64, path: &Path, link: &Path) {
     while !stop.load(Ordering::Relaxed) {
-        // One atomic exchange: there is never a moment in which neither is there.
+        // One atomic exchange, so that one of the two always exists.
         if renameat2(AT_FDCWD, path, AT_FDCWD, link, RenameFlags::RENAME_EXCHANGE).is_ok() {
             swaps.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -34,7 +34,7 @@ fn swap_until(stop: &AtomicBool, swaps: &AtomicU64, path: &Path, link: &Path) {
     }
 }
 
-/// Raises the flag at its end.
+/// Sets the flag when it is dropped.
 struct Stopper<'a>(&'a AtomicBool);
 
 impl Drop for Stopper<'_> {
@@ -43,12 +43,12 @@ impl Drop for Stopper<'_> {
     }
 }
 
-/// Runs `work` over and over beside an attacker: for a second and a half, and on a slow machine
-/// until there were so many rounds and swaps, and `work` is content with what it met.
+/// Runs `work` repeatedly during an attack: for a second and a half, and on a slow machine until
+/// there were that many rounds and swaps and `work` returns true.
 fn attacked(path: &Path, link: &Path, (rounds, swaps): (u64, u64), mut work: impl FnMut() -> bool) {
     let (stop, swapped) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        // Also when `work` fails: the scope waits for the attacker.
+        // Even if `work` fails: the scope waits for the attacker.
         let _stopper = Stopper(&stop);
         scope.spawn(|| swap_until(&stop, &swapped, path, link));
         let began = Instant::now();
@@ -58,7 +58,7 @@ fn attacked(path: &Path, link: &Path, (rounds, swaps): (u64, u64), mut work: imp
             if content && round >= rounds && swapped >= swaps && began.elapsed() > Duration::from_millis(1500) {
                 break;
             }
-            assert!(began.elapsed() < Duration::from_secs(120), "{round} rounds against {swapped} swaps are no attack");
+            assert!(began.elapsed() < Duration::from_secs(120), "{round} rounds against {swapped} swaps are not an attack");
         }
     });
 }
@@ -74,7 +74,7 @@ fn removal_stays_in_the_tree_while_directories_become_links() {
     let (tree, link) = (workdir.path().join("tree"), workdir.path().join("link"));
     symlink(&victim, &link).expect("link");
     attacked(&tree.join("sub"), &link, (50, 50), || {
-        // Whichever of the two is there is filled again by name; the link's own target must not be.
+        // Fill whichever of the two exists by name; the target of the link must not be filled.
         let _ = fs::create_dir(&tree);
         if fs::symlink_metadata(tree.join("sub")).is_err() {
             let _ = fs::create_dir_all(tree.join("sub/etc"));
@@ -82,10 +82,10 @@ fn removal_stays_in_the_tree_while_directories_become_links() {
         for number in 0..8 {
             let _ = fs::create_dir(tree.join(format!("directory-{number}")));
         }
-        // It may fail: what it must not do is to reach the victim.
+        // It may fail, but it must not reach the victim.
         let _ = remove_tree(&tree);
-        // What was spared on the other side is a directory still; the victim's of that name is not
-        // empty and stays.
+        // A directory that survived on the other side is still there. The victim's directory of
+        // that name is not empty and stays.
         let _ = fs::remove_dir(link.join("etc")).and_then(|()| fs::remove_dir(&link));
         if fs::symlink_metadata(&link).is_err() {
             let _ = symlink(&victim, &link);
@@ -121,9 +121,9 @@ fn writing_and_removing_stay_in_the_root_while_directories_become_links() {
         written += results.iter().filter(|done| **done).count() as u64;
         refused += results.iter().filter(|done| !**done).count() as u64;
         if let Ok(Some(bytes)) = root.read(Path::new("sub/etc/machine-id"), 100) {
-            assert_eq!(bytes, b"ours", "the host's file was read");
+            assert_eq!(bytes, b"ours", "a file of the host was read");
         }
-        // Both sides were met.
+        // Both results occurred.
         written > 100 && refused > 100
     });
     assert_eq!(before, fingerprint(&victim, 9));
@@ -153,7 +153,8 @@ fn a_mount_in_the_tree_stops_removal_and_keeps_its_content() {
             let error = remove_tree(&tree).expect_err("a mount is below");
             assert!(error.to_string().contains("is still mounted"), "{error:#}");
             assert_eq!(fs::read_to_string(workdir.path().join("tree/a/file")).expect("untouched"), "x");
-            // The second fence, which needs no table: what opens directories does not cross mounts.
+            // The second protection, which needs no mount table: opening a directory does not cross
+            // a mount.
             let root = InstallRoot::open(workdir.path()).expect("root");
             let error = root.remove(Path::new("tree")).expect_err("a mount is below");
             assert!(format!("{error:#}").contains("is a mount: it is left alone"), "{error:#}");
@@ -171,7 +172,7 @@ fn deep_trees_and_odd_names_are_removed_whole() {
     let dir = tempfile::tempdir_in("/var/tmp").expect("a directory");
     let tree = dir.path().join("tree");
     fs::create_dir(&tree).expect("tree");
-    // Deeper than the longest path, the usual limit on descriptors and the former limit of ours.
+    // Deeper than the longest path, the usual limit on descriptors and a former limit of osimg.
     let script = "import os, sys\nos.chdir(sys.argv[1])\nfor _ in range(5000):\n  os.mkdir('directory'); os.chdir('directory')\nopen('file', 'w').close()";
     assert!(program("/usr/bin/python3").args(["-c", script]).arg(&tree).status().expect("python").success());
     for name in ["new\nline", "\u{1b}[31m", "-rf", " ", "*", "\\", &"x".repeat(255)] {

@@ -1,4 +1,4 @@
-//! A container's filter of system calls, as Docker's default one is for a root without
+//! A container's seccomp filter, like Docker's default filter for a root user without
 //! CAP_SYS_ADMIN.
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
@@ -10,14 +10,14 @@ use crate::support::require_root;
 use crate::user::{Subordinate, User};
 use nix::libc;
 
-/// Names the words of the program that the helper becomes.
+/// The variable with the command line that the helper executes.
 const WORDS: &str = "OSIMG_TEST_BEHIND_A_FILTER";
 
-/// clone(2)'s flags that make namespaces: mount, cgroup, UTS, IPC, user, pid, network.
+/// The flags of clone(2) that make namespaces: mount, cgroup, UTS, IPC, user, pid, network.
 const NAMESPACES: [u64; 7] = [0x2_0000, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
 
-/// What <https://github.com/moby/profiles/blob/main/seccomp/default.json> lets through with
-/// CAP_SYS_ADMIN alone, as far as namespaces and mounts go.
+/// The system calls for namespaces and mounts that Docker's default profile allows only with
+/// CAP_SYS_ADMIN; see <https://github.com/moby/profiles/blob/main/seccomp/default.json>.
 fn filters() -> Vec<BpfProgram> {
     let arch = std::env::consts::ARCH.try_into().unwrap();
     let of = |rules: BTreeMap<i64, Vec<SeccompRule>>, answer| -> BpfProgram {
@@ -32,12 +32,12 @@ fn filters() -> Vec<BpfProgram> {
         SeccompRule::new(vec![condition]).unwrap()
     };
     denied.insert(libc::SYS_clone, NAMESPACES.map(makes).into());
-    // clone3, whose flags a filter cannot see.
+    // A filter cannot see the flags of clone3.
     vec![of(denied, libc::EPERM.cast_unsigned()), of([(435, Vec::new())].into(), libc::ENOSYS.cast_unsigned())]
 }
 
 #[test]
-#[ignore = "only another test runs it, in a process of its own"]
+#[ignore = "only another test runs it, in a separate process"]
 fn becomes_another_program_behind_the_filter() {
     let Ok(words) = std::env::var(WORDS) else { return };
     for filter in filters() {
@@ -57,7 +57,7 @@ fn a_container_s_filter_that_forbids_namespaces_is_named_with_a_fix() {
     let program = user.path().join("osimg");
     let behind = |words: &[&str]| {
         let line = [&[program.to_str().unwrap()], words].concat().join("\n");
-        // Docker's root has no CAP_SYS_ADMIN, of which the filter speaks.
+        // Docker's root has no CAP_SYS_ADMIN, and the filter depends on it.
         Command::new("setpriv")
             .args(["--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", "--"])
             .arg(std::env::current_exe().unwrap())
@@ -67,15 +67,15 @@ fn a_container_s_filter_that_forbids_namespaces_is_named_with_a_fix() {
             .unwrap()
     };
     let output = behind(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(4), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
     for part in ["making a user namespace", "a container's seccomp filter forbids it", "--security-opt seccomp=unconfined"] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(stderr.contains(part), "{part}: {stderr}");
     }
     assert!(!image.exists());
-    // The doctor, who tries it, says the same.
+    // doctor tries it and reports the same.
     let output = behind(&["doctor"]);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(10), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("--security-opt seccomp=unconfined"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(10), "{stderr}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stderr.contains("--security-opt seccomp=unconfined"), "{stderr}");
 }

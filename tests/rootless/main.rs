@@ -1,5 +1,5 @@
-//! Builds by an ordinary user: the same bytes as root's, the same sandbox, nothing left behind, and
-//! plain words where it cannot be.
+//! Builds by an ordinary user: the same bytes and the same sandbox as root's, nothing left over,
+//! and a clear message if a build is not possible.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
 
 #[path = "../support/mod.rs"]
@@ -19,7 +19,7 @@ use user::{Subordinate, User, digest, members, run};
 
 const RECIPE: &str = "install odd\nts run\n";
 
-/// Everything that is easily lost without root: owners, special modes, capabilities, what a
+/// Everything that is easily lost without root: owners, special modes, capabilities, files that a
 /// scriptlet makes unreadable.
 fn odd(repo: Repo) -> Repo {
     repo.package(
@@ -40,7 +40,7 @@ fn odd(repo: Repo) -> Repo {
     )
 }
 
-/// The packages of [`odd`], one of which gives files away while it is installed.
+/// The packages of [`odd`]; one of them gives files to another user during its installation.
 fn giving(repo: Repo) -> Repo {
     odd(repo).package(Package::named("giver").requires("odd").scriptlet(
         When::Post,
@@ -57,8 +57,8 @@ fn a_user_with_subordinate_ids_builds_the_same_tarball_as_root() {
     let user = User::new(Subordinate::Range, giving);
     let recipe = "install giver\nts run\n";
     let roots = user.build_as_root("root", recipe);
-    let (in_memory, said) = user.build("memory", recipe, &[]);
-    assert!(said.contains("in a user namespace with 65537 ids"), "{said}");
+    let (in_memory, stderr) = user.build("memory", recipe, &[]);
+    assert!(stderr.contains("in a user namespace with 65537 ids"), "{stderr}");
     let work = user.path().join("work");
     let (on_disk, _) = user.build("disk", recipe, &["--workdir", work.to_str().unwrap()]);
     let listed = members(&roots);
@@ -79,7 +79,7 @@ fn a_user_with_subordinate_ids_builds_the_same_tarball_as_root() {
     user.nothing_is_left();
 }
 
-/// Every way in which a scriptlet can give a file away, and what it sees of that afterwards.
+/// Every way in which a scriptlet can change the owner of a file, and what it sees afterwards.
 const GIVEAWAYS: &str = "set -e\n\
     busybox mkdir -p /var/lib/all/real /var/lib/all/moved; cd /var/lib/all; busybox ln -s real via; busybox ln -s /var/lib/all/real /var/lib/abs\n\
     for name in one two three four five six setuid; do echo $name > real/$name; done\n\
@@ -108,19 +108,19 @@ fn a_user_with_a_single_id_builds_the_same_tarball_as_root() {
     let recipe = "install generous\nts run\n";
     let roots = user.build_as_root("root", recipe);
     let seen = String::from_utf8(run(Command::new("tar").arg("-xOf").arg(&roots).arg("./var/lib/all/seen"))).unwrap();
-    // What root's scriptlet sees: so these are no empty words.
+    // The scriptlet sees this in a build by root, so the test is not empty.
     for line in ["901:0 644 real/one", "905:906 644 copied", "909:910 755 real/setuid", "0:902 644 moved/two", "0:912 644 real/five"] {
         assert!(seen.lines().any(|found| found == line), "{line}: {seen}");
     }
-    // On a file system that gives numbers of files out again, and on one that does not.
+    // On a file system that reuses inode numbers, and on one that does not.
     for (name, words) in [("disk", &["--workdir", work.to_str().unwrap()][..]), ("memory", &[])] {
-        let (single, said) = user.build(name, recipe, words);
-        assert!(said.contains("warning: building without root and with a single id"), "{said}");
-        assert!(!said.contains("not root:app") && !said.contains("not app:"), "the packages' owners are there: {said}");
+        let (single, stderr) = user.build(name, recipe, words);
+        assert!(stderr.contains("warning: building without root and with a single id"), "{stderr}");
+        assert!(!stderr.contains("not root:app") && !stderr.contains("not app:"), "the owners of the packages exist: {stderr}");
         assert_eq!(members(&single), members(&roots), "{name}");
         assert_eq!(digest(&single), digest(&roots), "{name}");
     }
-    // What a later transaction gives away is known beside what an earlier one gave.
+    // Owners set in a later transaction are recorded in addition to earlier ones.
     let recipe = "install giver\nts run\ninstall generous\nts run\n";
     let roots = user.build_as_root("two-roots", recipe);
     let (single, _) = user.build("two", recipe, &[]);
@@ -129,7 +129,7 @@ fn a_user_with_a_single_id_builds_the_same_tarball_as_root() {
 }
 
 #[test]
-fn what_cannot_be_passed_on_to_a_followed_process_ends_the_build_in_plain_words() {
+fn a_signal_that_cannot_be_passed_on_to_a_traced_process_ends_the_build_with_a_clear_message() {
     if !require_root() {
         return;
     }
@@ -139,31 +139,31 @@ fn what_cannot_be_passed_on_to_a_followed_process_ends_the_build_in_plain_words(
     let program = user.path().join("osimg");
     let all: Vec<&str> = [program.to_str().unwrap()].into_iter().chain(words.iter().map(String::as_str)).collect();
     let output = user.command(&all).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(7), "{said}");
-    assert!(said.contains("a process was sent the signal 40") && said.contains("hint: lend the user ids"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{stderr}");
+    assert!(stderr.contains("a process was sent the signal 40") && stderr.contains("hint: lend the user ids"), "{stderr}");
     assert!(!image.exists());
     user.nothing_is_left();
 }
 
 #[test]
-fn where_no_process_may_follow_another_packages_decide_and_it_is_said() {
+fn without_tracing_the_packages_decide_the_owners_and_a_warning_is_shown() {
     if !require_root() {
         return;
     }
     let user = User::new(Subordinate::Nothing, giving);
-    // What is traced by someone else already cannot be followed by us.
+    // osimg cannot trace processes that another program already traces.
     let build = |name: &str, recipe: &str| {
         let (image, words) = user.words(name, recipe, &[]);
         let program = user.path().join("osimg");
         let traced = ["strace", "-f", "-qq", "-e", "trace=none", "-o", "/dev/null", program.to_str().unwrap()];
         let output = user.command(&traced.into_iter().chain(words.iter().map(String::as_str)).collect::<Vec<_>>()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
-        assert!(said.contains("warning: this host lets no process follow another: owners are taken from the packages"), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        assert!(stderr.contains("warning: this host lets no process follow another: owners are taken from the packages"), "{stderr}");
         image
     };
-    assert_eq!(digest(&build("plain", RECIPE)), digest(&user.build_as_root("plain-root", RECIPE)), "packages alone decide: the same bytes");
+    assert_eq!(digest(&build("plain", RECIPE)), digest(&user.build_as_root("plain-root", RECIPE)), "only packages set owners: the same bytes");
     let recipe = "install giver\nts run\n";
     let roots = members(&user.build_as_root("given-root", recipe));
     let given = members(&build("given", recipe));
@@ -238,21 +238,21 @@ fn files_left_by_a_killed_build_of_a_user_are_removed_whatever_their_owner() {
     let foreign = |root: &Path| root.join("var/lib/given/file").symlink_metadata().is_ok_and(|m| m.uid() > 1_000_000_000);
     let workdir = wait_for("the scriptlets' files", || {
         let entry = fs::read_dir(&work).ok()?.flatten().next()?.path();
-        // The last scriptlet runs when the one before has given its files away.
+        // The last scriptlet runs after the previous one has changed the owner of its files.
         (foreign(&entry.join("root")) && sleeps(&program)).then_some(entry)
     });
     child.kill().unwrap();
     child.wait().unwrap();
     wait_for("the end of the sandbox", || (!sleeps(&program)).then_some(()));
     fs::File::open(&workdir).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
-    // Nothing mounted may be crossed: the user's own directory beside it must stand.
+    // Removal must not cross mounts: the user's directory next to it must still exist.
     let output = user.osimg(&["doctor", "--clean", "--workdir", work.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains(workdir.to_str().unwrap()));
     user.nothing_is_left();
 }
 
-/// Whether a process with `sleep 1000` runs in a sandbox that the program made.
+/// Whether a process with `sleep 1000` runs in a sandbox of the program.
 fn sleeps(program: &Path) -> bool {
     let mark = program.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
     fs::read_dir("/proc").unwrap().flatten().any(|entry| {
@@ -299,9 +299,9 @@ fn missing_user_namespaces_are_reported_with_reason_and_fix() {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "sh", "-c", line, "sh"]).arg(user.path().join("osimg"));
     let output = command.args(&words).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("making a user namespace") && said.contains("hint: allow some: sysctl user.max_user_namespaces"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("making a user namespace") && stderr.contains("hint: allow some: sysctl user.max_user_namespaces"), "{stderr}");
     assert!(!image.exists());
 }
 
@@ -348,13 +348,13 @@ fn the_demo_distribution_built_by_a_user_is_byte_identical_to_root_s() {
     };
     let rich = User::new(Subordinate::Range, odd);
     if rich.command(&["test", "-r", settings.to_str().unwrap()]).status().is_ok_and(|s| !s.success()) {
-        skip("the demo distribution lies where only root can look");
+        skip("the demo distribution is in a directory that only root can read");
         return;
     }
     let (roots, words) = of(&rich, "root");
     run(Command::new(rich.path().join("osimg")).args(&words));
     let poor = User::new(Subordinate::Nothing, odd);
-    for (user, ids) in [(&rich, "lent ids"), (&poor, "a single id")] {
+    for (user, ids) in [(&rich, "subordinate ids"), (&poor, "a single id")] {
         let (image, words) = of(user, "user");
         let output = user.osimg(&words.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -377,8 +377,8 @@ fn lock_and_cache_work_without_root() {
     let (recipe, settings) = (words[1].as_str(), words[3].as_str());
     let osimg = |words: &[&str]| {
         let output = user.osimg(words);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{words:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words:?}: {stderr}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let lock = user.path().join("out/image.lock");

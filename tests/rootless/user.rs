@@ -1,5 +1,5 @@
-//! An ordinary user of the test's own, the program in a place that the user can reach, and what it
-//! leaves.
+//! An ordinary user made for one test, the program in a directory that this user can read, and
+//! checks for leftovers.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,10 +9,10 @@ use std::sync::Mutex;
 
 use crate::support::repo::Repo;
 
-/// The account files are changed by one test at a time.
+/// Only one test at a time changes the account files.
 static ACCOUNTS: Mutex<()> = Mutex::new(());
 
-/// Whether the host lends the user ids.
+/// Whether the host gives the user subordinate ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subordinate {
     /// A range of 65536.
@@ -21,7 +21,7 @@ pub enum Subordinate {
     Nothing,
 }
 
-/// A user with a home of its own; both are gone at the end.
+/// A user with a home directory. Both are removed at the end.
 pub struct User {
     name: String,
     home: tempfile::TempDir,
@@ -29,15 +29,15 @@ pub struct User {
 }
 
 impl User {
-    /// Makes the user; the directory holds the program, and a repository of the packages `base`,
-    /// `shell` and what `fill` adds.
+    /// Makes the user. The directory contains the program and a repository of the packages `base`,
+    /// `shell` and those that `fill` adds.
     pub fn new(subordinate: Subordinate, fill: impl FnOnce(Repo) -> Repo) -> Self {
-        // Not below the tests' own directory, which may lie where only root can look.
+        // Not below the tests' own directory: perhaps only root can read that.
         let home = tempfile::Builder::new().prefix("rootless-").tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let name = format!("osimg-{}", home.path().file_name().unwrap().to_string_lossy().rsplit('-').next().unwrap().to_lowercase());
         let _guard = ACCOUNTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Accounts of the system are lent nothing by themselves.
+        // System accounts get no subordinate ids automatically.
         run(Command::new("useradd").args(["--system", "--no-create-home", "--shell", "/bin/sh", "--home-dir"]).arg(home.path()).arg(&name));
         let uid: u32 = String::from_utf8(run(Command::new("id").args(["-u", &name]))).unwrap().trim().parse().unwrap();
         if subordinate == Subordinate::Range {
@@ -60,7 +60,7 @@ impl User {
         self.home.path()
     }
 
-    /// A command as this user, with nothing of our environment but the home.
+    /// A command as this user, with only HOME from our environment.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &self.name, "--regid", &self.name, "--init-groups", "--"]).args(words);
@@ -68,15 +68,15 @@ impl User {
         command
     }
 
-    /// `osimg` with these words, as this user.
+    /// `osimg` with these arguments, as this user.
     pub fn osimg(&self, words: &[&str]) -> Output {
         let program = self.path().join("osimg");
         let words: Vec<&str> = [program.to_str().unwrap()].into_iter().chain(words.iter().copied()).collect();
         self.command(&words).output().unwrap()
     }
 
-    /// Writes the recipe and builds it as this user into `out/NAME.tar`; returns the tarball's path
-    /// and what was said.
+    /// Writes the recipe and builds it as this user into `out/NAME.tar`. Returns the tarball's path
+    /// and the messages.
     pub fn build(&self, name: &str, recipe: &str, words: &[&str]) -> (PathBuf, String) {
         let (image, all) = self.words(name, recipe, words);
         let output = self.osimg(&all.iter().map(String::as_str).collect::<Vec<_>>());
@@ -93,7 +93,7 @@ impl User {
         image
     }
 
-    /// The words of a build, and where its tarball will be.
+    /// The arguments of a build, and the path of its tarball.
     pub fn words(&self, name: &str, recipe: &str, words: &[&str]) -> (PathBuf, Vec<String>) {
         let file = self.path().join("image.yum");
         fs::write(&file, recipe).unwrap();
@@ -103,7 +103,7 @@ impl User {
         (image.clone(), own.iter().chain(words).map(|word| (*word).to_owned()).collect())
     }
 
-    /// Fails when anything is left in the user's directory for workdirs.
+    /// Fails if anything is left in the user's directory of workdirs.
     pub fn nothing_is_left(&self) {
         let left: Vec<_> = fs::read_dir(self.path().join("work")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(left.is_empty(), "left: {left:?}");
@@ -113,19 +113,19 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         let _guard = ACCOUNTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // With the user go the lines in /etc/subuid and /etc/subgid.
+        // Removing the user also removes the lines in /etc/subuid and /etc/subgid.
         let _ = Command::new("userdel").arg(&self.name).output();
     }
 }
 
-/// Runs a program that has to succeed and returns its stdout.
+/// Runs a program that must succeed and returns its stdout.
 pub fn run(command: &mut Command) -> Vec<u8> {
     let output = command.output().unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
     assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
-/// A digest as sha256sum tells it.
+/// A digest computed by sha256sum.
 pub fn digest(file: &Path) -> String {
     String::from_utf8(run(Command::new("sha256sum").arg(file))).unwrap().split(' ').next().unwrap().to_owned()
 }

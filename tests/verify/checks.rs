@@ -1,12 +1,12 @@
-//! Every check both ways: the sound tree trips none, and for each there is one change that trips it
-//! and nothing else.
+//! Every check in both directions: a valid tree has no finding, and for each check one change gives
+//! this finding and no other.
 
 use crate::fixture::{SOUND, TGZ, Tarball, names};
 use osimg::archive::NoLabels;
 use osimg::verify::{Options, Profile};
 use std::collections::BTreeSet;
 
-/// What is changed in the tree, and the checks that have to find it.
+/// A change to the tree, and the checks that must find it.
 const CHANGES: &[(&[&str], &str)] = &[
     (&["root-member"], "chmod 700 ."),
     (&["root-member", "unknown-owners"], "chown 4242 ."),
@@ -81,7 +81,7 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["hostname"], "echo node1 > etc/hostname"),
 ];
 
-/// Archives that are odd in themselves: the tree as it is, packed in another way.
+/// Unusual archives: the same tree packed in another way.
 const PACKINGS: &[(&[&str], &str)] = &[
     (&["suffix"], "$TAR -czf os.tar.xz .; echo os.tar.xz"),
     (&["suffix"], "$TAR -czf os.img .; echo os.img"),
@@ -129,7 +129,7 @@ with tarfile.open('a.tar', 'a', format=tarfile.PAX_FORMAT) as t:
     ),
 ];
 
-/// Changes that real images have, and that no check may report.
+/// Changes that real images have. No check may report them.
 const HARMLESS: &[&str] = &[
     "chmod 555 .",
     "chmod 755 .",
@@ -137,7 +137,7 @@ const HARMLESS: &[&str] = &[
     "mv etc/tool.conf etc/tool.real; ln -s tool.real etc/tool.conf; l etc/tool.real etc_t; l etc/tool.conf etc_t",
 ];
 
-/// Checks that other tests trip: they need a server, a damaged file, or an option.
+/// Checks that other tests cover: they need a server, a damaged file, or an option.
 const ELSEWHERE: [&str; 8] = ["url-status", "url-query", "url-length", "url-encoding", "damaged", "checksum-file", "size", "initramfs"];
 
 fn expected(names: &[&'static str]) -> BTreeSet<&'static str> {
@@ -146,15 +146,15 @@ fn expected(names: &[&'static str]) -> BTreeSet<&'static str> {
 
 #[test]
 fn a_valid_tree_has_no_finding() {
-    let Some(tarball) = Tarball::of("", TGZ) else { return };
+    let Some(tarball) = Tarball::from_change("", TGZ) else { return };
     let findings = tarball.verify(&Options::default());
     assert_eq!(findings.findings, []);
     assert_eq!((findings.packages, findings.profile), (1, Profile::AnacondaEl9));
     for (format, flag) in [("tbz", "j"), ("txz", "J"), ("tar", "")] {
-        let tarball = Tarball::of("", &format!("$TAR -c{flag}f os.{format} .; echo os.{format}")).unwrap();
+        let tarball = Tarball::from_change("", &format!("$TAR -c{flag}f os.{format} .; echo os.{format}")).unwrap();
         assert_eq!(tarball.verify(&Options::default()).findings, [], "{format}");
     }
-    // As a tree, with the labels that it has.
+    // As a tree, with its existing labels.
     let tree = SOUND.as_ref().unwrap().path().join("tree");
     assert_eq!(osimg::verify::tree(&tree, &osimg::archive::FromTree, &Options::default()).unwrap().findings, []);
     let without = osimg::verify::tree(&tree, &NoLabels, &Options::default()).unwrap();
@@ -168,7 +168,7 @@ fn every_change_to_the_tree_is_reported_by_the_expected_check() {
     }
     for (names_expected, change) in CHANGES {
         let pack = TGZ.replace("-czf", "-S -czf");
-        let findings = Tarball::of(change, &pack).unwrap().verify(&Options::default());
+        let findings = Tarball::from_change(change, &pack).unwrap().verify(&Options::default());
         assert_eq!(names(&findings), expected(names_expected), "{change}: {:#?}", findings.findings);
     }
 }
@@ -179,7 +179,7 @@ fn changes_that_real_images_have_are_not_reported() {
         return;
     }
     for change in HARMLESS {
-        let findings = Tarball::of(change, TGZ).unwrap().verify(&Options::default());
+        let findings = Tarball::from_change(change, TGZ).unwrap().verify(&Options::default());
         assert_eq!(findings.findings, [], "{change}");
     }
 }
@@ -190,7 +190,7 @@ fn every_unusual_archive_is_reported_by_the_expected_check() {
         return;
     }
     for (names_expected, pack) in PACKINGS {
-        let findings = Tarball::of("", pack).unwrap().verify(&Options::default());
+        let findings = Tarball::from_change("", pack).unwrap().verify(&Options::default());
         assert_eq!(names(&findings), expected(names_expected), "{pack}: {:#?}", findings.findings);
     }
 }
@@ -202,14 +202,14 @@ fn every_missing_program_is_found_by_its_name() {
     }
     for name in osimg::verify::names() {
         let Some(program) = name.strip_prefix("program-") else { continue };
-        let findings = Tarball::of(&format!("rm usr/*bin/{program}"), TGZ).unwrap().verify(&Options::default());
+        let findings = Tarball::from_change(&format!("rm usr/*bin/{program}"), TGZ).unwrap().verify(&Options::default());
         assert_eq!(names(&findings), expected(&[name]), "{program}");
     }
 }
 
 #[test]
 fn options_decide_which_checks_run_and_which_findings_count() {
-    let Some(tarball) = Tarball::of("rm usr/sbin/gen_grub_cfgstub usr/bin/kernel-install usr/bin/locale", TGZ) else { return };
+    let Some(tarball) = Tarball::from_change("rm usr/sbin/gen_grub_cfgstub usr/bin/kernel-install usr/bin/locale", TGZ) else { return };
     let with = |profile| names(&tarball.verify(&Options { profile: Some(profile), ..Options::default() }));
     let newer = expected(&["program-gen_grub_cfgstub", "program-kernel-install", "program-locale"]);
     assert_eq!(with(Profile::AnacondaEl8), expected(&["program-kernel-install"]));

@@ -1,5 +1,5 @@
-//! A small tarball in every format, cut off at a thousand lengths and with a thousand bytes
-//! changed: always found.
+//! A small tarball in every format, truncated at a thousand lengths and with a thousand bytes
+//! changed: the damage is always found.
 
 use crate::fixture::{SOUND, Tarball};
 use osimg::archive::NoLabels;
@@ -8,7 +8,7 @@ use osimg::verify::{Findings, Options};
 use std::path::Path;
 use std::process::Command;
 
-/// How many lengths and how many bytes are tried in each format.
+/// The number of lengths and of bytes that are tried in each format.
 const TIMES: usize = 1000;
 
 fn verify(path: &Path) -> Result<Findings, String> {
@@ -19,15 +19,15 @@ fn noticed(outcome: &Result<Findings, String>) -> bool {
     outcome.as_ref().map_or(true, |findings| !findings.fit())
 }
 
-/// Numbers that are spread evenly and are the same every time.
+/// Numbers that are spread evenly, the same in every run.
 fn spread(limit: usize) -> impl Iterator<Item = usize> {
     (0..TIMES).map(move |n| n * limit / TIMES)
 }
 
 fn packed(format: &str) -> Option<Tarball> {
     let osimg = env!("CARGO_BIN_EXE_osimg");
-    // Without the padding of GNU tar, and with checksums beside it.
-    Tarball::of(
+    // Without GNU tar's padding, and with checksums next to it.
+    Tarball::from_change(
         "rm -r usr/lib/grub; head -c 100000 /dev/urandom > opt/noise; l opt/noise",
         &format!("{osimg} -q pack $T -o os.{format} >&2; echo os.{format}"),
     )
@@ -39,7 +39,7 @@ fn damaged_anywhere(format: &str) {
     assert!(!noticed(&verify(&tarball.path)), "{:?}", verify(&tarball.path));
     for length in spread(sound.len()) {
         std::fs::write(&tarball.path, &sound[..length]).unwrap();
-        assert!(noticed(&verify(&tarball.path)), "{format} cut off at {length} of {}", sound.len());
+        assert!(noticed(&verify(&tarball.path)), "{format} truncated at {length} of {}", sound.len());
     }
     for at in spread(sound.len()) {
         let mut changed = sound.clone();
@@ -90,7 +90,7 @@ fn an_rpmdb_with_any_byte_changed_is_read_or_refused() {
     let directory = tempfile::tempdir().unwrap();
     let dbpath = directory.path().join("var/lib/rpm");
     std::fs::create_dir_all(&dbpath).unwrap();
-    // The package's header is in the middle of mostly empty pages.
+    // The package's header is in the middle, between mostly empty pages.
     let begin = database.windows(4).position(|bytes| bytes == b"tool").unwrap_or(0).saturating_sub(2000);
     let places = spread(database.len()).step_by(4).chain((begin..database.len().min(begin + 4000)).step_by(7));
     let (mut read, mut refused) = (0, 0);
@@ -102,7 +102,7 @@ fn an_rpmdb_with_any_byte_changed_is_read_or_refused() {
         match contents.packages {
             Packages::Read { .. } => read += 1,
             Packages::Unreadable { .. } => refused += 1,
-            Packages::Absent => panic!("the rpmdb is there"),
+            Packages::Absent => panic!("the rpmdb exists"),
         }
     }
     assert!(read > 100 && refused > 20, "{read} read, {refused} refused");
@@ -110,8 +110,8 @@ fn an_rpmdb_with_any_byte_changed_is_read_or_refused() {
 
 #[test]
 fn an_archive_with_endless_member_metadata_is_refused_with_little_memory() {
-    let Some(tarball) = Tarball::of("", "printf x > $O") else { return };
-    // Seven hundred members with a megabyte of attributes each: a file of 3 MB.
+    let Some(tarball) = Tarball::from_change("", "printf x > $O") else { return };
+    // Seven hundred members with a megabyte of attributes each, in a file of 3 MB.
     let program = "
 import tarfile, gzip, sys
 with gzip.open(sys.argv[1], 'wb', 1) as g, tarfile.open(fileobj=g, mode='w', format=tarfile.PAX_FORMAT) as t:
@@ -123,7 +123,7 @@ with gzip.open(sys.argv[1], 'wb', 1) as g, tarfile.open(fileobj=g, mode='w', for
     assert!(made.success());
     let limited = "ulimit -v 1200000; exec \"$0\" verify --json \"$1\"";
     let done = Command::new("sh").args(["-c", limited, env!("CARGO_BIN_EXE_osimg")]).arg(&tarball.path).output().unwrap();
-    let said = String::from_utf8_lossy(&done.stdout);
-    assert_eq!(done.status.code(), Some(10), "{said}{}", String::from_utf8_lossy(&done.stderr));
-    assert!(said.contains("takes more than 512 MiB"), "{said}");
+    let message = String::from_utf8_lossy(&done.stdout);
+    assert_eq!(done.status.code(), Some(10), "{message}{}", String::from_utf8_lossy(&done.stderr));
+    assert!(message.contains("takes more than 512 MiB"), "{message}");
 }

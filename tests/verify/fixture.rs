@@ -1,4 +1,4 @@
-//! A small tree that a node could be installed from, and tarballs of it with one thing changed.
+//! A small tree from which a node could be installed, and tarballs of it with one change.
 
 use osimg::verify::{Findings, Options};
 use rpm::{BuildConfig, CompressionWithLevel, FileMode, FileOptions};
@@ -10,12 +10,12 @@ use tempfile::TempDir;
 
 use crate::support::{require_root, skip};
 
-/// Packs as Ironic's documentation does, with numbers for owners.
+/// Packs as in Ironic's documentation, with numeric owners.
 pub const TAR: &str = "tar --format=posix --sort=name --numeric-owner --acls --xattrs --xattrs-include='*' --selinux -C $T";
 /// The usual tarball.
 pub const TGZ: &str = "$TAR -czf $O .";
 
-/// Makes the tree; `l FILE [TYPE]` gives a label, as everywhere in the tests' scripts.
+/// Makes the tree. `l FILE [TYPE]` sets a label, as in all scripts of the tests.
 const TREE: &str = r#"
 umask 022
 chmod 755 .
@@ -70,7 +70,7 @@ pub fn sh(directory: &Path, script: &str, tree: &Path, output: &Path) -> String 
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
-/// The package of the tree's own files.
+/// A package that owns the files of the tree.
 fn package(directory: &Path) -> PathBuf {
     let mut builder = rpm::PackageBuilder::new("tool", "1.0", "MIT", "noarch", "A tool");
     builder.using_config(BuildConfig::v4().compression(CompressionWithLevel::Gzip(1)).source_date(1_700_000_000)).release("1");
@@ -87,14 +87,14 @@ fn package(directory: &Path) -> PathBuf {
     path
 }
 
-/// The tree as it should be, made once.
+/// The valid tree, made once.
 pub static SOUND: LazyLock<Option<TempDir>> = LazyLock::new(|| {
     if !require_root() {
         return None;
     }
     for program in ["setfattr", "setfacl", "setcap", "rpm", "bsdtar", "python3"] {
         if osimg::process::find_program(program).is_none() {
-            skip(&format!("there is no {program}"));
+            skip(&format!("{program} is not installed"));
             return None;
         }
     }
@@ -111,7 +111,7 @@ pub static SOUND: LazyLock<Option<TempDir>> = LazyLock::new(|| {
     Some(directory)
 });
 
-/// A tarball of the tree with something changed.
+/// A tarball of the tree with one change.
 #[derive(Debug)]
 pub struct Tarball {
     #[expect(dead_code, reason = "goes away with the tarball")]
@@ -120,9 +120,9 @@ pub struct Tarball {
 }
 
 impl Tarball {
-    /// Copies the tree, runs `change` in the copy, then `pack`, which writes `$O` (or another file
-    /// named as the last line it prints).
-    pub fn of(change: &str, pack: &str) -> Option<Self> {
+    /// Copies the tree, runs `change` in the copy and then `pack`. That writes `$O`, or another
+    /// file that it prints as its last line.
+    pub fn from_change(change: &str, pack: &str) -> Option<Self> {
         let sound = SOUND.as_ref()?.path().join("tree");
         let directory = tempfile::Builder::new().prefix("verify-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let (tree, output) = (directory.path().join("tree"), directory.path().join("os.tgz"));
@@ -139,7 +139,7 @@ impl Tarball {
     }
 }
 
-/// The names of what was found.
+/// The names of the findings.
 pub fn names(findings: &Findings) -> BTreeSet<&'static str> {
     findings.findings.iter().map(|finding| finding.name).collect()
 }

@@ -1,4 +1,4 @@
-//! `osimg verify` as a person and as CI runs it.
+//! `osimg verify` as a user and as CI runs it.
 
 use crate::fixture::{TGZ, Tarball};
 use std::process::{Command, Output};
@@ -13,11 +13,11 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn findings_are_reported_with_a_fix_and_by_the_exit_status() {
-    let Some(sound) = Tarball::of("", TGZ) else { return };
+    let Some(sound) = Tarball::from_change("", TGZ) else { return };
     let done = osimg(&["verify", sound.path.to_str().unwrap()]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
     assert!(text(&done.stdout).trim_end().ends_with("os.tgz: fit for anaconda-el9"), "{}", text(&done.stdout));
-    let broken = Tarball::of("rm boot/vmlinuz-6.1 usr/bin/cloud-init", TGZ).unwrap();
+    let broken = Tarball::from_change("rm boot/vmlinuz-6.1 usr/bin/cloud-init", TGZ).unwrap();
     let path = broken.path.to_str().unwrap();
     let done = osimg(&["verify", path]);
     assert_eq!(done.status.code(), Some(10));
@@ -40,7 +40,7 @@ fn findings_are_reported_with_a_fix_and_by_the_exit_status() {
 
 #[test]
 fn a_tarball_comes_from_standard_input() {
-    let Some(sound) = Tarball::of("", TGZ) else { return };
+    let Some(sound) = Tarball::from_change("", TGZ) else { return };
     let verify = |file: &std::path::Path| {
         let input = std::fs::File::open(file).unwrap();
         Command::new(env!("CARGO_BIN_EXE_osimg")).args(["verify", "-"]).stdin(input).output().unwrap()
@@ -55,7 +55,7 @@ fn a_tarball_comes_from_standard_input() {
 
 #[test]
 fn a_file_that_is_not_a_tarball_is_distinguished_from_a_bad_tarball() {
-    let Some(sound) = Tarball::of("", TGZ) else { return };
+    let Some(sound) = Tarball::from_change("", TGZ) else { return };
     let directory = sound.path.parent().unwrap();
     for words in
         [vec!["verify", "/nonexistent.tgz"], vec!["verify", directory.to_str().unwrap()], vec!["verify", "--allow", "kernels", "x.tgz"]]

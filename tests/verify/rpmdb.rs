@@ -1,4 +1,4 @@
-//! The packages that osimg reads, beside those that rpm reads.
+//! The packages that osimg reads, compared with those that rpm reads.
 
 use osimg::archive::NoLabels;
 use osimg::contents::{Contents, Digests, FileState, Options, Packages};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::skip;
 
-/// A root whose rpmdb rpm filled with the packages of the demo distribution, and nothing else in
+/// A root that contains only an rpmdb. rpm has recorded the packages of the demo distribution in
 /// it.
 static ROOT: LazyLock<Option<TempDir>> = LazyLock::new(|| {
     let directory =
@@ -54,7 +54,7 @@ fn every_package_and_file_is_as_rpm_reports() {
     let Some(tree) = database() else { return };
     let contents = Contents::of_tree(tree, &NoLabels, &Options { digests: Digests::None, ..Options::default() }).unwrap();
     let Packages::Read { packages, .. } = &contents.packages else { panic!("{:?}", contents.packages) };
-    let mut told: Vec<String> = packages
+    let mut found: Vec<String> = packages
         .iter()
         .map(|p| {
             format!(
@@ -67,7 +67,7 @@ fn every_package_and_file_is_as_rpm_reports() {
                 p.build_time,
                 p.install_time,
                 p.url,
-                // Of no files rpm says nothing.
+                // For a package without files rpm prints nothing.
                 if p.files.is_empty() { String::new() } else { p.files.len().to_string() },
                 p.summary,
                 p.key_id.as_deref().unwrap_or("none"),
@@ -77,7 +77,7 @@ fn every_package_and_file_is_as_rpm_reports() {
             .replace("(none)", "")
         })
         .collect();
-    told.sort();
+    found.sort();
     let format = "%{NAME}-%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH}|%{LICENSE}|%{SOURCERPM}|%{VENDOR}|%{LONGSIZE}|%{BUILDTIME}|\
 %{INSTALLTIME}|%{URL}|%{FILENAMES:arraysize}|%{SUMMARY}|%|RSAHEADER?{%{RSAHEADER:pgpsig}}:{none}||%{SHA256HEADER}|%{CHANGELOGNAME}\n";
     let mut expected: Vec<String> = rpm(tree, &["-qa", "--qf", format])
@@ -89,9 +89,9 @@ fn every_package_and_file_is_as_rpm_reports() {
         })
         .collect();
     expected.sort();
-    assert_eq!(told.len(), expected.len());
-    for (told, expected) in told.iter().zip(&expected) {
-        assert_eq!(told, expected);
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected);
     }
 }
 
@@ -99,7 +99,7 @@ fn every_package_and_file_is_as_rpm_reports() {
 fn files_have_rpms_modes_owners_digests_and_flags() {
     let Some(tree) = database() else { return };
     let contents = Contents::of_tree(tree, &NoLabels, &Options { digests: Digests::None, ..Options::default() }).unwrap();
-    let mut told: Vec<String> = contents
+    let mut found: Vec<String> = contents
         .packages
         .list()
         .iter()
@@ -127,7 +127,7 @@ fn files_have_rpms_modes_owners_digests_and_flags() {
             )
         })
         .collect();
-    told.sort();
+    found.sort();
     let format = "[%{FILENAMES}|%{FILEMODES:octal}|%{FILEUSERNAME}|%{FILEGROUPNAME}|%{FILESIZES}|%{FILEMTIMES}|%{FILEDIGESTS}|%{FILELINKTOS}|\
 %{FILEFLAGS}|%{FILEVERIFYFLAGS}|%{FILECAPS}|%{FILESTATES}\n]";
     let states = |line: &str| match line.strip_suffix(['3', '4']) {
@@ -137,8 +137,8 @@ fn files_have_rpms_modes_owners_digests_and_flags() {
     let answer = rpm(tree, &["-qa", "--qf", format]);
     let mut expected: Vec<String> = answer.iter().map(|line| states(&line.replace("(none)", ""))).collect();
     expected.sort();
-    assert_eq!(told.len(), expected.len());
-    for (told, expected) in told.iter().zip(&expected) {
-        assert_eq!(told, expected);
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Tarballs on a server that answers as it should, and on ones that do not.
+//! Tarballs on a server that works correctly, and on servers that do not.
 
 use crate::fixture::{TGZ, Tarball, names};
 use osimg::verify::Options;
@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 
-/// Serves one file; `answer` gives the head for a method and a path, and whether the body follows.
+/// Serves one file. `answer` gives the head for a method and a path, and whether the body follows.
 fn serve(body: Vec<u8>, answer: impl Fn(&str, &str, usize) -> (String, bool) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -25,7 +25,7 @@ fn serve(body: Vec<u8>, answer: impl Fn(&str, &str, usize) -> (String, bool) + S
             let mut words = first.split(' ');
             let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
             let (head, with_body) = answer(method, path, body.len());
-            // The client may have heard enough.
+            // The client may have disconnected.
             let _ = stream.write_all(format!("HTTP/1.1 {head}Connection: close\r\n\r\n").as_bytes());
             if with_body && method == "GET" {
                 let _ = stream.write_all(&body);
@@ -40,7 +40,7 @@ fn found(url: &str) -> BTreeSet<&'static str> {
 }
 
 fn sound() -> Option<Vec<u8>> {
-    Some(std::fs::read(&Tarball::of("", TGZ)?.path).unwrap())
+    Some(std::fs::read(&Tarball::from_change("", TGZ)?.path).unwrap())
 }
 
 fn whole(length: usize) -> (String, bool) {
@@ -75,7 +75,7 @@ fn problems_that_anaconda_would_meet_are_found() {
     assert_eq!(found(&format!("{encoded}/os.tgz")), ["url-encoding"].into());
     let missing = serve(body.clone(), |_, _, _| ("404 Not Found\r\nContent-Length: 0\r\n".into(), false));
     assert_eq!(found(&format!("{missing}/os.tgz")), ["url-status"].into());
-    // It promises more than it sends.
+    // Its Content-Length is larger than the body.
     let short = serve(body, |_, _, length| (format!("200 OK\r\nContent-Length: {}\r\n", length + 100), true));
     let cut = osimg::verify::address(&format!("{short}/os.tgz"), &Options::default());
     assert!(cut.is_err() || names(&cut.unwrap()).contains("damaged"));

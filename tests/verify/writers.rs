@@ -1,14 +1,14 @@
-//! Tarballs of one tree as different programs write them, with the flags that image builders use.
+//! Tarballs of one tree written by different programs with the options that image builders use.
 
 use crate::fixture::{Tarball, names};
 use osimg::verify::Options;
 
-/// A tree with everything that some writer loses or changes: an ACL of a user whose name means
+/// A tree with everything that some writer loses or changes: an ACL of a user with a name that has
 /// another number in the image.
 const TREE: &str = "setfacl -m u:1:r etc/hosts; chown 1:1 etc/ssh";
 
 fn is(pack: &str, expected: &[&'static str]) {
-    let Some(tarball) = Tarball::of(TREE, pack) else { return };
+    let Some(tarball) = Tarball::from_change(TREE, pack) else { return };
     let findings = tarball.verify(&Options::default());
     assert_eq!(names(&findings), expected.iter().copied().collect(), "{pack}: {:#?}", findings.findings);
 }
@@ -22,7 +22,7 @@ fn tarballs_of_osimg_have_no_finding() {
 
 #[test]
 fn the_documented_tar_writes_names_of_the_build_host_into_acls() {
-    // diskimage-builder's, lorax's and the shell pipelines' flags; --numeric-owner does not reach
+    // The options of diskimage-builder, lorax and shell pipelines. --numeric-owner does not affect
     // ACLs before GNU tar 1.35.
     is("tar --numeric-owner --acls --xattrs --xattrs-include='*' --selinux -C $T -czf $O .", &["acl-names"]);
     is("tar --acls --xattrs --xattrs-include='*' --selinux -C $T -czf $O .", &["acl-names", "owner-names"]);
@@ -33,7 +33,7 @@ fn mkosis_tar_writes_names_too() {
     let flags =
         "--format=pax --numeric-owner --acls --selinux --xattrs --sparse --sort=name --pax-option=delete=atime,delete=ctime,delete=mtime";
     is(&format!("tar -C $T {flags} -czf $O ."), &["acl-names"]);
-    // Its default compression is one that Anaconda does not know.
+    // Anaconda does not support its default compression.
     is(&format!("tar -C $T {flags} -cf - . | zstd -q > os.tar.zst; echo os.tar.zst"), &["damaged", "suffix"]);
 }
 

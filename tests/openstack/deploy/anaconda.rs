@@ -1,5 +1,5 @@
-//! Plays Anaconda: reads the kickstart file that Ironic rendered, fetches what it names, and runs
-//! its scripts.
+//! Acts as Anaconda: reads the kickstart file that Ironic rendered, fetches the files it names, and
+//! runs its scripts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,16 +15,16 @@ pub struct Anaconda {
     pub ramdisk: Vec<u8>,
     /// The second stage, if Ironic serves one.
     pub stage2: Option<Vec<u8>>,
-    /// What the boot loader is told.
+    /// The arguments of the boot loader.
     pub boot_script: String,
-    /// The tarball that was fetched; none when the installation is from a tree.
+    /// The fetched tarball; none if the installation is from a tree.
     pub tarball: Option<Vec<u8>>,
-    /// Stands for the disk.
+    /// The directory that stands for the disk.
     pub disk: tempfile::TempDir,
 }
 
 impl Anaconda {
-    /// Reads what Ironic laid out for the node.
+    /// Reads the files that Ironic provides for the node.
     pub fn boot(http_root: &Path, uuid: &str) -> Self {
         let directory = http_root.join(uuid);
         let read = |name: &str| std::fs::read(directory.join(name)).unwrap_or_else(|e| panic!("{}: {e}", directory.join(name).display()));
@@ -39,7 +39,7 @@ impl Anaconda {
         }
     }
 
-    /// The line of a command.
+    /// The line of a kickstart command.
     pub fn command(&self, name: &str) -> Option<&str> {
         self.kickstart.lines().find(|line| line.split_whitespace().next() == Some(name))
     }
@@ -50,7 +50,7 @@ impl Anaconda {
         Some(value.trim_matches('"').to_owned())
     }
 
-    /// Installs: `%pre`, the source, `%post`; all calls reach the real Ironic.
+    /// Installs: `%pre`, the source, `%post`. All calls reach the real Ironic.
     pub fn install(&mut self) {
         self.run("%pre");
         self.fetch();
@@ -63,8 +63,8 @@ impl Anaconda {
         self.run("%onerror");
     }
 
-    /// As `liveimg` does it: by the end of the URL it is a tarball or not, and the checksum
-    /// decides.
+    /// As `liveimg` does it: the end of the URL decides whether it is a tarball, and the checksum
+    /// must match.
     pub fn fetch(&mut self) {
         let Some(url) = self.option("liveimg", "--url") else {
             assert!(self.command("url").is_some(), "{}", self.kickstart);
@@ -81,7 +81,7 @@ impl Anaconda {
         self.tarball = Some(bytes);
     }
 
-    /// Where a file of the installed system is.
+    /// The path of a file of the installed system.
     pub fn installed(&self, path: &str) -> PathBuf {
         self.disk.path().join(path.trim_start_matches('/'))
     }
@@ -101,7 +101,7 @@ impl Anaconda {
         }
     }
 
-    /// In the real one `/` is the installed system; here its directory stands before the paths that
+    /// In the real one `/` is the installed system. Here its directory is put before the paths that
     /// are written to.
     fn shell(&self, script: &str) {
         let cloud = self.disk.path().join("var/lib/cloud");

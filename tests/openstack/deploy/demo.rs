@@ -1,16 +1,16 @@
-//! The demo distribution on its way onto nodes: `osimg build` makes a set of it in a registry, and
-//! nodes install it by every mode.
+//! The demo distribution is installed on nodes: `osimg build` publishes a set of it, and nodes
+//! install it in every mode.
 
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::lab::{Files, Lab, deploy, only_writer, said, sha256};
+use super::lab::{Files, Lab, deploy, only_writer, messages, sha256};
 use crate::loopback::Registry;
 use crate::support::{require_root, skip};
 
-/// The checks that an image without kernel, boot loader and most tools does not pass.
+/// The checks that fail for an image without a kernel, a boot loader and most tools.
 const SMALL_LACKS: &str = "kernel efi-loader program-systemd-machine-id-setup program-kernel-install program-dracut program-depmod \
     program-grub2-mkconfig program-grub2-set-default program-grub2-editenv program-efibootmgr program-gen_grub_cfgstub program-locale \
     program-useradd program-chpasswd";
@@ -21,9 +21,9 @@ const SMALL: &str = "install osimg-demo-release bash coreutils curl\nts run\n";
 /// The distribution, its install tree on the lab's web server, and a directory to build in.
 struct Demo {
     repo: PathBuf,
-    /// The install tree's URL, with a slash at its end.
+    /// The URL of the install tree, with a slash at the end.
     tree: String,
-    /// What the tree boots with.
+    /// The boot arguments of the tree.
     files: Files,
     directory: tempfile::TempDir,
 }
@@ -35,7 +35,7 @@ struct Built {
 }
 
 impl Built {
-    /// Where its tarball of that suffix is published: the last place.
+    /// The place where its tarball with that suffix was published last.
     fn published(&self, extension: &str) -> &Value {
         let all = self.manifest["published"].as_array().unwrap_or_else(|| panic!("{}", self.manifest));
         all.iter().rfind(|set| set["extension"] == extension).unwrap_or_else(|| panic!("{extension}: {all:?}"))
@@ -58,12 +58,12 @@ impl Demo {
             return None;
         }
         let files = Files::new(".tgz");
-        // The distribution's own kernel: its first sector is that of a disk, which Glance stumbles
-        // over.
+        // The distribution's own kernel. Its first sector looks like that of a disk, which makes
+        // Glance refuse it.
         let packages = std::fs::read_dir(repo.join("Packages")).unwrap().map(|entry| entry.unwrap().path());
         let kernel = packages.into_iter().find(|path| path.to_string_lossy().contains("/kernel-core-")).unwrap();
         let output = Command::new("bsdtar").arg("-xOf").arg(kernel).arg("*/vmlinuz").output().unwrap();
-        assert!(output.status.success() && output.stdout.get(510..512) == Some(&[0x55, 0xaa]), "{}", said(&output));
+        assert!(output.status.success() && output.stdout.get(510..512) == Some(&[0x55, 0xaa]), "{}", messages(&output));
         std::fs::write(files.path("vmlinuz"), output.stdout).unwrap();
         let laid =
             [("images/pxeboot/vmlinuz", "vmlinuz"), ("images/pxeboot/initrd.img", "initrd.img"), ("images/install.img", "install.img")];
@@ -81,8 +81,7 @@ impl Demo {
         Some(Self { repo, tree, files, directory })
     }
 
-    /// Runs `osimg build` as a person with these settings would: what is published, and how, is in
-    /// them.
+    /// Runs `osimg build` as a user would: the settings name what is published, and how.
     fn build(&self, lab: &Lab, recipe: &str, name: &str, registry: &str, formats: &[&str]) -> Built {
         let settings = std::fs::read_to_string(self.repo.join("osimg-demo.toml")).unwrap();
         let repo = self.repo.canonicalize().unwrap();
@@ -107,7 +106,7 @@ impl Demo {
         let one = only_writer();
         let output = command.output().unwrap();
         drop(one);
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
         let path = self.directory.path().join(format!("out/{name}-1.json"));
         let built = Built { manifest: serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap(), path };
         assert_eq!(built.manifest["published"].as_array().map(Vec::len), Some(formats.len()), "{}", built.manifest["published"]);
@@ -115,18 +114,18 @@ impl Demo {
     }
 }
 
-/// Deploys, plays the installer, and compares what reached the node with what was built; returns
-/// the line that named the tarball.
+/// Deploys, acts as the installer, and compares the files on the node with the build. Returns the
+/// line that named the tarball.
 fn installs(lab: &Lab, demo: &Demo, built: &Built, extension: &str, owner: &str, arguments: &[&str]) -> String {
     let node = lab.node(owner);
     node.prepare();
     let (output, anaconda) = deploy(lab, &node, arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
     assert_eq!(node.show()["provision_state"], "active");
     let tarball = std::fs::read(built.tarball(extension)).unwrap();
     let line = anaconda.command("liveimg").unwrap_or_else(|| panic!("{}", anaconda.kickstart)).to_owned();
     assert!(line.contains(&format!("--checksum={}", sha256(&tarball))), "{line}");
-    assert!(anaconda.tarball == Some(tarball), "the tarball that reached the node is another one");
+    assert!(anaconda.tarball == Some(tarball), "the node got another tarball");
     assert!(anaconda.kernel == demo.files.bytes("vmlinuz") && anaconda.ramdisk == demo.files.bytes("initrd.img"));
     assert_eq!(anaconda.stage2, Some(demo.files.bytes("install.img")));
     line
@@ -143,7 +142,7 @@ fn the_demo_distribution_is_installed_from_glance_from_a_web_server_and_from_an_
     for role in ["tarball", "kernel", "ramdisk", "stage2", "kickstart"] {
         assert!(set[role]["id"].is_string(), "{role}: {set}");
     }
-    // Glance: the manifest says where it is.
+    // Glance: the manifest contains the image.
     let manifest = built.path.to_str().unwrap();
     let line = installs(&lab, &demo, &built, ".tgz", "osimg", &[manifest, "--cloud", "osimg"]);
     assert!(line.contains("/agent_images/") && line.contains(".tgz\""), "{line}");
@@ -152,19 +151,19 @@ fn the_demo_distribution_is_installed_from_glance_from_a_web_server_and_from_an_
     let (directory, base) = (lab.servers.data().join("www/published"), format!("http://127.0.0.1:{}/published", lab.servers.port(7)));
     let (tarball, registry) = (built.tarball(".tgz"), format!("tree:{}={base}", directory.display()));
     let output = lab.osimg(&["publish", tarball.to_str().unwrap(), "--registry", &registry, "--tree", &demo.tree]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
     let url = format!("{base}/whole-1/whole-1.tgz");
     let line = installs(&lab, &demo, &built, ".tgz", "osimg", &[&url, "--cloud", "osimg"]);
     assert!(line.contains(&format!("--url=\"{url}\"")), "{line}");
 
     // The distribution's own tree.
     let output = lab.osimg(&["-q", "deploy", &demo.tree, "--print-kickstart"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
     std::fs::write(demo.files.path("tree.ks"), &output.stdout).unwrap();
     let template = format!("{}/tree.ks", lab.serve("demo-templates", &[("tree.ks", &demo.files.path("tree.ks"))]));
     let node = lab.node("osimg");
     let (output, anaconda) = deploy(&lab, &node, &[&demo.tree, "--cloud", "osimg", "--ks-template", &template]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
     assert_eq!(node.show()["provision_state"], "active");
     assert_eq!(anaconda.command("url"), Some(format!("url --url=\"{}\"", demo.tree).as_str()));
     assert!(anaconda.kernel == demo.files.bytes("vmlinuz"));
@@ -189,7 +188,7 @@ fn a_member_builds_the_other_formats_into_glance_through_tls_and_installs_them()
 #[test]
 fn an_image_in_a_container_registry_or_a_web_tree_is_installed_by_its_reference() {
     if osimg::process::find_program("docker-registry").is_none() {
-        return skip("there is no docker-registry");
+        return skip("docker-registry is not installed");
     }
     let Some(lab) = Lab::open() else { return };
     let Some(demo) = Demo::open(&lab, "demo-remote") else { return };
@@ -198,20 +197,20 @@ fn an_image_in_a_container_registry_or_a_web_tree_is_installed_by_its_reference(
     let built = demo.build(&lab, SMALL, "contained", &format!("oci:{repository}"), &["tgz"]);
     let set = built.published(".tgz");
     let url = |role: &str| set[role]["url"].as_str().unwrap();
-    // By the tag: the registry says what else belongs to it.
+    // By tag: the registry lists the other pieces.
     let tagged = format!("oci://{repository}:contained-1.tgz");
     let line = installs(&lab, &demo, &built, ".tgz", "osimg", &[&tagged, "--cloud", "osimg"]);
-    // Ironic hands on the blob's URL, whose end says nothing: the template appends what does.
+    // Ironic passes on the blob's URL, which has no suffix. The template appends one.
     assert!(line.contains("/v2/os/image/blobs/sha256:") && line.contains("#.tgz\""), "{line}");
-    // By digest, of the set and of the tarball: all that a node is told is by digest.
+    // By the digest of the set and of the tarball: the node gets only digests.
     for reference in [url("tarball"), url("manifest")] {
         let output = lab.osimg(&["-q", "deploy", reference, "--json"]);
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let info = &told["settings"]["instance_info"];
-        assert_eq!((&info["image_source"], &info["image_type"]), (&json!(url("tarball")), &json!("partition")), "{told}");
+        assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let info = &report["settings"]["instance_info"];
+        assert_eq!((&info["image_source"], &info["image_type"]), (&json!(url("tarball")), &json!("partition")), "{report}");
         for (key, role) in [("kernel", "kernel"), ("ramdisk", "ramdisk"), ("stage2", "stage2"), ("ks_template", "kickstart")] {
-            assert_eq!(info[key], url(role), "{told}");
+            assert_eq!(info[key], url(role), "{report}");
         }
     }
     for (wrong, expected) in [
@@ -221,7 +220,7 @@ fn an_image_in_a_container_registry_or_a_web_tree_is_installed_by_its_reference(
         (format!("oci://me:secret@{repository}:x"), "a password does not belong here"),
     ] {
         let output = lab.osimg(&["deploy", &wrong, "--json"]);
-        let text = said(&output);
+        let text = messages(&output);
         assert!(!output.status.success() && text.contains(expected) && !text.contains("secret"), "{wrong}: {text}");
     }
 

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use super::anaconda::Anaconda;
 use crate::servers::{Api, EVERYTHING, Servers};
 
-/// Longer than anything here takes on a busy machine.
+/// A limit that nothing here reaches, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What `osimg verify` rightly finds missing in a tarball of two files.
+/// Findings of `osimg verify` that are correct for a tarball of two files.
 const MISSING: &str = "efi-loader directories kernel-modules rpmdb program-base64 program-bash program-chmod program-chpasswd program-curl \
     program-depmod program-dirname program-dracut program-efibootmgr program-gen_grub_cfgstub program-grub2-editenv \
     program-grub2-mkconfig program-grub2-set-default program-kernel-install program-locale program-mkdir program-sh \
@@ -26,29 +26,29 @@ pub struct Lab {
     pub servers: &'static Servers,
 }
 
-/// The files of a set that fits together, small.
+/// The files of a small set that fits together.
 pub struct Files {
     pub directory: tempfile::TempDir,
-    /// Suffix of the tarball, with the dot.
+    /// The suffix of the tarball, with the dot.
     pub extension: &'static str,
 }
 
-/// A node of fake hardware that is available, and knows nothing of any image.
+/// An available node of fake hardware that has not had any image.
 pub struct TestNode {
     pub name: String,
     pub uuid: String,
     api: Api,
-    /// Where its conductor serves files from.
+    /// The directory from which its conductor serves files.
     http_root: PathBuf,
 }
 
 impl Lab {
-    /// The lab, or nothing where it cannot be had.
+    /// The lab, or nothing if it is not available.
     pub fn open() -> Option<Self> {
         Servers::shared(EVERYTHING).map(|servers| Self { servers })
     }
 
-    /// A URL of the web server with the files of this directory, which is laid there.
+    /// Copies the files to this directory of the web server and returns its URL.
     pub fn serve(&self, name: &str, files: &[(&str, &Path)]) -> String {
         let directory = self.servers.data().join("www").join(name);
         for (to, from) in files {
@@ -59,17 +59,17 @@ impl Lab {
         format!("http://127.0.0.1:{}/{name}", self.servers.port(7))
     }
 
-    /// Runs osimg to its end.
+    /// Runs osimg until it ends.
     pub fn osimg(&self, arguments: &[&str]) -> Output {
         self.servers.osimg(arguments).output().unwrap()
     }
 
-    /// Publishes a set into Glance by osimg and returns what it printed: the references.
+    /// Publishes a set into Glance by osimg and returns its output: the references.
     pub fn publish(&self, cloud: &str, files: &Files, name: &str, more: &[&str]) -> Value {
         self.publish_to(&format!("glance:{cloud}"), files, name, more)
     }
 
-    /// As [`Lab::publish`], into any registry.
+    /// Like [`Lab::publish`], into any registry.
     pub fn publish_to(&self, registry: &str, files: &Files, name: &str, more: &[&str]) -> Value {
         let path = |file: &str| files.path(file).to_string_lossy().into_owned();
         let (tarball, kernel, ramdisk, stage2) = (files.tarball(), path("vmlinuz"), path("initrd.img"), path("install.img"));
@@ -81,16 +81,16 @@ impl Lab {
         let one = only_writer();
         let output = self.osimg(&arguments);
         drop(one);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", messages(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// A node that the project of the cloud `owner` owns; without Keystone it has no owner.
+    /// A node that the project of the cloud `owner` owns. Without Keystone it has no owner.
     pub fn node(&self, owner: &str) -> TestNode {
         self.node_of(owner, "x86_64")
     }
 
-    /// As [`Lab::node`], of any architecture.
+    /// Like [`Lab::node`], of any architecture.
     pub fn node_of(&self, owner: &str, arch: &str) -> TestNode {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +120,7 @@ impl Lab {
 }
 
 impl Files {
-    /// A set whose tarball `osimg pack` wrote; no two sets are equal.
+    /// A set with a tarball written by `osimg pack`. All sets differ.
     pub fn new(extension: &'static str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -136,9 +136,9 @@ impl Files {
             .args([files.tarball(), tree])
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", messages(&output));
         let mark = format!("{number}-{}", std::process::id()).into_bytes();
-        // Linux's boot protocol, with the boot sector's mark that Glance stumbles over in bare
+        // Linux's boot protocol, with the mark of a boot sector, which Glance refuses in bare
         // images.
         let mut kernel = vec![0_u8; 16384];
         kernel[510..512].copy_from_slice(&[0x55, 0xaa]);
@@ -171,20 +171,20 @@ impl Files {
 
 impl TestNode {
     fn provision(&self, verb: &str) {
-        let (status, said) =
+        let (status, messages) =
             self.api.call("PUT", "baremetal", &format!("/v1/nodes/{}/states/provision", self.uuid), Some(&json!({ "target": verb })));
-        assert_eq!(status, 202, "{verb}: {said}");
+        assert_eq!(status, 202, "{verb}: {messages}");
     }
 
-    /// The node as Ironic tells it.
+    /// The node as Ironic describes it.
     pub fn show(&self) -> Value {
         let (status, body) = self.api.call("GET", "baremetal", &format!("/v1/nodes/{}", self.uuid), None);
         assert_eq!(status, 200, "{body}");
         body
     }
 
-    /// Compares what a deployment sets, and not `updated_at`: the conductor may still be writing
-    /// down that the node is available.
+    /// Compares the fields that a deployment sets, but not `updated_at`: the conductor may still be
+    /// recording that the node is available.
     pub fn is_untouched_since(&self, before: &Value) {
         let now = self.show();
         let fields = ["deploy_interface", "boot_interface", "driver_info", "instance_info", "instance_uuid", "extra", "properties"];
@@ -193,13 +193,13 @@ impl TestNode {
         }
     }
 
-    /// Changes the node past osimg.
+    /// Changes the node without osimg.
     pub fn patch(&self, patch: &Value) {
-        let (status, said) = self.api.call("PATCH", "baremetal", &format!("/v1/nodes/{}", self.uuid), Some(patch));
-        assert_eq!(status, 200, "{said}");
+        let (status, messages) = self.api.call("PATCH", "baremetal", &format!("/v1/nodes/{}", self.uuid), Some(patch));
+        assert_eq!(status, 200, "{messages}");
     }
 
-    /// What an operator does once for a node that a project's members deploy to.
+    /// The steps that an operator does once for a node of a project's members.
     pub fn prepare(&self) {
         self.patch(&json!([
             { "op": "add", "path": "/deploy_interface", "value": "anaconda" },
@@ -207,14 +207,14 @@ impl TestNode {
         ]));
     }
 
-    pub fn start_past_osimg(&self) -> MutexGuard<'static, ()> {
+    pub fn start_without_osimg(&self) -> MutexGuard<'static, ()> {
         let alone = only_deployment();
         self.provision("active");
         alone
     }
 
-    /// Waits until the node is in one of the states; gives up when the program that should bring it
-    /// there has ended.
+    /// Waits until the node is in one of the states. Fails if the program that should change the
+    /// state has ended.
     pub fn wait_for(&self, states: &[&str], program: Option<&mut Child>) -> Value {
         let began = Instant::now();
         let mut program = program;
@@ -236,28 +236,28 @@ impl TestNode {
         }
     }
 
-    /// What the installer on this node would find.
+    /// The installer with the files of this node.
     pub fn anaconda(&self) -> Anaconda {
         Anaconda::boot(&self.http_root, &self.uuid)
     }
 }
 
-/// Holds off everyone else who publishes: Glance on SQLite stumbles over two writers.
+/// Excludes other publishers: Glance on SQLite fails with two concurrent writers.
 pub fn only_writer() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Holds off other deployments: Ironic fails one, now and then, whose download's temporary
-/// directory another one's cleaning of the conductor's cache has listed and then does not find
-/// (os.listdir and os.stat in ironic/drivers/modules/image_cache.py).
+/// Excludes other deployments, because of a race in Ironic. One deployment's cleaning of the
+/// conductor's cache lists the temporary directory of another one's download, which is then
+/// removed (os.listdir and os.stat in ironic/drivers/modules/image_cache.py).
 pub fn only_deployment() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Starts `osimg deploy … --apply --start --wait`, plays the installer on the node, and returns how
-/// osimg ended and what was installed.
+/// Starts `osimg deploy … --apply --start --wait`, acts as the installer on the node, and returns
+/// osimg's output and the installation.
 pub fn deploy(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Output, Anaconda) {
     let (mut program, _alone) = start(lab, node, arguments);
     node.wait_for(&["wait call-back"], Some(&mut program));
@@ -267,7 +267,7 @@ pub fn deploy(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Output, Anacon
     (output, anaconda)
 }
 
-/// Starts `osimg deploy … --apply --start --wait` on the node; there is no other deployment until
+/// Starts `osimg deploy … --apply --start --wait` on the node. There is no other deployment until
 /// the second value is dropped.
 pub fn start(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Child, MutexGuard<'static, ()>) {
     let alone = only_deployment();
@@ -276,8 +276,8 @@ pub fn start(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Child, MutexGua
     (command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), alone)
 }
 
-/// Everything that a program printed. No secret of the test cloud may be in it.
-pub fn said(output: &Output) -> String {
+/// Everything that a program printed. It must not contain a secret of the test cloud.
+pub fn messages(output: &Output) -> String {
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     for secret in ["osimg-admin", "osimg-service", "wrong-password", "gAAAAA"] {
         assert!(!text.contains(secret), "a secret was printed:\n{text}");

@@ -1,5 +1,5 @@
-//! `osimg deploy` and `osimg doctor --cloud` against a real Ironic: nodes of fake hardware, and
-//! Anaconda played from its own kickstart file.
+//! `osimg deploy` and `osimg doctor --cloud` with a real Ironic: nodes of fake hardware, and a
+//! simulated Anaconda that runs its real kickstart file.
 
 mod anaconda;
 mod demo;

@@ -1,15 +1,15 @@
-//! Several nodes, and nodes that are not osimg's to take: another consumer's, another
-//! architecture's, used ones.
+//! Several nodes, and nodes that osimg must not use: those of another consumer or another
+//! architecture, and nodes in use.
 
 use serde_json::{Value, json};
 use std::process::{Output, Stdio};
 
-use super::lab::{Files, Lab, TestNode, deploy, only_deployment, said};
+use super::lab::{Files, Lab, TestNode, deploy, only_deployment, messages};
 use super::templates::config_drive;
 use crate::proxy::{Fault, Proxy};
 use crate::servers::Api;
 
-/// An instance UUID as Nova would set one.
+/// An instance UUID as Nova would set it.
 const FOREIGN: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
 
 /// Publishes an image for an architecture.
@@ -26,16 +26,16 @@ fn apply(lab: &Lab, image: &str, nodes: &[&TestNode], more: &[&str]) -> Output {
     lab.osimg(&arguments)
 }
 
-/// How far each node came, as `--json` has it.
+/// The progress of each node, as in `--json`.
 fn progress(output: &Output) -> Vec<(String, String)> {
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(output)));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", messages(output)));
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    told["nodes"].as_array().unwrap().iter().map(|node| (text(&node["node"]), text(&node["progress"]))).collect()
+    report["nodes"].as_array().unwrap().iter().map(|node| (text(&node["node"]), text(&node["progress"]))).collect()
 }
 
 #[track_caller]
 fn ends(output: &Output, code: i32, expected: &[(&TestNode, &str)], parts: &[&str]) {
-    let text = said(output);
+    let text = messages(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
     let expected: Vec<(String, String)> = expected.iter().map(|(node, word)| (node.name.clone(), (*word).to_owned())).collect();
     assert_eq!(progress(output), expected, "{text}");
@@ -83,12 +83,12 @@ fn a_node_of_another_consumer_or_lessee_is_refused_and_an_own_node_is_accepted_a
         free.is_untouched_since(&before[0]);
         taken.is_untouched_since(&before[1]);
     }
-    // What osimg took, it knows again, and no other consumer takes it: Ironic itself refuses that.
+    // osimg recognizes its own node, and no other consumer can take it: Ironic itself refuses.
     let node = lab.node("osimg-demo");
     node.prepare();
     for _ in 0..2 {
         let output = lab.osimg(&["deploy", &image, "--cloud", "osimg-demo", "--node", &node.name, "--apply"]);
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
     }
     let instance = node.show()["instance_uuid"].as_str().unwrap().to_owned();
     assert_ne!(instance, node.uuid);
@@ -115,12 +115,12 @@ fn an_attempt_keeps_nothing_of_an_earlier_one_and_an_active_node_is_not_touched(
     let after = node.show();
     let keys: Vec<&str> = after["instance_info"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["image_source", "root_gb"], "{after}");
-    assert_eq!(after["boot_interface"], "ipxe", "the node's own");
+    assert_eq!(after["boot_interface"], "ipxe", "it belongs to the node");
     for key in ["deploy_kernel", "deploy_ramdisk"] {
-        assert_ne!(after["driver_info"][key], driver[key], "{key} is the second image's");
+        assert_ne!(after["driver_info"][key], driver[key], "{key} must come from the second image");
     }
     let (output, _) = deploy(&lab, &node, &[&second, "--cloud", "osimg"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
     let active = node.show();
     ends(&apply(&lab, &first, &[&node], &[]), 9, &[(&node, "refused")], &["something is installed on it", "undeploy"]);
     node.is_untouched_since(&active);
@@ -132,7 +132,7 @@ fn a_template_with_the_checksum_of_another_tarball_is_an_error() {
     let (ours, other) = (Files::new(".tgz"), Files::new(".tgz"));
     let template = |files: &Files, name: &str| {
         let output = lab.osimg(&["-q", "deploy", files.tarball().to_str().unwrap(), "--print-kickstart"]);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", messages(&output));
         std::fs::write(files.path("own.ks"), &output.stdout).unwrap();
         format!("{}/{name}.ks", lab.serve("checksums", &[(&format!("{name}.ks"), &files.path("own.ks"))]))
     };
@@ -145,7 +145,7 @@ fn a_template_with_the_checksum_of_another_tarball_is_an_error() {
     for image in [in_glance["tarball"]["id"].as_str().unwrap(), &url] {
         for (template, code) in [(&right, 0), (&wrong, 9), (&foreign, 9)] {
             let output = lab.osimg(&["deploy", image, "--cloud", "osimg", "--ks-template", template]);
-            let text = said(&output);
+            let text = messages(&output);
             assert_eq!(output.status.code(), Some(code), "{image} {template}: {text}");
             assert!(code == 0 || text.contains("has the checksum of another tarball"), "{text}");
         }
@@ -158,9 +158,9 @@ fn every_node_has_a_result_and_started_nodes_are_followed_even_if_a_later_one_fa
     let image = image(&lab, "outcomes", "x86_64");
     let (good, bad, lost) = (lab.node("osimg"), lab.node("osimg"), lab.node("osimg"));
     let output = apply(&lab, &image, &[&good], &["--node", "no-such-node", "--start"]);
-    let told: Vec<String> = progress(&output).into_iter().map(|(_, word)| word).collect();
-    assert_eq!((output.status.code(), told), (Some(9), vec!["untouched".to_owned(), "refused".to_owned()]), "{}", said(&output));
-    // Ironic refuses to start the second node, and the third one's installer fails.
+    let report: Vec<String> = progress(&output).into_iter().map(|(_, word)| word).collect();
+    assert_eq!((output.status.code(), report), (Some(9), vec!["untouched".to_owned(), "refused".to_owned()]), "{}", messages(&output));
+    // Ironic refuses to start the second node, and the installer of the third one fails.
     let path = format!("/v1/nodes/{}/states/provision", bad.uuid);
     let refuse = move |method: &str, asked: &str| if method == "PUT" && asked == path { Fault::Answer(400) } else { Fault::Pass };
     let proxy = Proxy::start(lab.servers.port(5), refuse);
@@ -200,7 +200,7 @@ fn a_config_drive_is_given_only_to_its_own_node() {
         let mut more = vec!["--start"];
         more.extend(drives);
         let output = apply(&lab, &image, &[&one, &two], &more);
-        let text = said(&output);
+        let text = messages(&output);
         assert!(output.status.code() == Some(2) && text.contains(part) && text.contains("one host's identity"), "{text}");
     }
     let alone = only_deployment();

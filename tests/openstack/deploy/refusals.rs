@@ -1,12 +1,12 @@
-//! What goes wrong: each ends with what happened and what to do, and no node is started by mistake.
+//! Failures: each message names the cause and a fix, and no node is started by mistake.
 
 use serde_json::{Value, json};
 use std::process::Command;
 
-use super::lab::{Files, Lab, TestNode, said, start};
+use super::lab::{Files, Lab, TestNode, messages, start};
 use crate::servers::Api;
 
-/// Runs `osimg deploy` on the node, which must fail with all these parts in what it says.
+/// Runs `osimg deploy` on the node. It must fail with all these parts in its message.
 fn refused(lab: &Lab, node: Option<&TestNode>, arguments: &[&str], code: i32, parts: &[&str]) -> String {
     let mut all = vec!["deploy"];
     all.extend(arguments);
@@ -14,7 +14,7 @@ fn refused(lab: &Lab, node: Option<&TestNode>, arguments: &[&str], code: i32, pa
         all.extend(["--node", &node.name, "--apply", "--start", "--timeout", "2s"]);
     }
     let output = lab.osimg(&all);
-    let text = said(&output);
+    let text = messages(&output);
     assert_eq!(output.status.code(), Some(code), "{all:?}\n{text}");
     for part in parts {
         assert!(text.contains(part), "'{part}' is missing in\n{text}");
@@ -29,17 +29,17 @@ fn id(references: &Value) -> String {
     references["tarball"]["id"].as_str().unwrap().to_owned()
 }
 
-/// Changes an image past osimg.
+/// Changes an image without osimg.
 fn patch_image(lab: &Lab, image: &str, patch: &Value) {
     let api = Api::login(lab.servers, "osimg");
     for attempt in 1.. {
-        let (status, said) = api.call("PATCH", "image", &format!("/v2/images/{image}"), Some(patch));
-        // Glance on SQLite stumbles over two writers.
+        let (status, messages) = api.call("PATCH", "image", &format!("/v2/images/{image}"), Some(patch));
+        // Glance on SQLite fails with two concurrent writers.
         if status == 500 && attempt < 8 {
             std::thread::sleep(std::time::Duration::from_millis(250));
             continue;
         }
-        assert_eq!(status, 200, "{patch}: {said}");
+        assert_eq!(status, 200, "{patch}: {messages}");
         return;
     }
 }
@@ -55,13 +55,13 @@ fn missing_permissions_and_missing_objects_are_reported() {
     refused(&lab, Some(&node), &[missing, "--cloud", "osimg"], 9, &[missing, "user admin in project admin"]);
     refused(&lab, Some(&node), &[&image, "--cloud", "nowhere"], 3, &["nowhere", "it has osimg"]);
     refused(&lab, None, &[&image, "--cloud", "osimg", "--node", "nobody", "--apply"], 9, &["nobody", "could not be found", "system_scope"]);
-    // A node that is another project's is no node to this one.
+    // A member of this project does not see the node of another project.
     refused(&lab, Some(&node), &[&image, "--cloud", "osimg-other"], 9, &["looking up the node", "--owner"]);
     let clouds = std::fs::read_to_string(lab.servers.clouds_yaml()).unwrap().replace("password: osimg-admin", "password: wrong-password");
     std::fs::write(files.path("clouds.yaml"), clouds).unwrap();
     let mut command = lab.servers.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply"]);
     let output = command.env("OS_CLIENT_CONFIG_FILE", files.path("clouds.yaml")).output().unwrap();
-    let text = said(&output);
+    let text = messages(&output);
     assert!(output.status.code() == Some(9) && text.contains("401") && text.contains("username, password"), "{text}");
 }
 
@@ -89,7 +89,7 @@ fn a_node_that_is_not_ready_is_not_touched() {
     lock("");
     let output =
         lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--boot-interface", "redfish-virtual-media"]);
-    let text = said(&output);
+    let text = messages(&output);
     assert!(output.status.code() == Some(9) && text.contains("no such interface") && text.contains("--boot-interface"), "{text}");
     let output = lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--root-gb", "0"]);
     assert_eq!(output.status.code(), Some(2));
@@ -129,7 +129,7 @@ fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
             vec!["img_type 'whole-disk'"],
             json!([{ "op": "remove", "path": "/img_type" }]),
         ),
-        // Kernel and second stage in each other's place.
+        // Kernel and second stage are swapped.
         (
             json!([{ "op": "replace", "path": "/kernel_id", "value": piece("stage2") }, { "op": "replace", "path": "/stage2_id", "value": piece("kernel") }]),
             vec!["the kernel", "cannot be it", "the stage2", "in the right order"],
@@ -156,9 +156,9 @@ fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
         patch_image(&lab, &image, &mend);
     }
     node.is_untouched_since(&before);
-    // Mended, it is taken.
+    // After the fix it is accepted.
     let output = lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
 }
 
 #[test]
@@ -199,12 +199,12 @@ fn an_unsuitable_web_server_is_reported() {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         refused(&lab, None, &arguments, code, &parts);
     }
-    // Right, but with Ironic's own template: possible, and said to be unwise.
+    // Correct, but with Ironic's own template: possible, with a warning.
     let whole = with(&url("os.tgz"), &pieces);
     let mut arguments = vec!["deploy"];
     arguments.extend(whole.iter().map(String::as_str));
     let output = lab.osimg(&arguments);
-    let text = said(&output);
+    let text = messages(&output);
     assert!(output.status.success() && text.contains("warning: no kickstart template is named"), "{text}");
 }
 
@@ -218,18 +218,18 @@ fn a_deployment_that_fails_on_the_node_is_reported_with_its_cause() {
     node.wait_for(&["wait call-back"], Some(&mut program));
     node.anaconda().fail();
     let output = program.wait_with_output().unwrap();
-    let text = said(&output);
+    let text = messages(&output);
     assert_eq!(output.status.code(), Some(9), "{text}");
     for part in ["deploy failed", "Anaconda failed", "/tmp/anaconda.log"] {
         assert!(text.contains(part), "'{part}' is missing in\n{text}");
     }
     drop(alone);
-    // And a second time it goes well.
+    // A second attempt succeeds.
     let (output, _) = super::lab::deploy(&lab, &node, &[&image, "--cloud", "osimg"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    // Active, it is not erased by a slip.
+    assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
+    // An active node is not erased by mistake.
     let output = lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--start"]);
-    let text = said(&output);
+    let text = messages(&output);
     assert!(output.status.code() == Some(9) && text.contains("something is installed on it") && text.contains("undeploy"), "{text}");
 }
 
@@ -239,7 +239,7 @@ fn error_messages_of_ironic_are_explained() {
     let files = Files::new(".tgz");
     let references = lab.publish("osimg", &files, "unaided", &[]);
     let image = id(&references);
-    // As a person would set it by hand, without what Ironic demands.
+    // As a user would set it by hand, without the fields that Ironic requires.
     let cases = [
         (json!({ "image_source": image }), "root_gb"),
         (json!({ "image_source": image, "root_gb": 10, "kernel_append_params": "a b; $(x)" }), "kernel_append_params"),
@@ -253,12 +253,12 @@ fn error_messages_of_ironic_are_explained() {
             { "op": "add", "path": "/driver_info", "value": { "deploy_kernel": kernel, "deploy_ramdisk": references["ramdisk"]["id"] } },
             { "op": "add", "path": "/instance_info", "value": info },
         ]));
-        let _alone = node.start_past_osimg();
+        let _alone = node.start_without_osimg();
         let failed = node.wait_for(&["deploy failed", "wait call-back"], None);
         let error = failed["last_error"].as_str().unwrap_or_default().to_owned();
         assert_eq!(failed["provision_state"], "deploy failed", "{error}");
         if expected == "template" {
-            // A tarball for a template: whatever Ironic makes of it, it is no silence.
+            // A tarball as template: whatever Ironic answers, there must be a message.
             assert!(!error.is_empty());
             continue;
         }

@@ -1,9 +1,9 @@
-//! Ironic without Keystone, by the clouds.yaml that installers of a standalone Ironic write.
+//! Ironic without Keystone, with the clouds.yaml that installers of a standalone Ironic write.
 
 use serde_json::{Value, json};
 use std::path::Path;
 
-use super::lab::said;
+use super::lab::messages;
 use crate::servers::{EVERYTHING, Servers};
 use crate::sets::clouds;
 
@@ -11,8 +11,8 @@ use crate::sets::clouds;
 fn finding(servers: &Servers, clouds: &Path, cloud: &str, check: &str) -> Value {
     let mut command = servers.osimg(&["doctor", "--cloud", cloud, "--json"]);
     let output = command.env("OS_CLIENT_CONFIG_FILE", clouds).output().unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
-    told["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check}: {told}")).clone()
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", messages(&output)));
+    report["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check}: {report}")).clone()
 }
 
 #[test]
@@ -33,14 +33,14 @@ fn a_standalone_ironic_with_users_accepts_an_http_basic_password() {
     }
     let directory = crate::directory();
     let wrong = clouds(&servers, directory.path(), "osimg-basic", |cloud| cloud["auth"]["password"] = json!("wrong-password"));
-    // A URL that needs no Glance; the node is the first that Ironic is asked for.
+    // A URL that needs no Glance: the first request to Ironic is for the node.
     let deploy = |clouds: &Path| {
         let arguments =
             ["deploy", "http://127.0.0.1:9/os.tgz", "--cloud", "osimg-basic", "--no-check", "--node", "no-such-node", "--apply"];
         let pieces = ["--kernel", "http://h/k", "--ramdisk", "http://h/r", "--stage2", "http://h/s"];
         let mut command = servers.osimg(&arguments);
         command.args(pieces).env("OS_CLIENT_CONFIG_FILE", clouds);
-        said(&command.output().unwrap())
+        messages(&command.output().unwrap())
     };
     let known = deploy(&servers.clouds_yaml());
     assert!(known.contains("no-such-node could not be found"), "{known}");

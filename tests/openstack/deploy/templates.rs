@@ -1,27 +1,27 @@
-//! Kickstart templates before independent judges: Ironic's own code renders and validates them,
-//! pykickstart reads the result.
+//! Kickstart templates checked by independent tools: Ironic's own code renders and validates them,
+//! and pykickstart reads the result.
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use super::lab::{Files, Lab, said};
+use super::lab::{Files, Lab, messages};
 use osimg::archive::Format;
 use osimg::deploy::kickstart::{Authority, Options, Source, Tarball, Template, Trust, Values};
 use osimg::recipe::{Disks, InstallSettings, Layout, SelinuxMode};
 
-/// Where the servers' Python packages are.
+/// The directory of the servers' Python packages.
 pub fn venv() -> PathBuf {
     let cache = std::env::var("OSIMG_TEST_CACHE").unwrap_or_else(|_| "/var/cache/osimg-tests".into());
-    // As lib/env.sh names it: by the list of its packages.
+    // lib/env.sh names it after the list of its packages.
     let list = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/openstack/requirements.txt");
     let digest = hex::encode(Sha256::digest(std::fs::read(list).unwrap()));
     std::env::var_os("OSIMG_OS_VENV").map_or_else(|| PathBuf::from(cache).join(format!("openstack/venv-{}", &digest[..12])), PathBuf::from)
 }
 
-/// Renders the templates named on its command line with Ironic's code, each as Ironic would for a
-/// tarball and for a tree.
+/// Renders the templates on its command line with Ironic's code, each for a tarball and for a
+/// tree.
 const RENDER: &str = r#"
 import json, sys
 from pykickstart.errors import KickstartError
@@ -54,7 +54,7 @@ for path in sys.argv[1:]:
 print(json.dumps(answers))
 "#;
 
-/// Writes a config drive, by the library that Ironic reads it with.
+/// Writes a config drive with the library that Ironic reads it with.
 pub fn config_drive(path: &std::path::Path, user_data: &str) {
     let script = "import io, pycdlib, sys\niso = pycdlib.PyCdlib()\niso.new(rock_ridge='1.09', vol_ident='config-2')\n\
 iso.add_directory('/OPENSTAC', rr_name='openstack')\niso.add_directory('/OPENSTAC/LATEST', rr_name='latest')\n\
@@ -167,7 +167,7 @@ fn ksvalidator_has_no_complaint_about_a_rendered_template() {
     let rendered = ironic(&[Template::ours(&every_option()).unwrap().text()])[0]["tarball"].as_str().unwrap().to_owned();
     let output = ksvalidator("RHEL9", &rendered);
     assert!(output.status.success(), "{}\n{rendered}", String::from_utf8_lossy(&output.stdout));
-    // It does judge.
+    // It does reject a wrong file.
     assert!(!ksvalidator("RHEL9", &rendered.replace("cmdline\n", "cmdlin\n")).status.success());
 }
 
@@ -192,7 +192,7 @@ fn templates_are_accepted_and_refused_exactly_as_by_ironic() {
     let texts: Vec<&str> = cases.iter().map(String::as_str).collect();
     for (text, answer) in cases.iter().zip(ironic(&texts)) {
         let ours = Template::of_person(text, "my.ks", None);
-        // A filter that only one of the two knows is said, not refused: ours knows fewer.
+        // A filter that only one of the two knows gives a warning, not an error: osimg knows fewer.
         let unsure = ours.as_ref().is_ok_and(|t| t.advice().iter().any(|a| a.text.contains("cannot try")));
         assert!(unsure || ours.is_err() == answer.get("error").is_some(), "{answer}\n{:?}\n{text}", ours.err());
     }
@@ -206,14 +206,14 @@ fn the_callback_of_a_node_trusts_the_authority_in_the_settings() {
     std::fs::write(files.path("os.toml"), settings).unwrap();
     let (tarball, settings) = (files.tarball(), files.path("os.toml"));
     let output = lab.osimg(&["-q", "deploy", tarball.to_str().unwrap(), "--print-kickstart", "--settings", settings.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", messages(&output));
     let template = Template::of_person(&String::from_utf8(output.stdout).unwrap(), "os.ks", None).unwrap();
     let rendered = template
         .render(&Values {
             liveimg_url: "http://h.example/os.tgz".into(),
             source: Source::Tarball,
             agent_token: "a-token".into(),
-            // Any page of that server will do: the call itself is another test's.
+            // Any page of that server suffices; another test checks the callback itself.
             heartbeat_url: format!("https://127.0.0.1:{}/v1/heartbeat/7", lab.servers.port(9)),
             config_drive: String::new(),
             heartbeat_trust: Trust::Checked,
@@ -226,7 +226,7 @@ fn the_callback_of_a_node_trusts_the_authority_in_the_settings() {
     let script = once.replace("/tmp/osimg-", &format!("{}/osimg-", directory.path().display()));
     let run = |script: &str| Command::new("sh").args(["-c", script]).output().unwrap();
     let trusted = run(&script);
-    // Ironic knows no such node: it was reached, and answered.
+    // Ironic does not know the node, but its answer shows that it was reached.
     assert_eq!(String::from_utf8_lossy(&trusted.stdout), "404", "{}", String::from_utf8_lossy(&trusted.stderr));
     let untrusted = run(&script.replace("--cacert", "--ciphers DEFAULT --dump-header"));
     assert_eq!(String::from_utf8_lossy(&untrusted.stdout), "000", "{}", String::from_utf8_lossy(&untrusted.stderr));
