@@ -215,11 +215,11 @@ fn a_recipe_is_loaded_with_the_settings_next_to_it_or_with_the_given_ones() {
     let directory = tempfile::tempdir().unwrap();
     let recipe = directory.path().join("base.yum");
     std::fs::write(&recipe, "install a\n").unwrap();
-    let alone = Recipe::load(&recipe, None).unwrap();
-    assert_eq!((alone.settings.clone(), alone.name().as_str()), (Settings::default(), "base"));
+    let without_settings = Recipe::load(&recipe, None).unwrap();
+    assert_eq!((without_settings.settings.clone(), without_settings.name().as_str()), (Settings::default(), "base"));
     std::fs::write(directory.path().join("base.toml"), "[finish]\ncertificates = [\"ca.pem\"]\n").unwrap();
-    let beside = Recipe::load(&recipe, None).unwrap();
-    assert_eq!(beside.settings.finish.certificates, [directory.path().join("ca.pem")]);
+    let loaded = Recipe::load(&recipe, None).unwrap();
+    assert_eq!(loaded.settings.finish.certificates, [directory.path().join("ca.pem")]);
     let other = directory.path().join("other.toml");
     std::fs::write(&other, "[image]\nname = \"x\"\n").unwrap();
     assert_eq!(Recipe::load(&recipe, Some(&other)).unwrap().name(), "x");

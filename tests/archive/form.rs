@@ -27,10 +27,10 @@ fn every_format_holds_the_same_archive_and_passes_its_tools_test() {
     let of_tar = digests(&summary)[0].clone();
     assert_eq!(summary.bytes, summary.outputs[0].bytes);
     for output in &summary.outputs {
-        let told =
+        let shown =
             String::from_utf8(shell(directory.path(), &format!("sha256sum x.{0}; sha512sum x.{0}; stat -c %s x.{0}", output.format)))
                 .unwrap();
-        assert!(told.contains(&output.sha256) && told.contains(&output.sha512) && told.ends_with(&format!("\n{}\n", output.bytes)));
+        assert!(shown.contains(&output.sha256) && shown.contains(&output.sha512) && shown.ends_with(&format!("\n{}\n", output.bytes)));
     }
     shell(directory.path(), "gzip -t x.tgz; bzip2 -t x.tbz; xz -t x.txz; xz -T0 -t x.txz");
     let packed: Vec<_> = ["x.tgz", "x.tbz", "x.txz"].iter().map(|name| directory.path().join(name)).collect();
@@ -103,8 +103,8 @@ fn every_member_but_hard_links_carries_its_label_in_both_forms() {
     let program = "
 import sys, tarfile
 for m in tarfile.open(sys.argv[1]):
-    told = [m.pax_headers.get(k) for k in ('RHT.security.selinux', 'SCHILY.xattr.security.selinux')]
-    print(m.name, *['-' if t is None else t.replace('\\0', '@') for t in told])
+    output = [m.pax_headers.get(k) for k in ('RHT.security.selinux', 'SCHILY.xattr.security.selinux')]
+    print(m.name, *['-' if t is None else t.replace('\\0', '@') for t in output])
 ";
     let summary = Packing { labels: &ByType, ..Packing::default() }.pack(&tree, directory.path(), "x", &[Format::Tar]);
     let listed = python(program, &[&directory.path().join("x.tar")]);

@@ -28,8 +28,8 @@ fn memory_does_not_grow_with_the_number_of_files_and_time_grows_linearly() {
     let directory = directory();
     let measured = |count: usize| {
         let tree = inside(directory.path(), &count.to_string());
-        let told = python(PROGRAM, &[&tree, env!("CARGO_BIN_EXE_osimg").as_ref()]);
-        let (seconds, memory) = told.trim().split_once(' ').unwrap();
+        let printed = python(PROGRAM, &[&tree, env!("CARGO_BIN_EXE_osimg").as_ref()]);
+        let (seconds, memory) = printed.trim().split_once(' ').unwrap();
         println!("{count} files: {seconds} s, {memory} KiB");
         (seconds.parse::<f64>().unwrap(), memory.parse::<u64>().unwrap())
     };

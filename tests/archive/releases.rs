@@ -46,23 +46,23 @@ fn find(directory: &Path, beginning: &str) -> Option<PathBuf> {
 }
 
 fn trixie(cache: &Path) -> Result<PathBuf, String> {
-    let told = |error: &dyn std::fmt::Display| error.to_string();
-    fs::create_dir_all(cache).map_err(|e| told(&e))?;
-    let lock = File::create(cache.join("tar.lock")).map_err(|e| told(&e))?;
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| told(&e))?;
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    fs::create_dir_all(cache).map_err(|e| text(&e))?;
+    let lock = File::create(cache.join("tar.lock")).map_err(|e| text(&e))?;
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| text(&e))?;
     let (tree, part) = (cache.join("tar-trixie"), cache.join("tar-trixie.part"));
     if tree.is_dir() {
         return Ok(tree);
     }
     if part.exists() {
-        fs::remove_dir_all(&part).map_err(|e| told(&e))?;
+        fs::remove_dir_all(&part).map_err(|e| text(&e))?;
     }
     // An outdated mirror is still signed, and good enough for a test.
     let words = ["--quiet", "--variant=extract", "--aptopt=Acquire::Check-Valid-Until \"false\"", "--include=tar", "trixie"];
-    let output = Command::new("mmdebstrap").args(words).arg(&part).output().map_err(|e| told(&e))?;
+    let output = Command::new("mmdebstrap").args(words).arg(&part).output().map_err(|e| text(&e))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    fs::rename(&part, &tree).map_err(|e| told(&e))?;
+    fs::rename(&part, &tree).map_err(|e| text(&e))?;
     Ok(tree)
 }

@@ -49,7 +49,7 @@ mkdir -p inner/sub inner/default outer/srv outer/etc/systemd/system/multi-user.t
 echo x > inner/file; ln inner/file inner/sub/linked
 echo y > inner/tool; chmod 755 inner/tool; setcap cap_net_raw,cap_net_admin=ep inner/tool
 echo s > inner/shadow; chmod 0 inner/shadow
-echo z > inner/plain; setfattr -n user.note -v "of a person" inner/plain
+echo z > inner/plain; setfattr -n user.note -v "of a user" inner/plain
 ln -s ../nowhere inner/sub/dangling; mkfifo inner/fifo; mknod inner/null c 1 3
 setfacl -m u:4711:r--,g:815:rwx inner/file
 setfacl -m u:33:r-x inner/default; setfacl -d -m u:4711:rwx inner/default

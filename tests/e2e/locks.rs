@@ -262,8 +262,8 @@ fn lock_formats_of_other_tools_are_written_and_read_back_as_the_same_lock() {
         let script = "import sys, yaml; d = yaml.safe_load(open(sys.argv[1])); \
             p = d['arches'][0]['packages'] if 'arches' in d else d['data']['packages']['noarch']; \
             print(len(p), *sorted(x['name'] + '=' + x['evr'] + '=' + x['checksum'] for x in p))";
-        let said = String::from_utf8(run(Command::new("/usr/bin/python3").args(["-I", "-c", script]).arg(&list))).unwrap();
-        assert!(said.starts_with("4 base=1.0-1=sha256:"), "{said}");
+        let printed = String::from_utf8(run(Command::new("/usr/bin/python3").args(["-I", "-c", script]).arg(&list))).unwrap();
+        assert!(printed.starts_with("4 base=1.0-1=sha256:"), "{printed}");
         fs::remove_file(stage.path().join("image.lock")).unwrap();
         lock(&stage, RECIPE).arg("--import").arg(&list).succeeds();
         assert_eq!(locked(&stage), text, "{name}");

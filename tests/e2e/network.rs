@@ -247,7 +247,7 @@ const TLS: &str = "
 import http.server, ssl, sys
 directory, ca, cert, key, port_file = sys.argv[1:]
 class Handler(http.server.SimpleHTTPRequestHandler):
-    def __init__(self, *args): super().__init__(*args, directory=folder)
+    def __init__(self, *args): super().__init__(*args, directory=directory)
 server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
 context.verify_mode = ssl.CERT_REQUIRED

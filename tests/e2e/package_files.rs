@@ -18,9 +18,9 @@ fn own(signature: Signature) -> Package {
 /// A stage with `library` in its repository, and a package in `files` that requires it.
 fn stage(signature: Signature) -> Stage {
     let stage = Stage::new(|repo| repo.package(Package::named("library").file("/usr/share/library", "lib\n", 0o644, "root:root")));
-    let beside = stage.path().join("files");
-    fs::create_dir(&beside).unwrap();
-    Repo::new(&beside).package(own(signature)).write();
+    let files = stage.path().join("files");
+    fs::create_dir(&files).unwrap();
+    Repo::new(&files).package(own(signature)).write();
     stage
 }
 

@@ -217,12 +217,12 @@ fn plan_needs_no_root() {
     let program = directory.path().join("osimg");
     fs::copy(OSIMG, &program).unwrap();
     fs::write(directory.path().join("image.yum"), "install hello\nts run\n").unwrap();
-    let nobody = |verb: &str| {
+    let as_user = |verb: &str| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program).args([verb, "image.yum"]);
         command.current_dir(directory.path()).output().unwrap()
     };
-    let plan = nobody("plan");
-    let said = String::from_utf8_lossy(&plan.stdout);
-    assert!(plan.status.success() && said.contains("install hello"), "{said}");
+    let plan = as_user("plan");
+    let stdout = String::from_utf8_lossy(&plan.stdout);
+    assert!(plan.status.success() && stdout.contains("install hello"), "{stdout}");
 }

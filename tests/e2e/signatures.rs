@@ -137,7 +137,7 @@ fn lock_build_and_manifest_agree_with_rpm_on_every_kind_of_signature() {
         ("a revoked subkey", "key a rsa2048 cert; subkey a rsa2048 never; sign a; edit a 'key 1' revkey y 0 '' y save; give a", ""),
         ("a weak digest", "key a rsa2048 sign; sign a --digest-algo SHA1; give a", "weak digest SHA1"),
         ("another key", "key a rsa2048 sign; give a; key b rsa2048 sign; sign b", ""),
-        ("nobody", "key a rsa2048 sign; give a", ""),
+        ("no signature", "key a rsa2048 sign; give a", ""),
     ] {
         println!("{kind}");
         let stage = signed(lines);

@@ -112,13 +112,13 @@ fn another_format_is_added_to_a_version_only_from_the_same_tree() {
     let with = |recipe: &str, format: &str| build(&stage, recipe, &["--image-version", "1", "--format", format]);
     succeeds(&with(FIRST, "tgz"));
     succeeds(&with(FIRST, "txz"));
-    let told = manifest(&stage, "os-1");
-    let names: Vec<&str> = told["tarballs"].as_array().unwrap().iter().map(|tarball| tarball["file"].as_str().unwrap()).collect();
+    let manifest_of_version = manifest(&stage, "os-1");
+    let names: Vec<&str> = manifest_of_version["tarballs"].as_array().unwrap().iter().map(|tarball| tarball["file"].as_str().unwrap()).collect();
     assert_eq!(names, ["os-1.tgz", "os-1.txz"]);
-    assert_eq!(told["archive"]["compression"].as_array().unwrap().len(), 2);
+    assert_eq!(manifest_of_version["archive"]["compression"].as_array().unwrap().len(), 2);
     let sums = sh(&stage.out(), "gzip -dc os-1.tgz | sha256sum; xz -dc os-1.txz | sha256sum");
     for sum in sums.lines() {
-        assert_eq!(sum.split(' ').next(), told["archive"]["sha256"].as_str());
+        assert_eq!(sum.split(' ').next(), manifest_of_version["archive"]["sha256"].as_str());
     }
     let listed = stage.osimg(crate::stage::OSIMG, &["images", "--registry"]).arg(format!("dir:{}", stage.out().display())).run();
     for name in stage.files(&stage.out()).keys().filter(|name| !name.contains("latest")) {

@@ -320,13 +320,13 @@ fn an_unsupported_regex_is_reported_with_file_line_and_construct() {
 fn lookups_can_run_in_many_threads() {
     let policy = osimg::selinux::load(&fixture()).unwrap();
     let paths = made_from(&fixture(), 6);
-    let alone: Vec<Lookup<'_>> = paths.iter().map(|path| policy.lookup(path, 0o100_644)).collect();
+    let single: Vec<Lookup<'_>> = paths.iter().map(|path| policy.lookup(path, 0o100_644)).collect();
     let fresh = osimg::selinux::load(&fixture()).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                for (path, alone) in paths.iter().zip(&alone) {
-                    assert_eq!(fresh.lookup(path, 0o100_644), *alone);
+                for (path, single) in paths.iter().zip(&single) {
+                    assert_eq!(fresh.lookup(path, 0o100_644), *single);
                 }
             });
         }

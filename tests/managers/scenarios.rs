@@ -118,7 +118,7 @@ pub const SCENARIOS: &[Row] = &[
     ("end: nothing but a run", "ts run\n", Err((3, &["image.yum", "asks for nothing"]))),
     ("a misspelt line before a good one", "isntall flac\ninstall wget\nrun\n", Err((3, &["image.yum:1"]))),
     ("two runs", "install flac\nrun\ninstall wget\nrun\n", Ok(&["flac-1.0", "library-1.0", "wget-1.0"])),
-    ("two runs, of which the first cannot be solved", "install broken\nrun\ninstall flac\nrun\n", Err((7, &["libmissing.so.7"]))),
+    ("two runs; the first cannot be solved", "install broken\nrun\ninstall flac\nrun\n", Err((7, &["libmissing.so.7"]))),
     ("a conflict, and strict switched off", "config strict 1\ninstall old new\nrun\n", Err((7, &["old", "new", "conflict"]))),
     // Groups that are only recorded.
     (

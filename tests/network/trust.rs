@@ -71,11 +71,11 @@ fn every_client_finds_the_host_s_authorities_where_each_distribution_keeps_them(
                 && mkdir -p \"${1%/*}\" && cp \"$0\" \"$1\" && shift && exec \"$@\"";
             let program = client.get_program().to_owned();
             let words: Vec<_> = client.get_args().map(ToOwned::to_owned).collect();
-            let mut alone = Command::new("unshare");
-            alone.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(&authority).arg(bundle).arg(program).args(words);
-            alone.current_dir(directory.path()).env_clear().envs(client.get_envs().filter_map(|(n, v)| Some((n, v?))));
-            alone.env("PATH", std::env::var_os("PATH").unwrap());
-            let output = alone.output().unwrap();
+            let mut separate = Command::new("unshare");
+            separate.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(&authority).arg(bundle).arg(program).args(words);
+            separate.current_dir(directory.path()).env_clear().envs(client.get_envs().filter_map(|(n, v)| Some((n, v?))));
+            separate.env("PATH", std::env::var_os("PATH").unwrap());
+            let output = separate.output().unwrap();
             assert!(!messages(&output).contains("mount:"), "{}", messages(&output));
             assert!(!is_about_trust(&output), "{name} does not look at {bundle}: {}", messages(&output));
         }

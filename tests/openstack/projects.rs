@@ -191,9 +191,9 @@ fn a_name_that_several_owners_have_is_deployed_only_with_the_owner_chosen() {
     };
     let source = |output: &Output| json_of(output)["settings"]["instance_info"]["image_source"].as_str().unwrap().to_owned();
     let own = tarball(&all.publish("osimg", &["--visibility", "private"]));
-    let alone = deploy("osimg", &name, &[]);
-    succeeds(&alone);
-    assert_eq!(source(&alone), own);
+    let deployed = deploy("osimg", &name, &[]);
+    succeeds(&deployed);
+    assert_eq!(source(&deployed), own);
     let theirs = tarball(&all.publish("osimg-demo", &["--visibility", "private"]));
     let (admin, demo) = (all.api("osimg").project, all.api("osimg-demo").project);
     let created = all.api("osimg").image(&theirs)["created_at"].as_str().unwrap().to_owned();

@@ -33,9 +33,9 @@ fn tarball_and_tree(directory: &Path) -> (std::path::PathBuf, std::path::PathBuf
 
 /// `--allow` for every finding of `osimg verify`: a tarball of one file is unfit for any node.
 fn allowing(tarball: &Path) -> Vec<String> {
-    let said = Command::new(env!("CARGO_BIN_EXE_osimg")).args(["verify", "--json"]).arg(tarball).output().unwrap().stdout;
-    let said: Value = serde_json::from_slice(&said).unwrap();
-    let errors = said["findings"].as_array().unwrap().iter().filter(|finding| finding["severity"] == "error");
+    let report = Command::new(env!("CARGO_BIN_EXE_osimg")).args(["verify", "--json"]).arg(tarball).output().unwrap().stdout;
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let errors = report["findings"].as_array().unwrap().iter().filter(|finding| finding["severity"] == "error");
     errors.flat_map(|finding| ["--allow".to_owned(), finding["name"].as_str().unwrap().to_owned()]).collect()
 }
 
@@ -108,9 +108,9 @@ fn an_interrupted_publisher_removes_what_it_created() {
     let server = Registry::default().start();
     // Every upload succeeds. The response for the tarball's manifest comes after the signal.
     let upstream = server.port;
-    let (tell, reached) = std::sync::mpsc::channel();
+    let (sender, reached) = std::sync::mpsc::channel();
     let (go_on, wait) = std::sync::mpsc::channel();
-    let between = std::sync::Mutex::new((tell, wait));
+    let between = std::sync::Mutex::new((sender, wait));
     let proxy = odd(move |head, _, client| {
         let line = head.lines().next().unwrap_or_default();
         if line.starts_with("PUT /v2/os/image/manifests/tarball-") {

@@ -88,7 +88,7 @@ for path in ("/proc/sys/kernel/sysrq", "/proc/sys/kernel/core_pattern", "/proc/s
     if os.path.exists(path):
         print(path, attempt(lambda: os.open(path, os.O_WRONLY)))
         print(path, "chmod", attempt(lambda: os.chmod(path, 0o600)))
-# Everything else of /proc that is no process's: none may be writable.
+# Every other file of /proc, which belongs to no process: none may be writable.
 for top, directories, files in os.walk("/proc"):
     if top == "/proc":
         directories[:] = [f for f in directories if not f.isdigit() and f not in ("self", "thread-self")]

@@ -116,8 +116,8 @@ fn endless(marked: &Marked, workdir: &Workdir, marker: &str) -> Child {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("the first line");
     if line != "ready\n" {
-        let said = child.wait_with_output().expect("output");
-        panic!("{line:?}: {}", String::from_utf8_lossy(&said.stderr));
+        let output = child.wait_with_output().expect("output");
+        panic!("{line:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
     child
 }

@@ -41,8 +41,8 @@ impl Workdir {
         for name in names.iter().chain(&["sh"]) {
             let path = osimg::process::find_program(name).unwrap_or_else(|| panic!("the host has no {name}"));
             workdir.copy(&path, Path::new("bin").join(name).as_path());
-            let said = program("ldd").arg(&path).output().expect("ldd");
-            for word in String::from_utf8_lossy(&said.stdout).split_whitespace().filter(|w| w.starts_with('/')) {
+            let listed = program("ldd").arg(&path).output().expect("ldd");
+            for word in String::from_utf8_lossy(&listed.stdout).split_whitespace().filter(|w| w.starts_with('/')) {
                 workdir.copy(Path::new(word), Path::new(word.trim_start_matches('/')));
             }
         }

@@ -69,8 +69,8 @@ fn a_user_with_subordinate_ids_builds_the_same_tarball_as_root() {
         ("drwx------", "998/997", "./var/lib/given/deep/"),
         ("-rw-r--r--", "65534/0", "./etc/os-release"),
     ] {
-        let told = listed.iter().any(|line| line.starts_with(mode) && line.contains(owners) && line.ends_with(name));
-        assert!(told, "{mode} {owners} {name}: {listed:#?}");
+        let found = listed.iter().any(|line| line.starts_with(mode) && line.contains(owners) && line.ends_with(name));
+        assert!(found, "{mode} {owners} {name}: {listed:#?}");
     }
     assert_eq!(members(&in_memory), listed);
     assert_eq!((digest(&in_memory), digest(&on_disk)), (digest(&roots), digest(&roots)));
@@ -89,7 +89,7 @@ const GIVEAWAYS: &str = "set -e\n\
     busybox cp -p real/three copied; busybox ln real/three linked; busybox mv real/two moved/two\n\
     busybox chown 911:912 real/five; busybox chown 0 real/five; busybox chown 913 real/six; busybox chown 0:0 real/six\n\
     i=0; while test $i -lt 50; do echo x > gone; busybox chown 914:915 gone; busybox rm gone; echo y > fresh$i; i=$((i+1)); done\n\
-    if busybox chown 916 /no/such/file 2>/dev/null; then echo no error > told; fi\n\
+    if busybox chown 916 /no/such/file 2>/dev/null; then echo no error > reported; fi\n\
     busybox mkdir -p lists; (cd lists; busybox chown -R 917:918 .; echo later > later)\n\
     busybox stat -c '%u:%g %a %n' real/* via copied linked moved/two lists lists/later /etc/os-release > seen\n";
 

@@ -80,9 +80,9 @@ impl User {
     pub fn build(&self, name: &str, recipe: &str, words: &[&str]) -> (PathBuf, String) {
         let (image, all) = self.words(name, recipe, words);
         let output = self.osimg(&all.iter().map(String::as_str).collect::<Vec<_>>());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
-        (image, said)
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        (image, stderr)
     }
 
     /// The same build by the host's root.

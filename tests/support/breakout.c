@@ -23,7 +23,7 @@ static int is_mount(const char *path) {
     return 0;
 }
 
-static void said(const char *what, const char *point, const char *path, int result) {
+static void record(const char *what, const char *point, const char *path, int result) {
     fprintf(report, "%s %s %s %s\n", what, point, path, result < 0 ? strerrorname_np(errno) : "DONE");
 }
 
@@ -33,41 +33,41 @@ static void attack(const char *point, const char *path) {
     char other[4096];
     int fd;
     if (lstat(path, &s) || S_ISLNK(s.st_mode)) return;
-    said("chmod", point, path, chmod(path, (s.st_mode & 07777) ^ 04000));
-    said("utimes", point, path, utimensat(AT_FDCWD, path, NULL, 0));
-    said("setxattr", point, path, setxattr(path, "user.osimg", "1", 1, 0));
-    said("setxattr", point, path, setxattr(path, "security.osimg", "1", 1, 0));
+    record("chmod", point, path, chmod(path, (s.st_mode & 07777) ^ 04000));
+    record("utimes", point, path, utimensat(AT_FDCWD, path, NULL, 0));
+    record("setxattr", point, path, setxattr(path, "user.osimg", "1", 1, 0));
+    record("setxattr", point, path, setxattr(path, "security.osimg", "1", 1, 0));
     snprintf(other, sizeof other, "/buildroot/var/linked-%d", serial++);
     if (!S_ISDIR(s.st_mode)) {
-        said("link", point, path, link(path, other));
+        record("link", point, path, link(path, other));
         fd = open(path, O_PATH);
-        said("link-descriptor", point, path, linkat(fd, "", AT_FDCWD, other, AT_EMPTY_PATH));
+        record("link-descriptor", point, path, linkat(fd, "", AT_FDCWD, other, AT_EMPTY_PATH));
         close(fd);
     }
     if (S_ISREG(s.st_mode)) {
-        said("truncate", point, path, truncate(path, s.st_size));
-        said("open", point, path, fd = open(path, O_WRONLY | O_APPEND | O_NONBLOCK));
+        record("truncate", point, path, truncate(path, s.st_size));
+        record("open", point, path, fd = open(path, O_WRONLY | O_APPEND | O_NONBLOCK));
         if (fd >= 0) close(fd);
     }
     if (S_ISDIR(s.st_mode)) {
         snprintf(other, sizeof other, "%s/.breakout", path);
-        said("create", point, path, fd = open(other, O_CREAT | O_EXCL | O_WRONLY, 0644));
+        record("create", point, path, fd = open(other, O_CREAT | O_EXCL | O_WRONLY, 0644));
         if (fd >= 0) close(fd);
         unlink(other);
-        said("mkdir", point, path, mkdir(other, 0755));
+        record("mkdir", point, path, mkdir(other, 0755));
         rmdir(other);
-        said("symlink", point, path, symlink("/", other));
+        record("symlink", point, path, symlink("/", other));
         unlink(other);
     }
     if (S_ISREG(s.st_mode) || S_ISDIR(s.st_mode)) {
         fd = open(path, O_RDONLY | O_NONBLOCK);
         if (fd < 0) return;
-        said("fchmod", point, path, fchmod(fd, (s.st_mode & 07777) ^ 04000));
-        said("futimens", point, path, futimens(fd, NULL));
-        said("fsetxattr", point, path, fsetxattr(fd, "user.osimg", "1", 1, 0));
+        record("fchmod", point, path, fchmod(fd, (s.st_mode & 07777) ^ 04000));
+        record("futimens", point, path, futimens(fd, NULL));
+        record("fsetxattr", point, path, fsetxattr(fd, "user.osimg", "1", 1, 0));
         snprintf(other, sizeof other, "/proc/self/fd/%d", fd);
         int again = S_ISREG(s.st_mode) ? open(other, O_RDWR | O_NONBLOCK) : chmod(other, s.st_mode ^ 04000);
-        said("reopen", point, path, again);
+        record("reopen", point, path, again);
         if (again > 0) close(again);
         close(fd);
     }
@@ -130,7 +130,7 @@ int main(int argc, char **argv) {
         struct stat s;
         if (i == outside || i == fileno(report) || fstat(i, &s) || !(S_ISREG(s.st_mode) || S_ISDIR(s.st_mode))) continue;
         snprintf(line, sizeof line, "%d", i);
-        said("descriptor", mount_of(i), line, futimens(i, NULL));
+        record("descriptor", mount_of(i), line, futimens(i, NULL));
     }
     return fclose(report) ? 7 : 0;
 }

@@ -42,10 +42,10 @@ impl Servers {
             .stderr(log.reopen().map_err(|e| e.to_string())?)
             .spawn()
             .map_err(|e| format!("bash: {e}"))?;
-        let mut said = String::new();
+        let mut output = String::new();
         let out = runner.stdout.take().ok_or("no pipe")?;
         let ready = BufReader::new(out).lines().map_while(Result::ok).find_map(|line| {
-            said.push_str(&line);
+            output.push_str(&line);
             line.strip_prefix("ready ").map(PathBuf::from)
         });
         let Some(data) = ready else {

@@ -111,7 +111,7 @@ const CASES: [Case; 47] = [
         "a fork bomb",
         &[
             "privileged/confinement.rs: a_fork_bomb_meets_a_limit_and_the_host_s_limit_is_unchanged",
-            "e2e/scriptlets.rs: a_fork_bomb_ends_the_build_and_its_package_is_named_where_the_kernel_keeps_no_bound_for_us",
+            "e2e/scriptlets.rs: a_fork_bomb_ends_the_build_and_its_package_is_named_without_a_limit_of_the_kernel",
         ],
         Whole,
     ),
@@ -317,7 +317,7 @@ const CASES: [Case; 47] = [
         "scriptlets that want to escape",
         &[
             "e2e/hostile.rs: a_scriptlet_cannot_reach_the_host",
-            "privileged/confinement.rs: dangerous_system_calls_are_refused_under_both_of_their_numbers",
+            "privileged/confinement.rs: dangerous_system_calls_are_refused_by_both_of_their_numbers",
             "privileged/confinement.rs: the_host_is_not_reachable_by_a_process_s_root_or_by_two_chroots",
             "privileged/confinement.rs: pid_1_and_its_socket_to_the_supervisor_are_out_of_reach",
             "privileged/devices.rs: files_of_the_host_in_proc_and_sys_cannot_be_written",
@@ -358,7 +358,7 @@ const CASES: [Case; 47] = [
     ),
     (
         36,
-        "a host whose mounts propagate",
+        "a host with propagating mounts",
         &[
             "privileged/hostile.rs: a_host_with_propagating_mounts_keeps_its_mount_table",
             "privileged/hostile.rs: a_build_whose_workdir_is_in_a_shared_mount_leaves_no_mount_behind",
@@ -400,7 +400,7 @@ const CASES: [Case; 47] = [
         &[
             "rootless/main.rs: a_user_with_subordinate_ids_builds_the_same_tarball_as_root",
             "rootless/main.rs: a_user_with_a_single_id_builds_the_same_tarball_as_root",
-            "rootless/main.rs: where_no_process_may_follow_another_packages_decide_and_it_is_said",
+            "rootless/main.rs: without_tracing_the_packages_decide_the_owners_and_a_warning_is_shown",
             "rootless/main.rs: a_container_s_root_that_may_not_mount_builds_in_its_own_user_namespace",
             "rootless/main.rs: missing_user_namespaces_are_reported_with_reason_and_fix",
             "rootless/container.rs: a_container_s_filter_that_forbids_namespaces_is_named_with_a_fix",

@@ -128,8 +128,8 @@ impl Tarball {
         let (tree, output) = (directory.path().join("tree"), directory.path().join("os.tgz"));
         sh(directory.path(), &format!("cp -a {} tree", sound.display()), &tree, &output);
         sh(&tree, change, &tree, &output);
-        let said = sh(directory.path(), pack, &tree, &output);
-        let path = said.lines().last().filter(|line| !line.is_empty()).map_or(output, |name| directory.path().join(name));
+        let printed = sh(directory.path(), pack, &tree, &output);
+        let path = printed.lines().last().filter(|line| !line.is_empty()).map_or(output, |name| directory.path().join(name));
         sh(directory.path(), "[ -e $O.sha256 ] || sha256sum < $O > $O.sha256", &tree, &path);
         Some(Self { directory, path })
     }

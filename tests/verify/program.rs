@@ -21,11 +21,11 @@ fn findings_are_reported_with_a_fix_and_by_the_exit_status() {
     let path = broken.path.to_str().unwrap();
     let done = osimg(&["verify", path]);
     assert_eq!(done.status.code(), Some(10));
-    let said = text(&done.stdout);
+    let stdout = text(&done.stdout);
     for part in
         ["error: there is no kernel", "[kernel]", "mend: install kernel", "warning: there is no program cloud-init", "1 errors, 1 warnings"]
     {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(stdout.contains(part), "{part}: {stdout}");
     }
     let done = osimg(&["verify", "--allow", "kernel", path]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stdout));

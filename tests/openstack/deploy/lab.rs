@@ -208,9 +208,9 @@ impl TestNode {
     }
 
     pub fn start_without_osimg(&self) -> MutexGuard<'static, ()> {
-        let alone = only_deployment();
+        let exclusive = only_deployment();
         self.provision("active");
-        alone
+        exclusive
     }
 
     /// Waits until the node is in one of the states. Fails if the program that should change the
@@ -270,10 +270,10 @@ pub fn deploy(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Output, Anacon
 /// Starts `osimg deploy … --apply --start --wait` on the node. There is no other deployment until
 /// the second value is dropped.
 pub fn start(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Child, MutexGuard<'static, ()>) {
-    let alone = only_deployment();
+    let exclusive = only_deployment();
     let mut command = lab.servers.osimg(&["-v", "deploy"]);
     command.args(arguments).args(["--node", &node.name, "--apply", "--start", "--wait", "--timeout", "10m"]);
-    (command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), alone)
+    (command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), exclusive)
 }
 
 /// Everything that a program printed. It must not contain a secret of the test cloud.

@@ -223,9 +223,9 @@ fn doctor_reports_what_a_cloud_allows_to_each_user() {
     assert_ne!(finding(&admin, "anaconda deploy interface")["works"], json!(false), "{admin}");
     let (_, member) = examine("osimg-demo");
     assert_eq!(finding(&member, "conductor's access to images")["works"], json!(null), "{member}");
-    let (code, nobody) = examine("osimg-other");
+    let (code, unprivileged) = examine("osimg-other");
     assert_eq!(code, Some(10));
-    assert_eq!(finding(&nobody, "nodes")["works"], false, "{nobody}");
+    assert_eq!(finding(&unprivileged, "nodes")["works"], false, "{unprivileged}");
     let (code, untrusted) = examine("osimg-tls-nocacert");
     assert_eq!(code, Some(10));
     assert!(finding(&untrusted, "login")["cure"].as_str().unwrap().contains("cacert"), "{untrusted}");

@@ -168,7 +168,7 @@ fn every_node_has_a_result_and_started_nodes_are_followed_even_if_a_later_one_fa
     let clouds = crate::sets::clouds(lab.servers, files.directory.path(), "osimg", |cloud| {
         cloud["baremetal_endpoint_override"] = json!(proxy.url);
     });
-    let alone = only_deployment();
+    let exclusive = only_deployment();
     let mut command = lab.servers.osimg(&["deploy", &image, "--cloud", "osimg", "--apply", "--start", "--wait", "--json"]);
     command.env("OS_CLIENT_CONFIG_FILE", clouds).args([&good, &bad, &lost].iter().flat_map(|node| ["--node", node.name.as_str()]));
     let mut program = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -178,7 +178,7 @@ fn every_node_has_a_result_and_started_nodes_are_followed_even_if_a_later_one_fa
     lost.wait_for(&["deploy failed"], Some(&mut program));
     good.anaconda().install();
     let output = program.wait_with_output().unwrap();
-    drop(alone);
+    drop(exclusive);
     let expected = [(&good, "active"), (&bad, "start-failed"), (&lost, "failed")];
     ends(&output, 9, &expected, &["starting the deployment of the node", "deploy failed", "Anaconda failed"]);
     assert_eq!((good.show()["provision_state"].as_str(), bad.show()["provision_state"].as_str()), (Some("active"), Some("available")));
@@ -203,7 +203,7 @@ fn a_config_drive_is_given_only_to_its_own_node() {
         let text = messages(&output);
         assert!(output.status.code() == Some(2) && text.contains(part) && text.contains("one host's identity"), "{text}");
     }
-    let alone = only_deployment();
+    let exclusive = only_deployment();
     let output = apply(&lab, &image, &[&one, &two], &["--start", "--config-drive", &both[0]]);
     ends(&output, 0, &[(&one, "started"), (&two, "started")], &[]);
     for (node, has) in [(&one, true), (&two, false)] {
@@ -213,5 +213,5 @@ fn a_config_drive_is_given_only_to_its_own_node() {
         assert_eq!(anaconda.installed("/var/lib/cloud/seed/config_drive/openstack/latest/user_data").exists(), has, "{}", node.name);
         node.wait_for(&["active"], None);
     }
-    drop(alone);
+    drop(exclusive);
 }

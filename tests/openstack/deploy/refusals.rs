@@ -149,11 +149,11 @@ fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
             set("visibility", "public"),
         ),
     ];
-    for (spoil, parts, mend) in cases {
-        patch_image(&lab, &image, &spoil);
+    for (damage, parts, repair) in cases {
+        patch_image(&lab, &image, &damage);
         let text = refused(&lab, Some(&node), &[&image, "--cloud", "osimg"], 9, &parts);
         assert!(text.contains("no node was touched"), "{text}");
-        patch_image(&lab, &image, &mend);
+        patch_image(&lab, &image, &repair);
     }
     node.is_untouched_since(&before);
     // After the fix it is accepted.
@@ -214,7 +214,7 @@ fn a_deployment_that_fails_on_the_node_is_reported_with_its_cause() {
     let files = Files::new(".tgz");
     let image = id(&lab.publish("osimg", &files, "failing", &[]));
     let node = lab.node("osimg");
-    let (mut program, alone) = start(&lab, &node, &[&image, "--cloud", "osimg"]);
+    let (mut program, exclusive) = start(&lab, &node, &[&image, "--cloud", "osimg"]);
     node.wait_for(&["wait call-back"], Some(&mut program));
     node.anaconda().fail();
     let output = program.wait_with_output().unwrap();
@@ -223,7 +223,7 @@ fn a_deployment_that_fails_on_the_node_is_reported_with_its_cause() {
     for part in ["deploy failed", "Anaconda failed", "/tmp/anaconda.log"] {
         assert!(text.contains(part), "'{part}' is missing in\n{text}");
     }
-    drop(alone);
+    drop(exclusive);
     // A second attempt succeeds.
     let (output, _) = super::lab::deploy(&lab, &node, &[&image, "--cloud", "osimg"]);
     assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
