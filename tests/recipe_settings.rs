@@ -194,7 +194,10 @@ fn wrong_settings_are_reported_with_position_and_fix() {
     for (text, message, hint) in table {
         let shown = errors(&text);
         assert!(shown.lines().any(|line| line.starts_with(&format!("s.toml:{message}"))), "{text}\ngot\n{shown}");
-        assert!(hint.is_empty() || shown.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)), "{text}\nwas shown\n{shown}");
+        assert!(
+            hint.is_empty() || shown.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)),
+            "{text}\nwas shown\n{shown}"
+        );
     }
 }
 

@@ -77,7 +77,7 @@ number=0
 for tar; do
     for suffix in tgz tbz; do
         mkdir to
-        # As Anaconda does, which does not look at the exit status; we do.
+        # Anaconda ignores the exit status of tar; this test does not.
         LC_ALL=C eval "$tar $ANACONDA $work/x.$suffix -C to" > "$work/warnings.$number" 2>&1 || echo "exit status $?" >> "$work/warnings.$number"
         python3 "$support/treediff.py" tree to --json --ignore "" > "$work/differences.$number" || test $? = 1
         rm -r to
@@ -85,7 +85,7 @@ for tar; do
     done
 done
 mkdir to
-# It restores the target's own time before it writes into it.
+# bsdtar restores the times of the target directory before it writes into it.
 bsdtar -xpf "$work/x.tgz" --acls --xattrs -C to 2> "$work/warnings.bsdtar" || test $? = 1
 python3 "$support/treediff.py" tree to --json --ignore root > "$work/differences.bsdtar" || test $? = 1
 "#;

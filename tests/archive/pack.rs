@@ -166,6 +166,6 @@ fn json_output_reports_everything_that_was_done() {
     assert_eq!((&packed["format"], &packed["level"], &packed["block"]), (&"txz".into(), &3.into(), &(24 << 20).into()));
     assert_eq!(packed["bytes"], fs::metadata(&out).unwrap().len());
     assert_eq!(report["tarballs"][0]["sha256"], packed["sha256"]);
-    assert!(report["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0 && ratio < 1.0), "{failure:#}");
-    assert!(report["steps"][0]["seconds"].is_number(), "{failure:#}");
+    assert!(report["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0 && ratio < 1.0), "{report:#}");
+    assert!(report["steps"][0]["seconds"].is_number(), "{report:#}");
 }

@@ -70,7 +70,8 @@ pub fn differences(a: &Path, b: &Path, ignore: &str) -> BTreeSet<String> {
 
 /// The differences in the output of `treediff.py --json`.
 pub fn parsed(output: &str) -> BTreeSet<String> {
-    output.lines()
+    output
+        .lines()
         .map(|line| {
             let found: serde_json::Value = serde_json::from_str(line).unwrap();
             format!("{} {}", found["field"].as_str().unwrap(), found["path"].as_str().unwrap())

@@ -16,6 +16,7 @@ fn disk_usage(directory: &Path) -> u64 {
 }
 
 /// Builds with the server. The build must stop with this message and leave the cache small.
+fn is_stopped(stage: &Stage, part: &str) {
     let done = stage.build(RECIPE).fails(5);
     done.reports(&["'tiny'", part, "hint: "]).does_not_report(&["trying again"]);
     assert!(disk_usage(&stage.cache()) < 64 << 20, "{} bytes are left in the cache", disk_usage(&stage.cache()));

@@ -113,7 +113,8 @@ fn another_format_is_added_to_a_version_only_from_the_same_tree() {
     succeeds(&with(FIRST, "tgz"));
     succeeds(&with(FIRST, "txz"));
     let manifest_of_version = manifest(&stage, "os-1");
-    let names: Vec<&str> = manifest_of_version["tarballs"].as_array().unwrap().iter().map(|tarball| tarball["file"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        manifest_of_version["tarballs"].as_array().unwrap().iter().map(|tarball| tarball["file"].as_str().unwrap()).collect();
     assert_eq!(names, ["os-1.tgz", "os-1.txz"]);
     assert_eq!(manifest_of_version["archive"]["compression"].as_array().unwrap().len(), 2);
     let sums = sh(&stage.out(), "gzip -dc os-1.tgz | sha256sum; xz -dc os-1.txz | sha256sum");

@@ -57,12 +57,7 @@ const CASES: &[Case] = &[
         7,
         &["image.yum:2", "mandatory member left, which is excluded", "install hello"],
     ),
-    (
-        "a missing group and a good line",
-        "install hello\ngroup install 'No Such'\nts run\n",
-        7,
-        &["image.yum:2", "No Such", "Core (core)"],
-    ),
+    ("a missing group and a good line", "install hello\ngroup install 'No Such'\nts run\n", 7, &["image.yum:2", "No Such", "Core (core)"]),
     ("a name that two groups have", "group install 'Cor*'\nts run\n", 7, &["image.yum:1", "Core (core)", "Corn (corn)"]),
     ("a missing environment", "install @^core\nts run\n", 7, &["image.yum:1", "core"]),
     ("a missing mandatory member", "group install Pair\nts run\n", 7, &["image.yum:1", "Pair", "phantom, which is in no", "install hello"]),

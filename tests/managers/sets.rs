@@ -68,7 +68,11 @@ pub const RECIPES: &[(&str, &str, &[&str])] = &[
     ("a transaction that removes packages", "install app\nts run\nremove app\ninstall aside\nts run\n", &["aside-1.0"]),
     ("removal that keeps a requested package", "install app\ninstall library\nts run\nremove app\nts run\n", &["library-1.0"]),
     ("a mark that keeps a package", "install app\nts run\nmark install library\nts run\nremove app\nts run\n", &["library-1.0"]),
-    ("a mark that releases a package", "install app library aside\nts run\nmark remove library\nts run\nremove app\nts run\n", &["aside-1.0"]),
+    (
+        "a mark that releases a package",
+        "install app library aside\nts run\nmark remove library\nts run\nremove app\nts run\n",
+        &["aside-1.0"],
+    ),
     ("removal of unneeded packages", "install app library\nts run\nmark remove app\nts run\nautoremove\nts run\n", &["library-1.0"]),
     ("a swap", "install old-tool\nts run\nswap old-tool new-tool\nts run\n", &["new-tool-1.0"]),
     ("an upgrade", "install stepped-1.0\nts run\nupgrade stepped\nts run\n", &["stepped-2.0"]),

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use crate::clients::{CLIENTS, Secure, command, head, recording, messages, stage};
+use crate::clients::{CLIENTS, Secure, command, head, messages, recording, stage};
 
 /// A proxy that connects to the host that `CONNECT` names. Returns its port and the request heads.
 fn tunnels() -> (u16, Arc<Mutex<Vec<String>>>) {
@@ -79,7 +79,11 @@ fn every_client_reaches_an_https_address_through_the_proxy() {
             (output, heads.lock().unwrap().clone())
         };
         let (output, heads) = run("");
-        assert!(heads.iter().any(|head| head.starts_with(&format!("CONNECT {place} HTTP/1.1\r\n"))), "{name}: {heads:?} {}", messages(&output));
+        assert!(
+            heads.iter().any(|head| head.starts_with(&format!("CONNECT {place} HTTP/1.1\r\n"))),
+            "{name}: {heads:?} {}",
+            messages(&output)
+        );
         assert!(!messages(&output).contains("proxy"), "{name}: {}", messages(&output));
         let (output, heads) = run("example.org,localhost");
         assert!(heads.is_empty() && !messages(&output).contains("proxy"), "{name}: {heads:?} {}", messages(&output));

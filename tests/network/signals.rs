@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Child;
 use std::time::Duration;
 
-use crate::clients::{CLIENTS, Silence, command, wait_for_end, messages, silent, stage};
+use crate::clients::{CLIENTS, Silence, command, messages, silent, stage, wait_for_end};
 use crate::support::soon;
 
 fn send(child: &Child, signal: Signal) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clients::{CLIENTS, Silence, command, wait_for_end, messages, silent, stage};
+use crate::clients::{CLIENTS, Silence, command, messages, silent, stage, wait_for_end};
 
 #[test]
 fn every_client_gives_up_on_a_server_that_falls_silent() {

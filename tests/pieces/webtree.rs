@@ -53,7 +53,10 @@ fn a_set_is_published_as_a_tree_that_every_reader_understands() {
              print([list(v) == ['sha256', t.compute_checksum(sys.argv[2] + '/' + p, 'sha256')] for p, v in i.checksums.checksums.items()])";
         let mut command = Command::new("python3");
         let listed = output(command.arg("-c").arg(program).arg(home.join(".treeinfo")).arg(&home).env("PYTHONPATH", site));
-        assert_eq!(listed, "osimg-demo 12 x86_64 images/pxeboot/vmlinuz images/pxeboot/initrd.img images/install.img\n[True, True, True]\n");
+        assert_eq!(
+            listed,
+            "osimg-demo 12 x86_64 images/pxeboot/vmlinuz images/pxeboot/initrd.img images/install.img\n[True, True, True]\n"
+        );
     }
 
     // Read by osimg, which takes boot pieces from it.

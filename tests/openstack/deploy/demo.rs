@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::lab::{Files, Lab, deploy, only_writer, messages, sha256};
+use super::lab::{Files, Lab, deploy, messages, only_writer, sha256};
 use crate::loopback::Registry;
 use crate::support::{require_root, skip};
 

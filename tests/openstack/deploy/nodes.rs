@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use std::process::{Output, Stdio};
 
-use super::lab::{Files, Lab, TestNode, deploy, only_deployment, messages};
+use super::lab::{Files, Lab, TestNode, deploy, messages, only_deployment};
 use super::templates::config_drive;
 use crate::proxy::{Fault, Proxy};
 use crate::servers::Api;
