@@ -3,10 +3,10 @@
 //! whether the input was read, so that the seeds are known to be valid.
 
 use osimg::archive::read::Reader;
+use osimg::installer::treeinfo::TreeInfo;
 use osimg::recipe::lock::foreign;
 use osimg::recipe::{Lock, Script, Settings};
 use osimg::selinux::{FileContexts, Lookup, Source, Sources};
-use osimg::treeinfo::TreeInfo;
 use std::path::Path;
 
 /// Converts input that is not text into text, because nothing else reaches the parser.

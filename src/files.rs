@@ -53,6 +53,32 @@ pub(crate) fn read_open(file: impl Read, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Bytes that are read at a time.
+const CHUNK: usize = 1 << 18;
+
+/// Reads to the end, and passes on one chunk after the other; returns the number of bytes. `failed`
+/// turns an error of reading into the caller's own kind.
+///
+/// # Errors
+/// As read(2), and the first error of `each`, which may also be a request to stop.
+pub(crate) fn read_chunks(
+    reader: &mut impl Read,
+    failed: impl Fn(Error) -> anyhow::Error,
+    mut each: impl FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<u64> {
+    let (mut window, mut size) = (vec![0; CHUNK], 0);
+    loop {
+        let count = match reader.read(&mut window) {
+            Ok(0) => return Ok(size),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        each(window.get(..count).unwrap_or_default())?;
+        size += count as u64;
+    }
+}
+
 fn size(limit: u64) -> String {
     if limit.is_multiple_of(1 << 20) { format!("{} MiB", limit >> 20) } else { format!("{limit} bytes") }
 }

@@ -35,6 +35,10 @@ pub mod contents;
 
 pub mod verify;
 
+pub mod set;
+
+pub mod installer;
+
 pub mod registry;
 
 pub mod deploy;
@@ -47,7 +51,6 @@ mod inspect;
 
 mod diff;
 
-mod artifact;
 mod calendar;
 pub mod cloud;
 pub mod error;
@@ -62,5 +65,4 @@ pub mod report;
 mod rpmheader;
 mod secrets;
 mod text;
-pub mod treeinfo;
 pub mod workdir;

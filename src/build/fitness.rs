@@ -1,7 +1,14 @@
 //! Whether a node can be installed from the image, and what becomes of one that is not fit.
 
-use crate::error::{ExitCode, Failure};
-use crate::verify::{Finding, Severity};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::archive::Told;
+use crate::contents::Digests;
+use crate::error::{ExitCode, Failure, Result};
+use crate::process;
+use crate::report::Report;
+use crate::verify::{self, Finding, Severity};
 
 /// What becomes of an image that is not fit, where nobody deploys from: a directory of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,4 +34,26 @@ pub fn unfit(doing: &str, findings: &[Finding]) -> Failure {
     let number = if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.len()) };
     Failure::new(ExitCode::Findings, format!("{doing}: the image is not fit for a node, {number}: {}", texts.join("; ")))
         .hint(format!("to let it pass as it is: {}", names.join(" ")))
+}
+
+/// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote
+/// them and are not digested again.
+pub(super) fn verify(root: &Path, told: Told<'_>, allow: &BTreeSet<String>, report: &Report) -> Result<Vec<Finding>> {
+    let step = report.step("verifying the tree");
+    let options =
+        verify::Options { allow: allow.clone(), digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
+    let findings = match verify::tree(root, told, &options) {
+        Ok(findings) => findings,
+        Err(error) => {
+            process::check_stop()?;
+            // Whatever is wrong with the tree itself, packing says more of it.
+            report.warn(&format!("the tree was not verified: {error:#}"));
+            return Ok(Vec::new());
+        }
+    };
+    step.finish(&format!("{} errors, {} warnings for {}", findings.errors(), findings.warnings(), findings.profile));
+    for line in findings.lines() {
+        report.caution(&crate::text::line(&line));
+    }
+    Ok(findings.findings)
 }

@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 
-use super::be_root;
+use super::job::{Directories, job};
+use super::require_root;
+use super::tools::{Tools, tools};
 use crate::error::Result;
-use crate::packages::{self, Cache, Extent, Job, Programs, Purpose, Signers, Wish};
+use crate::packages::{self, Cache, Job, Programs, Signers, Wish};
 use crate::recipe::lock::foreign::Listed;
 use crate::recipe::{Lock, Recipe, Transaction};
 use crate::report::Report;
-use crate::sandbox::Devices;
 use crate::workdir::{Keep, Place, Workdir};
 
 /// A lock file that a build goes by.
@@ -26,9 +27,9 @@ pub struct LockFile {
 impl LockFile {
     /// What the manifest says of it.
     #[must_use]
-    pub fn told(&self) -> crate::artifact::Locked {
+    pub fn for_manifest(&self) -> crate::set::manifest::Locked {
         let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        crate::artifact::Locked { name, sha256: self.sha256.clone() }
+        crate::set::manifest::Locked { name, sha256: self.sha256.clone() }
     }
 }
 
@@ -54,37 +55,20 @@ pub fn make(
     places: &Places,
     report: &Report,
 ) -> Result<Lock> {
-    be_root()?;
-    let super::Tools { root: tools, manager } = super::tools(&recipe.settings.packages)?;
+    require_root()?;
+    let Tools { root: tools, manager } = tools(&recipe.settings.packages)?;
     crate::sandbox::enter_private_mounts()?;
     let workdir = Workdir::create(&places.workdir, Keep::Never)?;
     let settings = &recipe.settings.packages;
-    let (root, scratch, state) = (workdir.root(), workdir.scratch(), workdir.state());
-    let keys = packages::pinned_keys(settings, transactions)?;
+    let directories = Directories::for_image(&workdir);
     let dbpath = packages::known_dbpath(settings);
     let cache = Cache::open(&places.cache, Programs::Trusted)?;
     let only: Option<Vec<String>> = listed.map(|listed| listed.iter().map(|entry| entry.nvra.clone()).collect());
     let mut job = Job {
-        recipe: &recipe.path,
-        tools: &tools,
-        purpose: Purpose::Image,
-        root: &root,
-        scratch: &scratch,
-        state: &state,
-        cache: &cache,
-        lock: None,
         only: only.as_deref(),
-        extent: Extent::Whole,
-        settings,
-        keys,
-        devices: Devices::Private,
-        timeout: Some(settings.timeout.unwrap_or(super::DEFAULT_TIMEOUT)),
-        idle: None,
+        keys: packages::pinned_keys(settings, transactions)?,
         source_date_epoch: places.source_date_epoch,
-        clock: None,
-        dbpath: &dbpath,
-        given: packages::GivenAway::default(),
-        report,
+        ..job(recipe, &tools, &directories, &cache, &dbpath, report)
     };
     let made = packages::lock(&manager, &mut job, &Wish { recipe, transactions, signers, listed });
     drop(cache);

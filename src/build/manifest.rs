@@ -9,15 +9,15 @@ use std::time::UNIX_EPOCH;
 use super::pack::PackedTree;
 use super::{Build, output};
 use crate::archive;
-use crate::artifact::{self, Manifest};
 use crate::error::Result;
 use crate::packages::{Filled, PinnedKey};
 use crate::sandbox::{Backing, InstallRoot};
 use crate::secrets;
+use crate::set::manifest::{self as document, Manifest};
 use crate::verify::Finding;
 
 /// What the steps found out.
-pub(super) struct Known<'a> {
+pub(super) struct Outcome<'a> {
     pub(super) version: String,
     pub(super) root: &'a InstallRoot,
     pub(super) filled: &'a Filled,
@@ -34,8 +34,8 @@ impl Build<'_> {
     ///
     /// # Errors
     /// When the image's os-release or boot directory cannot be read.
-    pub(super) fn manifest(&self, known: Known<'_>) -> Result<Manifest> {
-        let Known { version, root, filled, keys, packed, labels, removed, findings, workdir } = known;
+    pub(super) fn manifest(&self, known: Outcome<'_>) -> Result<Manifest> {
+        let Outcome { version, root, filled, keys, packed, labels, removed, findings, workdir } = known;
         let (recipe, summary) = (self.recipe, &packed.summary);
         let source = recipe.script.source();
         let planned: HashMap<&str, _> = filled.plans.iter().flat_map(|plan| &plan.install).map(|p| (p.nevra.as_str(), p)).collect();
@@ -44,7 +44,7 @@ impl Build<'_> {
             .iter()
             .map(|package| {
                 let plan = planned.get(package.nevra.as_str());
-                artifact::Package {
+                document::Package {
                     nevra: package.nevra.clone(),
                     checksum: plan.and_then(|p| p.checksum.clone()),
                     repository: plan.map(|p| p.repo.clone()),
@@ -61,28 +61,28 @@ impl Build<'_> {
             })
             .collect();
         Ok(Manifest {
-            manifest_version: artifact::MANIFEST_VERSION,
+            manifest_version: document::MANIFEST_VERSION,
             name: recipe.name(),
             version,
             arch: output::arch(recipe),
             source_date_epoch: filled.source_date_epoch,
-            builder: artifact::Builder { osimg: env!("CARGO_PKG_VERSION").into(), package_manager: filled.manager.clone() },
-            recipe: artifact::Input {
+            builder: document::Builder { osimg: env!("CARGO_PKG_VERSION").into(), package_manager: filled.manager.clone() },
+            recipe: document::Input {
                 name: recipe.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
                 text: secrets::url(source),
                 sha256: hex::encode(Sha256::digest(source.as_bytes())),
             },
-            lock: self.options.lock.as_ref().map(super::lock::LockFile::told),
+            lock: self.options.lock.as_ref().map(super::lock::LockFile::for_manifest),
             settings: json!(recipe.settings),
             os_release: os_release(root)?,
             kernels: kernels(root)?,
             tarballs: packed.tarballs.clone(),
-            archive: artifact::Archive {
+            archive: document::Archive {
                 version: archive::VERSION,
                 compression: summary
                     .outputs
                     .iter()
-                    .map(|packed| artifact::Compression { format: packed.format, level: packed.level, block: packed.block })
+                    .map(|packed| document::Compression { format: packed.format, level: packed.level, block: packed.block })
                     .collect(),
                 entries: summary.entries,
                 bytes: summary.bytes,
@@ -97,7 +97,7 @@ impl Build<'_> {
             removed,
             findings,
             warnings: self.report.warnings(),
-            build: artifact::Build {
+            build: document::Build {
                 started: self.started.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
                 steps: self.report.timings(),
                 workdir,

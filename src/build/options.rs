@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Fitness, Packing, Reference, lock};
 use crate::archive::Format;
-use crate::registry::{Address, Wishes};
+use crate::registry::{Address, PublishOptions};
 use crate::sandbox::{Clock, Devices};
 use crate::sbom::Documents;
 use crate::selinux;
@@ -18,7 +18,7 @@ pub struct Options {
     /// Where the artifact goes.
     pub registry: Address,
     /// How it is published there.
-    pub wishes: Wishes,
+    pub publishing: PublishOptions,
     /// Names of findings that do not count against the image.
     pub allow: BTreeSet<String>,
     /// Names of findings about boot pieces that do not count.

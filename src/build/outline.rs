@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{DEFAULT_TIMEOUT, Tools, tools};
+use super::job::{Directories, job};
+use super::tools::{Tools, tools};
 use crate::error::Result;
-use crate::packages::{self, Cache, Extent, GivenAway, Job, PinnedKey, Purpose};
+use crate::packages::{self, Cache, Job, PinnedKey};
 use crate::recipe::{Bootstrap, KeySource, PackageSettings, Recipe, Transaction};
 use crate::report::Report;
 use crate::sandbox::{Devices, Plan};
@@ -30,29 +31,9 @@ pub fn outline(recipe: &Recipe, transactions: &[Transaction], devices: Devices, 
     let settings = &recipe.settings.packages;
     let Tools { root: tools, manager } = tools(settings)?;
     let keys = keys(settings, transactions)?;
-    let workdir = Path::new(WORKDIR);
-    let job = Job {
-        recipe: &recipe.path,
-        tools: &tools,
-        purpose: Purpose::Image,
-        root: &workdir.join("root"),
-        scratch: &workdir.join("scratch"),
-        state: &workdir.join("state"),
-        cache: &Cache::unopened(cache),
-        lock: None,
-        only: None,
-        extent: Extent::Whole,
-        settings,
-        keys,
-        devices,
-        timeout: Some(settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),
-        idle: None,
-        source_date_epoch: None,
-        clock: None,
-        dbpath: &packages::known_dbpath(settings),
-        given: GivenAway::default(),
-        report,
-    };
+    let (directories, cache) = (Directories::below(Path::new(WORKDIR)), Cache::unopened(cache));
+    let dbpath = packages::known_dbpath(settings);
+    let job = Job { keys, devices, ..job(recipe, &tools, &directories, &cache, &dbpath, report) };
     let of = |transaction| {
         manager.check(&job, transaction)?;
         let [download, install] = manager.phases(&job, transaction)?;

@@ -7,7 +7,8 @@ use super::Options;
 use crate::calendar;
 use crate::error::Result;
 use crate::recipe::Recipe;
-use crate::registry::{Address, Directory, Image, Names, Numbering, Staged, check_names};
+use crate::registry::{Address, Directory, Image, Names, Numbering, Staged};
+use crate::set::check_names;
 
 /// The directory that a build leaves its artifact in before it goes to a remote registry.
 const LOCAL: &str = "out";
@@ -15,7 +16,7 @@ const LOCAL: &str = "out";
 /// The output, locked, before any work: a missing directory is found in the first second.
 pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> Result<Staged> {
     match &options.output {
-        Some(file) => Directory::holding(file)?.stage(Names::of_output(file)?),
+        Some(file) => Directory::holding(file)?.stage(Names::from_output(file)?),
         None => {
             let directory = match &options.registry {
                 Address::Directory(directory) => directory.as_path(),

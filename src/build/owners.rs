@@ -30,8 +30,8 @@ fn accounts(root: &InstallRoot, file: &str) -> Result<HashMap<String, u32>> {
 /// When the tree cannot be read, or has no such account for a file of the settings.
 pub(super) fn owners(root: &InstallRoot, known: &KnownOwners, placed: &[FinishFile], report: &Report) -> Result<Owners> {
     let mut owners = match known {
-        KnownOwners::Given(given) => of_given(root, given)?,
-        KnownOwners::Packaged(files) => of_packages(root, files, report)?,
+        KnownOwners::Given(given) => from_given(root, given)?,
+        KnownOwners::Packaged(files) => from_packages(root, files, report)?,
     };
     for file in placed {
         let path = Path::new(&file.path);
@@ -48,7 +48,7 @@ pub(super) fn owners(root: &InstallRoot, known: &KnownOwners, placed: &[FinishFi
 }
 
 /// As the runs gave them away.
-fn of_given(root: &InstallRoot, given: &[Given]) -> Result<Owners> {
+fn from_given(root: &InstallRoot, given: &[Given]) -> Result<Owners> {
     let mut owners = Owners::new();
     for file in given {
         if let Some(inode) = root.inode(Path::new(&file.path))? {
@@ -59,7 +59,7 @@ fn of_given(root: &InstallRoot, given: &[Given]) -> Result<Owners> {
 }
 
 /// As the packages' headers say.
-fn of_packages(root: &InstallRoot, packaged: &[PackagedFile], report: &Report) -> Result<Owners> {
+fn from_packages(root: &InstallRoot, packaged: &[PackagedFile], report: &Report) -> Result<Owners> {
     let (users, groups) = (accounts(root, "etc/passwd")?, accounts(root, "etc/group")?);
     let mut owners = Owners::new();
     let mut unknown: Vec<&str> = Vec::new();

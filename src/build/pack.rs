@@ -6,11 +6,11 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use crate::archive::{self, Level, Summary, Told};
-use crate::artifact::Tarball;
 use crate::error::Result;
 use crate::process;
 use crate::registry::Staged;
 use crate::report::{Report, Unit, bytes};
+use crate::set::manifest::Tarball;
 
 /// How a tree is packed.
 #[derive(Debug, Clone)]

@@ -4,14 +4,15 @@ use anyhow::Context;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::Artifact;
 use super::{Options, unfit};
-use crate::artifact::Artifact;
-use crate::deploy::pieces::{Gathering, Mismatch, Source};
-use crate::deploy::{ImageRelease, kickstart};
 use crate::error::{Failure, Result};
+use crate::installer::pieces::{Gathering, Mismatch, Source};
+use crate::installer::{ImageRelease, kickstart};
 use crate::recipe::{InstallSettings, Recipe};
-use crate::registry::{self, Address, Registry, Set};
+use crate::registry::{self, Address, Registry};
 use crate::report::Report;
+use crate::set::Set;
 
 /// A registry elsewhere, opened before the build, and what goes there with the tarball.
 #[derive(Debug)]
@@ -39,13 +40,13 @@ impl Remote {
         if let Some(path) = &kickstart {
             kickstart::load(path, None)?;
         }
-        let registry = registry::open(&options.registry, &options.wishes, report)?;
+        let registry = registry::open(&options.registry, &options.publishing, report)?;
         report.note(&registry.describe());
         Ok(Some(Self {
             registry,
             address: options.registry.clone(),
             properties: recipe.settings.image.properties.clone(),
-            source: Source::of_settings(deploy)?,
+            source: Source::from_settings(deploy)?,
             cache: options.cache.clone(),
             kickstart,
             install: deploy.install.clone(),
@@ -61,7 +62,7 @@ impl Remote {
     fn boot_pieces(&self, set: &mut Set, report: &Report) -> Result<()> {
         if let Some(source) = &self.source {
             let how = Gathering { cache: &self.cache, ca: None, mismatch: Mismatch::Refuse, allow: &self.allow };
-            source.gather(&ImageRelease::of_set(set), &how, report)?.join(set);
+            source.gather(&ImageRelease::from_set(set), &how, report)?.join(set);
         }
         Ok(())
     }
@@ -70,7 +71,7 @@ impl Remote {
     /// it.
     fn kickstart(&self, set: &mut Set, directory: &Path, report: &Report) -> Result<()> {
         if self.kickstart.is_some() || set.kernel.is_some() {
-            set.kickstart = Some(kickstart::of_set(set, self.kickstart.as_deref(), &self.install, directory, report)?);
+            set.kickstart = Some(kickstart::for_set(set, self.kickstart.as_deref(), &self.install, directory, report)?);
         }
         Ok(())
     }
@@ -85,7 +86,7 @@ impl Remote {
                 .into());
         }
         for path in &artifact.tarballs {
-            let mut set = Set::of_tarball(path, |_, _| {})?;
+            let mut set = Set::from_tarball(path, |_, _| {})?;
             set.properties.clone_from(&self.properties);
             let directory = tempfile::tempdir().context("making a temporary directory")?;
             let published = self

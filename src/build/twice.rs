@@ -7,9 +7,9 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::Artifact;
 use super::{Options, build};
 use crate::archive;
-use crate::artifact::Artifact;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::packages::{self, Filled};

@@ -2,17 +2,17 @@
 
 use clap::Args;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::counterpart;
 use super::overrides::Overrides;
 use super::shared::{count, default_cache, tell};
-use crate::artifact::Artifact;
+use crate::build::Artifact;
 use crate::build::lock::LockFile;
 use crate::build::{self, Fitness, Options, Packing};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::recipe::{INPUT, Lock, Recipe, SbomKind, Settings, Visibility as Seen, checked_image_word, parse_duration};
-use crate::registry::{Address, Existing, Visibility, Wishes};
+use crate::recipe::{self, Lock, Recipe, SbomKind, Settings, checked_image_word, parse_duration};
+use crate::registry::{Address, Existing, PublishOptions};
 use crate::report::{Report, bytes};
 use crate::sandbox::Devices;
 use crate::sbom::{Documents, Passphrase, SignKey};
@@ -102,7 +102,7 @@ impl Build {
         if self.counterpart.is_some() {
             counterpart::become_another(report)?;
         }
-        if self.verify_reproducible && self.overrides.recipe == Path::new(INPUT) {
+        if self.verify_reproducible && recipe::is_input(&self.overrides.recipe) {
             return Err(Failure::new(ExitCode::Usage, "building twice from standard input: it can be read only once")
                 .hint("save the recipe as a file")
                 .into());
@@ -120,10 +120,10 @@ impl Build {
         step.finish(&format!("{} in {}", count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
         let options = Options {
             registry: self.registry(&decided.recipe.settings)?,
-            wishes: Wishes {
-                visibility: visibility(&decided.recipe.settings),
+            publishing: PublishOptions {
+                visibility: decided.recipe.settings.registry.visibility.unwrap_or_default(),
                 existing: if self.replace { Existing::Replace } else { Existing::Keep },
-                ..Wishes::default()
+                ..PublishOptions::default()
             },
             allow,
             allow_pieces,
@@ -171,7 +171,7 @@ impl Build {
         Ok(ExitCode::Done)
     }
 
-    fn documents(&self, settings: &crate::recipe::Settings) -> Result<Documents> {
+    fn documents(&self, settings: &Settings) -> Result<Documents> {
         let kinds = match self.sbom.as_slice() {
             [] => settings.image.sbom.clone(),
             named => named
@@ -206,7 +206,7 @@ impl Build {
         Ok(Some(LockFile { path, lock, sha256 }))
     }
 
-    fn registry(&self, settings: &crate::recipe::Settings) -> Result<Address> {
+    fn registry(&self, settings: &Settings) -> Result<Address> {
         match (&self.registry, &settings.registry.url) {
             (Some(address), _) => Ok(address.clone()),
             (None, Some(url)) => {
@@ -227,14 +227,4 @@ fn summary(artifact: &Artifact) -> String {
         errors => format!("NOT FIT: {}", count(errors, "error")),
     };
     format!("{}, {}, {fitness}", sized.collect::<Vec<_>>().join(", "), count(artifact.packages, "package"))
-}
-
-fn visibility(settings: &Settings) -> Visibility {
-    match settings.registry.visibility {
-        None => Visibility::Auto,
-        Some(Seen::Public) => Visibility::Public,
-        Some(Seen::Community) => Visibility::Community,
-        Some(Seen::Shared) => Visibility::Shared,
-        Some(Seen::Private) => Visibility::Private,
-    }
 }

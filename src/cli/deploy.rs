@@ -8,18 +8,18 @@ use std::time::Duration;
 use crate::archive::Format;
 use crate::cloud::{Cloud, Session};
 use crate::deploy::config_drive;
-use crate::deploy::find::{Choice, Found, Sight, find};
+use crate::deploy::find::{Choice, Found, Lookup, find};
 use crate::deploy::glance::{find_image, image_of_glance};
 use crate::deploy::http::{Expected, check};
-use crate::deploy::instance_info::{Image, Mode, NodeSettings, Wishes, is_uuid};
+use crate::deploy::instance_info::{Image, Mode, NodeOptions, NodeSettings, is_uuid};
 use crate::deploy::ironic::{Ironic, Limits};
-use crate::deploy::kickstart::{self, Options, Tarball, Template};
 use crate::deploy::preflight::{ConductorProject, Remark, Severity, check_checksum, check_glance, check_kickstart, check_pieces};
 use crate::deploy::rollout::{Extent, Plan, Rollout, roll_out};
 use crate::error::{ExitCode, Failure, Result};
+use crate::installer::kickstart::{self, Options, Tarball, Template};
 use crate::recipe::{Settings, parse_duration};
-use crate::registry::Role;
 use crate::report::Report;
+use crate::set::Role;
 
 #[derive(Debug, Args)]
 pub(super) struct Deploy {
@@ -116,14 +116,14 @@ impl Deploy {
             format: self.format,
             base_url: self.base_url.as_deref(),
             ca: self.ca_file.as_deref(),
-            sight: if self.no_check { Sight::Blind } else { Sight::Clear },
+            lookup: if self.no_check { Lookup::Skipped } else { Lookup::Allowed },
         };
         let found = match find(&self.image, &choice) {
             // For the template alone a tarball on this machine will do.
             Err(_) if self.print_kickstart && Path::new(&self.image).is_file() => return self.print_template(None, report, as_json),
             found => found?,
         };
-        let wishes = Wishes {
+        let options = NodeOptions {
             root_gb: Some(self.root_gb),
             kernel_append_params: self.kernel_append_params.clone(),
             boot_interface: self.boot_interface.clone(),
@@ -148,7 +148,7 @@ impl Deploy {
         let drives = config_drive::assign(&self.config_drives, &self.nodes)?;
         let (image, arch, remarks) = self.image(found, arch.as_deref(), session.as_ref(), report)?;
         tell(&remarks, &self.image, report)?;
-        let settings = image.settings(&wishes)?;
+        let settings = image.settings(&options)?;
         let session = match session {
             Some(session) if self.apply => session,
             _ => return self.print_settings(&settings, &remarks, report, as_json),
@@ -295,7 +295,7 @@ impl Deploy {
             (Some(sha256), format) => Some(Tarball { sha256, format: format.unwrap_or(Format::Tgz) }),
             (None, Some(format)) if path.is_file() => {
                 let step = report.step("hashing the tarball");
-                let piece = crate::registry::Piece::of_file(path, |done, total| step.progress(crate::report::Unit::Bytes, done, total))?;
+                let piece = crate::set::Piece::from_file(path, |done, total| step.progress(crate::report::Unit::Bytes, done, total))?;
                 step.finish("");
                 Some(Tarball { sha256: piece.sha256, format })
             }
@@ -313,7 +313,7 @@ impl Deploy {
             Some(path) => kickstart::load(path, tarball.as_ref())?,
             None => {
                 let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
-                Template::ours(&Options::of_settings(&settings.deploy.install, tarball)?)?
+                Template::ours(&Options::from_settings(&settings.deploy.install, tarball)?)?
             }
         };
         for advice in template.advice() {

@@ -5,8 +5,9 @@ use serde_json::json;
 use std::io::IsTerminal;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::registry::{self, Address, Entry, Kept, Owners, Removal, State, Wishes};
+use crate::registry::{self, Address, Entry, Owners, PublishOptions, Removal, State};
 use crate::report::{Report, bytes};
+use crate::set::Kept;
 
 #[derive(Debug, Args)]
 pub(super) struct Images {
@@ -39,7 +40,7 @@ impl Images {
         {
             return Err(Failure::new(ExitCode::Usage, format!("listing {}: there is no such directory", path.display())).into());
         }
-        let registry = registry::open(&self.registry, &Wishes::default(), report)?;
+        let registry = registry::open(&self.registry, &PublishOptions::default(), report)?;
         let mut removal = Removal::default();
         let chosen = match self.prune {
             Some(keep) => registry.surplus(self.name.as_deref(), keep, self.owners())?,

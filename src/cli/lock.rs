@@ -13,7 +13,7 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::packages::Signers;
 use crate::recipe::lock::foreign::{self, Form};
-use crate::recipe::{INPUT, Lock};
+use crate::recipe::{self, Lock};
 use crate::report::Report;
 use crate::workdir::Place;
 
@@ -54,7 +54,7 @@ impl LockArgs {
             super::act_as_root(report)?;
         }
         let decided = self.overrides.decide()?;
-        if self.output.is_none() && decided.recipe.path == Path::new(INPUT) {
+        if self.output.is_none() && recipe::is_input(&decided.recipe.path) {
             return Err(Failure::new(ExitCode::Usage, "writing the lock: a recipe from standard input has no name for it")
                 .hint("name the lock: -o FILE")
                 .into());
@@ -90,7 +90,7 @@ impl LockArgs {
             super::print_json(report, &value)?;
         } else {
             if before.is_some() {
-                report.note(&change.told());
+                report.note(&change.describe());
             }
             super::print(report, &path.display().to_string())?;
         }
@@ -142,7 +142,7 @@ impl Change {
         Self { added: new.difference(&old).cloned().collect(), removed: old.difference(&new).cloned().collect() }
     }
 
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         if self.added.is_empty() && self.removed.is_empty() {
             return "the lock names the same packages as before".to_owned();
         }

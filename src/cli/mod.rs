@@ -25,8 +25,8 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use crate::deploy::pieces::unrecognised_names;
 use crate::error::{self, Failure, Result};
+use crate::installer::pieces::unrecognised_names;
 use crate::process;
 use crate::report::{Color, Failed, Report, Verbosity};
 use crate::sandbox::{

@@ -50,7 +50,7 @@ impl Pack {
             let what = format!("packing {}: the output {} lies inside", self.tree.display(), self.output.display());
             return Err(Failure::new(ExitCode::Usage, what).hint("write it elsewhere").into());
         }
-        let staged = directory.stage(Names::of_output(&self.output)?)?;
+        let staged = directory.stage(Names::from_output(&self.output)?)?;
         let labels = labels(&self.selinux, &self.tree, report)?;
         let packing = Packing {
             level: self.level,

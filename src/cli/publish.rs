@@ -9,13 +9,14 @@ use super::shared::count;
 use super::shared::default_cache;
 use crate::build::unfit;
 use crate::contents::Digests;
-use crate::deploy::pieces::{Gathering, Mismatch, Source};
-use crate::deploy::{ImageRelease, kickstart};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::installer::pieces::{Gathering, Mismatch, Source};
+use crate::installer::{ImageRelease, kickstart};
 use crate::process;
-use crate::recipe::Settings;
-use crate::registry::{self, Address, Existing, Kind, Older, References, Set, SignatureKey, Visibility, Wishes};
+use crate::recipe::{Settings, Visibility};
+use crate::registry::{self, Address, Existing, Older, PublishOptions, SignatureKey};
 use crate::report::{Report, Unit, bytes};
+use crate::set::{Kind, References, Role, Set};
 use crate::verify;
 
 #[derive(Debug, Args)]
@@ -72,12 +73,12 @@ pub(super) struct Publish {
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
     #[command(flatten)]
-    wishes: WishArgs,
+    publishing: PublishArgs,
 }
 
 /// How it is published, beside what it is.
 #[derive(Debug, Args)]
-struct WishArgs {
+struct PublishArgs {
     /// Who may see it; auto is the widest that the roles allow, for Ironic has to find it
     #[arg(long, value_enum, default_value = "auto", value_name = "WHO")]
     visibility: Visibility,
@@ -110,10 +111,10 @@ struct WishArgs {
     sign_certificate: Option<String>,
 }
 
-impl WishArgs {
-    fn wishes(&self) -> Wishes {
+impl PublishArgs {
+    fn options(&self) -> PublishOptions {
         let signature = self.sign_key.clone().zip(self.sign_certificate.clone());
-        Wishes {
+        PublishOptions {
             visibility: self.visibility,
             share_with: self.share_with.clone(),
             hidden: self.hidden,
@@ -150,8 +151,8 @@ impl Publish {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         // Before hundreds of megabytes are hashed: a wrong password is told at once.
         let source = Source::choose(self.kernel.as_deref(), self.ramdisk.as_deref(), self.stage2.as_deref(), self.tree.as_deref())?;
-        let wishes = Wishes { ca: self.ca_file.clone(), ..self.wishes.wishes() };
-        let registry = registry::open(&self.registry, &wishes, report)?;
+        let options = PublishOptions { ca: self.ca_file.clone(), ..self.publishing.options() };
+        let registry = registry::open(&self.registry, &options, report)?;
         report.note(&registry.describe());
         let (allow, allow_pieces) = super::allowed(&self.allow)?;
         let mut set = self.set(report)?;
@@ -160,12 +161,12 @@ impl Publish {
             let mismatch = if self.allow_release_mismatch { Mismatch::Allow } else { Mismatch::Refuse };
             let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
             let how = Gathering { cache: &cache, ca: self.ca_file.as_deref(), mismatch, allow: &allow_pieces };
-            source.gather(&ImageRelease::of_set(&set), &how, report)?.join(&mut set);
+            source.gather(&ImageRelease::from_set(&set), &how, report)?.join(&mut set);
         }
         let directory = tempfile::tempdir().or_fail(ExitCode::Space, "making a temporary directory")?;
         if self.kickstart.is_some() || set.kernel.is_some() {
             let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
-            set.kickstart = Some(kickstart::of_set(&set, self.kickstart.as_deref(), &settings.deploy.install, directory.path(), report)?);
+            set.kickstart = Some(kickstart::for_set(&set, self.kickstart.as_deref(), &settings.deploy.install, directory.path(), report)?);
         }
         set.check()?;
         let references = registry.publish(&set, report)?;
@@ -209,7 +210,7 @@ impl Publish {
     fn set(&self, report: &Report) -> Result<Set> {
         let step = report.step("reading the set");
         step.item(&self.tarball.display().to_string());
-        let mut set = Set::of_tarball(&self.tarball, |done, total| step.progress(Unit::Bytes, done, total))?;
+        let mut set = Set::from_tarball(&self.tarball, |done, total| step.progress(Unit::Bytes, done, total))?;
         if let Some(name) = &self.name {
             set.name.clone_from(name);
         }
@@ -230,7 +231,7 @@ impl Publish {
 
 /// Says which id is what.
 pub(super) fn tell(report: &Report, references: &References) {
-    for role in registry::Role::ALL {
+    for role in Role::ALL {
         if let Some(reference) = references.role(role) {
             report.note(&format!("{role}: {}", reference.id));
         }

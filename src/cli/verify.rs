@@ -52,7 +52,7 @@ impl Verify {
         let findings = if verify::is_address(&name) {
             let findings = verify::address(&name, &options)?;
             Findings { tarball: findings.tarball.as_deref().map(secrets::url), ..findings }
-        } else if name == crate::recipe::INPUT {
+        } else if crate::recipe::is_input(&self.tarball) {
             verify::stream(process::Input, &options)?
         } else {
             be_file(&self.tarball)?;

@@ -109,7 +109,7 @@ impl Answer {
     pub fn message(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let said = match serde_json::from_slice::<Value>(&self.body) {
-            Ok(value) => of_json(&value).unwrap_or_default(),
+            Ok(value) => from_json(&value).unwrap_or_default(),
             Err(_) => text.into_owned(),
         };
         crate::secrets::concealed(&clean(&without_tags(&said))).into_owned()
@@ -118,14 +118,14 @@ impl Answer {
 
 /// Glance says `{"message": …}`, Keystone `{"error": {"message": …}}`, Ironic `{"error_message":
 /// …}` with a text or an object in it.
-fn of_json(value: &Value) -> Option<String> {
+fn from_json(value: &Value) -> Option<String> {
     for key in ["message", "error", "error_message", "faultstring"] {
         match value.get(key) {
             Some(Value::String(text)) => {
                 let inner = serde_json::from_str::<Value>(text).ok().filter(Value::is_object);
-                return Some(inner.as_ref().and_then(of_json).unwrap_or_else(|| text.clone()));
+                return Some(inner.as_ref().and_then(from_json).unwrap_or_else(|| text.clone()));
             }
-            Some(object @ Value::Object(_)) => return of_json(object),
+            Some(object @ Value::Object(_)) => return from_json(object),
             _ => {}
         }
     }

@@ -116,7 +116,7 @@ impl Cloud {
     /// # Errors
     /// As [`Cloud::load`].
     pub fn load_from(file: &std::path::Path, name: &str) -> Result<Self> {
-        Self::find(Some(name), &Environment::of_file(file))
+        Self::find(Some(name), &Environment::from_file(file))
     }
 
     pub(super) fn find(name: Option<&str>, environment: &Environment) -> Result<Self> {

@@ -32,7 +32,7 @@ impl Environment {
 
     /// One clouds.yaml, and nothing else.
     #[must_use]
-    pub fn of_file(path: &std::path::Path) -> Self {
+    pub fn from_file(path: &std::path::Path) -> Self {
         Self { variables: vec![("OS_CLIENT_CONFIG_FILE".to_owned(), path.to_string_lossy().into_owned())], directories: Vec::new() }
     }
 

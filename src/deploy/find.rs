@@ -7,8 +7,9 @@ use super::instance_info::{Image, Mode};
 use crate::archive::Format;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::{self, Client, Redirects, Trust, WebUrl};
-use crate::registry::{Address, Kind, References, manifest, oci};
-use crate::treeinfo::{LONGEST, TreeInfo};
+use crate::installer::treeinfo::{LONGEST, TreeInfo};
+use crate::registry::{Address, oci};
+use crate::set::{Kind, References, manifest_text};
 
 /// No manifest is larger.
 const LONGEST_MANIFEST: u64 = 256 << 20;
@@ -27,17 +28,17 @@ pub struct Choice<'a> {
     /// The authorities of web servers; the host's when there are none.
     pub ca: Option<&'a Path>,
     /// Whether a container registry is asked what a reference leads to.
-    pub sight: Sight,
+    pub lookup: Lookup,
 }
 
 /// Whether this machine sees what the conductor sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sight {
+pub enum Lookup {
     /// It does.
     #[default]
-    Clear,
+    Allowed,
     /// It may not: nothing is asked for.
-    Blind,
+    Skipped,
 }
 
 /// What the person named.
@@ -69,17 +70,17 @@ pub enum Found {
 /// When it means nothing, several things, or what it means cannot be read.
 pub fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
     if let Some(reference) = text.strip_prefix("oci://") {
-        return of_oci(reference, choice);
+        return from_oci(reference, choice);
     }
     if text.starts_with("http://") || text.starts_with("https://") {
         let url = WebUrl::parse(text).map_err(|why| {
             let shown = text.split(['?', '#']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
             Failure::new(ExitCode::Usage, format!("reading the URL of the image {}: {why}", shown.escape_debug()))
         })?;
-        return of_url(&url, choice);
+        return from_url(&url, choice);
     }
     if Path::new(text).is_file() {
-        return of_file(Path::new(text), choice);
+        return from_file(Path::new(text), choice);
     }
     if text.ends_with(".json") || text.starts_with(['/', '.']) {
         return Err(Failure::new(ExitCode::Usage, format!("looking for the image {}: there is no such file", text.escape_debug())).into());
@@ -95,13 +96,15 @@ pub fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
 }
 
 /// A set that is there says itself what boots it.
-fn of_oci(reference: &str, choice: &Choice<'_>) -> Result<Found> {
-    if choice.sight == Sight::Blind {
+fn from_oci(reference: &str, choice: &Choice<'_>) -> Result<Found> {
+    if choice.lookup == Lookup::Skipped {
         return Ok(Found::Image { image: bare(Mode::Oci, &format!("oci://{reference}")), sha256: None, arch: None });
     }
-    let access = oci::Access::of_environment(choice.ca.map(Path::to_owned));
+    let access = oci::Access::from_environment(choice.ca.map(Path::to_owned));
     Ok(match oci::find(reference, &access, choice.arch)? {
-        oci::Deployable::Set(set) => Found::Image { image: Image::of_references(&set, None)?, sha256: set.tarball.sha256, arch: set.arch },
+        oci::Deployable::Set(set) => {
+            Found::Image { image: Image::from_references(&set, None)?, sha256: set.tarball.sha256, arch: set.arch }
+        }
         oci::Deployable::Alone { url, sha256 } => Found::Image { image: bare(Mode::Oci, &url), sha256, arch: None },
     })
 }
@@ -110,7 +113,7 @@ fn bare(mode: Mode, source: &str) -> Image {
     Image { mode, source: source.to_owned(), kernel: None, ramdisk: None, stage2: None, kickstart: None }
 }
 
-fn of_file(path: &Path, choice: &Choice<'_>) -> Result<Found> {
+fn from_file(path: &Path, choice: &Choice<'_>) -> Result<Found> {
     let shown = path.display().to_string();
     if Format::of_name(path).is_ok() {
         return Err(Failure::new(ExitCode::Usage, format!("deploying {shown}: a tarball on this machine is out of every node's reach"))
@@ -119,10 +122,10 @@ fn of_file(path: &Path, choice: &Choice<'_>) -> Result<Found> {
     }
     let doing = format!("reading the manifest {shown}");
     let text = crate::files::read_text(path, LONGEST_MANIFEST).or_fail(ExitCode::Usage, doing)?;
-    of_manifest(&text, &shown, None, choice)
+    from_manifest(&text, &shown, None, choice)
 }
 
-fn of_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
+fn from_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     let name = url.file_name();
     if choice.mode == Some(Mode::Tree) || (choice.mode.is_none() && name.is_empty()) {
         return tree(url, choice);
@@ -132,7 +135,7 @@ fn of_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     if name.ends_with(".json") {
         let text = http::text(&client, url, LONGEST_MANIFEST)?
             .ok_or_else(|| Failure::new(ExitCode::Registry, format!("reading the manifest {url}: the server has no such file")))?;
-        return of_manifest(&text, url.as_str(), Some(&directory), choice);
+        return from_manifest(&text, url.as_str(), Some(&directory), choice);
     }
     if Format::of_name(Path::new(name)).is_err() {
         return Err(Failure::new(ExitCode::Usage, format!("deploying {url}: its end is no tarball's, no manifest's and no directory's"))
@@ -144,10 +147,10 @@ fn of_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     let beside = WebUrl::parse(&format!("{directory}/{stem}.json")).ok();
     if let Some(beside) = beside
         && let Ok(Some(text)) = http::text(&client, &beside, LONGEST_MANIFEST)
-        && let Some(set) = manifest::published(&text).into_iter().find(|set| set.tarball.id == name)
+        && let Some(set) = manifest_text::published(&text).into_iter().find(|set| set.tarball.id == name)
     {
-        let image = Image::of_references(&set, Some(&directory))?;
-        return Ok(Found::Image { image, sha256: set.tarball.sha256, arch: set.arch.or_else(|| manifest::arch(&text)) });
+        let image = Image::from_references(&set, Some(&directory))?;
+        return Ok(Found::Image { image, sha256: set.tarball.sha256, arch: set.arch.or_else(|| manifest_text::arch(&text)) });
     }
     let sum = WebUrl::parse(&format!("{url}.sha256")).ok().and_then(|sum| http::text(&client, &sum, 4096).ok().flatten());
     let sha256 = sum
@@ -179,10 +182,10 @@ fn tree(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     Ok(Found::Image { image, sha256: None, arch: None })
 }
 
-fn of_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_>) -> Result<Found> {
+fn from_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_>) -> Result<Found> {
     let doing = format!("reading the manifest {shown}");
     // What `osimg publish --json` prints will do as well.
-    let mut sets = manifest::published(text);
+    let mut sets = manifest_text::published(text);
     if sets.is_empty() {
         sets.extend(serde_json::from_str::<References>(text));
     }
@@ -227,14 +230,14 @@ fn of_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_>)
         };
         return Ok(Found::InGlance { name: first.tarball.id.clone(), cloud, sha256 });
     }
-    let arch = first.arch.clone().or_else(|| manifest::arch(text));
-    Ok(Found::Image { image: Image::of_references(first, base)?, sha256, arch })
+    let arch = first.arch.clone().or_else(|| manifest_text::arch(text));
+    Ok(Found::Image { image: Image::from_references(first, base)?, sha256, arch })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::{Made, Reference};
+    use crate::set::{Made, Reference};
 
     fn set(kind: Kind, registry: &str, extension: &str) -> References {
         let reference = |name: &str| Reference {
@@ -273,14 +276,16 @@ mod tests {
     fn a_directories_set_is_deployed_by_the_url_it_is_served_under() {
         let text = manifest_of(&[set(Kind::Directory, "dir:/srv", ".tgz"), set(Kind::Directory, "dir:/srv", ".txz")]);
         let choice = Choice { base_url: Some("http://m/os/"), ..Choice::default() };
-        let Found::Image { image, sha256, .. } = of_manifest(&text, "m.json", None, &choice).expect("an image") else { panic!("an image") };
+        let Found::Image { image, sha256, .. } = from_manifest(&text, "m.json", None, &choice).expect("an image") else {
+            panic!("an image")
+        };
         assert_eq!((image.mode, image.source.as_str()), (Mode::Http, "http://m/os/os-1.tgz"));
         assert_eq!(image.kickstart.as_deref(), Some("http://m/os/os-1.ks.cfg"));
         assert_eq!(sha256, Some("ab".repeat(32)));
         let choice = Choice { format: Some(Format::Txz), ..choice };
-        let Found::Image { image, .. } = of_manifest(&text, "m.json", None, &choice).expect("an image") else { panic!("an image") };
+        let Found::Image { image, .. } = from_manifest(&text, "m.json", None, &choice).expect("an image") else { panic!("an image") };
         assert_eq!(image.source, "http://m/os/os-1.txz");
-        let error = of_manifest(&text, "m.json", None, &Choice::default()).expect_err("no base");
+        let error = from_manifest(&text, "m.json", None, &Choice::default()).expect_err("no base");
         assert!(crate::error::render(&error).contains("--base-url"), "{error:#}");
     }
 
@@ -291,11 +296,11 @@ mod tests {
             set(Kind::Glance, "glance:lab", ".tgz"),
             set(Kind::Oci, "oci:r/os", ".tgz"),
         ]);
-        let error = of_manifest(&text, "m.json", None, &Choice::default()).expect_err("several");
+        let error = from_manifest(&text, "m.json", None, &Choice::default()).expect_err("several");
         assert!(crate::error::render(&error).contains("glance:lab (.tgz)"), "{error:#}");
-        let glance = of_manifest(&text, "m.json", None, &Choice { mode: Some(Mode::Glance), ..Choice::default() }).expect("found");
+        let glance = from_manifest(&text, "m.json", None, &Choice { mode: Some(Mode::Glance), ..Choice::default() }).expect("found");
         assert!(matches!(glance, Found::InGlance { cloud: Some(cloud), .. } if cloud == "lab"));
-        let oci = of_manifest(&text, "m.json", None, &Choice { mode: Some(Mode::Oci), ..Choice::default() }).expect("found");
+        let oci = from_manifest(&text, "m.json", None, &Choice { mode: Some(Mode::Oci), ..Choice::default() }).expect("found");
         assert!(matches!(oci, Found::Image { image, .. } if image.source.starts_with("oci://r/os-1.tgz@sha256:")));
     }
 

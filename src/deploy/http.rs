@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::{Answer, Call, Client, Redirects, Trust, WebUrl, shown};
 use crate::process;
-use crate::registry::Role;
+use crate::set::Role;
 
 /// The endings that Anaconda unpacks; anything else it mounts as a disk.
 const ENDINGS: [&str; 7] = [".tar", ".tgz", ".tbz", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz"];

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::registry::{Kind, References};
+use crate::set::{Kind, References};
 pub use node::NodeSettings;
 use node::kernel_arguments;
 
@@ -86,7 +86,7 @@ pub struct Image {
 
 /// What is the same for every image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wishes {
+pub struct NodeOptions {
     /// Size of the root partition in GiB. Ironic demands a number and then divides no disk by it:
     /// the kickstart does.
     pub root_gb: Option<u32>,
@@ -101,14 +101,14 @@ impl Image {
     ///
     /// # Errors
     /// When Ironic cannot get the set from there.
-    pub fn of_references(set: &References, base: Option<&str>) -> Result<Self> {
+    pub fn from_references(set: &References, base: Option<&str>) -> Result<Self> {
         let doing = || format!("deploying {} {}", set.name, set.version).trim_end().to_owned();
         let mode = match set.kind {
             Kind::Glance => Mode::Glance,
             Kind::Oci => Mode::Oci,
             Kind::Http | Kind::Directory => Mode::Http,
         };
-        let name = |reference: &crate::registry::Reference| -> Result<String> {
+        let name = |reference: &crate::set::Reference| -> Result<String> {
             match set.kind {
                 Kind::Glance => Ok(reference.id.clone()),
                 Kind::Oci | Kind::Http if base.is_none() => {
@@ -126,7 +126,7 @@ impl Image {
                 },
             }
         };
-        let optional = |reference: &Option<crate::registry::Reference>| reference.as_ref().map(name).transpose();
+        let optional = |reference: &Option<crate::set::Reference>| reference.as_ref().map(name).transpose();
         Ok(Self {
             mode,
             source: name(&set.tarball)?,
@@ -198,14 +198,14 @@ impl Image {
     ///
     /// # Errors
     /// When [`Image::check`] finds something, or a wish cannot be told.
-    pub fn settings(&self, wishes: &Wishes) -> Result<NodeSettings> {
+    pub fn settings(&self, options: &NodeOptions) -> Result<NodeSettings> {
         self.check()?;
         let mut info: BTreeMap<&'static str, Value> = BTreeMap::new();
         info.insert("image_source", json!(self.source));
         if let Some(kickstart) = &self.kickstart {
             info.insert("ks_template", json!(kickstart));
         }
-        if let Some(arguments) = &wishes.kernel_append_params {
+        if let Some(arguments) = &options.kernel_append_params {
             kernel_arguments(arguments)?;
             info.insert("kernel_append_params", json!(arguments));
         }
@@ -217,7 +217,7 @@ impl Image {
             }
         };
         // Ironic refuses to deploy what is no tree without it, and reads it for nothing.
-        let root_gb = json!(wishes.root_gb.unwrap_or(10));
+        let root_gb = json!(options.root_gb.unwrap_or(10));
         match self.mode {
             // The properties of the image name the rest; instance_info could not, for validation
             // looks at the properties alone.
@@ -253,7 +253,7 @@ impl Image {
         Ok(NodeSettings {
             mode: self.mode,
             deploy_interface: "anaconda",
-            boot_interface: wishes.boot_interface.clone(),
+            boot_interface: options.boot_interface.clone(),
             driver_info,
             instance_info: info,
         })
@@ -311,7 +311,7 @@ mod tests {
     }
 
     fn keys(image: &Image) -> Vec<&'static str> {
-        image.settings(&Wishes::default()).expect("settings").instance_info.into_keys().collect()
+        image.settings(&NodeOptions::default()).expect("settings").instance_info.into_keys().collect()
     }
 
     #[test]
@@ -349,17 +349,20 @@ mod tests {
             (Image { kickstart: Some("file:///etc/ks".into()), ..http() }, "file_url_allowed_paths"),
         ];
         for (image, expected) in cases {
-            let said = image.settings(&Wishes::default()).expect_err(expected).to_string();
+            let said = image.settings(&NodeOptions::default()).expect_err(expected).to_string();
             assert!(said.contains(expected), "{expected}: {said}");
         }
     }
 
     #[test]
     fn lines_for_a_shell_are_quoted_and_numbers_stay_numbers() {
-        let wishes =
-            Wishes { kernel_append_params: Some("console=ttyS0 x=\"a b\"".into()), boot_interface: Some("ipxe".into()), root_gb: Some(20) };
+        let options = NodeOptions {
+            kernel_append_params: Some("console=ttyS0 x=\"a b\"".into()),
+            boot_interface: Some("ipxe".into()),
+            root_gb: Some(20),
+        };
         let lines: Vec<String> = image(Mode::Http, "http://h/it's.tgz")
-            .settings(&wishes)
+            .settings(&options)
             .expect("settings")
             .commands("node 1")
             .iter()

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use super::glance::{IMAGE, image, image_of_glance};
 use super::instance_info::{Image, is_uuid};
-use super::kickstart::{Template, checksums};
-use super::magic::{self, Verdict};
 use crate::cloud::{Answer, ProjectLookup, Session};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::{Call, Client, Redirects, Trust};
-use crate::registry::Role;
+use crate::installer::kickstart::{Template, checksums};
+use crate::installer::magic::{self, Verdict};
+use crate::set::Role;
 
 /// Suffixes that both Ironic (`disk_file_extension`) and Anaconda know; with the dot, in lower
 /// case.
@@ -302,7 +302,7 @@ fn check_template(bytes: &[u8], about: &str, remarks: &mut Vec<Remark>) {
         remarks.push(Remark::error(format!("{about} is no UTF-8"), "save it as UTF-8"));
         return;
     };
-    match Template::of_person(text, about, None) {
+    match Template::from_user(text, about, None) {
         Ok(template) => remarks.extend(template.advice().iter().map(|advice| {
             let cure = advice.cure.clone().unwrap_or_else(|| "look at the template".into());
             Remark::warning(advice.at(about), cure)

@@ -28,13 +28,19 @@ impl Retry {
         Self { stop, made: 1, pause: FIRST_PAUSE }
     }
 
+    /// Whether another attempt may be made.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.made < ATTEMPTS
+    }
+
     /// Pauses before another attempt, at least as long as the server asks; false when enough were
     /// made.
     ///
     /// # Errors
     /// When a signal asks to stop.
     pub fn again(&mut self, asked: Option<Duration>) -> Result<bool, Error> {
-        if self.made >= ATTEMPTS {
+        if !self.is_left() {
             return Ok(false);
         }
         let time = asked.map_or(self.pause, |asked| asked.clamp(self.pause, LONGEST_PAUSE));

@@ -4,7 +4,6 @@
 use anyhow::Context;
 use sha2::digest::DynDigest;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::hints::CHANGED;
@@ -12,9 +11,6 @@ use super::private::shown;
 use crate::error::{ExitCode, Failure, Result};
 use crate::openpgp::Signature;
 use crate::rpmheader::{self, PackageHeaders, tag};
-
-/// Bytes that are read at a time.
-const CHUNK: usize = 1 << 18;
 
 /// Whether the file has that size and that `algorithm:hex` checksum; an algorithm that we do not
 /// know holds for no file.
@@ -52,18 +48,11 @@ pub(super) fn of(file: &Path) -> Result<(String, u64)> {
 }
 
 /// Reads the file to its end; returns its size in bytes.
-fn feed(file: &mut File, hash: &mut dyn DynDigest) -> std::io::Result<u64> {
-    let mut buffer = vec![0; CHUNK];
-    let mut size = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(size),
-            read => {
-                hash.update(buffer.get(..read).unwrap_or_default());
-                size += read as u64;
-            }
-        }
-    }
+fn feed(file: &mut File, hash: &mut dyn DynDigest) -> Result<u64> {
+    crate::files::read_chunks(file, Into::into, |bytes| {
+        hash.update(bytes);
+        Ok(())
+    })
 }
 
 /// What the headers of a package's file contain.

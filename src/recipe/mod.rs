@@ -61,12 +61,11 @@ impl Recipe {
         let text = read_text(path, "recipe")?;
         let script = Script::parse(&text, &path.display().to_string()).map_err(Failure::from)?;
         let beside = path.with_extension("toml");
-        let is_input = path == Path::new(INPUT);
         let settings = match settings_path {
             Some(given) => Settings::load(given)?,
             // `symlink_metadata`, so that a dangling link is an error and not a build with other
             // settings than meant.
-            None if !is_input && beside != path && std::fs::symlink_metadata(&beside).is_ok() => Settings::load(&beside)?,
+            None if !is_input(path) && beside != path && std::fs::symlink_metadata(&beside).is_ok() => Settings::load(&beside)?,
             None => Settings::default(),
         };
         Ok(Self { path: path.to_owned(), script, settings })
@@ -75,7 +74,7 @@ impl Recipe {
     /// The image's name: as the settings say, or else the recipe's stem.
     #[must_use]
     pub fn name(&self) -> String {
-        let named = (self.path != Path::new(INPUT)).then(|| self.path.file_stem()).flatten();
+        let named = (!is_input(&self.path)).then(|| self.path.file_stem()).flatten();
         let stem = || named.map_or_else(|| "image".to_owned(), |stem| stem.to_string_lossy().into_owned());
         self.settings.image.name.clone().unwrap_or_else(stem)
     }
@@ -97,14 +96,19 @@ impl Settings {
 }
 
 /// The name that means standard input.
-pub const INPUT: &str = "-";
+const INPUT: &str = "-";
+
+/// Whether a path of the command line means standard input.
+#[must_use]
+pub fn is_input(path: &Path) -> bool {
+    path == Path::new(INPUT)
+}
 
 /// Reads a text file that a user wrote, or standard input. Messages call it `what`.
 fn read_text(path: &Path, what: &str) -> Result<String> {
     let shown = path.display();
     let fail = |message: String| Failure::new(ExitCode::Recipe, message);
-    let is_input = path == Path::new(INPUT);
-    let read = if is_input { files::read_open(process::Input, files::TEXT) } else { files::read(path, files::TEXT) };
+    let read = if is_input(path) { files::read_open(process::Input, files::TEXT) } else { files::read(path, files::TEXT) };
     process::check_stop()?;
     let bytes = match read {
         Ok(bytes) => bytes,

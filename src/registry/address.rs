@@ -9,8 +9,8 @@ use std::str::FromStr;
 pub enum Address {
     /// `dir:PATH`: a directory, the embedded default.
     Directory(PathBuf),
-    /// `glance:CLOUD`: a cloud of clouds.yaml; `glance:` alone takes `OS_CLOUD`, else the other
-    /// `OS_*` variables.
+    /// `glance:CLOUD`: a cloud of clouds.yaml; `glance:` without a name takes `OS_CLOUD`, else the
+    /// other `OS_*` variables.
     Glance(Option<String>),
     /// `tree:PATH` or `tree:PATH=URL`: a directory that a web server gives out, under that URL.
     Tree(PathBuf, Option<String>),
@@ -23,7 +23,7 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = |why: &str| Err(format!("'{}' is no registry: {why}", text.escape_debug()));
+        let wrong = |why: &str| Err(format!("'{}' is not a registry: {why}", text.escape_debug()));
         if text.chars().any(char::is_control) {
             return wrong("it has control characters");
         }

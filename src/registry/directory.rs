@@ -30,9 +30,10 @@ use crate::error::{self, ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::openat::OpenDirectory;
 use crate::process;
-use crate::registry::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of};
-use crate::registry::{Entry, Existing, Held, References, Registry, Removal, Set, manifest};
+use crate::registry::{Entry, Existing, Registry, Removal};
 use crate::report::Report;
+use crate::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of};
+use crate::set::{PublishedVersion, References, Set, manifest_text};
 
 /// How long another publication of the same image is waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
@@ -79,7 +80,7 @@ impl Directory {
     /// The directory of a file to be written, which must be there.
     ///
     /// # Errors
-    /// When there is no such directory.
+    /// When the directory does not exist.
     pub fn holding(file: &Path) -> Result<Self> {
         let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
@@ -104,11 +105,11 @@ impl Directory {
     /// Refuses a file name that belongs to a published version: replacing one of its files would
     /// leave a mixture.
     fn check_output(&self, names: &Names) -> Result<()> {
-        let Some(shelf) = entries::shelf(self, &names.stem)?.filter(|shelf| shelf.is_version(self)) else { return Ok(()) };
+        let Some(stored) = entries::stored_version(self, &names.stem)?.filter(|stored| stored.is_version(self)) else { return Ok(()) };
         let file = names.suffix.first().map_or_else(|| names.stem.clone(), |(_, suffix)| format!("{}.{suffix}", names.stem));
         Err(Failure::new(
             ExitCode::Registry,
-            format!("writing {}: it belongs to the published image {}", self.path().join(file).display(), shelf.describe()),
+            format!("writing {}: it belongs to the published image {}", self.path().join(file).display(), stored.describe()),
         )
         .hint("choose another file, or publish to the directory instead: --registry dir:DIR")
         .into())
@@ -209,10 +210,10 @@ impl Registry for Directory {
         publish::publish(self, set, report)
     }
 
-    fn held(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>> {
-        let shelves = entries::shelves(self)?;
-        let stem = entries::place(&shelves, name, version, arch).stem;
-        Ok(shelves.iter().find(|shelf| shelf.stem == stem).map(entries::Shelf::held))
+    fn published_version(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>> {
+        let versions = entries::stored_versions(self)?;
+        let stem = entries::place(&versions, name, version, arch).stem;
+        Ok(versions.iter().find(|stored| stored.stem == stem).map(entries::StoredVersion::published_version))
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
@@ -224,7 +225,7 @@ impl Registry for Directory {
     }
 }
 
-/// Writes into a manifest beside its tarball where the set was published.
+/// Records in the manifest next to a tarball where the set was published.
 ///
 /// # Errors
 /// When it cannot be read or replaced; it is as it was then.
@@ -234,7 +235,7 @@ pub fn record(manifest: &Path, references: &References) -> Result<()> {
     let real = manifest.canonicalize().with_context(doing)?;
     let directory = OpenDirectory::open(real.parent().unwrap_or(Path::new("/"))).with_context(doing)?;
     let name = real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let text = manifest::with(&text, references).with_context(doing)?;
+    let text = manifest_text::with(&text, references).with_context(doing)?;
     let mut pending = Pending::with_content(&directory, &name, text.as_bytes())?;
     pending.settle()?;
     pending.appear()?;

@@ -6,38 +6,30 @@
 
 mod address;
 mod directory;
+mod entry;
 mod glance;
-mod held;
-mod kept;
-pub mod manifest;
 pub mod oci;
-mod piece;
-mod references;
+mod options;
 mod removal;
-mod set;
 mod tree;
-mod wishes;
 
 use crate::error::Result;
 use crate::process;
 use crate::report::Report;
+use crate::set::{PublishedVersion, References, Set};
 
 pub use address::Address;
 pub use directory::{Directory, Image, Names, Numbering, Staged, Standing, record};
+pub use entry::{Entry, State};
 pub use glance::Glance;
-pub use held::{Held, HeldFile};
-pub use kept::Kept;
 pub use oci::Oci;
-pub use piece::{Piece, Role};
-pub use references::{Entry, Kind, Made, Reference, References, State};
+pub use options::{Existing, Older, PublishOptions, SignatureKey};
 pub use removal::{Owners, Removal, failure as kept_failure};
-pub use set::{OsTarball, Set, check_names};
 pub use tree::WebTree;
-pub use wishes::{Existing, Older, SignatureKey, Visibility, Wishes};
 
 /// A place that keeps images.
 ///
-/// What every backend promises:
+/// Every backend promises:
 /// - *whole or not at all*: when [`Registry::publish`] fails, or is stopped by a signal, nothing
 ///   that it made is left; what could not be removed is named in the error.
 /// - *idempotent*: a set that is there already, by the SHA-512 of its pieces and its properties, is
@@ -47,7 +39,7 @@ pub use wishes::{Existing, Older, SignatureKey, Visibility, Wishes};
 /// - *no secrets*: neither [`Registry::describe`] nor any error or reference has a password or
 ///   token in it.
 pub trait Registry: std::fmt::Debug {
-    /// The registry in a few words for people, such as `glance:CLOUD (https://…, project NAME)`.
+    /// A short description of the registry, such as `glance:CLOUD (https://…, project NAME)`.
     fn describe(&self) -> String;
 
     /// Publishes the set and returns how its pieces are named there.
@@ -56,14 +48,14 @@ pub trait Registry: std::fmt::Debug {
     /// When the registry cannot be reached or refuses; nothing of the set is left there then.
     fn publish(&self, set: &Set, report: &Report) -> Result<References>;
 
-    /// What is there of a version, for comparing it with what is to join it; nothing of a version
-    /// that is not there.
+    /// The files of an existing version, to compare them with new ones; `None` if the version does
+    /// not exist.
     ///
     /// # Errors
     /// When the registry cannot be reached or refuses.
-    fn held(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>>;
+    fn published_version(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>>;
 
-    /// What is there, the newest of each name first.
+    /// The images, the newest of each name first.
     ///
     /// # Errors
     /// When the registry cannot be reached or refuses.
@@ -111,14 +103,14 @@ pub trait Registry: std::fmt::Debug {
 ///
 /// # Errors
 /// When it cannot be reached, or refuses.
-pub fn open(address: &Address, wishes: &Wishes, report: &Report) -> Result<Box<dyn Registry>> {
+pub fn open(address: &Address, publishing: &PublishOptions, report: &Report) -> Result<Box<dyn Registry>> {
     match address {
-        Address::Directory(path) => Ok(Box::new(Directory::open(path)?.with_existing(wishes.existing))),
-        Address::Glance(cloud) => Ok(Box::new(Glance::open(cloud.as_deref(), wishes, report)?)),
-        Address::Tree(path, url) => Ok(Box::new(WebTree::open(path, url.as_deref())?.with_existing(wishes.existing))),
+        Address::Directory(path) => Ok(Box::new(Directory::open(path)?.with_existing(publishing.existing))),
+        Address::Glance(cloud) => Ok(Box::new(Glance::open(cloud.as_deref(), publishing, report)?)),
+        Address::Tree(path, url) => Ok(Box::new(WebTree::open(path, url.as_deref())?.with_existing(publishing.existing))),
         Address::Oci(reference) => {
-            let oci = Oci::open(reference, &oci::Access::of_environment(wishes.ca.clone()))?;
-            Ok(Box::new(oci.with_existing(wishes.existing)))
+            let oci = Oci::open(reference, &oci::Access::from_environment(publishing.ca.clone()))?;
+            Ok(Box::new(oci.with_existing(publishing.existing)))
         }
     }
 }

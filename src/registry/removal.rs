@@ -3,9 +3,9 @@
 use serde::Serialize;
 use std::collections::HashMap;
 
-use super::kept::Kept;
-use super::references::{Entry, State};
 use crate::error::{ExitCode, Failure, exit_code};
+use crate::registry::{Entry, State};
+use crate::set::Kept;
 
 /// Whose images may be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::identity::{url_of, uuid};
 use super::licence::Licence;
-use crate::artifact::{Manifest, Package};
 use crate::calendar::rfc3339;
 use crate::nevra::Nevra;
+use crate::set::manifest::{Manifest, Package};
 
 const IMAGE: &str = "image";
 

@@ -4,9 +4,9 @@
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-use crate::artifact::{Manifest, Package};
 use crate::nevra::Nevra;
 use crate::percent::{UNRESERVED, encoded};
+use crate::set::manifest::{Manifest, Package};
 
 /// `pkg:rpm/DISTRIBUTION/NAME@VERSION-RELEASE?arch=…`; see
 /// <https://github.com/package-url/purl-spec>.

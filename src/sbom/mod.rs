@@ -19,9 +19,9 @@ use std::io::{Read, Seek};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::artifact::Manifest;
 use crate::error::Result;
 use crate::recipe::SbomKind;
+use crate::set::manifest::Manifest;
 pub use sign::{Passphrase, SignKey, Signer};
 
 /// A file beside the tarballs.

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::identity::url_of;
-use crate::artifact::Manifest;
 use crate::calendar::rfc3339;
+use crate::set::manifest::Manifest;
 
 /// What kind of build the parameters belong to.
 const BUILD_TYPE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/build/v1");

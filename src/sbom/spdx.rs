@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use super::identity::{url_of, uuid};
 use super::licence::Licence;
-use crate::artifact::{Manifest, Package};
 use crate::calendar::rfc3339;
 use crate::nevra::Nevra;
+use crate::set::manifest::{Manifest, Package};
 
 const IMAGE: &str = "SPDXRef-Image";
 

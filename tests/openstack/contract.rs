@@ -4,8 +4,9 @@ use crate::servers::{IMAGES, Servers};
 use crate::sets::Files;
 use osimg::cloud::Cloud;
 use osimg::error::{ExitCode, exit_code};
-use osimg::registry::{self, Address, Entry, Glance, Made, Registry, Role, State, Wishes};
+use osimg::registry::{self, Address, Entry, Glance, PublishOptions, Registry, State};
 use osimg::report::Report;
+use osimg::set::{Made, Role};
 
 /// A registry of one kind, opened again at each call.
 type Open<'a> = &'a (dyn Fn() -> Box<dyn Registry> + Sync);
@@ -119,7 +120,7 @@ fn removal_removes_only_pieces_that_no_other_entry_uses(files: &Files, open: Ope
 fn a_directory_keeps_the_contract() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let address = Address::Directory(dir.path().join("images"));
-    keeps_the_contract("directory", &|| registry::open(&address, &Wishes::default(), &Report::silent()).unwrap());
+    keeps_the_contract("directory", &|| registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap());
     // The last check of the suite empties the directory: no checksum file, link or lock is
     // left.
     let left: Vec<String> =
@@ -131,7 +132,7 @@ fn a_directory_keeps_the_contract() {
 fn a_web_servers_tree_keeps_the_contract() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let address = Address::Tree(dir.path().join("www"), Some("http://web.example/os".into()));
-    keeps_the_contract("tree", &|| registry::open(&address, &Wishes::default(), &Report::silent()).unwrap());
+    keeps_the_contract("tree", &|| registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap());
     let left: Vec<String> =
         std::fs::read_dir(dir.path().join("www")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
     assert!(!left.iter().any(|name| name.contains("tree-shared") || name.starts_with('.')), "{left:?}");
@@ -144,7 +145,7 @@ fn an_oci_registry_keeps_the_contract() {
     }
     let server = crate::loopback::Registry::default().start();
     let address = Address::Oci(format!("127.0.0.1:{}/os/image", server.port));
-    keeps_the_contract("oci", &|| registry::open(&address, &Wishes::default(), &Report::silent()).unwrap());
+    keeps_the_contract("oci", &|| registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap());
 }
 
 #[test]
@@ -153,7 +154,7 @@ fn glance_keeps_the_contract() {
     for cloud in ["osimg-demo", "osimg-noauth", "osimg-tls"] {
         keeps_the_contract(cloud, &|| {
             let cloud = Cloud::load_from(&servers.clouds_yaml(), cloud).unwrap();
-            Box::new(Glance::log_in(cloud, &Wishes::default(), &Report::silent()).unwrap())
+            Box::new(Glance::log_in(cloud, &PublishOptions::default(), &Report::silent()).unwrap())
         });
     }
 }

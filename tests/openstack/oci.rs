@@ -3,8 +3,9 @@
 use crate::loopback::{Registry, output, sha256sum};
 use crate::servers::{IMAGES, Servers};
 use crate::sets::Files;
-use osimg::registry::{self, Address, Role, Wishes};
+use osimg::registry::{self, Address, PublishOptions};
 use osimg::report::Report;
+use osimg::set::Role;
 use std::process::Command;
 
 /// Fetches URLs as the conductor does, each into the file after it.
@@ -34,7 +35,8 @@ fn ironics_own_client_fetches_every_piece_by_the_reference_that_was_printed() {
     let server = Registry::default().start();
     let address = Address::Oci(format!("127.0.0.1:{}/os/image", server.port));
     let set = files.set("1");
-    let references = registry::open(&address, &Wishes::default(), &Report::silent()).unwrap().publish(&set, &Report::silent()).unwrap();
+    let references =
+        registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap().publish(&set, &Report::silent()).unwrap();
     let env = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/openstack/lib/env.sh");
     let python = output(Command::new("bash").args(["-c", ". \"$1\"; echo \"$venv/bin/python\"", "bash", env]));
     let mut command = Command::new(python.trim());

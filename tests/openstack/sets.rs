@@ -1,7 +1,7 @@
 //! Small sets to publish, clouds to publish to, and the images that are left there.
 
 use crate::servers::{Api, Servers};
-use osimg::registry::{Piece, Set};
+use osimg::set::{Piece, Set};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -45,8 +45,8 @@ impl Files {
 
     /// The set of that version.
     pub fn set(&self, version: &str) -> Set {
-        let mut set = Set::of_tarball(&self.tarball(version), |_, _| {}).unwrap();
-        let piece = |file: &str| Some(Piece::of_file(&self.path(file), |_, _| {}).unwrap());
+        let mut set = Set::from_tarball(&self.tarball(version), |_, _| {}).unwrap();
+        let piece = |file: &str| Some(Piece::from_file(&self.path(file), |_, _| {}).unwrap());
         (set.kernel, set.ramdisk, set.stage2, set.kickstart) = (piece("kernel"), piece("ramdisk"), piece("stage2"), piece("ks.cfg"));
         set
     }

@@ -2,8 +2,9 @@
 
 use osimg::error::{ExitCode, exit_code, render};
 use osimg::registry::oci::{Access, Oci};
-use osimg::registry::{Made, References, Registry as _, Role, State};
+use osimg::registry::{Registry as _, State};
 use osimg::report::Report;
+use osimg::set::{Made, References, Role};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -18,7 +19,7 @@ fn open(port: u16, access: &Access) -> Oci {
     Oci::open(&format!("127.0.0.1:{port}/os/image"), access).unwrap()
 }
 
-fn publish(oci: &Oci, set: &osimg::registry::Set) -> osimg::error::Result<References> {
+fn publish(oci: &Oci, set: &osimg::set::Set) -> osimg::error::Result<References> {
     oci.publish(set, &Report::silent())
 }
 

@@ -3,7 +3,7 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use osimg::registry::{Piece, Set};
+use osimg::set::{Piece, Set};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,7 @@ pub fn write(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 pub fn piece(directory: &Path, name: &str, bytes: &[u8]) -> Piece {
-    Piece::of_file(&write(directory, name, bytes), |_, _| {}).unwrap()
+    Piece::from_file(&write(directory, name, bytes), |_, _| {}).unwrap()
 }
 
 /// A set of all five pieces; the tarball contains `content`.
@@ -58,7 +58,7 @@ pub fn set(directory: &Path, name: &str, content: &str) -> Set {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(&tar.into_inner().unwrap()).unwrap();
     let tarball = write(directory, &format!("{name}.tgz"), &encoder.finish().unwrap());
-    let mut set = Set::of_tarball(&tarball, |_, _| {}).unwrap();
+    let mut set = Set::from_tarball(&tarball, |_, _| {}).unwrap();
     set.arch = Some("x86_64".into());
     set.os_distro = Some("osimg-demo".into());
     set.os_version = Some("12".into());

@@ -1,11 +1,11 @@
 //! Boot pieces from files, directories, ISO images and web servers: the correct bytes, verified, of
 //! the image's own release, or an error with the reason.
 
-use osimg::deploy::ImageRelease;
-use osimg::deploy::pieces::{BootPieces, Gathering, Mismatch, Source};
 use osimg::error::{ExitCode, Result, exit_code, render};
+use osimg::installer::ImageRelease;
+use osimg::installer::pieces::{BootPieces, Gathering, Mismatch, Source};
+use osimg::installer::treeinfo::{Checksum, Release, TreeInfo, TreePath};
 use osimg::report::Report;
-use osimg::treeinfo::{Checksum, Release, TreeInfo, TreePath};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! URLs as Ironic and Anaconda request them, at correct servers and at others.
 
 use osimg::deploy::http::{Checked, Expected, check};
-use osimg::registry::Role;
+use osimg::set::Role;
 use std::io::Write;
 
 use crate::servers::{nginx, odd, python};

@@ -1,12 +1,13 @@
 //! The tree that a web server provides: checked by sha256sum, productmd, nginx, and osimg's own
 //! readers of URLs and trees.
 
-use osimg::deploy::ImageRelease;
 use osimg::deploy::http::{Expected, check};
-use osimg::deploy::pieces::{Gathering, Mismatch, Source};
 use osimg::error::{ExitCode, exit_code};
-use osimg::registry::{Address, Existing, Made, Piece, References, Registry as _, Role, State, WebTree, Wishes};
+use osimg::installer::ImageRelease;
+use osimg::installer::pieces::{Gathering, Mismatch, Source};
+use osimg::registry::{Address, Existing, PublishOptions, Registry as _, State, WebTree};
 use osimg::report::Report;
+use osimg::set::{Made, Piece, References, Role};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,7 @@ use crate::servers::{nginx, output, productmd};
 use crate::set::{gzip, kernel, piece, set};
 use crate::{directory, have};
 
-fn publish(tree: &WebTree, set: &osimg::registry::Set) -> References {
+fn publish(tree: &WebTree, set: &osimg::set::Set) -> References {
     tree.publish(set, &Report::silent()).unwrap()
 }
 
@@ -71,7 +72,7 @@ fn a_set_is_published_as_a_tree_that_every_reader_understands() {
         )
         .unwrap();
     assert_eq!(pieces.stage2.unwrap().sha256, set.stage2.as_ref().unwrap().sha256);
-    let both = ["images/install.img", "LiveOS/squashfs.img"].map(|path| Piece::of_file(&home.join(path), |_, _| {}).unwrap().sha256);
+    let both = ["images/install.img", "LiveOS/squashfs.img"].map(|path| Piece::from_file(&home.join(path), |_, _| {}).unwrap().sha256);
     assert_eq!(both[0], both[1]);
 }
 
@@ -90,7 +91,7 @@ fn publishing_again_changes_nothing_and_other_formats_and_versions_are_added() {
 
     // The same version as .tar, of the same tree. With another kernel it is refused.
     let tar = output(Command::new("sh").args(["-c", "gzip -dc web-1.tgz >web-1.tar && sha256sum web-1.tar"]).current_dir(files.path()));
-    let mut other = osimg::registry::Set::of_tarball(&files.path().join("web-1.tar"), |_, _| {}).unwrap();
+    let mut other = osimg::set::Set::from_tarball(&files.path().join("web-1.tar"), |_, _| {}).unwrap();
     other.arch.clone_from(&first.arch);
     other.kernel = Some(piece(files.path(), "vmlinuz-2", &kernel("two")));
     other.ramdisk = Some(piece(files.path(), "initrd-2", &gzip("two")));
@@ -138,7 +139,7 @@ fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_intact() {
     let error = tree.publish(&second, &Report::silent()).unwrap_err();
     assert!(error.to_string().contains("it changed in the meantime"), "{error:#}");
     assert_eq!(names(www.path()), before);
-    let kept = Piece::of_file(&www.path().join("web-1/images/install.img"), |_, _| {}).unwrap();
+    let kept = Piece::from_file(&www.path().join("web-1/images/install.img"), |_, _| {}).unwrap();
     assert_eq!(Some(kept.sha256), first.stage2.map(|piece| piece.sha256));
     // A killed publisher has left its hidden directory. The next one removes it.
     std::fs::create_dir_all(www.path().join(".web-1.new-abc/images")).unwrap();
@@ -178,7 +179,7 @@ fn a_manifest_with_foreign_paths_does_not_lead_out_of_the_tree() {
 fn two_architectures_of_a_version_have_their_own_directories_links_and_counts() {
     let (www, files) = (directory(), directory());
     let address: Address = format!("tree:{}", www.path().display()).parse().unwrap();
-    let open = || osimg::registry::open(&address, &Wishes::default(), &Report::silent()).unwrap();
+    let open = || osimg::registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap();
     let mut sets = Vec::new();
     for (version, arch) in [("web-1", "x86_64"), ("web-1", "aarch64"), ("web-2", "aarch64"), ("web-2", "x86_64")] {
         let place = files.path().join(format!("{version}-{arch}"));
@@ -212,7 +213,7 @@ fn two_architectures_of_a_version_have_their_own_directories_links_and_counts() 
 fn two_architectures_of_a_version_have_their_own_files_in_a_directory() {
     let (out, files) = (directory(), directory());
     let address: Address = format!("dir:{}", out.path().display()).parse().unwrap();
-    let open = || osimg::registry::open(&address, &Wishes::default(), &Report::silent()).unwrap();
+    let open = || osimg::registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap();
     for (version, arch) in [("web-1", "aarch64"), ("web-1", "x86_64"), ("web-2", "x86_64")] {
         let place = files.path().join(format!("{version}-{arch}"));
         std::fs::create_dir(&place).unwrap();

@@ -159,7 +159,7 @@ mod tests {
     fn node(change: Value) -> Node {
         let mut body = json!({ "uuid": "1", "boot_interface": "ipxe" });
         body.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
-        Node::of_json(&body).expect("a node")
+        Node::from_json(&body).expect("a node")
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl<'a> Ironic<'a> {
         let doing = "looking up";
         let answer = self.call(Call::get(format!("/v1/nodes/{}", escaped(name))))?;
         let body = self.about(name, doing, answer)?.json(doing)?;
-        Node::of_json(&body)
+        Node::from_json(&body)
             .ok_or_else(|| Failure::new(ExitCode::Registry, format!("looking up the node {name}: Ironic's answer is no node")).into())
     }
 

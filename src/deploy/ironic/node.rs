@@ -61,7 +61,7 @@ pub struct Node {
 impl Node {
     /// A node of the API's JSON; none if it is not.
     #[must_use]
-    pub fn of_json(body: &Value) -> Option<Self> {
+    pub fn from_json(body: &Value) -> Option<Self> {
         let text = |key: &str| body[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let map = |key: &str| body[key].as_object().cloned().unwrap_or_default();
         let maintenance = body["maintenance"].as_bool().unwrap_or(false);
@@ -237,7 +237,7 @@ mod tests {
             "deploy_interface": "direct", "properties": { "cpu_arch": "x86_64" } });
         let fields = change.as_object().expect("an object").clone();
         body.as_object_mut().expect("an object").extend(fields);
-        Node::of_json(&body).expect("a node")
+        Node::from_json(&body).expect("a node")
     }
 
     #[test]

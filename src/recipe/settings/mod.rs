@@ -344,15 +344,32 @@ pub struct RegistrySettings {
 }
 
 /// Who may see a published image, in Glance's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
+    /// The widest that the roles allow: Ironic must find the image.
+    #[default]
+    Auto,
     /// Everyone.
     Public,
-    /// Its owner.
-    Private,
-    /// Its owner, and the members that it is shared with.
-    Shared,
-    /// Everyone, though nobody finds it in a list.
+    /// Everyone, although it is in no list but the owner's.
     Community,
+    /// Its project, and the projects that it is shared with.
+    Shared,
+    /// Its project.
+    Private,
+}
+
+impl Visibility {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Public => "public",
+            Self::Community => "community",
+            Self::Shared => "shared",
+            Self::Private => "private",
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a directory holds, told by the manifests in it, and how an entry leaves it.
+//! The images in a directory, read from its manifests; and the removal of one.
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -7,30 +7,33 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::{Directory, Pending, documents, link, signatures, sync, unlink};
-use crate::artifact::Tarball;
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::openat::is_single;
-use crate::registry::held::{Held, HeldFile, Neighbour, Place, held_pieces, latest as latest_of, same_arch};
-use crate::registry::piece::Role;
-use crate::registry::references::{Entry, Kind, References, State};
-use crate::registry::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of, stem};
-use crate::registry::{Registry, manifest};
+use crate::registry::Registry;
+use crate::registry::{Entry, State};
+use crate::set::Role;
+use crate::set::manifest::Tarball;
+use crate::set::manifest_text;
+use crate::set::version::published_pieces;
+use crate::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of, stem};
+use crate::set::{Kind, References};
+use crate::set::{Neighbour, Place, PublishedFile, PublishedVersion, latest as latest_of, same_arch};
 
-/// What is read of a manifest.
+/// The part of a manifest that is read here.
 #[derive(Debug, Deserialize)]
-struct Known {
+struct ManifestPart {
     name: String,
     version: String,
     arch: Option<String>,
     tarballs: Vec<Tarball>,
-    archive: Option<KnownArchive>,
+    archive: Option<ArchivePart>,
     build: Option<Times>,
 }
 
 #[derive(Debug, Deserialize)]
-struct KnownArchive {
+struct ArchivePart {
     sha256: Option<String>,
 }
 
@@ -39,7 +42,7 @@ struct Times {
     started: u64,
 }
 
-impl Known {
+impl ManifestPart {
     /// Whether all its names are those of files in this directory. A manifest is a file that anyone
     /// may have written.
     fn stays(&self) -> bool {
@@ -49,18 +52,18 @@ impl Known {
 }
 
 /// A version that the directory holds, as its manifest describes it.
-pub(super) struct Shelf {
-    /// What the names of its files begin with.
+pub(super) struct StoredVersion {
+    /// The beginning of its files' names.
     pub(super) stem: String,
     /// The directory, for messages.
     folder: PathBuf,
     pub(super) text: String,
-    known: Known,
+    known: ManifestPart,
     published: Vec<References>,
     seconds: u64,
 }
 
-impl Shelf {
+impl StoredVersion {
     pub(super) fn version(&self) -> &str {
         &self.known.version
     }
@@ -91,17 +94,21 @@ impl Shelf {
     }
 
     /// Its files, for comparing them with what is to join them.
-    pub(super) fn held(&self) -> Held {
+    pub(super) fn published_version(&self) -> PublishedVersion {
         let created = calendar::rfc3339(i64::try_from(self.seconds).unwrap_or(0));
-        let tarballs = self.known.tarballs.iter().map(|tarball| HeldFile {
+        let tarballs = self.known.tarballs.iter().map(|tarball| PublishedFile {
             role: Role::Tarball,
             extension: extension_of(&tarball.file).to_owned(),
             place: self.folder.join(&tarball.file).display().to_string(),
             sha256: Some(tarball.sha256.clone()),
             sha512: Some(tarball.sha512.clone()),
         });
-        let pieces = self.published.iter().flat_map(|references| held_pieces(references, &self.folder));
-        Held { created, tree: self.known.archive.as_ref().and_then(|a| a.sha256.clone()), files: tarballs.chain(pieces).collect() }
+        let pieces = self.published.iter().flat_map(|references| published_pieces(references, &self.folder));
+        PublishedVersion {
+            created,
+            tree: self.known.archive.as_ref().and_then(|a| a.sha256.clone()),
+            files: tarballs.chain(pieces).collect(),
+        }
     }
 
     /// Names of all files that belong to it, there or not.
@@ -122,12 +129,12 @@ pub(super) fn with_sums(name: &str) -> impl Iterator<Item = String> {
 }
 
 /// The versions of all images in the directory, the newest first.
-pub(super) fn shelves(directory: &Directory) -> Result<Vec<Shelf>> {
+pub(super) fn stored_versions(directory: &Directory) -> Result<Vec<StoredVersion>> {
     let open = directory.handle();
     let mut found = Vec::new();
     for name in open.names().with_context(|| format!("listing {}", open.path().display()))? {
         if let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".json")) {
-            found.extend(shelf(directory, stem)?);
+            found.extend(stored_version(directory, stem)?);
         }
     }
     // The newest first; the version decides among those of one second.
@@ -135,8 +142,8 @@ pub(super) fn shelves(directory: &Directory) -> Result<Vec<Shelf>> {
     Ok(found)
 }
 
-/// The version with this stem; none when there is no manifest of ours.
-pub(super) fn shelf(directory: &Directory, stem: &str) -> Result<Option<Shelf>> {
+/// The version with this stem; `None` without a manifest that osimg wrote.
+pub(super) fn stored_version(directory: &Directory, stem: &str) -> Result<Option<StoredVersion>> {
     let open = directory.handle();
     let name = format!("{stem}.json");
     if !open.has_file(&name) {
@@ -148,48 +155,50 @@ pub(super) fn shelf(directory: &Directory, stem: &str) -> Result<Option<Shelf>> 
     let bytes = files::read_open(file, LARGEST_MANIFEST).with_context(doing)?;
     // Not every JSON file is ours.
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
-    let Ok(known) = serde_json::from_str::<Known>(&text) else { return Ok(None) };
+    let Ok(known) = serde_json::from_str::<ManifestPart>(&text) else { return Ok(None) };
     if !known.stays() {
         return Ok(None);
     }
     let seconds = known.build.as_ref().map_or(u64::try_from(changed).unwrap_or(0), |times| times.started);
-    let mut published = manifest::published(&text);
+    let mut published = manifest_text::published(&text);
     published.retain(|references| references.kind == Kind::Directory && references.registry == directory.describe());
     published.retain(|set| Role::ALL.into_iter().filter_map(|role| set.role(role)).all(|piece| is_single(&piece.id)));
-    Ok(Some(Shelf { stem: stem.to_owned(), folder: open.path().to_owned(), text, known, published, seconds }))
+    Ok(Some(StoredVersion { stem: stem.to_owned(), folder: open.path().to_owned(), text, known, published, seconds }))
 }
 
 /// The names of a version among those of the directory.
-pub(super) fn place(shelves: &[Shelf], name: &str, version: &str, arch: Option<&str>) -> Place {
-    let there: Vec<Neighbour<'_>> =
-        shelves.iter().map(|shelf| Neighbour { stem: &shelf.stem, name: &shelf.known.name, arch: shelf.known.arch.as_deref() }).collect();
+pub(super) fn place(versions: &[StoredVersion], name: &str, version: &str, arch: Option<&str>) -> Place {
+    let there: Vec<Neighbour<'_>> = versions
+        .iter()
+        .map(|stored| Neighbour { stem: &stored.stem, name: &stored.known.name, arch: stored.known.arch.as_deref() })
+        .collect();
     Place::of(name, version, arch, &there)
 }
 
 pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
     let mut seen = HashSet::new();
     let mut entries = Vec::new();
-    for shelf in shelves(directory)? {
-        let files: Vec<String> = shelf.files().into_iter().filter(|file| directory.handle().has_file(file)).collect();
-        for tarball in &shelf.known.tarballs {
+    for stored in stored_versions(directory)? {
+        let files: Vec<String> = stored.files().into_iter().filter(|file| directory.handle().has_file(file)).collect();
+        for tarball in &stored.known.tarballs {
             let extension = extension_of(&tarball.file).to_owned();
             if !directory.handle().has_file(&tarball.file) {
                 continue;
             }
-            let newest = seen.insert((shelf.known.name.clone(), shelf.known.arch.clone(), extension.clone()));
-            let references = shelf.published.iter().find(|references| references.tarball.name == tarball.file);
+            let newest = seen.insert((stored.known.name.clone(), stored.known.arch.clone(), extension.clone()));
+            let references = stored.published.iter().find(|references| references.tarball.name == tarball.file);
             let pieces = Role::ALL
                 .into_iter()
                 .filter(|role| *role != Role::Tarball)
                 .filter_map(|role| Some((role, references?.role(role)?.id.clone())))
                 .collect();
             entries.push(Entry {
-                name: shelf.known.name.clone(),
-                version: shelf.known.version.clone(),
-                arch: shelf.known.arch.clone(),
+                name: stored.known.name.clone(),
+                version: stored.known.version.clone(),
+                arch: stored.known.arch.clone(),
                 extension,
                 id: tarball.file.clone(),
-                created: calendar::rfc3339(i64::try_from(shelf.seconds).unwrap_or(0)),
+                created: calendar::rfc3339(i64::try_from(stored.seconds).unwrap_or(0)),
                 size: Some(tarball.bytes),
                 sha512: Some(tarball.sha512.clone()),
                 state: if newest { State::Current } else { State::Older },
@@ -206,26 +215,26 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
 
 pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>> {
     let open = directory.handle();
-    let shelves = shelves(directory)?;
-    let Some(shelf) = shelves.iter().find(|shelf| shelf.known.tarballs.iter().any(|t| t.file == entry.id)) else {
+    let versions = stored_versions(directory)?;
+    let Some(stored) = versions.iter().find(|stored| stored.known.tarballs.iter().any(|t| t.file == entry.id)) else {
         return Err(
             Failure::new(ExitCode::Registry, format!("removing {} from {}: it is not there", entry.id, open.path().display())).into()
         );
     };
-    let stem = &shelf.stem;
+    let stem = &stored.stem;
     let _lock = directory.lock(stem)?;
-    let others: Vec<&Tarball> = shelf.known.tarballs.iter().filter(|t| t.file != entry.id && open.has_file(&t.file)).collect();
-    let kept: Vec<References> = shelf.published.iter().filter(|r| r.tarball.name != entry.id).cloned().collect();
+    let others: Vec<&Tarball> = stored.known.tarballs.iter().filter(|t| t.file != entry.id && open.has_file(&t.file)).collect();
+    let kept: Vec<References> = stored.published.iter().filter(|r| r.tarball.name != entry.id).cloned().collect();
     let used: HashSet<&str> = kept.iter().flat_map(|r| Role::ALL.into_iter().filter_map(|role| Some(r.role(role)?.id.as_str()))).collect();
     // The manifest goes first: what it does not speak of is not there.
     if others.is_empty() {
         unlink(open, &format!("{stem}.json"))?;
     } else {
-        let mut all = manifest::published(&shelf.text);
+        let mut all = manifest_text::published(&stored.text);
         all.retain(|r| r.registry != directory.describe() || r.tarball.name != entry.id);
         let left: Vec<Tarball> = others.iter().map(|tarball| (*tarball).clone()).collect();
-        let text = manifest::with_tarballs(&shelf.text, &left, &[&shelf.text])?;
-        let mut rewritten = Pending::with_content(open, &format!("{stem}.json"), manifest::write(&text, &all)?.as_bytes())?;
+        let text = manifest_text::with_tarballs(&stored.text, &left, &[&stored.text])?;
+        let mut rewritten = Pending::with_content(open, &format!("{stem}.json"), manifest_text::write(&text, &all)?.as_bytes())?;
         rewritten.settle()?;
         rewritten.appear()?;
     }

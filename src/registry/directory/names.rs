@@ -4,15 +4,14 @@ use std::path::Path;
 
 use crate::archive::Format;
 use crate::error::{ExitCode, Failure, Result};
-use crate::registry::set::stem;
+use crate::set::stem;
 
 /// The names that an artifact's files get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// What all names begin with: `NAME-VERSION`, or the stem of `--output`.
+    /// The beginning of all names: `NAME-VERSION`, or the stem of `--output`.
     pub stem: String,
-    /// What the link to the newest one is called, without suffix: `NAME-latest`; none with
-    /// `--output`.
+    /// The name of the link to the newest one, without suffix: `NAME-latest`; none with `--output`.
     pub latest: Option<String>,
     /// Suffix of each format, without the first dot; `--output` may spell it differently.
     pub suffix: Vec<(Format, String)>,
@@ -29,11 +28,11 @@ pub struct Image {
     pub version: String,
     /// Its architecture.
     pub arch: Option<String>,
-    /// What becomes of the version when other bytes have it.
+    /// How a version that exists with other bytes is handled.
     pub numbering: Numbering,
 }
 
-/// What becomes of a version when other bytes have it.
+/// How a version that exists with other bytes is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbering {
     /// It was chosen by the user, and is refused.
@@ -55,11 +54,11 @@ impl Names {
         }
     }
 
-    /// The file that the person named.
+    /// The file that the user named.
     ///
     /// # Errors
     /// When its suffix is none that Anaconda knows.
-    pub fn of_output(output: &Path) -> Result<Self> {
+    pub fn from_output(output: &Path) -> Result<Self> {
         let format = Format::of_name(output)?;
         let name = output.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let suffix = [".tar.gz", ".tar.bz2", ".tar.xz"]
@@ -85,9 +84,9 @@ mod tests {
 
     #[test]
     fn output_names_keep_the_spelling_of_their_suffix() {
-        assert_eq!(Names::of_output(Path::new("x/os.image.tar.gz")).expect("names").tarball(Format::Tgz), "os.image.tar.gz");
-        assert_eq!(Names::of_output(Path::new("os.tbz")).expect("names").tarball(Format::Tbz), "os.tbz");
-        assert!(Names::of_output(Path::new("os.tzst")).is_err());
-        assert!(Names::of_output(Path::new(".tgz")).is_err());
+        assert_eq!(Names::from_output(Path::new("x/os.image.tar.gz")).expect("names").tarball(Format::Tgz), "os.image.tar.gz");
+        assert_eq!(Names::from_output(Path::new("os.tbz")).expect("names").tarball(Format::Tbz), "os.tbz");
+        assert!(Names::from_output(Path::new("os.tzst")).is_err());
+        assert!(Names::from_output(Path::new(".tgz")).is_err());
     }
 }

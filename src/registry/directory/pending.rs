@@ -28,7 +28,7 @@ impl Pending {
             Some(file) => (file, None),
             None => {
                 let hidden = hidden_name(name);
-                // Left by a killed build; the lock says that no other build writes it now.
+                // Left by a killed build; no other build writes it now: this one holds the lock.
                 directory.remove(&hidden).with_context(doing)?;
                 (directory.create_new(&hidden).with_context(doing)?, Some(hidden))
             }

@@ -5,20 +5,22 @@ use anyhow::Context;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::entries::{self, Shelf};
+use super::entries::{self, StoredVersion};
 use super::{Directory, Pending, link_latest, sync, unlink};
-use crate::artifact::{MANIFEST_VERSION, Tarball};
 use crate::error::{Result, ResultExt};
 use crate::files;
 use crate::openat::OpenDirectory;
 use crate::process;
-use crate::registry::held::{Arriving, Clash, Held, Place};
-use crate::registry::piece::{Piece, Role};
-use crate::registry::references::{Kind, Made, Reference, References};
-use crate::registry::set::{LARGEST_MANIFEST, OsTarball, Set};
-use crate::registry::wishes::Existing;
-use crate::registry::{Registry, manifest};
+use crate::registry::Registry;
+use crate::registry::options::Existing;
 use crate::report::{Report, Unit};
+use crate::set::manifest::{MANIFEST_VERSION, Tarball};
+use crate::set::manifest_text;
+use crate::set::version::{Clash, NewFiles};
+use crate::set::{Kind, Made, Reference, References};
+use crate::set::{LARGEST_MANIFEST, OsTarball, Set};
+use crate::set::{Piece, Role};
+use crate::set::{Place, PublishedVersion};
 
 /// The file of a role in the directory; all names begin with `stem`.
 #[must_use]
@@ -38,16 +40,16 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
     set.check()?;
     let open = directory.handle();
     let _names = directory.wait_for(&format!("{}-latest", set.name))?;
-    let shelves = entries::shelves(directory)?;
-    let Place { stem, latest } = entries::place(&shelves, &set.name, &set.version, set.arch.as_deref());
+    let versions = entries::stored_versions(directory)?;
+    let Place { stem, latest } = entries::place(&versions, &set.name, &set.version, set.arch.as_deref());
     let _lock = directory.lock(&stem)?;
-    let shelf = shelves.iter().find(|shelf| shelf.stem == stem);
-    let (kept, replaced) = match shelf {
-        Some(shelf) => match clash(&shelf.held(), set)? {
-            None => (Some(shelf), None),
+    let stored = versions.iter().find(|stored| stored.stem == stem);
+    let (kept, replaced) = match stored {
+        Some(stored) => match clash(&stored.published_version(), set)? {
+            None => (Some(stored), None),
             Some(clash) if directory.existing == Existing::Replace => {
                 report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference()));
-                (None, Some(shelf))
+                (None, Some(stored))
             }
             Some(clash) => return Err(clash.refuse(&format!("publishing to {}", directory.describe()), &stem)),
         },
@@ -78,12 +80,12 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
             }
         }
         let url = format!("file://{}", open.path().join(&name).display());
-        references.push((role, Reference::of_piece(piece, &name, &name, Some(url), made)));
+        references.push((role, Reference::from_piece(piece, &name, &name, Some(url), made)));
     }
-    let references = References::of_set(set, Kind::Directory, directory.describe(), references)?;
-    let others = kept.into_iter().flat_map(Shelf::published).filter(|old| old.tarball.name != references.tarball.name);
+    let references = References::from_set(set, Kind::Directory, directory.describe(), references)?;
+    let others = kept.into_iter().flat_map(StoredVersion::published).filter(|old| old.tarball.name != references.tarball.name);
     let here = others.map(|old| old.booting_as(&references)).chain([references.clone()]).collect();
-    let text = manifest::with_all_of(&joined(set, &stem, kept.map(|shelf| shelf.text.as_str()))?, &references.registry, here)?;
+    let text = manifest_text::with_all_of(&joined(set, &stem, kept.map(|stored| stored.text.as_str()))?, &references.registry, here)?;
     let name = format!("{stem}.json");
     if !files.is_empty() || !reads(open, &name, &text) {
         // Hidden names until here: a stop leaves nothing.
@@ -93,7 +95,7 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
             unlink(open, &name)?;
         }
         appear(open, files, manifest)?;
-        let held = manifest::tarballs(&text);
+        let held = manifest_text::tarballs(&text);
         if let Some(replaced) = replaced {
             let new = references.ids();
             let is_new = |file: &String| *file == name || new.iter().any(|id| file == id || file.starts_with(&format!("{id}.sha")));
@@ -112,13 +114,13 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
 
 /// What keeps the set from joining what is there. The tarball is unpacked where nothing else tells
 /// its content.
-pub(in crate::registry) fn clash(held: &Held, set: &Set) -> Result<Option<Clash>> {
-    let recorded = held.clash(&Arriving::from_set(set, set.tree.as_deref()));
+pub(in crate::registry) fn clash(held: &PublishedVersion, set: &Set) -> Result<Option<Clash>> {
+    let recorded = held.clash(&NewFiles::from_set(set, set.tree.as_deref()));
     if recorded.is_none() || set.tree.is_some() || held.tree.is_none() {
         return Ok(recorded);
     }
     let tree = set.tree()?;
-    Ok(held.clash(&Arriving::from_set(set, tree.as_deref())))
+    Ok(held.clash(&NewFiles::from_set(set, tree.as_deref())))
 }
 
 /// The manifest of a version with the set's tarball; `held` is the manifest of what it joins.
@@ -127,20 +129,20 @@ pub(in crate::registry) fn joined(set: &Set, stem: &str, held: Option<&str>) -> 
     let tarball = tarball(set, stem);
     let text = match held {
         Some(held) => {
-            let mut tarballs = manifest::tarballs(held);
+            let mut tarballs = manifest_text::tarballs(held);
             if tarballs.iter().all(|known| known.file != tarball.file) {
                 tarballs.push(tarball);
             }
-            // What the set's own manifest says of other registries is kept.
-            let published = manifest::published(held).into_iter().chain(manifest::published(&own));
-            let text = manifest::with_tarballs(held, &tarballs, &[held, &own])?;
-            published.into_iter().try_fold(manifest::original(&text), |text, references| manifest::with(&text, &references))?
+            // References to other registries in the set's own manifest are kept.
+            let published = manifest_text::published(held).into_iter().chain(manifest_text::published(&own));
+            let text = manifest_text::with_tarballs(held, &tarballs, &[held, &own])?;
+            published.into_iter().try_fold(manifest_text::original(&text), |text, references| manifest_text::with(&text, &references))?
         }
         None => {
-            let mut text = manifest::with_tarballs(&own, &[tarball], &[&own])?;
+            let mut text = manifest_text::with_tarballs(&own, &[tarball], &[&own])?;
             for (key, value) in [("name", &set.name), ("version", &set.version)] {
-                if manifest::text(&text, key).is_some_and(|written| written != *value) {
-                    text = manifest::replace(&text, &[key], value)?;
+                if manifest_text::text(&text, key).is_some_and(|written| written != *value) {
+                    text = manifest_text::replace(&text, &[key], value)?;
                 }
             }
             text
@@ -193,7 +195,7 @@ pub(in crate::registry) fn holds(path: &Path, piece: &Piece) -> Result<bool> {
     if piece.path.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino())) {
         return Ok(true);
     }
-    Ok(Piece::of_file(path, |_, _| {})?.sha512 == piece.sha512)
+    Ok(Piece::from_file(path, |_, _| {})?.sha512 == piece.sha512)
 }
 
 /// The set's tarball as a manifest describes it.
@@ -208,7 +210,7 @@ fn tarball(set: &Set, stem: &str) -> Tarball {
     }
 }
 
-/// The set's own manifest, else one that says what is known.
+/// The set's own manifest, or else a new one with what is known.
 fn manifest_text(set: &Set, stem: &str) -> Result<String> {
     if let Some(piece) = &set.manifest {
         return files::read_text(&piece.path, LARGEST_MANIFEST).with_context(|| format!("reading the manifest {}", piece.path.display()));

@@ -9,17 +9,18 @@ use super::names::{Names, Numbering};
 use super::pending::Pending;
 use super::{Directory, Lock, link_latest, sync, unlink};
 use crate::archive::{Format, Packed, Summary};
-use crate::artifact::Tarball;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
-use crate::registry::held::Arriving;
-use crate::registry::piece::Piece;
-use crate::registry::set::EXTENSIONS;
-use crate::registry::wishes::Existing;
-use crate::registry::{Registry, manifest};
+use crate::registry::Registry;
+use crate::registry::options::Existing;
 use crate::report::Report;
+use crate::set::EXTENSIONS;
+use crate::set::Piece;
+use crate::set::manifest::Tarball;
+use crate::set::manifest_text;
+use crate::set::version::NewFiles;
 
-/// Suffixes of what may stand beside an artifact, and of the signatures of each.
+/// Suffixes of the documents next to an artifact, and of their signatures.
 const DOCUMENTS: [&str; 3] = ["spdx.json", "cdx.json", "intoto.json"];
 const SIGNATURES: [&str; 2] = ["minisig", "asc"];
 
@@ -33,28 +34,28 @@ pub(super) fn signatures(file: &str) -> Vec<String> {
     SIGNATURES.iter().map(|suffix| format!("{file}.{suffix}")).collect()
 }
 
-/// An artifact under way.
+/// An artifact that is being written.
 #[derive(Debug)]
 pub struct Staged {
     pub(super) directory: Directory,
     pub(super) names: Names,
     pub(super) files: Vec<(Format, Pending)>,
     pub(super) attached: Vec<Pending>,
-    /// What it becomes, and the lock under which that holds; by [`Staged::settle`].
+    /// How it is published, and the lock that keeps this true; set by [`Staged::settle`].
     pub(super) settled: Option<(Standing, Lock)>,
     pub(super) _lock: Lock,
 }
 
-/// What an artifact becomes in its directory, now that its bytes are known.
+/// How an artifact relates to the existing ones, now that its bytes are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// A version that was not there.
+    /// A new version.
     New,
-    /// More formats of a version, whose manifest this is.
+    /// More formats of an existing version; this is its manifest.
     Added(String),
-    /// A version that is there already with the same bytes; this is its manifest.
+    /// An existing version with the same bytes; this is its manifest.
     Same(String),
-    /// A version instead of another one with other bytes, to which these files belonged.
+    /// A version that replaces one with other bytes; these files belonged to that one.
     Replaced(Vec<String>),
 }
 
@@ -80,7 +81,7 @@ impl Staged {
         self.directory.path()
     }
 
-    /// What the names of all its files begin with.
+    /// The beginning of all its files' names.
     #[must_use]
     pub fn stem(&self) -> &str {
         &self.names.stem
@@ -104,7 +105,7 @@ impl Staged {
         Ok(())
     }
 
-    /// What was written, under the names it will have.
+    /// The tarballs, under their final names.
     #[must_use]
     pub fn tarballs(&self, packed: &[Packed]) -> Vec<Tarball> {
         packed
@@ -135,22 +136,25 @@ impl Staged {
         let Some(mut image) = self.names.image.clone() else { return Ok(Standing::New) };
         // Builds for two architectures choose their names one after the other.
         let lock = self.directory.wait_for(&format!("{}-latest", image.name))?;
-        let shelves = entries::shelves(&self.directory)?;
+        let versions = entries::stored_versions(&self.directory)?;
         let arch = image.arch.as_deref();
         let day = image.version.clone();
         let mut number = match image.numbering {
             Numbering::Fixed => 0,
-            Numbering::Daily => {
-                shelves.iter().filter(|shelf| shelf.is(&image.name, arch)).filter_map(|s| number_of(s.version(), &day)).max().unwrap_or(0)
-            }
+            Numbering::Daily => versions
+                .iter()
+                .filter(|stored| stored.is(&image.name, arch))
+                .filter_map(|s| number_of(s.version(), &day))
+                .max()
+                .unwrap_or(0),
         };
         let standing = loop {
             image.version = if number == 0 { day.clone() } else { format!("{day}.{number}") };
-            let place = entries::place(&shelves, &image.name, &image.version, arch);
+            let place = entries::place(&versions, &image.name, &image.version, arch);
             (self.names.stem, self.names.latest) = (place.stem.clone(), Some(place.latest));
             let tarballs = self.tarballs(&packed.outputs);
-            let arriving = Arriving::from_tarballs(&tarballs, &packed.sha256);
-            let (standing, here) = match shelves.iter().find(|shelf| shelf.stem == place.stem) {
+            let arriving = NewFiles::from_tarballs(&tarballs, &packed.sha256);
+            let (standing, here) = match versions.iter().find(|stored| stored.stem == place.stem) {
                 None => match self.unlisted(&tarballs)? {
                     files if files.is_empty() => (Standing::New, None),
                     files if existing == Existing::Replace => {
@@ -164,23 +168,23 @@ impl Staged {
                     }
                     files => return Err(self.refuse_unlisted(&files)),
                 },
-                Some(shelf) if !shelf.is(&image.name, arch) || shelf.version() != image.version => {
-                    return Err(self.refuse_other(shelf));
+                Some(stored) if !stored.is(&image.name, arch) || stored.version() != image.version => {
+                    return Err(self.refuse_other(stored));
                 }
-                Some(shelf) => {
-                    let held = shelf.held();
+                Some(stored) => {
+                    let held = stored.published_version();
                     match held.clash(&arriving) {
-                        None if held.has_all(&arriving) => (Standing::Same(shelf.text.clone()), None),
-                        None => (Standing::Added(shelf.text.clone()), None),
-                        clash => (Standing::Replaced(shelf.files()), clash),
+                        None if held.has_all(&arriving) => (Standing::Same(stored.text.clone()), None),
+                        None => (Standing::Added(stored.text.clone()), None),
+                        clash => (Standing::Replaced(stored.files()), clash),
                     }
                 }
             };
             // The version goes to another registry too, and is to be free there.
             let clash = match (here, remote) {
-                (None, Some(remote)) => {
-                    remote.held(&image.name, &image.version, arch)?.and_then(|held| Some((held.clash(&arriving)?, remote.describe())))
-                }
+                (None, Some(remote)) => remote
+                    .published_version(&image.name, &image.version, arch)?
+                    .and_then(|held| Some((held.clash(&arriving)?, remote.describe()))),
                 (here, _) => here.map(|clash| (clash, self.directory.describe())),
             };
             match clash {
@@ -234,9 +238,9 @@ impl Staged {
             .into()
     }
 
-    fn refuse_other(&self, shelf: &entries::Shelf) -> anyhow::Error {
+    fn refuse_other(&self, stored: &entries::StoredVersion) -> anyhow::Error {
         let doing = format!("publishing to {}", self.directory.describe());
-        Failure::new(ExitCode::Registry, format!("{doing}: the file names {}.* belong to the image {}", shelf.stem, shelf.describe()))
+        Failure::new(ExitCode::Registry, format!("{doing}: the file names {}.* belong to the image {}", stored.stem, stored.describe()))
             .hint("give this image another name or version: --name NAME, --image-version VERSION")
             .into()
     }
@@ -270,8 +274,8 @@ impl Staged {
             file.settle()?;
         }
         process::check_stop()?;
-        // From here on nothing is written, only renamed, and it is carried to its end whoever
-        // interrupts: a reader finds the manifest of what is there, or none.
+        // From here on files are only renamed, and signals do not interrupt it: a reader finds the
+        // manifest of the files that are there, or none.
         if !matches!(standing, Standing::Added(_)) {
             unlink(open, &name)?;
         }
@@ -292,7 +296,7 @@ impl Staged {
         sync(open)?;
         manifest.appear()?;
         if let Some(latest) = &self.names.latest {
-            let kept = if let Standing::Added(text) = &standing { manifest::tarballs(text) } else { Vec::new() };
+            let kept = if let Standing::Added(text) = &standing { manifest_text::tarballs(text) } else { Vec::new() };
             let files = kept.iter().chain(tarballs).map(|tarball| tarball.file.as_str());
             link_latest(open, latest, &self.names.stem, files, matches!(standing, Standing::Added(_)))?;
         }
@@ -342,7 +346,7 @@ impl Staged {
         self.place(&tarballs)
     }
 
-    /// Makes the one tarball appear alone, without checksum files, links and manifest.
+    /// Publishes only the one tarball, without checksum files, links and manifest.
     ///
     /// # Errors
     /// On any failure to write; a file of the same name that was there before is then still there.
@@ -359,8 +363,8 @@ impl Staged {
         Ok(self.directory.path().join(&tarball.file))
     }
 
-    /// A document or signature of an artifact that was here before under this name says what is no
-    /// longer so.
+    /// Removes the documents and signatures of an earlier artifact of this name: they are out of
+    /// date.
     fn remove_stale(&self, tarballs: &[Tarball]) -> Result<()> {
         let names = documents(&self.names.stem).into_iter().chain(tarballs.iter().flat_map(|tarball| signatures(&tarball.file)));
         for name in names {
@@ -383,5 +387,5 @@ fn number_of(version: &str, day: &str) -> Option<u64> {
 /// Whether the file is there with the bytes of the tarball.
 fn holds_bytes(path: &Path, tarball: &Tarball) -> Result<bool> {
     let same_size = path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == tarball.bytes);
-    Ok(same_size && Piece::of_file(path, |_, _| {})?.sha512 == tarball.sha512)
+    Ok(same_size && Piece::from_file(path, |_, _| {})?.sha512 == tarball.sha512)
 }

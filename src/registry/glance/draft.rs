@@ -1,17 +1,17 @@
-//! What an image of each role looks like in Glance: formats, names, properties; and when one that
-//! is there is just that.
+//! The images of each role in Glance: formats, names, properties; and when one that is there is
+//! just that.
 
 use std::collections::BTreeMap;
 
 use super::images::{Draft, Image, LINKS};
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
-use crate::registry::manifest;
-use crate::registry::piece::{Piece, Role};
-use crate::registry::set::Set;
-use crate::registry::wishes::Wishes;
+use crate::registry::options::PublishOptions;
+use crate::set::Set;
+use crate::set::manifest_text;
+use crate::set::{Piece, Role};
 
-/// Properties by which osimg knows its own.
+/// The properties that mark osimg's own images.
 pub(super) const ROLE: &str = "osimg_role";
 pub(super) const NAME: &str = "osimg_name";
 pub(super) const VERSION: &str = "osimg_version";
@@ -20,7 +20,7 @@ pub(super) const TREE: &str = "osimg_tree_sha256";
 pub(super) const MANIFEST: &str = "osimg_manifest_sha256";
 pub(super) const ARCHITECTURE: &str = "architecture";
 pub(super) const EXTENSION: &str = "disk_file_extension";
-/// What Glance's database takes as a name, in characters.
+/// The longest name that Glance's database takes, in characters.
 const LONGEST_NAME: usize = 255;
 /// Attributes of an image, which no property may be called.
 const ATTRIBUTES: [&str; 25] = [
@@ -62,7 +62,13 @@ fn formats(role: Role) -> (&'static str, &'static str) {
 }
 
 /// The image that a piece of the set becomes; `links` are the images that the tarball names.
-pub(super) fn draft(set: &Set, role: Role, links: &[(Role, String)], wishes: &Wishes, visibility: &'static str) -> Result<Draft> {
+pub(super) fn draft(
+    set: &Set,
+    role: Role,
+    links: &[(Role, String)],
+    publishing: &PublishOptions,
+    visibility: &'static str,
+) -> Result<Draft> {
     let (container, disk) = formats(role);
     let mut properties = BTreeMap::new();
     let mut put = |name: &str, value: Option<&str>| {
@@ -85,7 +91,7 @@ pub(super) fn draft(set: &Set, role: Role, links: &[(Role, String)], wishes: &Wi
             put(property, links.iter().find(|(r, _)| *r == role).map(|(_, id)| id.as_str()));
         }
         if let Some(manifest) = &set.manifest {
-            put(MANIFEST, files::read_text(&manifest.path, files::TEXT).ok().map(|text| manifest::digest(&text)).as_deref());
+            put(MANIFEST, files::read_text(&manifest.path, files::TEXT).ok().map(|text| manifest_text::digest(&text)).as_deref());
         }
         for (name, value) in &set.properties {
             if properties.contains_key(name) || ATTRIBUTES.contains(&name.as_str()) || name.starts_with("os_glance_") {
@@ -105,7 +111,7 @@ pub(super) fn draft(set: &Set, role: Role, links: &[(Role, String)], wishes: &Wi
         // Shared by all versions, as long as they are the same bytes.
         Role::Kernel | Role::Ramdisk | Role::Stage2 => format!("{}-{role}", set.name),
     };
-    for text in std::iter::once(&name).chain(properties.values()).chain(&wishes.tags) {
+    for text in std::iter::once(&name).chain(properties.values()).chain(&publishing.tags) {
         check_text(text)?;
     }
     if name.chars().count() > LONGEST_NAME {
@@ -113,7 +119,15 @@ pub(super) fn draft(set: &Set, role: Role, links: &[(Role, String)], wishes: &Wi
             .hint("give it a shorter one: --name NAME")
             .into());
     }
-    Ok(Draft { name, container, disk, visibility, hidden: wishes.hidden && role == Role::Tarball, tags: wishes.tags.clone(), properties })
+    Ok(Draft {
+        name,
+        container,
+        disk,
+        visibility,
+        hidden: publishing.hidden && role == Role::Tarball,
+        tags: publishing.tags.clone(),
+        properties,
+    })
 }
 
 fn check_text(text: &str) -> Result<()> {
@@ -138,8 +152,8 @@ pub(super) fn fits(image: &Image, draft: &Draft, piece: &Piece, role: Role, proj
         && image.size == Some(piece.size)
         && image.os_hash_value.as_ref().is_some_and(|hash| *hash == piece.sha512 || *hash == piece.sha256)
         && (image.container_format.as_deref(), image.disk_format.as_deref()) == (Some(draft.container), Some(draft.disk));
-    // A manifest also tells how long the build took: an equal tarball of another day is still the
-    // same.
+    // A manifest also contains the duration of the build: an equal tarball of another day is still
+    // the same.
     let same_words = role != Role::Tarball
         || (image.name.as_deref() == Some(&draft.name)
             && draft
@@ -156,7 +170,7 @@ pub(super) fn fits(image: &Image, draft: &Draft, piece: &Piece, role: Role, proj
 mod tests {
     use super::*;
     use crate::archive::Format;
-    use crate::registry::set::OsTarball;
+    use crate::set::OsTarball;
 
     fn set() -> Set {
         let piece = Piece { path: "os.tgz".into(), size: 3, sha256: "a".into(), sha512: "b".into() };
@@ -191,7 +205,7 @@ mod tests {
     #[test]
     fn a_tarball_says_to_ironic_what_it_is_and_what_it_boots_with() {
         let links = [(Role::Kernel, "k".to_owned()), (Role::Stage2, "s".to_owned())];
-        let draft = draft(&set(), Role::Tarball, &links, &Wishes::default(), "public").expect("a draft");
+        let draft = draft(&set(), Role::Tarball, &links, &PublishOptions::default(), "public").expect("a draft");
         assert_eq!((draft.container, draft.disk, draft.name.as_str()), ("bare", "raw", "os-1"));
         for (name, value) in [("kernel_id", "k"), ("stage2_id", "s"), ("disk_file_extension", ".tar.gz"), ("architecture", "x86_64")] {
             assert_eq!(draft.properties.get(name).map(String::as_str), Some(value));
@@ -202,7 +216,7 @@ mod tests {
     #[test]
     fn what_is_there_is_used_again_only_when_nothing_differs() {
         let set = set();
-        let draft = draft(&set, Role::Tarball, &[(Role::Kernel, "k".into())], &Wishes::default(), "community").expect("a draft");
+        let draft = draft(&set, Role::Tarball, &[(Role::Kernel, "k".into())], &PublishOptions::default(), "community").expect("a draft");
         let fit = |image: &Image, project| fits(image, &draft, &set.tarball.piece, Role::Tarball, Some(project));
         assert!(fit(&image(&draft, |_| {}), "p"));
         assert!(!fit(&image(&draft, |_| {}), "other"));
@@ -226,10 +240,10 @@ mod tests {
         for (name, value) in [("kernel_id", "x"), ("owner", "x"), ("os_glance_x", "y"), ("fine", "a\u{7}b"), ("fine", "😀")] {
             set.properties = [(name.to_owned(), value.to_owned())].into();
             let links = [(Role::Kernel, "k".to_owned())];
-            assert!(draft(&set, Role::Tarball, &links, &Wishes::default(), "public").is_err(), "{name}={value}");
+            assert!(draft(&set, Role::Tarball, &links, &PublishOptions::default(), "public").is_err(), "{name}={value}");
         }
         set.properties.clear();
         set.name = "x".repeat(256);
-        assert!(draft(&set, Role::Tarball, &[], &Wishes::default(), "public").is_err());
+        assert!(draft(&set, Role::Tarball, &[], &PublishOptions::default(), "public").is_err());
     }
 }

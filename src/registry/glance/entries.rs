@@ -8,11 +8,12 @@ use super::images::Image;
 use super::images::LINKS;
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::Stop;
-use crate::registry::held::{Held, HeldFile, same_arch, shared};
-use crate::registry::kept::Kept;
-use crate::registry::piece::Role;
-use crate::registry::references::{Entry, State};
 use crate::registry::removal::Removal;
+use crate::registry::{Entry, State};
+use crate::set::Kept;
+use crate::set::Role;
+use crate::set::version::shared;
+use crate::set::{PublishedFile, PublishedVersion, same_arch};
 
 /// States of an image that has no data yet.
 const UNFINISHED: &str = "in:queued,saving,importing,uploading";
@@ -70,7 +71,7 @@ fn entry(image: &Image, own: bool, seen: &mut HashSet<Line>) -> Entry {
 }
 
 /// The own images of a version; of several of one format the newest.
-pub(super) fn held(glance: &Glance, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>> {
+pub(super) fn published_version(glance: &Glance, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>> {
     let doing = format!("looking for the version '{}' of {}", version.escape_debug(), name.escape_debug());
     let mut images = glance.images().list(&[(ROLE, Role::Tarball.word()), (NAME, name)], &doing, Stop::Heed)?;
     images.retain(|image| {
@@ -80,29 +81,29 @@ pub(super) fn held(glance: &Glance, name: &str, version: &str, arch: Option<&str
     images.sort_by(|a, b| (&b.created_at, &b.id).cmp(&(&a.created_at, &a.id)));
     let Some(newest) = images.first() else { return Ok(None) };
     let tree = newest.property(TREE).filter(|tree| images.iter().all(|image| image.property(TREE) == Some(tree)));
-    let mut held = Held { created: newest.created_at.clone(), tree: tree.map(str::to_owned), files: Vec::new() };
+    let mut held = PublishedVersion { created: newest.created_at.clone(), tree: tree.map(str::to_owned), files: Vec::new() };
     for image in &images {
         let extension = image.property(EXTENSION).unwrap_or_default();
         if held.files.iter().any(|file| (file.role, file.extension.as_str()) == (Role::Tarball, extension)) {
             continue;
         }
-        held.files.push(held_file(Role::Tarball, extension, image));
+        held.files.push(published_file(Role::Tarball, extension, image));
         for (role, link) in LINKS {
             let extension = if shared(role) { "" } else { extension };
             let known = held.files.iter().any(|file| (file.role, file.extension.as_str()) == (role, extension));
             if let Some(id) = image.property(link).filter(|_| !known)
                 && let Some(piece) = glance.images().find(id, &doing, Stop::Heed)?
             {
-                held.files.push(held_file(role, extension, &piece));
+                held.files.push(published_file(role, extension, &piece));
             }
         }
     }
     Ok(Some(held))
 }
 
-fn held_file(role: Role, extension: &str, image: &Image) -> HeldFile {
+fn published_file(role: Role, extension: &str, image: &Image) -> PublishedFile {
     let of = |kind: &str| image.os_hash_value.clone().filter(|_| image.os_hash_algo.as_deref() == Some(kind));
-    HeldFile {
+    PublishedFile {
         role,
         extension: extension.to_owned(),
         place: image.id.clone(),

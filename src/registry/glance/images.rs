@@ -9,7 +9,7 @@ use std::io::Read;
 use crate::cloud::{Answer, Session, escaped};
 use crate::error::Result;
 use crate::http::{Call, Stop, Upload};
-use crate::registry::piece::Role;
+use crate::set::Role;
 
 const SERVICE: &str = "image";
 /// The property of the OS image that names another one; Ironic reads these.
@@ -75,7 +75,7 @@ pub(super) struct Images<'a> {
 }
 
 impl Images<'_> {
-    /// Makes an image of that id, without data. What the answer says is the caller's to judge.
+    /// Creates an image with that id, without data. The caller judges the answer.
     pub fn create(self, id: &str, draft: &Draft) -> Result<Answer> {
         let mut body = json!({
             "id": id,
@@ -124,8 +124,8 @@ impl Images<'_> {
         Ok(found)
     }
 
-    /// Every image that can be seen, of whatever visibility and owner, that names this one as a
-    /// boot piece or template.
+    /// Every visible image, of any visibility and owner, that names this one as a boot piece or
+    /// template.
     pub fn users(self, id: &str, doing: &str, stop: Stop) -> Result<Vec<Image>> {
         let address = format!("glance://{id}");
         let mut found = Vec::new();
@@ -161,13 +161,13 @@ impl Images<'_> {
         self.session.call(SERVICE, &call.header("content-type", "application/openstack-images-v2.1-json-patch").repeatable())
     }
 
-    /// Shares an image with a project; that it is already is no refusal.
+    /// Shares an image with a project; it is not an error if it already is.
     pub fn share(self, id: &str, project: &str, doing: &str) -> Result<()> {
         let call = Call::json("POST", format!("/v2/images/{}/members", escaped(id)), &json!({ "member": project }));
         self.session.call(SERVICE, &call.repeatable())?.expect(&[200, 409], doing).map(|_| ())
     }
 
-    /// Removes an image; that it is gone already is no refusal.
+    /// Removes an image; it is not an error if it is already gone.
     pub fn remove(self, id: &str, stop: Stop) -> Result<Answer> {
         self.session.call(SERVICE, &Call { stop, ..Call::delete(format!("/v2/images/{}", escaped(id))) })
     }
@@ -175,7 +175,7 @@ impl Images<'_> {
 
 fn image(value: Value, doing: &str) -> Result<Image> {
     use crate::error::{ExitCode, ResultExt};
-    serde_json::from_value(value).or_fail(ExitCode::Registry, format!("{doing}: what Glance answered is no image"))
+    serde_json::from_value(value).or_fail(ExitCode::Registry, format!("{doing}: Glance did not answer with an image"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What a publication has made so far, so that it can be unmade: removed in reverse order, and what
-//! resists is named.
+//! The images that a publication has made so far, so that they can be removed in reverse order, and
+//! what resists is named.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::draft::ROLE;
 use super::images::{Draft, Images};
 use crate::error::{ExitCode, Failure, Result, exit_code};
 use crate::http::Stop;
-use crate::registry::piece::Role;
+use crate::set::Role;
 
 /// The images that a publication made, oldest first.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub(super) enum Left {
 impl Journal {
     /// Notes an image, before it is made.
     pub fn begin(&mut self, id: &str, draft: &Draft) {
-        let role = draft.properties.get(ROLE).and_then(|word| Role::of_word(word));
+        let role = draft.properties.get(ROLE).and_then(|word| Role::from_word(word));
         self.made.push(Made { id: id.to_owned(), name: draft.name.clone(), role });
     }
 
@@ -46,8 +46,8 @@ impl Journal {
         self.made.iter().map(|made| made.id.as_str())
     }
 
-    /// Removes everything again, whatever signals come, and returns the error with what could not
-    /// be removed.
+    /// Removes everything again, even if a signal arrives, and returns the error with the images
+    /// that could not be removed.
     pub fn undo(self, images: Images<'_>, cloud: &str, error: anyhow::Error) -> (anyhow::Error, Left) {
         let mut left = Vec::new();
         let mut answers = true;
@@ -65,7 +65,7 @@ impl Journal {
         let ids: Vec<&str> = left.iter().map(|made| made.id.as_str()).collect();
         let told = Failure::new(
             exit_code(&error),
-            format!("publishing failed, and what it had made could not all be removed: {} is left in Glance", shown.join(", ")),
+            format!("publishing failed, and not all new images could be removed: {} is left in Glance", shown.join(", ")),
         )
         .hint(format!("remove it when the service answers again: openstack --os-cloud {cloud} image delete {}", ids.join(" ")))
         .because(error);
@@ -84,7 +84,7 @@ impl Journal {
     }
 }
 
-/// Whether nobody answered at all.
+/// Whether no server answered.
 fn is_silence(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<crate::http::Error>())
 }

@@ -1,8 +1,7 @@
 //! Glance, version 2, with Keystone or without.
 //!
-//! [`publish`] sends a set, [`draft`] says what its images look like, [`send`] makes one image,
-//! [`journal`] unmakes them all, [`visibility`] chooses who sees them, [`entries`] tells what is
-//! there.
+//! [`publish`] sends a set, [`draft`] describes its images, [`send`] makes one image, [`journal`]
+//! unmakes them all, [`visibility`] chooses who sees them, [`entries`] tells what is there.
 
 mod draft;
 mod entries;
@@ -15,15 +14,16 @@ mod visibility;
 
 use crate::cloud::{Auth, Cloud, Session};
 use crate::error::Result;
-use crate::registry::{Entry, Held, References, Registry, Removal, Set, Wishes};
+use crate::registry::{Entry, PublishOptions, Registry, Removal};
 use crate::report::Report;
+use crate::set::{PublishedVersion, References, Set};
 use images::Images;
 
 /// The images of a cloud.
 #[derive(Debug)]
 pub struct Glance {
     session: Session,
-    wishes: Wishes,
+    publishing: PublishOptions,
 }
 
 impl Glance {
@@ -32,19 +32,19 @@ impl Glance {
     ///
     /// # Errors
     /// When the cloud is not known, or Keystone cannot be reached or refuses.
-    pub fn open(cloud: Option<&str>, wishes: &Wishes, report: &Report) -> Result<Self> {
-        Self::log_in(Cloud::load(cloud)?, wishes, report)
+    pub fn open(cloud: Option<&str>, publishing: &PublishOptions, report: &Report) -> Result<Self> {
+        Self::log_in(Cloud::load(cloud)?, publishing, report)
     }
 
     /// Logs in to a cloud that is known.
     ///
     /// # Errors
     /// When Keystone cannot be reached or refuses.
-    pub fn log_in(cloud: Cloud, wishes: &Wishes, report: &Report) -> Result<Self> {
+    pub fn log_in(cloud: Cloud, publishing: &PublishOptions, report: &Report) -> Result<Self> {
         let session = Session::open(cloud, report)?;
-        // Where it is not in the catalogue, that is told before anything is hashed.
+        // If it is not in the catalogue, this is reported before anything is hashed.
         session.endpoint("image")?;
-        Ok(Self { session, wishes: wishes.clone() })
+        Ok(Self { session, publishing: publishing.clone() })
     }
 
     /// The address, as `--registry` takes it.
@@ -59,13 +59,13 @@ impl Glance {
         Images { session: &self.session }
     }
 
-    /// The own project; none where there is no Keystone.
+    /// Our project; none without Keystone.
     fn project(&self) -> Option<String> {
         self.session.project().map(|project| project.id)
     }
 
-    /// Whether an image belongs to the own project. Without Keystone there are no projects, and
-    /// every image does.
+    /// Whether an image belongs to our project. Without Keystone there are no projects, and every
+    /// image does.
     fn owns(&self, image: &images::Image) -> bool {
         let project = self.project();
         !self.session.cloud().auth.has_keystone() || (project.is_some() && image.owner == project)
@@ -86,8 +86,8 @@ impl Registry for Glance {
         publish::publish(self, set, report)
     }
 
-    fn held(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>> {
-        entries::held(self, name, version, arch)
+    fn published_version(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>> {
+        entries::published_version(self, name, version, arch)
     }
 
     fn list(&self) -> Result<Vec<Entry>> {

@@ -15,15 +15,17 @@ use super::{Glance, entries, signature};
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::Stop;
 use crate::process;
+use crate::recipe::Visibility;
 use crate::registry::Registry as _;
-use crate::registry::held::Arriving;
-use crate::registry::kept::Kept;
-use crate::registry::piece::{Piece, Role};
-use crate::registry::references::{Entry, Kind, Made, Reference, References, State};
+use crate::registry::options::{Existing, Older};
 use crate::registry::removal::Removal;
-use crate::registry::set::Set;
-use crate::registry::wishes::{Existing, Older};
+use crate::registry::{Entry, State};
 use crate::report::{Report, bytes};
+use crate::set::Kept;
+use crate::set::Set;
+use crate::set::version::NewFiles;
+use crate::set::{Kind, Made, Reference, References};
+use crate::set::{Piece, Role};
 
 /// A set is begun again when pieces that it uses again are removed by someone else in the meantime.
 const ATTEMPTS: u32 = 3;
@@ -32,10 +34,10 @@ pub(super) fn publish(glance: &Glance, set: &Set, report: &Report) -> Result<Ref
     set.check()?;
     check_first_sector(&set.tarball.piece)?;
     let set = &Set { tree: set.tree()?, ..set.clone() };
-    let held = entries::held(glance, &set.name, &set.version, set.arch.as_deref())?.unwrap_or_default();
-    let replaced = match held.clash(&Arriving::from_set(set, set.tree.as_deref())) {
+    let held = entries::published_version(glance, &set.name, &set.version, set.arch.as_deref())?.unwrap_or_default();
+    let replaced = match held.clash(&NewFiles::from_set(set, set.tree.as_deref())) {
         None => Vec::new(),
-        Some(clash) if glance.wishes.existing == Existing::Replace => {
+        Some(clash) if glance.publishing.existing == Existing::Replace => {
             report.note(&format!("replacing the image {}, which {}", clash.existing(), clash.difference()));
             held.files.into_iter().filter(|file| file.role == Role::Tarball).map(|file| file.place).collect()
         }
@@ -58,7 +60,7 @@ pub(super) fn publish(glance: &Glance, set: &Set, report: &Report) -> Result<Ref
         }
         if refused && chosen.may_fall_back {
             report.note("Glance refuses public images: these are community ones, which Ironic finds as well");
-            chosen = Chosen { word: "community", may_fall_back: false, members: Vec::new() };
+            chosen = Chosen { visibility: Visibility::Community, may_fall_back: false, members: Vec::new() };
         } else if vanished && attempt_number < ATTEMPTS {
             report.note("someone removed a piece in the meantime: publishing begins again");
             attempt_number += 1;
@@ -85,19 +87,19 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
     for role in Role::ALL {
         let Some(piece) = set.piece(role) else { continue };
         process::check_stop()?;
-        let mut draft = draft(set, role, &links, &glance.wishes, chosen.word)?;
+        let mut draft = draft(set, role, &links, &glance.publishing, chosen.visibility.word())?;
         let (image, made) = match there(glance, &draft, piece, role)? {
             Some(image) => (image, Made::Reused),
             None => {
-                if let Some(key) = &glance.wishes.signature {
+                if let Some(key) = &glance.publishing.signature {
                     signature::add(&mut draft.properties, key, piece)?;
                 }
                 let step = report.step(&format!("publishing the {role}"));
                 step.item(&draft.name);
-                let origin = glance.wishes.import_from.as_deref().filter(|_| role == Role::Tarball).map_or(Origin::Here, Origin::Url);
+                let origin = glance.publishing.import_from.as_deref().filter(|_| role == Role::Tarball).map_or(Origin::Here, Origin::Url);
                 let image = send(glance, &draft, piece, origin, journal, &step)?;
                 step.finish(&format!("{} as {}", bytes(piece.size), image.shown()));
-                if alone(glance, &draft, piece, role, &image)? {
+                if is_only_one(glance, &draft, piece, role, &image)? {
                     (image, Made::New)
                 } else {
                     settle()?;
@@ -107,9 +109,9 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
         };
         if made == Made::Reused {
             report.note(&format!("the {role} is there already: {}", image.shown()));
-            if role == Role::Tarball && glance.owns(&image) && image.os_hidden != glance.wishes.hidden {
+            if role == Role::Tarball && glance.owns(&image) && image.os_hidden != glance.publishing.hidden {
                 let doing = format!("showing the image {} again", image.id);
-                glance.images().set(&image.id, "os_hidden", &json!(glance.wishes.hidden), Stop::Heed)?.expect(&[200], &doing)?;
+                glance.images().set(&image.id, "os_hidden", &json!(glance.publishing.hidden), Stop::Heed)?.expect(&[200], &doing)?;
             }
         }
         if image.visibility == "shared" {
@@ -121,7 +123,7 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
         links.push((role, image.id.clone()));
         references.push((role, reference(glance, &image, piece, made)));
     }
-    // A set whose parts are not all there is none: others may remove what they made.
+    // A set with missing parts is not a set: other publishers may have removed what they made.
     for (_, reference) in &references {
         let found = glance.images().find(&reference.id, "looking at what was published", Stop::Heed)?;
         if found.is_none_or(|image| image.status != "active") {
@@ -129,10 +131,10 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
         }
     }
     process::check_stop()?;
-    if glance.wishes.protected {
+    if glance.publishing.protected {
         protect(glance, journal.ids().map(str::to_owned).collect::<Vec<_>>().into_iter())?;
     }
-    let references = References::of_set(set, Kind::Glance, glance.address(), references)?;
+    let references = References::from_set(set, Kind::Glance, glance.address(), references)?;
     Ok(Some(References { visibility: Some(visibility), ..references }))
 }
 
@@ -152,9 +154,9 @@ fn there(glance: &Glance, draft: &Draft, piece: &Piece, role: Role) -> Result<Op
     Ok(found.into_iter().min_by(|a, b| (&a.updated_at, &a.id).cmp(&(&b.updated_at, &b.id))))
 }
 
-/// Whether nobody else makes the same, or just made it. Who begins after this look finds the image
-/// in an earlier second, or with a smaller id in the same one: see `new_id`.
-fn alone(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, own: &Image) -> Result<bool> {
+/// Whether no other publisher makes the same, or just made it. One that begins after this check
+/// finds the image in an earlier second, or with a smaller id in the same one: see `new_id`.
+fn is_only_one(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, own: &Image) -> Result<bool> {
     let project = glance.project();
     let doing = format!("looking for others who publish the {role}");
     let all = glance.images().list(&[(SHA256, &piece.sha256)], &doing, Stop::Heed)?;
@@ -164,8 +166,8 @@ fn alone(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, own: &Image)
     }))
 }
 
-/// Lets the second pass in which an image became active: Glance tells times to the second, and
-/// everyone who was done in the same one must be seen by everyone before they choose.
+/// Waits until the second in which an image became active is over: Glance's times are in whole
+/// seconds, and publishers that finished in the same one must see each other before they choose.
 fn settle() -> Result<()> {
     process::pause(std::time::Duration::from_millis(1100))
 }
@@ -186,7 +188,7 @@ fn twin(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, image: Image,
 fn reference(glance: &Glance, image: &Image, piece: &Piece, made: Made) -> Reference {
     let endpoint = glance.session.endpoint("image").unwrap_or_default();
     let url = format!("{endpoint}/v2/images/{}/file", image.id);
-    Reference::of_piece(piece, image.name.as_deref().unwrap_or_default(), &image.id, Some(url), made)
+    Reference::from_piece(piece, image.name.as_deref().unwrap_or_default(), &image.id, Some(url), made)
 }
 
 /// Removes the images that the set replaces. It is published by now: one that has to stay is named
@@ -210,7 +212,7 @@ fn without(glance: &Glance, mut references: References, replaced: &[String]) -> 
 /// Hides or removes own older versions, as wished. The set is published by now: an older version
 /// that has to stay is named in the references.
 fn retire(glance: &Glance, mut references: References) -> References {
-    let keep = match glance.wishes.older {
+    let keep = match glance.publishing.older {
         Older::Keep => return references,
         Older::Hide => 1,
         Older::Remove(keep) => keep.max(1),
@@ -231,7 +233,7 @@ fn retire(glance: &Glance, mut references: References) -> References {
         }
     };
     for entry in retired {
-        let done = match glance.wishes.older {
+        let done = match glance.publishing.older {
             Older::Hide => {
                 let doing = format!("hiding the image {}", entry.id);
                 let hidden = glance.images().set(&entry.id, "os_hidden", &json!(true), Stop::Heed).and_then(|a| a.expect(&[200], &doing));
@@ -278,11 +280,11 @@ mod tests {
         let path = dir.path().join("os.tgz");
         let mut bytes = vec![0_u8; 600];
         std::fs::write(&path, &bytes).expect("written");
-        check_first_sector(&Piece::of_file(&path, |_, _| {}).expect("a piece")).expect("harmless");
+        check_first_sector(&Piece::from_file(&path, |_, _| {}).expect("a piece")).expect("harmless");
         bytes[510] = 0x55;
         bytes[511] = 0xAA;
         std::fs::write(&path, &bytes).expect("written");
-        let error = check_first_sector(&Piece::of_file(&path, |_, _| {}).expect("a piece")).expect_err("a boot sector");
+        let error = check_first_sector(&Piece::from_file(&path, |_, _| {}).expect("a piece")).expect_err("a boot sector");
         assert!(error.to_string().contains("55 AA"));
     }
 }

@@ -11,13 +11,11 @@ use super::images::{Draft, Image};
 use super::journal::{Journal, gone, remove};
 use crate::cloud::Answer;
 use crate::error::{ExitCode, Failure, Result, exit_code};
-use crate::http::Stop;
+use crate::http::{Retry, Stop};
 use crate::process;
-use crate::registry::piece::Piece;
 use crate::report::{Step, Unit};
+use crate::set::Piece;
 
-/// How often an image is made again when its upload fails for a reason that may pass.
-const ATTEMPTS: u32 = 3;
 /// How long a store may take to be done with what it was sent.
 const SETTLING: Duration = Duration::from_secs(1800);
 
@@ -48,7 +46,7 @@ pub(super) fn send(
     step: &Step<'_>,
 ) -> Result<Image> {
     let images = glance.images();
-    let mut attempt = 1;
+    let mut retry = Retry::new(Stop::Heed);
     loop {
         process::check_stop()?;
         let id = new_id()?;
@@ -64,7 +62,7 @@ pub(super) fn send(
         };
         let error = match sent.and_then(|()| verified(glance, &id, piece, &doing)) {
             Ok(image) => return Ok(image),
-            Err(Trouble::Passing(error)) if attempt < ATTEMPTS => error,
+            Err(Trouble::Passing(error)) if retry.is_left() => error,
             Err(Trouble::Passing(error) | Trouble::Lasting(error)) => return Err(error),
         };
         // Stays in the journal when it cannot be removed.
@@ -73,8 +71,7 @@ pub(super) fn send(
         }
         journal.forget(&id);
         step.report().note(&format!("{error:#}; the image was removed, and is made again"));
-        process::pause(Duration::from_millis(500) * attempt)?;
-        attempt += 1;
+        retry.again(None).map_err(|error| error.failure(ExitCode::Registry, doing))?;
     }
 }
 
@@ -124,12 +121,12 @@ fn judged(answer: Answer, doing: &str) -> std::result::Result<(), Trouble> {
     let said = answer.message();
     match answer.status {
         204 | 202 | 200 => Ok(()),
-        // What was in between cut it, or the token ran out while the first byte was on its way, or
+        // A proxy in between cut it, or the token ran out while the first byte was on its way, or
         // someone removed the image.
         400 if said.contains("Size mismatch") || said.contains("Size exceeds") => Err(Trouble::Passing(answer.refusal(doing))),
         401 | 404 | 408 | 409 | 410 | 429 | 500..=599 => Err(Trouble::Passing(answer.refusal(doing))),
         415 => Err(Trouble::Lasting(
-            Failure::new(ExitCode::Registry, "Glance takes the file for something else than a tarball, a kernel or an initramfs")
+            Failure::new(ExitCode::Registry, "Glance does not recognise the file as a tarball, a kernel or an initramfs")
                 .hint("look at it: file FILE; osimg verify TARBALL")
                 .because(answer.refusal(doing))
                 .into(),
@@ -173,7 +170,7 @@ fn verified(glance: &Glance, id: &str, piece: &Piece, doing: &str) -> std::resul
             "saving" | "importing" | "uploading" | "queued" if waited < SETTLING => {}
             status => {
                 let error = Failure::new(ExitCode::Registry, format!("{doing}: it became {status} instead of active"))
-                    .hint("Glance's log says why, under the image's id");
+                    .hint("Glance's log has the reason, under the image's id");
                 return Err(Trouble::Passing(error.into()));
             }
         }
@@ -220,7 +217,7 @@ pub(super) fn protect(glance: &Glance, ids: impl Iterator<Item = String>) -> Res
     Ok(())
 }
 
-/// A file on its way, which tells how far it is and stops on a signal.
+/// A file that is being sent, which reports its progress and stops on a signal.
 struct Telling<'a, 'b> {
     file: File,
     done: u64,
@@ -241,7 +238,7 @@ impl Read for Telling<'_, '_> {
     }
 }
 
-/// A UUID: chosen here, so that an image whose creation was never answered can still be removed.
+/// A UUID: chosen here, so that an image can be removed even if its creation was never answered.
 fn new_id() -> Result<String> {
     use anyhow::Context;
     let mut bytes = [0_u8; 16];

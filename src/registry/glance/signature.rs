@@ -13,8 +13,8 @@ use sha2_of_rsa::Sha256;
 use std::collections::BTreeMap;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::registry::piece::Piece;
-use crate::registry::wishes::SignatureKey;
+use crate::registry::options::SignatureKey;
+use crate::set::Piece;
 
 /// Bytes of a SHA-256 digest.
 const DIGEST: usize = 32;
@@ -24,7 +24,7 @@ pub(super) fn add(properties: &mut BTreeMap<String, String>, key: &SignatureKey,
     let doing = || format!("signing with {}", key.key.display());
     let text = crate::files::read_text(&key.key, crate::files::TEXT).or_fail(ExitCode::Trust, doing())?;
     let private = RsaPrivateKey::from_pkcs8_pem(&text).or_else(|_| RsaPrivateKey::from_pkcs1_pem(&text)).map_err(|_| {
-        Failure::new(ExitCode::Trust, format!("{}: it is no RSA private key in PEM without a password", doing()))
+        Failure::new(ExitCode::Trust, format!("{}: it is not an RSA private key in PEM without a password", doing()))
             .hint("openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out key.pem")
     })?;
     let digest = hex::decode(&piece.sha256).or_fail(ExitCode::Unexpected, doing())?;

@@ -2,20 +2,20 @@
 //! find it to the very end.
 //!
 //! Its service user sees public and community images, its own project's, and those shared with that
-//! project; an image that is `shared` with nobody starts to deploy for an administrator and fails
-//! at the end (ironic `service_utils.is_image_available`).
+//! project; a `shared` image without a member starts to deploy for an administrator and fails at
+//! the end (ironic `service_utils.is_image_available`).
 
 use super::Glance;
 use crate::cloud::ProjectLookup;
 use crate::error::{ExitCode, Failure, Result};
-use crate::registry::wishes::Visibility;
+use crate::recipe::Visibility;
 use crate::report::Report;
 
-/// What was chosen.
+/// The chosen visibility.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chosen {
-    /// Glance's word.
-    pub word: &'static str,
+    /// Never [`Visibility::Auto`].
+    pub visibility: Visibility,
     /// Whether a narrower one may be tried when Glance refuses it.
     pub may_fall_back: bool,
     /// Ids of projects that it is shared with.
@@ -23,32 +23,34 @@ pub(super) struct Chosen {
 }
 
 pub(super) fn choose(glance: &Glance, report: &Report) -> Result<Chosen> {
-    let wishes = &glance.wishes;
-    let members = wishes.share_with.iter().map(|project| member(glance, project)).collect::<Result<Vec<_>>>()?;
-    let word = match wishes.visibility {
-        Visibility::Auto if !members.is_empty() => "shared",
-        Visibility::Auto if glance.session.is_admin() => "public",
+    let publishing = &glance.publishing;
+    let members = publishing.share_with.iter().map(|project| member(glance, project)).collect::<Result<Vec<_>>>()?;
+    let visibility = match publishing.visibility {
+        Visibility::Auto if !members.is_empty() => Visibility::Shared,
+        Visibility::Auto if glance.session.is_admin() => Visibility::Public,
         Visibility::Auto => {
             report.note(&format!(
                 "{} may not make public images: these are community ones, which Ironic finds as well",
                 glance.session.who()
             ));
-            "community"
+            Visibility::Community
         }
-        chosen => chosen.word().unwrap_or("private"),
+        chosen => chosen,
     };
-    if !members.is_empty() && word != "shared" {
+    let word = visibility.word();
+    if !members.is_empty() && visibility != Visibility::Shared {
         return Err(Failure::new(ExitCode::Usage, format!("sharing the images: {word} ones have no members"))
             .hint("leave --visibility out, or choose shared")
             .into());
     }
-    if members.is_empty() && matches!(word, "shared" | "private") {
+    if members.is_empty() && matches!(visibility, Visibility::Shared | Visibility::Private) {
         report.warn(&format!(
             "{word} images without a member: Ironic finds them only where its conductor works in the same project; \
              share them (--share-with PROJECT), or choose community"
         ));
     }
-    Ok(Chosen { word, may_fall_back: wishes.visibility == Visibility::Auto && word == "public", members })
+    let may_fall_back = publishing.visibility == Visibility::Auto && visibility == Visibility::Public;
+    Ok(Chosen { visibility, may_fall_back, members })
 }
 
 /// The id of a project: as it is, or looked up by its name.

@@ -58,9 +58,9 @@ pub(super) fn message(answer: &Answer) -> String {
     if shown.is_empty() { status } else { format!("{status}: {shown}") }
 }
 
-/// What is sent as a blob.
+/// A blob to send.
 pub(super) struct Blob<'a> {
-    /// What it is, for people.
+    /// Its description, for messages.
     pub what: &'a str,
     /// `sha256:HEX`.
     pub digest: &'a str,
@@ -83,7 +83,7 @@ impl Client {
     }
 
     /// From now on no signal stops a call: what was made is being removed.
-    pub fn see_it_through(&self) {
+    pub fn ignore_signals(&self) {
         self.stop.set(Stop::Ignore);
     }
 
@@ -185,7 +185,8 @@ impl Client {
         }
     }
 
-    /// Ends an upload that failed. A registry throws away those that nobody ends, only later.
+    /// Cancels an upload that failed. A registry removes other unfinished uploads too, but only
+    /// later.
     fn abandon(&self, session: &str) {
         let login = self.authorization.borrow().clone();
         let call = Call::delete("").stop(Stop::Ignore);
@@ -211,7 +212,7 @@ impl Client {
     fn absolute(&self, location: &str) -> Result<String> {
         let refuse = |why: &str| {
             Failure::new(ExitCode::Registry, format!("sending to {}: the registry sends us {why}", self.repository)).hint(
-                "is it behind a proxy that does not tell it so? set X-Forwarded-Proto and Host there, or http.host in its configuration",
+                "is it behind a proxy that does not forward its address? set X-Forwarded-Proto and Host there, or http.host in its configuration",
             )
         };
         if location.starts_with('/') && !location.starts_with("//") {
@@ -240,6 +241,6 @@ fn scheme(http: &http::Client, host: &str) -> Result<String> {
     }
 }
 
-fn failed(error: http::Error, doing: &str) -> anyhow::Error {
+pub(super) fn failed(error: http::Error, doing: &str) -> anyhow::Error {
     error.failure(ExitCode::Registry, doing)
 }

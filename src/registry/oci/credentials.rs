@@ -15,7 +15,7 @@ const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docke
 /// No helper answers more.
 const LONGEST_ANSWER: usize = 1 << 20;
 
-/// How a person or a robot logs in.
+/// The login of a user or a robot account.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Credentials {
     /// A name and a password.
@@ -131,7 +131,8 @@ impl AuthFile {
     }
 }
 
-/// What a login may be filed under, the most special first: podman files by repository too.
+/// The keys under which a login may be stored, the most specific first: podman files by repository
+/// too.
 fn keys(host: &str, name: &str) -> Vec<String> {
     let mut keys = Vec::new();
     let mut path = format!("{host}/{name}");
@@ -195,9 +196,9 @@ fn ask_helper(helper: &str, server: &str) -> Result<Option<Credentials>> {
     let program = format!("docker-credential-{helper}");
     let doing = || format!("asking {} for the login to {server}", program.escape_debug());
     if helper.is_empty() || !helper.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
-        return Err(Failure::new(ExitCode::Host, format!("{}: that is no helper's name", doing())).into());
+        return Err(Failure::new(ExitCode::Host, format!("{}: that is not the name of a helper", doing())).into());
     }
-    #[expect(clippy::disallowed_methods, reason = "a credential helper talks over its stdin and stdout with whoever started it")]
+    #[expect(clippy::disallowed_methods, reason = "a credential helper talks over its stdin and stdout with the program that started it")]
     let mut child =
         Command::new(&program).arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().or_fail_hint(
             ExitCode::Host,

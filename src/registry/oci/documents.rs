@@ -1,6 +1,6 @@
 //! The manifests: one for each piece, and one that holds them all.
 //!
-//! A piece has a manifest of its own, with one layer, because that is what Ironic can use:
+//! Each piece has its own manifest, with one layer, because Ironic can use only that:
 //! `oci://…@DIGEST` must name a manifest with exactly one layer
 //! (`OciClient.download_blob_from_manifest`). The set's manifest has all of them as layers, so that
 //! one `oras pull` brings the whole set and one tag names it.
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::archive::Format;
-use crate::registry::{Role, Set};
+use crate::set::{Role, Set};
 
 /// The type of a manifest.
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -28,7 +28,7 @@ const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 pub(super) const TITLE: &str = "org.opencontainers.image.title";
 pub(super) const VERSION: &str = "org.opencontainers.image.version";
 pub(super) const CREATED: &str = "org.opencontainers.image.created";
-/// Annotations of our own.
+/// osimg's own annotations.
 pub(super) const NAME: &str = "org.osimg.name";
 pub(super) const EXTENSION: &str = "org.osimg.disk_file_extension";
 pub(super) const ROLE: &str = "org.osimg.role";
@@ -76,9 +76,9 @@ impl Document {
         Self { schema_version: 2, media_type: MANIFEST.into(), artifact_type: kind.into(), config, layers, annotations }
     }
 
-    /// The manifest of one piece. It says only what belongs to the bytes, so that equal pieces of
+    /// The manifest of one piece. It contains only facts about the bytes, so that equal pieces of
     /// two sets have equal manifests.
-    pub fn of_piece(layer: &Descriptor) -> Self {
+    pub fn from_piece(layer: &Descriptor) -> Self {
         let mut layer = layer.clone();
         let annotations = layer.annotations.iter().filter(|(key, _)| [ROLE, SHA512].contains(&key.as_str()));
         layer.annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -89,7 +89,7 @@ impl Document {
     }
 
     /// The manifest of a set.
-    pub fn of_set(set: &Set, layers: Vec<Descriptor>, created: String) -> Self {
+    pub fn from_set(set: &Set, layers: Vec<Descriptor>, created: String) -> Self {
         let mut annotations = BTreeMap::from([
             (TITLE.to_owned(), set.stem()),
             (CREATED.to_owned(), created),
@@ -121,7 +121,7 @@ impl Document {
     }
 }
 
-/// What a piece is, for who pulls it.
+/// The kind of a piece, for clients that pull it.
 pub(super) const fn media_type(role: Role, format: Format) -> &'static str {
     match (role, format) {
         (Role::Kernel | Role::Ramdisk, _) => "application/octet-stream",
@@ -152,7 +152,7 @@ mod tests {
             size: 2,
             annotations: BTreeMap::from([(TITLE.into(), title.into()), (ROLE.into(), "kernel".into()), (SHA512.into(), "ab".into())]),
         };
-        let (one, two) = (Document::of_piece(&layer("a-1.vmlinuz")), Document::of_piece(&layer("b-2.vmlinuz")));
+        let (one, two) = (Document::from_piece(&layer("a-1.vmlinuz")), Document::from_piece(&layer("b-2.vmlinuz")));
         assert_eq!(one, two);
         let text = serde_json::to_string(&one).expect("JSON");
         assert!(

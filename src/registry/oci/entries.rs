@@ -1,4 +1,4 @@
-//! What a repository holds, told by its tags, and how an entry leaves it.
+//! The images in a repository, found by its tags; and the removal of one.
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -8,13 +8,14 @@ use super::index::Index;
 use super::{Oci, digest_of};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::Call;
-use crate::registry::{Entry, Role, State};
+use crate::registry::{Entry, State};
+use crate::set::Role;
 
 /// No repository of images has more tags.
 const MOST_TAGS: usize = 20_000;
 
 /// Manifests of ours by digest, each with one of its tags.
-struct Shelf {
+struct Listing {
     sets: BTreeMap<String, (String, Document)>,
     pieces: BTreeMap<String, (String, Document)>,
     /// Each with its digest and tag.
@@ -51,23 +52,23 @@ fn tags(oci: &Oci) -> Result<Vec<String>> {
     Ok(all)
 }
 
-fn shelf(oci: &Oci) -> Result<Shelf> {
-    let mut shelf = Shelf { sets: BTreeMap::new(), pieces: BTreeMap::new(), indexes: Vec::new() };
+fn read_all(oci: &Oci) -> Result<Listing> {
+    let mut listing = Listing { sets: BTreeMap::new(), pieces: BTreeMap::new(), indexes: Vec::new() };
     for tag in tags(oci)? {
         // One that went in the meantime, or someone else's.
         let Some(text) = oci.manifest(&tag)? else { continue };
         if let Ok(index) = serde_json::from_slice::<Index>(&text) {
-            shelf.indexes.push((digest_of(&text), tag, index));
+            listing.indexes.push((digest_of(&text), tag, index));
             continue;
         }
         let Ok(document) = serde_json::from_slice::<Document>(&text) else { continue };
         match document.artifact_type.as_str() {
-            SET => shelf.sets.insert(digest_of(&text), (tag, document)),
-            PIECE => shelf.pieces.insert(digest_of(&text), (tag, document)),
+            SET => listing.sets.insert(digest_of(&text), (tag, document)),
+            PIECE => listing.pieces.insert(digest_of(&text), (tag, document)),
             _ => None,
         };
     }
-    Ok(shelf)
+    Ok(listing)
 }
 
 /// The manifests of a set's pieces, by role.
@@ -76,8 +77,8 @@ fn parts(document: &Document) -> impl Iterator<Item = (&str, &str)> {
 }
 
 pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
-    let shelf = shelf(oci)?;
-    let mut entries: Vec<Entry> = shelf.sets.values().filter_map(|(_, document)| entry(document)).collect();
+    let listing = read_all(oci)?;
+    let mut entries: Vec<Entry> = listing.sets.values().filter_map(|(_, document)| entry(document)).collect();
     // The newest first; the version decides among those of one second.
     entries.sort_by(|a, b| (&b.created, &b.version).cmp(&(&a.created, &a.version)));
     let mut seen = HashSet::new();
@@ -86,8 +87,8 @@ pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
             entry.state = State::Current;
         }
     }
-    let used: BTreeSet<&str> = shelf.sets.values().flat_map(|(_, document)| parts(document)).map(|(_, id)| id).collect();
-    let orphans = shelf.pieces.iter().filter(|(digest, _)| !used.contains(digest.as_str()));
+    let used: BTreeSet<&str> = listing.sets.values().flat_map(|(_, document)| parts(document)).map(|(_, id)| id).collect();
+    let orphans = listing.pieces.iter().filter(|(digest, _)| !used.contains(digest.as_str()));
     entries.extend(orphans.map(|(digest, (tag, document))| Entry {
         name: tag.clone(),
         version: String::new(),
@@ -109,7 +110,7 @@ pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
 
 /// The newest set with that piece, and its digest.
 pub(super) fn set_of(oci: &Oci, piece: &str) -> Result<Option<(String, Document)>> {
-    let sets = shelf(oci)?.sets.into_iter().map(|(digest, (_, document))| (digest, document));
+    let sets = read_all(oci)?.sets.into_iter().map(|(digest, (_, document))| (digest, document));
     let having = sets.filter(|(_, document)| parts(document).any(|(_, id)| id == piece));
     Ok(having.max_by_key(|(_, document)| document.annotations.get(CREATED).cloned()))
 }
@@ -132,36 +133,36 @@ fn entry(document: &Document) -> Option<Entry> {
         own: true,
         files: parts(document).map(|(_, id)| id.to_owned()).collect(),
         pieces: parts(document)
-            .filter_map(|(role, id)| Some((Role::of_word(role)?, id.to_owned())))
+            .filter_map(|(role, id)| Some((Role::from_word(role)?, id.to_owned())))
             .filter(|(role, _)| *role != Role::Tarball)
             .collect(),
     })
 }
 
 pub(super) fn remove(oci: &Oci, wanted: &Entry) -> Result<Vec<String>> {
-    let shelf = shelf(oci)?;
+    let listing = read_all(oci)?;
     if wanted.state == State::Unfinished {
         delete(oci, &wanted.id, &wanted.name)?;
         return Ok(vec![wanted.id.clone()]);
     }
     let is_it = |document: &Document| entry(document).is_some_and(|found| Entry { state: wanted.state, ..found } == *wanted);
-    let Some(digest) = shelf.sets.iter().find(|(_, (_, document))| is_it(document)).map(|(digest, _)| digest.clone()) else {
+    let Some(digest) = listing.sets.iter().find(|(_, (_, document))| is_it(document)).map(|(digest, _)| digest.clone()) else {
         let failure = Failure::new(
             ExitCode::Registry,
             format!("removing {} {} from {}: it is not there", wanted.name, wanted.version, oci.repository),
         );
         return Err(failure.into());
     };
-    remove_set(oci, shelf, &digest)
+    remove_set(oci, listing, &digest)
 }
 
 /// Removes sets by their digests, those that are there.
 pub(super) fn remove_sets(oci: &Oci, digests: &[&str]) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for digest in digests {
-        let shelf = shelf(oci)?;
-        match shelf.sets.contains_key(*digest) {
-            true => removed.extend(remove_set(oci, shelf, digest)?),
+        let listing = read_all(oci)?;
+        match listing.sets.contains_key(*digest) {
+            true => removed.extend(remove_set(oci, listing, digest)?),
             // Its tag names another one by now.
             false => delete(oci, digest, digest)?,
         }
@@ -169,19 +170,19 @@ pub(super) fn remove_sets(oci: &Oci, digests: &[&str]) -> Result<Vec<String>> {
     Ok(removed)
 }
 
-fn remove_set(oci: &Oci, shelf: Shelf, digest: &str) -> Result<Vec<String>> {
-    let Some((tag, document)) = shelf.sets.get(digest) else { return Ok(Vec::new()) };
-    for (itself, tag, index) in shelf.indexes.iter().filter(|(_, _, index)| index.manifests.iter().any(|item| item.digest == digest)) {
+fn remove_set(oci: &Oci, listing: Listing, digest: &str) -> Result<Vec<String>> {
+    let Some((tag, document)) = listing.sets.get(digest) else { return Ok(Vec::new()) };
+    for (itself, tag, index) in listing.indexes.iter().filter(|(_, _, index)| index.manifests.iter().any(|item| item.digest == digest)) {
         oci.leave_index(tag, index, digest)?;
         delete(oci, itself, tag)?;
     }
-    // The set goes first: its pieces alone name nothing that is whole.
+    // The set is removed first: without it, no one takes its pieces for a whole image.
     delete(oci, digest, tag)?;
     let mut removed = vec![tag.clone()];
-    let others = shelf.sets.iter().filter(|(other, _)| *other != digest);
+    let others = listing.sets.iter().filter(|(other, _)| *other != digest);
     let used: BTreeSet<&str> = others.flat_map(|(_, (_, document))| parts(document)).map(|(_, id)| id).collect();
     for (role, id) in parts(document).filter(|(_, id)| !used.contains(id)) {
-        let name = shelf.pieces.get(id).map_or_else(|| format!("{role} {id}"), |(tag, _)| tag.clone());
+        let name = listing.pieces.get(id).map_or_else(|| format!("{role} {id}"), |(tag, _)| tag.clone());
         delete(oci, id, &name)?;
         removed.push(id.to_owned());
     }

@@ -5,10 +5,10 @@ use super::documents::{ARCH, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET
 use super::index::{Index, Item};
 use super::{Access, Oci, digest_of, entries};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::registry::Role;
-use crate::registry::references::{Kind, Made, Reference, References};
+use crate::set::Role;
+use crate::set::{Kind, Made, Reference, References};
 
-/// What a reference leads to.
+/// The object that a reference leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deployable {
     /// A set that osimg published.
@@ -31,7 +31,7 @@ pub enum Deployable {
 pub fn find(reference: &str, access: &Access, arch: Option<&str>) -> Result<Deployable> {
     let (repository, digest) = match reference.rsplit_once('@') {
         Some((repository, digest)) if is_digest(digest) => (repository, Some(digest)),
-        // A password may stand before it: left to the parser, which does not repeat it.
+        // It may be preceded by a password: the parser handles it and does not repeat it.
         _ => (reference, None),
     };
     let oci = Oci::open(repository, access)?;
@@ -64,10 +64,10 @@ pub fn find(reference: &str, access: &Access, arch: Option<&str>) -> Result<Depl
             let itself = digest_of(&text);
             match entries::set_of(&oci, &itself)? {
                 Some((digest, document)) => set(&oci, &document, &digest).map(|set| Deployable::Set(Box::new(set))),
-                None => Ok(alone(&oci, &text, &document)),
+                None => Ok(single_piece(&oci, &text, &document)),
             }
         }
-        _ => Ok(alone(&oci, &text, &document)),
+        _ => Ok(single_piece(&oci, &text, &document)),
     }
 }
 
@@ -89,7 +89,7 @@ fn chosen(oci: &Oci, index: &Index, arch: Option<&str>, doing: &str) -> Result<V
     }
 }
 
-fn alone(oci: &Oci, text: &[u8], document: &Document) -> Deployable {
+fn single_piece(oci: &Oci, text: &[u8], document: &Document) -> Deployable {
     let sha256 = match document.layers.as_slice() {
         [layer] => layer.digest.strip_prefix("sha256:").map(str::to_owned),
         _ => None,

@@ -34,7 +34,7 @@ pub(super) struct Item {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What a set runs on, in Go's words.
+/// The platform of a set, in Go's words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Platform {
     pub architecture: String,
@@ -43,7 +43,7 @@ pub(super) struct Platform {
 
 impl Index {
     /// The index of these sets of one version: digest and size of each.
-    pub fn of_sets(sets: &[(&Document, String, u64)]) -> Self {
+    pub fn from_sets(sets: &[(&Document, String, u64)]) -> Self {
         let item = |(document, digest, size): &(&Document, String, u64)| {
             let arch = document.annotations.get(ARCH).cloned().unwrap_or_default();
             Item {

@@ -1,7 +1,7 @@
 //! An OCI registry: the set as an artifact that one tag names, and each piece as an artifact that
 //! Ironic can take.
 //!
-//! What is sent is content-addressed: blobs first, then a manifest for each piece, then the set's
+//! All content is addressed by digest: blobs first, then a manifest for each piece, then the set's
 //! manifest with the tag, which is the commit point. A publisher that fails takes its manifests
 //! away again; the specification has no way to take a blob away that others may use, so those stay,
 //! unnamed, until the registry's own garbage collection.
@@ -19,22 +19,20 @@ use sha2::{Digest, Sha256};
 use std::cell::Cell;
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::directory::file_of;
-use super::held::{Arriving, Held};
-use super::piece::{Piece, Role};
-use super::references::{Entry, Kind, Made, Reference, References};
-use super::set::Set;
-use super::wishes::Existing;
+use super::options::Existing;
 use super::{Registry, Removal};
 use crate::calendar;
 use crate::error::{self, ExitCode, Failure, Result, ResultExt};
-use crate::http::{self, Answer, Call, Redirects, Trust};
+use crate::http::{self, Answer, Call, Redirects, Retry, Stop, Trust};
 use crate::process;
+use crate::registry::Entry;
 use crate::report::{Report, Step, Unit};
+use crate::set::version::NewFiles;
+use crate::set::{Kind, Made, Piece, PublishedVersion, Reference, References, Role, Set};
 
-use client::{Blob, Client, message};
+use client::{Blob, Client, failed, message};
 pub use find::{Deployable, find};
 
 use documents::{Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, MANIFEST, ROLE, SHA512, TITLE, media_type};
@@ -44,10 +42,8 @@ use reference::{Repository, as_tag};
 /// Where docker and podman keep the authority of one registry.
 const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
-/// What is read under a tag.
+/// The media types that are read under a tag.
 const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
-/// How often a manifest is sent in all whose blobs the registry does not find yet.
-const ATTEMPTS: u64 = 5;
 
 /// A repository of an OCI registry.
 #[derive(Debug)]
@@ -59,9 +55,9 @@ pub struct Oci {
 
 /// Something to be undone when a later step fails.
 enum Undo {
-    /// A manifest that was not there before, by digest and by what it is for people.
+    /// A new manifest: its digest, and its description for messages.
     Remove { digest: String, name: String },
-    /// A tag that named something else before.
+    /// A tag that named another manifest before.
     Restore { tag: String, before: Vec<u8> },
 }
 
@@ -78,7 +74,7 @@ pub struct Access {
 impl Access {
     /// The logins where podman, skopeo and docker keep them.
     #[must_use]
-    pub fn of_environment(ca: Option<PathBuf>) -> Self {
+    pub fn from_environment(ca: Option<PathBuf>) -> Self {
         Self { ca, logins: credentials::files(|name| std::env::var(name).ok()) }
     }
 }
@@ -138,16 +134,15 @@ impl Oci {
         let path = self.client.path(&format!("manifests/{tag}"));
         let call = Call::send("PUT", path, text).repeatable().header("content-type", kind);
         let mut answer;
-        let mut attempt = 1;
+        let mut retry = Retry::new(Stop::Heed);
         loop {
             answer = self.client.call(&call, &doing)?;
             // A blob that two publishers send at once is unknown for an instant to docker-registry,
             // which puts the second instead of the first.
-            if answer.status != 400 || !message(&answer).contains("MANIFEST_BLOB_UNKNOWN") || attempt == ATTEMPTS {
+            let unknown = answer.status == 400 && message(&answer).contains("MANIFEST_BLOB_UNKNOWN");
+            if !unknown || !retry.again(None).map_err(|error| failed(error, &doing))? {
                 break;
             }
-            process::pause(Duration::from_millis(200 * attempt))?;
-            attempt += 1;
         }
         if answer.status != 201 {
             return Err(self.client.refused(&doing, &answer));
@@ -203,7 +198,7 @@ impl Oci {
             Ok(Counted { reader: piece.open()?, sent })
         });
         let made = match made {
-            // The registry only says that the digest is wrong.
+            // The registry only reports that the digest is wrong.
             Err(_) if process::stop_requested().is_none() && has_changed(piece) => return Err(piece.changed(piece.size)),
             made => made?,
         };
@@ -215,10 +210,10 @@ impl Oci {
             size: piece.size,
             annotations: annotations.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         };
-        let text = text(&Document::of_piece(&layer))?;
+        let text = text(&Document::from_piece(&layer))?;
         let itself = digest_of(&text);
-        // A tag of its own keeps it from registries that throw untagged manifests away, and is the
-        // same for equal pieces.
+        // A separate tag protects it in registries that remove untagged manifests, and is the same
+        // for equal pieces.
         let tag = format!("{role}-{}", piece.sha256.get(..16).unwrap_or_default());
         if self.manifest(&tag)?.as_deref() != Some(&text) {
             if self.manifest(&itself)?.is_none() {
@@ -227,7 +222,7 @@ impl Oci {
             self.put_manifest(&tag, &text)?;
         }
         layer.annotations.insert(ITSELF.to_owned(), itself.clone());
-        let reference = Reference::of_piece(piece, title, &itself, Some(self.url(&itself)), made);
+        let reference = Reference::from_piece(piece, title, &itself, Some(self.url(&itself)), made);
         Ok((layer, reference))
     }
 
@@ -250,7 +245,7 @@ impl Oci {
             layers.push(layer);
         }
         let tag = self.tag(set);
-        let document = Document::of_set(set, layers, calendar::rfc3339(calendar::now()));
+        let document = Document::from_set(set, layers, calendar::rfc3339(calendar::now()));
         let (itself, made, size) = self.tag_set(&tag, &document, undo)?;
         let registry = format!("oci:{}/{}:{tag}", self.repository.host, self.repository.name);
         let published = References {
@@ -263,15 +258,16 @@ impl Oci {
                 sha512: None,
                 made,
             }),
-            ..References::of_set(set, Kind::Oci, registry, references)?
+            ..References::from_set(set, Kind::Oci, registry, references)?
         };
         step.finish(&tag);
         Ok(published)
     }
 
-    /// Takes away what was made; what cannot be is told with the error that made it necessary.
+    /// Removes what was made; what cannot be removed is reported with the error that made it
+    /// necessary.
     fn roll_back(&self, undo: Vec<Undo>, error: anyhow::Error) -> anyhow::Error {
-        self.client.see_it_through();
+        self.client.ignore_signals();
         let mut left = Vec::new();
         for step in undo.into_iter().rev() {
             match step {
@@ -309,7 +305,7 @@ impl Registry for Oci {
         set.check()?;
         let set = &Set { tree: set.tree()?, ..set.clone() };
         let there = self.sets_of(&set.name, &set.version, set.arch.as_deref())?;
-        let clash = versions::held(&there, self).and_then(|held| held.clash(&Arriving::from_set(set, set.tree.as_deref())));
+        let clash = versions::published(&there, self).and_then(|held| held.clash(&NewFiles::from_set(set, set.tree.as_deref())));
         match &clash {
             Some(clash) if self.existing == Existing::Keep => {
                 return Err(clash.refuse(&format!("publishing to oci:{}", self.repository), &set.stem()));
@@ -333,8 +329,8 @@ impl Registry for Oci {
         Ok(references)
     }
 
-    fn held(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<Held>> {
-        Ok(versions::held(&self.sets_of(name, version, arch)?, self))
+    fn published_version(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>> {
+        Ok(versions::published(&self.sets_of(name, version, arch)?, self))
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
@@ -374,10 +370,10 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// Whether the file's bytes are no longer those that were hashed; not told when it cannot be read,
+/// Whether the file's bytes are no longer those that were hashed; false when it cannot be read,
 /// which is another trouble.
 fn has_changed(piece: &Piece) -> bool {
-    Piece::of_file(&piece.path, |_, _| {}).is_ok_and(|now| now.sha256 != piece.sha256)
+    Piece::from_file(&piece.path, |_, _| {}).is_ok_and(|now| now.sha256 != piece.sha256)
 }
 
 fn total(set: &Set) -> u64 {

@@ -37,7 +37,7 @@ impl Repository {
         // Docker's shorthand `ubuntu/x` has no host; taking the first part for one would send a
         // password there.
         if port.is_none() && !bare.contains('.') && bare != "localhost" && !bare.starts_with('[') {
-            return Err(format!("'{bare}' is no full host name: write HOST/NAME with the registry's whole name, or with its port"));
+            return Err(format!("'{bare}' is not a full host name: write HOST/NAME with the registry's whole name, or with its port"));
         }
         let (name, tag) = match rest.split_once(':') {
             Some((name, tag)) => (name, Some(tag)),

@@ -7,21 +7,22 @@ use super::reference::as_tag;
 use super::{Oci, Undo, digest_of, entries, text};
 use crate::error::{ExitCode, Result, ResultExt};
 use crate::process;
-use crate::registry::Role;
-use crate::registry::held::{Held, HeldFile, same_arch, shared};
-use crate::registry::references::{Made, References};
-use crate::registry::set::EXTENSIONS;
-use crate::registry::set::stem;
+use crate::set::EXTENSIONS;
+use crate::set::Role;
+use crate::set::stem;
+use crate::set::version::shared;
+use crate::set::{Made, References};
+use crate::set::{PublishedFile, PublishedVersion, same_arch};
 
 /// A set that is there: its digest and its manifest.
 pub(super) type Tagged = (String, Document);
 
-/// What is under a tag.
+/// The object under a tag.
 enum There {
     Nothing,
     Set(Vec<u8>, Box<Document>),
     Index(Vec<u8>, Index),
-    /// What another program put there.
+    /// An object of another program.
     Other(Vec<u8>),
 }
 
@@ -111,7 +112,7 @@ impl Oci {
             self.put_manifest(tag, &bytes)?;
             return Ok(itself);
         }
-        // Tags of their own keep them from registries that remove untagged manifests.
+        // Separate tags protect them in registries that remove untagged manifests.
         self.put_manifest(&tag_for(tag, document), &bytes)?;
         let mut members = vec![(document, itself.0.clone(), bytes.len() as u64)];
         for (digest, other) in &others {
@@ -119,7 +120,7 @@ impl Oci {
             self.put_manifest(&tag_for(tag, other), &bytes)?;
             members.push((other, digest.clone(), bytes.len() as u64));
         }
-        let index = serde_json::to_vec(&Index::of_sets(&members)).or_fail(ExitCode::Unexpected, "writing an index")?;
+        let index = serde_json::to_vec(&Index::from_sets(&members)).or_fail(ExitCode::Unexpected, "writing an index")?;
         undo.push(Undo::Remove { digest: digest_of(&index), name: tag.to_owned() });
         undo.extend(there.into_bytes().map(|before| Undo::Restore { tag: tag.to_owned(), before }));
         self.put_manifest(tag, &index)?;
@@ -153,17 +154,17 @@ fn tag_for(tag: &str, document: &Document) -> String {
     as_tag(&format!("{tag}-{}", document.annotations.get(ARCH).map_or("unknown", String::as_str)))
 }
 
-/// What the sets of a version hold, for comparing it with what is to join them.
-pub(super) fn held(sets: &[Tagged], oci: &Oci) -> Option<Held> {
+/// The files of a version's sets, to compare them with new ones.
+pub(super) fn published(sets: &[Tagged], oci: &Oci) -> Option<PublishedVersion> {
     let (_, first) = sets.first()?;
     let tree = first.annotations.get(TREE).filter(|tree| sets.iter().all(|(_, set)| set.annotations.get(TREE) == Some(tree)));
     let created = first.annotations.get(CREATED).cloned().unwrap_or_default();
     let mut files = Vec::new();
     for (_, set) in sets {
         for layer in &set.layers {
-            let Some(role) = layer.annotations.get(ROLE).and_then(|word| Role::of_word(word)) else { continue };
+            let Some(role) = layer.annotations.get(ROLE).and_then(|word| Role::from_word(word)) else { continue };
             let itself = layer.annotations.get(ITSELF).unwrap_or(&layer.digest);
-            files.push(HeldFile {
+            files.push(PublishedFile {
                 role,
                 extension: if shared(role) { String::new() } else { set.annotations.get(EXTENSION).cloned().unwrap_or_default() },
                 place: oci.url(itself),
@@ -172,5 +173,5 @@ pub(super) fn held(sets: &[Tagged], oci: &Oci) -> Option<Held> {
             });
         }
     }
-    Some(Held { created, tree: tree.cloned(), files })
+    Some(PublishedVersion { created, tree: tree.cloned(), files })
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use super::lab::{Files, Lab, messages};
 use osimg::archive::Format;
-use osimg::deploy::kickstart::{Authority, Options, Source, Tarball, Template, Trust, Values};
+use osimg::installer::kickstart::{Authority, Options, Source, Tarball, Template, Trust, Values};
 use osimg::recipe::{Disks, InstallSettings, Layout, SelinuxMode};
 
 /// The directory of the servers' Python packages.
@@ -131,7 +131,7 @@ fn ironic_and_pykickstart_accept_our_template_and_render_it_as_we_do() {
     let texts: Vec<&str> = ours.iter().map(Template::text).collect();
     for (template, answer) in ours.iter().zip(ironic(&texts)) {
         assert!(answer.get("error").is_none() && answer.get("kickstart").is_none(), "{answer}\n{}", template.text());
-        for (kind, source, trust) in [("tarball", Source::Tarball, Trust::Checked), ("tree", Source::Tree, Trust::Blind)] {
+        for (kind, source, trust) in [("tarball", Source::Tarball, Trust::Checked), ("tree", Source::Tree, Trust::Unchecked)] {
             let rendered = answer[kind].as_str().unwrap();
             let values = Values {
                 liveimg_url: "http://h.example/agent_images/7".into(),
@@ -191,7 +191,7 @@ fn templates_are_accepted_and_refused_exactly_as_by_ironic() {
     ];
     let texts: Vec<&str> = cases.iter().map(String::as_str).collect();
     for (text, answer) in cases.iter().zip(ironic(&texts)) {
-        let ours = Template::of_person(text, "my.ks", None);
+        let ours = Template::from_user(text, "my.ks", None);
         // A filter that only one of the two knows gives a warning, not an error: osimg knows fewer.
         let unsure = ours.as_ref().is_ok_and(|t| t.advice().iter().any(|a| a.text.contains("cannot try")));
         assert!(unsure || ours.is_err() == answer.get("error").is_some(), "{answer}\n{:?}\n{text}", ours.err());
@@ -207,7 +207,7 @@ fn the_callback_of_a_node_trusts_the_authority_in_the_settings() {
     let (tarball, settings) = (files.tarball(), files.path("os.toml"));
     let output = lab.osimg(&["-q", "deploy", tarball.to_str().unwrap(), "--print-kickstart", "--settings", settings.to_str().unwrap()]);
     assert!(output.status.success(), "{}", messages(&output));
-    let template = Template::of_person(&String::from_utf8(output.stdout).unwrap(), "os.ks", None).unwrap();
+    let template = Template::from_user(&String::from_utf8(output.stdout).unwrap(), "os.ks", None).unwrap();
     let rendered = template
         .render(&Values {
             liveimg_url: "http://h.example/os.tgz".into(),

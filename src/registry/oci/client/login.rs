@@ -1,4 +1,4 @@
-//! Who we are to a registry: a password as it stands, or a token bought with it.
+//! Authentication at a registry: by a password, or by a token that was requested with it.
 
 use serde::Deserialize;
 

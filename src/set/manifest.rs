@@ -1,17 +1,14 @@
-//! The artifact: the tarballs of a build and the manifest, which says what they are and what went
-//! into them.
+//! The manifest of a set: what the tarballs are and what went into them.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use crate::archive::Format;
-use crate::verify::Severity;
 
 /// The manifest's format version; raised whenever a field changes its meaning.
 pub const MANIFEST_VERSION: u32 = 1;
 
-/// What is known of an artifact, as `NAME-VERSION.json` beside the tarballs.
+/// The manifest of an artifact: `NAME-VERSION.json` next to the tarballs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Manifest {
     /// [`MANIFEST_VERSION`].
@@ -24,7 +21,7 @@ pub struct Manifest {
     pub arch: String,
     /// Seconds since 1970 that the image's files are dated by.
     pub source_date_epoch: i64,
-    /// What made it.
+    /// The tools that made it.
     pub builder: Builder,
     /// The recipe.
     pub recipe: Input,
@@ -47,11 +44,11 @@ pub struct Manifest {
     pub keys: Vec<crate::packages::PinnedKey>,
     /// The packages.
     pub packages: Vec<Package>,
-    /// What finishing removed.
+    /// The paths that finishing removed.
     pub removed: Vec<String>,
-    /// What a node would miss or stumble over.
+    /// Problems that a node would have.
     pub findings: Vec<crate::verify::Finding>,
-    /// What the person was warned of.
+    /// The warnings of the build.
     pub warnings: Vec<String>,
     /// When it was built and how long each step took; the one part that differs between two equal
     /// builds.
@@ -156,13 +153,13 @@ pub struct Package {
     pub license: String,
     /// The source package it was built from.
     pub source: String,
-    /// Who made it.
+    /// Its vendor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vendor: Option<String>,
     /// Its home page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// What it is, in a line.
+    /// Its one-line description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
 }
@@ -176,34 +173,4 @@ pub struct Build {
     pub steps: Vec<crate::report::Timing>,
     /// Where the install root was.
     pub workdir: crate::sandbox::Backing,
-}
-
-/// What a build gives to the person or to the next program.
-#[derive(Debug, Clone, Serialize)]
-pub struct Artifact {
-    /// Paths of the tarballs, the one asked for first.
-    pub tarballs: Vec<PathBuf>,
-    /// The manifest's path.
-    pub manifest: PathBuf,
-    /// Number of packages.
-    pub packages: usize,
-    /// The tarballs' sizes and digests, in the same order.
-    pub digests: Vec<Tarball>,
-    /// How a remote registry names them, as `registry::References`, in the same order; the manifest
-    /// has it too.
-    pub published: Vec<serde_json::Value>,
-    /// Seconds of each step.
-    pub steps: Vec<crate::report::Timing>,
-    /// What a node would miss or stumble over.
-    pub findings: Vec<crate::verify::Finding>,
-    /// What the person was warned of.
-    pub warnings: Vec<String>,
-}
-
-impl Artifact {
-    /// How many errors were found in the image that nobody allowed.
-    #[must_use]
-    pub fn errors(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == Severity::Error && !finding.allowed).count()
-    }
 }

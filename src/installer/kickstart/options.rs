@@ -38,7 +38,7 @@ impl Options {
     ///
     /// # Errors
     /// When that cannot be read.
-    pub fn of_settings(settings: &InstallSettings, tarball: Option<Tarball>) -> Result<Self> {
+    pub fn from_settings(settings: &InstallSettings, tarball: Option<Tarball>) -> Result<Self> {
         let authority = match &settings.authority {
             None => None,
             Some(path) => {

@@ -1,5 +1,22 @@
-//! What is published together: the tarball, what the installer boots with, and what is known of
-//! them.
+//! A published set: the tarball, the files that the installer boots with, and the manifest.
+//!
+//! [`Set`] is what a registry is given, [`References`] what it answers. The manifest is written by
+//! [`manifest`] and, once it is published, extended by [`manifest_text`].
+
+pub(crate) mod kept;
+pub mod manifest;
+pub(crate) mod manifest_text;
+mod names;
+mod piece;
+mod references;
+pub(crate) mod version;
+
+pub use kept::Kept;
+pub use names::check_names;
+pub(crate) use names::{EXTENSIONS, Neighbour, Place, extension_of, latest, same_arch, stem};
+pub use piece::{Piece, Role};
+pub use references::{Kind, Made, Reference, References};
+pub use version::{PublishedFile, PublishedVersion};
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -7,25 +24,13 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use super::piece::{Piece, Role};
 use crate::archive::{self, Format};
-use crate::artifact;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::process;
 
-/// Suffixes that Ironic and Anaconda both know, the longest first; see `disk_file_extension` of
-/// Ironic's `pxe_utils.py`.
-pub(super) const EXTENSIONS: [&str; 7] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"];
-/// The suffix of a tarball's name, with its dot; empty when it is none that Ironic knows.
-pub(super) fn extension_of(file: &str) -> &'static str {
-    EXTENSIONS.into_iter().find(|extension| file.ends_with(extension)).unwrap_or_default()
-}
-
-/// Architectures that a file name may end in before its suffix, as osimg writes it; rpm's names.
-const ARCHITECTURES: [&str; 7] = ["x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "i686", "armv7hl"];
 /// No manifest is larger.
-pub(super) const LARGEST_MANIFEST: u64 = 256 << 20;
+pub(crate) const LARGEST_MANIFEST: u64 = 256 << 20;
 
 /// An OS tarball with its format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +43,7 @@ pub struct OsTarball {
     pub extension: &'static str,
 }
 
-/// What is published together.
+/// The files that are published together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
     /// The image's name.
@@ -51,7 +56,7 @@ pub struct Set {
     pub os_distro: Option<String>,
     /// Its version: `VERSION_ID` of os-release.
     pub os_version: Option<String>,
-    /// Further properties that the person wants on the image.
+    /// Further properties for the image.
     pub properties: BTreeMap<String, String>,
     /// SHA-256 of the tarball before compression, where its manifest records it: tarballs with the
     /// same one are of the same tree.
@@ -66,36 +71,36 @@ pub struct Set {
     pub stage2: Option<Piece>,
     /// The kickstart template.
     pub kickstart: Option<Piece>,
-    /// The manifest beside the tarball, if it has one that speaks of this very tarball.
+    /// The manifest next to the tarball, if it describes this tarball.
     pub manifest: Option<Piece>,
 }
 
-/// What publishing wants from a manifest; the rest is not its business.
+/// The fields of a manifest that publishing needs.
 #[derive(Debug, Deserialize)]
-struct Known {
+struct ManifestPart {
     name: String,
     version: String,
     arch: Option<String>,
     #[serde(default)]
     os_release: BTreeMap<String, String>,
-    tarballs: Vec<artifact::Tarball>,
-    archive: Option<KnownArchive>,
+    tarballs: Vec<manifest::Tarball>,
+    archive: Option<ArchivePart>,
 }
 
 #[derive(Debug, Deserialize)]
-struct KnownArchive {
+struct ArchivePart {
     sha256: Option<String>,
 }
 
 impl Set {
-    /// A tarball alone: hashed, compared with the manifest beside it (when there is one), its first
-    /// bytes with its suffix.
+    /// A set of only a tarball: hashed, compared with the manifest next to it (if there is one),
+    /// its first bytes with its suffix.
     ///
-    /// `progress` is told the bytes hashed so far and the size.
+    /// `progress` gets the bytes hashed so far and the size.
     ///
     /// # Errors
-    /// When it cannot be read, is not what its suffix promises, or is not what its manifest says.
-    pub fn of_tarball(path: &Path, progress: impl FnMut(u64, u64)) -> Result<Self> {
+    /// When it cannot be read, or does not match its suffix or its manifest.
+    pub fn from_tarball(path: &Path, progress: impl FnMut(u64, u64)) -> Result<Self> {
         let format = Format::of_name(path)?;
         let file_name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let extension = EXTENSIONS
@@ -104,9 +109,9 @@ impl Set {
             .with_context(|| format!("choosing a suffix for {}", path.display()))?;
         let stem = file_name.strip_suffix(extension).unwrap_or(&file_name).to_owned();
         check_magic(path, format)?;
-        let piece = Piece::of_file(path, progress)?;
+        let piece = Piece::from_file(path, progress)?;
         let (stem, arch) = match stem.rsplit_once('.') {
-            Some((stem, arch)) if ARCHITECTURES.contains(&arch) => (stem.to_owned(), Some(arch.to_owned())),
+            Some((stem, arch)) if names::ARCHITECTURES.contains(&arch) => (stem.to_owned(), Some(arch.to_owned())),
             _ => (stem, None),
         };
         let (name, version) = match stem.rsplit_once('-') {
@@ -137,10 +142,11 @@ impl Set {
         Ok(set)
     }
 
-    /// Takes over what a manifest says, if it is one of osimg's that speaks of this tarball.
+    /// Takes name, version and properties from a manifest, if it is osimg's and describes this
+    /// tarball.
     fn adopt(&mut self, path: &Path, file_name: &str) -> Result<()> {
         let text = files::read(path, LARGEST_MANIFEST).with_context(|| format!("reading the manifest {}", path.display()))?;
-        let Ok(known) = serde_json::from_slice::<Known>(&text) else { return Ok(()) };
+        let Ok(known) = serde_json::from_slice::<ManifestPart>(&text) else { return Ok(()) };
         let Some(said) = known.tarballs.iter().find(|tarball| tarball.file == file_name) else { return Ok(()) };
         let have = &self.tarball.piece;
         if (said.bytes, &said.sha512) != (have.size, &have.sha512) {
@@ -157,7 +163,7 @@ impl Set {
         self.tree = known.archive.and_then(|archive| archive.sha256);
         self.os_distro = known.os_release.get("ID").cloned();
         self.os_version = known.os_release.get("VERSION_ID").cloned();
-        self.manifest = Some(Piece::of_file(path, |_, _| {})?);
+        self.manifest = Some(Piece::from_file(path, |_, _| {})?);
         Ok(())
     }
 
@@ -187,7 +193,7 @@ impl Set {
         }
     }
 
-    /// `NAME-VERSION`, or the name alone.
+    /// `NAME-VERSION`, or only the name.
     #[must_use]
     pub fn stem(&self) -> String {
         stem(&self.name, &self.version)
@@ -215,28 +221,6 @@ impl Set {
     pub fn check_name(&self) -> Result<()> {
         check_names(&self.name, &self.version)
     }
-}
-
-/// Checks that an image's name and version can be written down, in file names, tags and properties.
-///
-/// # Errors
-/// Names the character that does not do.
-pub fn check_names(name: &str, version: &str) -> Result<()> {
-    let refused = |text: &str, why: String| Failure::new(ExitCode::Usage, format!("naming the image '{}': {why}", text.escape_debug()));
-    for (what, text) in [("name", name), ("version", version)] {
-        if text.contains('$') {
-            return Err(refused(text, format!("its {what} has a variable that was not expanded"))
-                .hint("write the value itself: --name NAME, --image-version VERSION")
-                .into());
-        }
-        if let Some(bad) = text.chars().find(|c| c.is_control() || *c == '/' || *c == char::REPLACEMENT_CHARACTER) {
-            return Err(refused(text, format!("its {what} has the character {bad:?}")).hint("choose letters, digits and . _ + -").into());
-        }
-    }
-    if name.is_empty() || name.starts_with('.') {
-        return Err(refused(name, "a name begins with a letter or digit".to_owned()).hint("give it one: --name NAME").into());
-    }
-    Ok(())
 }
 
 fn missing(has: &str, option: &str) -> anyhow::Error {
@@ -277,11 +261,6 @@ fn check_magic(path: &Path, format: Format) -> Result<()> {
     Ok(())
 }
 
-/// `NAME-VERSION`, or only the name.
-pub(super) fn stem(name: &str, version: &str) -> String {
-    if version.is_empty() { name.to_owned() } else { format!("{name}-{version}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,11 +278,11 @@ mod tests {
     #[test]
     fn name_and_version_come_from_the_file_name_without_a_manifest() {
         let (_dir, path) = tarball("web-node-20261122.tar.gz", EMPTY_GZIP);
-        let set = Set::of_tarball(&path, |_, _| {}).expect("a set");
+        let set = Set::from_tarball(&path, |_, _| {}).expect("a set");
         assert_eq!((set.name.as_str(), set.version.as_str(), set.tarball.extension), ("web-node", "20261122", ".tar.gz"));
         assert_eq!(set.stem(), "web-node-20261122");
         let (_dir, path) = tarball("os-image.tgz", EMPTY_GZIP);
-        assert_eq!(Set::of_tarball(&path, |_, _| {}).expect("a set").stem(), "os-image");
+        assert_eq!(Set::from_tarball(&path, |_, _| {}).expect("a set").stem(), "os-image");
     }
 
     #[test]
@@ -315,27 +294,27 @@ mod tests {
                 {{"file":"os-1.tgz","format":"tgz","bytes":20,"sha256":"x","sha512":"{sha512}"}}]}}"#
             )
         };
-        let right = Piece::of_file(&path, |_, _| {}).expect("a piece").sha512;
+        let right = Piece::from_file(&path, |_, _| {}).expect("a piece").sha512;
         std::fs::write(dir.path().join("os-1.json"), manifest(&right)).expect("written");
-        let set = Set::of_tarball(&path, |_, _| {}).expect("a set");
+        let set = Set::from_tarball(&path, |_, _| {}).expect("a set");
         assert_eq!((set.os_distro.as_deref(), set.os_version.as_deref()), (Some("demo"), Some("12")));
         assert!(set.manifest.is_some());
         std::fs::write(dir.path().join("os-1.json"), manifest("beef")).expect("written");
-        let error = Set::of_tarball(&path, |_, _| {}).expect_err("altered");
+        let error = Set::from_tarball(&path, |_, _| {}).expect_err("altered");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Trust);
     }
 
     #[test]
     fn a_suffix_that_promises_something_else_is_found() {
         let (_dir, path) = tarball("os.txz", EMPTY_GZIP);
-        let error = Set::of_tarball(&path, |_, _| {}).expect_err("gzip is no xz");
+        let error = Set::from_tarball(&path, |_, _| {}).expect_err("gzip is no xz");
         assert!(error.to_string().contains("promises xz, its first bytes are gzip"), "{error}");
     }
 
     #[test]
     fn names_that_nobody_can_write_down_are_refused() {
         let (_dir, path) = tarball("os.tgz", EMPTY_GZIP);
-        let mut set = Set::of_tarball(&path, |_, _| {}).expect("a set");
+        let mut set = Set::from_tarball(&path, |_, _| {}).expect("a set");
         set.check().expect("fine");
         for name in ["a\u{7}b", "a/b", "", ".hidden", "a\nb"] {
             set.name = name.into();
@@ -347,7 +326,7 @@ mod tests {
     #[test]
     fn boot_pieces_come_together() {
         let (_dir, path) = tarball("os.tgz", EMPTY_GZIP);
-        let mut set = Set::of_tarball(&path, |_, _| {}).expect("a set");
+        let mut set = Set::from_tarball(&path, |_, _| {}).expect("a set");
         set.kernel = Some(set.tarball.piece.clone());
         assert!(set.check().is_err());
         set.ramdisk = Some(set.tarball.piece.clone());

@@ -1,16 +1,17 @@
 //! An install tree as a place that files are taken from: a directory, an ISO image or a web server.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 
 use super::iso::Iso;
 use super::store::Store;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::files;
 use crate::http::{self, Client, WebUrl};
+use crate::installer::treeinfo::{Checksum, TreePath};
 use crate::process;
-use crate::registry::Piece;
-use crate::treeinfo::{Checksum, TreePath};
+use crate::set::Piece;
 
 /// An open install tree.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Tree {
         let mut bytes = Vec::new();
         match self {
             Self::Web { url, client } => return http::text(client, &url.join(path), limit),
-            Self::Directory(directory) => match crate::files::open(&directory.join(path)) {
+            Self::Directory(directory) => match files::open(&directory.join(path)) {
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
                 Err(error) => return Err(error).or_fail(ExitCode::Space, doing),
                 Ok(file) => file.take(limit + 1).read_to_end(&mut bytes).or_fail(ExitCode::Space, doing.clone())?,
@@ -72,7 +73,7 @@ impl Tree {
             if !file.exists() {
                 return Ok(None);
             }
-            let piece = Piece::of_file(&file, progress)?;
+            let piece = Piece::from_file(&file, progress)?;
             return match promised {
                 Some(promised) if promised != piece.sha256 => Err(Failure::new(
                     ExitCode::Trust,
@@ -95,16 +96,16 @@ impl Tree {
                 let doing = || format!("reading {place}");
                 let Some(extents) = image.find(path.as_str()).or_fail(ExitCode::Space, doing())? else { return Ok(None) };
                 store.keep(&place, promised, |file| {
-                    let (mut reader, total, mut done) = (image.read(&extents), extents.size(), 0);
-                    let mut window = vec![0; 1 << 18];
-                    loop {
+                    let (total, mut done) = (extents.size(), 0);
+                    let failed = |error| Failure::new(ExitCode::Space, doing()).because(error).into();
+                    files::read_chunks(&mut image.read(&extents), failed, |part| {
                         process::check_stop()?;
-                        let count = reader.read(&mut window).or_fail(ExitCode::Space, doing())?;
-                        let Some(part) = window.get(..count).filter(|part| !part.is_empty()) else { return Ok(Some(done)) };
-                        std::io::Write::write_all(file, part).or_fail(ExitCode::Space, doing())?;
-                        done += count as u64;
+                        file.write_all(part).or_fail(ExitCode::Space, doing())?;
+                        done += part.len() as u64;
                         progress(done, total);
-                    }
+                        Ok(())
+                    })
+                    .map(Some)
                 })
             }
         }

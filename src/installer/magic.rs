@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::registry::{Piece, Role};
+use crate::set::{Piece, Role};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Magic {
@@ -73,11 +73,11 @@ fn magic(bytes: &[u8]) -> Magic {
 }
 
 /// How many first bytes tell all that can be told.
-pub(super) const ENOUGH: u64 = 0x1_000E;
+pub(crate) const ENOUGH: u64 = 0x1_000E;
 
 /// Whether a file that begins with `bytes` can be what it is said to be, on a machine of `arch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It can.
     Fits,
     /// Nobody knows.
@@ -86,7 +86,7 @@ pub(super) enum Verdict {
     Wrong(String),
 }
 
-pub(super) fn judge(role: Role, bytes: &[u8], arch: Option<&str>) -> Verdict {
+pub(crate) fn judge(role: Role, bytes: &[u8], arch: Option<&str>) -> Verdict {
     match (role, magic(bytes)) {
         (Role::Kernel, Magic::Kernel(Some(made_for))) => match arch {
             Some(arch) if arch != made_for => Verdict::Wrong(format!("it is a kernel for {made_for}, the image is for {arch}")),
@@ -104,7 +104,7 @@ pub(super) fn judge(role: Role, bytes: &[u8], arch: Option<&str>) -> Verdict {
 }
 
 /// The name by which `--allow` lets a piece of a role pass that its first bytes do not identify.
-pub(super) fn unrecognised(role: Role) -> String {
+pub(crate) fn unrecognised(role: Role) -> String {
     format!("unrecognised-{role}")
 }
 
@@ -113,7 +113,7 @@ pub(super) fn unrecognised(role: Role) -> String {
 ///
 /// # Errors
 /// When it is something else.
-pub(super) fn check(role: Role, piece: &Piece, arch: Option<&str>) -> Result<Option<String>> {
+pub(crate) fn check(role: Role, piece: &Piece, arch: Option<&str>) -> Result<Option<String>> {
     let mut bytes = Vec::new();
     piece.open()?.take(ENOUGH).read_to_end(&mut bytes).or_fail(ExitCode::Space, format!("reading the {role} {}", piece.path.display()))?;
     match judge(role, &bytes, arch) {
@@ -130,7 +130,7 @@ pub(super) fn check(role: Role, piece: &Piece, arch: Option<&str>) -> Result<Opt
 }
 
 /// The start of `file`, for telling an ISO image from anything else.
-pub(super) fn is_iso(mut file: File) -> bool {
+pub(crate) fn is_iso(mut file: File) -> bool {
     let mut bytes = Vec::new();
     file.by_ref().take(ENOUGH).read_to_end(&mut bytes).is_ok() && magic(&bytes) == Magic::Iso
 }
@@ -142,7 +142,7 @@ mod tests {
     fn piece(directory: &tempfile::TempDir, bytes: &[u8]) -> Piece {
         let path = directory.path().join("piece");
         std::fs::write(&path, bytes).expect("written");
-        Piece::of_file(&path, |_, _| {}).expect("a piece")
+        Piece::from_file(&path, |_, _| {}).expect("a piece")
     }
 
     fn with(offset: usize, magic: &[u8]) -> Vec<u8> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::registry::Piece;
+use crate::set::Piece;
 
 /// A part left by a killed fetch is removed when it is older than this.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
@@ -44,7 +44,7 @@ impl Store {
     /// The piece of that digest, if it is here and still what it was.
     pub fn find(&self, sha256: &str) -> Option<Piece> {
         let path = self.directory.join(sha256);
-        let piece = Piece::of_file(&path, |_, _| {}).ok()?;
+        let piece = Piece::from_file(&path, |_, _| {}).ok()?;
         if piece.sha256 == sha256 {
             return Some(piece);
         }
@@ -61,7 +61,7 @@ impl Store {
         if fill(part.as_file_mut())?.is_none() {
             return Ok(None);
         }
-        let mut piece = Piece::of_file(part.path(), |_, _| {})?;
+        let mut piece = Piece::from_file(part.path(), |_, _| {})?;
         if let Some(promised) = sha256
             && promised != piece.sha256
         {

@@ -259,8 +259,8 @@ fn checksum(entry: &ini::Entry<'_>) -> Result<Checksum, TreeInfoError> {
 mod tests {
     use super::*;
 
-    const STREAM: &str = include_str!("../../fixtures/treeinfo/centos-stream-9.treeinfo");
-    const OLD: &str = include_str!("../../fixtures/treeinfo/general-only.treeinfo");
+    const STREAM: &str = include_str!("../../../fixtures/treeinfo/centos-stream-9.treeinfo");
+    const OLD: &str = include_str!("../../../fixtures/treeinfo/general-only.treeinfo");
 
     fn wrong(text: &str) -> String {
         TreeInfo::parse(text).expect_err(text).to_string()

@@ -1,13 +1,12 @@
-//! What a registry answers with: how the pieces of a published set are named there, and what is
-//! there at all.
+//! References: the names and addresses of a published set's pieces in a registry.
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use super::Set;
 use super::kept::Kept;
 use super::piece::{Piece, Role};
-use super::set::Set;
 use crate::error::Result;
 
 /// Which kind of registry a reference belongs to: what Ironic can do with it depends on that.
@@ -37,17 +36,17 @@ pub enum Made {
 /// One piece as the registry names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
-    /// Its name there, for people.
+    /// Its name there, for messages.
     pub name: String,
-    /// What Ironic, or another client of the registry, is given: a Glance UUID, a file name, an OCI
+    /// The id for Ironic, or another client of the registry: a Glance UUID, a file name, an OCI
     /// digest.
     pub id: String,
     /// Where it can be fetched from, where a plain client can.
     pub url: Option<String>,
     /// Its size in bytes.
     pub size: u64,
-    /// Its SHA-256 in lower-case hexadecimal; only who sent it knows it where the registry keeps
-    /// none.
+    /// Its SHA-256 in lower-case hexadecimal; only known to the sender if the registry does not
+    /// keep it.
     pub sha256: Option<String>,
     /// Its SHA-512 in lower-case hexadecimal.
     pub sha512: Option<String>,
@@ -83,7 +82,7 @@ pub struct References {
     pub stage2: Option<Reference>,
     /// The kickstart template.
     pub kickstart: Option<Reference>,
-    /// The manifest, where the registry keeps it as a thing of its own.
+    /// The manifest, where the registry keeps it as a separate object.
     pub manifest: Option<Reference>,
     /// Names of older versions that were hidden or removed, as asked.
     pub retired: Vec<String>,
@@ -95,7 +94,7 @@ pub struct References {
 impl Reference {
     /// A piece by the name and id that it has there.
     #[must_use]
-    pub fn of_piece(piece: &Piece, name: &str, id: &str, url: Option<String>, made: Made) -> Self {
+    pub fn from_piece(piece: &Piece, name: &str, id: &str, url: Option<String>, made: Made) -> Self {
         let digest = |text: &String| Some(text.clone());
         let (sha256, sha512) = (digest(&piece.sha256), digest(&piece.sha512));
         Self { name: name.to_owned(), id: id.to_owned(), url, size: piece.size, sha256, sha512, made }
@@ -103,11 +102,11 @@ impl Reference {
 }
 
 impl References {
-    /// What became of a set's pieces; `registry` is the address as `--registry` takes it.
+    /// The references of a set's pieces; `registry` is the address as `--registry` takes it.
     ///
     /// # Errors
     /// When the tarball is not among them.
-    pub fn of_set(set: &Set, kind: Kind, registry: String, pieces: Vec<(Role, Reference)>) -> Result<Self> {
+    pub fn from_set(set: &Set, kind: Kind, registry: String, pieces: Vec<(Role, Reference)>) -> Result<Self> {
         let mut pieces: BTreeMap<Role, Reference> = pieces.into_iter().collect();
         Ok(Self {
             kind,
@@ -157,51 +156,4 @@ impl References {
             Role::Tarball => Some(&self.tarball),
         }
     }
-}
-
-/// How far an entry of a registry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// The newest of its name: what a deployment should use.
-    Current,
-    /// There is a newer one.
-    Older,
-    /// A publisher was killed in the middle, or is still at work.
-    Unfinished,
-}
-
-/// An image that a registry holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The image's name, without its version.
-    pub name: String,
-    /// Its version, if it says one.
-    pub version: String,
-    /// Its architecture, where it is known; versions of different architectures do not count
-    /// against each other.
-    pub arch: Option<String>,
-    /// The suffix of its tarball, with the dot; versions of one name are compared among equal
-    /// suffixes.
-    pub extension: String,
-    /// What the registry calls its tarball.
-    pub id: String,
-    /// When it was made: RFC 3339, in UTC.
-    pub created: String,
-    /// The tarball's size in bytes, when it is known.
-    pub size: Option<u64>,
-    /// The tarball's SHA-512, when it is known.
-    pub sha512: Option<String>,
-    /// Whether it is the newest of its name.
-    pub state: State,
-    /// Who may see it, in the registry's words; `hidden` among them.
-    pub visibility: Option<String>,
-    /// The id of the project that owns it, where the registry has projects.
-    pub owner: Option<String>,
-    /// Whether it is the own project's; always where the registry has no projects.
-    pub own: bool,
-    /// Its boot pieces and kickstart: role and id.
-    pub pieces: Vec<(Role, String)>,
-    /// Every file of its version that is there, as the registry names it.
-    pub files: Vec<String>,
 }

@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_the_same() {
-        let tree = TreeInfo::parse(include_str!("../../fixtures/treeinfo/centos-stream-9.treeinfo")).expect("a treeinfo");
+        let tree = TreeInfo::parse(include_str!("../../../fixtures/treeinfo/centos-stream-9.treeinfo")).expect("a treeinfo");
         let text = tree.render();
         assert_eq!(TreeInfo::parse(&text).expect("our own"), tree, "{text}");
         assert!(text.ends_with('\n') && !text.ends_with("\n\n"));

@@ -20,8 +20,8 @@ use std::path::Path;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::recipe::InstallSettings;
-use crate::registry::{Piece, Set};
 use crate::report::Report;
+use crate::set::{Piece, Set};
 
 /// A kickstart template, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub enum Trust {
     /// It does.
     Checked,
     /// It does not.
-    Blind,
+    Unchecked,
 }
 
 impl Template {
@@ -86,7 +86,7 @@ impl Template {
     ///
     /// # Errors
     /// With every reason for which Ironic or Anaconda would refuse it, each with its line.
-    pub fn of_person(text: &str, file: &str, tarball: Option<&Tarball>) -> Result<Self> {
+    pub fn from_user(text: &str, file: &str, tarball: Option<&Tarball>) -> Result<Self> {
         let mut judged = check::judge(text);
         let text = match tarball {
             Some(tarball) => check::with_checksum(text, tarball, &mut judged),
@@ -131,26 +131,26 @@ impl Template {
 ///
 /// # Errors
 /// When the person's template cannot be read or would not do, or nothing can be written.
-pub fn of_set(set: &Set, own: Option<&Path>, install: &InstallSettings, directory: &Path, report: &Report) -> Result<Piece> {
+pub fn for_set(set: &Set, own: Option<&Path>, install: &InstallSettings, directory: &Path, report: &Report) -> Result<Piece> {
     let tarball = Tarball { sha256: set.tarball.piece.sha256.clone(), format: set.tarball.format };
     let template = match own {
         Some(path) => load(path, Some(&tarball))?,
-        None => Template::ours(&Options::of_settings(install, Some(tarball))?)?,
+        None => Template::ours(&Options::from_settings(install, Some(tarball))?)?,
     };
     for advice in template.advice() {
         report.warn(&advice.at(&own.map_or_else(|| "the kickstart template".into(), |path| path.display().to_string())));
     }
     let path = directory.join("ks.cfg");
     std::fs::write(&path, template.text()).or_fail(ExitCode::Space, format!("writing {}", path.display()))?;
-    Piece::of_file(&path, |_, _| {})
+    Piece::from_file(&path, |_, _| {})
 }
 
 /// Reads and checks a person's template.
 ///
 /// # Errors
-/// When it cannot be read, or as [`Template::of_person`].
+/// When it cannot be read, or as [`Template::from_user`].
 pub fn load(path: &Path, tarball: Option<&Tarball>) -> Result<Template> {
     let doing = format!("reading the kickstart template {}", path.display());
     let text = crate::files::read_text(path, crate::files::TEXT).or_fail(ExitCode::Recipe, doing)?;
-    Template::of_person(&text, &path.display().to_string(), tarball)
+    Template::from_user(&text, &path.display().to_string(), tarball)
 }

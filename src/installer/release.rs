@@ -2,8 +2,8 @@
 //! loader's EFI directory and runs the image's own tools, and both are named and made by the
 //! distribution.
 
-use crate::registry::Set;
-use crate::treeinfo::Release;
+use crate::installer::treeinfo::Release;
+use crate::set::Set;
 
 /// The image's side: `ID` and `VERSION_ID` of its os-release, and its architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct ImageRelease {
 impl ImageRelease {
     /// What a set says of its image.
     #[must_use]
-    pub fn of_set(set: &Set) -> Self {
+    pub fn from_set(set: &Set) -> Self {
         Self { id: set.os_distro.clone(), version: set.os_version.clone(), arch: set.arch.clone() }
     }
 }

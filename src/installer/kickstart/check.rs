@@ -74,7 +74,7 @@ pub(super) fn render(text: &str, values: &Values, strictness: Strictness) -> Res
     if values.source == Source::Tree {
         options.insert("is_source_a_path", "true");
     }
-    if values.heartbeat_trust == Trust::Blind {
+    if values.heartbeat_trust == Trust::Unchecked {
         options.insert("insecure_heartbeat", "true");
     }
     let mut environment = Environment::new();

@@ -5,16 +5,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha512};
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::files;
 use crate::process;
 
-/// What is read and hashed at once.
-const WINDOW: usize = 1 << 18;
-
-/// What a file of a set is for.
+/// The purpose of a file in a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -48,7 +46,7 @@ impl Role {
 
     /// The role of a word.
     #[must_use]
-    pub fn of_word(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.word() == word)
     }
 }
@@ -73,26 +71,24 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Reads the file once and computes its digests; `progress` is told the bytes so far and the
-    /// size.
+    /// Reads the file once and computes its digests; `progress` gets the bytes so far and the size.
     ///
     /// # Errors
-    /// When it cannot be read, is no file or is empty, and when a signal asks to stop.
-    pub fn of_file(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
+    /// When it cannot be read, is not a file or is empty, and when a signal asks to stop.
+    pub fn from_file(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
         let doing = || format!("reading {}", path.display());
-        let mut file = crate::files::open(path).or_fail(ExitCode::Space, doing())?;
+        let mut file = files::open(path).or_fail(ExitCode::Space, doing())?;
         let kind = file.metadata().or_fail(ExitCode::Space, doing())?;
-        let (mut sha256, mut sha512, mut size) = (Sha256::new(), Sha512::new(), 0_u64);
-        let mut window = vec![0; WINDOW];
-        loop {
+        let (mut sha256, mut sha512, mut done) = (Sha256::new(), Sha512::new(), 0_u64);
+        let failed = |error| Failure::new(ExitCode::Space, doing()).because(error).into();
+        let size = files::read_chunks(&mut file, failed, |bytes| {
             process::check_stop()?;
-            let count = file.read(&mut window).or_fail(ExitCode::Space, doing())?;
-            let Some(bytes) = window.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
             sha256.update(bytes);
             sha512.update(bytes);
-            size += count as u64;
-            progress(size, kind.len().max(size));
-        }
+            done += bytes.len() as u64;
+            progress(done, kind.len().max(done));
+            Ok(())
+        })?;
         if size == 0 {
             return Err(Failure::new(ExitCode::Usage, format!("{}: it is empty", doing())).into());
         }
@@ -105,7 +101,7 @@ impl Piece {
     /// When it cannot be opened or has changed.
     pub fn open(&self) -> Result<File> {
         let doing = || format!("reading {}", self.path.display());
-        let file = crate::files::open(&self.path).or_fail(ExitCode::Space, doing())?;
+        let file = files::open(&self.path).or_fail(ExitCode::Space, doing())?;
         let size = file.metadata().or_fail(ExitCode::Space, doing())?.len();
         if size != self.size {
             return Err(self.changed(size));
@@ -114,32 +110,32 @@ impl Piece {
     }
 
     /// Copies the file, and checks on the way that it is still what was hashed; `target` names the
-    /// copy in messages, `progress` is told the bytes so far.
+    /// copy in messages, `progress` gets the bytes so far.
     ///
     /// # Errors
     /// When it cannot be read or written, has changed, and when a signal asks to stop.
     pub fn copy_to(&self, copy: &mut File, target: &Path, mut progress: impl FnMut(u64)) -> Result<()> {
         let mut source = self.open()?;
-        let (mut sum, mut done, mut window) = (Sha512::new(), 0_u64, vec![0; WINDOW]);
-        loop {
+        let (mut sum, mut done) = (Sha512::new(), 0_u64);
+        let failed = |error| anyhow::Error::new(error).context(format!("reading {}", self.path.display()));
+        let size = files::read_chunks(&mut source, failed, |bytes| {
             process::check_stop()?;
-            let count = source.read(&mut window).with_context(|| format!("reading {}", self.path.display()))?;
-            let Some(bytes) = window.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
             sum.update(bytes);
             copy.write_all(bytes).with_context(|| format!("writing {}", target.display()))?;
-            done += count as u64;
+            done += bytes.len() as u64;
             progress(done);
-        }
-        if hex::encode(sum.finalize()) == self.sha512 { Ok(()) } else { Err(self.changed(done)) }
+            Ok(())
+        })?;
+        if hex::encode(sum.finalize()) == self.sha512 { Ok(()) } else { Err(self.changed(size)) }
     }
 
     /// The failure of a file that is not what it was when it was hashed.
-    pub(super) fn changed(&self, size: u64) -> anyhow::Error {
+    pub(crate) fn changed(&self, size: u64) -> anyhow::Error {
         Failure::new(
             ExitCode::Trust,
             format!("reading {}: it changed in the meantime ({size} bytes instead of {})", self.path.display(), self.size),
         )
-        .hint("let whatever writes it finish first")
+        .hint("wait until the program that writes it has finished")
         .into()
     }
 }
@@ -154,7 +150,7 @@ mod tests {
         let path = dir.path().join("x");
         std::fs::write(&path, "hello, world").expect("written");
         let mut told = Vec::new();
-        let piece = Piece::of_file(&path, |done, total| told.push((done, total))).expect("a piece");
+        let piece = Piece::from_file(&path, |done, total| told.push((done, total))).expect("a piece");
         // printf 'hello, world' | sha256sum, sha512sum
         assert_eq!(piece.sha256, "09ca7e4eaa6e8ae9c7d261167129184883644d07dfba7cbfbc4c8a2e08360d5b");
         assert!(piece.sha512.starts_with("8710339dcb6814d0"));
@@ -166,7 +162,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("x");
         std::fs::write(&path, "one").expect("written");
-        let piece = Piece::of_file(&path, |_, _| {}).expect("a piece");
+        let piece = Piece::from_file(&path, |_, _| {}).expect("a piece");
         std::fs::write(&path, "three").expect("written");
         assert_eq!(crate::error::exit_code(&piece.open().expect_err("changed")), ExitCode::Trust);
     }
@@ -174,15 +170,15 @@ mod tests {
     #[test]
     fn directories_and_empty_files_are_refused() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        assert!(Piece::of_file(dir.path(), |_, _| {}).is_err());
+        assert!(Piece::from_file(dir.path(), |_, _| {}).is_err());
         std::fs::write(dir.path().join("x"), "").expect("written");
-        assert!(Piece::of_file(&dir.path().join("x"), |_, _| {}).is_err());
+        assert!(Piece::from_file(&dir.path().join("x"), |_, _| {}).is_err());
     }
 
     #[test]
     fn every_role_has_a_word_of_its_own() {
         for role in Role::ALL {
-            assert_eq!(Role::of_word(role.word()), Some(role));
+            assert_eq!(Role::from_word(role.word()), Some(role));
         }
     }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 
+use super::manifest::Tarball;
 use super::references::References;
-use crate::artifact::Tarball;
 use crate::error::Result;
 
 /// How the list begins: no string in JSON holds a line feed, and only the outermost members are
@@ -38,10 +38,10 @@ pub fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(original(text).as_bytes()))
 }
 
-/// Where the manifest says that its tarballs were published.
+/// The places where the manifest's tarballs were published.
 #[must_use]
 pub fn published(text: &str) -> Vec<References> {
-    // Of a later osimg, or of another program: nothing of it is known here.
+    // A manifest of a later osimg, or of another program, has no known references.
     serde_json::from_str::<Tail>(text).map(|tail| tail.published).unwrap_or_default()
 }
 
@@ -55,8 +55,8 @@ pub fn arch(text: &str) -> Option<String> {
     serde_json::from_str::<Head>(text).ok()?.arch
 }
 
-/// The manifest with the references instead of what it said before of the same tarball in the same
-/// registry.
+/// The manifest with these references; earlier ones of the same tarball in the same registry are
+/// replaced.
 ///
 /// # Errors
 /// When it is no manifest in the form that osimg writes.
@@ -171,7 +171,7 @@ pub fn replace(text: &str, path: &[&str], value: &impl Serialize) -> Result<Stri
 const INDENT: &str = "  ";
 
 /// Where the value of a member is: no string in JSON has a line feed, so the indentation of a line
-/// tells its level.
+/// shows its level.
 fn member(text: &str, path: &[&str]) -> Option<Range<usize>> {
     let mut place = 0..text.len();
     for (depth, key) in path.iter().enumerate() {
@@ -193,7 +193,7 @@ fn member(text: &str, path: &[&str]) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::{Kind, Made, Reference};
+    use crate::set::{Kind, Made, Reference};
 
     fn references(registry: &str, id: &str) -> References {
         let tarball = Reference { name: "os.tgz".into(), id: id.into(), url: None, size: 1, sha256: None, sha512: None, made: Made::New };

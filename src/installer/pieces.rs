@@ -11,10 +11,10 @@ use super::store::Store;
 use super::tree::Tree;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::{self, Client, Redirects, Trust, WebUrl};
+use crate::installer::treeinfo::{self, Checksum, Release, TreeInfo, TreePath};
 use crate::recipe::DeploySettings;
-use crate::registry::{Piece, Role, Set};
 use crate::report::{Report, Unit, bytes};
-use crate::treeinfo::{self, Checksum, Release, TreeInfo, TreePath};
+use crate::set::{Piece, Role, Set};
 
 /// No kernel, ramdisk or second stage is larger; a server that sends more sends something else.
 const LARGEST: u64 = 8 << 30;
@@ -125,7 +125,7 @@ impl Place {
 
     fn fetch(&self, what: Role, store: &Store, ca: Option<&Path>, progress: impl FnMut(u64, u64)) -> Result<Piece> {
         match self {
-            Self::File(path) => Piece::of_file(path, progress),
+            Self::File(path) => Piece::from_file(path, progress),
             Self::Web(url) => {
                 let client = Client::new(&Trust::named(ca), Redirects::Follow)?;
                 let piece = store.keep(url.as_str(), None, |file| http::download(&client, url, LARGEST, file, progress))?;
@@ -162,7 +162,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::choose`].
-    pub fn of_settings(settings: &DeploySettings) -> Result<Option<Self>> {
+    pub fn from_settings(settings: &DeploySettings) -> Result<Option<Self>> {
         let DeploySettings { kernel, ramdisk, stage2, tree, .. } = settings;
         Self::choose(kernel.as_deref(), ramdisk.as_deref(), stage2.as_deref(), tree.as_deref())
     }
@@ -206,7 +206,7 @@ impl Source {
                     Failure::new(ExitCode::Repository, format!("taking {path} from the install tree: it is not there"))
                         .hint("take another mirror, or the DVD's image instead of the small one")
                 };
-                let Known { kernel, ramdisk, stage2, .. } = &info;
+                let TreeDescription { kernel, ramdisk, stage2, .. } = &info;
                 let mut found = None;
                 for path in stage2 {
                     found = take(path, Role::Stage2)?;
@@ -245,7 +245,7 @@ impl Source {
 }
 
 /// What is known of a tree, from its `.treeinfo` or from where things usually are.
-struct Known {
+struct TreeDescription {
     release: Option<Release>,
     arch: Option<String>,
     kernel: TreePath,
@@ -280,7 +280,7 @@ fn open(place: &Place, ca: Option<&Path>) -> Result<Tree> {
     }
 }
 
-fn describe(tree: &mut Tree) -> Result<Known> {
+fn describe(tree: &mut Tree) -> Result<TreeDescription> {
     for name in [".treeinfo", "treeinfo"] {
         let Some(text) = tree.text(name, treeinfo::LONGEST as u64)? else { continue };
         let place = tree.place(name);
@@ -289,7 +289,7 @@ fn describe(tree: &mut Tree) -> Result<Known> {
             TreeInfo::parse(&text).map_err(|error| wrong(&if error.place.is_some() { error.to_string() } else { format!(" {error}") }))?;
         let (kernel, ramdisk) = info.boot().map_err(|why| wrong(&format!(" {why}")))?;
         let stage2 = info.stage2.clone().map_or_else(usual_stage2, |path| Ok(vec![path]))?;
-        return Ok(Known {
+        return Ok(TreeDescription {
             kernel: kernel.clone(),
             ramdisk: ramdisk.clone(),
             stage2,
@@ -313,7 +313,7 @@ fn describe(tree: &mut Tree) -> Result<Known> {
             .hint("name the tree's top, where .treeinfo is: .../BaseOS/x86_64/os")
             .into());
     }
-    Ok(Known {
+    Ok(TreeDescription {
         release,
         arch: line(2).map(str::to_owned),
         kernel: here,
@@ -331,7 +331,7 @@ fn usual_stage2() -> Result<Vec<TreePath>> {
     STAGE2.iter().map(|path| usual(path)).collect()
 }
 
-fn belongs(tree: &Tree, known: &Known, image: &ImageRelease, mismatch: Mismatch, report: &Report) -> Result<()> {
+fn belongs(tree: &Tree, known: &TreeDescription, image: &ImageRelease, mismatch: Mismatch, report: &Report) -> Result<()> {
     let place = tree.place("");
     if let (Some(have), Some(want)) = (&known.arch, &image.arch)
         && have != want

@@ -1,0 +1,192 @@
+//! What a build adds to the shared cache, takes over into it, and links into its view.
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::paths::{PACKAGES, downloaded, repository};
+use super::{Filling, Programs, SHARED, entries};
+use crate::error::Result;
+use crate::packages::events::TransactionPlan;
+use crate::packages::private::{self, shown};
+use crate::sandbox::remove_tree;
+
+impl Filling<'_> {
+    /// Gives packages' programs a copy of the shared metadata, and the shared packages by links
+    /// that they can only read.
+    ///
+    /// Solver caches are left out: nothing verifies them, and other programs made them.
+    pub(super) fn prepare(&self) -> Result<()> {
+        let (Some(incoming), Programs::OfPackages { repositories }) = (&self.cache.incoming, &self.cache.programs) else { return Ok(()) };
+        clear(incoming)?;
+        let used = |id: &str| repositories.is_empty() || repositories.iter().any(|repository| repository == id);
+        for entry in entries(&self.cache.folder)? {
+            let name = entry.file_name();
+            if !repository(&name).is_some_and(used) || !entry.path().is_dir() {
+                continue;
+            }
+            let (from, to) = (entry.path(), incoming.join(&name));
+            place_metadata(&from, &to, copy_unless_solver_cache)?;
+            let packages = from.join(PACKAGES);
+            fs::create_dir_all(to.join(PACKAGES)).with_context(|| format!("making {}", shown(&to)))?;
+            for package in if packages.is_dir() { entries(&packages)? } else { Vec::new() } {
+                let below = Path::new(&name).join(PACKAGES).join(package.file_name());
+                std::os::unix::fs::symlink(Path::new(SHARED).join(&below), incoming.join(&below))
+                    .with_context(|| format!("linking {}", below.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a downloaded file over into the shared cache, and returns its path there. Programs of
+    /// packages may have put anything in its place, so no link is followed and the file is copied;
+    /// whoever uses it verifies it.
+    pub(in crate::packages) fn take_over(&self, below: &Path) -> Result<PathBuf> {
+        let shared = self.cache.folder.join(below);
+        let Some(incoming) = self.cache.open.as_ref().and_then(|open| open.incoming.as_ref()) else { return Ok(shared) };
+        let Some(mut file) = private::regular(incoming, below)? else { return Ok(shared) };
+        let directory = shared.parent().with_context(|| format!("taking over {}", below.display()))?;
+        fs::create_dir_all(directory).with_context(|| format!("making {}", shown(directory)))?;
+        let keeping = || format!("copying {} into the package cache", below.display());
+        let mut copy = tempfile::NamedTempFile::new_in(directory).with_context(keeping)?;
+        std::io::copy(&mut file, copy.as_file_mut()).with_context(keeping)?;
+        copy.persist(&shared).with_context(keeping)?;
+        Ok(shared)
+    }
+
+    /// Makes the view from the repositories' metadata and the plan's packages, as they are now.
+    ///
+    /// # Errors
+    /// When a file cannot be linked.
+    pub(in crate::packages) fn share(&self, plan: &TransactionPlan) -> Result<()> {
+        self.clear()?;
+        for entry in entries(self.cache.downloads())? {
+            let name = entry.file_name();
+            if repository(&name).is_some_and(|id| plan.repositories.iter().any(|repository| repository.id == id)) {
+                place_metadata(&entry.path(), &self.cache.view.join(name), link)?;
+            }
+        }
+        for package in &plan.install {
+            if let Some(below) = package.path.as_deref().and_then(|path| downloaded(Path::new(path))) {
+                self.link(&self.take_over(below)?, below)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts one file of the cache into the view and marks it as used.
+    pub(in crate::packages) fn link(&self, file: &Path, below: &Path) -> Result<()> {
+        let to = self.cache.view.join(below);
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("making {}", shown(parent)))?;
+        }
+        // The time of access says when it was needed last, which is what pruning goes by. Mount
+        // options may hold back the kernel's own mark, and the time of change is part of librepo's.
+        utimensat(AT_FDCWD, file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_OMIT, UtimensatFlags::NoFollowSymlink)
+            .with_context(|| format!("marking {} as used", shown(file)))?;
+        link(file, &to)
+    }
+
+    /// Empties the view.
+    pub(in crate::packages) fn clear(&self) -> Result<()> {
+        clear(&self.cache.view)
+    }
+}
+
+/// Empties a directory.
+fn clear(directory: &Path) -> Result<()> {
+    entries(directory)?.iter().try_for_each(|entry| remove_tree(&entry.path()))
+}
+
+/// A copy of a file, unless it is a solver cache.
+fn copy_unless_solver_cache(from: &Path, to: &Path) -> Result<()> {
+    if from.extension().is_some_and(|end| end == "solv" || end == "solvx") {
+        return Ok(());
+    }
+    fs::copy(from, to).map(|_| ()).with_context(|| format!("copying {} to {}", shown(from), shown(to)))
+}
+
+/// Places everything but packages, directory by directory.
+fn place_metadata(from: &Path, to: &Path, place: fn(&Path, &Path) -> Result<()>) -> Result<()> {
+    let kind = from.symlink_metadata().with_context(|| format!("looking at {}", shown(from)))?.file_type();
+    if kind.is_file() {
+        return place(from, to);
+    }
+    if !kind.is_dir() || from.file_name().is_some_and(|name| name == PACKAGES) {
+        return Ok(());
+    }
+    fs::create_dir_all(to).with_context(|| format!("making {}", shown(to)))?;
+    for entry in entries(from)? {
+        place_metadata(&entry.path(), &to.join(entry.file_name()), place)?;
+    }
+    Ok(())
+}
+
+/// A second name for a file; a copy where the file system knows no such thing.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(error)
+            if matches!(
+                error.raw_os_error().map(Errno::from_raw),
+                Some(Errno::EPERM | Errno::EMLINK | Errno::EXDEV | Errno::EOPNOTSUPP)
+            ) =>
+        {
+            fs::copy(from, to).map(|_| ()).with_context(|| format!("copying {} to {}", shown(from), shown(to)))
+        }
+        Err(error) => Err(error).with_context(|| format!("linking {} to {}", shown(from), shown(to))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packages::cache::Cache;
+    use crate::packages::private::VIEWS;
+    use crate::report::Report;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn packages_programs_get_copies_without_solver_caches_and_only_plain_files_are_taken_over() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("cache");
+        let repo = Path::new("tiny-0123456789abcdef");
+        fs::create_dir_all(path.join(VIEWS)).unwrap();
+        fs::create_dir_all(path.join(repo).join("repodata")).unwrap();
+        fs::create_dir_all(path.join(repo).join(PACKAGES)).unwrap();
+        for (name, content) in [("repodata/repomd.xml", "index"), ("tiny.solv", "solver"), ("packages/old.rpm", "old")] {
+            fs::write(path.join(repo).join(name), content).unwrap();
+        }
+        let cache = Cache::open(&path, Programs::OfPackages { repositories: vec!["tiny".into()] }).unwrap();
+        let filling = cache.fill(&Report::silent()).unwrap();
+        let incoming = cache.downloads().join(repo);
+        assert_eq!(fs::read_to_string(incoming.join("repodata/repomd.xml")).unwrap(), "index");
+        assert!(
+            incoming.join("repodata/repomd.xml").metadata().unwrap().ino()
+                != path.join(repo).join("repodata/repomd.xml").metadata().unwrap().ino()
+        );
+        assert!(!incoming.join("tiny.solv").exists());
+        let link = Path::new(SHARED).join(repo).join("packages/old.rpm");
+        assert_eq!(fs::read_link(incoming.join("packages/old.rpm")).unwrap(), link);
+        // What the programs leave there.
+        fs::write(base.path().join("host"), "the host's").unwrap();
+        fs::write(incoming.join("packages/new.rpm"), "new").unwrap();
+        fs::set_permissions(incoming.join("packages/new.rpm"), std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
+        std::os::unix::fs::symlink(base.path().join("host"), incoming.join("packages/link.rpm")).unwrap();
+        for name in ["new.rpm", "link.rpm", "old.rpm", "missing.rpm"] {
+            filling.take_over(&repo.join(PACKAGES).join(name)).unwrap();
+        }
+        let shared = path.join(repo).join(PACKAGES);
+        assert_eq!(fs::read_to_string(shared.join("new.rpm")).unwrap(), "new");
+        assert_eq!(shared.join("new.rpm").metadata().unwrap().mode() & 0o7000, 0);
+        assert!(!shared.join("link.rpm").exists() && !shared.join("missing.rpm").exists());
+        assert_eq!(fs::read_to_string(shared.join("old.rpm")).unwrap(), "old");
+        drop(filling);
+        drop(cache);
+        assert_eq!(fs::read_dir(path.join(VIEWS)).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 0);
+    }
+}

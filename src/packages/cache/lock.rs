@@ -1,0 +1,76 @@
+//! The locks over a cache and over the views of its builds.
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::packages::private::shown;
+use crate::process;
+use crate::report::Report;
+use crate::sandbox::remove_tree;
+
+/// Held by who adds to the cache or takes from it.
+pub(super) const LOCK: &str = ".lock";
+
+/// The lock over a cache, whose directory is used through `folder` and called `path`.
+pub(in crate::packages) fn lock(folder: &Path, path: &Path, report: &Report) -> Result<Flock<File>> {
+    lock_file(&folder.join(LOCK), Some((report, path)))
+}
+
+pub(super) fn lock_file(path: &Path, told: Option<(&Report, &Path)>) -> Result<Flock<File>> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let options = File::options().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
+    let mut file = options.with_context(|| format!("opening {}", shown(path)))?;
+    if !file.metadata().with_context(|| format!("looking at {}", shown(path)))?.is_file() {
+        anyhow::bail!("opening {}: it is not a regular file", shown(path));
+    }
+    let mut told = told;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, Errno::EWOULDBLOCK)) => file,
+            Err((_, error)) => return Err(error).with_context(|| format!("locking {}", shown(path))),
+        };
+        if let Some((report, path)) = told.take() {
+            report.note(&format!("waiting for another build that fills the package cache {}", shown(path)));
+        }
+        process::pause(Duration::from_millis(50))?;
+    }
+}
+
+/// Removes the views of builds that were killed; one that cannot be removed is no reason not to
+/// build.
+pub(in crate::packages) fn sweep(views: &Path) {
+    for entry in fs::read_dir(views).into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        if !path.is_dir() {
+            continue;
+        }
+        if let Ok(Ok(_unused)) = File::open(&path).map(|folder| Flock::lock(folder, FlockArg::LockExclusiveNonblock)) {
+            let _ = remove_tree(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_a_link_or_a_fifo_is_refused_at_once() {
+        let base = tempfile::tempdir().unwrap();
+        let (victim, link, fifo) = (base.path().join("victim"), base.path().join("link"), base.path().join("fifo"));
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [&link, &fifo] {
+            assert!(lock_file(path, None).is_err(), "{}", path.display());
+        }
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+}

@@ -1,0 +1,70 @@
+//! Paths within a cache: what belongs to a repository, and what is a package.
+
+use std::ffi::OsStr;
+use std::path::{Component, Path};
+
+use crate::packages::private::VIEWS;
+
+/// Where the package cache is inside the sandbox.
+pub(in crate::packages) const CACHE: &str = "/osimg/cache";
+/// The directory of packages within a repository's.
+pub(in crate::packages) const PACKAGES: &str = "packages";
+
+/// A path of the sandbox, below the cache; `None` when it is elsewhere, in a directory of this
+/// host.
+pub(in crate::packages) fn below(path: &Path) -> Option<&Path> {
+    let below = path.strip_prefix(CACHE).ok()?;
+    below.components().all(|part| matches!(part, Component::Normal(_))).then_some(below)
+}
+
+/// The place below the cache of a package that was downloaded.
+///
+/// Programs of packages may name any path. Only those in a directory of packages count, so that no
+/// metadata, solver cache or view is replaced or removed.
+pub(in crate::packages) fn downloaded(path: &Path) -> Option<&Path> {
+    let below = below(path)?;
+    let first = below.iter().next()?.to_str()?;
+    (below.parent()?.file_name()? == PACKAGES && first != VIEWS && !first.starts_with('.')).then_some(below)
+}
+
+/// The id of the repository that an entry of the cache belongs to: the dnfs name directories and
+/// solver caches by it. `None` for what others keep there.
+pub(in crate::packages) fn repository(entry: &OsStr) -> Option<&str> {
+    let name = entry.to_str()?;
+    let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some((id, _)) = name.rsplit_once('-').filter(|(_, hash)| is_hash(hash)) {
+        return Some(id);
+    }
+    let id = name.strip_suffix(".solv").or_else(|| name.strip_suffix(".solvx")?.rsplit_once('-').map(|(id, _)| id))?;
+    Some(id.rsplit_once('-').filter(|(_, hash)| is_hash(hash)).map_or(id, |(id, _)| id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lock::LOCK;
+    use super::*;
+
+    #[test]
+    fn only_packages_are_taken_by_their_path() {
+        let at = |name: &str| downloaded(&Path::new(CACHE).join(name)).is_some();
+        for name in ["tiny-0123456789abcdef/packages/a.rpm", "files/00ff/packages/a.rpm", "tiny-locked/packages/a.rpm"] {
+            assert!(at(name), "{name}");
+        }
+        for name in
+            ["tiny.solv", ".lock", "tiny-0123456789abcdef/repodata/repomd.xml", "views/view-a/view/tiny/packages/a.rpm", "packages/../a"]
+        {
+            assert!(!at(name), "{name}");
+        }
+        assert!(downloaded(Path::new("/srv/repo/packages/a.rpm")).is_none());
+    }
+
+    #[test]
+    fn a_repository_is_known_by_the_names_of_its_files() {
+        for name in ["my-repo-0123456789abcdef", "my-repo.solv", "my-repo-filenames.solvx", "my-repo-0123456789abcdef.solv"] {
+            assert_eq!(repository(OsStr::new(name)), Some("my-repo"), "{name}");
+        }
+        for name in ["pieces", VIEWS, LOCK, "expired_repos.json", "my-repo-locked"] {
+            assert_eq!(repository(OsStr::new(name)), None, "{name}");
+        }
+    }
+}

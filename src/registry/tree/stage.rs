@@ -1,0 +1,116 @@
+//! The new directory of an image: filled out of sight, then put in its place by one rename.
+
+use anyhow::Context;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use std::collections::BTreeSet;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::WebTree;
+use crate::error::Result;
+use crate::process;
+use crate::registry::directory::sync;
+use crate::set::{References, Role};
+
+/// A new directory next to the image's, hidden until it replaces that one; removed when it is
+/// dropped. Directories that killed publishers left are removed now: the lock shows that no one
+/// uses them.
+pub(super) fn new(tree: &WebTree, stem: &str) -> Result<tempfile::TempDir> {
+    let doing = || format!("making a directory in {}", tree.directory.path().display());
+    let prefix = format!(".{stem}.new-");
+    for name in tree.directory.handle().names().with_context(doing)? {
+        if let Some(name) = name.to_str().filter(|name| name.starts_with(&prefix)) {
+            discard(tree, name)?;
+        }
+    }
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(tree.through("")).with_context(doing)
+}
+
+/// Removes a directory of ours: it is renamed first, so that no reader sees a part of it.
+pub(super) fn discard(tree: &WebTree, name: &str) -> Result<()> {
+    let doing = || format!("removing {}", tree.shown(name).display());
+    let bin = tempfile::Builder::new().prefix(".bin-").tempdir_in(tree.through("")).with_context(doing)?;
+    std::fs::rename(tree.through(name), bin.path().join("x")).with_context(doing)?;
+    bin.close().with_context(doing)
+}
+
+/// Puts the finished directory in the image's place.
+pub(super) fn appear(tree: &WebTree, stage: tempfile::TempDir, stem: &str) -> Result<()> {
+    let home = tree.through(stem);
+    let doing = || format!("putting {} in its place", tree.shown(stem).display());
+    settle(stage.path())?;
+    process::check_stop()?;
+    if home.exists() {
+        renameat2(AT_FDCWD, stage.path(), AT_FDCWD, &home, RenameFlags::RENAME_EXCHANGE).with_context(doing)?;
+        sync(tree.directory.handle())?;
+        // It now contains the old directory.
+        stage.close().with_context(|| format!("removing the old {}", tree.shown(stem).display()))
+    } else {
+        std::fs::rename(stage.path(), &home).with_context(doing)?;
+        let _ = stage.keep();
+        sync(tree.directory.handle())
+    }
+}
+
+/// Links the files that sets of the old directory need and the new one lacks.
+pub(super) fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()> {
+    for id in sets.iter().flat_map(|set| Role::ALL.into_iter().filter_map(|role| Some(set.role(role)?.id.as_str()))) {
+        let (old, new) = (home.join(id), stage.join(id));
+        if old.symlink_metadata().is_ok_and(|found| found.is_file()) && !new.exists() {
+            hard_link(&old, &below(stage, id)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The checksum files, in the form that `sha256sum -c` and Ironic read: `HASH  NAME`.
+pub(super) fn sums(folder: &Path, sets: &[References]) -> Result<()> {
+    let mut lines: [BTreeSet<String>; 2] = Default::default();
+    for reference in sets.iter().flat_map(|set| Role::ALL.into_iter().filter_map(|role| set.role(role))) {
+        for (lines, digest) in lines.iter_mut().zip([&reference.sha256, &reference.sha512]) {
+            lines.extend(digest.as_ref().map(|digest| format!("{digest}  {}\n", reference.id)));
+        }
+    }
+    for (lines, name) in lines.iter().zip(["SHA256SUMS", "SHA512SUMS"]) {
+        put(&folder.join(name), &lines.iter().map(String::as_str).collect::<String>())?;
+    }
+    for tarball in sets.iter().map(|set| &set.tarball) {
+        for (suffix, digest) in [("sha256", &tarball.sha256), ("sha512", &tarball.sha512)] {
+            if let Some(digest) = digest {
+                put(&folder.join(format!("{}.{suffix}", tarball.id)), &format!("{digest}  {}\n", tarball.id))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The path below the directory; missing directories are made.
+pub(super) fn below(folder: &Path, relative: &str) -> Result<PathBuf> {
+    let path = folder.join(relative);
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    }
+    Ok(path)
+}
+
+pub(super) fn hard_link(from: &Path, to: &Path) -> Result<()> {
+    std::fs::hard_link(from, to).with_context(|| format!("linking {} as {}", from.display(), to.display()))
+}
+
+pub(super) fn put(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Makes all of a directory durable, and readable for a web server.
+fn settle(folder: &Path) -> Result<()> {
+    for entry in walkdir::WalkDir::new(folder).contents_first(true) {
+        let entry = entry.with_context(|| format!("reading {}", folder.display()))?;
+        let doing = || format!("writing {}", entry.path().display());
+        let mode = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
+        anyhow::ensure!(!entry.file_type().is_symlink(), "{} is a link", entry.path().display());
+        std::fs::set_permissions(entry.path(), Permissions::from_mode(mode)).with_context(doing)?;
+        File::open(entry.path()).and_then(|file| file.sync_all()).with_context(doing)?;
+    }
+    Ok(())
+}

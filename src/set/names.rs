@@ -1,0 +1,120 @@
+//! Names of images and of their files: `NAME-VERSION`, suffixes, architectures, links to the newest.
+
+use crate::error::{ExitCode, Failure, Result};
+
+/// Suffixes that Ironic and Anaconda both know, the longest first; see `disk_file_extension` of
+/// Ironic's `pxe_utils.py`.
+pub(crate) const EXTENSIONS: [&str; 7] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"];
+/// The suffix of a tarball's name, with its dot; empty when Ironic does not know it.
+pub(crate) fn extension_of(file: &str) -> &'static str {
+    EXTENSIONS.into_iter().find(|extension| file.ends_with(extension)).unwrap_or_default()
+}
+
+/// Architectures that a file name may end in before its suffix, as osimg writes it; rpm's names.
+pub(super) const ARCHITECTURES: [&str; 7] = ["x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "i686", "armv7hl"];
+/// `NAME-VERSION`, or only the name.
+pub(crate) fn stem(name: &str, version: &str) -> String {
+    if version.is_empty() { name.to_owned() } else { format!("{name}-{version}") }
+}
+
+/// Checks that an image's name and version can be written down, in file names, tags and properties.
+///
+/// # Errors
+/// Names the character that does not do.
+pub fn check_names(name: &str, version: &str) -> Result<()> {
+    let refused = |text: &str, why: String| Failure::new(ExitCode::Usage, format!("naming the image '{}': {why}", text.escape_debug()));
+    for (what, text) in [("name", name), ("version", version)] {
+        if text.contains('$') {
+            return Err(refused(text, format!("its {what} has a variable that was not expanded"))
+                .hint("write the value itself: --name NAME, --image-version VERSION")
+                .into());
+        }
+        if let Some(bad) = text.chars().find(|c| c.is_control() || *c == '/' || *c == char::REPLACEMENT_CHARACTER) {
+            return Err(refused(text, format!("its {what} has the character {bad:?}")).hint("choose letters, digits and . _ + -").into());
+        }
+    }
+    if name.is_empty() || name.starts_with('.') {
+        return Err(refused(name, "a name begins with a letter or digit".to_owned()).hint("give it one: --name NAME").into());
+    }
+    Ok(())
+}
+
+/// The names of a version in a directory or a web server's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The beginning of its files' names.
+    pub stem: String,
+    /// The link to the newest version, without suffix.
+    pub latest: String,
+}
+
+/// An image that a directory or tree holds, as far as its names matter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neighbour<'a> {
+    pub stem: &'a str,
+    pub name: &'a str,
+    pub arch: Option<&'a str>,
+}
+
+impl Place {
+    /// The names of a version among those that are there: `NAME-VERSION`, and `NAME-VERSION.ARCH`
+    /// where another architecture has the plain names. The first architecture of a name gets the
+    /// plain ones, and keeps them.
+    pub fn of(name: &str, version: &str, arch: Option<&str>, there: &[Neighbour<'_>]) -> Self {
+        let plain = stem(name, version);
+        let latest = format!("{name}-latest");
+        let Some(arch) = arch else { return Self { stem: plain, latest } };
+        let own = Self { stem: format!("{plain}.{arch}"), latest: format!("{latest}.{arch}") };
+        if there.iter().any(|other| other.stem == own.stem) {
+            return own;
+        }
+        let is_plain = |other: &&Neighbour<'_>| other.name == name && other.arch.is_some_and(|a| !other.stem.ends_with(&format!(".{a}")));
+        let taken = match there.iter().find(|other| other.stem == plain) {
+            Some(other) => other.arch.is_some_and(|other| other != arch),
+            None => {
+                let mut owners = there.iter().filter(is_plain).filter_map(|other| other.arch).peekable();
+                owners.peek().is_some() && owners.all(|owner| owner != arch)
+            }
+        };
+        if taken { own } else { Self { stem: plain, latest } }
+    }
+}
+
+/// The link to the newest of the images that share its names.
+pub(crate) fn latest(name: &str, stem: &str, arch: Option<&str>) -> String {
+    match arch {
+        Some(arch) if stem.ends_with(&format!(".{arch}")) => format!("{name}-latest.{arch}"),
+        _ => format!("{name}-latest"),
+    }
+}
+
+/// Whether two architectures may be the same: one that is not known may be any.
+pub(crate) fn same_arch(one: Option<&str>, other: Option<&str>) -> bool {
+    one.is_none() || other.is_none() || one == other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_architecture_keeps_the_plain_names() {
+        let there = [("os-1", Some("x86_64")), ("other-1", Some("s390x")), ("os-2.aarch64", Some("aarch64")), ("os-0", None)];
+        let there = there.map(|(stem, arch)| Neighbour { stem, name: if stem == "other-1" { "other" } else { "os" }, arch });
+        for (version, arch, among, stem) in [
+            ("1", Some("x86_64"), &[][..], "os-1"),
+            ("1", Some("x86_64"), &there[..], "os-1"),
+            ("2", Some("x86_64"), &there, "os-2"),
+            ("1", Some("aarch64"), &there, "os-1.aarch64"),
+            ("3", Some("aarch64"), &there, "os-3.aarch64"),
+            ("2", Some("aarch64"), &there, "os-2.aarch64"),
+            ("1", None, &there, "os-1"),
+            ("0", Some("aarch64"), &there, "os-0"),
+            ("9", Some("aarch64"), &there[1..2], "os-9"),
+        ] {
+            let place = Place::of("os", version, arch, among);
+            assert_eq!(place.stem, stem, "{version} {arch:?}");
+            assert_eq!(place.latest == "os-latest", !stem.ends_with("aarch64"), "{place:?}");
+        }
+    }
+}
