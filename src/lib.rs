@@ -60,6 +60,7 @@ mod nevra;
 mod openat;
 mod openpgp;
 mod percent;
+mod private;
 pub mod process;
 pub mod report;
 mod rpmheader;

@@ -192,18 +192,32 @@ struct Flags {
 
 static FLAGS: OnceLock<Flags> = OnceLock::new();
 
+/// The receiver of an interrupt that is typed at the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    /// osimg: it stops.
+    Stop,
+    /// The command that osimg runs there, such as an interactive shell. osimg continues.
+    Command,
+}
+
 /// Turns SIGINT, SIGTERM and SIGHUP into a request to stop; a second SIGINT ends the process at
-/// once. A signal that is ignored already, as `nohup` has it, stays ignored.
+/// once. A signal that is ignored already, as by `nohup`, stays ignored.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
-pub fn catch_signals() -> Result<()> {
+pub fn catch_signals(interrupt: Interrupt) -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::flag::{register, register_conditional_shutdown};
     let flags = FLAGS.get_or_init(Flags::default);
     let ignored = ignored_signals(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
     let signals = [(SIGINT, &flags.interrupt), (SIGTERM, &flags.terminate), (SIGHUP, &flags.hang_up)];
     for (signal, flag) in signals.into_iter().filter(|(signal, _)| ignored >> (signal - 1) & 1 == 0) {
+        if signal == SIGINT && interrupt == Interrupt::Command {
+            // A handler, not SIG_IGN, which the command would inherit.
+            register(signal, Arc::default())?;
+            continue;
+        }
         // Order matters: the shutdown looks at the flag before this very signal raises it.
         if signal == SIGINT {
             register_conditional_shutdown(signal, ExitCode::Interrupted as i32, Arc::clone(flag))?;
@@ -294,7 +308,7 @@ pub fn stopped(code: ExitCode) -> Failure {
         ExitCode::HungUp => "SIGHUP",
         _ => "SIGINT",
     };
-    Failure::new(code, format!("stopped by {signal}: nothing was published"))
+    Failure::new(code, format!("stopped by {signal}"))
 }
 
 #[cfg(test)]

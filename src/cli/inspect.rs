@@ -7,10 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::contents::Contents;
-use crate::error::{ExitCode, Result};
+use crate::error::{ExitCode, Failure, Result};
 use crate::inspect::{self, Finding, Image, Reading, TextOptions};
 use crate::process;
 use crate::report::{Report, Unit};
+use crate::secrets;
 use crate::verify;
 
 #[derive(Debug, Args)]
@@ -50,6 +51,12 @@ impl Inspect {
 
 /// Reads an image under a step of the report.
 pub(super) fn read(path: &Path, report: &Report) -> Result<(Image, Option<Contents>)> {
+    let name = path.to_string_lossy();
+    if crate::recipe::is_input(path) || verify::is_address(&name) {
+        return Err(Failure::new(ExitCode::Usage, format!("opening {}: not a file", secrets::url(&name)))
+            .hint("only `osimg verify` reads standard input and web addresses; save the image to a file first")
+            .into());
+    }
     let step = report.step(&format!("reading {}", path.display()));
     let reading = Reading { progress: &|done, total| step.progress(Unit::Bytes, done, total), check: &process::check_stop };
     let (image, contents) = inspect::open(path, &reading)?;

@@ -23,11 +23,12 @@ mod verify;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use crate::error::{self, Failure, Result};
 use crate::installer::pieces::unrecognised_names;
-use crate::process;
+use crate::process::{self, Interrupt};
 use crate::report::{Color, Failed, Report, Verbosity};
 use crate::sandbox::{
     IDMAP_VERB, INIT_VERB, Ids, NAMESPACES_VERB, Network, Terminal, USUAL_IDS, become_root, idmap_main, init_main, namespaces_main,
@@ -125,7 +126,7 @@ pub fn main() -> ExitCode {
         match &cli.verb {
             // Its command's own exit status.
             Verb::Shell(args) => return args.run(&report),
-            Verb::Build(args) => args.run(&report, json),
+            Verb::Build(args) => args.run(&report, json).map_err(unpublished),
             Verb::Plan(args) => args.run(&report, json),
             Verb::Lock(args) => args.run(&report, json),
             Verb::Cache(args) => args.run(&report, json),
@@ -133,7 +134,7 @@ pub fn main() -> ExitCode {
             Verb::Inspect(args) => args.run(&report, json),
             Verb::Diff(args) => args.run(&report, json),
             Verb::Verify(args) => args.run(&report, json),
-            Verb::Publish(args) => args.run(&report, json),
+            Verb::Publish(args) => args.run(&report, json).map_err(unpublished),
             Verb::Images(args) => args.run(&report, json),
             Verb::Boot(args) => args.run(&report, json),
             Verb::Deploy(args) => args.run(&report, json),
@@ -141,7 +142,11 @@ pub fn main() -> ExitCode {
         }
         .map(|code| code as u8)
     };
-    let result = process::catch_signals().and_then(|()| run());
+    let interrupt = match &cli.verb {
+        Verb::Shell(_) if std::io::stdin().is_terminal() => Interrupt::Command,
+        _ => Interrupt::Stop,
+    };
+    let result = process::catch_signals(interrupt).and_then(|()| run());
     let failed = match &result {
         Ok(0) => None,
         Ok(status) if matches!(cli.verb, Verb::Shell(_)) => return ExitCode::from(*status),
@@ -160,6 +165,14 @@ pub fn main() -> ExitCode {
         return ExitCode::from(error::ExitCode::Space as u8);
     }
     ExitCode::from(failed.map_or(error::ExitCode::Done as u8, |failed| failed.code))
+}
+
+/// Adds to a failure by a signal that the interrupted build or upload published nothing.
+fn unpublished(failure: anyhow::Error) -> anyhow::Error {
+    let Some(code) = process::stop_requested() else { return failure };
+    let error::Explained { message, hints } = error::explain(&failure);
+    let stopped = Failure::new(code, format!("{message}: nothing was published"));
+    hints.into_iter().fold(stopped, Failure::hint).into()
 }
 
 /// A failure as `--json` has it.

@@ -1,32 +1,50 @@
 //! Boot pieces kept by their digest: what was fetched once is not fetched again, and what rotted in
 //! the meantime is not used.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::private;
 use crate::set::Piece;
 
 /// A part left by a killed fetch is removed when it is older than this.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
+/// The directory's name below osimg's cache.
+const PIECES: &str = "pieces";
+
 /// A directory of pieces, each under its SHA-256.
 #[derive(Debug)]
 pub(super) struct Store {
+    /// Its path through [`Store::cache`]'s descriptor, while this store lives.
     directory: PathBuf,
+    /// Its path as the user knows it, and as the pieces have it.
+    shown: PathBuf,
+    /// The open cache; only its owner can write there.
+    #[expect(dead_code, reason = "it keeps the descriptor open that `directory` leads through")]
+    cache: File,
 }
 
 impl Store {
     /// The store below osimg's cache directory.
     pub fn open(cache: &Path) -> Result<Self> {
-        let directory = cache.join("pieces");
-        std::fs::create_dir_all(&directory).or_fail_hint(
+        let shown = cache.join(PIECES);
+        let open = private::make(cache)?;
+        let directory = private::through(&open).join(PIECES);
+        match DirBuilder::new().mode(0o700).create(&directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+        .or_fail_hint(
             ExitCode::Space,
-            format!("making the cache of boot pieces {}", directory.display()),
+            format!("making the cache of boot pieces {}", shown.display()),
             "name another place with --cache",
         )?;
-        let store = Self { directory };
+        let store = Self { directory, shown, cache: open };
         store.sweep();
         Ok(store)
     }
@@ -46,7 +64,7 @@ impl Store {
         let path = self.directory.join(sha256);
         let piece = Piece::from_file(&path, |_, _| {}).ok()?;
         if piece.sha256 == sha256 {
-            return Some(piece);
+            return Some(Piece { path: self.shown.join(sha256), ..piece });
         }
         // It would be written again in any case.
         let _ = std::fs::remove_file(&path);
@@ -56,7 +74,7 @@ impl Store {
     /// Lets `fill` write a file, checks it against the digest it should have, and keeps it; nothing
     /// when `fill` found nothing.
     pub fn keep(&self, what: &str, sha256: Option<&str>, fill: impl FnOnce(&mut File) -> Result<Option<u64>>) -> Result<Option<Piece>> {
-        let doing = || format!("keeping {what} in {}", self.directory.display());
+        let doing = || format!("keeping {what} in {}", self.shown.display());
         let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(&self.directory).or_fail(ExitCode::Space, doing())?;
         if fill(part.as_file_mut())?.is_none() {
             return Ok(None);
@@ -75,7 +93,7 @@ impl Store {
         part.as_file().sync_all().or_fail(ExitCode::Space, doing())?;
         let path = self.directory.join(&piece.sha256);
         part.persist(&path).map_err(|error| error.error).or_fail(ExitCode::Space, doing())?;
-        piece.path = path;
+        piece.path = self.shown.join(&piece.sha256);
         Ok(Some(piece))
     }
 }
@@ -112,6 +130,16 @@ mod tests {
         let error = store.keep("x", Some(&"0".repeat(64)), hello).expect_err("wrong");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Trust);
         assert!(store.keep("x", None, |_| Ok(None)).expect("nothing").is_none());
-        assert_eq!(std::fs::read_dir(cache.path().join("pieces")).expect("directory").count(), 0);
+        assert_eq!(std::fs::read_dir(cache.path().join(PIECES)).expect("directory").count(), 0);
+    }
+
+    #[test]
+    fn a_cache_in_which_others_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let cache = tempfile::tempdir().expect("a temporary directory");
+        std::fs::create_dir(cache.path().join(PIECES)).expect("a directory");
+        std::fs::set_permissions(cache.path(), std::fs::Permissions::from_mode(0o777)).expect("open");
+        let error = Store::open(cache.path()).expect_err("open to all");
+        assert!(error.to_string().contains("other users can write there"), "{error}");
     }
 }

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use super::digest;
 use super::events::TransactionPlan;
-use super::private::{self, VIEWS, shown};
 use crate::error::{Result, exit_code};
+use crate::private::{self, VIEWS, shown};
 use crate::report::Report;
 use crate::sandbox::{Access, Mount, remove_tree};
 use lock::{LOCK, lock_file};

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::path::Path;
 
 use super::hints::CHANGED;
-use super::private::shown;
 use crate::error::{ExitCode, Failure, Result};
 use crate::openpgp::Signature;
+use crate::private::shown;
 use crate::rpmheader::{self, PackageHeaders, tag};
 
 /// Whether the file has that size and that `algorithm:hex` checksum; an algorithm that we do not

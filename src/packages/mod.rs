@@ -26,7 +26,6 @@ mod locked;
 mod locking;
 mod owners;
 mod phase;
-mod private;
 mod provenance;
 mod replay;
 mod request;
@@ -209,7 +208,7 @@ fn obtain(manager: &Driver, job: &Job<'_>, number: usize, transaction: &Transact
         Some(lock) => locked::obtain(manager, job, &filling, (lock, number), transaction, step),
         None => {
             let plan = manager.download(job, transaction, step)?;
-            replay::watch(&job.cache.directory().join(private::VIEWS), job.settings, &plan.repositories, job.report)?;
+            replay::watch(&job.cache.directory().join(crate::private::VIEWS), job.settings, &plan.repositories, job.report)?;
             filling.share(&plan)?;
             Ok(plan)
         }

@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::events::RepositoryState;
-use super::private::shown;
 use crate::error::Result;
+use crate::private::shown;
 use crate::recipe::PackageSettings;
 use crate::report::Report;
 

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::cache::{PACKAGES, entries, lock, sweep};
-use super::private::VIEWS;
-use super::private::{self, shown};
 use crate::error::Result;
+use crate::private::VIEWS;
+use crate::private::{self, shown};
 use crate::report::Report;
 use crate::sandbox::remove_tree;
 

@@ -6,6 +6,7 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use super::ownership;
 use super::plan::{Network, Terminal};
@@ -23,9 +24,15 @@ pub fn main(network: Network, terminal: Terminal, parent: i32) -> Result<i32> {
         anyhow::bail!("starting the sandbox: osimg is gone");
     }
     close_inherited()?;
-    if terminal == Terminal::None {
-        // A session of its own: the terminal's signals and TIOCSTI cannot reach across.
-        nix::unistd::setsid().context("starting a session")?;
+    match terminal {
+        // A new session: the terminal's signals and TIOCSTI cannot reach across.
+        Terminal::None => {
+            nix::unistd::setsid().context("starting a session")?;
+        }
+        // An interrupt is the command's. A handler, unlike SIG_IGN, is not inherited by it.
+        Terminal::Shared => {
+            signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default()).context("leaving interrupts to the command")?;
+        }
     }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let mut flags = CloneFlags::CLONE_NEWNS

@@ -205,3 +205,45 @@ fn the_workdir_of_a_failed_build_can_be_kept_and_entered() {
     assert_eq!((shell.code, shell.stdout.as_str()), (Some(0), "here\n"), "{}", shell.stderr);
     stage.nothing_runs();
 }
+
+/// Types into `osimg shell` on a terminal: a command that would run for ever, Ctrl-C, and more.
+const TYPIST: &str = r#"
+import os, pty, select, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+shown = b""
+def until(word):
+    global shown
+    while word not in shown:
+        if not select.select([terminal], [], [], 60)[0]:
+            sys.exit("never shown: %r; shown: %r" % (word, shown))
+        shown += os.read(terminal, 4096)
+    shown = shown.split(word, 1)[1]
+until(b"osimg# ")
+os.write(terminal, b"echo rea''dy; sleep 7654329\n")
+until(b"ready")
+os.write(terminal, b"\x03")
+until(b"osimg# ")
+os.write(terminal, b"echo still-h''ere; exit 7\n")
+until(b"still-here")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[test]
+fn an_interrupt_in_an_interactive_shell_ends_the_command_and_not_osimg() {
+    if !require_root() {
+        return;
+    }
+    let stage = odd(When::Post, "true");
+    let done = stage.build(RECIPE).args(&["--keep", "always"]).run();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let names: Vec<String> = stage.files(&stage.work()).into_keys().collect();
+    let [name] = names.as_slice() else { panic!("one workdir, not {names:?}") };
+    let workdir = stage.work().join(name);
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", TYPIST, crate::stage::OSIMG, "shell"]).arg(&workdir);
+    let done = python.output().unwrap();
+    assert_eq!(done.status.code(), Some(7), "{}", String::from_utf8_lossy(&done.stderr));
+    stage.nothing_runs();
+}

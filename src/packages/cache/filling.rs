@@ -12,7 +12,7 @@ use super::paths::{PACKAGES, downloaded, repository};
 use super::{Filling, Programs, SHARED, entries};
 use crate::error::Result;
 use crate::packages::events::TransactionPlan;
-use crate::packages::private::{self, shown};
+use crate::private::{self, shown};
 use crate::sandbox::remove_tree;
 
 impl Filling<'_> {
@@ -146,7 +146,7 @@ fn link(from: &Path, to: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use crate::packages::cache::Cache;
-    use crate::packages::private::VIEWS;
+    use crate::private::VIEWS;
     use crate::report::Report;
     use std::os::unix::fs::MetadataExt;
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::packages::private::shown;
+use crate::private::shown;
 use crate::process;
 use crate::report::Report;
 use crate::sandbox::remove_tree;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Component, Path};
 
-use crate::packages::private::VIEWS;
+use crate::private::VIEWS;
 
 /// Where the package cache is inside the sandbox.
 pub(in crate::packages) const CACHE: &str = "/osimg/cache";

@@ -1,4 +1,5 @@
-//! Directories in which only their owner can write, opened once and used through the descriptor.
+//! Cache directories: only their owner can write there, they are opened once and used through the
+//! descriptor.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -15,15 +16,15 @@ use crate::openat::openat2;
 
 /// This process's descriptors as paths.
 const DESCRIPTORS: &str = "/proc/self/fd";
-/// The views of the builds that run.
-pub(super) const VIEWS: &str = "views";
+/// The directory of the running builds' views of the package cache.
+pub(crate) const VIEWS: &str = "views";
 /// What the maker of a file system leaves in its top directory.
 const LOST: &str = "lost+found";
 
 /// Opens the directory, after making it if it is missing. Only its owner can write there
 /// afterwards.
-pub(super) fn make(path: &Path) -> Result<File> {
-    let making = || format!("making the package cache {}", path.display());
+pub(crate) fn make(path: &Path) -> Result<File> {
+    let making = || format!("making the cache {}", path.display());
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).with_context(making)?;
     }
@@ -37,26 +38,26 @@ pub(super) fn make(path: &Path) -> Result<File> {
 ///
 /// A directory with other files than a cache's keeps its mode: it may be a system directory that
 /// was named by mistake.
-pub(super) fn open(path: &Path) -> Result<File> {
+pub(crate) fn open(path: &Path) -> Result<File> {
     links(path)?;
     // Opening a FIFO would wait for a writer.
     let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let directory = match File::options().read(true).custom_flags(flags.bits()).open(path) {
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            let message = format!("using the package cache {}: it is not a directory", path.display());
+            let message = format!("using the cache {}: it is not a directory", path.display());
             return Err(Failure::new(ExitCode::Usage, message).hint("name a directory: --cache DIR").into());
         }
-        opened => opened.with_context(|| format!("opening the package cache {}", path.display()))?,
+        opened => opened.with_context(|| format!("opening the cache {}", path.display()))?,
     };
-    let meta = directory.metadata().with_context(|| format!("looking at the package cache {}", path.display()))?;
+    let meta = directory.metadata().with_context(|| format!("looking at the cache {}", path.display()))?;
     check_owner(path, &meta)?;
     let names = std::fs::read_dir(through(&directory))
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>())
-        .with_context(|| format!("reading the package cache {}", path.display()))?;
+        .with_context(|| format!("reading the cache {}", path.display()))?;
     let empty = names.iter().all(|name| name == LOST);
     let mode = meta.permissions().mode();
     if mode & 0o022 != 0 && !empty {
-        let message = format!("using the package cache {}: other users can write there (mode {:04o})", path.display(), mode & 0o7777);
+        let message = format!("using the cache {}: other users can write there (mode {:04o})", path.display(), mode & 0o7777);
         return Err(Failure::new(ExitCode::Host, message)
             .hint(format!(
                 "remove it, and osimg makes a new one; if no one else wrote there: chmod -R go-w {}",
@@ -66,18 +67,18 @@ pub(super) fn open(path: &Path) -> Result<File> {
     }
     if mode & 0o077 != 0 && (empty || names.iter().any(|name| name == VIEWS)) {
         let private = Permissions::from_mode(0o700);
-        directory.set_permissions(private).with_context(|| format!("closing the package cache {} to others", path.display()))?;
+        directory.set_permissions(private).with_context(|| format!("closing the cache {} to others", path.display()))?;
     }
     Ok(directory)
 }
 
 /// A path of this process to an open directory.
-pub(super) fn through(directory: &File) -> PathBuf {
+pub(crate) fn through(directory: &File) -> PathBuf {
     Path::new(DESCRIPTORS).join(directory.as_raw_fd().to_string())
 }
 
 /// The real path of what is reached through a descriptor, for messages.
-pub(super) fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     let real = || {
         let mut below = path.strip_prefix(DESCRIPTORS).ok()?.components();
         let directory = std::fs::read_link(Path::new(DESCRIPTORS).join(below.next()?)).ok()?;
@@ -88,7 +89,7 @@ pub(super) fn shown(path: &Path) -> String {
 
 /// Opens a regular file below an open directory in which others could place names; no link is
 /// followed. `None` when there is no such file.
-pub(super) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
+pub(crate) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV);
@@ -102,7 +103,7 @@ pub(super) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
 }
 
 /// Removes a file below such a directory, if it can be removed without following a link.
-pub(super) fn remove(directory: &File, below: &Path) {
+pub(crate) fn remove(directory: &File, below: &Path) {
     let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else { return };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let how = OpenHow::new()
@@ -117,7 +118,7 @@ fn check_owner(path: &Path, meta: &Metadata) -> Result<()> {
     if meta.uid() == nix::unistd::geteuid().as_raw() {
         return Ok(());
     }
-    let message = format!("using the package cache {}: it belongs to another user (id {})", path.display(), meta.uid());
+    let message = format!("using the cache {}: it belongs to another user (id {})", path.display(), meta.uid());
     Err(Failure::new(ExitCode::Host, message).hint("name a directory of your own: --cache DIR").into())
 }
 
@@ -127,7 +128,7 @@ fn links(path: &Path) -> Result<()> {
     for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
         let meta = part.symlink_metadata().with_context(|| format!("looking at {}", part.display()))?;
         if meta.is_symlink() && meta.uid() != own && meta.uid() != 0 {
-            let message = format!("using the package cache {}: {} is a link of another user", path.display(), part.display());
+            let message = format!("using the cache {}: {} is a link of another user", path.display(), part.display());
             return Err(Failure::new(ExitCode::Host, message).hint("name a directory of your own: --cache DIR").into());
         }
     }
