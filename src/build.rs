@@ -23,7 +23,7 @@ use anyhow::Context;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::archive::Told;
+use crate::archive::Overrides;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::files;
 use crate::packages;
@@ -120,11 +120,11 @@ impl Build<'_> {
         let labels = labels(&self.options.selinux, &workdir.root(), report)?;
         let owners =
             filled.owners.as_ref().map(|known| owners::owners(&root, known, &self.recipe.settings.finish.files, report)).transpose()?;
-        let told = Told { labels: labels.as_labels(), owners: owners.as_ref() };
-        let findings = fitness::verify(&workdir.root(), told, &self.options.allow, report)?;
+        let overrides = Overrides { labels: labels.as_labels(), owners: owners.as_ref() };
+        let findings = fitness::verify(&workdir.root(), overrides, &self.options.allow, report)?;
 
         let packing = Packing { source_date_epoch: Some(filled.source_date_epoch), ..self.options.packing.clone() };
-        let mut packed = pack::pack(&workdir.root(), &staged, &packing, told, expected_size(workdir, &filled), report)?;
+        let mut packed = pack::pack(&workdir.root(), &staged, &packing, overrides, expected_size(workdir, &filled), report)?;
         if let (Some(reference), Some(tarball)) = (&self.options.reference, packed.tarballs.first()) {
             twice::judge(reference, &tarball.sha256, &staged, workdir, &filled)?;
         }

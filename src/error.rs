@@ -1,6 +1,8 @@
 //! Failures as a person meets them: what was being done, how to mend it, and the exit code of the
 //! documented table.
 
+mod tar;
+
 use std::fmt;
 
 use crate::secrets;
@@ -158,6 +160,9 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.code;
         }
+        if let Some(code) = cause.downcast_ref().and_then(tar::exit_code) {
+            return code;
+        }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             system = Some(from_io(io));
         }
@@ -205,6 +210,7 @@ pub fn explain(error: &anyhow::Error) -> Explained {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             hints.extend(failure.hints.iter().cloned());
         }
+        hints.extend(cause.downcast_ref().and_then(tar::hint));
         let full = cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
             || matches!(cause.downcast_ref::<nix::errno::Errno>(), Some(nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT));
         if full {

@@ -31,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("finish", &["error", "recipe", "sandbox", "openat"]),
     ("selinux", &["error", "openat"]),
-    ("archive", &["error", "process", "openat"]),
+    ("archive", &["error"]),
     ("contents", &["error", "archive", "openpgp", "rpmheader"]),
     ("verify", &["error", "report", "finish", "selinux", "archive", "contents", "http"]),
     ("set", &["error", "process", "archive", "packages", "report", "sandbox", "verify"]),
@@ -173,7 +173,6 @@ const OPENING: [&str; 6] = ["fs::read(", "fs::read_to_string(", "File::open(", "
 const MAY_OPEN: &[(&str, &str)] = &[
     ("files.rs", "the module for opening files"),
     ("process.rs", "the control groups' files"),
-    ("archive/walk.rs", "opens a directory, by O_DIRECTORY"),
     ("packages/cache.rs", "directories of the cache"),
     ("packages/cache/filling.rs", "copies files of the cache"),
     ("packages/cache/lock.rs", "the locks of the cache"),

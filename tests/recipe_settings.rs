@@ -2,7 +2,8 @@
 
 use osimg::error::{ExitCode, exit_code, render};
 use osimg::recipe::{
-    Bootstrap, Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, SelinuxChoice, Settings, Verify, Visibility,
+    Bootstrap, Format, Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, SelinuxChoice, Settings, Verify,
+    Visibility,
 };
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -99,7 +100,7 @@ fn every_key_is_read_and_paths_are_relative_to_the_settings_file() {
     assert_eq!((s.image.name.as_deref(), s.image.version.as_deref()), (Some("centos"), Some("9.5")));
     assert_eq!(s.image.sbom, [osimg::recipe::SbomKind::Spdx]);
     assert!(s.image.sign[0].starts_with("minisign:/") && s.image.sign[0].ends_with("/osimg.key"), "{:?}", s.image.sign);
-    assert_eq!((s.image.formats.clone(), s.image.level), (vec!["tgz".to_owned(), "tar.xz".to_owned()], Level::Best));
+    assert_eq!((s.image.formats.clone(), s.image.level), (vec![Format::Tgz, Format::Txz], Level::Best));
     assert_eq!((s.image.source_date_epoch, s.image.properties["os_distro"].as_str()), (Some(1_700_000_000), "centos"));
     let p = &s.packages;
     assert_eq!((p.manager, p.verify, p.timeout), (ManagerChoice::Dnf5, Verify::DigestOnly, Some(Duration::from_secs(5400))));
@@ -128,8 +129,8 @@ fn every_key_is_read_and_paths_are_relative_to_the_settings_file() {
 #[test]
 fn an_empty_file_means_the_defaults() {
     assert_eq!(parse(""), Settings::default());
-    assert_eq!(Settings::default().image.formats, ["tgz"]);
-    assert_eq!(parse("[image]\nlevel = 6").image.level, Level::Number(6));
+    assert_eq!(Settings::default().image.formats, [Format::Tgz]);
+    assert_eq!(parse("[image]\nlevel = 6").image.level, Level::Exact(6));
 }
 
 #[test]

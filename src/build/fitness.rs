@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::archive::Told;
+use crate::archive::Overrides;
 use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
@@ -38,11 +38,11 @@ pub fn unfit(doing: &str, findings: &[Finding]) -> Failure {
 
 /// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote
 /// them and are not digested again.
-pub(super) fn verify(root: &Path, told: Told<'_>, allow: &BTreeSet<String>, report: &Report) -> Result<Vec<Finding>> {
+pub(super) fn verify(root: &Path, overrides: Overrides<'_>, allow: &BTreeSet<String>, report: &Report) -> Result<Vec<Finding>> {
     let step = report.step("verifying the tree");
     let options =
         verify::Options { allow: allow.clone(), digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
-    let findings = match verify::tree(root, told, &options) {
+    let findings = match verify::tree(root, overrides, &options) {
         Ok(findings) => findings,
         Err(error) => {
             process::check_stop()?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::archive;
 use crate::error::Result;
+use crate::recipe::SelinuxChoice;
 use crate::report::Report;
 use crate::selinux;
 
@@ -17,7 +18,7 @@ pub struct ChosenLabels {
 
 #[derive(Debug)]
 enum Chosen {
-    Policy(Box<selinux::FileContexts>),
+    Policy(Box<Policy>),
     Tree(archive::FromTree),
     Nowhere(archive::NoLabels),
 }
@@ -34,34 +35,38 @@ impl ChosenLabels {
     }
 }
 
-impl archive::Labels for selinux::FileContexts {
+/// The labels of a policy.
+#[derive(Debug)]
+struct Policy(selinux::FileContexts);
+
+impl archive::Labels for Policy {
     fn label(&self, path: &[u8], mode: u32) -> Option<Vec<u8>> {
-        match self.lookup(path, mode) {
+        match self.0.lookup(path, mode) {
             selinux::Lookup::Context(context) => Some(context.to_vec()),
             selinux::Lookup::Excluded | selinux::Lookup::NoMatch => None,
         }
     }
 }
 
-/// Reads the policy that the mode names.
+/// Reads the policy of the choice.
 ///
 /// # Errors
 /// When a policy is there and cannot be read.
-pub fn labels(mode: &selinux::Mode, root: &Path, report: &Report) -> Result<ChosenLabels> {
+pub fn labels(choice: &SelinuxChoice, root: &Path, report: &Report) -> Result<ChosenLabels> {
     let policy = |contexts: selinux::FileContexts, from: &str| ChosenLabels {
         description: format!("computed from {from} ({} specs)", contexts.specs()),
-        source: Chosen::Policy(Box::new(contexts)),
+        source: Chosen::Policy(Box::new(Policy(contexts))),
     };
-    Ok(match mode {
-        selinux::Mode::Auto => match selinux::load_from_tree(root)? {
+    Ok(match choice {
+        SelinuxChoice::Auto => match selinux::load_from_tree(root)? {
             Some(contexts) => policy(contexts, "the image's own policy"),
             None => {
                 report.note("the image has no SELinux policy: its files get no labels");
                 ChosenLabels { source: Chosen::Nowhere(archive::NoLabels), description: "none: the image has no policy".into() }
             }
         },
-        selinux::Mode::Policy(file) => policy(selinux::load(file)?, &file.display().to_string()),
-        selinux::Mode::FromTree => ChosenLabels { source: Chosen::Tree(archive::FromTree), description: "taken from the tree".into() },
-        selinux::Mode::None => ChosenLabels { source: Chosen::Nowhere(archive::NoLabels), description: "none: as asked".into() },
+        SelinuxChoice::Policy(file) => policy(selinux::load(file)?, &file.display().to_string()),
+        SelinuxChoice::FromTree => ChosenLabels { source: Chosen::Tree(archive::FromTree), description: "taken from the tree".into() },
+        SelinuxChoice::None => ChosenLabels { source: Chosen::Nowhere(archive::NoLabels), description: "none: as asked".into() },
     })
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::{Fitness, Packing, Reference, lock};
 use crate::archive::Format;
+use crate::recipe::SelinuxChoice;
 use crate::registry::{Address, PublishOptions};
 use crate::sandbox::{Clock, Devices};
 use crate::sbom::Documents;
-use crate::selinux;
 use crate::workdir::{Keep, Place};
 
 /// How a build is done, beside what the recipe and its settings say.
@@ -30,7 +30,7 @@ pub struct Options {
     /// The formats, the first one's path is printed.
     pub formats: Vec<Format>,
     /// Where labels come from.
-    pub selinux: selinux::Mode,
+    pub selinux: SelinuxChoice,
     /// How the tree is packed.
     pub packing: Packing,
     /// The package cache.

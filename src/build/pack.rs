@@ -5,7 +5,7 @@ use anyhow::Context;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use crate::archive::{self, Level, Summary, Told};
+use crate::archive::{self, Level, Memory, Overrides, Summary};
 use crate::error::Result;
 use crate::process;
 use crate::registry::Staged;
@@ -40,7 +40,14 @@ pub struct PackedTree {
 ///
 /// # Errors
 /// When the tree cannot be read or the tarballs cannot be written, and when a person stopped it.
-pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, told: Told<'_>, expected: u64, report: &Report) -> Result<PackedTree> {
+pub fn pack(
+    tree: &Path,
+    staged: &Staged,
+    packing: &Packing,
+    overrides: Overrides<'_>,
+    expected: u64,
+    report: &Report,
+) -> Result<PackedTree> {
     let step = report.step("packing");
     let outputs = staged.sinks().into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
     let summary = archive::write_tree(
@@ -49,9 +56,9 @@ pub fn pack(tree: &Path, staged: &Staged, packing: &Packing, told: Told<'_>, exp
         &archive::Options {
             level: packing.level,
             jobs: packing.jobs,
-            memory: packing.memory,
+            memory: Memory { limit: packing.memory, group: process::memory_limit() },
             source_date_epoch: packing.source_date_epoch,
-            told,
+            overrides,
             progress: &|progress| step.progress(Unit::Bytes, progress.bytes, if expected == 0 { 0 } else { expected.max(progress.bytes) }),
             cancelled: &|| process::stop_requested().is_some(),
         },

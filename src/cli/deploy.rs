@@ -290,7 +290,7 @@ impl Deploy {
     /// Prints the template; `sha256` is the tarball's, where IMAGE led to it.
     fn print_template(&self, sha256: Option<String>, report: &Report, as_json: bool) -> Result<ExitCode> {
         let path = Path::new(&self.image);
-        let format = self.format.or_else(|| Format::of_name(path).ok());
+        let format = self.format.or_else(|| Format::from_name(path).ok());
         let tarball = match (sha256, format) {
             (Some(sha256), format) => Some(Tarball { sha256, format: format.unwrap_or(Format::Tgz) }),
             (None, Some(format)) if path.is_file() => {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::archive::{Format, Level};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::recipe::{
-    Key, KeySource, ManagerChoice, Recipe, Repository, RepositorySource, Settings, checked_fingerprint, checked_repository_id, checked_url,
-    parse_duration,
+    Key, KeySource, ManagerChoice, Recipe, Repository, RepositorySource, SelinuxChoice, Settings, checked_fingerprint,
+    checked_repository_id, checked_url, parse_duration,
 };
 
 /// What the person says over the settings.
@@ -42,7 +42,7 @@ pub(super) struct Overrides {
     pub level: Option<Level>,
     /// Where SELinux labels come from: auto, from-tree, none or policy=FILE_CONTEXTS
     #[arg(long, value_name = "SOURCE")]
-    pub selinux: Option<crate::selinux::Mode>,
+    pub selinux: Option<SelinuxChoice>,
     /// The latest time a file may carry, in seconds since 1970
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", hide_env_values = true)]
     pub source_date_epoch: Option<i64>,
@@ -57,7 +57,7 @@ pub(super) struct Decided {
     pub recipe: Recipe,
     pub formats: Vec<Format>,
     pub level: Level,
-    pub selinux: crate::selinux::Mode,
+    pub selinux: SelinuxChoice,
     pub source_date_epoch: Option<i64>,
 }
 
@@ -81,21 +81,11 @@ impl Overrides {
         let image = &recipe.settings.image;
         let formats = match (self.formats.as_slice(), image.formats.as_slice()) {
             ([], []) => vec![Format::Tgz],
-            ([], named) => named
-                .iter()
-                .map(|text| text.parse())
-                .collect::<Result<_, _>>()
-                .or_fail(ExitCode::Recipe, "reading formats under [image]")?,
+            ([], named) => named.to_vec(),
             (given, _) => given.to_vec(),
         };
-        let level = match self.level {
-            Some(level) => level,
-            None => image.level.to_string().parse().or_fail(ExitCode::Recipe, "reading level under [image]")?,
-        };
-        let selinux = match &self.selinux {
-            Some(mode) => mode.clone(),
-            None => recipe.settings.finish.selinux.to_string().parse().or_fail(ExitCode::Recipe, "reading selinux under [finish]")?,
-        };
+        let level = self.level.unwrap_or(image.level);
+        let selinux = self.selinux.clone().unwrap_or_else(|| recipe.settings.finish.selinux.clone());
         let source_date_epoch = self.source_date_epoch.or(image.source_date_epoch.and_then(|seconds| i64::try_from(seconds).ok()));
         Ok(Decided { recipe, formats, level, selinux, source_date_epoch })
     }

@@ -5,13 +5,13 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::archive::{self, Level, Told};
+use crate::archive::{self, Level, Overrides};
 use crate::build::labels;
 use crate::build::pack::{Packing, pack};
 use crate::error::{ExitCode, Failure, Result};
+use crate::recipe::SelinuxChoice;
 use crate::registry::{Directory, Names};
 use crate::report::Report;
-use crate::selinux;
 
 #[derive(Debug, Args)]
 pub(super) struct Pack {
@@ -33,7 +33,7 @@ pub(super) struct Pack {
     memory: Option<u64>,
     /// Where SELinux labels come from: auto, from-tree, none or policy=FILE_CONTEXTS
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
-    selinux: selinux::Mode,
+    selinux: SelinuxChoice,
     /// The latest time a file may carry, in seconds since 1970
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", hide_env_values = true)]
     source_date_epoch: Option<i64>,
@@ -58,8 +58,8 @@ impl Pack {
             memory: self.memory,
             source_date_epoch: self.source_date_epoch,
         };
-        let told = Told { labels: labels.as_labels(), owners: None };
-        let packed = pack(&self.tree, &staged, &packing, told, 0, report)?;
+        let overrides = Overrides { labels: labels.as_labels(), owners: None };
+        let packed = pack(&self.tree, &staged, &packing, overrides, 0, report)?;
         let path = staged.place(&packed.tarballs)?;
         if json {
             // Of the packed size to the plain one.

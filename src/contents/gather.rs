@@ -21,8 +21,6 @@ const MOST_METADATA: u64 = 512 << 20;
 const LONGEST_HOLES: u64 = 1 << 30;
 /// The largest file of an rpmdb.
 const LARGEST_RPMDB: u64 = 1 << 30;
-/// What is read of a file at once.
-const WINDOW: usize = 1 << 16;
 
 /// Gives a member's content, part by part, to whoever is named.
 type Content<'c> = &'c mut dyn FnMut(&mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()>;
@@ -100,7 +98,7 @@ impl Gather {
         self.metadata += (size_of::<Member>() + 64 + xattrs + texts + names) as u64;
         if self.metadata > MOST_METADATA {
             let why = format!("what it says of its members takes more than {} MiB", MOST_METADATA >> 20);
-            return Err(Damaged { offset: entry.offset, why }.into());
+            return Err(crate::archive::Error::from(Damaged { offset: entry.offset, why }).into());
         }
         Ok(())
     }
@@ -188,13 +186,6 @@ fn told(entry: Entry, path: Vec<u8>) -> Member {
 
 /// The content of a file of a tree.
 pub(super) fn content_of(mut file: &File, take: &mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()> {
-    let mut window = vec![0; WINDOW];
-    loop {
-        match file.read(&mut window) {
-            Ok(0) => return Ok(()),
-            Ok(count) => take(Part::Data(window.get(..count).unwrap_or_default()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).context("reading a file of the tree"),
-        }
-    }
+    let failed = |error| anyhow::Error::from(error).context("reading a file of the tree");
+    crate::files::read_chunks(&mut file, failed, |bytes| take(Part::Data(bytes))).map(|_| ())
 }

@@ -16,7 +16,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::archive::read::{Irregularity, Reader};
-use crate::archive::{Format, Told};
+use crate::archive::{Format, Overrides};
 use crate::error::{ExitCode, Result, ResultExt};
 use gather::Gather;
 use hashing::Tee;
@@ -163,7 +163,7 @@ impl Contents {
     /// Reads the tarball at `path`.
     ///
     /// # Errors
-    /// Fails with [`Damaged`](crate::archive::read::Damaged) in the chain when it is cut off,
+    /// Fails with [`Reason::Damaged`](crate::archive::Reason) in the chain when it is cut off,
     /// altered or not understood, else when it cannot be read.
     pub fn of_tarball(path: &Path, options: &Options<'_>) -> Result<Self> {
         let reading = || format!("reading the tarball {}", path.display());
@@ -206,9 +206,9 @@ impl Contents {
     ///
     /// # Errors
     /// Fails when the tree cannot be read whole.
-    pub fn of_tree<'a>(root: &Path, told: impl Into<Told<'a>>, options: &Options<'_>) -> Result<Self> {
+    pub fn of_tree<'a>(root: &Path, overrides: impl Into<Overrides<'a>>, options: &Options<'_>) -> Result<Self> {
         let mut gather = Gather::new(options)?;
-        crate::archive::scan_tree(root, told, |entry, file| {
+        crate::archive::scan_tree(root, overrides, |entry, file| {
             (options.check)()?;
             match file {
                 Some(file) => gather.member(entry, &mut |take| {

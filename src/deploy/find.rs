@@ -115,7 +115,7 @@ fn bare(mode: Mode, source: &str) -> Image {
 
 fn from_file(path: &Path, choice: &Choice<'_>) -> Result<Found> {
     let shown = path.display().to_string();
-    if Format::of_name(path).is_ok() {
+    if Format::from_name(path).is_ok() {
         return Err(Failure::new(ExitCode::Usage, format!("deploying {shown}: a tarball on this machine is out of every node's reach"))
             .hint("publish it first (osimg publish), then name the manifest beside it, or the image in the registry")
             .into());
@@ -137,13 +137,13 @@ fn from_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
             .ok_or_else(|| Failure::new(ExitCode::Registry, format!("reading the manifest {url}: the server has no such file")))?;
         return from_manifest(&text, url.as_str(), Some(&directory), choice);
     }
-    if Format::of_name(Path::new(name)).is_err() {
+    if Format::from_name(Path::new(name)).is_err() {
         return Err(Failure::new(ExitCode::Usage, format!("deploying {url}: its end is no tarball's, no manifest's and no directory's"))
             .hint("a tarball ends in .tgz, .tbz, .txz or .tar, a manifest in .json, and an install tree's URL in a slash")
             .into());
     }
     // What osimg published has its manifest beside it.
-    let stem = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
+    let stem = crate::archive::stem(name).unwrap_or(name);
     let beside = WebUrl::parse(&format!("{directory}/{stem}.json")).ok();
     if let Some(beside) = beside
         && let Ok(Some(text)) = http::text(&client, &beside, LONGEST_MANIFEST)
@@ -205,7 +205,7 @@ fn from_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_
         };
         // A manifest that came from a web server stands beside the files of its directory.
         let here = choice.mode.is_some() || base.is_none() || matches!(set.kind, Kind::Http | Kind::Directory);
-        mode && here && choice.format.is_none_or(|format| Format::of_name(Path::new(&format!("x{}", set.extension))).ok() == Some(format))
+        mode && here && choice.format.is_none_or(|format| Format::from_name(Path::new(&format!("x{}", set.extension))).ok() == Some(format))
     };
     let places = |sets: &[References]| {
         let list: Vec<String> = sets.iter().map(|set| format!("{} ({})", set.registry, set.extension)).collect();

@@ -13,9 +13,6 @@ use crate::http::{Answer, Call, Client, Redirects, Trust, WebUrl, shown};
 use crate::process;
 use crate::set::Role;
 
-/// The endings that Anaconda unpacks; anything else it mounts as a disk.
-const ENDINGS: [&str; 7] = [".tar", ".tgz", ".tbz", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz"];
-
 /// Something about a URL that a deployment would stumble over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -81,7 +78,7 @@ pub fn check(text: &str, expected: &Expected<'_>) -> Result<Checked> {
             return Ok(Checked { url: shown(text), size: None, problems });
         }
     };
-    if expected.role == Role::Tarball && !ENDINGS.iter().any(|ending| url.path().ends_with(ending)) {
+    if expected.role == Role::Tarball && crate::archive::suffix(url.path()).is_none() {
         tell(
             "its end is no tarball's: Anaconda would mount it as a disk",
             "let it end in .tgz, .tbz, .txz, .tar, .tar.gz, .tar.bz2 or .tar.xz, in small letters",

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+use crate::archive::SUFFIXES;
 use crate::error::{ExitCode, Failure, Result};
 use crate::set::{Kind, References};
 pub use node::NodeSettings;
@@ -48,9 +49,6 @@ pub const OWNED: [&str; 29] = [
     "deploy_key",
     "root_mb",
 ];
-
-/// What Anaconda takes for a tarball when a URL ends with it.
-const SUFFIXES: [&str; 7] = [".tar", ".tgz", ".tar.gz", ".tbz", ".tar.bz2", ".txz", ".tar.xz"];
 
 /// Where Ironic gets the image from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::glance::{IMAGE, image, image_of_glance};
 use super::instance_info::{Image, is_uuid};
+use crate::archive::SUFFIXES;
 use crate::cloud::{Answer, ProjectLookup, Session};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::{Call, Client, Redirects, Trust};
@@ -15,9 +16,6 @@ use crate::installer::kickstart::{Template, checksums};
 use crate::installer::magic::{self, Verdict};
 use crate::set::Role;
 
-/// Suffixes that both Ironic (`disk_file_extension`) and Anaconda know; with the dot, in lower
-/// case.
-const EXTENSIONS: [&str; 7] = [".tar", ".tgz", ".tar.gz", ".tbz", ".tar.bz2", ".txz", ".tar.xz"];
 /// A kickstart template is a few kB.
 const LONGEST_TEMPLATE: u64 = 1 << 20;
 
@@ -102,13 +100,13 @@ pub fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject
             .push(Remark::error(format!("{about} is '{}', not active", body["status"].as_str().unwrap_or("unknown")), "upload it again"));
     }
     match body["disk_file_extension"].as_str() {
-        Some(extension) if EXTENSIONS.contains(&extension) => {}
+        Some(extension) if SUFFIXES.contains(&extension) => {}
         Some(extension) => remarks.push(Remark::error(
             format!(
                 "{about} has disk_file_extension '{}', which Ironic ignores, so that Anaconda would mount the tarball",
                 extension.escape_debug()
             ),
-            format!("one of {}: openstack image set --property disk_file_extension=.tgz {id}", EXTENSIONS.join(", ")),
+            format!("one of {}: openstack image set --property disk_file_extension=.tgz {id}", SUFFIXES.join(", ")),
         )),
         None => remarks.push(Remark::error(
             format!("{about} has no property disk_file_extension, so that Anaconda would mount the tarball"),

@@ -128,7 +128,7 @@ fn parse(text: &[u8]) -> Result<Manifest> {
 /// The manifest beside a tarball, when there is one that names this very file by its digest.
 pub(super) fn beside(tarball: &Path, sha256: Option<&str>) -> Option<Manifest> {
     let name = tarball.file_name()?.to_str()?;
-    let stem = [".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz", ".txz", ".tar"].iter().find_map(|suffix| name.strip_suffix(suffix))?;
+    let stem = crate::archive::stem(name)?;
     let path: PathBuf = tarball.with_file_name(format!("{stem}.json"));
     // Without it, or with one of another build, the tarball still tells what it is.
     load(&path).ok().filter(|manifest| manifest.tarballs.iter().any(|known| Some(known.sha256.as_str()) == sha256))

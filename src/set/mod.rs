@@ -101,12 +101,9 @@ impl Set {
     /// # Errors
     /// When it cannot be read, or does not match its suffix or its manifest.
     pub fn from_tarball(path: &Path, progress: impl FnMut(u64, u64)) -> Result<Self> {
-        let format = Format::of_name(path)?;
+        let format = Format::from_name(path)?;
         let file_name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let extension = EXTENSIONS
-            .into_iter()
-            .find(|extension| file_name.ends_with(extension))
-            .with_context(|| format!("choosing a suffix for {}", path.display()))?;
+        let extension = archive::suffix(&file_name).with_context(|| format!("choosing a suffix for {}", path.display()))?;
         let stem = file_name.strip_suffix(extension).unwrap_or(&file_name).to_owned();
         check_magic(path, format)?;
         let piece = Piece::from_file(path, progress)?;

@@ -2,12 +2,12 @@
 
 use crate::error::{ExitCode, Failure, Result};
 
-/// Suffixes that Ironic and Anaconda both know, the longest first; see `disk_file_extension` of
-/// Ironic's `pxe_utils.py`.
-pub(crate) const EXTENSIONS: [&str; 7] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz", ".txz"];
+/// Ironic knows the same suffixes as Anaconda: `disk_file_extension` in its `pxe_utils.py`.
+pub(crate) use crate::archive::SUFFIXES as EXTENSIONS;
+
 /// The suffix of a tarball's name, with its dot; empty when Ironic does not know it.
 pub(crate) fn extension_of(file: &str) -> &'static str {
-    EXTENSIONS.into_iter().find(|extension| file.ends_with(extension)).unwrap_or_default()
+    crate::archive::suffix(file).unwrap_or_default()
 }
 
 /// Architectures that a file name may end in before its suffix, as osimg writes it; rpm's names.

@@ -18,8 +18,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-use crate::archive::Told;
-use crate::archive::read::Damaged;
+use crate::archive::{self, Overrides, Reason};
 use crate::contents::{self, Contents, Digests};
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::{Trust, shown};
@@ -226,10 +225,10 @@ pub fn stream(source: impl Read, options: &Options<'_>) -> Result<Findings> {
 ///
 /// # Errors
 /// When it cannot be read whole, or [`Options::allow`] names no check.
-pub fn tree<'a>(root: &Path, told: impl Into<Told<'a>>, options: &Options<'_>) -> Result<Findings> {
+pub fn tree<'a>(root: &Path, overrides: impl Into<Overrides<'a>>, options: &Options<'_>) -> Result<Findings> {
     known(options)?;
     let reading = contents::Options { digests: options.digests, progress: &|_| {}, check: options.check };
-    let contents = Contents::of_tree(root, told, &reading)?;
+    let contents = Contents::of_tree(root, overrides, &reading)?;
     Ok(self::contents(&contents, options))
 }
 
@@ -251,9 +250,11 @@ fn judged(read: Result<Contents>, place: Place, options: &Options<'_>) -> Result
 
 /// What is wrong with the tarball itself; nothing when it could not be had.
 fn damage(error: &anyhow::Error) -> Option<String> {
-    let damaged = error.downcast_ref::<Damaged>().map(ToString::to_string);
-    let refused = || error.downcast_ref::<Failure>().filter(|_| crate::error::exit_code(error) == ExitCode::Usage).map(ToString::to_string);
-    damaged.or_else(refused)
+    match error.chain().find_map(|cause| cause.downcast_ref::<archive::Error>())?.reason() {
+        Reason::Damaged(damaged) => Some(damaged.to_string()),
+        reason @ Reason::Zstd => Some(reason.to_string()),
+        _ => None,
+    }
 }
 
 fn known(options: &Options<'_>) -> Result<()> {

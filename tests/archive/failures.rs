@@ -17,7 +17,7 @@ fn noisy_tree(directory: &Path, mebibytes: usize) -> std::path::PathBuf {
 
 fn pack_into(tree: &Path, format: Format, sink: impl Write + Send) -> anyhow::Error {
     let outputs = vec![Output { format, sink: Box::new(sink) }];
-    write_tree(tree, outputs, &Packing::default().options(&|_| (), &|| false)).unwrap_err()
+    write_tree(tree, outputs, &Packing::default().options(&|_| (), &|| false)).unwrap_err().into()
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn one_failing_output_ends_all_of_them() {
     for room in [0, 1, 600, 3 << 20] {
         let mut outputs: Vec<Output<'_>> = Format::ALL.iter().map(|f| Output { format: *f, sink: Box::new(io::sink()) }).collect();
         outputs[1].sink = Box::new(Filling { room });
-        let error = write_tree(&tree, outputs, &Packing::default().options(&|_| (), &|| false)).unwrap_err();
+        let error: anyhow::Error = write_tree(&tree, outputs, &Packing::default().options(&|_| (), &|| false)).unwrap_err().into();
         assert!(render(&error).contains("writing the tgz archive"), "{}", render(&error));
     }
 }
@@ -74,7 +74,8 @@ fn a_cancelled_packing_ends_as_interrupted() {
                 cancelled.store(true, Ordering::Relaxed);
             }
         };
-        let error = write_tree(&tree, outputs, &Packing::default().options(&progress, &|| cancelled.load(Ordering::Relaxed))).unwrap_err();
+        let error: anyhow::Error =
+            write_tree(&tree, outputs, &Packing::default().options(&progress, &|| cancelled.load(Ordering::Relaxed))).unwrap_err().into();
         assert_eq!(exit_code(&error), ExitCode::Interrupted, "{}", render(&error));
     }
 }
@@ -92,7 +93,7 @@ fn a_file_that_grows_or_shrinks_in_the_meantime_is_named() {
             }
         };
         let outputs = vec![Output { format: Format::Tar, sink: Box::new(io::sink()) }];
-        let error = write_tree(&tree, outputs, &Packing::default().options(&progress, &|| false)).unwrap_err();
+        let error: anyhow::Error = write_tree(&tree, outputs, &Packing::default().options(&progress, &|| false)).unwrap_err().into();
         assert!(render(&error).contains("packing /noise: it changed in the meantime"), "{}", render(&error));
     }
 }
@@ -141,6 +142,7 @@ fn anything_but_a_directory_is_refused() {
         let error = pack_into(&directory.path().join(name), Format::Tgz, io::sink());
         assert!(render(&error).contains(name), "{}", render(&error));
     }
-    let error = write_tree(directory.path(), Vec::new(), &Packing::default().options(&|_| (), &|| false)).unwrap_err();
+    let error: anyhow::Error =
+        write_tree(directory.path(), Vec::new(), &Packing::default().options(&|_| (), &|| false)).unwrap_err().into();
     assert_eq!(exit_code(&error), ExitCode::Usage);
 }

@@ -45,7 +45,7 @@ fn a_suffix_that_anaconda_would_take_for_a_disk_image_is_refused_with_the_reason
     for name in ["x.tzst", "x.tar.zst", "x.zst", "x.TGZ", "x.Tar.Xz", "x.img", "x.qcow2", "x.gz", "x.tar.lz4", "x.tgz?sig=1", "x"] {
         let (code, stderr) = failure(&pack(&tree, &out.join(name)));
         assert_eq!(code, Some(2), "{name}: {stderr}");
-        assert!(stderr.contains("disk image") && stderr.contains("hint: end the name in one of"), "{stderr}");
+        assert!(stderr.contains("cannot tell the archive format") && stderr.contains("hint: end the name in one of"), "{stderr}");
     }
     assert_eq!(files(&out), [""; 0]);
 }
@@ -161,7 +161,7 @@ fn json_output_reports_everything_that_was_done() {
     assert_eq!((&summary["entries"], &summary["bytes"]), (&2.into(), &10_240.into()));
     assert_eq!((&summary["labels"], &summary["unlabelled"]), (&0.into(), &0.into()));
     assert_eq!(summary["sockets"], Value::from(vec!["/socket"]));
-    assert_eq!(summary["warnings"], Value::from(vec!["leaving sockets out, which no archive can hold: /socket"]));
+    assert_eq!(summary["warnings"], Value::from(vec!["leaving out sockets, which an archive cannot hold: /socket"]));
     let packed = &summary["outputs"][0];
     assert_eq!((&packed["format"], &packed["level"], &packed["block"]), (&"txz".into(), &3.into(), &(24 << 20).into()));
     assert_eq!(packed["bytes"], fs::metadata(&out).unwrap().len());

@@ -28,7 +28,7 @@ pub struct Facts {
 /// The files of an archive or a tree by name.
 type Tree = BTreeMap<Vec<u8>, Facts>;
 
-pub fn digest_of(reader: &mut Reader<'_>) -> osimg::error::Result<Vec<u8>> {
+pub fn digest_of(reader: &mut Reader<'_>) -> osimg::archive::Result<Vec<u8>> {
     let mut digest = Sha256::new();
     let zeros = vec![0; 1 << 16];
     reader.content(|part| {
@@ -42,7 +42,7 @@ pub fn digest_of(reader: &mut Reader<'_>) -> osimg::error::Result<Vec<u8>> {
                 }
             }
         }
-        Ok(())
+        Ok::<(), osimg::archive::Error>(())
     })?;
     Ok(digest.finalize().to_vec())
 }
@@ -128,7 +128,7 @@ enum Holds {
 
 #[track_caller]
 fn agrees(tree: &Tree, tarball: &Path, holds: Holds) -> Vec<Entry> {
-    let reader = Reader::open(tarball).unwrap();
+    let reader = Reader::new(fs::File::open(tarball).unwrap()).unwrap();
     let (found, entries) = facts_of_archive(reader).unwrap_or_else(|e| panic!("{}: {}", tarball.display(), osimg::error::render(&e)));
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let reduced = |facts: &Facts| {
@@ -279,7 +279,7 @@ fn labels_are_read_from_either_record() {
     let directory = directory();
     let tree = common_tree(directory.path());
     Packing { labels: &Fixed, ..Packing::default() }.pack(&tree, directory.path(), "own", &[Format::Tgz]);
-    let (_, entries) = facts_of_archive(Reader::open(&directory.path().join("own.tgz")).unwrap()).unwrap();
+    let (_, entries) = facts_of_archive(Reader::new(fs::File::open(directory.path().join("own.tgz")).unwrap()).unwrap()).unwrap();
     for entry in entries.iter().filter(|entry| entry.kind != Kind::HardLink) {
         assert_eq!(entry.label.as_deref(), Some(b"system_u:object_r:etc_t:s0".as_slice()));
         assert!(!entry.xattrs.contains_key(b"security.selinux".as_slice()));

@@ -2,7 +2,7 @@
 //! test if either is missing.
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
-use osimg::archive::{Format, Labels, Level, NoLabels, Options, Output, Summary, Told, write_tree};
+use osimg::archive::{Format, Labels, Level, Memory, NoLabels, Options, Output, Overrides, Summary, write_tree};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
@@ -102,9 +102,9 @@ impl Packing<'_> {
         Options {
             level: self.level,
             jobs: NonZeroUsize::new(self.jobs).unwrap(),
-            memory: None,
+            memory: Memory::default(),
             source_date_epoch: self.epoch,
-            told: Told { labels: self.labels, owners: None },
+            overrides: Overrides { labels: self.labels, owners: None },
             progress,
             cancelled,
         }
@@ -116,7 +116,7 @@ impl Packing<'_> {
             .iter()
             .map(|format| Output { format: *format, sink: Box::new(File::create(directory.join(format!("{name}.{format}"))).unwrap()) })
             .collect();
-        write_tree(tree, outputs, &self.options(&|_| (), &|| false)).unwrap_or_else(|e| panic!("{}", osimg::error::render(&e)))
+        write_tree(tree, outputs, &self.options(&|_| (), &|| false)).unwrap_or_else(|e| panic!("{}", osimg::error::render(&e.into())))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use osimg::archive::{Format, Labels, Level, Options, Output, write_tree};
+use osimg::archive::{Format, Labels, Level, Memory, Options, Output, write_tree};
 use std::fs::{self, File};
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -105,10 +105,10 @@ pub fn with_more(image: &Path, directory: &Path) -> PathBuf {
     let sink = Box::new(File::create(&tar).expect("a file"));
     let options = Options {
         level: Level::default(),
-        memory: None,
+        memory: Memory::default(),
         jobs: NonZeroUsize::MIN,
         source_date_epoch: None,
-        told: (&Added).into(),
+        overrides: (&Added).into(),
         progress: &|_| {},
         cancelled: &|| false,
     };

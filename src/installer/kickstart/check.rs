@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 
 use super::options::Tarball;
 use super::{Source, Trust, Values};
+use crate::archive::SUFFIXES;
 
 /// What Ironic hands to a template, always and at times.
 const ALWAYS: [&str; 4] = ["liveimg_url", "agent_token", "heartbeat_url", "config_drive"];
 const AT_TIMES: [&str; 2] = ["is_source_a_path", "insecure_heartbeat"];
-/// Anaconda tells a tarball by the end of its URL.
-const SUFFIXES: [&str; 7] = [".tar", ".tgz", ".tar.gz", ".tbz", ".tar.bz2", ".txz", ".tar.xz"];
 
 /// A remark on a template.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,9 +17,6 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The suffixes of tarballs that can be written.
-const FORMATS: &[&str] = &["tgz", "tar.gz", "tbz", "tar.bz2", "txz", "tar.xz", "tar"];
-
 pub(super) fn settings(text: &str, file: &str, directory: &Path) -> Result<Settings, SyntaxErrors> {
     let mut check = Check { errors: Collector::new(file, text), source: text, directory };
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -110,12 +107,12 @@ impl Check<'_> {
         let version = self.file_name(raw.version, "version");
         let mut formats = Vec::new();
         for format in raw.formats.into_iter().flatten() {
-            let text = format.get_ref().trim_start_matches('.');
-            if FORMATS.contains(&text) {
-                formats.push(text.to_owned());
-            } else {
-                let hint = format!("known are {}", FORMATS.join(", "));
-                self.fail(format.span(), format!("unknown format {}", quoted(format.get_ref())), &hint);
+            match format.get_ref().parse() {
+                Ok(format) => formats.push(format),
+                Err(_) => {
+                    let hint = format!("known are {}", osimg_tar::SUFFIXES.map(|suffix| suffix.trim_start_matches('.')).join(", "));
+                    self.fail(format.span(), format!("unknown format {}", quoted(format.get_ref())), &hint);
+                }
             }
         }
         if formats.is_empty() {
@@ -144,7 +141,7 @@ impl Check<'_> {
             toml::Value::String(word) if word == "fast" => Level::Fast,
             toml::Value::String(word) if word == "default" => Level::Default,
             toml::Value::String(word) if word == "best" => Level::Best,
-            toml::Value::Integer(number @ 0..=12) => u32::try_from(*number).map_or(Level::Default, Level::Number),
+            toml::Value::Integer(number @ 0..=12) => u32::try_from(*number).map_or(Level::Default, Level::Exact),
             _ => {
                 self.fail(value.span(), "`level` is `\"fast\"`, `\"default\"`, `\"best\"` or a number from 0 to 12", "");
                 Level::Default
@@ -250,17 +247,13 @@ impl Check<'_> {
     }
 
     fn selinux(&mut self, choice: &Spanned<String>) -> SelinuxChoice {
-        match choice.get_ref().as_str() {
-            "auto" => SelinuxChoice::Auto,
-            "from-tree" => SelinuxChoice::FromTree,
-            "none" => SelinuxChoice::None,
-            text => match text.strip_prefix("policy=").filter(|path| !path.is_empty()) {
-                Some(path) => SelinuxChoice::Policy(absolute(path, self.directory)),
-                None => {
-                    self.fail(choice.span(), "`selinux` is `\"auto\"`, `\"from-tree\"`, `\"none\"` or `\"policy=FILE_CONTEXTS\"`", "");
-                    SelinuxChoice::Auto
-                }
-            },
+        match choice.get_ref().parse() {
+            Ok(SelinuxChoice::Policy(path)) => SelinuxChoice::Policy(absolute(&path.to_string_lossy(), self.directory)),
+            Ok(choice) => choice,
+            Err(_) => {
+                self.fail(choice.span(), "`selinux` is `\"auto\"`, `\"from-tree\"`, `\"none\"` or `\"policy=FILE_CONTEXTS\"`", "");
+                SelinuxChoice::Auto
+            }
         }
     }
 

@@ -6,10 +6,13 @@ mod fields;
 mod install;
 mod raw;
 mod repository;
+mod selinux;
 mod values;
 
 pub use install::{Disks, InstallSettings, Layout, SelinuxMode};
+pub use osimg_tar::{Format, Level};
 pub use repository::{Key, KeySource, Repository, RepositorySource};
+pub use selinux::SelinuxChoice;
 pub use values::{
     DurationError, checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url, parse_duration,
 };
@@ -17,7 +20,6 @@ pub use values::{
 use super::diagnostic::SyntaxErrors;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -55,8 +57,8 @@ pub struct ImageSettings {
     pub name: Option<String>,
     /// The image's version.
     pub version: Option<String>,
-    /// The tarballs to write, as file name suffixes; `tgz` when none is named.
-    pub formats: Vec<String>,
+    /// The formats of the tarballs to write; `tgz` when none is named.
+    pub formats: Vec<Format>,
     /// How hard to compress.
     pub level: Level,
     /// Properties of the published image.
@@ -88,7 +90,7 @@ impl Default for ImageSettings {
         Self {
             name: None,
             version: None,
-            formats: vec!["tgz".to_owned()],
+            formats: vec![Format::Tgz],
             level: Level::Default,
             properties: BTreeMap::new(),
             source_date_epoch: None,
@@ -96,37 +98,6 @@ impl Default for ImageSettings {
             sign: Vec::new(),
             strict: false,
         }
-    }
-}
-
-/// How hard to compress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Level {
-    /// The quickest that is worth it.
-    Fast,
-    /// What the format's own tool does.
-    #[default]
-    Default,
-    /// The smallest.
-    Best,
-    /// The format's own number, from 0 to 12.
-    Number(u32),
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fast => f.write_str("fast"),
-            Self::Default => f.write_str("default"),
-            Self::Best => f.write_str("best"),
-            Self::Number(number) => write!(f, "{number}"),
-        }
-    }
-}
-
-impl Serialize for Level {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
@@ -278,37 +249,6 @@ pub struct FinishFile {
     pub mode: Option<u32>,
     /// `USER` or `USER:GROUP` of the image; root when it is not set.
     pub owner: Option<String>,
-}
-
-/// Where SELinux labels come from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum SelinuxChoice {
-    /// The image's own policy, when it has one.
-    #[default]
-    Auto,
-    /// The labels that the tree carries.
-    FromTree,
-    /// No labels.
-    None,
-    /// A `file_contexts` file of the build host.
-    Policy(PathBuf),
-}
-
-impl fmt::Display for SelinuxChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::FromTree => f.write_str("from-tree"),
-            Self::None => f.write_str("none"),
-            Self::Policy(path) => write!(f, "policy={}", path.display()),
-        }
-    }
-}
-
-impl Serialize for SelinuxChoice {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 /// `[deploy]`: paths, URLs or image references.

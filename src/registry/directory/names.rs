@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::archive::Format;
+use crate::archive::{self, Format};
 use crate::error::{ExitCode, Failure, Result};
 use crate::set::stem;
 
@@ -59,13 +59,10 @@ impl Names {
     /// # Errors
     /// When its suffix is none that Anaconda knows.
     pub fn from_output(output: &Path) -> Result<Self> {
-        let format = Format::of_name(output)?;
+        let format = Format::from_name(output)?;
         let name = output.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let suffix = [".tar.gz", ".tar.bz2", ".tar.xz"]
-            .iter()
-            .find(|s| name.ends_with(**s))
-            .map_or_else(|| name.rsplit_once('.').map_or(String::new(), |(_, s)| s.to_owned()), |s| s.trim_start_matches('.').to_owned());
-        let stem = name.strip_suffix(&format!(".{suffix}")).unwrap_or(&name).to_owned();
+        let suffix = archive::suffix(&name).unwrap_or_default().trim_start_matches('.').to_owned();
+        let stem = archive::stem(&name).unwrap_or(&name).to_owned();
         if stem.is_empty() {
             return Err(Failure::new(ExitCode::Usage, format!("{} has a suffix, but no name", output.display())).into());
         }

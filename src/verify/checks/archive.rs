@@ -191,7 +191,7 @@ fn suffix(image: &Image<'_>) -> Vec<Hit> {
         Place::Nowhere => return Vec::new(),
     };
     let stored = image.contents.and_then(|contents| contents.stored.as_ref()).map(|stored| stored.format);
-    match (Format::of_name(Path::new(&name)), stored) {
+    match (Format::from_name(Path::new(&name)), stored) {
         (Err(_), _) => said(format!("{name} ends in nothing that Anaconda takes for a tarball")),
         (Ok(promised), Some(format)) if promised != format => said(format!("{name} is named as {promised} and is {format}")),
         (Ok(_), _) => Vec::new(),

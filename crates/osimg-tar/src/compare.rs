@@ -1,4 +1,4 @@
-//! Where two tarballs that should be the same first differ.
+//! The first difference of two tarballs that should be equal.
 
 use std::io::Read;
 

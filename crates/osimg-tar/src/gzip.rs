@@ -3,8 +3,7 @@
 use super::buffer::Buffer;
 use super::probe::Probe;
 use super::signature::has;
-use crate::error::Result;
-use anyhow::{Context, anyhow};
+use crate::error::{Reason, Result};
 use libdeflater::{CompressionLvl, Compressor};
 
 /// Bytes of the archive in one member: large enough that the 32 KiB window lost at its start costs
@@ -27,7 +26,7 @@ impl Encoder {
     pub(super) fn new(level: u32) -> Result<Self> {
         let compressor = |level: u32| match i32::try_from(level).map(CompressionLvl::new) {
             Ok(Ok(level)) => Ok(Compressor::new(level)),
-            _ => Err(anyhow!("setting gzip level {level}: there is none such")),
+            _ => Err(Reason::Compressor(format!("gzip has no level {level}"))),
         };
         Ok(Self { search: compressor(level)?, fast: compressor(level.min(1))?, probe: Probe::new(8)? })
     }
@@ -36,7 +35,9 @@ impl Encoder {
         let compressor = if self.probe.is_incompressible(block) { &mut self.fast } else { &mut self.search };
         packed.reserve(compressor.gzip_compress_bound(block.len()));
         // The header says: no name, no time, an unknown system.
-        let count = compressor.gzip_compress(block, packed.room()).context("compressing a gzip block")?;
+        let count = compressor
+            .gzip_compress(block, packed.room())
+            .map_err(|error| Reason::Compressor(format!("compressing a gzip block: {error}")))?;
         packed.advance(count);
         Ok(())
     }

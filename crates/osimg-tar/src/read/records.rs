@@ -2,7 +2,7 @@
 
 use super::header::{Block, Wrong};
 use super::source::Source;
-use crate::archive::pax::Time;
+use crate::entry::Time;
 use crate::error::Result;
 use std::collections::BTreeMap;
 

@@ -5,52 +5,11 @@ use super::header::{BLOCK, Block, Dialect};
 use super::map::{self, Map};
 use super::records::{Both, Records};
 use super::source::Source;
-use crate::archive::pax::{Kind, Time};
-use crate::archive::sparse::Extent;
+use crate::entry::{Entry, Extent, Kind, Time};
 use crate::error::Result;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What an archive says of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Where its first header begins, in bytes before compression.
-    pub offset: u64,
-    /// Its name, byte for byte.
-    pub path: Vec<u8>,
-    /// What it is.
-    pub kind: Kind,
-    /// The permissions, without the type.
-    pub mode: u32,
-    /// The owner's number.
-    pub uid: u64,
-    /// The group's number.
-    pub gid: u64,
-    /// The owner's name; usually empty.
-    pub uname: Vec<u8>,
-    /// The group's name; usually empty.
-    pub gname: Vec<u8>,
-    /// The size of the file's content, holes included; 0 of a hard link.
-    pub size: u64,
-    /// When the content was last changed.
-    pub mtime: Time,
-    /// Where a symbolic link points; of a hard link the name of the member that has the content.
-    pub link: Vec<u8>,
-    /// Major and minor number of a device.
-    pub device: Option<(u64, u64)>,
-    /// Extended attributes, but the label.
-    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// The access ACL as text.
-    pub acl: Option<Vec<u8>>,
-    /// The default ACL as text.
-    pub default_acl: Option<Vec<u8>>,
-    /// The SELinux label, without a final NUL.
-    pub label: Option<Vec<u8>>,
-    /// The stretches of data of a sparse file.
-    pub sparse: Option<Arc<[Extent]>>,
-}
-
-/// What stands before a member and belongs to it.
+/// The headers before a member that belong to it.
 #[derive(Debug, Default)]
 pub(super) struct Extensions {
     pub(super) records: Records,

@@ -41,7 +41,7 @@ pub(super) struct Links {
 
 impl Links {
     /// Decides for the name `path`, a path inside the tree.
-    pub(super) fn of(&self, device: u64, inode: u64, path: &[u8]) -> Link<'_> {
+    pub(super) fn find(&self, device: u64, inode: u64, path: &[u8]) -> Link<'_> {
         match self.first.get(&Place { device, inode, partition: partition(path) }) {
             Some(first) => Link::PointsTo(first),
             None if self.seen.contains(&(device, inode)) => Link::Repeats,
@@ -82,12 +82,12 @@ mod tests {
     #[test]
     fn a_link_never_crosses_a_partition() {
         let mut links = Links::default();
-        assert!(matches!(links.of(1, 2, b"boot/vmlinuz"), Link::Carries));
+        assert!(matches!(links.find(1, 2, b"boot/vmlinuz"), Link::Carries));
         links.remember(1, 2, b"boot/vmlinuz", First { name: b"./boot/vmlinuz".to_vec(), label: None });
-        assert!(matches!(links.of(1, 2, b"boot/second"), Link::PointsTo(first) if first.name == b"./boot/vmlinuz"));
-        assert!(matches!(links.of(1, 2, b"usr/lib/vmlinuz"), Link::Repeats));
+        assert!(matches!(links.find(1, 2, b"boot/second"), Link::PointsTo(first) if first.name == b"./boot/vmlinuz"));
+        assert!(matches!(links.find(1, 2, b"usr/lib/vmlinuz"), Link::Repeats));
         links.remember(1, 2, b"usr/lib/vmlinuz", First { name: b"./usr/lib/vmlinuz".to_vec(), label: None });
-        assert!(matches!(links.of(1, 2, b"usr/third"), Link::PointsTo(first) if first.name == b"./usr/lib/vmlinuz"));
-        assert!(matches!(links.of(1, 3, b"usr/other"), Link::Carries));
+        assert!(matches!(links.find(1, 2, b"usr/third"), Link::PointsTo(first) if first.name == b"./usr/lib/vmlinuz"));
+        assert!(matches!(links.find(1, 3, b"usr/other"), Link::Carries));
     }
 }

@@ -4,7 +4,7 @@
 use super::header::{BLOCK, Block, Wrong, number};
 use super::records::{Both, decimal};
 use super::source::Source;
-use crate::archive::sparse::Extent;
+use crate::entry::Extent;
 use crate::error::Result;
 
 /// More stretches than a file of an OS has, and as many as are kept.
@@ -51,12 +51,11 @@ fn fields(bytes: &[u8], extents: &mut Vec<Extent>) -> Result<(), Wrong> {
 
 /// The forms in PAX records; none when the records tell of no sparse file.
 pub(super) fn pax(source: &mut Source<'_>, records: Both<'_>, stored: u64) -> Result<Option<Map>> {
-    let told = |source: &Source<'_>, why| source.damaged_at(why);
     let version = (records.value("GNU.sparse.major"), records.value("GNU.sparse.minor"));
-    let size = records.number("GNU.sparse.size").map_err(|why| told(source, why))?;
+    let size = records.number("GNU.sparse.size").map_err(|why| source.damaged_at(why))?;
     match (version, size) {
         ((Some(b"1"), Some(b"0")), _) => {
-            let size = records.number("GNU.sparse.realsize").map_err(|why| told(source, why))?;
+            let size = records.number("GNU.sparse.realsize").map_err(|why| source.damaged_at(why))?;
             let size = size.ok_or_else(|| source.damaged("a sparse file does not tell its size"))?;
             let (extents, read) = lines(source, stored)?;
             Ok(Some(Map { size, extents, read }))
@@ -64,7 +63,7 @@ pub(super) fn pax(source: &mut Source<'_>, records: Both<'_>, stored: u64) -> Re
         ((None, None), None) => Ok(None),
         ((None, None), Some(size)) | ((Some(b"0"), Some(b"0" | b"1")), Some(size)) => {
             let mut extents = Vec::new();
-            listed(records, &mut extents).map_err(|why| told(source, why))?;
+            listed(records, &mut extents).map_err(|why| source.damaged_at(why))?;
             Ok(Some(Map { size, extents, read: 0 }))
         }
         _ => Err(source.damaged("a sparse file is of an unknown version")),

@@ -1,16 +1,16 @@
-//! The formats of a tarball and the file names that promise them, and the compression levels.
+//! The formats of a tarball, the suffixes of their file names, and the compression levels.
 
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{Error, NameProblem, Reason, Result};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::str::FromStr;
 
-/// How a tarball is compressed: one of the four formats that Anaconda's `liveimg` unpacks.
+/// The compression of a tarball: one of the four formats that Anaconda's `liveimg` unpacks.
 ///
-/// Anaconda tells a tarball from a disk image by the end of its URL alone, so a file's name has to
-/// agree with its format.
+/// Anaconda distinguishes a tarball from a disk image only by the end of its URL, so a file's name
+/// has to agree with its format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Format {
     /// Not compressed.
@@ -23,8 +23,8 @@ pub enum Format {
     Txz,
 }
 
-/// Suffixes by format; Anaconda compares them with regard to case, and so do we.
-const SUFFIXES: [(&str, Format); 7] = [
+/// The formats by the suffixes of tarballs' names.
+const BY_SUFFIX: [(&str, Format); 7] = [
     (".tar", Format::Tar),
     (".tgz", Format::Tgz),
     (".tar.gz", Format::Tgz),
@@ -33,6 +33,28 @@ const SUFFIXES: [(&str, Format); 7] = [
     (".txz", Format::Txz),
     (".tar.xz", Format::Txz),
 ];
+
+/// The suffixes of tarballs' names, with the dot. Anaconda compares them with regard to case, and
+/// so does this library.
+pub const SUFFIXES: [&str; 7] = {
+    let [(a, _), (b, _), (c, _), (d, _), (e, _), (f, _), (g, _)] = BY_SUFFIX;
+    [a, b, c, d, e, f, g]
+};
+
+/// Suffixes of a compression that Anaconda does not unpack.
+const ZSTD: [&str; 3] = [".tzst", ".tar.zst", ".zst"];
+
+/// The suffix of a tarball's name or URL: one of [`SUFFIXES`].
+#[must_use]
+pub fn suffix(name: &str) -> Option<&'static str> {
+    SUFFIXES.into_iter().find(|suffix| name.ends_with(suffix))
+}
+
+/// A tarball's name without its suffix; `None` if it has none of [`SUFFIXES`].
+#[must_use]
+pub fn stem(name: &str) -> Option<&str> {
+    name.strip_suffix(suffix(name)?)
+}
 
 impl Format {
     /// Every format, the least compressed first.
@@ -49,45 +71,25 @@ impl Format {
         }
     }
 
-    /// The format that a file's name promises.
+    /// The format that belongs to a file's name.
     ///
     /// # Errors
-    /// Fails when Anaconda would take a file of that name for a disk image.
-    pub fn of_name(path: &Path) -> Result<Self> {
+    /// [`Reason::Name`] when Anaconda would take a file of that name for a disk image.
+    pub fn from_name(path: &Path) -> Result<Self> {
         let name = path.file_name().unwrap_or(path.as_os_str()).as_bytes();
-        if let Some((_, format)) = SUFFIXES.iter().find(|(suffix, _)| name.ends_with(suffix.as_bytes())) {
+        if let Some((_, format)) = BY_SUFFIX.iter().find(|(suffix, _)| name.ends_with(suffix.as_bytes())) {
             return Ok(*format);
         }
-        let shown = path.display();
-        if [".tzst", ".tar.zst", ".zst"].iter().any(|suffix| name.ends_with(suffix.as_bytes())) {
-            return Err(Failure::new(
-                ExitCode::Usage,
-                format!("choosing a format for {shown}: Anaconda unpacks no zstd and would take the file for a disk image"),
-            )
-            .hint(hint())
-            .into());
-        }
         let lower = name.to_ascii_lowercase();
-        if SUFFIXES.iter().any(|(suffix, _)| lower.ends_with(suffix.as_bytes())) {
-            return Err(Failure::new(
-                ExitCode::Usage,
-                format!("choosing a format for {shown}: the suffix has to be in lower case, or Anaconda takes the file for a disk image"),
-            )
-            .hint(hint())
-            .into());
-        }
-        Err(Failure::new(
-            ExitCode::Usage,
-            format!("choosing a format for {shown}: no known suffix, so that Anaconda would take the file for a disk image"),
-        )
-        .hint(hint())
-        .into())
+        let why = if ZSTD.iter().any(|suffix| name.ends_with(suffix.as_bytes())) {
+            NameProblem::Zstd
+        } else if SUFFIXES.iter().any(|suffix| lower.ends_with(suffix.as_bytes())) {
+            NameProblem::Capitals
+        } else {
+            NameProblem::Unknown
+        };
+        Err(Reason::Name { name: path.to_owned(), why }.into())
     }
-}
-
-fn hint() -> String {
-    let suffixes: Vec<&str> = SUFFIXES.iter().map(|(suffix, _)| *suffix).collect();
-    format!("end the name in one of {}", suffixes.join(" "))
 }
 
 impl fmt::Display for Format {
@@ -97,14 +99,14 @@ impl fmt::Display for Format {
 }
 
 impl FromStr for Format {
-    type Err = anyhow::Error;
+    type Err = Error;
 
-    /// Takes `tgz`, and as well `.tgz` or `tar.gz`.
+    /// Accepts `tgz`, `.tgz` and `tar.gz`.
     fn from_str(text: &str) -> Result<Self> {
         let dotted = format!(".{}", text.strip_prefix('.').unwrap_or(text));
-        match SUFFIXES.iter().find(|(suffix, _)| *suffix == dotted) {
+        match BY_SUFFIX.iter().find(|(suffix, _)| *suffix == dotted) {
             Some((_, format)) => Ok(*format),
-            None => Self::of_name(Path::new(OsStr::new(&dotted))),
+            None => Self::from_name(Path::new(OsStr::new(&dotted))),
         }
     }
 }
@@ -118,22 +120,22 @@ impl serde::Serialize for Format {
 impl<'de> serde::Deserialize<'de> for Format {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(|e: anyhow::Error| serde::de::Error::custom(crate::error::render(&e)))
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
-/// How hard a compressor tries.
+/// The effort of a compressor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Level {
     /// The least CPU time.
     Fast,
-    /// Of an OS tree no larger than the usual tool makes it at its own default.
+    /// Results of the size that the usual tool has at its own default, or smaller.
     #[default]
     Default,
     /// The smallest.
     Best,
-    /// The compressor's own number: 0 to 12 for tgz, 1 to 9 for tbz, 0 to 9 for txz; without
-    /// meaning for tar.
+    /// The compressor's own number: 0 to 12 for tgz, 1 to 9 for tbz, 0 to 9 for txz; ignored for
+    /// tar.
     Exact(u32),
 }
 
@@ -155,11 +157,7 @@ impl Level {
             Self::Default => Ok(default),
             Self::Best => Ok(best),
             Self::Exact(number) if range.contains(&number) => Ok(number),
-            Self::Exact(number) => {
-                Err(Failure::new(ExitCode::Usage, format!("setting compression level {number} for {format}: no such level"))
-                    .hint(format!("the levels of {format} are {} to {}, fast, default and best", range.start(), range.end()))
-                    .into())
-            }
+            Self::Exact(level) => Err(Reason::Level { level, format: format.extension(), range }.into()),
         }
     }
 }
@@ -176,16 +174,14 @@ impl fmt::Display for Level {
 }
 
 impl FromStr for Level {
-    type Err = anyhow::Error;
+    type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
         Ok(match text {
             "fast" => Self::Fast,
             "default" => Self::Default,
             "best" => Self::Best,
-            number => Self::Exact(number.parse().map_err(|_| {
-                Failure::new(ExitCode::Usage, format!("reading compression level `{number}`: neither a number nor fast, default or best"))
-            })?),
+            number => Self::Exact(number.parse().map_err(|_| Reason::LevelText(number.to_owned()))?),
         })
     }
 }
@@ -209,7 +205,7 @@ impl<'de> serde::Deserialize<'de> for Level {
         }
         match Written::deserialize(deserializer)? {
             Written::Number(number) => Ok(Self::Exact(number)),
-            Written::Word(word) => word.parse().map_err(|e: anyhow::Error| serde::de::Error::custom(crate::error::render(&e))),
+            Written::Word(word) => word.parse().map_err(serde::de::Error::custom),
         }
     }
 }
@@ -219,30 +215,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_promises_its_format() {
-        for (name, format) in [
-            ("a.tar", Format::Tar),
-            ("/x/a-1.0.tgz", Format::Tgz),
-            ("a.tar.gz", Format::Tgz),
-            ("a.tbz", Format::Tbz),
-            ("a.tar.bz2", Format::Tbz),
-            ("a.txz", Format::Txz),
-            ("a.tar.xz", Format::Txz),
-        ] {
-            assert_eq!(Format::of_name(Path::new(name)).unwrap(), format, "{name}");
+    fn every_suffix_has_its_format() {
+        for (suffix_text, format) in BY_SUFFIX {
+            let name = format!("/x/a-1.0{suffix_text}");
+            assert_eq!(Format::from_name(Path::new(&name)).unwrap(), format);
+            assert_eq!((suffix(&name), stem(&name)), (Some(suffix_text), Some("/x/a-1.0")));
+            assert_eq!(format!(".{}", format.extension()).parse::<Format>().unwrap(), format);
         }
+        assert_eq!((suffix("a.gz"), stem("tgz")), (None, None));
     }
 
     #[test]
-    fn names_that_anaconda_takes_for_a_disk_image_are_refused_with_the_reason() {
-        let refused = |name: &str| crate::error::render(&Format::of_name(Path::new(name)).unwrap_err());
+    fn a_name_that_anaconda_takes_for_a_disk_image_is_refused() {
+        let refused = |name: &str| Format::from_name(Path::new(name)).unwrap_err().to_string();
         for name in ["a.tzst", "a.tar.zst", "a.zst"] {
-            assert!(refused(name).contains("disk image"), "{name}");
+            assert!(refused(name).contains("does not unpack zstd"), "{name}");
         }
         assert!(refused("a.TGZ").contains("lower case"));
-        assert!(refused("a.gz").contains(".tar.gz"));
-        assert!(refused("atgz").contains("no known suffix"));
-        assert!(refused("a.tgz?signature=1").contains("no known suffix"));
+        for name in ["a.gz", "atgz", "a.tgz?signature=1"] {
+            assert_eq!(refused(name), format!("cannot tell the archive format from the name `{name}`"));
+        }
     }
 
     #[test]
@@ -261,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exact_level_has_to_be_in_the_formats_range() {
+    fn an_exact_level_is_in_the_formats_range() {
         assert_eq!(Level::Exact(12).number(Format::Tgz).unwrap(), 12);
         assert!(Level::Exact(0).number(Format::Tbz).is_err());
         assert!(Level::Exact(10).number(Format::Txz).is_err());

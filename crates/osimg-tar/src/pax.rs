@@ -1,32 +1,14 @@
 //! The headers of an archive: ustar fields, and PAX records for what does not fit them
 //! (POSIX.1-2001, pax interchange format).
 //!
-//! Written here and not by the `tar` crate, which takes the leading `./` from names, keeps no
-//! fractions of a second and knows no attributes; only its layout of the header is used.
+//! Only the header's layout comes from the `tar` crate: its writer removes the leading `./` from
+//! names, drops fractions of a second and writes no attributes.
 
-use super::attributes::Attributes;
-use crate::error::Result;
-use anyhow::Context;
+use super::entry::{Entry, Kind, Time};
+use super::error::{Error, Reason, Result};
+use super::sparse;
+use super::tape::RECORD;
 use std::io::Write as _;
-
-/// What a member is: the types of the ustar format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// Another name of a member that came before.
-    HardLink,
-    /// A symbolic link.
-    Symlink,
-    /// A character device.
-    Character,
-    /// A block device.
-    Block,
-    /// A directory.
-    Directory,
-    /// A named pipe.
-    Fifo,
-}
 
 impl Kind {
     const fn flag(self) -> u8 {
@@ -42,82 +24,79 @@ impl Kind {
     }
 }
 
-/// A point in time: `nanoseconds`, below 10⁹, after `seconds` since the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Time {
-    /// Whole seconds, rounded down.
-    pub seconds: i64,
-    /// What is added to them.
-    pub nanoseconds: u32,
-}
-
-/// All that a header says of a member.
-#[derive(Debug)]
-pub(super) struct Member<'a> {
-    /// The name as the archive has it: `./` first, `/` last for a directory.
-    pub(super) name: &'a [u8],
-    pub(super) kind: Kind,
-    /// Of a symbolic link its target, of a hard link the name of the first member.
-    pub(super) link: &'a [u8],
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) modified: Time,
-    /// Bytes that follow in the archive.
-    pub(super) size: u64,
-    /// The size of a sparse file, whose map and data are what follows.
-    pub(super) sparse_size: Option<u64>,
-    pub(super) major: u64,
-    pub(super) minor: u64,
-    pub(super) attributes: &'a Attributes,
-    /// The SELinux label, without a final NUL.
-    pub(super) label: Option<&'a [u8]>,
-}
-
 /// Field widths of the ustar header.
 const NAME: usize = 100;
 const PREFIX: usize = 155;
 /// The first numbers that do not fit a field of 7 and of 11 octal digits.
-const LARGE_ID: u32 = 1 << 21;
+const LARGE_ID: u64 = 1 << 21;
 const LARGE_NUMBER: u64 = 1 << 33;
 /// Attributes whose names have these two characters are read back right only when they are written
 /// so (GNU tar, xheader.c).
 const ESCAPES: [(u8, &[u8]); 2] = [(b'%', b"%25"), (b'=', b"%3D")];
 
-/// Appends the headers of `member` to `out`: a PAX header where it takes one, and the ustar header.
+/// Appends the headers of a member to `out`: a PAX header where one is needed, the ustar header,
+/// and the map of a sparse file.
 ///
 /// # Errors
 /// Fails only for device numbers that no kernel has.
-pub(super) fn write(member: &Member<'_>, out: &mut Vec<u8>) -> Result<()> {
-    let records = records(member);
+pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) -> Result<()> {
+    let map = entry.sparse.as_ref().map(|extents| sparse::written(extents, entry.size));
+    let stored = match (&entry.sparse, &map) {
+        (Some(extents), Some(map)) => {
+            let data: u64 = extents.iter().map(|extent| extent.length).sum();
+            (map.len() as u64).next_multiple_of(RECORD) + data
+        }
+        _ => entry.size,
+    };
+    let records = records(entry, stored);
     if !records.is_empty() {
-        let name = beside(member.name, b"PaxHeaders");
-        let attributes = Attributes::default();
-        let header = Member {
-            name: &name,
-            kind: Kind::File,
-            link: b"",
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            size: records.len() as u64,
-            sparse_size: None,
-            major: 0,
-            minor: 0,
-            attributes: &attributes,
-            label: None,
-            modified: member.modified,
-        };
-        ustar(&header, &name, b'x', out)?;
+        let fields = Fields { flag: b'x', mode: 0o644, size: records.len() as u64, mtime: entry.mtime, ..Fields::default() };
+        ustar(&fields, &beside(&entry.path, b"PaxHeaders"), b"", out)?;
         out.extend_from_slice(&records);
-        out.resize(out.len().next_multiple_of(512), 0);
+        align(out);
     }
-    match member.sparse_size {
-        // Readers that know sparse files take the name from its record; to others this one tells
-        // what they unpacked.
-        Some(_) => ustar(member, &beside(member.name, b"GNUSparseFile.0"), member.kind.flag(), out),
-        None => ustar(member, member.name, member.kind.flag(), out),
+    let fields = Fields {
+        flag: entry.kind.flag(),
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        size: stored,
+        mtime: entry.mtime,
+        device: entry.device.unwrap_or((0, 0)),
+    };
+    match map {
+        // Readers that know sparse files use the name in the record. Others unpack a file with
+        // this name, which shows what it is.
+        Some(map) => {
+            ustar(&fields, &beside(&entry.path, b"GNUSparseFile.0"), &entry.link, out)?;
+            out.extend_from_slice(&map);
+            align(out);
+        }
+        None => ustar(&fields, &entry.path, &entry.link, out)?,
     }
+    Ok(())
+}
+
+/// The numbers of a ustar header.
+struct Fields {
+    flag: u8,
+    mode: u32,
+    uid: u64,
+    gid: u64,
+    size: u64,
+    mtime: Time,
+    device: (u64, u64),
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { flag: 0, mode: 0, uid: 0, gid: 0, size: 0, mtime: Time { seconds: 0, nanoseconds: 0 }, device: (0, 0) }
+    }
+}
+
+/// Fills up to a whole record.
+fn align(out: &mut Vec<u8>) {
+    out.resize(out.len().next_multiple_of(RECORD as usize), 0);
 }
 
 /// The name `directory/between/base` for the name `directory/base`.
@@ -131,21 +110,21 @@ fn beside(name: &[u8], between: &[u8]) -> Vec<u8> {
 }
 
 /// The records in an order that careless readers survive: values that may hold a newline come last.
-fn records(member: &Member<'_>) -> Vec<u8> {
+fn records(member: &Entry, stored: u64) -> Vec<u8> {
     let mut out = Vec::new();
-    if let Some(size) = member.sparse_size {
+    if member.sparse.is_some() {
         record(&mut out, b"GNU.sparse.major", b"1");
         record(&mut out, b"GNU.sparse.minor", b"0");
-        record(&mut out, b"GNU.sparse.name", member.name);
-        record(&mut out, b"GNU.sparse.realsize", size.to_string().as_bytes());
-    } else if split(member.name).is_none() {
-        record(&mut out, b"path", member.name);
+        record(&mut out, b"GNU.sparse.name", &member.path);
+        record(&mut out, b"GNU.sparse.realsize", member.size.to_string().as_bytes());
+    } else if split(&member.path).is_none() {
+        record(&mut out, b"path", &member.path);
     }
     if member.link.len() > NAME {
-        record(&mut out, b"linkpath", member.link);
+        record(&mut out, b"linkpath", &member.link);
     }
-    if member.size >= LARGE_NUMBER {
-        record(&mut out, b"size", member.size.to_string().as_bytes());
+    if stored >= LARGE_NUMBER {
+        record(&mut out, b"size", stored.to_string().as_bytes());
     }
     if member.uid >= LARGE_ID {
         record(&mut out, b"uid", member.uid.to_string().as_bytes());
@@ -153,22 +132,22 @@ fn records(member: &Member<'_>) -> Vec<u8> {
     if member.gid >= LARGE_ID {
         record(&mut out, b"gid", member.gid.to_string().as_bytes());
     }
-    if member.modified.field().is_none() || member.modified.nanoseconds != 0 {
-        record(&mut out, b"mtime", member.modified.decimal().as_bytes());
+    if member.mtime.field().is_none() || member.mtime.nanoseconds != 0 {
+        record(&mut out, b"mtime", member.mtime.decimal().as_bytes());
     }
-    if let Some(acl) = &member.attributes.acl {
-        record(&mut out, b"SCHILY.acl.access", acl.as_bytes());
+    if let Some(acl) = &member.acl {
+        record(&mut out, b"SCHILY.acl.access", acl);
     }
-    if let Some(acl) = &member.attributes.default_acl {
-        record(&mut out, b"SCHILY.acl.default", acl.as_bytes());
+    if let Some(acl) = &member.default_acl {
+        record(&mut out, b"SCHILY.acl.default", acl);
     }
     // GNU tar reads the first form, everyone else the second, as the kernel keeps it.
-    let stored_label = member.label.map(|label| [label, b"\0"].concat());
-    if let Some(label) = member.label {
+    let stored_label = member.label.as_ref().map(|label| [label.as_slice(), b"\0"].concat());
+    if let Some(label) = &member.label {
         record(&mut out, b"RHT.security.selinux", label);
     }
     let label = stored_label.iter().map(|label| (b"security.selinux".as_slice(), label.as_slice()));
-    let mut all: Vec<(&[u8], &[u8])> = member.attributes.others.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).chain(label).collect();
+    let mut all: Vec<(&[u8], &[u8])> = member.xattrs.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).chain(label).collect();
     all.sort_unstable();
     for (name, value) in all {
         let mut key = b"SCHILY.xattr.".to_vec();
@@ -235,27 +214,29 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
     (!rest.is_empty() && rest.len() <= NAME).then_some((prefix, rest))
 }
 
-fn ustar(member: &Member<'_>, name: &[u8], flag: u8, out: &mut Vec<u8>) -> Result<()> {
+fn ustar(numbers: &Fields, name: &[u8], link: &[u8], out: &mut Vec<u8>) -> Result<()> {
     let mut header = tar::Header::new_ustar();
-    let fields = header.as_ustar_mut().context("laying out a header")?;
-    // A record has the name that does not fit; a reader that knows no records gets its beginning.
+    let layout = || Error::new(Reason::Compressor("laying out a header: it has no ustar form".into()));
+    let fields = header.as_ustar_mut().ok_or_else(layout)?;
+    // A record holds the name that does not fit. A reader that ignores records gets its beginning.
     let (prefix, rest) = split(name).unwrap_or((b"", name));
     text(&mut fields.prefix, prefix);
     text(&mut fields.name, rest);
-    text(&mut fields.linkname, member.link);
-    octal(&mut fields.mode, u64::from(member.mode & 0o7777))?;
-    octal(&mut fields.uid, u64::from(if member.uid < LARGE_ID { member.uid } else { 0 }))?;
-    octal(&mut fields.gid, u64::from(if member.gid < LARGE_ID { member.gid } else { 0 }))?;
-    octal(&mut fields.size, if member.size < LARGE_NUMBER { member.size } else { 0 })?;
-    octal(&mut fields.mtime, member.modified.field().unwrap_or(0))?;
-    octal(&mut fields.dev_major, member.major)?;
-    octal(&mut fields.dev_minor, member.minor)?;
-    fields.typeflag = [flag];
+    text(&mut fields.linkname, link);
+    let fitting = |number: u64, limit: u64| if number < limit { number } else { 0 };
+    octal(&mut fields.mode, u64::from(numbers.mode & 0o7777))?;
+    octal(&mut fields.uid, fitting(numbers.uid, LARGE_ID))?;
+    octal(&mut fields.gid, fitting(numbers.gid, LARGE_ID))?;
+    octal(&mut fields.size, fitting(numbers.size, LARGE_NUMBER))?;
+    octal(&mut fields.mtime, numbers.mtime.field().unwrap_or(0))?;
+    octal(&mut fields.dev_major, numbers.device.0)?;
+    octal(&mut fields.dev_minor, numbers.device.1)?;
+    fields.typeflag = [numbers.flag];
     fields.cksum = *b"        ";
     let sum: u64 = header.as_bytes().iter().map(|byte| u64::from(*byte)).sum();
-    let fields = header.as_ustar_mut().context("laying out a header")?;
-    // By tradition the sum alone ends in a NUL and a space.
-    octal(fields.cksum.split_last_mut().context("laying out a header")?.1, sum)?;
+    let fields = header.as_ustar_mut().ok_or_else(layout)?;
+    // By tradition only the sum ends in a NUL and a space.
+    octal(fields.cksum.split_last_mut().ok_or_else(layout)?.1, sum)?;
     out.extend_from_slice(header.as_bytes());
     Ok(())
 }
@@ -271,7 +252,9 @@ fn text(field: &mut [u8], value: &[u8]) {
 fn octal(field: &mut [u8], number: u64) -> Result<()> {
     let width = field.len() - 1;
     let digits = format!("{number:0width$o}\0");
-    anyhow::ensure!(digits.len() == field.len(), "laying out a header: {number} does not fit a field of {width} digits");
+    if digits.len() != field.len() {
+        return Err(Reason::Field(number).into());
+    }
     field.copy_from_slice(digits.as_bytes());
     Ok(())
 }

@@ -1,15 +1,12 @@
-//! The bytes of an archive without its compression, counted, and what cannot be had of them told
-//! with its place.
+//! The bytes of an archive without its compression, counted; errors name their place.
 
 use super::header::BLOCK;
-use crate::archive::format::Format;
-use crate::error::{ExitCode, Failure, Result};
-use anyhow::Context;
+use crate::error::{Context, Damaged, Error, Reason, Result};
+use crate::format::Format;
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
-use std::fmt;
 use std::io::{self, BufReader, Cursor, Read};
 
 /// Enough for every preset of xz: preset 9 takes 65 MiB to unpack.
@@ -19,23 +16,6 @@ const BUFFER: usize = 1 << 17;
 const WINDOW: usize = 1 << 16;
 const XZ_MAGIC: &[u8] = &[0xFD, b'7', b'z', b'X', b'Z', 0];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
-
-/// An archive that is cut off, was altered, or is of a form that is not understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damaged {
-    /// Where in the archive, in bytes before compression.
-    pub offset: u64,
-    /// What is wrong.
-    pub why: String,
-}
-
-impl fmt::Display for Damaged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "reading the archive at byte {}: {}", self.offset, self.why)
-    }
-}
-
-impl std::error::Error for Damaged {}
 
 pub(super) struct Source<'a> {
     bytes: Box<dyn Read + 'a>,
@@ -54,9 +34,7 @@ impl<'a> Source<'a> {
             [b'B', b'Z', b'h', ..] => Format::Tbz,
             XZ_MAGIC => Format::Txz,
             other if other.starts_with(ZSTD_MAGIC) => {
-                return Err(Failure::new(ExitCode::Usage, "reading the tarball: it is compressed by zstd")
-                    .hint("Anaconda unpacks gzip, bzip2 and xz")
-                    .into());
+                return Err(Error::new(Reason::Zstd).context("reading the tarball"));
             }
             _ => Format::Tar,
         };
@@ -66,7 +44,8 @@ impl<'a> Source<'a> {
             Format::Tgz => Box::new(MultiGzDecoder::new(file)),
             Format::Tbz => Box::new(MultiBzDecoder::new(file)),
             Format::Txz => {
-                let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).context("starting an xz decoder")?;
+                let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
+                    .map_err(|error| Reason::Compressor(format!("starting an xz decoder: {error}")))?;
                 Box::new(XzDecoder::new_stream(file, stream))
             }
         };
@@ -86,11 +65,11 @@ impl<'a> Source<'a> {
         self.offset
     }
 
-    pub(super) fn damaged(&self, why: &str) -> anyhow::Error {
+    pub(super) fn damaged(&self, why: &str) -> Error {
         self.damaged_at(why.to_owned())
     }
 
-    pub(super) fn damaged_at(&self, why: String) -> anyhow::Error {
+    pub(super) fn damaged_at(&self, why: String) -> Error {
         Damaged { offset: self.offset, why }.into()
     }
 
@@ -170,17 +149,17 @@ impl<'a> Source<'a> {
                     self.offset += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.told(error)),
+                Err(error) => return Err(self.failure(error)),
             }
         }
         Ok(filled)
     }
 
-    /// What the system says is its own failure, what a decompressor says is the file's.
-    fn told(&self, error: io::Error) -> anyhow::Error {
+    /// An error of the system is a failure to read; one of the decompressor is damage of the file.
+    fn failure(&self, error: io::Error) -> Error {
         let format = self.format;
         if error.raw_os_error().is_some() || format == Format::Tar {
-            return anyhow::Error::from(error).context(format!("reading the archive at byte {}", self.offset));
+            return Error::from(error).context(format!("reading the archive at byte {}", self.offset));
         }
         match error.kind() {
             io::ErrorKind::UnexpectedEof => self.damaged_at(format!("the {format} file is cut off")),

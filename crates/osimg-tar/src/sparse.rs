@@ -1,6 +1,7 @@
 //! Where a file's holes are: by its content, since what a file system stores as holes differs
 //! between two equal files.
 
+use crate::entry::Extent;
 use crate::error::Result;
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek64};
@@ -16,15 +17,6 @@ const GRAIN: u64 = 4096;
 const WINDOW: usize = 1 << 20;
 
 const ZEROS: [u8; GRAIN as usize] = [0; GRAIN as usize];
-
-/// A stretch of data between holes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// Where it begins in the file, in bytes.
-    pub offset: u64,
-    /// How many bytes it has.
-    pub length: u64,
-}
 
 /// Collects the stretches of data of a file that is looked through from its beginning.
 struct Map {

@@ -1,8 +1,7 @@
-//! Whether a block is worth a search: an RPM's payload, a compressed kernel module or an initramfs
-//! is not.
+//! Whether a block is worth a long search. Payloads of packages, compressed kernel modules and
+//! initramfs images are not.
 
-use crate::error::Result;
-use anyhow::anyhow;
+use crate::error::{Reason, Result};
 use libdeflater::{CompressionLvl, Compressor};
 
 /// The size of a sample.
@@ -20,7 +19,7 @@ pub(super) struct Probe {
 impl Probe {
     /// A probe that takes `count` samples.
     pub(super) fn new(count: usize) -> Result<Self> {
-        let level = CompressionLvl::new(1).map_err(|e| anyhow!("setting deflate level 1: {e:?}"))?;
+        let level = CompressionLvl::new(1).map_err(|_| Reason::Compressor("deflate has no level 1".into()))?;
         Ok(Self { count: count.max(1), fast: Compressor::new(level), samples: Vec::new(), packed: Vec::new() })
     }
 
@@ -44,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn noise_is_told_from_text() {
+    fn noise_is_distinguished_from_text() {
         let mut state = 1_u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -52,7 +52,7 @@ pub(super) type Wrong = String;
 
 impl Block {
     pub(super) fn new(bytes: [u8; BLOCK]) -> Result<Self, Wrong> {
-        let told = number(bytes.get(SUM).unwrap_or_default()).map_err(|_| "a header's checksum is no number".to_owned())?;
+        let stored = number(bytes.get(SUM).unwrap_or_default()).map_err(|_| "a header's checksum is not a number".to_owned())?;
         let (mut sum, mut signed) = (0_i64, 0_i64);
         for (at, byte) in bytes.iter().enumerate() {
             let byte = if SUM.contains(&at) { b' ' } else { *byte };
@@ -60,8 +60,8 @@ impl Block {
             // Old programs summed signed characters.
             signed += i64::from(byte.cast_signed());
         }
-        if told != sum && told != signed {
-            return Err(format!("a header's checksum is {told} instead of {sum}"));
+        if stored != sum && stored != signed {
+            return Err(format!("a header's checksum is {stored} instead of {sum}"));
         }
         let dialect = match bytes.get(MAGIC).unwrap_or_default() {
             b"ustar  \0" => Dialect::Gnu,

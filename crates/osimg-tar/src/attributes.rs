@@ -1,7 +1,7 @@
 //! Extended attributes, ACLs and capabilities as a file has them and as an archive carries them.
 
-use crate::error::{ExitCode, Failure, Result};
-use anyhow::Context;
+use crate::error::{Context, Reason, Result};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -17,7 +17,7 @@ use xattr::FileExt;
 pub(super) enum Handle {
     /// Open for reading: a regular file or a directory.
     Open(Rc<File>),
-    /// Open as a place only (`O_PATH`): anything else, which must not be opened to be looked at.
+    /// Open only as a place (`O_PATH`): anything else, since opening it to read has effects.
     Place(OwnedFd),
 }
 
@@ -37,8 +37,8 @@ impl Handle {
     }
 }
 
-/// The way to the very file that `fd` stands for, be it a symbolic link: the kernel goes there
-/// without a look at any name.
+/// A path to the file of `fd` itself, even if that is a symbolic link: the kernel resolves no name
+/// on the way.
 fn proc_path(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
@@ -52,9 +52,9 @@ pub(super) struct Attributes {
     pub(super) default_acl: Option<String>,
     /// The SELinux label that the file system has, without its final NUL.
     pub(super) label: Option<Vec<u8>>,
-    /// Every other attribute that is kept, sorted by name.
-    pub(super) others: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Those left out that a person might miss.
+    /// Every other attribute that is kept, by name.
+    pub(super) others: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Those left out.
     pub(super) dropped: Vec<&'static Dropped>,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Attributes {
 pub(super) struct Dropped {
     /// The beginning of the names.
     pub(super) prefix: &'static str,
-    /// Why they stay behind; empty when they only say again what the archive says otherwise.
+    /// Why they are left out; empty when the archive has the same information in another form.
     pub(super) reason: &'static str,
 }
 
@@ -84,7 +84,7 @@ const DROPPED: [Dropped; 7] = [
 const EVM_HMAC: Dropped = Dropped { prefix: "security.evm", reason: "they are made with a secret key of the build host" };
 const EVM_HMAC_TYPE: u8 = 2;
 
-/// Reads the attributes of the file; one whose file system has none has none.
+/// Reads the attributes of the file: none if its file system has none.
 ///
 /// # Errors
 /// Fails when they cannot be read, or could not be carried faithfully.
@@ -96,13 +96,11 @@ pub(super) fn read(handle: &Handle) -> Result<Attributes> {
         Err(error) => return Err(error).context("listing extended attributes"),
     };
     for name in names {
-        // One that vanished in between was as good as never there.
         let read = handle.value(&name).with_context(|| format!("reading extended attribute {}", name.display()))?;
         if let Some(value) = read {
             attributes.add(name, value)?;
         }
     }
-    attributes.others.sort_unstable();
     Ok(attributes)
 }
 
@@ -117,10 +115,14 @@ impl Attributes {
                 }
                 self.label = Some(value);
             }
-            b"security.capability" => self.others.push((name.into_vec(), capability(value)?)),
+            b"security.capability" => {
+                self.others.insert(name.into_vec(), capability(value).context("reading a file capability")?);
+            }
             bytes => match DROPPED.iter().find(|dropped| dropped.applies(bytes, &value)) {
                 Some(dropped) => self.dropped.push(dropped),
-                None => self.others.push((name.into_vec(), value)),
+                None => {
+                    self.others.insert(name.into_vec(), value);
+                }
             },
         }
         Ok(())
@@ -139,11 +141,10 @@ impl Dropped {
 /// Names would be looked up in the passwd of the system that unpacks, which is not the image's.
 fn acl_text(value: &[u8]) -> Result<String> {
     const VERSION: [u8; 4] = 2_u32.to_le_bytes();
-    let bad = || Failure::new(ExitCode::Unexpected, "reading an ACL: the kernel's form of it is not understood");
-    let (version, entries) = value.split_first_chunk::<4>().ok_or_else(bad)?;
+    let (version, entries) = value.split_first_chunk::<4>().ok_or(Reason::Acl)?;
     let (entries, rest) = entries.as_chunks::<8>();
     if *version != VERSION || !rest.is_empty() {
-        return Err(bad().into());
+        return Err(Reason::Acl.into());
     }
     let mut text = String::new();
     for [tag_low, tag_high, permissions, _, id @ ..] in entries {
@@ -156,7 +157,7 @@ fn acl_text(value: &[u8]) -> Result<String> {
             0x08 => format!("group:{id}"),
             0x10 => "mask:".to_owned(),
             0x20 => "other:".to_owned(),
-            _ => return Err(bad().into()),
+            _ => return Err(Reason::Acl.into()),
         };
         let bit = |mask: u8, letter: char| if permissions & mask == 0 { '-' } else { letter };
         // Writing into a String cannot fail.
@@ -176,12 +177,7 @@ fn capability(mut value: Vec<u8>) -> Result<Vec<u8>> {
     }
     let root = root.iter().rev().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
     if root != 0 {
-        return Err(Failure::new(
-            ExitCode::Unexpected,
-            format!("reading a file capability: it is only for the user namespace whose root is uid {root}"),
-        )
-        .hint("it was set inside a container; build as the system's root, or set it again with setcap")
-        .into());
+        return Err(Reason::Capability(root).into());
     }
     value.truncate(20);
     if let Some(byte) = value.get_mut(3) {
@@ -219,13 +215,13 @@ mod tests {
             value
         };
         assert_eq!(capability(version_3(0)).unwrap(), [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        let refused = crate::error::render(&capability(version_3(1000)).unwrap_err());
+        let refused = capability(version_3(1000)).unwrap_err().to_string();
         assert!(refused.contains("uid 1000"), "{refused}");
         assert_eq!(capability(vec![1, 0, 0, 2]).unwrap(), [1, 0, 0, 2]);
     }
 
     #[test]
-    fn what_belongs_to_the_build_host_stays_behind() {
+    fn attributes_of_the_build_host_are_left_out() {
         let mut attributes = Attributes::default();
         for (name, value) in [
             ("trusted.overlay.opaque", b"y".as_slice()),
@@ -236,7 +232,7 @@ mod tests {
         ] {
             attributes.add(name.into(), value.to_vec()).unwrap();
         }
-        assert_eq!(attributes.others, [(b"user.kept".to_vec(), b"a\0".to_vec())]);
+        assert_eq!(attributes.others, BTreeMap::from([(b"user.kept".to_vec(), b"a\0".to_vec())]));
         assert_eq!(attributes.label.as_deref(), Some(b"system_u:object_r:etc_t:s0".as_slice()));
         assert_eq!(attributes.dropped.len(), 3);
         attributes.add("security.evm".into(), b"\x05signature".to_vec()).unwrap();

@@ -11,3 +11,9 @@ impl std::fmt::Display for Stopped {
 }
 
 impl std::error::Error for Stopped {}
+
+impl From<Stopped> for crate::error::Error {
+    fn from(_: Stopped) -> Self {
+        crate::error::Reason::Stopped.into()
+    }
+}

@@ -1,5 +1,4 @@
-//! Compression in independent blocks of a fixed size: what makes the same bytes come out for any
-//! number of jobs.
+//! Compression in independent blocks, so that the bytes are the same for any number of jobs.
 
 use super::buffer::Buffer;
 use super::format::Format;

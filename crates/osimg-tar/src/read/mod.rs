@@ -12,14 +12,11 @@ mod member;
 mod records;
 mod source;
 
-pub use super::pax::{Kind, Time};
-pub use super::sparse::Extent;
-pub use member::Entry;
-pub use source::Damaged;
+pub use crate::entry::{Entry, Extent, Kind, Time};
+pub use crate::error::Damaged;
 
-use super::format::Format;
-use crate::error::{Result, ResultExt};
-use anyhow::Context;
+use crate::error::{Context, Error, Reason, Result};
+use crate::format::Format;
 use header::{BLOCK, Block};
 use member::{Extensions, Extra};
 use records::Records;
@@ -29,7 +26,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 /// More members than any OS has, and as many hashes of names as are kept.
@@ -103,14 +99,15 @@ pub struct Reader<'a> {
     window: Vec<u8>,
 }
 
-/// SHA-256 of an archive without its compression, in lower-case hexadecimal; `check` is asked often
-/// and ends it by an error.
+/// SHA-256 of an archive without its compression, in lower-case hexadecimal. `check` is called often,
+/// and its error ends the reading.
 ///
 /// # Errors
-/// When it cannot be read or unpacked.
-pub fn digest(file: impl Read, check: &dyn Fn() -> Result<()>) -> Result<String> {
+/// When the archive cannot be read or unpacked, and when `check` fails.
+pub fn digest<E: From<Error>>(file: impl Read, check: &dyn Fn() -> Result<(), E>) -> Result<String, E> {
     let mut source = Source::new(file)?;
-    let (mut sum, mut window) = (Sha256::new(), vec![0; WINDOW]);
+    let mut sum = Sha256::new();
+    let mut window = vec![0; WINDOW];
     loop {
         check()?;
         match source.read(&mut window).context("unpacking the archive")? {
@@ -123,18 +120,6 @@ pub fn digest(file: impl Read, check: &dyn Fn() -> Result<()>) -> Result<String>
 impl fmt::Debug for Reader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").field("format", &self.format()).field("offset", &self.source.offset()).finish_non_exhaustive()
-    }
-}
-
-impl Reader<'static> {
-    /// Opens a tarball.
-    ///
-    /// # Errors
-    /// Fails when it cannot be opened, and as [`Reader::new`].
-    pub fn open(path: &Path) -> Result<Self> {
-        let opening = || format!("opening the tarball {}", path.display());
-        let file = crate::files::open(path).or_fail(crate::error::ExitCode::Space, opening())?;
-        Self::new(file).map_err(|error| error.context(opening()))
     }
 }
 
@@ -225,7 +210,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Fails as [`Reader::next`], and when `take` does.
-    pub fn content(&mut self, mut take: impl FnMut(Part<'_>) -> Result<()>) -> Result<()> {
+    pub fn content<E: From<Error>>(&mut self, mut take: impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
         let Some(extents) = self.sparse.take() else {
             let left = self.left;
             return self.stored(left, &mut take);
@@ -246,19 +231,21 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Fails when it is longer than `limit`, and as [`Reader::next`].
     pub fn content_within(&mut self, limit: usize) -> Result<Vec<u8>> {
-        anyhow::ensure!(self.size <= limit as u64, "reading a member of {} bytes: it is longer than {limit} bytes", self.size);
+        if self.size > limit as u64 {
+            return Err(Error::new(Reason::TooLong { size: self.size, limit: limit as u64 }).context("reading a member"));
+        }
         let mut whole = Vec::new();
         self.content(|part| {
             match part {
                 Part::Data(bytes) => whole.extend_from_slice(bytes),
                 Part::Hole(count) => whole.resize(whole.len() + usize::try_from(count)?, 0),
             }
-            Ok(())
+            Ok::<(), Error>(())
         })?;
         Ok(whole)
     }
 
-    fn stored(&mut self, mut count: u64, take: &mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()> {
+    fn stored<E: From<Error>>(&mut self, mut count: u64, take: &mut dyn FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
         while count > 0 {
             let want = WINDOW.min(usize::try_from(count).unwrap_or(WINDOW));
             let part = self.window.get_mut(..want).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! xz: one stream of many blocks whose headers tell their sizes, so that `xz -d -T0` unpacks it on
-//! all cores.
+//! xz: one stream of many blocks. The blocks' headers contain their sizes, so that `xz -d -T0`
+//! unpacks on all cores.
 //!
 //! liblzma packs each block as a stream of its own; those are taken apart and joined here, by the
 //! format's definition (<https://tukaani.org/xz/xz-file-format.txt>; numbers in brackets are its
@@ -9,8 +9,7 @@ use super::buffer::Buffer;
 use super::probe::Probe;
 use super::signature::has;
 use super::stopped::Stopped;
-use crate::error::Result;
-use anyhow::{Context, anyhow};
+use crate::error::{Error, Reason, Result};
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, MatchFinder, Mode, Status, Stream};
 
 /// Bytes of the archive in one block, as `xz -T` takes it at its default, and of the dictionary.
@@ -50,7 +49,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(level: u32) -> Result<Self> {
-        let preset = |level: u32| LzmaOptions::new_preset(level).with_context(|| format!("setting xz preset {level}"));
+        let preset = |level: u32| LzmaOptions::new_preset(level).map_err(|error| failed(&format!("setting xz preset {level}"), &error));
         let (mut search, mut fast) = (preset(level)?, preset(0)?);
         if level > 0 {
             // Up to 3 the preset's own (xz(1)); from 4 on a whole block, which makes an OS tree 5 %
@@ -103,13 +102,17 @@ impl Encoder {
         };
         compress(block, filters, &mut self.alone, stopped)?;
         take_apart(self.alone.filled(), block.len() as u64, packed)
-            .ok_or_else(|| anyhow!("taking an xz stream apart: liblzma wrote an unexpected form"))
+            .ok_or_else(|| Reason::Compressor("taking an xz stream apart: liblzma wrote an unexpected form".into()).into())
     }
+}
+
+fn failed(action: &str, error: &liblzma::stream::Error) -> Error {
+    Reason::Compressor(format!("{action}: {error}")).into()
 }
 
 /// Compresses `plain` to a stream of one block.
 fn compress(plain: &[u8], filters: &Filters, packed: &mut Buffer, stopped: &dyn Fn() -> bool) -> Result<()> {
-    let mut stream = Stream::new_stream_encoder(filters, Check::Crc64).context("starting an xz encoder")?;
+    let mut stream = Stream::new_stream_encoder(filters, Check::Crc64).map_err(|error| failed("starting an xz encoder", &error))?;
     packed.clear();
     packed.reserve(plain.len() + plain.len() / 1024 + 4096);
     loop {
@@ -123,7 +126,7 @@ fn compress(plain: &[u8], filters: &Filters, packed: &mut Buffer, stopped: &dyn 
             _ => (rest, Action::Finish),
         };
         packed.reserve(1 << 12);
-        let status = stream.process(part, packed.room(), action).context("compressing an xz block")?;
+        let status = stream.process(part, packed.room(), action).map_err(|error| failed("compressing an xz block", &error))?;
         packed.advance(usize::try_from(stream.total_out() - written)?);
         if status == Status::StreamEnd {
             return Ok(());
@@ -223,7 +226,8 @@ impl Index {
         }
         end.resize(end.len().next_multiple_of(4), 0);
         end.extend(libdeflater::crc32(&end).to_le_bytes());
-        let backward_size = u32::try_from(end.len() / 4 - 1).context("ending an xz stream: too many blocks")?;
+        let backward_size =
+            u32::try_from(end.len() / 4 - 1).map_err(|_| Reason::Compressor("ending an xz stream: too many blocks".into()))?;
         let [_, _, _, _, _, _, flags @ .., _, _, _, _] = STREAM_HEADER;
         let mut fields = backward_size.to_le_bytes().to_vec();
         fields.extend(flags);
@@ -242,8 +246,8 @@ impl Index {
         // At the latest the padding's own zeros reach those bytes.
         while self.reaches(start, avoided)? && words < LONGEST_HEADER / 4 {
             words += 1;
-            *start =
-                pad_first_header(&plain_start, words).ok_or_else(|| anyhow!("padding an xz block header: it has an unexpected form"))?;
+            *start = pad_first_header(&plain_start, words)
+                .ok_or_else(|| Reason::Compressor("padding an xz block header: it has an unexpected form".into()))?;
             if let Some((unpadded, _)) = self.records.first_mut() {
                 *unpadded += 4;
             }

@@ -1,15 +1,15 @@
-//! The walk through a tree: by directory descriptors alone, never over a mount or out of the tree,
-//! sorted, as deep as it goes.
+//! The walk through a tree: only by directory descriptors, never over a mount or out of the tree,
+//! sorted, to any depth.
 
 use super::attributes::Handle;
-use crate::error::{ExitCode, Failure, Result};
-use crate::openat::openat2;
+use super::error::{Context, Error, Reason, Result};
+use super::shown::shown;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FileStat, SFlag, fstat};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,28 +24,18 @@ const FEWEST_DIRECTORIES: usize = 2;
 
 /// A file of the tree.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct Found {
     /// Its path inside the tree, without a first or last slash; empty for the tree itself.
     pub(super) path: Vec<u8>,
     pub(super) stat: FileStat,
     pub(super) handle: Handle,
 }
 
-impl Entry {
+impl Found {
     /// The bits of `st_mode` that are the type.
     pub(super) fn kind(&self) -> SFlag {
         kind(&self.stat)
     }
-}
-
-/// A path inside the tree, as a person is told it: without control characters, which would reach
-/// the terminal.
-pub(super) fn shown(path: &[u8]) -> String {
-    let mut text = String::from("/");
-    for character in String::from_utf8_lossy(path).chars() {
-        if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
-    }
-    text
 }
 
 #[derive(Debug)]
@@ -75,30 +65,26 @@ impl Walk {
     /// Begins at the directory `tree`.
     pub(super) fn new(tree: &Path) -> Result<Self> {
         let opening = || format!("opening the tree {}", tree.display());
-        let file = File::options()
-            .read(true)
-            .custom_flags(OFlag::O_DIRECTORY.bits())
-            .open(tree)
-            .map_err(|e| anyhow::Error::from(e).context(opening()))?;
-        let stat = fstat(&file).map_err(|e| anyhow::Error::from(e).context(opening()))?;
+        let file = File::options().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(tree).with_context(opening)?;
+        let stat = fstat(&file).with_context(opening)?;
         // A quarter of what may be open: outputs, locks and whoever uses this library have some
         // too.
         let allowed = getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
         let keep = (allowed / 4).clamp(FEWEST_DIRECTORIES, OPEN_DIRECTORIES);
         let mut walk = Self { stack: Vec::new(), path: Vec::new(), began: false, keep };
-        walk.enter(CString::default(), Rc::new(file), stat).map_err(|e| e.context(opening()))?;
+        walk.enter(CString::default(), Rc::new(file), stat).with_context(opening)?;
         Ok(walk)
     }
 
     /// The next entry: a directory, then everything in it sorted by the bytes of the names, then
     /// its next sibling.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>> {
+    pub(super) fn next(&mut self) -> Result<Option<Found>> {
         if !std::mem::replace(&mut self.began, true) {
             return Ok(self
                 .stack
                 .last()
                 .and_then(|level| level.directory.clone().map(|directory| (level, directory)))
-                .map(|(level, directory)| Entry { path: Vec::new(), stat: level.stat, handle: Handle::Open(directory) }));
+                .map(|(level, directory)| Found { path: Vec::new(), stat: level.stat, handle: Handle::Open(directory) }));
         }
         loop {
             let Some(level) = self.stack.last_mut() else { return Ok(None) };
@@ -113,13 +99,13 @@ impl Walk {
                 path.push(b'/');
             }
             path.extend_from_slice(name.to_bytes());
-            let (stat, handle) = open(&directory, &name, hint).map_err(|errno| told(errno, &path))?;
+            let (stat, handle) = open(&directory, &name, hint).map_err(|errno| opening_failed(errno, &path))?;
             if kind(&stat) == SFlag::S_IFDIR
                 && let Handle::Open(file) = &handle
             {
-                self.enter(name, file.clone(), stat).map_err(|e| e.context(format!("listing {}", shown(&path))))?;
+                self.enter(name, file.clone(), stat).with_context(|| format!("listing {}", shown(&path)))?;
             }
-            return Ok(Some(Entry { path, stat, handle }));
+            return Ok(Some(Found { path, stat, handle }));
         }
     }
 
@@ -157,7 +143,6 @@ impl Walk {
         if let Some(directory) = self.stack.last().and_then(|level| level.directory.clone()) {
             return Ok(directory);
         }
-        let told = |path: &[u8]| format!("opening {} again", shown(path));
         let keep_from = self.stack.len().saturating_sub(self.keep / 2);
         let mut current: Option<Rc<File>> = None;
         for (depth, level) in self.stack.iter_mut().enumerate() {
@@ -165,7 +150,7 @@ impl Walk {
                 (Some(directory), _) => directory.clone(),
                 (None, Some(above)) => {
                     let fd = openat2(&**above, level.name.as_c_str(), how(OFlag::O_RDONLY | OFlag::O_DIRECTORY))
-                        .map_err(|e| anyhow::Error::from(e).context(told(&self.path)))?;
+                        .with_context(|| format!("opening {} again", shown(&self.path)))?;
                     if identity(&fstat(&fd)?) != level.identity {
                         return Err(changed_at(&self.path));
                     }
@@ -231,28 +216,31 @@ fn open_to_read(directory: &File, name: &CString) -> Result<(FileStat, File), Er
     Ok((fstat(&fd)?, File::from(fd)))
 }
 
-fn told(errno: Errno, path: &[u8]) -> anyhow::Error {
-    let path_shown = shown(path);
+fn opening_failed(errno: Errno, path: &[u8]) -> Error {
     match errno {
-        Errno::EXDEV => Failure::new(ExitCode::Host, format!("packing {path_shown}: something is mounted there"))
-            .hint("unmount it first: an image holds one tree, and what is mounted on it is not part of that")
-            .into(),
+        Errno::EXDEV => Error::at("packing", path, Reason::MountPoint),
         Errno::ENOENT | Errno::ELOOP | Errno::ENXIO | Errno::ENOTDIR | Errno::ESTALE => changed_at(path),
-        Errno::ENOSYS => Failure::new(ExitCode::Host, format!("opening {path_shown}: the kernel has no openat2"))
-            .hint("it takes Linux 5.6 or later, and a container runtime that lets the call through")
-            .into(),
-        Errno::EACCES => Failure::new(ExitCode::Host, format!("opening {path_shown}: Permission denied"))
-            .hint("a tree with files of many users is root's to pack: sudo osimg pack")
-            .into(),
-        errno => anyhow::Error::from(errno).context(format!("opening {path_shown}")),
+        Errno::ENOSYS => Error::at("opening", path, Reason::NoOpenat2),
+        Errno::EACCES => Error::at("opening", path, Reason::Denied),
+        errno => Error::at("opening", path, Reason::Io(errno.into())),
     }
 }
 
-/// The error for a file that was replaced, went away, or was written to under the walk.
-pub(super) fn changed() -> anyhow::Error {
-    Failure::new(ExitCode::Unexpected, "it changed in the meantime").hint("nothing may write to the tree while it is packed").into()
+fn changed_at(path: &[u8]) -> Error {
+    Error::at("packing", path, Reason::Changed)
 }
 
-fn changed_at(path: &[u8]) -> anyhow::Error {
-    changed().context(format!("packing {}", shown(path)))
+/// A lookup that another process disturbs so many times in a row is given up.
+const ATTEMPTS: usize = 1000;
+
+/// openat2(2), again after an interruption.
+fn openat2(directory: impl AsFd, name: &CStr, how: OpenHow) -> Result<OwnedFd, Errno> {
+    for _ in 1..ATTEMPTS {
+        #[expect(clippy::disallowed_methods, reason = "the one place of this library, which retries")]
+        match nix::fcntl::openat2(directory.as_fd(), name, how) {
+            Err(Errno::EAGAIN | Errno::EINTR) => std::thread::yield_now(),
+            done => return done,
+        }
+    }
+    Err(Errno::EAGAIN)
 }

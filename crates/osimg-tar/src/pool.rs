@@ -8,13 +8,13 @@ use super::buffer::Buffer;
 use super::compress::{Encoder, Piece, block_size};
 use super::format::Format;
 use super::stopped::Stopped;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How often a wait looks whether it was cancelled from outside, which wakes nobody.
+/// How often a wait checks for a cancellation from outside, which wakes no thread.
 const CANCELLATION: Duration = Duration::from_millis(100);
 
 /// What the packing of one output needs to know.
@@ -39,7 +39,7 @@ struct State {
     stopped: bool,
     /// No more blocks will come.
     closed: bool,
-    failure: Option<anyhow::Error>,
+    failure: Option<Error>,
 }
 
 /// The blocks of one output that are under way.
@@ -218,9 +218,9 @@ impl<'a> Pool<'a> {
     }
 
     /// Stops everything; the first failure is the one that counts.
-    pub(super) fn fail(&self, error: anyhow::Error) {
+    pub(super) fn fail(&self, error: Error) {
         let mut state = self.lock();
-        if state.failure.is_none() && !error.is::<Stopped>() {
+        if state.failure.is_none() && !error.is_stopped() {
             state.failure = Some(error);
         }
         state.stopped = true;
@@ -228,7 +228,7 @@ impl<'a> Pool<'a> {
     }
 
     /// What stopped the pool, if it was a failure.
-    pub(super) fn into_failure(self) -> Option<anyhow::Error> {
+    pub(super) fn into_failure(self) -> Option<Error> {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).failure
     }
 
@@ -242,7 +242,7 @@ impl<'a> Pool<'a> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A thread that died is told of by its join; the state itself is sound after every
+        // The join of a thread that died reports it. The state itself is sound after every
         // statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

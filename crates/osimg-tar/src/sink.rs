@@ -7,8 +7,7 @@ use super::format::Format;
 use super::pool::{Lane, Pool};
 use super::signature::{BOOT_SIGNATURE, SECTOR, has};
 use super::{Packed, bzip2, gzip, xz};
-use crate::error::Result;
-use anyhow::Context;
+use crate::error::{Context, Result};
 use std::io::Write;
 
 /// Writes a lane's pieces as they come, until there are no more.
@@ -106,7 +105,7 @@ mod tests {
     #![expect(clippy::disallowed_methods, reason = "the usual tools judge what is written")]
 
     use super::*;
-    use crate::archive::tape::Tape;
+    use crate::tape::Tape;
     use std::num::NonZeroUsize;
     use std::process::{Command, Stdio};
 
