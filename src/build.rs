@@ -47,8 +47,7 @@ pub use twice::{Reference, build_counterpart, build_twice};
 /// Builds the recipe and publishes the artifact.
 ///
 /// # Errors
-/// Whatever a step fails with; nothing is published then, and what was published before is as it
-/// was.
+/// The failure of a step; nothing is published then, and earlier images are unchanged.
 pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
     let started = SystemTime::now();
     require_root()?;
@@ -57,7 +56,7 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
     }
     files::check(&recipe.settings.finish)?;
     let tools = tools(&recipe.settings.packages)?;
-    // A wrong password is told now, not after the build.
+    // A wrong password is reported now, not after the build.
     let remote = Remote::open(recipe, options, report)?;
     // Before any file is opened: a file of the host's namespace cannot be linked by its name in
     // ours.
@@ -91,7 +90,7 @@ pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, r
     }
 }
 
-/// What every step of one build knows.
+/// The data that every step of a build uses.
 struct Build<'a> {
     recipe: &'a Recipe,
     transactions: &'a [Transaction],
@@ -184,5 +183,5 @@ fn require_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::new(ExitCode::Host, "building an image takes root, or a user namespace: files in it belong to many users").into())
+    Err(Failure::new(ExitCode::Host, "building an image requires root, or a user namespace: files in it belong to many users").into())
 }

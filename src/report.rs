@@ -32,7 +32,7 @@ pub enum Color {
     Never,
 }
 
-/// What a bar counts.
+/// The unit of a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes, shown with binary prefixes and a rate.

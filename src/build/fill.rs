@@ -52,8 +52,8 @@ impl Build<'_> {
         })
     }
 
-    /// Times are cut to the date of the newest package: that of a clock which is behind it cannot
-    /// be told from a package's own.
+    /// Times are limited to the date of the newest package: if the clock is behind it, files of
+    /// scriptlets look like a package's own.
     pub(super) fn check_clock(&self, source_date_epoch: i64) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if u64::try_from(source_date_epoch).is_ok_and(|date| date > now) {
@@ -65,7 +65,7 @@ impl Build<'_> {
     }
 }
 
-/// What the initramfs step has to know of the packages to come.
+/// The packages that the initramfs step depends on.
 fn contents(plan: &TransactionPlan) -> Contents<'_> {
     let kernel = plan.install.iter().find(|p| p.name == "kernel-core" || p.name.starts_with("linux-image-") || p.name == "kernel");
     Contents { kernel: kernel.map(|p| p.version.as_str()), zstd: plan.install.iter().any(|p| p.name == "zstd") }

@@ -42,16 +42,16 @@ impl Build<'_> {
             .env("SOURCE_DATE_EPOCH", filled.source_date_epoch.to_string());
         self.report.command(&command.quoted());
         let plan = image_plan(&workdir.root(), &workdir.scratch(), self.options.devices, command);
-        let mut said = process::Tail::new(4096);
+        let mut output = process::Tail::new(4096);
         let outcome = Sandbox::run(&plan, Limits { total: Some(IN_IMAGE_TIMEOUT), idle: None }, &mut |_: Stream, line| {
-            said.push(line);
+            output.push(line);
             self.report.output(line);
             Ok(())
         })?;
         if !outcome.success() {
             return Err(Failure::new(
                 ExitCode::Transaction,
-                format!("`{}` in the image ended with {}:\n{}", plan.command.quoted(), outcome.describe(), said.last(8)),
+                format!("`{}` in the image ended with {}:\n{}", plan.command.quoted(), outcome.describe(), output.last(8)),
             )
             .into());
         }

@@ -1,4 +1,4 @@
-//! Whether a node can be installed from the image, and what becomes of one that is not fit.
+//! Whether a node can be installed from the image, and how an unfit image is handled.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::process;
 use crate::report::Report;
 use crate::verify::{self, Finding, Severity};
 
-/// What becomes of an image that is not fit, where nobody deploys from: a directory of files.
+/// How an unfit image is handled in a directory, from which no node is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fitness {
     /// It is published, with its findings in the manifest.
@@ -36,8 +36,8 @@ pub fn unfit(doing: &str, findings: &[Finding]) -> Failure {
         .hint(format!("to let it pass as it is: {}", names.join(" ")))
 }
 
-/// What a node would miss in the tree; told, but no reason to stop. Contents are as rpm just wrote
-/// them and are not digested again.
+/// The problems that a node would have with the tree. They are reported and do not stop the build.
+/// Contents are as rpm just wrote them and are not digested again.
 pub(super) fn verify(root: &Path, overrides: Overrides<'_>, allow: &BTreeSet<String>, report: &Report) -> Result<Vec<Finding>> {
     let step = report.step("verifying the tree");
     let options =
@@ -46,7 +46,7 @@ pub(super) fn verify(root: &Path, overrides: Overrides<'_>, allow: &BTreeSet<Str
         Ok(findings) => findings,
         Err(error) => {
             process::check_stop()?;
-            // Whatever is wrong with the tree itself, packing says more of it.
+            // If the tree itself is damaged, packing reports more about it.
             report.warn(&format!("the tree was not verified: {error:#}"));
             return Ok(Vec::new());
         }

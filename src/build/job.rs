@@ -19,7 +19,7 @@ pub(super) struct Directories {
     pub root: PathBuf,
     /// An empty directory for the sandbox to mount over.
     pub scratch: PathBuf,
-    /// What the package manager keeps between transactions.
+    /// The files that the package manager keeps between transactions.
     pub state: PathBuf,
 }
 
@@ -41,8 +41,7 @@ impl Directories {
     }
 }
 
-/// The job of filling an image from a recipe: everything without a lock, keys, and publishing of the
-/// user, which the caller adds.
+/// The job of filling an image from a recipe. The caller adds lock, keys and the user's options.
 pub(super) fn job<'a>(
     recipe: &'a Recipe,
     tools: &'a ToolRoot,

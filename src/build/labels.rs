@@ -12,7 +12,7 @@ use crate::selinux;
 #[derive(Debug)]
 pub struct ChosenLabels {
     source: Chosen,
-    /// What is said of it in the manifest.
+    /// Its description in the manifest.
     pub description: String,
 }
 

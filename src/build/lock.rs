@@ -1,5 +1,5 @@
-//! Locks: made by the pipeline's own first steps, and told in the manifest of what is built from
-//! them.
+//! Locks: made by the pipeline's own first steps, and recorded in the manifest of an image that is
+//! built from one.
 
 use std::path::PathBuf;
 
@@ -13,19 +13,19 @@ use crate::recipe::{Lock, Recipe, Transaction};
 use crate::report::Report;
 use crate::workdir::{Keep, Place, Workdir};
 
-/// A lock file that a build goes by.
+/// A lock file that a build follows.
 #[derive(Debug, Clone)]
 pub struct LockFile {
     /// Where it is.
     pub path: PathBuf,
-    /// What it says.
+    /// Its content.
     pub lock: Lock,
     /// The digest of its bytes, in hex.
     pub sha256: String,
 }
 
 impl LockFile {
-    /// What the manifest says of it.
+    /// Its entry in the manifest.
     #[must_use]
     pub fn for_manifest(&self) -> crate::set::manifest::Locked {
         let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -47,7 +47,7 @@ pub struct Places {
 /// Resolves the recipe and returns its lock.
 ///
 /// # Errors
-/// Whatever resolving fails with.
+/// The failure of resolving.
 pub fn make(
     recipe: &Recipe,
     transactions: &[Transaction],

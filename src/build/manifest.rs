@@ -1,4 +1,4 @@
-//! The manifest of a build, from what its steps know.
+//! The manifest of a build, from the results of its steps.
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use crate::secrets;
 use crate::set::manifest::{self as document, Manifest};
 use crate::verify::Finding;
 
-/// What the steps found out.
+/// The results of the steps.
 pub(super) struct Outcome<'a> {
     pub(super) version: String,
     pub(super) root: &'a InstallRoot,

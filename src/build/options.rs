@@ -1,4 +1,4 @@
-//! What a caller decides about a build, beside the recipe and its settings.
+//! The options of a build, besides the recipe and its settings.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::sandbox::{Clock, Devices};
 use crate::sbom::Documents;
 use crate::workdir::{Keep, Place};
 
-/// How a build is done, beside what the recipe and its settings say.
+/// The options of a build, besides the recipe and its settings.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the artifact goes.
+    /// The registry for the artifact.
     pub registry: Address,
     /// How it is published there.
     pub publishing: PublishOptions,
@@ -23,11 +23,11 @@ pub struct Options {
     pub allow: BTreeSet<String>,
     /// Names of findings about boot pieces that do not count.
     pub allow_pieces: BTreeSet<String>,
-    /// What becomes of an image that is not fit.
+    /// How an unfit image is handled.
     pub fitness: Fitness,
     /// One file instead of the registry's own names.
     pub output: Option<PathBuf>,
-    /// The formats, the first one's path is printed.
+    /// The formats; the path of the first one is printed.
     pub formats: Vec<Format>,
     /// Where labels come from.
     pub selinux: SelinuxChoice,
@@ -39,16 +39,16 @@ pub struct Options {
     pub lock: Option<lock::LockFile>,
     /// Where the workdir is made.
     pub workdir: Place,
-    /// What becomes of it.
+    /// When it is kept.
     pub keep: Keep,
     /// Which /dev scriptlets see.
     pub devices: Devices,
-    /// What is written beside the tarballs, and who signs.
+    /// The documents next to the tarballs, and the signing key.
     pub documents: Documents,
-    /// How long a phase of a transaction may say nothing.
+    /// How long a phase of a transaction may be silent.
     pub idle: Option<Duration>,
     /// Another time of day for what the packages run.
     pub clock: Option<Clock>,
-    /// What must come out, when it is known.
+    /// The expected tarball, if it is known.
     pub reference: Option<Reference>,
 }

@@ -1,4 +1,4 @@
-//! What a build would run and in which sandboxes, without doing any of it: for `osimg plan`.
+//! The commands and sandboxes of a build, without running them: for `osimg plan`.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::recipe::{Bootstrap, KeySource, PackageSettings, Recipe, Transaction};
 use crate::report::Report;
 use crate::sandbox::{Devices, Plan};
 
-/// What stands for the directory that a build makes for itself.
+/// The placeholder for the directory that a build makes.
 const WORKDIR: &str = "WORKDIR";
 
 /// One transaction's two runs of the package manager.
@@ -22,11 +22,11 @@ pub struct Outline {
     pub install: Plan,
 }
 
-/// The runs of each transaction. Of an image whose package manager is in a root that has yet to be
-/// made, the host's stands for it.
+/// The runs of each transaction. If the package manager is in a root that has yet to be made, the
+/// host's is shown instead.
 ///
 /// # Errors
-/// When there is no package manager, or it refuses what it is asked for.
+/// When there is no package manager, or it refuses the request.
 pub fn outline(recipe: &Recipe, transactions: &[Transaction], devices: Devices, cache: &Path, report: &Report) -> Result<Vec<Outline>> {
     let settings = &recipe.settings.packages;
     let Tools { root: tools, manager } = tools(settings)?;
@@ -42,14 +42,14 @@ pub fn outline(recipe: &Recipe, transactions: &[Transaction], devices: Devices, 
     transactions.iter().map(of).collect()
 }
 
-/// Who fills the image, or why nobody here does.
+/// The package manager that fills the image, or why there is none.
 #[must_use]
 pub fn package_manager(settings: &PackageSettings) -> String {
     let found = tools(settings).map_or_else(|error| format!("none: {error:#}"), |tools| tools.manager.description().to_owned());
     match &settings.bootstrap {
         Bootstrap::Host => found,
         Bootstrap::Root(directory) => format!("{found} of {}", directory.display()),
-        Bootstrap::Made => format!("the release's own, in a root that this host's makes: {found}"),
+        Bootstrap::Made => format!("the release's own, in a root that this host's package manager makes: {found}"),
     }
 }
 

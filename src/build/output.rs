@@ -1,4 +1,4 @@
-//! Where the artifact goes, and the version it carries.
+//! The output of a build, and its version.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> 
         None => {
             let directory = match &options.registry {
                 Address::Directory(directory) => directory.as_path(),
-                // What is sent to a remote registry is kept here first: whole, with its manifest,
+                // An artifact for a remote registry is kept here first: whole, with its manifest,
                 // and again there after a failed upload.
                 Address::Glance(_) | Address::Oci(_) | Address::Tree(..) => Path::new(LOCAL),
             };

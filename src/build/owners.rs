@@ -1,5 +1,5 @@
-//! Who owns the tree's files where the build itself owns them all: what the packages' headers and
-//! the settings say.
+//! The owners of the tree's files, if the build's user owns them all: from the packages' headers
+//! and the settings.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,5 +1,4 @@
-//! Step 5: a tree becomes tarballs; for a build, and for `osimg pack` over a tree that stands
-//! already.
+//! Step 5: a tree becomes tarballs; for a build, and for `osimg pack` of an existing tree.
 
 use anyhow::Context;
 use std::num::NonZeroUsize;
@@ -26,20 +25,20 @@ pub struct Packing {
     pub source_date_epoch: Option<i64>,
 }
 
-/// What came of packing a tree.
+/// The result of packing a tree.
 #[derive(Debug)]
 pub struct PackedTree {
-    /// The archiver's account.
+    /// The archiver's summary.
     pub summary: Summary,
     /// The tarballs, under the names they will have.
     pub tarballs: Vec<Tarball>,
 }
 
-/// Writes the tree into the staged files. `expected` is the tar's size in bytes as far as it can be
-/// told, for the estimate.
+/// Writes the tree into the staged files. `expected` is the approximate size of the tar in bytes,
+/// for the progress bar.
 ///
 /// # Errors
-/// When the tree cannot be read or the tarballs cannot be written, and when a person stopped it.
+/// When the tree cannot be read or the tarballs cannot be written, and when the user stopped it.
 pub fn pack(
     tree: &Path,
     staged: &Staged,

@@ -1,4 +1,4 @@
-//! The registry elsewhere that a build ends in, when the settings or the command line name one.
+//! The remote registry of a build, if the settings or the command line name one.
 
 use anyhow::Context;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,8 @@ use crate::registry::{self, Address, Registry};
 use crate::report::Report;
 use crate::set::Set;
 
-/// A registry elsewhere, opened before the build, and what goes there with the tarball.
+/// A remote registry, opened before the build, and the boot files that are published with the
+/// tarball.
 #[derive(Debug)]
 pub(super) struct Remote {
     registry: Box<dyn Registry>,
@@ -22,7 +23,7 @@ pub(super) struct Remote {
     properties: BTreeMap<String, String>,
     source: Option<Source>,
     cache: PathBuf,
-    /// A person's own kickstart template.
+    /// The user's own kickstart template.
     kickstart: Option<PathBuf>,
     install: InstallSettings,
     /// Names of findings about boot pieces that do not count.
@@ -36,7 +37,7 @@ impl Remote {
         }
         let deploy = &recipe.settings.deploy;
         let kickstart = deploy.kickstart.as_ref().map(PathBuf::from);
-        // What is wrong with it is told before the build.
+        // Errors in it are reported before the build.
         if let Some(path) = &kickstart {
             kickstart::load(path, None)?;
         }
@@ -67,7 +68,7 @@ impl Remote {
         Ok(())
     }
 
-    /// The kickstart template with the tarball's checksum, where there is an installer to follow
+    /// The kickstart template with the tarball's checksum, if there is an installer that follows
     /// it.
     fn kickstart(&self, set: &mut Set, directory: &Path, report: &Report) -> Result<()> {
         if self.kickstart.is_some() || set.kernel.is_some() {
@@ -76,7 +77,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Publishes every tarball of the artifact, and writes into its manifest where it is.
+    /// Publishes every tarball of the artifact, and records the references in its manifest.
     pub(super) fn publish(self, mut artifact: Artifact, report: &Report) -> Result<Artifact> {
         // Nodes are installed from there.
         if artifact.errors() > 0 {

@@ -1,4 +1,4 @@
-//! Room on disks: whether there is enough, and whether too little of it explains a failure.
+//! Room on disks: whether there is enough, and whether a full disk explains a failure.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use crate::report::bytes;
 use crate::sandbox::Backing;
 use crate::workdir::{Workdir, free_space, used_space};
 
-/// Bytes below which a place counts as full: databases fail there with words of their own.
+/// Bytes below which a place counts as full: databases fail there with their own messages.
 const AS_GOOD_AS_FULL: u64 = 1 << 20;
 /// The same for files.
 const AS_GOOD_AS_SPENT: u64 = 64;
 
-/// A failure for which a full place is the better explanation says so; whoever failed knew only
-/// that something did not work.
+/// Explains a failure by a full place, if one is full: the failed program only reported that it
+/// could not work.
 pub(super) fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Error {
     if !matches!(crate::error::exit_code(&error), ExitCode::Transaction | ExitCode::Unexpected | ExitCode::Repository) {
         return error;
@@ -36,14 +36,14 @@ pub(super) fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Err
 /// About how large the tar will be, for the estimate: what a root in memory takes up, else what the
 /// packages say and a tenth.
 pub(super) fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
-    let said = filled.plans.iter().map(TransactionPlan::installed_size).sum::<u64>();
+    let installed = filled.plans.iter().map(TransactionPlan::installed_size).sum::<u64>();
     match workdir.backing() {
-        Backing::Memory => used_space(&workdir.root()).unwrap_or(said),
-        Backing::Disk => said + said / 10,
+        Backing::Memory => used_space(&workdir.root()).unwrap_or(installed),
+        Backing::Disk => installed + installed / 10,
     }
 }
 
-/// Makes sure that there are so many bytes where the directory is.
+/// Checks that this many bytes are free in the directory.
 pub(super) fn room(directory: &Path, bytes_needed: u64) -> Result<()> {
     let free = free_space(directory)?;
     if free >= bytes_needed {

@@ -25,7 +25,7 @@ pub(super) fn tools(settings: &PackageSettings) -> Result<Tools> {
     Ok(Tools { root, manager })
 }
 
-/// What fills a root.
+/// The tree and the package manager in it.
 pub(super) struct Tools {
     pub root: ToolRoot,
     pub manager: packages::Driver,
@@ -61,8 +61,8 @@ impl Build<'_> {
         Ok(Tools { root, manager })
     }
 
-    /// Where the image's rpmdb goes: where the settings say, else where the image's own rpm puts
-    /// it, else what its release is known for.
+    /// The place of the image's rpmdb: from the settings, or from the image's own rpm, or the usual
+    /// one of its release.
     pub(super) fn dbpath(&self, tools: &Tools, workdir: &Workdir) -> Result<String> {
         let settings = &self.recipe.settings.packages;
         let own = match (&settings.dbpath, tools.root.is_host()) {

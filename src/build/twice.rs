@@ -1,4 +1,4 @@
-//! Two builds of one recipe under differing circumstances, and who is to blame when they differ.
+//! Two builds of one recipe under different conditions, and the package that makes them differ.
 
 use anyhow::Context;
 use nix::sys::stat::{Mode, umask};
@@ -29,15 +29,15 @@ pub struct Reference {
     pub sha256: String,
 }
 
-/// Builds the recipe under other circumstances into a directory, in a process of its own; fails as
-/// that process does.
+/// Builds the recipe under other conditions into a directory, in a separate process; fails as that
+/// process does.
 pub type Counterpart<'a> = &'a dyn Fn(&Path) -> Result<()>;
 
-/// Has `counterpart` build the recipe by [`build_counterpart`] into a place of its own, then builds
+/// Lets `counterpart` build the recipe by [`build_counterpart`] into a separate place, then builds
 /// it as asked, and publishes that only when both are the same.
 ///
 /// # Errors
-/// [`ExitCode::Findings`] with the first difference and what is behind it; and as [`build`].
+/// [`ExitCode::Findings`] with the first difference and its cause; and as [`build`].
 pub fn build_twice(
     recipe: &Recipe,
     transactions: &[Transaction],
@@ -73,7 +73,7 @@ fn compared(
     Ok(artifact)
 }
 
-/// Builds what another build is to be compared with: all that may not matter differs.
+/// Makes the build for the comparison, with every condition changed that must not matter.
 ///
 /// The host's name, the umask, the number of threads, the kind of workdir, the output and, with
 /// libfaketime, the time of day that packages see are others here; the process is to be another
@@ -91,7 +91,7 @@ pub fn build_counterpart(
     // A program for another processor cannot load a library of this one's.
     let clock = Clock::find().filter(|_| recipe.settings.packages.arch.is_none());
     if clock.is_none() {
-        report.note("the clock of both builds differs by seconds only: a larger shift takes libfaketime (apt-get install libfaketime)");
+        report.note("the clock of both builds differs by seconds only: a larger shift requires libfaketime (apt-get install libfaketime)");
     }
     let jobs = if options.packing.jobs == NonZeroUsize::MIN { NonZeroUsize::MIN.saturating_add(1) } else { NonZeroUsize::MIN };
     let options = Options {
@@ -113,24 +113,25 @@ fn format(options: &Options) -> archive::Format {
     options.formats.first().copied().unwrap_or(archive::Format::Tgz)
 }
 
-/// Where the build to compare with goes.
+/// The output of the build for the comparison.
 fn output(options: &Options, directory: &Path) -> PathBuf {
     directory.join(format!("first.{}", format(options).extension()))
 }
 
-/// What the other process wrote beside its tarball.
+/// The digest that the other process wrote next to its tarball.
 fn sha256(file: &Path) -> Result<String> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".sha256");
-    let text = files::read_text(Path::new(&beside), files::TEXT).with_context(|| format!("reading {}", Path::new(&beside).display()))?;
+    let mut digest_file = file.as_os_str().to_owned();
+    digest_file.push(".sha256");
+    let text =
+        files::read_text(Path::new(&digest_file), files::TEXT).with_context(|| format!("reading {}", Path::new(&digest_file).display()))?;
     Ok(text.split_whitespace().next().context("looking for the first build's digest")?.to_owned())
 }
 
-/// What the host is called while the first build runs.
+/// The host's name while the first build runs.
 const ANOTHER_HOST: &str = "another-host.invalid";
 
-/// Waits for the next second of the clock. Small images are built within one, and who writes down
-/// the time mostly writes seconds: both builds would write the same.
+/// Waits for the next second of the clock. Small images are built within one, and most programs
+/// record times in seconds: both builds would record the same.
 fn await_another_second() -> Result<()> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     process::pause(Duration::from_secs(1).saturating_sub(Duration::from_nanos(since.subsec_nanos().into())))
@@ -165,6 +166,6 @@ pub(super) fn judge(reference: &Reference, sha256: &str, staged: &Staged, workdi
         of(&known.owners, "none, so a scriptlet made it"),
         of(&known.scriptlets, "none")
     ))
-    .hint("nothing was published; let the scriptlet heed SOURCE_DATE_EPOCH, or write the file by [[finish.files]]")
+    .hint("nothing was published; let the scriptlet use SOURCE_DATE_EPOCH, or write the file by [[finish.files]]")
     .into())
 }

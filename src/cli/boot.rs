@@ -1,4 +1,4 @@
-//! `osimg boot`: a tarball is unpacked as Anaconda does it, booted, and asked how it is.
+//! `osimg boot`: unpacks a tarball as Anaconda does, boots it, and checks the system.
 
 use clap::Args;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::report::Report;
 use crate::workdir::Place;
 
-/// The most lines of a kind that the text shows; --json has them all.
+/// The largest number of lines of one kind in the text; --json has them all.
 const SHOWN: usize = 20;
 
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(super) struct Boot {
     /// SELinux in the booted kernel
     #[arg(long, value_enum, value_name = "MODE", default_value = "as-is")]
     selinux: SelinuxBoot,
-    /// How the machine's processor is made
+    /// The virtual machine's processor
     #[arg(long = "accel", value_enum, value_name = "KIND", default_value = "auto")]
     accelerator: AcceleratorChoice,
     /// Where to work: auto (memory when it fits, else /var/tmp) or a directory
@@ -73,9 +73,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(number) => (number, 1),
         None => (text, 1),
     };
-    let seconds = number.parse::<u32>().map_err(|_| format!("'{text}' is no time; write 90s, 10m or 1h"))?;
+    let seconds = number.parse::<u32>().map_err(|_| format!("'{text}' is not a time; write 90s, 10m or 1h"))?;
     match u64::from(seconds) * factor {
-        0 => Err("a time of 0 is over before it begins".into()),
+        0 => Err("the time must be longer than 0".into()),
         seconds => Ok(Duration::from_secs(seconds)),
     }
 }
@@ -84,12 +84,12 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn unit(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     if text.is_empty() || text.starts_with('-') || !text.chars().all(allowed) {
-        return Err(format!("'{text}' is no name of a unit"));
+        return Err(format!("'{text}' is not the name of a unit"));
     }
     Ok(text.to_owned())
 }
 
-/// The trial as a person reads it.
+/// The trial as text for the user.
 fn lines(trial: &Trial) -> Vec<String> {
     let accelerator = match trial.accelerator {
         Accelerator::Kvm => "on KVM",
@@ -148,7 +148,7 @@ fn lines(trial: &Trial) -> Vec<String> {
             lines.push(format!("  … and {} more (--json has them all)", items.len() - SHOWN));
         }
     };
-    list("tar said", &trial.tar.said);
+    list("output of tar", &trial.tar.said);
     list("labels as unpacked", &trial.wrong_labels_unpacked);
     if let Some(checks) = &trial.checks {
         list("labels in the running system", &checks.selinux.wrong_labels);

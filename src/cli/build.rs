@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::counterpart;
 use super::overrides::Overrides;
-use super::shared::{count, default_cache, tell};
+use super::shared::{count, default_cache, report_diagnostic};
 use crate::build::Artifact;
 use crate::build::lock::LockFile;
 use crate::build::{self, Fitness, Options, Packing};
@@ -34,18 +34,18 @@ pub(super) struct Build {
     /// Where to publish [default: dir:out, or url under [registry] in the settings]
     #[arg(long, value_name = "ADDRESS")]
     registry: Option<Address>,
-    /// Replace the same version, with all its files, where it exists with other bytes
+    /// Replace the same version, with all its files, if it exists with other bytes
     #[arg(long, conflicts_with = "output")]
     replace: bool,
     /// Do not count this finding of `osimg verify` against the image; unrecognised-kernel, -ramdisk
-    /// or -stage2 let a boot piece pass (can be repeated)
+    /// or -stage2 accept a boot piece (can be repeated)
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
     /// Fail when the image is not fit for a node, and publish nothing; the tarball is kept as
     /// NAME.unfit
     #[arg(long)]
     strict: bool,
-    /// Worker threads [default: one a core]
+    /// Worker threads [default: one per core]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter
@@ -56,10 +56,10 @@ pub(super) struct Build {
     /// $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Install exactly what the lock beside the recipe says
+    /// Install exactly the packages of the lock next to the recipe
     #[arg(long)]
     locked: bool,
-    /// Install exactly what this lock says
+    /// Install exactly the packages of this lock
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
     /// Where to work: auto (memory when it fits, else /var/tmp) or a directory
@@ -68,26 +68,27 @@ pub(super) struct Build {
     /// Keep the workdir for `osimg shell`
     #[arg(long, value_enum, default_value = "never", value_name = "WHEN")]
     keep: Keep,
-    /// End a phase of a transaction that prints nothing for so long, such as 10m [default: no
+    /// Stop a phase of a transaction that prints nothing for this time, such as 10m [default: no
     /// limit]
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
-    /// Build twice under differing circumstances, and publish only when both come out the same
+    /// Build twice under different conditions, and publish only if both results are the same
     #[arg(long)]
     verify_reproducible: bool,
-    /// Be the build to compare with, into this directory
+    /// Make the build for the comparison, into this directory
     #[arg(long, value_name = "DIR", hide = true, conflicts_with = "verify_reproducible")]
     counterpart: Option<PathBuf>,
     /// The /dev that scriptlets see
     #[arg(long = "dev", value_enum, default_value = "private", value_name = "KIND")]
     devices: Devices,
-    /// What to write beside the tarball: spdx, cyclonedx, provenance, or none [default: all three]
+    /// Documents to write next to the tarball: spdx, cyclonedx, provenance, or none [default: all
+    /// three]
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["spdx", "cyclonedx", "provenance", "none"])]
     sbom: Vec<String>,
     /// Sign the artifact with minisign:FILE or openpgp:FILE (can be repeated)
     #[arg(long, value_name = "SCHEME:FILE")]
     sign: Vec<SignKey>,
-    /// File whose first line is the signing key's passphrase [default: the variable
+    /// File with the signing key's passphrase in its first line [default: the variable
     /// OSIMG_SIGN_PASSPHRASE]
     #[arg(long, value_name = "FILE")]
     sign_passphrase_file: Option<PathBuf>,
@@ -115,7 +116,7 @@ impl Build {
         image.version = self.image_version.clone().or(image.version.take());
         let lowered = decided.recipe.script.lower()?;
         for diagnostic in &lowered.diagnostics {
-            tell(report, &decided.recipe.path, diagnostic);
+            report_diagnostic(report, &decided.recipe.path, diagnostic);
         }
         step.finish(&format!("{} in {}", count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
         let options = Options {

@@ -1,4 +1,4 @@
-//! `osimg cache`: what the package cache holds, and making it smaller.
+//! `osimg cache`: shows the package cache, and prunes it.
 
 use clap::Args;
 use serde_json::json;
@@ -16,13 +16,13 @@ pub(super) struct CacheArgs {
     /// $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Remove what is over --max or --older, and what killed builds left
+    /// Remove files over --max or --older, and the files of killed builds
     #[arg(long)]
     prune: bool,
-    /// What may stay in all, such as 20G; what was not needed for longest goes first
+    /// Total size to keep, such as 20G; the files that were unused for longest are removed first
     #[arg(long, value_name = "SIZE", value_parser = crate::archive::parse_size, requires = "prune")]
     max: Option<u64>,
-    /// Remove what no build needed for so many days
+    /// Remove files that no build used for this many days
     #[arg(long, value_name = "DAYS", requires = "prune")]
     older: Option<u32>,
 }
@@ -32,8 +32,8 @@ impl CacheArgs {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         let pruned = if self.prune {
             if self.max.is_none() && self.older.is_none() {
-                return Err(Failure::new(ExitCode::Usage, "--prune needs to know what may stay")
-                    .hint("say --max SIZE, such as 20G, or --older DAYS, or both; --max 0 removes everything")
+                return Err(Failure::new(ExitCode::Usage, "--prune requires a limit")
+                    .hint("add --max SIZE, such as 20G, or --older DAYS, or both; --max 0 removes everything")
                     .into());
             }
             let age = self.older.map(|days| Duration::from_secs(u64::from(days) * 86400));

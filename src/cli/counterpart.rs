@@ -1,5 +1,5 @@
-//! The other process of `build --verify-reproducible`: the same command line by another user, as
-//! far as there can be one.
+//! The other process of `build --verify-reproducible`: the same command line, by another user if
+//! that is possible.
 
 use anyhow::Context;
 use nix::sys::signal::Signal;
@@ -12,29 +12,29 @@ use crate::process;
 use crate::report::Report;
 use crate::sandbox::leave_privileges;
 
-/// Between two looks at the child and at what signals ask for.
+/// The pause between two checks of the child and of signals.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Whom the child's environment belongs to.
+/// The user in the child's environment.
 const ENVIRONMENT: [(&str, &str); 5] =
     [("USER", "another"), ("LOGNAME", "another"), ("SUDO_USER", "another"), ("TZ", "Pacific/Kiritimati"), ("LC_ALL", "tr_TR.UTF-8")];
 
-/// Builds into `directory` by a process of its own: a process enters a user namespace as a whole,
+/// Builds into `directory` in a separate process: a process enters a user namespace as a whole,
 /// before its first thread.
 ///
 /// # Errors
-/// With the exit code of the other process, which said itself what is wrong.
+/// With the exit code of the other process, which has reported its error.
 pub(super) fn run(directory: &Path, report: &Report) -> Result<()> {
-    report.note("building once to compare with: another user, clock, host name and umask, other threads, another kind of workdir");
+    report.note("building once for the comparison: another user, clock, host name and umask, other threads, another kind of workdir");
     let directory = directory.as_os_str().to_owned();
     let words = std::env::args_os()
         .skip(1)
         .flat_map(|word| if word == "--verify-reproducible" { vec!["--counterpart".into(), directory.clone()] } else { vec![word] });
-    #[expect(clippy::disallowed_methods, reason = "osimg itself, with the caller's own words")]
+    #[expect(clippy::disallowed_methods, reason = "osimg itself, with the caller's own arguments")]
     let mut child = Command::new("/proc/self/exe")
         .args(words)
         .envs(ENVIRONMENT)
         .stdin(Stdio::null())
-        // Its result is the file; the caller's is told by the other build.
+        // Its result is the file; the second build reports the caller's.
         .stdout(Stdio::null())
         .spawn()
         .context("starting the build to compare with")?;
@@ -43,19 +43,19 @@ pub(super) fn run(directory: &Path, report: &Report) -> Result<()> {
         return Ok(());
     }
     let code = code.and_then(ExitCode::of_number).unwrap_or(ExitCode::Unexpected);
-    Err(Failure::new(code, "building once to compare with: it failed as said above").into())
+    Err(Failure::new(code, "building once for the comparison: it failed as reported above").into())
 }
 
 /// Waits for the child, which gets SIGTERM when we are to stop; `None` when a signal ended it.
 fn wait(child: &mut Child) -> Result<Option<i32>> {
-    let mut told = false;
+    let mut passed_on = false;
     loop {
         if let Some(status) = child.try_wait().context("waiting for the build to compare with")? {
             process::check_stop()?;
             return Ok(status.code());
         }
-        if process::stop_requested().is_some() && !told {
-            told = true;
+        if process::stop_requested().is_some() && !passed_on {
+            passed_on = true;
             let pid = i32::try_from(child.id()).context("reading a process id")?;
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).context("stopping the build to compare with")?;
         }
@@ -63,11 +63,11 @@ fn wait(child: &mut Child) -> Result<Option<i32>> {
     }
 }
 
-/// Makes this process the other user's: it keeps no privilege over the host. Ends with the process
+/// Makes this process another user's, without privileges over the host. It ends with the process
 /// that compares.
 ///
 /// # Errors
-/// When the kernel began and did not end it.
+/// When the kernel fails in the middle.
 pub(super) fn become_another(report: &Report) -> Result<()> {
     if !leave_privileges()? {
         report.note("the build to compare with is the same user's: the kernel makes no user namespace here");

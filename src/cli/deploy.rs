@@ -79,8 +79,8 @@ pub(super) struct Deploy {
     /// Follow the deployment to its end
     #[arg(long, requires = "start")]
     wait: bool,
-    /// How long to follow the deployment, and at most a minute of it to wait for a locked node:
-    /// 90s, 30m, 1h30m
+    /// Time limit for following the deployment, and at most a minute of it for a locked node: 90s,
+    /// 30m, 1h30m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     timeout: Duration,
     /// The config drive of the node for cloud-init: an ISO image (genisoimage -r -V config-2),
@@ -96,13 +96,14 @@ pub(super) struct Deploy {
     /// The size of the root file system, which Ironic requires; the kickstart decides, not this
     #[arg(long, value_name = "GIB", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     root_gb: u32,
-    /// The project, or its id, by which Ironic's conductor reads Glance
+    /// The project, or its id, that Ironic's conductor uses to read Glance
     #[arg(long, value_name = "PROJECT", default_value = "service")]
     conductor_project: String,
     /// Authorities (PEM) of the image's web server [default: the host's]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Do not look at the image itself: this machine may not see what the conductor sees
+    /// Do not check the image itself: this machine may not reach the servers that the conductor
+    /// reaches
     #[arg(long)]
     no_check: bool,
 }
@@ -119,7 +120,7 @@ impl Deploy {
             lookup: if self.no_check { Lookup::Skipped } else { Lookup::Allowed },
         };
         let found = match find(&self.image, &choice) {
-            // For the template alone a tarball on this machine will do.
+            // For only the template, a tarball on this machine is enough.
             Err(_) if self.print_kickstart && Path::new(&self.image).is_file() => return self.print_template(None, report, as_json),
             found => found?,
         };
@@ -147,7 +148,7 @@ impl Deploy {
         // Before anything is asked for: a drive that cannot be read is not the cloud's fault.
         let drives = config_drive::assign(&self.config_drives, &self.nodes)?;
         let (image, arch, remarks) = self.image(found, arch.as_deref(), session.as_ref(), report)?;
-        tell(&remarks, &self.image, report)?;
+        report_remarks(&remarks, &self.image, report)?;
         let settings = image.settings(&options)?;
         let session = match session {
             Some(session) if self.apply => session,
@@ -181,7 +182,7 @@ impl Deploy {
         let ironic = Ironic::open(&session)?.patience(self.timeout);
         let mut known: Vec<String> = Vec::new();
         for name in &self.nodes {
-            // One that is not there is reported when its turn comes.
+            // A missing node is reported later, when it is set up.
             known.extend(ironic.node(name).ok().and_then(|node| node.arch()));
         }
         known.sort();
@@ -237,7 +238,7 @@ impl Deploy {
                 remarks.extend(problems.into_iter().map(|problem| Remark {
                     severity: Severity::Error,
                     text: format!("the tarball {}: {}", image.source, problem.what),
-                    cure: problem.hint,
+                    fix: problem.hint,
                 }));
             }
             remarks.extend(check_pieces(session, &image, &self.conductor(session)?, ca)?);
@@ -249,7 +250,7 @@ impl Deploy {
         Ok((image, arch, remarks))
     }
 
-    /// Whether the template has to be read from a cloud, and one is named.
+    /// Whether the template must be read from a cloud, and a cloud is named.
     fn template_in_glance(&self) -> bool {
         let uuid = self.ks_template.as_deref().map(|text| text.strip_prefix("glance://").unwrap_or(text));
         self.cloud.is_some() && !self.no_check && uuid.is_some_and(is_uuid)
@@ -287,7 +288,7 @@ impl Deploy {
         Ok(ExitCode::Done)
     }
 
-    /// Prints the template; `sha256` is the tarball's, where IMAGE led to it.
+    /// Prints the template; `sha256` is the tarball's, if IMAGE leads to one.
     fn print_template(&self, sha256: Option<String>, report: &Report, as_json: bool) -> Result<ExitCode> {
         let path = Path::new(&self.image);
         let format = self.format.or_else(|| Format::from_name(path).ok());
@@ -324,7 +325,7 @@ impl Deploy {
         if as_json {
             super::print_json(report, &json!({ "kickstart": text }))?;
         } else if let Some(hidden) = text.chars().find(|c| crate::text::is_hidden(*c) && !"\t\r\n".contains(*c)) {
-            // It would be written out, and the printed template be another one.
+            // It would be printed as an escape, so that the printed template would differ.
             return Err(Failure::new(ExitCode::Recipe, format!("printing the kickstart template: it has the character {hidden:?}"))
                 .hint("remove the character from the template")
                 .into());
@@ -336,21 +337,21 @@ impl Deploy {
 }
 
 /// Reports the warnings; all errors become one failure.
-fn tell(remarks: &[Remark], image: &str, report: &Report) -> Result<()> {
+fn report_remarks(remarks: &[Remark], image: &str, report: &Report) -> Result<()> {
     let (errors, warnings): (Vec<&Remark>, Vec<&Remark>) = remarks.iter().partition(|remark| remark.severity == Severity::Error);
     for warning in warnings {
-        report.warn(&format!("{} ({})", warning.text, warning.cure));
+        report.warn(&format!("{} ({})", warning.text, warning.fix));
     }
     if errors.is_empty() {
         return Ok(());
     }
     let texts: Vec<&str> = errors.iter().map(|error| error.text.as_str()).collect();
     let mut failure = Failure::new(ExitCode::Registry, format!("checking the image {}: {}", image.escape_debug(), texts.join("; ")));
-    let mut cures: Vec<&str> = Vec::new();
+    let mut fixes: Vec<&str> = Vec::new();
     for error in &errors {
-        if !cures.contains(&error.cure.as_str()) {
-            cures.push(&error.cure);
-            failure = failure.hint(error.cure.clone());
+        if !fixes.contains(&error.fix.as_str()) {
+            fixes.push(&error.fix);
+            failure = failure.hint(error.fix.clone());
         }
     }
     Err(failure.hint("no node was touched").into())

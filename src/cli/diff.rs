@@ -1,4 +1,4 @@
-//! `osimg diff`: what changed between two images, and whether it is too much.
+//! `osimg diff`: shows the changes between two images, and checks them against limits.
 
 use clap::Args;
 use serde_json::json;

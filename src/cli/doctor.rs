@@ -1,5 +1,5 @@
-//! `osimg doctor`: what this host, or a cloud, can and cannot do, tried for real, and the command
-//! that mends it.
+//! `osimg doctor`: tries what this host, or a cloud, can do, and shows the commands that fix the
+//! rest.
 
 use clap::Args;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::sandbox::{Devices, Ids, Lent, Limits, Network, Outcome, Owners, Sandbox, ToolRoot, USUAL_IDS, View, become_root};
 use crate::workdir::{self, LeftoverState};
 
-/// Where workdirs are unless the person names another place.
+/// The usual place of workdirs.
 const WORKDIRS: &str = "/var/tmp";
 
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(super) struct Doctor {
     /// Examine this cloud of clouds.yaml instead of this host
     #[arg(long, value_name = "NAME")]
     cloud: Option<String>,
-    /// The project, or its id, by which Ironic's conductor reads Glance
+    /// The project, or its id, that Ironic's conductor uses to read Glance
     #[arg(long, value_name = "PROJECT", default_value = "service", requires = "cloud")]
     conductor_project: String,
     /// Remove the workdirs that killed builds left; never one in use, never across a mount
@@ -32,22 +32,22 @@ pub(super) struct Doctor {
     /// With --clean: also those that were kept for `osimg shell`
     #[arg(long, requires = "clean")]
     kept: bool,
-    /// Where else workdirs are looked for, beside /var/tmp
+    /// Where to look for workdirs, besides /var/tmp
     #[arg(long, value_name = "DIR")]
     workdir: Option<PathBuf>,
 }
 
-/// One thing that was tried.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 struct Finding {
-    /// What was tried.
+    /// The name of the check.
     check: String,
     /// Whether it works.
     works: bool,
-    /// What was found.
+    /// The result.
     found: String,
-    /// The command that mends it.
-    cure: Option<String>,
+    /// The command that fixes it.
+    fix: Option<String>,
 }
 
 impl Doctor {
@@ -70,8 +70,8 @@ impl Doctor {
             for finding in &findings {
                 let mark = if finding.works { "ok     " } else { "MISSING" };
                 super::print(report, &format!("{mark} {}: {}", finding.check, finding.found))?;
-                if let Some(cure) = &finding.cure {
-                    super::print(report, &format!("        mend it: {cure}"))?;
+                if let Some(fix) = &finding.fix {
+                    super::print(report, &format!("        fix: {fix}"))?;
                 }
             }
         }
@@ -92,13 +92,13 @@ impl Doctor {
         } else {
             for finding in &findings {
                 let (mark, advice) = match finding.works {
-                    Some(true) => ("ok     ", "mend it"),
-                    Some(false) => ("MISSING", "mend it"),
+                    Some(true) => ("ok     ", "fix"),
+                    Some(false) => ("MISSING", "fix"),
                     None => ("?      ", "to be sure"),
                 };
                 super::print(report, &format!("{mark} {}: {}", finding.check, finding.found))?;
-                if let Some(cure) = &finding.cure {
-                    super::print(report, &format!("        {advice}: {cure}"))?;
+                if let Some(fix) = &finding.fix {
+                    super::print(report, &format!("        {advice}: {fix}"))?;
                 }
             }
         }
@@ -109,9 +109,10 @@ impl Doctor {
         Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
     }
 
-    /// Removes what is left; what cannot be removed is an error, and the rest goes all the same.
+    /// Removes left workdirs. One that cannot be removed is an error; the others are removed all
+    /// the same.
     fn clean_up(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        // Files of lent ids are the user's only inside the map.
+        // Files of subordinate ids belong to the user only inside the map.
         become_root()?;
         let bases = [Path::new(WORKDIRS)].into_iter().chain(self.workdir.as_deref());
         let (mut removed, mut first_error) = (Vec::new(), None);
@@ -147,54 +148,53 @@ impl Doctor {
     }
 }
 
-fn finding(check: &str, works: bool, found: impl Into<String>, cure: &str) -> Finding {
-    Finding { check: check.into(), works, found: found.into(), cure: (!works).then(|| cure.to_owned()) }
+fn finding(check: &str, works: bool, found: impl Into<String>, fix: &str) -> Finding {
+    Finding { check: check.into(), works, found: found.into(), fix: (!works).then(|| fix.to_owned()) }
 }
 
-/// Becomes root as a build does, in a user namespace where it has to be; what is tried after this
-/// is tried there.
+/// Becomes root as a build does, in a user namespace if necessary; later checks run there.
 fn privilege() -> Vec<Finding> {
     let uid = nix::unistd::geteuid();
     let was_root = uid.is_root();
     let name = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
-    let lent = lent(&name, was_root);
+    let ids = subordinate_ids(&name, was_root);
     let privilege = match become_root() {
         Ok(Ids::Host) => finding("privilege", true, "running as root", ""),
         Ok(Ids::Mapped(count)) => Finding {
-            cure: (count < USUAL_IDS).then(|| lend(&name)),
+            fix: (count < USUAL_IDS).then(|| command_for_ids(&name)),
             ..finding("privilege", true, format!("not the host's root: builds run in a user namespace with {count} ids"), "")
         },
         Ok(Ids::Single) => finding("privilege", true, "not root: builds run in a user namespace with a single id", ""),
         Err(error) => {
-            let told = crate::error::render(&error);
-            let (_, cure) = told.split_once("\nhint: ").unwrap_or(("", "run osimg with sudo"));
-            finding("privilege", false, explain(&error).message, cure)
+            let text = crate::error::render(&error);
+            let (_, fix) = text.split_once("\nhint: ").unwrap_or(("", "run osimg with sudo"));
+            finding("privilege", false, explain(&error).message, fix)
         }
     };
-    [privilege].into_iter().chain(lent).collect()
+    [privilege].into_iter().chain(ids).collect()
 }
 
-/// The command that lends a user ids.
-fn lend(name: &str) -> String {
-    format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}   (ranges that nobody else has)")
+/// The command that gives a user subordinate ids.
+fn command_for_ids(name: &str) -> String {
+    format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}   (ranges that no other user has)")
 }
 
-/// What the host lends to someone who is not root.
-fn lent(name: &str, was_root: bool) -> Option<Finding> {
+/// The subordinate ids of a user who is not root.
+fn subordinate_ids(name: &str, was_root: bool) -> Option<Finding> {
     if was_root {
         return None;
     }
     let check = "subordinate ids";
     if find_program("newuidmap").is_none() || find_program("newgidmap").is_none() {
-        let cure = "apt-get install uidmap   (or: dnf install shadow-utils)".to_owned();
-        let found = "newuidmap is not installed: owners are kept in mind alone, and scriptlets can become no other user";
-        return Some(Finding { cure: Some(cure), ..finding(check, true, found, "") });
+        let fix = "apt-get install uidmap   (or: dnf install shadow-utils)".to_owned();
+        let found = "newuidmap is not installed: file ownership is recorded by tracing, and scriptlets cannot switch users";
+        return Some(Finding { fix: Some(fix), ..finding(check, true, found, "") });
     }
     Some(match Lent::of(nix::unistd::geteuid(), nix::unistd::getegid()) {
-        Ok(Some(lent)) => finding(check, true, format!("{} ids by /etc/subuid and /etc/subgid", lent.count()), ""),
+        Ok(Some(ids)) => finding(check, true, format!("{} ids by /etc/subuid and /etc/subgid", ids.count()), ""),
         Ok(None) => {
-            let found = "none: owners are kept in mind alone, and scriptlets can become no other user";
-            Finding { cure: Some(lend(name)), ..finding(check, true, found, "") }
+            let found = "no subordinate ids: file ownership is recorded by tracing, and scriptlets cannot switch users";
+            Finding { fix: Some(command_for_ids(name)), ..finding(check, true, found, "") }
         }
         Err(error) => finding(check, false, explain(&error).message, "make /etc/subuid and /etc/subgid readable"),
     })
@@ -212,18 +212,23 @@ fn owners(base: &Path, trial: Option<&Outcome>) -> Finding {
     match (attempt(), Ids::of_this_process()) {
         (Ok(()), _) => finding(check, true, format!("a file can be given to {NOBODY}"), ""),
         (Err(_), Ok(Ids::Single)) if trial.is_some_and(|outcome| outcome.given.is_some()) => {
-            finding(check, true, "a sandbox's processes can be followed, and owners kept in mind", "")
+            finding(check, true, "a sandbox's processes can be traced, and file ownership recorded", "")
         }
         (Err(_), Ok(Ids::Single)) => Finding {
-            cure: Some("lend ids, or allow ptrace(2): sysctl kernel.yama.ptrace_scope=1; in a container --cap-add SYS_PTRACE".to_owned()),
+            fix: Some(
+                "give the user subordinate ids, or allow ptrace(2): sysctl kernel.yama.ptrace_scope=1; in a container --cap-add SYS_PTRACE"
+                    .to_owned(),
+            ),
             ..finding(
                 check,
                 true,
-                "no process may follow another: they are taken from the packages, those that scriptlets choose are lost",
+                "processes cannot be traced: owners are taken from the packages, and those that scriptlets set are lost",
                 "",
             )
         },
-        (Err(error), _) => finding(check, false, explain(&error).message, "lend at least 65536 subordinate ids, or run osimg with sudo"),
+        (Err(error), _) => {
+            finding(check, false, explain(&error).message, "give the user at least 65536 subordinate ids, or run osimg with sudo")
+        }
     }
 }
 
@@ -236,19 +241,19 @@ fn capabilities(base: &Path) -> Finding {
         xattr::set(file.path(), "security.capability", &NET_RAW)?;
         Ok(xattr::get(file.path(), "security.capability")?.unwrap_or_default().len())
     };
-    let cure = "name a directory on a file system with extended attributes: --workdir DIR";
+    let fix = "name a directory on a file system with extended attributes: --workdir DIR";
     match attempt() {
         Ok(20) => finding("file capabilities", true, format!("set and read back in {}", base.display()), ""),
-        Ok(bytes) => finding("file capabilities", false, format!("set with 20 bytes, read back with {bytes}"), cure),
-        Err(error) => finding("file capabilities", false, format!("in {}: {}", base.display(), explain(&error).message), cure),
+        Ok(bytes) => finding("file capabilities", false, format!("set with 20 bytes, read back with {bytes}"), fix),
+        Err(error) => finding("file capabilities", false, format!("in {}: {}", base.display(), explain(&error).message), fix),
     }
 }
 
-/// What killed builds left.
+/// The workdirs that killed builds left.
 fn leftovers(base: &Path) -> Finding {
     let abandoned = workdir::leftovers(base).into_iter().filter(|l| l.state == LeftoverState::Abandoned).count();
     Finding {
-        cure: (abandoned > 0).then(|| "osimg doctor --clean".to_owned()),
+        fix: (abandoned > 0).then(|| "osimg doctor --clean".to_owned()),
         ..finding("leftovers", true, format!("{} of killed builds in {}", super::shared::count(abandoned, "workdir"), base.display()), "")
     }
 }
@@ -270,7 +275,7 @@ fn package_manager() -> Finding {
     }
 }
 
-/// Two empty directories for a sandbox, gone with the first value.
+/// Two empty directories for a sandbox, removed when the first value is dropped.
 fn places() -> Result<(tempfile::TempDir, PathBuf, PathBuf)> {
     let dir = tempfile::tempdir_in("/var/tmp")?;
     let (root, scratch) = (dir.path().join("root"), dir.path().join("scratch"));
@@ -282,7 +287,7 @@ fn places() -> Result<(tempfile::TempDir, PathBuf, PathBuf)> {
 fn rpm() -> Finding {
     match find_program("rpm") {
         Some(path) => finding("rpm", true, path.display().to_string(), ""),
-        None => finding("rpm", false, "there is none", "apt-get install rpm   (or: dnf install rpm)"),
+        None => finding("rpm", false, "not installed", "apt-get install rpm   (or: dnf install rpm)"),
     }
 }
 

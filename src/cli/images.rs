@@ -1,4 +1,4 @@
-//! `osimg images`: the images of a registry, the current ones, and the removal of old ones.
+//! `osimg images`: lists the images of a registry, and removes old ones.
 
 use clap::Args;
 use serde_json::json;
@@ -17,7 +17,7 @@ pub(super) struct Images {
     /// Only images of this name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Remove all but the newest KEEP versions of each name that the own project owns, and the boot
+    /// Remove all but the newest KEEP versions of each name that our project owns, and the boot
     /// pieces that only they used
     #[arg(long, value_name = "KEEP", group = "removal")]
     prune: Option<usize>,
@@ -28,7 +28,7 @@ pub(super) struct Images {
     /// asks
     #[arg(long, requires = "removal")]
     all_projects: bool,
-    /// With --all-projects: remove what is listed without a question
+    /// With --all-projects: remove the listed images without a question
     #[arg(long, requires = "all_projects")]
     yes: bool,
 }
@@ -99,7 +99,7 @@ impl Images {
                 Some(entry) => {
                     let owner = entry.owner.as_deref().unwrap_or("unknown").escape_debug().to_string();
                     Failure::new(ExitCode::Registry, format!("removing {id}: it belongs to another project ({owner})"))
-                        .hint("if it may go all the same, and your role allows it: --all-projects")
+                        .hint("to remove it all the same, if your role allows it: --all-projects")
                 }
                 None => Failure::new(ExitCode::Registry, format!("removing {}: it is not in {registry}", id.escape_debug())),
             };
@@ -121,7 +121,7 @@ impl Images {
                 .hint("the images are listed above; to remove them without a question: --yes")
                 .into());
         }
-        report.error(&format!("Remove these {}, whoever owns them? Type yes to remove them:", chosen.len()));
+        report.error(&format!("Remove these {}, also those of other owners? Type yes to remove them:", chosen.len()));
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).or_fail(ExitCode::Usage, format!("{doing}: reading the answer"))?;
         if answer.trim().eq_ignore_ascii_case("yes") {

@@ -1,4 +1,4 @@
-//! `osimg inspect`: what an image is and what is in it.
+//! `osimg inspect`: shows the contents and properties of an image.
 
 use anyhow::Context;
 use clap::Args;
@@ -65,7 +65,7 @@ pub(super) fn read(path: &Path, report: &Report) -> Result<(Image, Option<Conten
     Ok((image, contents))
 }
 
-/// What the checks of `osimg verify` find, for the page.
+/// The findings of `osimg verify`, for the page.
 fn findings(contents: &Contents) -> Vec<Finding> {
     let found = verify::contents(contents, &verify::Options::default()).findings;
     found

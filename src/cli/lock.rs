@@ -1,5 +1,5 @@
-//! `osimg lock`: which packages a recipe means, written down; and lists of packages from and for
-//! other tools.
+//! `osimg lock`: records the packages that a recipe resolves to; reads and writes other tools'
+//! lists.
 
 use clap::Args;
 use serde_json::json;
@@ -21,20 +21,20 @@ use crate::workdir::Place;
 pub(super) struct LockArgs {
     #[command(flatten)]
     overrides: Overrides,
-    /// Write the lock here [default: beside the recipe, NAME.lock]
+    /// Write the lock here [default: next to the recipe, NAME.lock]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Download no packages; the lock then does not say who signed them
+    /// Download no packages; the lock then does not record their signers
     #[arg(long)]
     metadata_only: bool,
     /// Resolve with nothing but the packages of this rpms.lock.yaml or package manifest
     #[arg(long, value_name = "FILE", conflicts_with = "export")]
     import: Option<PathBuf>,
-    /// Write the lock that is there as another tool's list, whose name says which: rpms.lock.yaml
-    /// or NAME.manifest.yaml
+    /// Write the existing lock as another tool's list; the name selects the form: rpms.lock.yaml or
+    /// NAME.manifest.yaml
     #[arg(long, value_name = "FILE", conflicts_with_all = ["metadata_only"])]
     export: Option<PathBuf>,
-    /// The form to export, whatever the name: rpms-lock or manifest
+    /// The form to export, independent of the name: rpms-lock or manifest
     #[arg(long = "as", value_name = "FORM", requires = "export")]
     form: Option<Form>,
     /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else
@@ -65,7 +65,7 @@ impl LockArgs {
         }
         let lowered = decided.recipe.script.lower()?;
         for diagnostic in &lowered.diagnostics {
-            super::shared::tell(report, &decided.recipe.path, diagnostic);
+            super::shared::report_diagnostic(report, &decided.recipe.path, diagnostic);
         }
         let listed = match &self.import {
             Some(file) => {
@@ -101,8 +101,8 @@ impl LockArgs {
 fn export(decided: &Decided, path: &Path, target: &Path, form: Option<Form>, report: &Report, json: bool) -> Result<ExitCode> {
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let form = form.or_else(|| Form::of_name(&name)).ok_or_else(|| {
-        Failure::new(ExitCode::Usage, format!("the name {name} does not say which form to export"))
-            .hint("name it rpms.lock.yaml or NAME.manifest.yaml, or say --as rpms-lock or --as manifest")
+        Failure::new(ExitCode::Usage, format!("the name {name} does not select a form to export"))
+            .hint("name it rpms.lock.yaml or NAME.manifest.yaml, or add --as rpms-lock or --as manifest")
     })?;
     let (lock, _) = Lock::load(path)?;
     lock.belongs_to(&decided.recipe.script, &decided.recipe.settings.packages, path)?;
@@ -128,7 +128,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// What a new lock has that the old one had not.
+/// The packages that a new lock adds and removes.
 #[derive(Debug, Default)]
 struct Change {
     added: Vec<String>,

@@ -1,5 +1,5 @@
-//! The command line: one file a verb. Clap's types stay here and become validated options at the
-//! door.
+//! The command line: one file for each verb. Clap's types stay here; they become validated options
+//! at once.
 #![allow(rustdoc::broken_intra_doc_links, reason = "help texts are written for the terminal: [default: …] is not a link")]
 
 mod boot;
@@ -34,7 +34,7 @@ use crate::sandbox::{
     IDMAP_VERB, INIT_VERB, Ids, NAMESPACES_VERB, Network, Terminal, USUAL_IDS, become_root, idmap_main, init_main, namespaces_main,
 };
 
-/// The table of `src/error.rs`, for the person.
+/// The table of `src/error.rs`, for the user.
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 unexpected; 2 usage; 3 recipe or settings; 4 host; 5 repository or network; 6 trust; \
 7 transaction; 8 space or I/O; 9 registry; 10 findings; 11 locked; 124 time limit; 129, 130, 143 stopped";
 
@@ -48,17 +48,17 @@ struct Cli {
     verb: Verb,
 }
 
-/// How much is said, and in which form.
+/// The amount and the form of the output.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 struct Talk {
     /// Print a machine-readable result on stdout
     #[arg(long, global = true)]
     json: bool,
-    /// Show child commands, ready to paste, and what they print
+    /// Show child commands, ready to paste, and their output
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     verbose: bool,
-    /// Say nothing but errors
+    /// Print only errors
     #[arg(short, long, global = true)]
     quiet: bool,
     /// When to use colours on stderr
@@ -72,29 +72,29 @@ enum Verb {
     Build(build::Build),
     /// Show what a build would do; needs no root
     Plan(plan::PlanArgs),
-    /// Write down which packages a recipe means, for `build --locked`
+    /// Record the packages that a recipe resolves to, for `build --locked`
     Lock(lock::LockArgs),
-    /// Show what the package cache holds, and make it smaller
+    /// Show the package cache, and prune it
     Cache(cache::CacheArgs),
-    /// Write a tree that stands already as a tarball
+    /// Write an existing tree as a tarball
     Pack(pack::Pack),
-    /// Show what an image is and what is in it
+    /// Show the contents and properties of an image
     Inspect(inspect::Inspect),
-    /// Show what differs between two images
+    /// Show the differences between two images
     Diff(diff::Diff),
-    /// Say whether a tarball, anyone's, is fit for a node
+    /// Check whether any tarball is fit for a node
     Verify(verify::Verify),
-    /// Publish a tarball, with what it boots with, to a registry
+    /// Publish a tarball, with its boot files, to a registry
     Publish(publish::Publish),
-    /// Show what a registry holds, and prune it
+    /// Show the images of a registry, and prune them
     Images(images::Images),
     /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
     Boot(boot::Boot),
-    /// Tell Ironic to install a published image, or say how
+    /// Have Ironic install a published image, or print the commands
     Deploy(Box<deploy::Deploy>),
     /// Enter a kept install root in the same sandbox
     Shell(shell::Shell),
-    /// Say what this host can and cannot do, and what mends it
+    /// Show what this host can and cannot do, and how to fix it
     Doctor(doctor::Doctor),
 }
 
@@ -108,8 +108,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return usage(&error),
         Err(help) => {
-            // Help and version are answers, not errors; a reader that has gone away does not miss
-            // them.
+            // Help and version are results, not errors; a closed output is not an error for them.
             let _ = help.print();
             return ExitCode::SUCCESS;
         }
@@ -179,7 +178,7 @@ fn unpublished(failure: anyhow::Error) -> anyhow::Error {
 fn failed(failure: &anyhow::Error) -> Failed {
     let error::Explained { message, hints } = error::explain(failure);
     let hint = (!hints.is_empty()).then(|| hints.join("\n"));
-    // Whatever a signal made fail: the signal is the reason.
+    // If a signal caused the failure, the signal is the reason.
     let code = process::stop_requested().unwrap_or_else(|| error::exit_code(failure));
     Failed { error: message, code: code as u8, hint }
 }
@@ -200,7 +199,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The verbs by which osimg starts itself for the sandbox; they are not for people and know no
+/// The verbs that osimg uses to start itself for the sandbox; they are not for users and have no
 /// options.
 fn sandbox_stage() -> Option<ExitCode> {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -223,19 +222,19 @@ fn sandbox_stage() -> Option<ExitCode> {
     })
 }
 
-/// Becomes root, in a user namespace where it has to be, and says so; see
+/// Becomes root, in a user namespace if necessary, and reports it; see
 /// [`crate::sandbox::become_root`].
 fn act_as_root(report: &Report) -> Result<Ids> {
     let was_root = nix::unistd::geteuid().is_root();
     let ids = become_root()?;
     match ids {
         Ids::Mapped(count) if count < USUAL_IDS => report.warn(&format!(
-            "building without root, with the first {count} ids alone: a package with a file of another owner cannot be installed"
+            "building without root, with only the first {count} ids: a package with a file of another owner cannot be installed"
         )),
         Ids::Mapped(count) if !was_root => report.note(&format!("building without root, in a user namespace with {count} ids")),
         Ids::Host | Ids::Mapped(_) => {}
         Ids::Single => report
-            .warn("building without root and with a single id: owners are kept in mind alone, and scriptlets can become no other user"),
+            .warn("building without root and with a single id: file ownership is recorded by tracing, and scriptlets cannot switch users"),
     }
     Ok(ids)
 }
@@ -249,7 +248,7 @@ fn allowed(names: &[String]) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     let (pieces, checks) = (unrecognised_names(), crate::verify::names());
     let (of_pieces, of_image): (BTreeSet<String>, BTreeSet<String>) = names.iter().cloned().partition(|name| pieces.contains(name));
     if let Some(name) = of_image.iter().find(|name| !checks.contains(&name.as_str())) {
-        return Err(Failure::new(error::ExitCode::Usage, format!("allowing the finding {name:?}: there is no such finding"))
+        return Err(Failure::new(error::ExitCode::Usage, format!("allowing the finding {name:?}: no finding has that name"))
             .hint(format!("known are {}, {}", checks.join(", "), pieces.join(", ")))
             .into());
     }

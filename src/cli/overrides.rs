@@ -1,4 +1,4 @@
-//! Options that build and plan share: what the person says over the settings.
+//! The options that build and plan share; they override the settings.
 
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use crate::recipe::{
     checked_repository_id, checked_url, parse_duration,
 };
 
-/// What the person says over the settings.
+/// The options that override the settings.
 #[derive(Debug, Args)]
 pub(super) struct Overrides {
     /// The recipe: a .yum file in dnf shell's language; `-` reads it from standard input
     #[arg(value_name = "RECIPE")]
     pub recipe: PathBuf,
-    /// Settings file, instead of the .toml beside the recipe
+    /// Settings file, instead of the .toml next to the recipe
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
     /// Add a repository (can be repeated)
@@ -25,7 +25,7 @@ pub(super) struct Overrides {
     /// Pin a signing key (can be repeated)
     #[arg(long = "key", value_name = "FILE=FINGERPRINT")]
     pub keys: Vec<String>,
-    /// What $releasever stands for in repositories' URLs
+    /// The value of $releasever in repositories' URLs
     #[arg(long, value_name = "VERSION")]
     pub releasever: Option<String>,
     /// The image's architecture
@@ -37,13 +37,13 @@ pub(super) struct Overrides {
     /// Format of the tarball: tgz, tbz, txz or tar (can be repeated: several from one pass)
     #[arg(long = "format", value_name = "FORMAT")]
     pub formats: Vec<Format>,
-    /// How hard to compress: fast, default, best, or the format's own number
+    /// Compression level: fast, default, best, or the format's own number
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<Level>,
     /// Where SELinux labels come from: auto, from-tree, none or policy=FILE_CONTEXTS
     #[arg(long, value_name = "SOURCE")]
     pub selinux: Option<SelinuxChoice>,
-    /// The latest time a file may carry, in seconds since 1970
+    /// The latest time of a file, in seconds since 1970
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", hide_env_values = true)]
     pub source_date_epoch: Option<i64>,
     /// Limit on each phase of a transaction, such as 30m
@@ -51,7 +51,7 @@ pub(super) struct Overrides {
     pub timeout: Option<String>,
 }
 
-/// A recipe with everything decided.
+/// A recipe with its settings and options.
 #[derive(Debug)]
 pub(super) struct Decided {
     pub recipe: Recipe,
@@ -62,13 +62,13 @@ pub(super) struct Decided {
 }
 
 impl Overrides {
-    /// Reads the recipe and its settings and lays the options over them.
+    /// Reads the recipe and its settings, and applies the options.
     pub fn decide(&self) -> Result<Decided> {
         let mut recipe = Recipe::load(&self.recipe, self.settings.as_deref())?;
         self.repositories(&mut recipe.settings)?;
         self.keys(&mut recipe.settings)?;
         for file in recipe.settings.packages.repositories.iter().filter_map(|r| r.password_file.as_deref()) {
-            // One that cannot be read is an error where it is needed.
+            // A file that cannot be read is reported where it is needed.
             crate::files::read_text(file, crate::files::TEXT).unwrap_or_default().lines().for_each(crate::secrets::conceal);
         }
         let packages = &mut recipe.settings.packages;

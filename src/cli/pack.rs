@@ -1,4 +1,4 @@
-//! `osimg pack`: a tree that stands already becomes a tarball.
+//! `osimg pack`: an existing tree becomes a tarball.
 
 use clap::Args;
 use serde_json::json;
@@ -21,10 +21,10 @@ pub(super) struct Pack {
     /// Write this file; its suffix chooses the format
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// How hard to compress: fast, default, best, or the format's own number
+    /// Compression level: fast, default, best, or the format's own number
     #[arg(long, value_name = "LEVEL", default_value = "default")]
     level: Level,
-    /// Worker threads [default: one a core]
+    /// Worker threads [default: one per core]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter
@@ -34,7 +34,7 @@ pub(super) struct Pack {
     /// Where SELinux labels come from: auto, from-tree, none or policy=FILE_CONTEXTS
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     selinux: SelinuxChoice,
-    /// The latest time a file may carry, in seconds since 1970
+    /// The latest time of a file, in seconds since 1970
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", hide_env_values = true)]
     source_date_epoch: Option<i64>,
 }
@@ -42,12 +42,12 @@ pub(super) struct Pack {
 impl Pack {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if !self.tree.is_dir() {
-            let why = if self.tree.exists() { "it is no directory" } else { "there is no such directory" };
+            let why = if self.tree.exists() { "it is not a directory" } else { "there is no such directory" };
             return Err(Failure::new(ExitCode::Usage, format!("packing {}: {why}", self.tree.display())).into());
         }
         let directory = Directory::holding(&self.output)?;
         if directory.path().starts_with(self.tree.canonicalize()?) {
-            let what = format!("packing {}: the output {} lies inside", self.tree.display(), self.output.display());
+            let what = format!("packing {}: the output {} is inside it", self.tree.display(), self.output.display());
             return Err(Failure::new(ExitCode::Usage, what).hint("write it elsewhere").into());
         }
         let staged = directory.stage(Names::from_output(&self.output)?)?;

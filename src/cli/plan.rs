@@ -1,11 +1,11 @@
-//! `osimg plan`: what a build would do, without doing any of it.
+//! `osimg plan`: shows what a build would do, without doing it.
 
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
 use super::overrides::{Decided, Overrides};
-use super::shared::{default_cache, tell};
+use super::shared::{default_cache, report_diagnostic};
 use crate::build::outline::{Outline, keys, outline, package_manager};
 use crate::error::{ExitCode, Result, explain};
 use crate::packages::known_dbpath;
@@ -27,7 +27,7 @@ impl PlanArgs {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let decided = self.overrides.decide()?;
         let lowered = decided.recipe.script.lower()?;
-        // What cannot be run here can still be shown.
+        // A build that cannot run here can still be shown.
         let cache = default_cache().unwrap_or_else(|_| "CACHE".into());
         let outlines = outline(&decided.recipe, &lowered.transactions, self.devices, &cache, report);
         if json {
@@ -48,7 +48,7 @@ impl PlanArgs {
             return Ok(ExitCode::Done);
         }
         for diagnostic in &lowered.diagnostics {
-            tell(report, &decided.recipe.path, diagnostic);
+            report_diagnostic(report, &decided.recipe.path, diagnostic);
         }
         super::print(report, &text(&decided, &lowered.transactions, outlines.as_deref()))?;
         Ok(ExitCode::Done)
@@ -101,11 +101,11 @@ fn text(decided: &Decided, transactions: &[Transaction], outlines: Result<&[Outl
     text
 }
 
-/// What the package manager's runs see: what all do, and what only one kind does. Of each kind the
-/// first is shown, for they are alike.
+/// The view of the package manager's runs: the common part, and the part of each kind. Of each kind
+/// the first is shown, for they are alike.
 fn sandbox(outlines: &[Outline]) -> Vec<String> {
     let Some(Outline { download, install }) = outlines.first() else { return Vec::new() };
-    let mut lines = vec!["mount, pid, ipc, uts and cgroup namespaces of its own; nine capabilities, a system call filter".to_owned()];
+    let mut lines = vec!["mount, pid, ipc, uts and cgroup namespaces, all private; nine capabilities, a system call filter".to_owned()];
     let (downloading, installing) = (download.describe(), install.describe());
     let only = |all: &[String], others: &[String]| all.iter().filter(|line| !others.contains(line)).cloned().collect::<Vec<_>>();
     lines.extend(downloading.iter().filter(|line| installing.contains(line)).cloned());

@@ -1,4 +1,4 @@
-//! `osimg publish`: a tarball, with what it boots with, into a registry.
+//! `osimg publish`: publishes a tarball, with its boot files, to a registry.
 
 use clap::Args;
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use crate::verify;
 
 #[derive(Debug, Args)]
 pub(super) struct Publish {
-    /// The tarball; the manifest beside it says what it is
+    /// The tarball; the manifest next to it describes it
     #[arg(value_name = "TARBALL")]
     tarball: PathBuf,
     /// Where to publish: dir:PATH, tree:PATH=URL (a web server's directory), glance:CLOUD (of
@@ -76,10 +76,10 @@ pub(super) struct Publish {
     publishing: PublishArgs,
 }
 
-/// How it is published, beside what it is.
+/// The options of the publication.
 #[derive(Debug, Args)]
 struct PublishArgs {
-    /// Who may see it; auto is the widest that the roles allow, for Ironic has to find it
+    /// Who may see it; auto is the widest that the roles allow, because Ironic must find it
     #[arg(long, value_enum, default_value = "auto", value_name = "WHO")]
     visibility: Visibility,
     /// Share it with a project, by name or id: Ironic's own (can be repeated)
@@ -94,10 +94,10 @@ struct PublishArgs {
     /// Protect it from removal
     #[arg(long)]
     protected: bool,
-    /// What becomes of older versions: keep, hide, or how many to keep in all
+    /// How to handle older versions: keep, hide, or the number to keep in all
     #[arg(long, value_name = "keep|hide|N", default_value = "keep", value_parser = older)]
     older: Older,
-    /// Replace the same version, with all its files, where it exists with other bytes
+    /// Replace the same version, with all its files, if it exists with other bytes
     #[arg(long)]
     replace: bool,
     /// An address of the tarball from which Glance fetches it itself
@@ -149,7 +149,7 @@ fn older(text: &str) -> Result<Older, String> {
 
 impl Publish {
     pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        // Before hundreds of megabytes are hashed: a wrong password is told at once.
+        // Before hundreds of megabytes are hashed: a wrong password is reported at once.
         let source = Source::choose(self.kernel.as_deref(), self.ramdisk.as_deref(), self.stage2.as_deref(), self.tree.as_deref())?;
         let options = PublishOptions { ca: self.ca_file.clone(), ..self.publishing.options() };
         let registry = registry::open(&self.registry, &options, report)?;
@@ -179,7 +179,7 @@ impl Publish {
         if json {
             super::print_json(report, &references)?;
         } else {
-            tell(report, &references);
+            report_references(report, &references);
             super::print(report, &references.tarball.id)?;
         }
         // The set is published. What was asked for besides was not all done.
@@ -217,7 +217,7 @@ impl Publish {
         if let Some(version) = &self.image_version {
             set.version.clone_from(version);
         }
-        // Before it is said for the first time.
+        // Before it is printed for the first time.
         set.check_name()?;
         for (key, value) in &self.properties {
             if set.properties.insert(key.clone(), value.clone()).is_some() {
@@ -229,8 +229,8 @@ impl Publish {
     }
 }
 
-/// Says which id is what.
-pub(super) fn tell(report: &Report, references: &References) {
+/// Reports the ids.
+pub(super) fn report_references(report: &Report, references: &References) {
     for role in Role::ALL {
         if let Some(reference) = references.role(role) {
             report.note(&format!("{role}: {}", reference.id));

@@ -18,7 +18,7 @@ pub(super) fn default_cache() -> Result<PathBuf> {
 }
 
 /// Passes on a remark on the recipe.
-pub(super) fn tell(report: &Report, recipe: &Path, diagnostic: &Diagnostic) {
+pub(super) fn report_diagnostic(report: &Report, recipe: &Path, diagnostic: &Diagnostic) {
     let text = format!("{}:{}: {}", recipe.display(), diagnostic.line, diagnostic.text);
     match diagnostic.severity {
         Severity::Note => report.note(&text),

@@ -18,7 +18,7 @@ pub(super) struct Verify {
     /// The tarball: a file, an http or https address, or `-` for standard input
     #[arg(value_name = "TARBALL")]
     tarball: PathBuf,
-    /// The installer that is to take it [default: as the image's os-release says]
+    /// The installer that will unpack it [default: from the image's os-release]
     #[arg(long, value_enum, value_name = "PROFILE")]
     profile: Option<Profile>,
     /// Let the findings of this check pass; repeatable
@@ -93,7 +93,7 @@ fn lines(findings: &Findings, summary: &str) -> Vec<String> {
         if *severity == Severity::Error {
             lines.push(format!("    node: {why}"));
         }
-        lines.push(format!("    mend: {mend}"));
+        lines.push(format!("    fix: {mend}"));
     }
     lines.push(summary.to_owned());
     lines

@@ -1,4 +1,4 @@
-//! What a service answered, and what a person is told of it.
+//! The answers of services, and their explanation for the user.
 
 use serde_json::Value;
 use std::ops::Deref;
@@ -15,7 +15,7 @@ pub struct Answer {
     pub(super) http: http::Answer,
     /// The service's name, for messages: `Glance`.
     pub(super) service: String,
-    /// Who asked: `user demo in project demo (roles member)`.
+    /// The caller: `user demo in project demo (roles member)`.
     pub(super) who: String,
 }
 
@@ -37,16 +37,16 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Errors
-    /// When it is none: something that is no OpenStack service answers there.
+    /// When it is not JSON: the answer is not from an OpenStack service.
     pub fn json(&self, doing: &str) -> Result<Value> {
         serde_json::from_slice(&self.body).map_err(|_| {
-            Failure::new(ExitCode::Registry, format!("{doing}: what {} answered is no JSON{}", self.service, self.request()))
-                .hint("something else may answer at that address: a proxy, or a dashboard")
+            Failure::new(ExitCode::Registry, format!("{doing}: {} did not answer with JSON{}", self.service, self.request()))
+                .hint("another program may answer at that address: a proxy, or a dashboard")
                 .into()
         })
     }
 
-    /// This answer when it has one of the statuses, else what a person is told.
+    /// This answer if it has one of the statuses, otherwise the failure for the user.
     ///
     /// # Errors
     /// When it has another status.
@@ -54,7 +54,7 @@ impl Answer {
         if self.is(statuses) { Ok(self) } else { Err(self.refusal(doing)) }
     }
 
-    /// What a person is told of an answer that is a refusal.
+    /// The failure for the user from an answer that refuses.
     #[must_use]
     pub fn refusal(&self, doing: &str) -> anyhow::Error {
         let said = self.message();
@@ -87,7 +87,7 @@ impl Answer {
             413 => "the quota of the project or the largest size of an image is reached: remove old images (osimg images --prune), or \
                 compress harder (--format txz)"
                 .into(),
-            415 => "the service takes the file for something else than it was said to be".into(),
+            415 => "the service does not recognise the file as the declared type".into(),
             300..=399 => format!(
                 "the address leads elsewhere{}: correct it, redirects are not followed with a token",
                 self.header("location").map(|to| format!(" ({})", clean(to))).unwrap_or_default()
@@ -104,7 +104,7 @@ impl Answer {
         id.map(|id| format!(" (request {})", clean(id))).unwrap_or_default()
     }
 
-    /// What the service said, in one line.
+    /// The service's message, in one line.
     #[must_use]
     pub fn message(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
@@ -116,7 +116,7 @@ impl Answer {
     }
 }
 
-/// Glance says `{"message": …}`, Keystone `{"error": {"message": …}}`, Ironic `{"error_message":
+/// Glance sends `{"message": …}`, Keystone `{"error": {"message": …}}`, Ironic `{"error_message":
 /// …}` with a text or an object in it.
 fn from_json(value: &Value) -> Option<String> {
     for key in ["message", "error", "error_message", "faultstring"] {

@@ -12,7 +12,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::http::Trust;
 use entry::{Entry, scalar};
 
-/// A cloud and who we are there.
+/// A cloud with its login.
 #[derive(Debug, Clone)]
 pub struct Cloud {
     /// Its name in clouds.yaml, or `environment`.
@@ -49,14 +49,14 @@ pub enum Auth {
     Keystone {
         /// Ends in `/v3`.
         url: String,
-        /// Who.
+        /// The identity.
         identity: Identity,
         /// For what.
         scope: Scope,
     },
 }
 
-/// Who logs in.
+/// The identity that logs in.
 #[derive(Debug, Clone)]
 pub enum Identity {
     /// A user with a password.
@@ -80,10 +80,10 @@ pub struct Named {
     pub domain_name: Option<String>,
 }
 
-/// What a token is for.
+/// The scope of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// What the credential itself says.
+    /// The credential's own scope.
     Own,
     /// A project.
     Project(Named),
@@ -111,7 +111,7 @@ impl Cloud {
         Self::find(name, &Environment::own())
     }
 
-    /// The cloud of that name of one file, whatever the environment says.
+    /// The cloud of that name in one file, independent of the environment.
     ///
     /// # Errors
     /// As [`Cloud::load`].
@@ -127,7 +127,7 @@ impl Cloud {
             return Entry { name: "environment".into(), source: "the OS_* variables".into(), value: entry }.cloud();
         }
         let Some((path, file)) = environment.file("clouds", "OS_CLIENT_CONFIG_FILE")? else {
-            return Err(Failure::new(ExitCode::Recipe, "finding the cloud: there is no clouds.yaml and no OS_AUTH_URL")
+            return Err(Failure::new(ExitCode::Recipe, "finding the cloud: no clouds.yaml was found and OS_AUTH_URL is not set")
                 .hint(format!("write one of {}, or source the openrc file of your cloud", environment.directories()))
                 .into());
         };
@@ -244,15 +244,15 @@ mod tests {
             (Some("z"), vec![("clouds.yaml", CLOUDS)], "it has a, b"),
             (None, vec![("clouds.yaml", CLOUDS)], "OS_CLOUD"),
             (None, vec![], "openrc"),
-            (None, vec![("clouds.yaml", "clouds: {x: {auth: {auth_url: 'ftp://h', username: u, password: p}}}")], "no http://"),
+            (None, vec![("clouds.yaml", "clouds: {x: {auth: {auth_url: 'ftp://h', username: u, password: p}}}")], "not an http://"),
             (None, vec![("clouds.yaml", "clouds: {x: {cacert: /nonexistent/ca.pem}}")], "/nonexistent/ca.pem"),
             (None, vec![("clouds.yaml", "clouds: {x: {auth_type: v3oidcpassword}}")], "v3oidcpassword"),
             (None, vec![("clouds.yaml", "clouds: {x: {profile: nobody}}")], "nobody"),
             (None, vec![("clouds.yaml", "clouds: {x: {auth: {auth_url: 'http://u:hunter2@h', username: u, password: p}}}")], "under auth"),
         ] {
             let error = load(name, &[], &files).expect_err(part);
-            let told = crate::error::render(&error);
-            assert!(told.contains(part) && !told.contains("hunter2"), "{told}");
+            let text = crate::error::render(&error);
+            assert!(text.contains(part) && !text.contains("hunter2"), "{text}");
             assert_eq!(crate::error::exit_code(&error), ExitCode::Recipe);
         }
     }

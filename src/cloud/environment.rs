@@ -69,7 +69,7 @@ impl Environment {
     /// variable names.
     ///
     /// # Errors
-    /// When the one that is named is missing, or one that is there is no YAML.
+    /// When the named one is missing, or an existing one is not YAML.
     pub fn file(&self, stem: &str, variable: &str) -> Result<Option<(PathBuf, Value)>> {
         let named = self.variable(variable).map(PathBuf::from);
         let found = match &named {
@@ -89,10 +89,10 @@ impl Environment {
                 return Err(error).or_fail(ExitCode::Recipe, why);
             }
         };
-        // What the parser says has the place, and no values.
+        // The parser's message has the place, and no values.
         let value: Value = serde_yaml_ng::from_str(&text).map_err(|error| {
             let place = error.location().map(|l| format!(":{}:{}", l.line(), l.column())).unwrap_or_default();
-            Failure::new(ExitCode::Recipe, format!("{doing}{place}: it is no YAML")).hint("look at the indentation and the quotes there")
+            Failure::new(ExitCode::Recipe, format!("{doing}{place}: it is not YAML")).hint("look at the indentation and the quotes there")
         })?;
         Ok(Some((path, value)))
     }

@@ -29,7 +29,7 @@ pub struct Project {
     pub name: String,
 }
 
-/// Someone who is logged in to a cloud.
+/// A login session with a cloud.
 #[derive(Debug)]
 pub struct Session {
     cloud: Cloud,
@@ -76,7 +76,7 @@ impl Session {
     /// When Keystone cannot be reached or refuses.
     pub fn open(cloud: Cloud, report: &Report) -> Result<Self> {
         if cloud.tls.insecure {
-            report.warn(&format!("the cloud '{}' says verify: false: whoever answers is believed", cloud.name));
+            report.warn(&format!("the cloud '{}' has verify: false: the servers' certificates are not checked", cloud.name));
         }
         let session = Self { client: Client::new(&cloud.tls, Redirects::Show)?, cloud, token: Mutex::new(None) };
         session.renew()?;
@@ -108,7 +108,7 @@ impl Session {
         !self.cloud.auth.has_keystone() || self.roles().iter().any(|role| role == "admin")
     }
 
-    /// Who we are there, for messages.
+    /// The caller, for messages.
     #[must_use]
     pub fn who(&self) -> String {
         let locked = self.locked();
@@ -128,7 +128,7 @@ impl Session {
     /// made again.
     ///
     /// # Errors
-    /// When the service cannot be reached. An answer that refuses is no error here: see
+    /// When the service cannot be reached. An answer that refuses is not an error here: see
     /// [`Answer::expect`].
     pub fn call(&self, service: &str, call: &Call) -> Result<Answer> {
         let url = format!("{}{}", self.endpoint(service)?, call.path);
@@ -159,8 +159,8 @@ impl Session {
     /// Streams a body to a service, once, with a token that has some life left.
     ///
     /// # Errors
-    /// When the service cannot be reached or the connection breaks. An answer that refuses is no
-    /// error here.
+    /// When the service cannot be reached or the connection breaks. An answer that refuses is not
+    /// an error here.
     pub fn upload(&self, service: &str, upload: Upload<'_>) -> Result<Answer> {
         let url = format!("{}{}", self.endpoint(service)?, upload.path);
         let credential = self.credential()?;
@@ -172,7 +172,7 @@ impl Session {
         Ok(Answer { http, service: service.to_owned(), who: self.who() })
     }
 
-    /// The header by which a service knows the caller; none where nothing is asked for.
+    /// The header that authenticates the caller; none where no authentication is required.
     fn credential(&self) -> Result<Option<(&'static str, Secret)>> {
         if let Auth::Basic { user, password } = &self.cloud.auth {
             let pair = STANDARD.encode(format!("{user}:{}", password.reveal()));
@@ -181,7 +181,7 @@ impl Session {
         Ok(self.token()?.map(|token| ("x-auth-token", token)))
     }
 
-    /// A token with some life left; none where there is no Keystone.
+    /// A token with some life left; none without Keystone.
     fn token(&self) -> Result<Option<Secret>> {
         let fresh = self.locked().as_ref().filter(|t| left(t) >= LEAST_LIFE.min(t.life / 2)).map(|token| token.value.clone());
         if fresh.is_none() && self.cloud.auth.has_keystone() {

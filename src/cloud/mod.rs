@@ -1,9 +1,8 @@
-//! The way to an OpenStack cloud: which one, who we are there, and calls that say clearly what went
-//! wrong.
+//! Access to an OpenStack cloud: finding it, logging in, and calls with clear error messages.
 //!
 //! [`clouds`] finds the cloud as openstacksdk does, [`keystone`] logs in and makes calls,
-//! [`answer`] turns what a service says into what the user reads. Secrets are [`secret::Secret`]s:
-//! they appear in nothing that is shown.
+//! [`answer`] turns a service's answers into messages for the user. Secrets are
+//! [`secret::Secret`]s: they appear in nothing that is shown.
 
 mod answer;
 mod clouds;

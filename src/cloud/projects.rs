@@ -14,7 +14,7 @@ pub enum ProjectLookup {
     Missing,
     /// Several domains have one of that name: their ids.
     Several(Vec<String>),
-    /// The caller may not list projects, or there is no Keystone.
+    /// The caller may not list projects, or the cloud has no Keystone.
     Refused,
 }
 

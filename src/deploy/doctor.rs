@@ -1,4 +1,5 @@
-//! What a cloud can and cannot do for a deployment, as far as its APIs show, and what mends it.
+//! The abilities of a cloud for a deployment, as far as its APIs show, and how to fix the missing
+//! ones.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,42 +11,42 @@ use crate::error::Result;
 use crate::http::Call;
 use crate::report::Report;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is.
+    /// The name of the check.
     pub check: &'static str,
-    /// Whether it works; nothing when the API does not show it to us.
+    /// Whether it works; `None` when the API does not show it.
     pub works: Option<bool>,
-    /// What was found.
+    /// The result.
     pub found: String,
-    /// What mends it, or what to ask an operator.
-    pub cure: Option<String>,
+    /// How to fix it, or what to ask an operator.
+    pub fix: Option<String>,
 }
 
 impl Finding {
     fn good(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, works: Some(true), found: found.into(), cure: None }
+        Self { check, works: Some(true), found: found.into(), fix: None }
     }
 
-    fn bad(check: &'static str, found: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { check, works: Some(false), found: found.into(), cure: Some(cure.into()) }
+    fn bad(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check, works: Some(false), found: found.into(), fix: Some(fix.into()) }
     }
 
-    fn unseen(check: &'static str, found: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { check, works: None, found: found.into(), cure: Some(cure.into()) }
+    fn unseen(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check, works: None, found: found.into(), fix: Some(fix.into()) }
     }
 
-    /// A check that ended in an error: its hint is the cure.
+    /// A check that ended in an error: its hint is the fix.
     fn failed(check: &'static str, error: &anyhow::Error) -> Self {
-        let told = crate::error::render(error);
-        let (what, hints) = told.split_once("\nhint: ").unwrap_or((&told, ""));
-        let cure = (!hints.is_empty()).then(|| hints.replace("\nhint: ", "; "));
-        Self { check, works: Some(false), found: what.trim_start_matches("error: ").to_owned(), cure }
+        let text = crate::error::render(error);
+        let (what, hints) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+        let fix = (!hints.is_empty()).then(|| hints.replace("\nhint: ", "; "));
+        Self { check, works: Some(false), found: what.trim_start_matches("error: ").to_owned(), fix }
     }
 }
 
-/// Looks at a cloud; `conductor` is the project by which Ironic's conductor reads Glance.
+/// Checks a cloud; `conductor` is the project that Ironic's conductor uses to read Glance.
 #[must_use]
 pub fn examine(cloud: Option<&str>, conductor: &str, report: &Report) -> Vec<Finding> {
     let session = match Cloud::load(cloud).and_then(|cloud| Session::open(cloud, report)) {
@@ -135,7 +136,7 @@ fn images(session: &Session) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Whether there is a project by which the conductor may read what is shared with it.
+/// Whether the conductor has a project that images can be shared with.
 fn project(session: &Session, name: &str) -> Result<Finding> {
     let check = "conductor's access to images";
     if !session.cloud().auth.has_keystone() {
@@ -149,10 +150,10 @@ fn project(session: &Session, name: &str) -> Result<Finding> {
             "publish community images; or ask for that project's id, and share with it: osimg publish --share-with ID",
         ));
     };
-    let doing = "listing who works in a project";
+    let doing = "listing the users of a project";
     let answer = session.call("identity", &Call::get(format!("/v3/role_assignments?scope.project.id={id}&include_names=true")))?;
     if answer.status != 200 {
-        return Ok(Finding::unseen(check, format!("project {name} is {id}; who has a role in it is not shown"), "ask an admin"));
+        return Ok(Finding::unseen(check, format!("project {name} is {id}; its users are not shown"), "ask an admin"));
     }
     let body = answer.json(doing)?;
     let mut users: Vec<String> = Vec::new();
@@ -164,7 +165,7 @@ fn project(session: &Session, name: &str) -> Result<Finding> {
     Ok(if users.is_empty() {
         Finding::bad(
             check,
-            format!("nobody has a role in the project {name}"),
+            format!("no user has a role in the project {name}"),
             "name the project under [glance] in ironic.conf: --conductor-project NAME",
         )
     } else {

@@ -1,5 +1,5 @@
-//! From what a person names to an image that Ironic can be told of: a manifest, a URL, a reference,
-//! a name in Glance.
+//! Finds the image that the user named, in a form that Ironic takes: a manifest, a URL, a
+//! reference, a name in Glance.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use crate::set::{Kind, References, manifest_text};
 /// No manifest is larger.
 const LONGEST_MANIFEST: u64 = 256 << 20;
 
-/// How to read what the person named, where it could mean several things.
+/// The user's choices where a name could mean several things.
 #[derive(Debug, Clone, Default)]
 pub struct Choice<'a> {
-    /// The mode; told by the form of the name when it is not set.
+    /// The mode; detected from the form of the name when it is not set.
     pub mode: Option<Mode>,
     /// Which of several tarballs.
     pub format: Option<Format>,
@@ -27,21 +27,21 @@ pub struct Choice<'a> {
     pub arch: Option<&'a str>,
     /// The authorities of web servers; the host's when there are none.
     pub ca: Option<&'a Path>,
-    /// Whether a container registry is asked what a reference leads to.
+    /// Whether a container registry is asked about a reference.
     pub lookup: Lookup,
 }
 
-/// Whether this machine sees what the conductor sees.
+/// Whether servers are asked about the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Lookup {
-    /// It does.
+    /// They are: this machine sees what the conductor sees.
     #[default]
     Allowed,
-    /// It may not: nothing is asked for.
+    /// They are not: the conductor may see other servers.
     Skipped,
 }
 
-/// What the person named.
+/// The image that the user named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// An image whose parts are all known.
@@ -95,7 +95,7 @@ pub fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
     }
 }
 
-/// A set that is there says itself what boots it.
+/// A published set contains its own boot pieces.
 fn from_oci(reference: &str, choice: &Choice<'_>) -> Result<Found> {
     if choice.lookup == Lookup::Skipped {
         return Ok(Found::Image { image: bare(Mode::Oci, &format!("oci://{reference}")), sha256: None, arch: None });
@@ -117,7 +117,7 @@ fn from_file(path: &Path, choice: &Choice<'_>) -> Result<Found> {
     let shown = path.display().to_string();
     if Format::from_name(path).is_ok() {
         return Err(Failure::new(ExitCode::Usage, format!("deploying {shown}: a tarball on this machine is out of every node's reach"))
-            .hint("publish it first (osimg publish), then name the manifest beside it, or the image in the registry")
+            .hint("publish it first (osimg publish), then name the manifest next to it, or the image in the registry")
             .into());
     }
     let doing = format!("reading the manifest {shown}");
@@ -138,15 +138,15 @@ fn from_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
         return from_manifest(&text, url.as_str(), Some(&directory), choice);
     }
     if Format::from_name(Path::new(name)).is_err() {
-        return Err(Failure::new(ExitCode::Usage, format!("deploying {url}: its end is no tarball's, no manifest's and no directory's"))
+        return Err(Failure::new(ExitCode::Usage, format!("deploying {url}: it does not end as a tarball, a manifest or a directory"))
             .hint("a tarball ends in .tgz, .tbz, .txz or .tar, a manifest in .json, and an install tree's URL in a slash")
             .into());
     }
-    // What osimg published has its manifest beside it.
+    // A tarball that osimg published has its manifest next to it.
     let stem = crate::archive::stem(name).unwrap_or(name);
-    let beside = WebUrl::parse(&format!("{directory}/{stem}.json")).ok();
-    if let Some(beside) = beside
-        && let Ok(Some(text)) = http::text(&client, &beside, LONGEST_MANIFEST)
+    let manifest = WebUrl::parse(&format!("{directory}/{stem}.json")).ok();
+    if let Some(manifest) = manifest
+        && let Ok(Some(text)) = http::text(&client, &manifest, LONGEST_MANIFEST)
         && let Some(set) = manifest_text::published(&text).into_iter().find(|set| set.tarball.id == name)
     {
         let image = Image::from_references(&set, Some(&directory))?;
@@ -164,7 +164,7 @@ fn directory_of(url: &WebUrl) -> String {
     url.as_str().rsplit_once('/').map_or_else(String::new, |(directory, _)| directory.to_owned())
 }
 
-/// An install tree: it says itself where its kernel and ramdisk are.
+/// An install tree: its `.treeinfo` names kernel and ramdisk.
 fn tree(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     let source = format!("{}/", url.as_str().trim_end_matches('/'));
     let mut image = bare(Mode::Tree, &source);
@@ -184,7 +184,7 @@ fn tree(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
 
 fn from_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_>) -> Result<Found> {
     let doing = format!("reading the manifest {shown}");
-    // What `osimg publish --json` prints will do as well.
+    // The output of `osimg publish --json` is accepted as well.
     let mut sets = manifest_text::published(text);
     if sets.is_empty() {
         sets.extend(serde_json::from_str::<References>(text));
@@ -203,7 +203,7 @@ fn from_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_
             Some(Mode::Oci) => set.kind == Kind::Oci,
             Some(Mode::Tree) => false,
         };
-        // A manifest that came from a web server stands beside the files of its directory.
+        // A manifest from a web server is in the directory of its files.
         let here = choice.mode.is_some() || base.is_none() || matches!(set.kind, Kind::Http | Kind::Directory);
         mode && here && choice.format.is_none_or(|format| Format::from_name(Path::new(&format!("x{}", set.extension))).ok() == Some(format))
     };
@@ -317,8 +317,8 @@ mod tests {
             ("http://me:secret@h/os.tgz", "user name"),
             ("http://h/os.iso", "no tarball's"),
         ] {
-            let said = crate::error::render(&find(text, &Choice::default()).expect_err(text));
-            assert!(said.contains(expected) && !said.contains("secret"), "{text}: {said}");
+            let message = crate::error::render(&find(text, &Choice::default()).expect_err(text));
+            assert!(message.contains(expected) && !message.contains("secret"), "{text}: {message}");
         }
         assert!(matches!(find("os-10", &Choice::default()), Ok(Found::InGlance { .. })));
     }

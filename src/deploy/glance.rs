@@ -30,7 +30,7 @@ pub fn find_image(glance: &Session, name: &str, owner: Option<&str>, arch: Optio
     };
     if is_uuid(name) {
         let Some(body) = image(glance, name)? else {
-            return Err(missing(format!("{DOING} {name}: Glance knows none that {} may see", glance.who())).into());
+            return Err(missing(format!("{DOING} {name}: {} may see no such image in Glance", glance.who())).into());
         };
         return match &owner {
             Some(owner) if body["owner"] != owner.as_str() => Err(Failure::new(
@@ -47,8 +47,8 @@ pub fn find_image(glance: &Session, name: &str, owner: Option<&str>, arch: Optio
         (Some(image), []) => Ok(image),
         (Some(first), others) => Err(ambiguous(glance, name, &first, others).into()),
         (None, _) => {
-            let whose = owner.map(|owner| format!(" of the project {owner}")).unwrap_or_default();
-            let text = format!("{DOING} '{shown}': Glance has no active one of that name{whose} that {} may see", glance.who());
+            let owned = owner.map(|owner| format!(" of the project {owner}")).unwrap_or_default();
+            let text = format!("{DOING} '{shown}': Glance has no active one of that name{owned} that {} may see", glance.who());
             Err(missing(text).into())
         }
     }
@@ -151,7 +151,7 @@ fn owner_id(glance: &Session, owner: &str) -> Result<String> {
     }
 }
 
-/// An image by its UUID; none when it is not there for us.
+/// An image by its UUID; `None` if it is not visible.
 pub(super) fn image(glance: &Session, id: &str) -> Result<Option<Value>> {
     let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{id}")))?;
     if answer.status == 404 { Ok(None) } else { answer.expect(&[200], DOING)?.json(DOING).map(Some) }

@@ -16,25 +16,25 @@ use crate::set::Role;
 /// Something about a URL that a deployment would stumble over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// What is wrong, and what it does to the node.
+    /// The problem, and its effect on the node.
     pub what: String,
-    /// How to mend it.
+    /// How to fix it.
     pub hint: String,
 }
 
-/// What a server said about a URL.
+/// A server's answers about a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checked {
     /// The URL.
     pub url: String,
-    /// The file's size in bytes, if the server says it.
+    /// The file's size in bytes, if the server reports it.
     pub size: Option<u64>,
-    /// What is wrong; nothing when the URL will do.
+    /// The problems; none when the URL can be used.
     pub problems: Vec<Problem>,
 }
 
 impl Checked {
-    /// The URL as the servers understand it, when it will do.
+    /// The URL in the form for servers, if it can be used.
     ///
     /// # Errors
     /// All the problems in one failure, with their hints.
@@ -51,10 +51,10 @@ impl Checked {
     }
 }
 
-/// What a file behind a URL should be.
+/// The expected file behind a URL.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    /// What it is for: a tarball's URL must end as one.
+    /// Its role: a tarball's URL must end as one.
     pub role: Role,
     /// Its size in bytes, when it is known here.
     pub size: Option<u64>,
@@ -63,24 +63,24 @@ pub struct Expected<'a> {
 }
 
 /// Checks a URL as Ironic and Anaconda ask for it. Problems of the URL and of the answer are all
-/// told at once.
+/// reported together.
 ///
 /// # Errors
 /// When no answer can be had at all, because the authorities cannot be read or a signal asks to
 /// stop.
 pub fn check(text: &str, expected: &Expected<'_>) -> Result<Checked> {
     let mut problems = Vec::new();
-    let mut tell = |what: &str, hint: &str| problems.push(Problem { what: what.to_owned(), hint: hint.to_owned() });
+    let mut add = |what: &str, hint: &str| problems.push(Problem { what: what.to_owned(), hint: hint.to_owned() });
     let url = match WebUrl::parse(text) {
         Ok(url) => url,
         Err(why) => {
-            tell(&why, "write http(s)://HOST/PATH, without user, query or fragment");
+            add(&why, "write http(s)://HOST/PATH, without user, query or fragment");
             return Ok(Checked { url: shown(text), size: None, problems });
         }
     };
     if expected.role == Role::Tarball && crate::archive::suffix(url.path()).is_none() {
-        tell(
-            "its end is no tarball's: Anaconda would mount it as a disk",
+        add(
+            "it does not end as a tarball: Anaconda would mount it as a disk",
             "let it end in .tgz, .tbz, .txz, .tar, .tar.gz, .tar.bz2 or .tar.xz, in small letters",
         );
     }
@@ -92,51 +92,51 @@ pub fn check(text: &str, expected: &Expected<'_>) -> Result<Checked> {
     match client.open(&call, url.as_str(), &[]) {
         Err(error) => {
             process::check_stop()?;
-            tell(&error.to_string(), error.hint().unwrap_or("can the conductor and the node reach the web server by this name?"));
+            add(&error.to_string(), error.hint().unwrap_or("can the conductor and the node reach the web server by this name?"));
         }
-        Ok((answer, _)) if answer.status != 200 => refused(&answer, &mut tell),
-        Ok((answer, _)) => size = accepted(&answer, expected, &mut tell),
+        Ok((answer, _)) if answer.status != 200 => refused(&answer, &mut add),
+        Ok((answer, _)) => size = accepted(&answer, expected, &mut add),
     }
     Ok(Checked { url: url.to_string(), size, problems })
 }
 
-fn refused(answer: &Answer, tell: &mut impl FnMut(&str, &str)) {
+fn refused(answer: &Answer, add: &mut impl FnMut(&str, &str)) {
     let status = answer.status_line();
     match answer.status {
         300..=399 => {
             let to = answer.header("location").unwrap_or("somewhere");
-            tell(
+            add(
                 &format!("it is redirected ({status}) to {}, which Anaconda's HEAD does not follow", to.escape_debug()),
                 "give the URL that the redirect ends at",
             );
         }
-        401 | 403 => tell(&format!("the server refuses it ({status})"), "nodes fetch it without a password: let everyone read it"),
-        404 | 410 => tell(&format!("the server has no such file ({status})"), "is the tree published where this URL points?"),
-        405 | 501 => tell(&format!("the server does not answer HEAD ({status})"), "Ironic and Anaconda ask by HEAD first: allow it"),
-        _ => tell(&format!("the server answers {status}"), "see its log"),
+        401 | 403 => add(&format!("the server refuses it ({status})"), "nodes fetch it without a password: let everyone read it"),
+        404 | 410 => add(&format!("the server has no such file ({status})"), "is the tree published where this URL points?"),
+        405 | 501 => add(&format!("the server does not answer HEAD ({status})"), "Ironic and Anaconda ask by HEAD first: allow it"),
+        _ => add(&format!("the server answers {status}"), "see its log"),
     }
 }
 
-fn accepted(answer: &Answer, expected: &Expected<'_>, tell: &mut impl FnMut(&str, &str)) -> Option<u64> {
+fn accepted(answer: &Answer, expected: &Expected<'_>, add: &mut impl FnMut(&str, &str)) -> Option<u64> {
     if let Some(coding) = answer.encoding() {
-        tell(
+        add(
             &format!("the server sends Content-Encoding: {}, so that what arrives is not the file", coding.escape_debug()),
             "turn it off: Apache's mod_mime sends it for .tgz (RemoveEncoding .gz .tgz), nginx's gzip for listed types",
         );
     }
     if let Some(kind) = answer.header("content-type").filter(|kind| kind.to_ascii_lowercase().starts_with("text/html")) {
-        tell(
-            &format!("the server says that it is {}: Ironic would take it for an install tree", kind.escape_debug()),
+        add(
+            &format!("the server declares it as {}: Ironic would take it for an install tree", kind.escape_debug()),
             "is it the file itself, and not a page about it?",
         );
     }
     let size = answer.length();
     match (size, expected.size) {
         (None, _) => {
-            tell("the server does not say how long it is (Content-Length)", "serve it as a plain file, not through a script or compression")
+            add("the server does not report the length (Content-Length)", "serve it as a plain file, not through a script or compression")
         }
         (Some(have), Some(want)) if have != want => {
-            tell(&format!("it has {have} bytes there, {want} here"), "it is another version, or only half copied: publish it again")
+            add(&format!("it has {have} bytes there, {want} here"), "it is another version, or only half copied: publish it again")
         }
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! What a node of Ironic is told so that the anaconda deploy interface installs an image:
+//! The settings of a node that let Ironic's anaconda deploy interface install an image:
 //! instance_info and driver_info.
 //!
 //! Which keys Ironic reads depends on where the image is (`deploy_utils.py`, `pxe_utils.py` of
@@ -64,8 +64,7 @@ pub enum Mode {
     Oci,
 }
 
-/// An image with what the installer needs beside it; each as Ironic takes it: a Glance UUID, or a
-/// URL.
+/// An image with its boot pieces; each as Ironic takes it: a Glance UUID, or a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Image {
     /// Where it is.
@@ -82,13 +81,13 @@ pub struct Image {
     pub kickstart: Option<String>,
 }
 
-/// What is the same for every image.
+/// The settings that are the same for every image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeOptions {
     /// Size of the root partition in GiB. Ironic demands a number and then divides no disk by it:
     /// the kickstart does.
     pub root_gb: Option<u32>,
-    /// Further arguments of the installer's kernel; `%default%` stands for the conductor's own.
+    /// Further arguments of the installer's kernel; `%default%` means the conductor's own.
     pub kernel_append_params: Option<String>,
     /// `ipxe`, `pxe`, `http-ipxe` and the like; the node's own when it is not set.
     pub boot_interface: Option<String>,
@@ -153,7 +152,11 @@ impl Image {
         }
         match self.mode {
             Mode::Http if !SUFFIXES.iter().any(|suffix| self.source.ends_with(suffix)) => lacks.push((
-                format!("{} does not end in {}, so that Ironic or Anaconda takes it for something else", self.source, SUFFIXES.join(", ")),
+                format!(
+                    "{} does not end in {}, so that Ironic or Anaconda would not treat it as a tarball",
+                    self.source,
+                    SUFFIXES.join(", ")
+                ),
                 "name the tarball's URL, or an install tree's with a slash at its end",
             )),
             Mode::Tree if !self.source.ends_with('/') => {
@@ -184,18 +187,18 @@ impl Image {
         }
         let text: Vec<&str> = lacks.iter().map(|(text, _)| text.as_str()).collect();
         let mut failure = Failure::new(ExitCode::Usage, format!("deploying {}: {}", self.source.escape_debug(), text.join("; ")));
-        let mut cures: Vec<&str> = lacks.iter().map(|(_, cure)| *cure).collect();
-        cures.dedup();
-        for cure in cures {
-            failure = failure.hint(cure);
+        let mut fixes: Vec<&str> = lacks.iter().map(|(_, fix)| *fix).collect();
+        fixes.dedup();
+        for fix in fixes {
+            failure = failure.hint(fix);
         }
         Err(failure.into())
     }
 
-    /// What a node is told to get this image.
+    /// The settings of a node that install this image.
     ///
     /// # Errors
-    /// When [`Image::check`] finds something, or a wish cannot be told.
+    /// When [`Image::check`] finds a problem, or an option cannot be written.
     pub fn settings(&self, options: &NodeOptions) -> Result<NodeSettings> {
         self.check()?;
         let mut info: BTreeMap<&'static str, Value> = BTreeMap::new();
@@ -214,11 +217,11 @@ impl Image {
                 }
             }
         };
-        // Ironic refuses to deploy what is no tree without it, and reads it for nothing.
+        // Ironic requires it for anything but a tree, and does not use it.
         let root_gb = json!(options.root_gb.unwrap_or(10));
         match self.mode {
             // The properties of the image name the rest; instance_info could not, for validation
-            // looks at the properties alone.
+            // looks only at the properties.
             Mode::Glance => {
                 info.insert("root_gb", root_gb);
             }
@@ -229,7 +232,7 @@ impl Image {
                 // Anaconda would know a tarball.
                 info.insert("image_download_source", json!("http"));
             }
-            // The tree says itself where its second stage is.
+            // The tree's `.treeinfo` names its second stage.
             Mode::Tree => {
                 for (key, value) in [("kernel", &self.kernel), ("ramdisk", &self.ramdisk)] {
                     info.extend(value.as_ref().map(|value| (key, json!(value))));
@@ -347,8 +350,8 @@ mod tests {
             (Image { kickstart: Some("file:///etc/ks".into()), ..http() }, "file_url_allowed_paths"),
         ];
         for (image, expected) in cases {
-            let said = image.settings(&NodeOptions::default()).expect_err(expected).to_string();
-            assert!(said.contains(expected), "{expected}: {said}");
+            let message = image.settings(&NodeOptions::default()).expect_err(expected).to_string();
+            assert!(message.contains(expected), "{expected}: {message}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Step 7: tells Ironic how to install a published image on a node.
+//! Step 7: has Ironic install a published image on a node.
 
 pub mod config_drive;
 pub mod doctor;

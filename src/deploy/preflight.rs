@@ -1,5 +1,5 @@
-//! What goes wrong in a deployment though Ironic's validation lets it pass, looked for before a
-//! node is touched.
+//! Checks for problems that make a deployment fail although Ironic's validation accepts them,
+//! before a node is touched.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -34,26 +34,26 @@ pub enum Severity {
 pub struct Remark {
     /// How grave it is.
     pub severity: Severity,
-    /// What is so: a lower-case fragment.
+    /// The problem: a lower-case fragment.
     pub text: String,
-    /// What to do.
-    pub cure: String,
+    /// How to fix it.
+    pub fix: String,
 }
 
 impl Remark {
-    fn error(text: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, text: text.into(), cure: cure.into() }
+    fn error(text: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, text: text.into(), fix: fix.into() }
     }
 
-    fn warning(text: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, text: text.into(), cure: cure.into() }
+    fn warning(text: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, text: text.into(), fix: fix.into() }
     }
 }
 
-/// The project by which the conductor fetches images from Glance.
+/// The project that the conductor uses to fetch images from Glance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConductorProject {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Its id; only an admin can look it up.
     pub id: Option<String>,
@@ -84,7 +84,7 @@ impl ConductorProject {
     }
 }
 
-/// Looks at an image in Glance and its pieces: state, properties, who may see them, what they are.
+/// Checks an image in Glance and its pieces: state, properties, visibility, content.
 ///
 /// # Errors
 /// When Glance cannot be reached.
@@ -208,7 +208,7 @@ fn check_piece(
         }
         let range = format!("bytes=0-{}", wanted(part) - 1);
         let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{uuid}/file")).header("range", range))?;
-        // Who may not download may still deploy.
+        // A user who may not download images may still deploy them.
         if answer.status == 403 {
             return Ok(());
         }
@@ -238,7 +238,7 @@ fn check_piece(
             "does the reference lead to the file itself, and not to a page about it?",
         )),
         Verdict::Wrong(wrong) => remarks.push(Remark::error(
-            format!("{about} cannot be it: {wrong}"),
+            format!("{about} is the wrong file: {wrong}"),
             "are kernel, ramdisk and stage2 in the right order? images/pxeboot/vmlinuz, images/pxeboot/initrd.img, images/install.img",
         )),
     }
@@ -297,15 +297,15 @@ fn wanted(part: Role) -> u64 {
 
 fn check_template(bytes: &[u8], about: &str, remarks: &mut Vec<Remark>) {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        remarks.push(Remark::error(format!("{about} is no UTF-8"), "save it as UTF-8"));
+        remarks.push(Remark::error(format!("{about} is not UTF-8"), "save it as UTF-8"));
         return;
     };
     match Template::from_user(text, about, None) {
         Ok(template) => remarks.extend(template.advice().iter().map(|advice| {
-            let cure = advice.cure.clone().unwrap_or_else(|| "look at the template".into());
-            Remark::warning(advice.at(about), cure)
+            let fix = advice.fix.clone().unwrap_or_else(|| "look at the template".into());
+            Remark::warning(advice.at(about), fix)
         })),
-        Err(error) => remarks.push(Remark::error(cause(&error), "mend the template and publish it again")),
+        Err(error) => remarks.push(Remark::error(cause(&error), "fix the template and publish it again")),
     }
 }
 
@@ -326,22 +326,19 @@ fn check_visible(glance: &Session, body: &Value, about: &str, conductor: &Conduc
             let doing = "looking at whom an image is shared with";
             let members = answer.expect(&[200], doing)?.json(doing)?["members"].as_array().cloned().unwrap_or_default();
             let shared = |id: &str| members.iter().any(|member| member["member_id"] == id);
-            let cure = format!("openstack image add project {} {project}, or openstack image set --community {}", text("id"), text("id"));
+            let fix = format!("openstack image add project {} {project}, or openstack image set --community {}", text("id"), text("id"));
             match &conductor.id {
                 Some(id) if shared(id) => {}
                 None if !members.is_empty() => {
                     let ids: Vec<&str> = members.iter().filter_map(|member| member["member_id"].as_str()).collect();
                     remarks.push(Remark::warning(
-                        format!(
-                            "{about} is shared with {}; whether that is the conductor's project, only an admin can tell",
-                            ids.join(", ")
-                        ),
+                        format!("{about} is shared with {}; only an admin can see whether that is the conductor's project", ids.join(", ")),
                         "name that project's id: --conductor-project ID",
                     ));
                 }
                 _ => remarks.push(Remark::error(
                     format!("{about} is not shared with the conductor's project {project}, so that it cannot read it"),
-                    cure,
+                    fix,
                 )),
             }
         }

@@ -23,10 +23,10 @@ pub enum Extent {
     Wait(Limits),
 }
 
-/// What is to be done with the nodes.
+/// The actions on the nodes.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// What is set on every node.
+    /// The settings of every node.
     pub settings: &'a NodeSettings,
     /// The image's architecture, if it is known.
     pub arch: Option<&'a str>,
@@ -91,9 +91,9 @@ pub struct Outcome {
     pub uuid: Option<String>,
     /// How far it came.
     pub progress: Progress,
-    /// What was set on it.
+    /// The settings that were changed on it.
     pub change: Change,
-    /// What Ironic's validation finds wrong.
+    /// The problems that Ironic's validation finds.
     pub invalid: Vec<Verdict>,
     /// Whether its deployment was started.
     pub started: bool,

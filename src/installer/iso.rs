@@ -3,7 +3,7 @@
 //!
 //! Of our own, because osimg wants four files by their paths and the crates for it are general and
 //! trust the image: isomage 2.1 reads the whole tree by recursion (a directory that contains itself
-//! ends in a stack overflow), allocates what a record says and panics on a four-byte name;
+//! ends in a stack overflow), allocates as much as a record demands and panics on a four-byte name;
 //! hadris-iso brings ten crates. Field offsets: ECMA-119, sections 8.4 and 9.1; SUSP and Rock Ridge
 //! (RRIP) 4.1.4.
 
@@ -60,7 +60,7 @@ impl<R: Read + Seek> Iso<R> {
     /// Reads the volume descriptors.
     ///
     /// # Errors
-    /// When it cannot be read or is no ISO image.
+    /// When it cannot be read or is not an ISO image.
     pub fn open(mut image: R) -> io::Result<Self> {
         let mut roots = Vec::new();
         for number in FIRST_DESCRIPTOR..FIRST_DESCRIPTOR + MOST_DESCRIPTORS {
@@ -84,7 +84,7 @@ impl<R: Read + Seek> Iso<R> {
             roots.push((names, root.ok_or_else(|| invalid("its root directory is damaged"))?));
         }
         if roots.is_empty() {
-            return Err(invalid("it is no ISO image"));
+            return Err(invalid("it is not an ISO image"));
         }
         Ok(Self { image, roots })
     }
@@ -191,7 +191,7 @@ impl<R: Read + Seek> Read for Reader<'_, R> {
     }
 }
 
-/// One directory record; nothing when its fields do not fit into it.
+/// One directory record; `None` when its fields do not fit into it.
 fn record(bytes: &[u8], names: Names) -> Option<Record> {
     let number = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
     let flags = *bytes.get(25)?;
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
-    /// An image of one directory, whose records are given.
+    /// An image of one directory with these records.
     fn image(records: &[Vec<u8>]) -> Vec<u8> {
         let mut image = vec![0; 20 * SECTOR as usize];
         let at = 16 * SECTOR as usize;
@@ -310,7 +310,7 @@ mod tests {
     fn damaged_images_are_errors() {
         assert!(content(vec![0; 40_000], "x").is_err());
         assert!(content(Vec::new(), "x").is_err());
-        for (record, told) in [
+        for (record, expected) in [
             (entry(b"X.;1", 19, 1 << 20, 0, b""), "cut off"),
             (entry(b"X.;1", u32::MAX, u32::MAX, 0, b""), "cut off"),
             (vec![200; 40], "damaged"),
@@ -318,8 +318,8 @@ mod tests {
         ] {
             let mut full = vec![record];
             full.push(entry(b"Y.;1", 19, 1, 0, b""));
-            let error = content(image(&full), "x").expect_err(told);
-            assert!(error.to_string().contains(told), "{error}");
+            let error = content(image(&full), "x").expect_err(expected);
+            assert!(error.to_string().contains(expected), "{error}");
         }
         let directory = entry(b"D", 19, 1 << 30, 2, b"");
         assert!(content(image(&[directory]), "d/x").expect_err("large").to_string().contains("larger"));

@@ -1,4 +1,4 @@
-//! Tells kernel, ramdisk and second stage apart by their first bytes: a set with two of them
+//! Distinguishes kernel, ramdisk and second stage by their first bytes: a set with two of them
 //! swapped boots nowhere.
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use crate::set::{Piece, Role};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Magic {
-    /// A kernel, and for which machine when it says so.
+    /// A kernel, and its machine if the header has it.
     Kernel(Option<&'static str>),
     /// Something compressed: an initramfs, or the kernel of a machine whose kernels are plain gzip.
     Compressed,
@@ -72,17 +72,17 @@ fn magic(bytes: &[u8]) -> Magic {
     }
 }
 
-/// How many first bytes tell all that can be told.
+/// The number of first bytes that are examined.
 pub(crate) const ENOUGH: u64 = 0x1_000E;
 
-/// Whether a file that begins with `bytes` can be what it is said to be, on a machine of `arch`.
+/// Whether a file that begins with `bytes` can have its role, on a machine of `arch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It can.
     Fits,
-    /// Nobody knows.
+    /// It cannot be recognised.
     Unknown,
-    /// It is something else.
+    /// It is another kind of file.
     Wrong(String),
 }
 
@@ -103,16 +103,16 @@ pub(crate) fn judge(role: Role, bytes: &[u8], arch: Option<&str>) -> Verdict {
     }
 }
 
-/// The name by which `--allow` lets a piece of a role pass that its first bytes do not identify.
+/// The name for `--allow` that accepts a piece which its first bytes do not identify.
 pub(crate) fn unrecognised(role: Role) -> String {
     format!("unrecognised-{role}")
 }
 
-/// Checks that a piece can be what it is said to be, on a machine of `arch`; returns a warning
-/// about one that is not recognised.
+/// Checks that a piece can have its role, on a machine of `arch`; returns a warning if it is not
+/// recognised.
 ///
 /// # Errors
-/// When it is something else.
+/// When it is another kind of file.
 pub(crate) fn check(role: Role, piece: &Piece, arch: Option<&str>) -> Result<Option<String>> {
     let mut bytes = Vec::new();
     piece.open()?.take(ENOUGH).read_to_end(&mut bytes).or_fail(ExitCode::Space, format!("reading the {role} {}", piece.path.display()))?;
@@ -129,7 +129,7 @@ pub(crate) fn check(role: Role, piece: &Piece, arch: Option<&str>) -> Result<Opt
     }
 }
 
-/// The start of `file`, for telling an ISO image from anything else.
+/// Whether the file is an ISO image.
 pub(crate) fn is_iso(mut file: File) -> bool {
     let mut bytes = Vec::new();
     file.by_ref().take(ENOUGH).read_to_end(&mut bytes).is_ok() && magic(&bytes) == Magic::Iso

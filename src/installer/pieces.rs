@@ -16,7 +16,7 @@ use crate::recipe::DeploySettings;
 use crate::report::{Report, Unit, bytes};
 use crate::set::{Piece, Role, Set};
 
-/// No kernel, ramdisk or second stage is larger; a server that sends more sends something else.
+/// No kernel, ramdisk or second stage is larger; a server that sends more sends another file.
 const LARGEST: u64 = 8 << 30;
 /// Where the pieces are in a tree that does not say so; the second stage is the first of its names
 /// that exists.
@@ -49,7 +49,7 @@ pub enum Source {
     Tree(Place),
 }
 
-/// What is done about boot pieces of another distribution or release than the image's.
+/// How boot pieces of another distribution or release than the image's are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mismatch {
     /// It is an error.
@@ -66,7 +66,7 @@ pub struct Gathering<'a> {
     pub cache: &'a Path,
     /// The authorities that servers are checked against; the host's when there are none.
     pub ca: Option<&'a Path>,
-    /// What a mismatch is.
+    /// How a mismatch is handled.
     pub mismatch: Mismatch,
     /// Names of findings that were allowed; [`unrecognised_names`] are for pieces.
     pub allow: &'a BTreeSet<String>,
@@ -136,7 +136,7 @@ impl Place {
 }
 
 impl Source {
-    /// The source that settings or options name; none when they name none.
+    /// The source that settings or options name; `None` without one.
     ///
     /// # Errors
     /// When they contradict each other or leave a piece out.
@@ -170,8 +170,8 @@ impl Source {
     /// Gathers and checks the pieces for an image.
     ///
     /// # Errors
-    /// When one cannot be had, is not what its tree promises, is no kernel, ramdisk or second
-    /// stage, or is another distribution's.
+    /// When one is not available, does not match its tree's checksum, is not a kernel, ramdisk or
+    /// second stage, or belongs to another distribution.
     pub fn gather(&self, image: &ImageRelease, how: &Gathering<'_>, report: &Report) -> Result<BootPieces> {
         let step = report.step("gathering the boot pieces");
         let progress = |done, total| step.progress(Unit::Bytes, done, total);
@@ -236,7 +236,7 @@ impl Source {
         }
         if pieces.release.is_none() {
             let of = image.id.as_ref().zip(image.version.as_ref()).map_or("the image's own".to_owned(), |(id, v)| format!("{id} {v}"));
-            report.note(&format!("the boot pieces do not say which release they are of: they must be {of}"));
+            report.note(&format!("the release of the boot pieces is not known: it must be {of}"));
         }
         let total = roles.iter().filter_map(|(_, piece)| Some(piece.as_ref()?.size)).sum();
         step.finish(&format!("{}, {}", pieces.release.as_ref().map_or("boot pieces".to_owned(), ToString::to_string), bytes(total)));
@@ -244,7 +244,7 @@ impl Source {
     }
 }
 
-/// What is known of a tree, from its `.treeinfo` or from where things usually are.
+/// The description of a tree, from its `.treeinfo` or from the usual places.
 struct TreeDescription {
     release: Option<Release>,
     arch: Option<String>,
@@ -298,8 +298,7 @@ fn describe(tree: &mut Tree) -> Result<TreeDescription> {
             checksums: info.checksums,
         });
     }
-    // Boot images of the small kind have a .discinfo alone: time stamp, release, architecture, each
-    // on its line.
+    // Small boot images have only a .discinfo: time stamp, release, architecture, each on its line.
     let disc = tree.text(".discinfo", 4096)?;
     let line = |number: usize| disc.as_ref().and_then(|text| text.lines().nth(number)).map(str::trim).filter(|line| !line.is_empty());
     let release = line(1).and_then(|line| line.rsplit_once(' ')).map(|(name, version)| Release {
@@ -357,7 +356,7 @@ fn belongs(tree: &Tree, known: &TreeDescription, image: &ImageRelease, mismatch:
         (Comparison::Differs(how), Mismatch::Refuse) => {
             Err(Failure::new(ExitCode::Recipe, format!("comparing the install tree {place} with the image: {how}"))
                 .hint("the installer decides where the boot loader goes (EFI/<distribution>) and runs the image's tools: take the image's own release")
-                .hint("if they do fit, say --allow-release-mismatch")
+                .hint("if they do fit: --allow-release-mismatch")
                 .into())
         }
     }

@@ -17,19 +17,19 @@ pub struct ImageRelease {
 }
 
 impl ImageRelease {
-    /// What a set says of its image.
+    /// The release from a set's properties.
     #[must_use]
     pub fn from_set(set: &Set) -> Self {
         Self { id: set.os_distro.clone(), version: set.os_version.clone(), arch: set.arch.clone() }
     }
 }
 
-/// What comparing came to.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Comparison {
     /// One and the same.
     Same,
-    /// They differ in what does no harm, or one side does not say; for the person to know.
+    /// They differ in a way that does no harm, or one side is not known; a note for the user.
     Note(String),
     /// They do not belong together.
     Differs(String),
@@ -44,7 +44,7 @@ const OTHER_NAMES: [(&str, &[&str]); 3] =
 pub fn compare(tree: &Release, image: &ImageRelease) -> Comparison {
     let (Some(id), Some(version)) = (&image.id, &image.version) else {
         return Comparison::Note(format!(
-            "the image does not say which distribution it is (no manifest beside it): it must be {tree}, as the boot pieces are"
+            "the image's distribution is not known (no manifest next to it): it must be {tree}, as the boot pieces are"
         ));
     };
     if !same_distribution(tree, id) {

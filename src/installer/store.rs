@@ -49,7 +49,7 @@ impl Store {
         Ok(store)
     }
 
-    /// What cannot be removed is only a waste of space.
+    /// A file that cannot be removed only wastes space.
     fn sweep(&self) {
         for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let old = entry.metadata().and_then(|m| m.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED));
@@ -71,8 +71,7 @@ impl Store {
         None
     }
 
-    /// Lets `fill` write a file, checks it against the digest it should have, and keeps it; nothing
-    /// when `fill` found nothing.
+    /// Lets `fill` write a file, checks its digest, and keeps it; `None` when `fill` found no file.
     pub fn keep(&self, what: &str, sha256: Option<&str>, fill: impl FnOnce(&mut File) -> Result<Option<u64>>) -> Result<Option<Piece>> {
         let doing = || format!("keeping {what} in {}", self.shown.display());
         let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(&self.directory).or_fail(ExitCode::Space, doing())?;

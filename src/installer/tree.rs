@@ -22,7 +22,7 @@ pub(super) enum Tree {
 }
 
 impl Tree {
-    /// The place of a file in it, for people.
+    /// The place of a file in it, for messages.
     pub fn place(&self, path: &str) -> String {
         match self {
             Self::Directory(directory) => directory.join(path).display().to_string(),
@@ -53,8 +53,8 @@ impl Tree {
         String::from_utf8(bytes).map(Some).or_fail(ExitCode::Repository, format!("{doing}: it is not UTF-8"))
     }
 
-    /// A file as a piece, checked against what the tree promises, if the tree has it; from a
-    /// directory where it stands, else by way of the store.
+    /// A file as a piece, checked against what the tree promises, if the tree has it; in place in a
+    /// directory, otherwise through the store.
     pub fn piece(
         &mut self,
         path: &TreePath,

@@ -185,7 +185,7 @@ impl Directory {
     }
 }
 
-/// The lock of an artifact's name; its file goes with it.
+/// The lock of an artifact's name; its file is removed with it.
 #[derive(Debug)]
 pub(super) struct Lock {
     directory: OpenDirectory,

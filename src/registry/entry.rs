@@ -23,8 +23,8 @@ pub struct Entry {
     pub name: String,
     /// Its version, if it has one.
     pub version: String,
-    /// Its architecture, where it is known; versions of different architectures do not count
-    /// against each other.
+    /// Its architecture, if it is known; versions of different architectures do not count against
+    /// each other.
     pub arch: Option<String>,
     /// The suffix of its tarball, with the dot; versions of one name are compared among equal
     /// suffixes.

@@ -132,9 +132,9 @@ impl Set {
         };
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let real_name = real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let beside = real.with_file_name(format!("{}.json", real_name.strip_suffix(extension).unwrap_or(&real_name)));
-        if beside.is_file() {
-            set.adopt(&beside, &real_name)?;
+        let manifest_path = real.with_file_name(format!("{}.json", real_name.strip_suffix(extension).unwrap_or(&real_name)));
+        if manifest_path.is_file() {
+            set.adopt(&manifest_path, &real_name)?;
         }
         Ok(set)
     }
@@ -144,9 +144,9 @@ impl Set {
     fn adopt(&mut self, path: &Path, file_name: &str) -> Result<()> {
         let text = files::read(path, LARGEST_MANIFEST).with_context(|| format!("reading the manifest {}", path.display()))?;
         let Ok(known) = serde_json::from_slice::<ManifestPart>(&text) else { return Ok(()) };
-        let Some(said) = known.tarballs.iter().find(|tarball| tarball.file == file_name) else { return Ok(()) };
+        let Some(recorded) = known.tarballs.iter().find(|tarball| tarball.file == file_name) else { return Ok(()) };
         let have = &self.tarball.piece;
-        if (said.bytes, &said.sha512) != (have.size, &have.sha512) {
+        if (recorded.bytes, &recorded.sha512) != (have.size, &have.sha512) {
             return Err(Failure::new(
                 ExitCode::Trust,
                 format!("comparing {} with its manifest {}: the digests differ", have.path.display(), path.display()),

@@ -149,12 +149,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("x");
         std::fs::write(&path, "hello, world").expect("written");
-        let mut told = Vec::new();
-        let piece = Piece::from_file(&path, |done, total| told.push((done, total))).expect("a piece");
+        let mut reported = Vec::new();
+        let piece = Piece::from_file(&path, |done, total| reported.push((done, total))).expect("a piece");
         // printf 'hello, world' | sha256sum, sha512sum
         assert_eq!(piece.sha256, "09ca7e4eaa6e8ae9c7d261167129184883644d07dfba7cbfbc4c8a2e08360d5b");
         assert!(piece.sha512.starts_with("8710339dcb6814d0"));
-        assert_eq!((piece.size, told), (12, vec![(12, 12)]));
+        assert_eq!((piece.size, reported), (12, vec![(12, 12)]));
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn a_tree_that_is_missing_or_not_a_directory_is_an_error() {
     let directory = directory();
     fs::write(directory.path().join("file"), "").unwrap();
     let out = inside(directory.path(), "out");
-    for (name, why) in [("missing", "there is no such directory"), ("file", "it is no directory")] {
+    for (name, why) in [("missing", "there is no such directory"), ("file", "it is not a directory")] {
         let (code, stderr) = failure(&pack(&directory.path().join(name), &out.join("x.tgz")));
         assert_eq!(code, Some(2), "{stderr}");
         assert!(stderr.contains(name) && stderr.contains(why), "{stderr}");
@@ -57,7 +57,7 @@ fn an_output_inside_the_tree_or_in_no_directory_is_refused() {
     let below = inside(&tree, "below");
     let (code, stderr) = failure(&pack(&tree, &below.join("x.tgz")));
     assert_eq!(code, Some(2), "{stderr}");
-    assert!(stderr.contains("lies inside"), "{stderr}");
+    assert!(stderr.contains("is inside it"), "{stderr}");
     assert_eq!(files(&below), [""; 0]);
     let (code, stderr) = failure(&pack(&tree, &directory.path().join("nowhere/x.tgz")));
     assert_eq!(code, Some(8), "{stderr}");

@@ -327,7 +327,7 @@ fn doctor_creates_a_real_user_namespace_and_names_missing_subordinate_ids() {
     }
     assert!(of(&rich, "foreign owners")["found"].as_str().unwrap().contains("65534"));
     let poor = findings(&User::new(Subordinate::Nothing, odd));
-    assert!(of(&poor, "subordinate ids")["cure"].as_str().unwrap().contains("--add-subuids"), "{poor}");
+    assert!(of(&poor, "subordinate ids")["fix"].as_str().unwrap().contains("--add-subuids"), "{poor}");
     assert_eq!(of(&poor, "sandbox")["works"], true, "{poor}");
 }
 

@@ -70,7 +70,7 @@ fn a_failing_comparison_build_fails_the_command_with_its_exit_code() {
     }
     let stage = Stage::new(small);
     let done = stage.build("install no-such\nts run\n").arg("--verify-reproducible").fails(7);
-    done.reports(&["image.yum:1", "no-such", "building once to compare with"]);
+    done.reports(&["image.yum:1", "no-such", "building once for the comparison"]);
     stage.nothing_is_left();
 }
 

@@ -20,7 +20,7 @@ impl Entry {
     pub fn cloud(self) -> Result<Cloud> {
         let cacert = self.path("cacert");
         if let Some(path) = cacert.as_ref().filter(|path| !path.is_file()) {
-            return Err(self.wrong(&format!("its cacert {} is no file", path.display())));
+            return Err(self.wrong(&format!("its cacert {} is not a file", path.display())));
         }
         let client = match (self.path("cert"), self.path("key")) {
             (Some(cert), key) => Some((cert.clone(), key.unwrap_or(cert))),
@@ -99,7 +99,7 @@ impl Entry {
         self.check_url(url)?;
         let url = match url.rsplit('/').next() {
             Some("v3") => url.to_owned(),
-            Some("v2.0") => return Err(self.wrong("its auth_url is Keystone's version 2, which is no more")),
+            Some("v2.0") => return Err(self.wrong("its auth_url is Keystone's version 2, which no longer exists")),
             _ => format!("{url}/v3"),
         };
         let scope = match &identity {
@@ -148,7 +148,7 @@ impl Entry {
         named
     }
 
-    /// A value below `auth`, else beside it.
+    /// A value below `auth`, or next to it.
     fn text(&self, key: &str) -> Option<String> {
         let below = self.value.get("auth").and_then(|auth| auth.get(key)).and_then(scalar);
         below.or_else(|| self.value.get(key).and_then(scalar)).filter(|text| !text.is_empty())
@@ -174,7 +174,7 @@ impl Entry {
         let plain = url.chars().all(|c| c.is_ascii_graphic());
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
         if !plain || rest.is_none_or(str::is_empty) {
-            return Err(self.wrong(&format!("'{}' is no http:// or https:// address", url.escape_debug())));
+            return Err(self.wrong(&format!("'{}' is not an http:// or https:// address", url.escape_debug())));
         }
         if rest.and_then(|rest| rest.split('/').next()).is_some_and(|host| host.contains('@')) {
             return Err(self.wrong("an address with a password in it: name username and password under auth"));

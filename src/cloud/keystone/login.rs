@@ -48,14 +48,14 @@ impl Session {
                     "look at username, password, project_name and their domains of '{name}' in {source}: one of them is wrong, or the user has no role there"
                 )
             }
-            // Keystone answers 404 to what is no token at all.
+            // Keystone answers 404 to a text that is not a token.
             (401, Identity::Token(_)) | (404, Identity::Token(_)) if answer.status == 401 || answer.message().contains("token") => {
                 format!("the token of '{name}' in {source} ran out or was revoked: take a new one")
             }
             (401 | 404, Identity::ApplicationCredential(..)) if answer.status == 401 || answer.message().contains("redential") => {
                 format!("the application credential of '{name}' in {source} is wrong, ran out or was removed: make a new one")
             }
-            (300 | 404, _) => format!("that is no Keystone of version 3: look at auth_url in {source}"),
+            (300 | 404, _) => format!("that is not Keystone version 3: check auth_url in {source}"),
             _ => return answer.refusal(doing),
         };
         let said = answer.message();

@@ -1,4 +1,4 @@
-//! What a node is told, as Ironic's API and as its command line client take it.
+//! The settings of a node, as Ironic's API and its command line client take them.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,24 +8,24 @@ use super::Mode;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
 
-/// What a node is told.
+/// The settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeSettings {
     /// The way of installing.
     pub mode: Mode,
     /// Always `anaconda`.
     pub deploy_interface: &'static str,
-    /// How it boots, if that is said.
+    /// The boot mode, if it is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_interface: Option<String>,
     /// Demanded by Ironic's validation and never used; a node that has its own keeps it.
     pub driver_info: BTreeMap<&'static str, String>,
-    /// What to install.
+    /// The image to install.
     pub instance_info: BTreeMap<&'static str, Value>,
 }
 
 impl NodeSettings {
-    /// The same for a person: lines for Ironic's command line client.
+    /// The same as commands for Ironic's command line client.
     #[must_use]
     pub fn commands(&self, node: &str) -> Vec<CommandLine> {
         let set = || vec!["baremetal".to_owned(), "node".to_owned(), "set".to_owned(), node.to_owned()];
@@ -66,8 +66,8 @@ impl NodeSettings {
 pub(super) fn kernel_arguments(text: &str) -> Result<()> {
     let wrong = |word: &str| {
         let shown: String = word.chars().take(40).flat_map(char::escape_debug).collect();
-        Failure::new(ExitCode::Usage, format!("setting the installer's kernel arguments: '{shown}' is no kernel argument to Ironic"))
-            .hint("write KEY, KEY=VALUE or KEY=\"VALUE WITH BLANKS\"; %default% stands for the conductor's own")
+        Failure::new(ExitCode::Usage, format!("setting the installer's kernel arguments: '{shown}' is not a kernel argument for Ironic"))
+            .hint("write KEY, KEY=VALUE or KEY=\"VALUE WITH BLANKS\"; %default% means the conductor's own")
     };
     let printable = |c: char| c.is_ascii_graphic() && c != '"';
     let mut rest = text.replace("%default%", "default").trim().to_owned();

@@ -145,7 +145,7 @@ impl Ironic<'_> {
     }
 }
 
-/// What it means when the caller's roles do not allow an edit.
+/// The consequence when the caller's roles do not allow an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     Accepted,

@@ -1,4 +1,4 @@
-//! What Ironic says, for a person who did not write Ironic: why it is so, and the cure.
+//! Explains Ironic's messages: the cause, and the fix.
 
 use serde::Serialize;
 use std::fmt;
@@ -6,27 +6,27 @@ use std::fmt;
 /// A message of Ironic explained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// What it means.
+    /// The cause.
     pub why: &'static str,
-    /// What to do.
-    pub cure: String,
+    /// The fix.
+    pub fix: String,
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.why, self.cure)
+        write!(f, "{}: {}", self.why, self.fix)
     }
 }
 
-/// All of the parts stand in the message, whatever their case. `NODE` stands for the node in the
-/// cure.
+/// All of the parts are in the message, in upper or lower case. `NODE` is replaced by the node in
+/// the fix.
 type Row = (&'static [&'static str], &'static str, &'static str);
 
 /// As Ironic 39 words them, the more particular before the more general.
 const KNOWN: &[Row] = &[
     (
         &["does not have any port associated"],
-        "Ironic does not know the node's network card, by which it gives the node its boot files",
+        "Ironic does not know the node's network card, and needs it to send the boot files",
         "baremetal port create MAC --node NODE",
     ),
     (
@@ -46,12 +46,12 @@ const KNOWN: &[Row] = &[
     ),
     (
         &["missing the following properties"],
-        "the node was not told the installer's kernel and ramdisk",
+        "the installer's kernel and ramdisk are not set on the node",
         "osimg deploy … --node NODE --apply sets them",
     ),
     (
         &["stage2_id", "missing"],
-        "the node was not told where the installer's second stage is",
+        "the installer's second stage is not set on the node",
         "osimg deploy … --node NODE --apply sets it; name it with --stage2",
     ),
     (
@@ -77,7 +77,7 @@ const KNOWN: &[Row] = &[
     (
         &["kickstart file generated does not pass validation"],
         "the kickstart file is not correct",
-        "mend the template: the message names the line",
+        "fix the template: the message names the line",
     ),
     (
         &["security", "not permitted"],
@@ -96,7 +96,7 @@ const KNOWN: &[Row] = &[
     ),
     (
         &["requested image is not valid for use"],
-        "the conductor takes the tarball for something else; a boot record's signature (55 AA) may stand at byte 510 of it by chance",
+        "the conductor does not recognise the tarball; it may have a boot record's signature (55 AA) at byte 510 by chance",
         "write it again with osimg, which moves such bytes, or with another compression level",
     ),
     (
@@ -158,12 +158,12 @@ const KNOWN: &[Row] = &[
     (&["is associated with an instance"], "the node belongs to an instance of Nova already", "choose another node"),
 ];
 
-/// What a message of Ironic means, if that is known.
+/// The explanation of a message of Ironic, if it is known.
 #[must_use]
 pub fn explain(message: &str, node: &str) -> Option<Explanation> {
     let lower = message.to_lowercase();
     let row = KNOWN.iter().find(|(parts, _, _)| parts.iter().all(|part| lower.contains(&part.to_lowercase())));
-    row.map(|(_, why, cure)| Explanation { why, cure: cure.replace("NODE", node) })
+    row.map(|(_, why, fix)| Explanation { why, fix: fix.replace("NODE", node) })
 }
 
 #[cfg(test)]
@@ -184,9 +184,9 @@ mod tests {
                 "again",
             ),
         ];
-        for (message, cure) in cases {
+        for (message, fix) in cases {
             let explanation = explain(message, "n1").expect(message);
-            assert!(explanation.cure.contains(cure), "{message}: {explanation}");
+            assert!(explanation.fix.contains(fix), "{message}: {explanation}");
         }
         assert_eq!(explain("something new", "n1"), None);
     }

@@ -89,9 +89,9 @@ pub fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report: &Repo
             one.failures = 0;
             if (&now.state, &now.installer_says) != (&one.node.state, &one.node.installer_says) {
                 changed = true;
-                let says = now.installer_says.as_ref().filter(|says| Some(*says) != one.node.installer_says.as_ref());
-                let says = says.map(|says| format!(": {}", printable(says))).unwrap_or_default();
-                report.note(&format!("{}: {}{says} (after {:.0} s)", now.title(), now.state, began.elapsed().as_secs_f64()));
+                let text = now.installer_says.as_ref().filter(|text| Some(*text) != one.node.installer_says.as_ref());
+                let text = text.map(|text| format!(": {}", printable(text))).unwrap_or_default();
+                report.note(&format!("{}: {}{text} (after {:.0} s)", now.title(), now.state, began.elapsed().as_secs_f64()));
             }
             one.ending = end(&now, began);
             one.node = now;

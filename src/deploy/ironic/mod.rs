@@ -39,7 +39,7 @@ pub struct Ironic<'a> {
 pub struct Verdict {
     /// The interface: `boot`, `deploy`, `power`.
     pub interface: String,
-    /// What is wrong, in Ironic's words.
+    /// The problem, in Ironic's words.
     pub reason: String,
     /// The explanation, if osimg has one.
     pub explanation: Option<Explanation>,
@@ -61,7 +61,7 @@ impl<'a> Ironic<'a> {
             .chain(std::iter::once(&root["default_version"]))
             .find_map(|version| parse_version(version["version"].as_str()?));
         let Some(newest) = newest else {
-            return Err(Failure::new(ExitCode::Registry, format!("{doing}: this is no Ironic"))
+            return Err(Failure::new(ExitCode::Registry, format!("{doing}: this is not Ironic"))
                 .hint("look at the baremetal endpoint in Keystone's catalogue, or at baremetal_endpoint_override in clouds.yaml")
                 .into());
         };
@@ -80,13 +80,13 @@ impl<'a> Ironic<'a> {
         self
     }
 
-    /// The project of whoever calls; none without Keystone, or for the whole system.
+    /// The caller's project; none without Keystone, or for the whole system.
     #[must_use]
     pub fn project(&self) -> Option<String> {
         self.session.project().map(|project| project.id)
     }
 
-    /// Who calls, for messages.
+    /// The caller, for messages.
     #[must_use]
     pub fn who(&self) -> String {
         self.session.who()
@@ -104,7 +104,7 @@ impl<'a> Ironic<'a> {
         format!("{}.{}", self.newest.0, self.newest.1)
     }
 
-    /// Any resource, for reading; none when there is none that the caller may see.
+    /// Any resource, for reading; `None` if the caller may not see it or it does not exist.
     ///
     /// # Errors
     /// When Ironic fails otherwise or cannot be reached.
@@ -125,8 +125,9 @@ impl<'a> Ironic<'a> {
         let doing = "looking up";
         let answer = self.call(Call::get(format!("/v1/nodes/{}", escaped(name))))?;
         let body = self.about(name, doing, answer)?.json(doing)?;
-        Node::from_json(&body)
-            .ok_or_else(|| Failure::new(ExitCode::Registry, format!("looking up the node {name}: Ironic's answer is no node")).into())
+        Node::from_json(&body).ok_or_else(|| {
+            Failure::new(ExitCode::Registry, format!("looking up the node {name}: Ironic did not answer with a node")).into()
+        })
     }
 
     /// The faults that Ironic's own validation finds.
@@ -190,14 +191,14 @@ impl<'a> Ironic<'a> {
         }
         let node = node.escape_debug().to_string();
         let doing = format!("{doing} the node {node}");
-        let said = answer.message();
+        let message = answer.message();
         let hint = match answer.status {
             404 => format!(
                 "{} sees the nodes that its project owns or leases; all of them are seen with system scope (system_scope: all in clouds.yaml). \
                  Give it one: baremetal node set NODE --owner PROJECT_ID",
                 self.session.who()
             ),
-            403 if said.contains("interface") => format!(
+            403 if message.contains("interface") => format!(
                 "{} may not change how a node is installed: an operator sets it once: baremetal node set {node} --deploy-interface anaconda",
                 self.session.who()
             ),
@@ -211,13 +212,13 @@ impl<'a> Ironic<'a> {
                     LOCKED_FOR.as_secs()
                 )
             }
-            _ => match explain(&said, &node) {
+            _ => match explain(&message, &node) {
                 Some(explanation) => explanation.to_string(),
                 None => return Err(answer.refusal(&doing)),
             },
         };
         let request = answer.header("x-openstack-request-id").map(|id| format!(" (request {id})")).unwrap_or_default();
-        Err(Failure::new(ExitCode::Registry, format!("{doing}: Ironic answered {}: {said}{request}", answer.status)).hint(hint).into())
+        Err(Failure::new(ExitCode::Registry, format!("{doing}: Ironic answered {}: {message}{request}", answer.status)).hint(hint).into())
     }
 }
 

@@ -53,7 +53,7 @@ pub struct Node {
     /// Its hardware.
     #[serde(skip)]
     pub properties: Map<String, Value>,
-    /// Notes of whoever works with the node.
+    /// Notes of the operators of the node.
     #[serde(skip)]
     pub extra: Map<String, Value>,
 }

@@ -8,24 +8,24 @@ use super::options::Tarball;
 use super::{Source, Trust, Values};
 use crate::archive::SUFFIXES;
 
-/// What Ironic hands to a template, always and at times.
+/// The variables that Ironic passes to a template, always or sometimes.
 const ALWAYS: [&str; 4] = ["liveimg_url", "agent_token", "heartbeat_url", "config_drive"];
 const AT_TIMES: [&str; 2] = ["is_source_a_path", "insecure_heartbeat"];
 
 /// A remark on a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
-    /// The line of the template, from 1; none when it is about the whole.
+    /// The line of the template, from 1; `None` for the whole template.
     pub line: Option<usize>,
-    /// What is so: a lower-case fragment.
+    /// The problem: a lower-case fragment.
     pub text: String,
-    /// What to do.
-    pub cure: Option<String>,
+    /// How to fix it.
+    pub fix: Option<String>,
 }
 
 impl Advice {
-    fn new(line: Option<usize>, text: impl Into<String>, cure: &str) -> Self {
-        Self { line, text: text.into(), cure: (!cure.is_empty()).then(|| cure.to_owned()) }
+    fn new(line: Option<usize>, text: impl Into<String>, fix: &str) -> Self {
+        Self { line, text: text.into(), fix: (!fix.is_empty()).then(|| fix.to_owned()) }
     }
 
     /// The remark with its place.
@@ -38,16 +38,16 @@ impl Advice {
     }
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub(super) struct Judgement {
-    /// What makes a deployment fail.
+    /// Problems that make a deployment fail.
     pub errors: Vec<Advice>,
-    /// What deserves a look.
+    /// Problems that may make it fail.
     pub advice: Vec<Advice>,
 }
 
-/// Whether a name that nobody gave is an error. Ironic checks a template strictly and renders it
+/// Whether an undefined name is an error. Ironic checks a template strictly and renders it
 /// leniently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strictness {
@@ -98,7 +98,7 @@ pub(super) fn judge(text: &str) -> Judgement {
     let undeclared = match environment.template_from_str(text) {
         Ok(template) => template.undeclared_variables(true),
         Err(error) => {
-            let what = error.detail().unwrap_or("it is no Jinja");
+            let what = error.detail().unwrap_or("it is not valid Jinja");
             found.errors.push(Advice::new(error.line(), format!("Jinja cannot read this: {what}"), "Ironic would fail while it deploys"));
             return found;
         }
@@ -116,8 +116,8 @@ pub(super) fn judge(text: &str) -> Judgement {
     strange.sort_by_key(|advice| advice.line);
     match render(text, &trial, Strictness::Strict) {
         Ok(rendered) => {
-            // Ironic renders without complaint, so these stand where nobody looks, or behind `is
-            // defined`.
+            // Ironic renders without complaint, so these are on a path that is not taken, or behind
+            // `is defined`.
             found.advice.append(&mut strange);
             for (name, value) in [("liveimg_url", "fake_image_url"), ("agent_token", "fake_token"), ("heartbeat_url", "fake_heartbeat_url")]
             {
@@ -156,12 +156,12 @@ fn known(name: &str) -> bool {
 fn unknown(text: &str, name: &str) -> Advice {
     let leaf = name.strip_prefix("ks_options.").unwrap_or(name);
     let line = text.lines().position(|line| line.contains(name) || (line.contains("ks_options") && line.contains(leaf))).map(|at| at + 1);
-    let cure = if ALWAYS.contains(&name) || AT_TIMES.contains(&name) {
+    let fix = if ALWAYS.contains(&name) || AT_TIMES.contains(&name) {
         format!("write ks_options.{name}")
     } else {
         format!("Ironic gives {}, and at times {}", ALWAYS.map(|n| format!("ks_options.{n}")).join(", "), AT_TIMES.join(", "))
     };
-    Advice::new(line, format!("unknown variable {name}"), &cure)
+    Advice::new(line, format!("unknown variable {name}"), &fix)
 }
 
 fn own_cure(name: &str) -> &'static str {
@@ -200,7 +200,7 @@ fn structure(text: &str, found: &mut Judgement) {
         section.body.contains("osimg-token") && section.body.contains("/v1/heartbeat/node") && says(&section.body, status)
     };
     if !sections.iter().any(|s| s.name == "%post" && calls(s, "end")) {
-        let text = "no %post section tells Ironic that the installation has ended, so that the node would wait until it is given up";
+        let text = "no %post section reports the end of the installation to Ironic, so that the node would wait until the time limit";
         found.errors.push(Advice::new(
             None,
             text,
@@ -208,19 +208,19 @@ fn structure(text: &str, found: &mut Judgement) {
         ));
     }
     if !sections.iter().any(|s| s.name == "%onerror" && calls(s, "error")) {
-        let text = "no %onerror section tells Ironic of a failure, so that a failed node is noticed only after the time limit";
+        let text = "no %onerror section reports a failure to Ironic, so that a failed node is noticed only after the time limit";
         found.advice.push(Advice::new(None, text, "send \"agent_status\": \"error\" there"));
     }
     if !sections.iter().any(|s| s.name == "%pre" && calls(s, "start")) {
         found.advice.push(Advice::new(
             None,
-            "no %pre section tells Ironic that the installer runs",
+            "no %pre section reports to Ironic that the installer runs",
             "send \"agent_status\": \"start\" there",
         ));
     }
     if !rendered.contains("osimg-config-drive") {
         let text = "the node's config drive is nowhere written, so that cloud-init finds neither keys nor users";
-        found.advice.push(Advice::new(None, text, "put {{ ks_options.config_drive }} on a line of its own"));
+        found.advice.push(Advice::new(None, text, "put {{ ks_options.config_drive }} on a separate line"));
     }
     let of_template = |rendered_line: &str| {
         let command = rendered_line.split_whitespace().next().unwrap_or_default();
@@ -229,7 +229,7 @@ fn structure(text: &str, found: &mut Judgement) {
     let sources = ["liveimg", "url", "nfs", "cdrom", "harddrive", "hmc", "ostreesetup", "ostreecontainer"];
     match commands.iter().find(|line| line.split_whitespace().next().is_some_and(|command| sources.contains(&command))) {
         None => {
-            let text = "nothing says what is installed";
+            let text = "no command names what is installed";
             found.errors.push(Advice::new(None, text, "write liveimg --url={{ ks_options.liveimg_url }}"));
         }
         Some(line) if line.starts_with("liveimg") => {
@@ -310,8 +310,7 @@ pub fn checksums(text: &str) -> Vec<String> {
     lines.filter_map(|line| option(line, "--checksum")).filter(|named| !named.contains('{')).collect()
 }
 
-/// Gives the `liveimg` line the tarball's checksum; a different one that stands there already is an
-/// error.
+/// Gives the `liveimg` line the tarball's checksum; a different one in the line is an error.
 pub(super) fn with_checksum(text: &str, tarball: &Tarball, found: &mut Judgement) -> String {
     let mut lines = Vec::new();
     let mut given = false;

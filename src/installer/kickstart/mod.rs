@@ -1,10 +1,10 @@
-//! The kickstart template of an image: ours, or a person's own one that was checked for what Ironic
-//! demands.
+//! The kickstart template of an image: osimg's, or the user's own, checked for Ironic's
+//! requirements.
 //!
-//! Ironic's conductor renders the template for every node and Anaconda follows the result. A
-//! template of its own for every image has two reasons: it carries the tarball's checksum, which
-//! nothing else on the way verifies, and the template that Ironic brings along cannot be read by
-//! Ironic itself as it is packaged.
+//! Ironic's conductor renders the template for every node and Anaconda follows the result. Each
+//! image has its own template for two reasons: it carries the tarball's checksum, which nothing
+//! else on the way verifies, and the template that Ironic brings along cannot be read by Ironic
+//! itself as it is packaged.
 
 mod check;
 mod options;
@@ -30,14 +30,14 @@ pub struct Template {
     advice: Vec<Advice>,
 }
 
-/// What a template is rendered with, besides what is the same for every image.
+/// The values for rendering a template that differ from node to node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Values {
     /// Where Anaconda gets the tarball, or the install tree.
     pub liveimg_url: String,
-    /// What `liveimg_url` leads to.
+    /// The kind of source at `liveimg_url`.
     pub source: Source,
-    /// The secret by which the node's calls are known.
+    /// The secret that authenticates the node's calls.
     pub agent_token: String,
     /// Where the node calls.
     pub heartbeat_url: String,
@@ -47,7 +47,7 @@ pub struct Values {
     pub heartbeat_trust: Trust,
 }
 
-/// What Anaconda installs from.
+/// The source that Anaconda installs from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// A tarball.
@@ -69,11 +69,11 @@ impl Template {
     /// Our own template.
     ///
     /// # Errors
-    /// When an option holds what cannot stand in a kickstart file.
+    /// When an option cannot be written into a kickstart file.
     pub fn ours(options: &Options) -> Result<Self> {
         let text = write::template(options)?;
-        // The same judge as for other people's templates; it finds nothing unless an option broke
-        // the form.
+        // The same check as for a user's template; it finds nothing unless an option broke the
+        // form.
         let judged = check::judge(&text);
         match judged.errors.first() {
             None => Ok(Self { text, advice: judged.advice }),
@@ -81,8 +81,8 @@ impl Template {
         }
     }
 
-    /// A person's own template; `file` is its name in messages. Its `liveimg` line gets the
-    /// tarball's checksum unless it has it.
+    /// A user's own template; `file` is its name in messages. Its `liveimg` line gets the tarball's
+    /// checksum unless it has it.
     ///
     /// # Errors
     /// With every reason for which Ironic or Anaconda would refuse it, each with its line.
@@ -97,7 +97,7 @@ impl Template {
         }
         let lines: Vec<String> = judged.errors.iter().map(|error| error.at(file)).collect();
         let mut failure = Failure::new(ExitCode::Recipe, format!("checking the kickstart template {}", lines.join("\n")));
-        for hint in judged.errors.iter().filter_map(|error| error.cure.clone()) {
+        for hint in judged.errors.iter().filter_map(|error| error.fix.clone()) {
             failure = failure.hint(hint);
         }
         Err(failure.into())
@@ -109,7 +109,7 @@ impl Template {
         &self.text
     }
 
-    /// What a person should look at, though Ironic takes the template.
+    /// Advice for the user, although Ironic accepts the template.
     #[must_use]
     pub fn advice(&self) -> &[Advice] {
         &self.advice
@@ -126,11 +126,11 @@ impl Template {
     }
 }
 
-/// The template of a set: a person's own, checked and with the tarball's checksum, or ours. It is
+/// The template of a set: the user's own, checked and with the tarball's checksum, or ours. It is
 /// written into `directory`.
 ///
 /// # Errors
-/// When the person's template cannot be read or would not do, or nothing can be written.
+/// When the user's template cannot be read or would not work, or nothing can be written.
 pub fn for_set(set: &Set, own: Option<&Path>, install: &InstallSettings, directory: &Path, report: &Report) -> Result<Piece> {
     let tarball = Tarball { sha256: set.tarball.piece.sha256.clone(), format: set.tarball.format };
     let template = match own {
@@ -145,7 +145,7 @@ pub fn for_set(set: &Set, own: Option<&Path>, install: &InstallSettings, directo
     Piece::from_file(&path, |_, _| {})
 }
 
-/// Reads and checks a person's template.
+/// Reads and checks a user's template.
 ///
 /// # Errors
 /// When it cannot be read, or as [`Template::from_user`].

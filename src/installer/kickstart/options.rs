@@ -1,4 +1,4 @@
-//! What a person may say about the installation: disks, boot loader, network, language, keys.
+//! The options of the installation: disks, boot loader, network, language, keys.
 
 use crate::archive::Format;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -10,10 +10,10 @@ use crate::recipe::InstallSettings;
 pub struct Options {
     /// The tarball that is installed; none when nodes are installed from a tree only.
     pub tarball: Option<Tarball>,
-    /// What the settings say.
+    /// The settings of `[deploy.install]`.
     pub install: InstallSettings,
-    /// Who signed the certificate of Ironic's API, where it is no public authority: what the file
-    /// in `install` holds.
+    /// Who signed the certificate of Ironic's API, where it is not a public authority: the content
+    /// of the file in `install` holds.
     pub authority: Option<Authority>,
 }
 
@@ -22,7 +22,7 @@ pub struct Options {
 pub struct Tarball {
     /// The digest, in hex.
     pub sha256: String,
-    /// Its format, which Anaconda tells by the end of the URL.
+    /// Its format, which Anaconda recognises by the end of the URL.
     pub format: Format,
 }
 
@@ -34,7 +34,7 @@ pub struct Authority {
 }
 
 impl Options {
-    /// What the settings say, for one tarball; reads the authority's file.
+    /// The options from the settings, for one tarball; reads the authority's file.
     ///
     /// # Errors
     /// When that cannot be read.
@@ -45,7 +45,7 @@ impl Options {
                 let doing = format!("reading the authority {}", path.display());
                 let pem = crate::files::read_text(path, crate::files::TEXT).or_fail(ExitCode::Recipe, doing.clone())?;
                 if !pem.contains("-----BEGIN CERTIFICATE-----") {
-                    return Err(Failure::new(ExitCode::Recipe, format!("{doing}: there is no certificate in it"))
+                    return Err(Failure::new(ExitCode::Recipe, format!("{doing}: it does not contain a certificate"))
                         .hint("it must be PEM")
                         .into());
                 }

@@ -1,5 +1,5 @@
-//! Templates judged and rendered without Ironic; its own code judges them too, in the openstack
-//! tier.
+//! Templates are checked and rendered without Ironic; Ironic's own code checks them too, in the
+//! openstack tier.
 
 use super::*;
 use crate::archive::Format;
@@ -132,7 +132,7 @@ fn options_that_would_break_out_of_their_place_are_refused() {
     }
 }
 
-/// A small template of a person's, right in every respect.
+/// A small user's template that is right in every respect.
 const GOOD: &str = r#"text
 liveimg --url {{ ks_options.liveimg_url }}
 %pre
@@ -172,11 +172,11 @@ fn every_reason_to_refuse_a_template_is_told_with_its_line() {
         (GOOD.replace("text\n", "text {{ \n"), "my.ks:"),
         (GOOD.replace("text\n", "{% if ks_options.is_source_a_path %}{% endif %}\n"), "Ironic would refuse this"),
         (GOOD.replace("ks_options.agent_token", "'x'"), "ks_options.agent_token is nowhere used"),
-        (GOOD.replace("\"end\"", "\"over\""), "no %post section tells Ironic that the installation has ended"),
+        (GOOD.replace("\"end\"", "\"over\""), "no %post section reports the end of the installation to Ironic"),
         (GOOD.replace("%pre\n", "%pre\n%post\n"), "my.ks:3: %pre is not ended before %post"),
         (format!("{GOOD}%post\n"), "%post is never ended"),
         (format!("{GOOD}%end\n"), "%end ends no section"),
-        (GOOD.replace("liveimg --url", "# liveimg --url"), "nothing says what is installed"),
+        (GOOD.replace("liveimg --url", "# liveimg --url"), "no command names what is installed"),
         (
             GOOD.replace("{{ ks_options.liveimg_url }}", "{{ ks_options.liveimg_url }}?x"),
             "Anaconda would mount http://osimg.invalid/os.tgz?x",

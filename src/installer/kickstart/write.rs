@@ -12,7 +12,7 @@ const AUTHORITY: &str = "/tmp/osimg-authority.pem";
 /// Where the choice of the disk is written by `%pre` for Anaconda to include.
 const CHOSEN_DISK: &str = "/tmp/osimg-disk.ks";
 
-/// The node calls, again while Ironic has the node locked (409) or is away. `$reason` stands in the
+/// The node calls, again while Ironic has the node locked (409) or is away. `$reason` is in the
 /// message of an error.
 const CALL: &str = r#"for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     /usr/bin/curl --fail --silent --show-error --max-time 60 @TRUST@{% if 'insecure_heartbeat' in ks_options %}--insecure {% endif %}-X POST -H 'Content-Type: application/json' -H 'Accept: application/json' -H 'X-OpenStack-Ironic-API-Version: 1.72' -d '{"callback_url": "", "agent_token": "{{ ks_options.agent_token }}", "agent_status": "@STATUS@", "agent_status_message": "@MESSAGE@"}' {{ ks_options.heartbeat_url }} && break
@@ -20,9 +20,9 @@ const CALL: &str = r#"for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 1
 done
 "#;
 
-/// A tarball is told by the end of its URL alone. Ironic's has none when the image's properties
-/// lack it, when the conductor serves its own copy of a file, and when it comes from a container
-/// registry; what follows # is never sent to the server.
+/// A tarball is recognised only by the end of its URL. Ironic's has none when the image's
+/// properties lack it, when the conductor serves its own copy of a file, and when it comes from a
+/// container registry; what follows # is never sent to the server.
 const LIVEIMG: &str = r#"liveimg --url="{{ ks_options.liveimg_url }}{% if ks_options.liveimg_url[-4:] not in ['.tar', '.tgz', '.tbz', '.txz'] and ks_options.liveimg_url[-7:] not in ['.tar.gz', '.tar.xz'] and ks_options.liveimg_url[-8:] != '.tar.bz2' %}#.@EXTENSION@{% endif %}" --checksum=@SHA256@
 "#;
 
@@ -49,7 +49,7 @@ const REASON: &str = r#"reason=$(grep -hE ' (ERR|CRT|ERROR|CRITICAL)[ :]' /tmp/a
 
 pub(super) fn template(options: &Options) -> Result<String> {
     let mut text = String::from("# Kickstart template for Ironic's anaconda deploy interface, made by osimg.\n");
-    text.push_str("# Ironic fills in what stands between double braces.\n\n");
+    text.push_str("# Ironic replaces the text between double braces.\n\n");
     push(&mut text, &commands(options)?);
     push(&mut text, &source(options)?);
     text.push_str(&before(options)?);
@@ -123,7 +123,7 @@ fn commands(options: &Options) -> Result<String> {
     Ok(lines.join("\n") + "\n")
 }
 
-/// One template serves both: Ironic says which of the two the node's image source is.
+/// One template serves both: Ironic's values show which of the two the node's image source is.
 fn source(options: &Options) -> Result<String> {
     let mut packages = String::from("%packages --ignoremissing\n");
     for package in &options.install.packages {
@@ -153,7 +153,7 @@ fn before(options: &Options) -> Result<String> {
         // Base64 and dashes: nothing in it can end the here-document, the section or be taken for
         // Jinja.
         if !pem.starts_with("-----BEGIN CERTIFICATE-----") || pem.chars().any(|c| !c.is_ascii() || "{}%#'`$\\".contains(c)) {
-            return Err(Failure::new(ExitCode::Recipe, "making the kickstart template: the authority is no certificate in PEM")
+            return Err(Failure::new(ExitCode::Recipe, "making the kickstart template: the authority is not a certificate in PEM")
                 .hint("name a file with nothing but -----BEGIN CERTIFICATE----- blocks")
                 .into());
         }
@@ -191,7 +191,7 @@ fn storage_lines(own: &str) -> Result<String> {
     for line in own.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let command = line.split_whitespace().next().unwrap_or_default();
         if !KNOWN.contains(&command) || ["{{", "{%", "{#"].iter().any(|mark| line.contains(mark)) {
-            return Err(Failure::new(ExitCode::Recipe, format!("making the kickstart template: '{line}' is no command for disks"))
+            return Err(Failure::new(ExitCode::Recipe, format!("making the kickstart template: '{line}' is not a command for disks"))
                 .hint(format!("known are {}", KNOWN.join(", ")))
                 .into());
         }
@@ -201,5 +201,5 @@ fn storage_lines(own: &str) -> Result<String> {
 
 fn odd(option: &str, text: &str) -> anyhow::Error {
     let shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
-    Failure::new(ExitCode::Recipe, format!("making the kickstart template: '{shown}' cannot stand as `{option}`")).into()
+    Failure::new(ExitCode::Recipe, format!("making the kickstart template: '{shown}' cannot be used as `{option}`")).into()
 }

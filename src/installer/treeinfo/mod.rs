@@ -1,9 +1,9 @@
-//! `.treeinfo`: what an install tree says of itself and where in it the kernel, the ramdisk and the
-//! second stage are.
+//! `.treeinfo`: the description of an install tree, with the places of the kernel, the ramdisk and
+//! the second stage.
 //!
 //! The form is productmd's, versions 1.0 to 1.2
 //! (<https://productmd.readthedocs.io/en/latest/treeinfo-1.1.html>); files from before it, which
-//! have `[general]` alone, are read too.
+//! have only `[general]`, are read too.
 
 mod ini;
 mod path;
@@ -28,13 +28,13 @@ pub struct Place {
     pub column: usize,
 }
 
-/// Why a text is no `.treeinfo`.
+/// The reason why a text is not a `.treeinfo`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", place.map_or(String::new(), |p| format!("{}:{}: ", p.line, p.column)))]
 pub struct TreeInfoError {
-    /// Where it is wrong; nowhere when something is missing.
+    /// Its place; `None` when something is missing.
     pub place: Option<Place>,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
 }
 
@@ -48,7 +48,7 @@ impl TreeInfoError {
     }
 }
 
-/// What a checksum line promises.
+/// The value of a checksum line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Checksum {
@@ -94,7 +94,7 @@ pub struct Variant {
 /// A `.treeinfo`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TreeInfo {
-    /// What it installs.
+    /// The release that it installs.
     pub release: Release,
     /// The architecture, as rpm names it.
     pub arch: String,
@@ -114,8 +114,8 @@ impl TreeInfo {
     /// Parses the text of a `.treeinfo`.
     ///
     /// # Errors
-    /// Says what is wrong and where, for anything that is not in the form, lacks what a boot needs
-    /// to know, or names a file outside the tree.
+    /// Names the problem and its place, if the text is not in the form, lacks what a boot needs to
+    /// know, or names a file outside the tree.
     pub fn parse(text: &str) -> Result<Self, TreeInfoError> {
         if text.len() > LONGEST {
             return Err(TreeInfoError::missing(format!("it is longer than {LONGEST} bytes")));
@@ -149,7 +149,7 @@ impl TreeInfo {
     /// The kernel and the ramdisk that boot this architecture.
     ///
     /// # Errors
-    /// When the tree boots nothing, or says where only one of the two is.
+    /// When the tree boots nothing, or names only one of the two.
     pub fn boot(&self) -> Result<(&TreePath, &TreePath), String> {
         let Some(images) = self.images.get(&self.arch) else {
             let platforms: Vec<&str> = self.images.keys().map(String::as_str).collect();
@@ -211,7 +211,7 @@ impl<'a> Sections<'a> {
         if arch.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             Ok(arch)
         } else {
-            Err(TreeInfoError::missing(format!("{arch:?} is no architecture")))
+            Err(TreeInfoError::missing(format!("{arch:?} is not an architecture")))
         }
     }
 
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_form_is_told_with_its_place() {
-        for (text, told) in [
+        for (text, expected) in [
             ("[general]\nname", "2:1: a line that is neither"),
             ("x = y\n", "1:1: a key before the first section"),
             ("[general\n", "1:1: a section that is not written"),
@@ -335,12 +335,12 @@ mod tests {
             ("[header]\nversion = 2.0\n", "2:11: version 2.0"),
             ("", "there is no 'name' in [release] or 'family' in [general]"),
             ("[release]\nname = F\nversion = 1\n", "there is no 'arch' in [tree]"),
-            ("[release]\nname = F\nversion = 1\n[tree]\narch = ../x\n", "is no architecture"),
+            ("[release]\nname = F\nversion = 1\n[tree]\narch = ../x\n", "is not an architecture"),
             ("[release]\nname=F\nversion=1\n[tree]\narch=x\n[checksums]\na = sha256:ab\n", "7:5: the checksum of \"a\" has not the 64"),
             ("[release]\nname=F\nversion=1\n[tree]\narch=x\n[checksums]\na = abcd\n", "7:5: the checksum of \"a\" is not written"),
         ] {
             let message = wrong(text);
-            assert!(message.contains(told), "{text:?}: {message}");
+            assert!(message.contains(expected), "{text:?}: {message}");
         }
         assert!(wrong(&"#".repeat(LONGEST + 1)).contains("longer"));
     }

@@ -13,7 +13,7 @@ impl TreePath {
     /// shell reads as more than a name.
     ///
     /// # Errors
-    /// Says which trick the text tries.
+    /// Names the reason.
     pub fn parse(text: &str) -> Result<Self, String> {
         let trick = if text.is_empty() {
             "it is empty"
@@ -32,7 +32,7 @@ impl TreePath {
         } else if !text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+/~@,=".contains(c)) {
             // A percent sign is a way to write `..` to a web server; the others begin a query or
             // are cut off.
-            "it is made of letters, digits and ._-+/~@,= alone"
+            "only letters, digits and ._-+/~@,= are allowed"
         } else {
             return Ok(Self(text.to_owned()));
         };

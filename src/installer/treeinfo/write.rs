@@ -1,5 +1,5 @@
-//! Writes a `.treeinfo` as productmd does: sections and keys sorted, and `[general]` for who reads
-//! the old form.
+//! Writes a `.treeinfo` as productmd does: sections and keys sorted, and `[general]` for programs
+//! that read the old form.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -153,7 +153,7 @@ pub(super) fn stored_version(directory: &Directory, stem: &str) -> Result<Option
     let file = open.open_file(&name).with_context(doing)?;
     let changed = file.metadata().with_context(doing)?.mtime();
     let bytes = files::read_open(file, LARGEST_MANIFEST).with_context(doing)?;
-    // Not every JSON file is ours.
+    // Other programs may have JSON files here.
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
     let Ok(known) = serde_json::from_str::<ManifestPart>(&text) else { return Ok(None) };
     if !known.stays() {
@@ -226,7 +226,7 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
     let others: Vec<&Tarball> = stored.known.tarballs.iter().filter(|t| t.file != entry.id && open.has_file(&t.file)).collect();
     let kept: Vec<References> = stored.published.iter().filter(|r| r.tarball.name != entry.id).cloned().collect();
     let used: HashSet<&str> = kept.iter().flat_map(|r| Role::ALL.into_iter().filter_map(|role| Some(r.role(role)?.id.as_str()))).collect();
-    // The manifest goes first: what it does not speak of is not there.
+    // The manifest is changed first: a file that it does not name does not count.
     if others.is_empty() {
         unlink(open, &format!("{stem}.json"))?;
     } else {

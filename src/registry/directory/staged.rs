@@ -87,7 +87,7 @@ impl Staged {
         &self.names.stem
     }
 
-    /// The tarballs' names with their files, for who reads again what was written.
+    /// The tarballs' names with their files, to read the tarballs again.
     ///
     /// # Errors
     /// When a descriptor cannot be duplicated.
@@ -180,7 +180,7 @@ impl Staged {
                     }
                 }
             };
-            // The version goes to another registry too, and is to be free there.
+            // The version is published to a remote registry too, and must be free there.
             let clash = match (here, remote) {
                 (None, Some(remote)) => remote
                     .published_version(&image.name, &image.version, arch)?

@@ -89,7 +89,7 @@ impl Images<'_> {
         if let Some(body) = body.as_object_mut() {
             body.extend(draft.properties.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));
         }
-        // The id is ours: a second one of it is refused, and then the first was made.
+        // The id is chosen here: if a second creation is refused, the first one succeeded.
         self.session.call(SERVICE, &Call::json("POST", "/v2/images", &body).repeatable())
     }
 

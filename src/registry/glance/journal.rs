@@ -63,13 +63,13 @@ impl Journal {
         }
         let shown: Vec<String> = left.iter().map(|made| format!("{} ({})", made.id, made.name.escape_debug())).collect();
         let ids: Vec<&str> = left.iter().map(|made| made.id.as_str()).collect();
-        let told = Failure::new(
+        let failure = Failure::new(
             exit_code(&error),
             format!("publishing failed, and not all new images could be removed: {} is left in Glance", shown.join(", ")),
         )
         .hint(format!("remove it when the service answers again: openstack --os-cloud {cloud} image delete {}", ids.join(" ")))
         .because(error);
-        (told.into(), Left::Something)
+        (failure.into(), Left::Something)
     }
 
     /// Removes an image, unless another publisher's boots with it in the meantime.
@@ -103,6 +103,6 @@ pub(super) fn remove(images: Images<'_>, id: &str) -> Result<()> {
 /// The failure of an image that someone removed while it was being published.
 pub(super) fn gone(doing: &str) -> anyhow::Error {
     Failure::new(ExitCode::Registry, format!("{doing}: it was removed in the meantime"))
-        .hint("who else works in this project? publish again")
+        .hint("does another user work in this project? publish again")
         .into()
 }

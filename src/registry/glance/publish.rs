@@ -158,7 +158,7 @@ fn there(glance: &Glance, draft: &Draft, piece: &Piece, role: Role) -> Result<Op
 /// finds the image in an earlier second, or with a smaller id in the same one: see `new_id`.
 fn is_only_one(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, own: &Image) -> Result<bool> {
     let project = glance.project();
-    let doing = format!("looking for others who publish the {role}");
+    let doing = format!("looking for other publishers of the {role}");
     let all = glance.images().list(&[(SHA256, &piece.sha256)], &doing, Stop::Heed)?;
     Ok(!all.iter().filter(|image| image.id != own.id).any(|image| {
         matches!(image.status.as_str(), "queued" | "saving" | "uploading" | "importing")
@@ -173,7 +173,7 @@ fn settle() -> Result<()> {
 }
 
 /// Of two that published the same at once, the one that was done first is used, and the other is
-/// removed by who made it.
+/// removed by its publisher.
 fn twin(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, image: Image, journal: &mut Journal) -> Result<(Image, Made)> {
     match there(glance, draft, piece, role)? {
         Some(first) if first.id != image.id => {

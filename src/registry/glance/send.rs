@@ -118,12 +118,12 @@ fn upload(glance: &Glance, id: &str, piece: &Piece, step: &Step<'_>, doing: &str
 }
 
 fn judged(answer: Answer, doing: &str) -> std::result::Result<(), Trouble> {
-    let said = answer.message();
+    let message = answer.message();
     match answer.status {
         204 | 202 | 200 => Ok(()),
         // A proxy in between cut it, or the token ran out while the first byte was on its way, or
         // someone removed the image.
-        400 if said.contains("Size mismatch") || said.contains("Size exceeds") => Err(Trouble::Passing(answer.refusal(doing))),
+        400 if message.contains("Size mismatch") || message.contains("Size exceeds") => Err(Trouble::Passing(answer.refusal(doing))),
         401 | 404 | 408 | 409 | 410 | 429 | 500..=599 => Err(Trouble::Passing(answer.refusal(doing))),
         415 => Err(Trouble::Lasting(
             Failure::new(ExitCode::Registry, "Glance does not recognise the file as a tarball, a kernel or an initramfs")

@@ -1,5 +1,5 @@
-//! Who sees what is published: the widest that the roles allow, because Ironic's conductor has to
-//! find it to the very end.
+//! The visibility of images: the widest that the roles allow, because Ironic's conductor has to
+//! find them until the deployment ends.
 //!
 //! Its service user sees public and community images, its own project's, and those shared with that
 //! project; a `shared` image without a member starts to deploy for an administrator and fails at

@@ -1,4 +1,4 @@
-//! Who we are to a registry: what `docker login`, `podman login` and credential helpers keep.
+//! The login at a registry, from `docker login`, `podman login` and credential helpers.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -214,8 +214,8 @@ fn ask_helper(helper: &str, server: &str) -> Result<Option<Credentials>> {
     }
     let output = child.wait_with_output().or_fail(ExitCode::Host, doing())?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(output.stdout.get(..200.min(output.stdout.len())).unwrap_or_default()).to_lowercase();
-        if said.contains("not found") {
+        let output_text = String::from_utf8_lossy(output.stdout.get(..200.min(output.stdout.len())).unwrap_or_default()).to_lowercase();
+        if output_text.contains("not found") {
             return Ok(None);
         }
         return Err(Failure::new(ExitCode::Host, format!("{}: it failed ({})", doing(), output.status))
@@ -277,8 +277,8 @@ mod tests {
         ] {
             std::fs::write(&file, text).expect("written");
             let error = find(std::slice::from_ref(&file), "r.example", "x").expect_err(text);
-            let told = crate::error::render(&error);
-            assert!(!told.contains("secret") && told.contains("auth.json"), "{told}");
+            let text = crate::error::render(&error);
+            assert!(!text.contains("secret") && text.contains("auth.json"), "{text}");
         }
         assert!(!format!("{:?}", password("me", "secret")).contains("secret"));
     }

@@ -14,7 +14,7 @@ use crate::set::Role;
 /// No repository of images has more tags.
 const MOST_TAGS: usize = 20_000;
 
-/// Manifests of ours by digest, each with one of its tags.
+/// osimg's manifests by digest, each with one of its tags.
 struct Listing {
     sets: BTreeMap<String, (String, Document)>,
     pieces: BTreeMap<String, (String, Document)>,

@@ -61,7 +61,7 @@ enum Undo {
     Restore { tag: String, before: Vec<u8> },
 }
 
-/// How a registry is trusted, and who we are to it.
+/// The trust in a registry's certificate, and the login there.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// A PEM file that its certificate is checked against; else what `certs.d` of podman or docker

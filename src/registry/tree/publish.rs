@@ -77,7 +77,7 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
     let _lock = tree.directory.lock(&place.stem)?;
     let before = versions.iter().find(|stored| stored.stem == place.stem);
     let kept = match before.map(|stored| clash(&stored.published_version(tree), set)).transpose()?.flatten() {
-        // A manifest that names nothing of this directory is not one of ours.
+        // A manifest without references to this directory is not osimg's.
         None => before.filter(|stored| !stored.sets.is_empty()),
         Some(clash) if tree.existing == Existing::Replace => {
             report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference()));

@@ -228,7 +228,7 @@ fn doctor_reports_what_a_cloud_allows_to_each_user() {
     assert_eq!(finding(&unprivileged, "nodes")["works"], false, "{unprivileged}");
     let (code, untrusted) = examine("osimg-tls-nocacert");
     assert_eq!(code, Some(10));
-    assert!(finding(&untrusted, "login")["cure"].as_str().unwrap().contains("cacert"), "{untrusted}");
+    assert!(finding(&untrusted, "login")["fix"].as_str().unwrap().contains("cacert"), "{untrusted}");
     // An ordinary admin does not see facts that only a reader of the whole system can see.
     let api = Api::login(lab.servers, "osimg-system");
     assert_eq!(api.call("GET", "baremetal", "/v1/drivers", None).0, 200);

@@ -132,7 +132,7 @@ fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
         // Kernel and second stage are swapped.
         (
             json!([{ "op": "replace", "path": "/kernel_id", "value": piece("stage2") }, { "op": "replace", "path": "/stage2_id", "value": piece("kernel") }]),
-            vec!["the kernel", "cannot be it", "the stage2", "in the right order"],
+            vec!["the kernel", "is the wrong file", "the stage2", "in the right order"],
             json!([{ "op": "replace", "path": "/kernel_id", "value": piece("kernel") }, { "op": "replace", "path": "/stage2_id", "value": piece("stage2") }]),
         ),
         (
@@ -140,7 +140,7 @@ fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
             vec!["no property stage2_id"],
             json!([{ "op": "add", "path": "/stage2_id", "value": piece("stage2") }]),
         ),
-        (set("ks_template", &piece("ramdisk")), vec!["the kickstart", "no UTF-8"], set("ks_template", &piece("kickstart"))),
+        (set("ks_template", &piece("ramdisk")), vec!["the kickstart", "not UTF-8"], set("ks_template", &piece("kickstart"))),
         (set("ks_template", &foreign), vec!["checksum of another tarball"], set("ks_template", &piece("kickstart"))),
         (set("visibility", "private"), vec!["is private", "project service"], set("visibility", "community")),
         (
@@ -263,6 +263,6 @@ fn error_messages_of_ironic_are_explained() {
             continue;
         }
         let explanation = osimg::deploy::ironic::explain(&error, &node.name).unwrap_or_else(|| panic!("not explained: {error}"));
-        assert!(explanation.cure.contains(expected), "{error}\n{explanation}");
+        assert!(explanation.fix.contains(expected), "{error}\n{explanation}");
     }
 }

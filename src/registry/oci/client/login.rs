@@ -9,7 +9,7 @@ use crate::percent::{UNRESERVED, encoded};
 use crate::registry::oci::credentials::Credentials;
 
 impl Client {
-    /// Answers the registry's question who we are; false when there is nothing more to say.
+    /// Answers the registry's request for a login; false when no other login is available.
     pub(super) fn log_in(&self, answer: &Answer, doing: &str) -> Result<bool> {
         let challenges: Vec<&str> = answer.headers("www-authenticate").collect();
         let find = |scheme: &str| challenges.iter().find(|c| c.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
