@@ -7,13 +7,13 @@ mod finish;
 mod fitness;
 mod job;
 mod labels;
-pub mod lock;
+pub(crate) mod lock;
 mod manifest;
 mod options;
-pub mod outline;
+pub(crate) mod outline;
 mod output;
 mod owners;
-pub mod pack;
+pub(crate) mod pack;
 mod remote;
 mod space;
 mod tools;
@@ -33,22 +33,22 @@ use crate::report::Report;
 use crate::sandbox::InstallRoot;
 use crate::set::manifest_text::{tarballs as recorded_tarballs, with_tarballs};
 use crate::workdir::Workdir;
-pub use artifact::Artifact;
-pub use finish::image_plan;
-pub use fitness::{Fitness, unfit};
-pub use labels::labels;
-pub use options::Options;
-pub use pack::Packing;
+pub(crate) use artifact::Artifact;
+pub(crate) use finish::image_plan;
+pub(crate) use fitness::{Fitness, unfit};
+pub(crate) use labels::labels;
+pub(crate) use options::Options;
+pub(crate) use pack::Packing;
 use remote::Remote;
 use space::{blame_space, expected_size};
 use tools::{Tools, tools};
-pub use twice::{Reference, build_counterpart, build_twice};
+pub(crate) use twice::{Reference, build_counterpart, build_twice};
 
 /// Builds the recipe and publishes the artifact.
 ///
 /// # Errors
 /// The failure of a step; nothing is published then, and earlier images are unchanged.
-pub fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
+pub(crate) fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
     let started = SystemTime::now();
     require_root()?;
     if let Some(arch) = &recipe.settings.packages.arch {

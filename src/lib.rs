@@ -25,7 +25,7 @@ pub mod sandbox;
 
 pub mod packages;
 
-pub mod finish;
+mod finish;
 
 pub mod selinux;
 
@@ -55,7 +55,7 @@ mod calendar;
 pub mod cloud;
 pub mod error;
 mod files;
-pub mod http;
+mod http;
 mod nevra;
 mod openat;
 mod openpgp;

@@ -8,7 +8,7 @@ use crate::verify::Severity;
 
 /// The result of a build, for the user or the next program.
 #[derive(Debug, Clone, Serialize)]
-pub struct Artifact {
+pub(crate) struct Artifact {
     /// Paths of the tarballs, the one asked for first.
     pub tarballs: Vec<PathBuf>,
     /// The manifest's path.
@@ -31,7 +31,7 @@ pub struct Artifact {
 impl Artifact {
     /// The number of errors in the image that were not allowed.
     #[must_use]
-    pub fn errors(&self) -> usize {
+    pub(crate) fn errors(&self) -> usize {
         self.findings.iter().filter(|finding| finding.severity == Severity::Error && !finding.allowed).count()
     }
 }

@@ -61,7 +61,7 @@ impl Build<'_> {
 
 /// A sandbox in which the install root itself is `/`.
 #[must_use]
-pub fn image_plan(root: &Path, scratch: &Path, devices: Devices, command: CommandLine) -> Plan {
+pub(crate) fn image_plan(root: &Path, scratch: &Path, devices: Devices, command: CommandLine) -> Plan {
     Plan {
         root: root.to_owned(),
         scratch: scratch.to_owned(),

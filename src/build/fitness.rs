@@ -12,7 +12,7 @@ use crate::verify::{self, Finding, Severity};
 
 /// How an unfit image is handled in a directory, from which no node is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fitness {
+pub(crate) enum Fitness {
     /// It is published, with its findings in the manifest.
     #[default]
     Recorded,
@@ -27,7 +27,7 @@ pub(super) fn errors(findings: &[Finding]) -> Vec<&Finding> {
 
 /// The failure of an image that is not fit; `doing` names what was being done.
 #[must_use]
-pub fn unfit(doing: &str, findings: &[Finding]) -> Failure {
+pub(crate) fn unfit(doing: &str, findings: &[Finding]) -> Failure {
     let errors = errors(findings);
     let texts: Vec<_> = errors.iter().map(|finding| crate::text::line(&finding.text)).collect();
     let names: Vec<String> = errors.iter().map(|finding| format!("--allow {}", finding.name)).collect();

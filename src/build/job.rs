@@ -25,18 +25,18 @@ pub(super) struct Directories {
 
 impl Directories {
     /// Those of the image.
-    pub fn for_image(workdir: &Workdir) -> Self {
+    pub(crate) fn for_image(workdir: &Workdir) -> Self {
         Self { root: workdir.root(), scratch: workdir.scratch(), state: workdir.state() }
     }
 
     /// Those of a root for the package manager.
-    pub fn for_tools(workdir: &Workdir) -> Self {
+    pub(crate) fn for_tools(workdir: &Workdir) -> Self {
         let (root, state) = workdir.bootstrap();
         Self { root, scratch: workdir.scratch(), state }
     }
 
     /// Those below a directory, for showing what a build would do.
-    pub fn below(directory: &Path) -> Self {
+    pub(crate) fn below(directory: &Path) -> Self {
         Self { root: directory.join("root"), scratch: directory.join("scratch"), state: directory.join("state") }
     }
 }

@@ -10,7 +10,7 @@ use crate::selinux;
 
 /// Where the labels of an archive come from, ready for the archiver.
 #[derive(Debug)]
-pub struct ChosenLabels {
+pub(crate) struct ChosenLabels {
     source: Chosen,
     /// Its description in the manifest.
     pub description: String,
@@ -26,7 +26,7 @@ enum Chosen {
 impl ChosenLabels {
     /// For the archiver.
     #[must_use]
-    pub fn as_labels(&self) -> &dyn archive::Labels {
+    pub(crate) fn as_labels(&self) -> &dyn archive::Labels {
         match &self.source {
             Chosen::Policy(contexts) => contexts.as_ref(),
             Chosen::Tree(tree) => tree,
@@ -52,7 +52,7 @@ impl archive::Labels for Policy {
 ///
 /// # Errors
 /// When a policy is there and cannot be read.
-pub fn labels(choice: &SelinuxChoice, root: &Path, report: &Report) -> Result<ChosenLabels> {
+pub(crate) fn labels(choice: &SelinuxChoice, root: &Path, report: &Report) -> Result<ChosenLabels> {
     let policy = |contexts: selinux::FileContexts, from: &str| ChosenLabels {
         description: format!("computed from {from} ({} specs)", contexts.specs()),
         source: Chosen::Policy(Box::new(Policy(contexts))),

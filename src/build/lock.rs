@@ -15,7 +15,7 @@ use crate::workdir::{Keep, Place, Workdir};
 
 /// A lock file that a build follows.
 #[derive(Debug, Clone)]
-pub struct LockFile {
+pub(crate) struct LockFile {
     /// Where it is.
     pub path: PathBuf,
     /// Its content.
@@ -27,7 +27,7 @@ pub struct LockFile {
 impl LockFile {
     /// Its entry in the manifest.
     #[must_use]
-    pub fn for_manifest(&self) -> crate::set::manifest::Locked {
+    pub(crate) fn for_manifest(&self) -> crate::set::manifest::Locked {
         let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         crate::set::manifest::Locked { name, sha256: self.sha256.clone() }
     }
@@ -35,7 +35,7 @@ impl LockFile {
 
 /// Where a recipe is resolved.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub(crate) struct Places {
     /// The package cache.
     pub cache: PathBuf,
     /// Where the workdir is made.
@@ -48,7 +48,7 @@ pub struct Places {
 ///
 /// # Errors
 /// The failure of resolving.
-pub fn make(
+pub(crate) fn make(
     recipe: &Recipe,
     transactions: &[Transaction],
     (signers, listed): (Signers, Option<&[Listed]>),

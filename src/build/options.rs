@@ -14,7 +14,7 @@ use crate::workdir::{Keep, Place};
 
 /// The options of a build, besides the recipe and its settings.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// The registry for the artifact.
     pub registry: Address,
     /// How it is published there.

@@ -15,7 +15,7 @@ const WORKDIR: &str = "WORKDIR";
 
 /// One transaction's two runs of the package manager.
 #[derive(Debug)]
-pub struct Outline {
+pub(crate) struct Outline {
     /// Resolves and downloads, with a network.
     pub download: Plan,
     /// Installs, without one.
@@ -27,7 +27,13 @@ pub struct Outline {
 ///
 /// # Errors
 /// When there is no package manager, or it refuses the request.
-pub fn outline(recipe: &Recipe, transactions: &[Transaction], devices: Devices, cache: &Path, report: &Report) -> Result<Vec<Outline>> {
+pub(crate) fn outline(
+    recipe: &Recipe,
+    transactions: &[Transaction],
+    devices: Devices,
+    cache: &Path,
+    report: &Report,
+) -> Result<Vec<Outline>> {
     let settings = &recipe.settings.packages;
     let Tools { root: tools, manager } = tools(settings)?;
     let keys = keys(settings, transactions)?;
@@ -44,7 +50,7 @@ pub fn outline(recipe: &Recipe, transactions: &[Transaction], devices: Devices, 
 
 /// The package manager that fills the image, or why there is none.
 #[must_use]
-pub fn package_manager(settings: &PackageSettings) -> String {
+pub(crate) fn package_manager(settings: &PackageSettings) -> String {
     let found = tools(settings).map_or_else(|error| format!("none: {error:#}"), |tools| tools.manager.description().to_owned());
     match &settings.bootstrap {
         Bootstrap::Host => found,
@@ -57,7 +63,7 @@ pub fn package_manager(settings: &PackageSettings) -> String {
 ///
 /// # Errors
 /// When the host's own repositories do not name usable ones.
-pub fn keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
+pub(crate) fn keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
     let pinned = settings.keys.iter().map(|key| named(&key.source, &key.fingerprint));
     Ok(pinned.chain(packages::host_keys(settings, transactions)?).collect())
 }

@@ -13,7 +13,7 @@ use crate::set::manifest::Tarball;
 
 /// How a tree is packed.
 #[derive(Debug, Clone)]
-pub struct Packing {
+pub(crate) struct Packing {
     /// How hard to compress.
     pub level: Level,
     /// Worker threads.
@@ -27,7 +27,7 @@ pub struct Packing {
 
 /// The result of packing a tree.
 #[derive(Debug)]
-pub struct PackedTree {
+pub(crate) struct PackedTree {
     /// The archiver's summary.
     pub summary: Summary,
     /// The tarballs, under the names they will have.
@@ -39,7 +39,7 @@ pub struct PackedTree {
 ///
 /// # Errors
 /// When the tree cannot be read or the tarballs cannot be written, and when the user stopped it.
-pub fn pack(
+pub(crate) fn pack(
     tree: &Path,
     staged: &Staged,
     packing: &Packing,

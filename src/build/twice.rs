@@ -22,7 +22,7 @@ use crate::workdir::{Keep, Place, Workdir};
 
 /// The tarball that another build must come out as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reference {
+pub(crate) struct Reference {
     /// Where it is.
     pub file: PathBuf,
     /// Its digest in hex.
@@ -31,14 +31,14 @@ pub struct Reference {
 
 /// Builds the recipe under other conditions into a directory, in a separate process; fails as that
 /// process does.
-pub type Counterpart<'a> = &'a dyn Fn(&Path) -> Result<()>;
+pub(crate) type Counterpart<'a> = &'a dyn Fn(&Path) -> Result<()>;
 
 /// Lets `counterpart` build the recipe by [`build_counterpart`] into a separate place, then builds
 /// it as asked, and publishes that only when both are the same.
 ///
 /// # Errors
 /// [`ExitCode::Findings`] with the first difference and its cause; and as [`build`].
-pub fn build_twice(
+pub(crate) fn build_twice(
     recipe: &Recipe,
     transactions: &[Transaction],
     options: &Options,
@@ -81,7 +81,7 @@ fn compared(
 ///
 /// # Errors
 /// As [`build`].
-pub fn build_counterpart(
+pub(crate) fn build_counterpart(
     recipe: &Recipe,
     transactions: &[Transaction],
     options: &Options,

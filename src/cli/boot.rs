@@ -41,7 +41,7 @@ pub(super) struct Boot {
 }
 
 impl Boot {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if !self.tarball.is_file() {
             return Err(Failure::new(ExitCode::Usage, format!("booting {}: there is no such file", self.tarball.display())).into());
         }

@@ -95,7 +95,7 @@ pub(super) struct Build {
 }
 
 impl Build {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         // Before the first step: its progress bar is a thread, and a user namespace is entered by a
         // process of one.

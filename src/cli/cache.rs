@@ -28,7 +28,7 @@ pub(super) struct CacheArgs {
 }
 
 impl CacheArgs {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         let pruned = if self.prune {
             if self.max.is_none() && self.older.is_none() {

@@ -109,7 +109,7 @@ pub(super) struct Deploy {
 }
 
 impl Deploy {
-    pub fn run(&self, report: &Report, as_json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, as_json: bool) -> Result<ExitCode> {
         let arch = self.arch()?;
         let choice = Choice {
             arch: arch.as_deref(),

@@ -26,7 +26,7 @@ pub(super) struct Diff {
 }
 
 impl Diff {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let (before, _) = super::inspect::read(&self.before, report)?;
         let (after, _) = super::inspect::read(&self.after, report)?;
         let difference = diff::compare(&before, &after);

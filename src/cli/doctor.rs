@@ -51,7 +51,7 @@ struct Finding {
 }
 
 impl Doctor {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if let Some(cloud) = &self.cloud {
             return self.examine(cloud, report, json);
         }

@@ -34,7 +34,7 @@ pub(super) struct Images {
 }
 
 impl Images {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if let Address::Directory(path) = &self.registry
             && !path.is_dir()
         {

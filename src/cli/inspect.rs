@@ -31,7 +31,7 @@ pub(super) struct Inspect {
 }
 
 impl Inspect {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let (image, contents) = read(&self.image, report)?;
         if let Some(file) = &self.html {
             let findings = contents.as_ref().map(findings);

@@ -47,7 +47,7 @@ pub(super) struct LockArgs {
 }
 
 impl LockArgs {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         if self.export.is_none() {
             // Before any thread: a user namespace is entered by a process of one.

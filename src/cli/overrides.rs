@@ -63,7 +63,7 @@ pub(super) struct Decided {
 
 impl Overrides {
     /// Reads the recipe and its settings, and applies the options.
-    pub fn decide(&self) -> Result<Decided> {
+    pub(crate) fn decide(&self) -> Result<Decided> {
         let mut recipe = Recipe::load(&self.recipe, self.settings.as_deref())?;
         self.repositories(&mut recipe.settings)?;
         self.keys(&mut recipe.settings)?;

@@ -40,7 +40,7 @@ pub(super) struct Pack {
 }
 
 impl Pack {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if !self.tree.is_dir() {
             let why = if self.tree.exists() { "it is not a directory" } else { "there is no such directory" };
             return Err(Failure::new(ExitCode::Usage, format!("packing {}: {why}", self.tree.display())).into());

@@ -24,7 +24,7 @@ pub(super) struct PlanArgs {
 }
 
 impl PlanArgs {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let decided = self.overrides.decide()?;
         let lowered = decided.recipe.script.lower()?;
         // A build that cannot run here can still be shown.

@@ -148,7 +148,7 @@ fn older(text: &str) -> Result<Older, String> {
 }
 
 impl Publish {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         // Before hundreds of megabytes are hashed: a wrong password is reported at once.
         let source = Source::choose(self.kernel.as_deref(), self.ramdisk.as_deref(), self.stage2.as_deref(), self.tree.as_deref())?;
         let options = PublishOptions { ca: self.ca_file.clone(), ..self.publishing.options() };

@@ -21,7 +21,7 @@ pub(super) struct Shell {
 
 impl Shell {
     /// Returns the command's own exit status, as a shell would give it.
-    pub fn run(&self, report: &Report) -> Result<u8> {
+    pub(crate) fn run(&self, report: &Report) -> Result<u8> {
         super::act_as_root(report)?;
         let (root, scratch) = (self.workdir.join("root"), self.workdir.join("scratch"));
         if !root.is_dir() || !scratch.is_dir() {

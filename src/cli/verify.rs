@@ -37,7 +37,7 @@ pub(super) struct Verify {
 }
 
 impl Verify {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let step = report.step("verifying");
         let options = Options {
             profile: self.profile,

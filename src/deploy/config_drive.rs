@@ -24,7 +24,7 @@ const MARK: std::ops::Range<usize> = 0x8001..0x8006;
 /// # Errors
 /// When a drive cannot be read, or would go to several nodes: it has one host's identity and
 /// secrets.
-pub fn assign(values: &[String], nodes: &[String]) -> Result<BTreeMap<String, Value>> {
+pub(crate) fn assign(values: &[String], nodes: &[String]) -> Result<BTreeMap<String, Value>> {
     let doing = "assigning config drives";
     let usage = |why: String| Failure::new(ExitCode::Usage, format!("{doing}: {why}"));
     let mut drives: BTreeMap<String, Value> = BTreeMap::new();
@@ -57,7 +57,7 @@ pub fn assign(values: &[String], nodes: &[String]) -> Result<BTreeMap<String, Va
 ///
 /// # Errors
 /// When it cannot be read, or is none of these.
-pub fn load(text: &str) -> Result<Value> {
+pub(crate) fn load(text: &str) -> Result<Value> {
     if text.starts_with("http://") || text.starts_with("https://") {
         return Ok(json!(text));
     }

@@ -13,7 +13,7 @@ use crate::report::Report;
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The name of the check.
     pub check: &'static str,
     /// Whether it works; `None` when the API does not show it.
@@ -48,7 +48,7 @@ impl Finding {
 
 /// Checks a cloud; `conductor` is the project that Ironic's conductor uses to read Glance.
 #[must_use]
-pub fn examine(cloud: Option<&str>, conductor: &str, report: &Report) -> Vec<Finding> {
+pub(crate) fn examine(cloud: Option<&str>, conductor: &str, report: &Report) -> Vec<Finding> {
     let session = match Cloud::load(cloud).and_then(|cloud| Session::open(cloud, report)) {
         Ok(session) => session,
         Err(error) => return vec![Finding::failed("login", &error)],

@@ -16,7 +16,7 @@ const LONGEST_MANIFEST: u64 = 256 << 20;
 
 /// The user's choices where a name could mean several things.
 #[derive(Debug, Clone, Default)]
-pub struct Choice<'a> {
+pub(crate) struct Choice<'a> {
     /// The mode; detected from the form of the name when it is not set.
     pub mode: Option<Mode>,
     /// Which of several tarballs.
@@ -33,7 +33,7 @@ pub struct Choice<'a> {
 
 /// Whether servers are asked about the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Lookup {
+pub(crate) enum Lookup {
     /// They are: this machine sees what the conductor sees.
     #[default]
     Allowed,
@@ -43,7 +43,7 @@ pub enum Lookup {
 
 /// The image that the user named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// An image whose parts are all known.
     Image {
         /// The image.
@@ -68,7 +68,7 @@ pub enum Found {
 ///
 /// # Errors
 /// When it means nothing, several things, or what it means cannot be read.
-pub fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
+pub(crate) fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
     if let Some(reference) = text.strip_prefix("oci://") {
         return from_oci(reference, choice);
     }

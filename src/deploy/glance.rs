@@ -21,7 +21,7 @@ const DOING: &str = "looking for the image";
 ///
 /// # Errors
 /// When there is none, several owners have one of that name, or Glance refuses.
-pub fn find_image(glance: &Session, name: &str, owner: Option<&str>, arch: Option<&str>) -> Result<Value> {
+pub(crate) fn find_image(glance: &Session, name: &str, owner: Option<&str>, arch: Option<&str>) -> Result<Value> {
     let owner = owner.map(|owner| owner_id(glance, owner)).transpose()?;
     let shown = name.escape_debug();
     let missing = |what: String| {
@@ -159,7 +159,7 @@ pub(super) fn image(glance: &Session, id: &str) -> Result<Option<Value>> {
 
 /// An image of Glance's JSON with the pieces that its properties name.
 #[must_use]
-pub fn image_of_glance(body: &Value) -> Image {
+pub(crate) fn image_of_glance(body: &Value) -> Image {
     let text = |key: &str| body[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     Image {
         mode: Mode::Glance,

@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use crate::archive::SUFFIXES;
 use crate::error::{ExitCode, Failure, Result};
 use crate::set::{Kind, References};
-pub use node::NodeSettings;
+pub(crate) use node::NodeSettings;
 use node::kernel_arguments;
 
 /// The keys of instance_info that osimg or Ironic sets for one deployment. Whatever another one
 /// left in them is removed: a config drive has a host's secrets, a pull secret those of a registry.
-pub const OWNED: [&str; 29] = [
+pub(crate) const OWNED: [&str; 29] = [
     "image_source",
     "kernel",
     "ramdisk",
@@ -53,7 +53,7 @@ pub const OWNED: [&str; 29] = [
 /// Where Ironic gets the image from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub(crate) enum Mode {
     /// From Glance, with the boot pieces and the template named by the image's properties.
     Glance,
     /// From a web server; Anaconda asks it directly.
@@ -66,7 +66,7 @@ pub enum Mode {
 
 /// An image with its boot pieces; each as Ironic takes it: a Glance UUID, or a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Image {
+pub(crate) struct Image {
     /// Where it is.
     pub mode: Mode,
     /// The tarball, or the tree.
@@ -83,7 +83,7 @@ pub struct Image {
 
 /// The settings that are the same for every image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NodeOptions {
+pub(crate) struct NodeOptions {
     /// Size of the root partition in GiB. Ironic demands a number and then divides no disk by it:
     /// the kickstart does.
     pub root_gb: Option<u32>,
@@ -98,7 +98,7 @@ impl Image {
     ///
     /// # Errors
     /// When Ironic cannot get the set from there.
-    pub fn from_references(set: &References, base: Option<&str>) -> Result<Self> {
+    pub(crate) fn from_references(set: &References, base: Option<&str>) -> Result<Self> {
         let doing = || format!("deploying {} {}", set.name, set.version).trim_end().to_owned();
         let mode = match set.kind {
             Kind::Glance => Mode::Glance,
@@ -138,7 +138,7 @@ impl Image {
     ///
     /// # Errors
     /// With every lack at once.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let mut lacks: Vec<(String, &str)> = Vec::new();
         let pieces = "publish it with them, or name them: --kernel, --ramdisk, --stage2";
         let boots = self.kernel.is_some() && self.ramdisk.is_some();
@@ -199,7 +199,7 @@ impl Image {
     ///
     /// # Errors
     /// When [`Image::check`] finds a problem, or an option cannot be written.
-    pub fn settings(&self, options: &NodeOptions) -> Result<NodeSettings> {
+    pub(crate) fn settings(&self, options: &NodeOptions) -> Result<NodeSettings> {
         self.check()?;
         let mut info: BTreeMap<&'static str, Value> = BTreeMap::new();
         info.insert("image_source", json!(self.source));
@@ -263,7 +263,7 @@ impl Image {
 
 /// Whether a text is 8-4-4-4-12 hexadecimal digits.
 #[must_use]
-pub fn is_uuid(text: &str) -> bool {
+pub(crate) fn is_uuid(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]) && parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()))
 }

@@ -1,11 +1,13 @@
 //! Step 7: has Ironic install a published image on a node.
 
-pub mod config_drive;
-pub mod doctor;
-pub mod find;
-pub mod glance;
+pub(crate) mod config_drive;
+pub(crate) mod doctor;
+pub(crate) mod find;
+pub(crate) mod glance;
 pub mod http;
-pub mod instance_info;
-pub mod ironic;
-pub mod preflight;
-pub mod rollout;
+pub(crate) mod instance_info;
+pub(crate) mod ironic;
+pub(crate) mod preflight;
+pub(crate) mod rollout;
+
+pub use ironic::explain;

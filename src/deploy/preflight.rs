@@ -22,7 +22,7 @@ const LONGEST_TEMPLATE: u64 = 1 << 20;
 /// How grave a remark is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// The deployment would fail.
     Error,
     /// It may not be what was meant.
@@ -31,7 +31,7 @@ pub enum Severity {
 
 /// Something that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Remark {
+pub(crate) struct Remark {
     /// How grave it is.
     pub severity: Severity,
     /// The problem: a lower-case fragment.
@@ -52,7 +52,7 @@ impl Remark {
 
 /// The project that the conductor uses to fetch images from Glance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConductorProject {
+pub(crate) struct ConductorProject {
     /// Its name.
     pub name: String,
     /// Its id; only an admin can look it up.
@@ -64,7 +64,7 @@ impl ConductorProject {
     ///
     /// # Errors
     /// When Keystone knows none of that name, or cannot be reached.
-    pub fn find(session: &Session, name: &str) -> Result<Self> {
+    pub(crate) fn find(session: &Session, name: &str) -> Result<Self> {
         let known = |id: Option<String>| Self { name: name.to_owned(), id };
         // Without Keystone there are no projects.
         if session.project().is_none() && session.is_admin() {
@@ -88,7 +88,7 @@ impl ConductorProject {
 ///
 /// # Errors
 /// When Glance cannot be reached.
-pub fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject) -> Result<Vec<Remark>> {
+pub(crate) fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject) -> Result<Vec<Remark>> {
     let mut remarks = Vec::new();
     let publish = "publish the set with osimg: osimg publish TARBALL --registry glance:CLOUD --kernel … --ramdisk … --stage2 …";
     let image = image_of_glance(body);
@@ -149,7 +149,12 @@ pub fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject
 ///
 /// # Errors
 /// When the look itself fails for a reason that is not the piece's.
-pub fn check_pieces(glance: Option<&Session>, image: &Image, conductor: &ConductorProject, ca: Option<&Path>) -> Result<Vec<Remark>> {
+pub(crate) fn check_pieces(
+    glance: Option<&Session>,
+    image: &Image,
+    conductor: &ConductorProject,
+    ca: Option<&Path>,
+) -> Result<Vec<Remark>> {
     let mut remarks = Vec::new();
     let parts = [
         (Role::Kernel, &image.kernel),
@@ -175,7 +180,7 @@ pub fn check_pieces(glance: Option<&Session>, image: &Image, conductor: &Conduct
 ///
 /// # Errors
 /// As [`check_pieces`].
-pub fn check_kickstart(glance: &Session, template: &str, conductor: &ConductorProject, ca: Option<&Path>) -> Result<Vec<Remark>> {
+pub(crate) fn check_kickstart(glance: &Session, template: &str, conductor: &ConductorProject, ca: Option<&Path>) -> Result<Vec<Remark>> {
     let mut remarks = Vec::new();
     check_piece(Some(glance), Role::Kickstart, template, conductor, ca, &mut remarks)?;
     Ok(remarks)
@@ -250,7 +255,7 @@ fn check_piece(
 ///
 /// # Errors
 /// When the template cannot be read for a reason that is not the template's.
-pub fn check_checksum(glance: Option<&Session>, template: &str, sha256: &str, ca: Option<&Path>) -> Result<Vec<Remark>> {
+pub(crate) fn check_checksum(glance: Option<&Session>, template: &str, sha256: &str, ca: Option<&Path>) -> Result<Vec<Remark>> {
     let uuid = template.strip_prefix("glance://").unwrap_or(template);
     let bytes = if is_uuid(uuid) {
         let Some(glance) = glance else { return Ok(Vec::new()) };

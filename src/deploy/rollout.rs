@@ -14,7 +14,7 @@ use crate::report::Report;
 
 /// How far to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
+pub(crate) enum Extent {
     /// Set the nodes up and validate them.
     Apply,
     /// And start the deployment.
@@ -25,7 +25,7 @@ pub enum Extent {
 
 /// The actions on the nodes.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// The settings of every node.
     pub settings: &'a NodeSettings,
     /// The image's architecture, if it is known.
@@ -39,7 +39,7 @@ pub struct Plan<'a> {
 /// How far a node came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Progress {
+pub(crate) enum Progress {
     /// The image may not go onto it; it was not changed.
     Refused,
     /// It was not changed, because of another node or a signal.
@@ -84,7 +84,7 @@ impl fmt::Display for Progress {
 
 /// The outcome for a node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The node's name or UUID.
     pub node: String,
     /// Its UUID, if the node was found.
@@ -119,7 +119,7 @@ impl Outcome {
 
     /// The state to print for the node.
     #[must_use]
-    pub fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         match &self.ending {
             Some(ending) if !ending.open => ending.state.clone(),
             Some(ending) => format!("{}: {}", self.progress, ending.state),
@@ -135,7 +135,7 @@ impl Outcome {
 
 /// The outcomes of all nodes.
 #[derive(Debug)]
-pub struct Rollout {
+pub(crate) struct Rollout {
     /// One for each node, in the order in which they were named.
     pub nodes: Vec<Outcome>,
     /// The failure, unless everything that was asked for was done.
@@ -150,7 +150,7 @@ struct Target {
 }
 
 /// Sets the image on the nodes, and starts and follows the deployment as far as asked.
-pub fn roll_out(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, report: &Report) -> Rollout {
+pub(crate) fn roll_out(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, report: &Report) -> Rollout {
     let mut nodes = Vec::new();
     match all_steps(ironic, names, plan, &mut nodes, report) {
         Ok(()) => Rollout { nodes, failure: None },

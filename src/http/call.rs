@@ -123,6 +123,7 @@ pub struct Answer {
 
 impl Answer {
     /// An answer made of its parts.
+    #[cfg(test)]
     #[must_use]
     pub fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
         let headers = headers.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?))).collect();

@@ -17,7 +17,7 @@ mod transport;
 mod trust;
 mod url;
 
-pub use call::{Answer, Call, Repeat, Stop, Upload};
+pub use call::{Answer, Call, Stop, Upload};
 pub use client::{Body, Client, Redirects};
 pub use download::{download, text};
 pub use error::{Error, shown};

@@ -10,9 +10,9 @@ mod pending;
 mod publish;
 mod staged;
 
-pub use names::{Image, Names, Numbering};
+pub(crate) use names::{Image, Names, Numbering};
 pub(super) use publish::{clash, file_of, holds, joined};
-pub use staged::{Staged, Standing};
+pub(crate) use staged::{Staged, Standing};
 
 use pending::{Pending, hidden_name};
 use staged::{documents, signatures};
@@ -40,7 +40,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// A directory of artifacts, which stays the same one for as long as it is open.
 #[derive(Debug, Clone)]
-pub struct Directory {
+pub(crate) struct Directory {
     open: OpenDirectory,
     existing: Existing,
 }
@@ -50,7 +50,7 @@ impl Directory {
     ///
     /// # Errors
     /// When the directory above is missing, or it is not a directory.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         match std::fs::create_dir(path) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {}
@@ -73,7 +73,7 @@ impl Directory {
 
     /// The same, with another rule for versions that exist with other bytes.
     #[must_use]
-    pub fn with_existing(self, existing: Existing) -> Self {
+    pub(crate) fn with_existing(self, existing: Existing) -> Self {
         Self { existing, ..self }
     }
 
@@ -81,7 +81,7 @@ impl Directory {
     ///
     /// # Errors
     /// When the directory does not exist.
-    pub fn holding(file: &Path) -> Result<Self> {
+    pub(crate) fn holding(file: &Path) -> Result<Self> {
         let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
             return Err(Failure::new(ExitCode::Space, format!("opening the output directory {}: there is none", folder.display()))
@@ -93,7 +93,7 @@ impl Directory {
 
     /// Where it is, links resolved.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.open.path()
     }
 
@@ -119,7 +119,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`ExitCode::Locked`] when another build makes the same artifact.
-    pub fn stage(&self, names: Names) -> Result<Staged> {
+    pub(crate) fn stage(&self, names: Names) -> Result<Staged> {
         if names.image.is_none() {
             self.check_output(&names)?;
         }
@@ -229,7 +229,7 @@ impl Registry for Directory {
 ///
 /// # Errors
 /// When it cannot be read or replaced; it is as it was then.
-pub fn record(manifest: &Path, references: &References) -> Result<()> {
+pub(crate) fn record(manifest: &Path, references: &References) -> Result<()> {
     let doing = || format!("writing the references into {}", manifest.display());
     let text = files::read_text(manifest, LARGEST_MANIFEST).with_context(doing)?;
     let real = manifest.canonicalize().with_context(doing)?;

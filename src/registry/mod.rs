@@ -19,12 +19,13 @@ use crate::report::Report;
 use crate::set::{PublishedVersion, References, Set};
 
 pub use address::Address;
-pub use directory::{Directory, Image, Names, Numbering, Staged, Standing, record};
+pub(crate) use directory::{Directory, Image, Names, Numbering, Staged, Standing, record};
 pub use entry::{Entry, State};
 pub use glance::Glance;
 pub use oci::Oci;
-pub use options::{Existing, Older, PublishOptions, SignatureKey};
-pub use removal::{Owners, Removal, failure as kept_failure};
+pub use options::{Existing, PublishOptions};
+pub(crate) use options::{Older, SignatureKey};
+pub(crate) use removal::{Owners, Removal, failure as kept_failure};
 pub use tree::WebTree;
 
 /// A place that keeps images.

@@ -58,7 +58,7 @@ impl Removal {
 
 /// The failure that these images had to stay.
 #[must_use]
-pub fn failure(kept: &[Kept]) -> Option<Failure> {
+pub(crate) fn failure(kept: &[Kept]) -> Option<Failure> {
     if kept.is_empty() {
         return None;
     }

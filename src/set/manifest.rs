@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use crate::archive::Format;
 
 /// The manifest's format version; raised whenever a field changes its meaning.
-pub const MANIFEST_VERSION: u32 = 1;
+pub(crate) const MANIFEST_VERSION: u32 = 1;
 
 /// The manifest of an artifact: `NAME-VERSION.json` next to the tarballs.
 #[derive(Debug, Clone, Serialize)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// [`MANIFEST_VERSION`].
     pub manifest_version: u32,
     /// The image's name.
@@ -57,7 +57,7 @@ pub struct Manifest {
 
 /// The tools behind an artifact.
 #[derive(Debug, Clone, Serialize)]
-pub struct Builder {
+pub(crate) struct Builder {
     /// osimg's version.
     pub osimg: String,
     /// The package manager's name and version.
@@ -66,7 +66,7 @@ pub struct Builder {
 
 /// A file that went in.
 #[derive(Debug, Clone, Serialize)]
-pub struct Input {
+pub(crate) struct Input {
     /// Its name, without directories.
     pub name: String,
     /// Its text, without passwords in addresses.
@@ -77,7 +77,7 @@ pub struct Input {
 
 /// A lock file.
 #[derive(Debug, Clone, Serialize)]
-pub struct Locked {
+pub(crate) struct Locked {
     /// Its name, without directories.
     pub name: String,
     /// The digest of its bytes, in hex.
@@ -86,7 +86,7 @@ pub struct Locked {
 
 /// One tarball.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Tarball {
+pub(crate) struct Tarball {
     /// Its file name, without directories.
     pub file: String,
     /// Its format.
@@ -101,7 +101,7 @@ pub struct Tarball {
 
 /// How the tarballs were written.
 #[derive(Debug, Clone, Serialize)]
-pub struct Archive {
+pub(crate) struct Archive {
     /// [`crate::archive::VERSION`]: tools with the same number make the same bytes of the same tree, labels, epoch, level and blocks.
     pub version: u32,
     /// Members.
@@ -122,7 +122,7 @@ pub struct Archive {
 
 /// How a tarball was compressed.
 #[derive(Debug, Clone, Serialize)]
-pub struct Compression {
+pub(crate) struct Compression {
     /// Its format.
     pub format: Format,
     /// The compressor's own level; 0 of what is not compressed.
@@ -134,7 +134,7 @@ pub struct Compression {
 
 /// A package of the image.
 #[derive(Debug, Clone, Serialize)]
-pub struct Package {
+pub(crate) struct Package {
     /// `name-epoch:version-release.arch`.
     pub nevra: String,
     /// `algorithm:hex` of its file, from the repository's metadata.
@@ -166,7 +166,7 @@ pub struct Package {
 
 /// The circumstances of a build.
 #[derive(Debug, Clone, Serialize)]
-pub struct Build {
+pub(crate) struct Build {
     /// Start, in seconds since 1970.
     pub started: u64,
     /// Seconds of each step.

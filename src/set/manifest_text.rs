@@ -25,7 +25,7 @@ struct Tail {
 
 /// The manifest as the build wrote it, without what publishing added: `jq 'del(.published)'`.
 #[must_use]
-pub fn original(text: &str) -> String {
+pub(crate) fn original(text: &str) -> String {
     match text.find(BEGIN) {
         Some(at) => format!("{}{END}", text.get(..at).unwrap_or(text)),
         None => text.to_owned(),
@@ -34,20 +34,20 @@ pub fn original(text: &str) -> String {
 
 /// SHA-256 of [`original`].
 #[must_use]
-pub fn digest(text: &str) -> String {
+pub(crate) fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(original(text).as_bytes()))
 }
 
 /// The places where the manifest's tarballs were published.
 #[must_use]
-pub fn published(text: &str) -> Vec<References> {
+pub(crate) fn published(text: &str) -> Vec<References> {
     // A manifest of a later osimg, or of another program, has no known references.
     serde_json::from_str::<Tail>(text).map(|tail| tail.published).unwrap_or_default()
 }
 
 /// The architecture of the image, as the build wrote it down.
 #[must_use]
-pub fn arch(text: &str) -> Option<String> {
+pub(crate) fn arch(text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Head {
         arch: Option<String>,
@@ -60,7 +60,7 @@ pub fn arch(text: &str) -> Option<String> {
 ///
 /// # Errors
 /// When it is no manifest in the form that osimg writes.
-pub fn with(text: &str, references: &References) -> Result<String> {
+pub(crate) fn with(text: &str, references: &References) -> Result<String> {
     let mut all = published(text);
     // Glance's images of every format have one name.
     let place = |known: &References| (known.registry.clone(), known.tarball.name.clone(), known.extension.clone());
@@ -73,7 +73,7 @@ pub fn with(text: &str, references: &References) -> Result<String> {
 ///
 /// # Errors
 /// When it is no manifest in the form that osimg writes.
-pub fn with_all_of(text: &str, registry: &str, here: Vec<References>) -> Result<String> {
+pub(crate) fn with_all_of(text: &str, registry: &str, here: Vec<References>) -> Result<String> {
     let mut all = published(text);
     all.retain(|old| old.registry != registry);
     all.extend(here);
@@ -84,7 +84,7 @@ pub fn with_all_of(text: &str, registry: &str, here: Vec<References>) -> Result<
 ///
 /// # Errors
 /// When it is no manifest in the form that osimg writes.
-pub fn write(text: &str, all: &[References]) -> Result<String> {
+pub(crate) fn write(text: &str, all: &[References]) -> Result<String> {
     let whole = original(text);
     if all.is_empty() {
         return Ok(whole);
@@ -111,21 +111,21 @@ struct ListedArchive {
 
 /// SHA-256 of a manifest's tarballs before compression, where it records it.
 #[must_use]
-pub fn tree(manifest: &str) -> Option<String> {
+pub(crate) fn tree(manifest: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(manifest).ok()?;
     Some(value.get("archive")?.get("sha256")?.as_str()?.to_owned())
 }
 
 /// A text of a manifest's outermost level.
 #[must_use]
-pub fn text(manifest: &str, key: &str) -> Option<String> {
+pub(crate) fn text(manifest: &str, key: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(manifest).ok()?;
     Some(value.get(key)?.as_str()?.to_owned())
 }
 
 /// The tarballs that a manifest describes.
 #[must_use]
-pub fn tarballs(text: &str) -> Vec<Tarball> {
+pub(crate) fn tarballs(text: &str) -> Vec<Tarball> {
     serde_json::from_str::<Listed>(text).map(|listed| listed.tarballs).unwrap_or_default()
 }
 
@@ -134,7 +134,7 @@ pub fn tarballs(text: &str) -> Vec<Tarball> {
 ///
 /// # Errors
 /// When it is not in the form that osimg writes.
-pub fn with_tarballs(text: &str, tarballs: &[Tarball], sources: &[&str]) -> Result<String> {
+pub(crate) fn with_tarballs(text: &str, tarballs: &[Tarball], sources: &[&str]) -> Result<String> {
     let listed: Vec<Listed> = sources.iter().filter_map(|source| serde_json::from_str(source).ok()).collect();
     let compression: Vec<&serde_json::Value> = tarballs
         .iter()
@@ -159,7 +159,7 @@ pub fn with_tarballs(text: &str, tarballs: &[Tarball], sources: &[&str]) -> Resu
 ///
 /// # Errors
 /// When it is not in the form that osimg writes, or has no such member.
-pub fn replace(text: &str, path: &[&str], value: &impl Serialize) -> Result<String> {
+pub(crate) fn replace(text: &str, path: &[&str], value: &impl Serialize) -> Result<String> {
     let place = member(text, path).with_context(|| format!("the manifest has no {} where osimg writes it", path.join(".")))?;
     let indent = format!("\n{}", INDENT.repeat(path.len()));
     let written = serde_json::to_string_pretty(value).context("writing a part of the manifest")?.replace('\n', &indent);

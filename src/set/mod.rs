@@ -3,20 +3,20 @@
 //! [`Set`] is what a registry is given, [`References`] what it answers. The manifest is written by
 //! [`manifest`] and, once it is published, extended by [`manifest_text`].
 
-pub(crate) mod kept;
-pub mod manifest;
+mod kept;
+pub(crate) mod manifest;
 pub(crate) mod manifest_text;
 mod names;
 mod piece;
 mod references;
 pub(crate) mod version;
 
-pub use kept::Kept;
-pub use names::check_names;
-pub(crate) use names::{EXTENSIONS, Neighbour, Place, extension_of, latest, same_arch, stem};
+pub(crate) use kept::Kept;
+pub(crate) use names::{EXTENSIONS, Neighbour, Place, check_names, extension_of, latest, same_arch, stem};
 pub use piece::{Piece, Role};
-pub use references::{Kind, Made, Reference, References};
-pub use version::{PublishedFile, PublishedVersion};
+pub(crate) use references::{Kind, Reference};
+pub use references::{Made, References};
+pub(crate) use version::{PublishedFile, PublishedVersion};
 
 use anyhow::Context;
 use serde::Deserialize;

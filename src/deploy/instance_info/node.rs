@@ -10,7 +10,7 @@ use crate::process::CommandLine;
 
 /// The settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NodeSettings {
+pub(crate) struct NodeSettings {
     /// The way of installing.
     pub mode: Mode,
     /// Always `anaconda`.
@@ -27,7 +27,7 @@ pub struct NodeSettings {
 impl NodeSettings {
     /// The same as commands for Ironic's command line client.
     #[must_use]
-    pub fn commands(&self, node: &str) -> Vec<CommandLine> {
+    pub(crate) fn commands(&self, node: &str) -> Vec<CommandLine> {
         let set = || vec!["baremetal".to_owned(), "node".to_owned(), "set".to_owned(), node.to_owned()];
         let mut interfaces = set();
         interfaces.extend(["--deploy-interface".to_owned(), self.deploy_interface.to_owned()]);

@@ -20,7 +20,7 @@ const DRIVER_KEYS: [&str; 2] = ["deploy_kernel", "deploy_ramdisk"];
 
 /// The changes made to a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Change {
+pub(crate) struct Change {
     /// Names of fields that were set, such as `instance_info/image_source`.
     pub set: Vec<String>,
     /// Names of fields that were removed because they belonged to another deployment.
@@ -89,7 +89,7 @@ impl Ironic<'_> {
     ///
     /// # Errors
     /// When Ironic refuses.
-    pub fn apply(&self, node: &Node, settings: &NodeSettings, change: &mut Change) -> Result<()> {
+    pub(crate) fn apply(&self, node: &Node, settings: &NodeSettings, change: &mut Change) -> Result<()> {
         // From here on no other consumer takes the node. A lessee may not set it, and has the node
         // by the lease.
         if node.instance_uuid.is_none() {

@@ -17,14 +17,14 @@ const FAILURES: u32 = 8;
 
 /// How long to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// In all.
     pub total: Duration,
 }
 
 /// The end of a node's deployment, or the last that was seen of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Ending {
+pub(crate) struct Ending {
     /// The node's name or UUID.
     pub node: String,
     /// Its UUID.
@@ -45,7 +45,7 @@ pub struct Ending {
 
 /// The endings of several nodes, in their order.
 #[derive(Debug)]
-pub struct Followed {
+pub(crate) struct Followed {
     /// One for each node.
     pub endings: Vec<Ending>,
     /// Why osimg no longer follows, when some deployments are still going on.
@@ -63,7 +63,7 @@ struct Followee {
 /// Follows the nodes until every one is active or has failed, and reports every change of state.
 /// The time limit, a signal or an Ironic that no longer answers ends it earlier: the deployments go
 /// on without osimg.
-pub fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report: &Report) -> Followed {
+pub(crate) fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report: &Report) -> Followed {
     let began = Instant::now();
     let step = report.step("deploying");
     let mut all: Vec<Followee> = nodes.iter().map(|node| Followee { node: node.clone(), ending: None, failures: 0 }).collect();

@@ -14,10 +14,11 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::http::Call;
 use crate::process;
 
-pub use apply::Change;
-pub use explain::{Explanation, explain};
-pub use follow::{Ending, Followed, Limits, follow};
-pub use node::Node;
+pub(crate) use apply::Change;
+pub(crate) use explain::Explanation;
+pub use explain::explain;
+pub(crate) use follow::{Ending, Followed, Limits, follow};
+pub(crate) use node::Node;
 
 /// The oldest API with the heartbeats of the anaconda interface (Xena).
 const MICROVERSION: (u32, u32) = (1, 72);
@@ -28,7 +29,7 @@ const BAREMETAL: &str = "baremetal";
 
 /// An Ironic.
 #[derive(Debug)]
-pub struct Ironic<'a> {
+pub(crate) struct Ironic<'a> {
     session: &'a Session,
     newest: (u32, u32),
     patience: Duration,
@@ -36,7 +37,7 @@ pub struct Ironic<'a> {
 
 /// The result of validating one of a node's interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The interface: `boot`, `deploy`, `power`.
     pub interface: String,
     /// The problem, in Ironic's words.
@@ -50,7 +51,7 @@ impl<'a> Ironic<'a> {
     ///
     /// # Errors
     /// When it does not answer, is none, or is too old for the anaconda interface.
-    pub fn open(session: &'a Session) -> Result<Self> {
+    pub(crate) fn open(session: &'a Session) -> Result<Self> {
         let url = session.endpoint(BAREMETAL)?;
         let doing = format!("asking {url} for its versions");
         let root = session.call(BAREMETAL, &Call::get("/"))?.expect(&[200, 300], &doing)?.json(&doing)?;
@@ -75,32 +76,32 @@ impl<'a> Ironic<'a> {
 
     /// Waits for nodes that a conductor has locked no longer than this; a minute otherwise.
     #[must_use]
-    pub fn patience(mut self, longest: Duration) -> Self {
+    pub(crate) fn patience(mut self, longest: Duration) -> Self {
         self.patience = self.patience.min(longest);
         self
     }
 
     /// The caller's project; none without Keystone, or for the whole system.
     #[must_use]
-    pub fn project(&self) -> Option<String> {
+    pub(crate) fn project(&self) -> Option<String> {
         self.session.project().map(|project| project.id)
     }
 
     /// The caller, for messages.
     #[must_use]
-    pub fn who(&self) -> String {
+    pub(crate) fn who(&self) -> String {
         self.session.who()
     }
 
     /// Where it is.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.session.endpoint(BAREMETAL).unwrap_or_default()
     }
 
     /// The newest microversion that it has.
     #[must_use]
-    pub fn newest(&self) -> String {
+    pub(crate) fn newest(&self) -> String {
         format!("{}.{}", self.newest.0, self.newest.1)
     }
 
@@ -108,7 +109,7 @@ impl<'a> Ironic<'a> {
     ///
     /// # Errors
     /// When Ironic fails otherwise or cannot be reached.
-    pub fn read(&self, path: &str, doing: &str) -> Result<Option<Value>> {
+    pub(crate) fn read(&self, path: &str, doing: &str) -> Result<Option<Value>> {
         let answer = self.call(Call::get(path))?;
         // Ironic 39 answers 500 where a token is of another scope than its policy wants.
         if answer.is(&[401, 403, 404]) || answer.message().contains("requires a scope of") {
@@ -121,7 +122,7 @@ impl<'a> Ironic<'a> {
     ///
     /// # Errors
     /// When there is none that the caller may see.
-    pub fn node(&self, name: &str) -> Result<Node> {
+    pub(crate) fn node(&self, name: &str) -> Result<Node> {
         let doing = "looking up";
         let answer = self.call(Call::get(format!("/v1/nodes/{}", escaped(name))))?;
         let body = self.about(name, doing, answer)?.json(doing)?;
@@ -134,7 +135,7 @@ impl<'a> Ironic<'a> {
     ///
     /// # Errors
     /// When Ironic refuses.
-    pub fn validate(&self, node: &Node) -> Result<Vec<Verdict>> {
+    pub(crate) fn validate(&self, node: &Node) -> Result<Vec<Verdict>> {
         let answer = self.call(Call::get(format!("/v1/nodes/{}/validate", node.uuid)))?;
         let body = self.about(&node.title(), "validating", answer)?.json("validating the node")?;
         let answers: BTreeMap<String, Value> = serde_json::from_value(body).unwrap_or_default();
@@ -155,7 +156,7 @@ impl<'a> Ironic<'a> {
     ///
     /// # Errors
     /// When the node's state does not allow it, or Ironic refuses.
-    pub fn start(&self, node: &Node, config_drive: Option<&Value>) -> Result<()> {
+    pub(crate) fn start(&self, node: &Node, config_drive: Option<&Value>) -> Result<()> {
         let mut body = json!({ "target": node.deploying_verb()? });
         if let (Some(drive), Some(fields)) = (config_drive, body.as_object_mut()) {
             fields.insert("configdrive".into(), drive.clone());

@@ -13,7 +13,7 @@ const CHANGEABLE: [&str; 3] = ["enroll", "manageable", "available"];
 
 /// A node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its UUID.
     pub uuid: String,
     /// Its name.
@@ -61,7 +61,7 @@ pub struct Node {
 impl Node {
     /// A node of the API's JSON; none if it is not.
     #[must_use]
-    pub fn from_json(body: &Value) -> Option<Self> {
+    pub(crate) fn from_json(body: &Value) -> Option<Self> {
         let text = |key: &str| body[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let map = |key: &str| body[key].as_object().cloned().unwrap_or_default();
         let maintenance = body["maintenance"].as_bool().unwrap_or(false);
@@ -90,14 +90,14 @@ impl Node {
 
     /// Its name, else its UUID.
     #[must_use]
-    pub fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.uuid.clone())
     }
 
     /// The instance UUID that osimg gives this node. It follows from the node's UUID, so that every
     /// osimg recognises it.
     #[must_use]
-    pub fn own_instance(&self) -> String {
+    pub(crate) fn own_instance(&self) -> String {
         let digest = Sha256::digest(format!("osimg instance of node {}", self.uuid));
         let hex = hex::encode(digest);
         let cut = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
@@ -111,7 +111,7 @@ impl Node {
     /// # Errors
     /// When it belongs to another consumer, something is installed on it, or the image is for
     /// another architecture.
-    pub fn check_settable(&self, deploy_interface: &str, project: Option<&str>, arch: Option<&str>) -> Result<()> {
+    pub(crate) fn check_settable(&self, deploy_interface: &str, project: Option<&str>, arch: Option<&str>) -> Result<()> {
         self.check_consumer(project)?;
         let title = self.title();
         if let Some(reason) = &self.maintenance {
@@ -165,7 +165,7 @@ impl Node {
     }
 
     /// Its architecture, as rpm names it, where it is known.
-    pub fn arch(&self) -> Option<String> {
+    pub(crate) fn arch(&self) -> Option<String> {
         self.properties.get("cpu_arch").and_then(Value::as_str).filter(|arch| !arch.is_empty()).map(usual)
     }
 
@@ -193,7 +193,7 @@ impl Node {
     ///
     /// # Errors
     /// When none does.
-    pub fn deploying_verb(&self) -> Result<&'static str> {
+    pub(crate) fn deploying_verb(&self) -> Result<&'static str> {
         let title = self.title();
         let refuse = |why: String, hint: String| {
             Err(Failure::new(ExitCode::Registry, format!("starting the deployment of the node {title}: {why}")).hint(hint).into())

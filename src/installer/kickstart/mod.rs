@@ -13,7 +13,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Advice, checksums};
+pub(crate) use check::{Advice, checksums};
 pub use options::{Authority, Options, Tarball};
 
 use std::path::Path;

@@ -8,7 +8,7 @@ use crate::set::stem;
 
 /// The names that an artifact's files get.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
+pub(crate) struct Names {
     /// The beginning of all names: `NAME-VERSION`, or the stem of `--output`.
     pub stem: String,
     /// The name of the link to the newest one, without suffix: `NAME-latest`; none with `--output`.
@@ -21,7 +21,7 @@ pub struct Names {
 
 /// The image that an artifact's names are made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
+pub(crate) struct Image {
     /// Its name.
     pub name: String,
     /// Its version.
@@ -34,7 +34,7 @@ pub struct Image {
 
 /// How a version that exists with other bytes is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Numbering {
+pub(crate) enum Numbering {
     /// It was chosen by the user, and is refused.
     Fixed,
     /// It is the day, and gets a number: `.1`, `.2` and so on.
@@ -45,7 +45,7 @@ impl Names {
     /// `NAME-VERSION.EXT`, with a link `NAME-latest.EXT`; both change where another architecture
     /// has these names.
     #[must_use]
-    pub fn versioned(image: Image, formats: &[Format]) -> Self {
+    pub(crate) fn versioned(image: Image, formats: &[Format]) -> Self {
         Self {
             stem: stem(&image.name, &image.version),
             latest: Some(format!("{}-latest", image.name)),
@@ -58,7 +58,7 @@ impl Names {
     ///
     /// # Errors
     /// When its suffix is none that Anaconda knows.
-    pub fn from_output(output: &Path) -> Result<Self> {
+    pub(crate) fn from_output(output: &Path) -> Result<Self> {
         let format = Format::from_name(output)?;
         let name = output.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let suffix = archive::suffix(&name).unwrap_or_default().trim_start_matches('.').to_owned();

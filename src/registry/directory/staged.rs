@@ -36,7 +36,7 @@ pub(super) fn signatures(file: &str) -> Vec<String> {
 
 /// An artifact that is being written.
 #[derive(Debug)]
-pub struct Staged {
+pub(crate) struct Staged {
     pub(super) directory: Directory,
     pub(super) names: Names,
     pub(super) files: Vec<(Format, Pending)>,
@@ -48,7 +48,7 @@ pub struct Staged {
 
 /// How an artifact relates to the existing ones, now that its bytes are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// A new version.
     New,
     /// More formats of an existing version; this is its manifest.
@@ -61,7 +61,7 @@ pub enum Standing {
 
 /// Where an artifact's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
+pub(crate) struct Published {
     /// The tarballs, in the order of the formats.
     pub tarballs: Vec<PathBuf>,
     /// The manifest.
@@ -71,19 +71,19 @@ pub struct Published {
 impl Staged {
     /// The open files, for the archiver. They are not duplicated: few descriptors may be allowed.
     #[must_use]
-    pub fn sinks(&self) -> Vec<(Format, &File)> {
+    pub(crate) fn sinks(&self) -> Vec<(Format, &File)> {
         self.files.iter().map(|(format, pending)| (*format, &pending.file)).collect()
     }
 
     /// The directory.
     #[must_use]
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// The beginning of all its files' names.
     #[must_use]
-    pub fn stem(&self) -> &str {
+    pub(crate) fn stem(&self) -> &str {
         &self.names.stem
     }
 
@@ -91,7 +91,7 @@ impl Staged {
     ///
     /// # Errors
     /// When a descriptor cannot be duplicated.
-    pub fn written(&self) -> Result<Vec<(String, File)>> {
+    pub(crate) fn written(&self) -> Result<Vec<(String, File)>> {
         let duplicate = |file: &File| file.try_clone().context("duplicating a descriptor");
         self.sinks().into_iter().map(|(format, file)| Ok((self.names.tarball(format), duplicate(file)?))).collect()
     }
@@ -100,14 +100,14 @@ impl Staged {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn attach(&mut self, name: &str, content: &[u8]) -> Result<()> {
+    pub(crate) fn attach(&mut self, name: &str, content: &[u8]) -> Result<()> {
         self.attached.push(Pending::with_content(self.directory.handle(), name, content)?);
         Ok(())
     }
 
     /// The tarballs, under their final names.
     #[must_use]
-    pub fn tarballs(&self, packed: &[Packed]) -> Vec<Tarball> {
+    pub(crate) fn tarballs(&self, packed: &[Packed]) -> Vec<Tarball> {
         packed
             .iter()
             .map(|p| Tarball {
@@ -122,7 +122,7 @@ impl Staged {
 
     /// The version that it carries; none with `--output`.
     #[must_use]
-    pub fn version(&self) -> Option<&str> {
+    pub(crate) fn version(&self) -> Option<&str> {
         self.names.image.as_ref().map(|image| image.version.as_str())
     }
 
@@ -132,7 +132,13 @@ impl Staged {
     ///
     /// # Errors
     /// When other bytes exist under the chosen version and are not to be replaced.
-    pub fn settle(&mut self, packed: &Summary, existing: Existing, remote: Option<&dyn Registry>, report: &Report) -> Result<Standing> {
+    pub(crate) fn settle(
+        &mut self,
+        packed: &Summary,
+        existing: Existing,
+        remote: Option<&dyn Registry>,
+        report: &Report,
+    ) -> Result<Standing> {
         let Some(mut image) = self.names.image.clone() else { return Ok(Standing::New) };
         // Builds for two architectures choose their names one after the other.
         let lock = self.directory.wait_for(&format!("{}-latest", image.name))?;
@@ -252,7 +258,7 @@ impl Staged {
     /// On any failure to write, and when the user stops it before the first file appears. A version
     /// that was there before is then still whole; one that was to be replaced is whole, or has no
     /// manifest.
-    pub fn commit(mut self, tarballs: &[Tarball], manifest: &[u8]) -> Result<Published> {
+    pub(crate) fn commit(mut self, tarballs: &[Tarball], manifest: &[u8]) -> Result<Published> {
         let standing = self.settled.take();
         let (standing, _lock) = standing.map_or((Standing::New, None), |(standing, lock)| (standing, Some(lock)));
         let directory = self.directory.clone();
@@ -337,7 +343,7 @@ impl Staged {
     ///
     /// # Errors
     /// On any failure to write.
-    pub fn set_aside(mut self, packed: &[Packed]) -> Result<PathBuf> {
+    pub(crate) fn set_aside(mut self, packed: &[Packed]) -> Result<PathBuf> {
         self.names.stem.push_str(".unfit");
         for (format, file) in &mut self.files {
             file.name = self.names.tarball(*format);
@@ -350,7 +356,7 @@ impl Staged {
     ///
     /// # Errors
     /// On any failure to write; a file of the same name that was there before is then still there.
-    pub fn place(mut self, tarballs: &[Tarball]) -> Result<PathBuf> {
+    pub(crate) fn place(mut self, tarballs: &[Tarball]) -> Result<PathBuf> {
         for (_, file) in &mut self.files {
             file.settle()?;
         }

@@ -262,7 +262,7 @@ fn error_messages_of_ironic_are_explained() {
             assert!(!error.is_empty());
             continue;
         }
-        let explanation = osimg::deploy::ironic::explain(&error, &node.name).unwrap_or_else(|| panic!("not explained: {error}"));
+        let explanation = osimg::deploy::explain(&error, &node.name).unwrap_or_else(|| panic!("not explained: {error}"));
         assert!(explanation.fix.contains(expected), "{error}\n{explanation}");
     }
 }
