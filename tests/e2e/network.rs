@@ -8,8 +8,8 @@ use crate::support::{require_root, skip};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 const RECIPE: &str = "install hello\nts run\n";
@@ -215,21 +215,23 @@ fn one_mirror_serves_many_packages_in_parallel() {
     let names: Vec<String> = (0..24).map(|n| format!("part{n}")).collect();
     let fill = |repo: Repo| names.iter().fold(repo, |repo, name| repo.package(Package::named(name).requires_first("base")));
     let stage = Stage::new(fill);
-    static NOW: AtomicUsize = AtomicUsize::new(0);
-    static MOST: AtomicUsize = AtomicUsize::new(0);
-    let server = Server::start(stage.repo(), |path, _| {
+    // dnf's default for one mirror is 3. The first requests are answered when ten of them wait.
+    const EXPECTED: usize = 10;
+    static TOO_FEW: AtomicBool = AtomicBool::new(false);
+    let (count, changed) = (Mutex::new(0), Condvar::new());
+    let server = Server::start(stage.repo(), move |path, _| {
         if path.contains("part") {
-            MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            // Long enough for all concurrent requests to arrive.
-            std::thread::sleep(Duration::from_millis(500));
-            NOW.fetch_sub(1, Ordering::SeqCst);
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            changed.notify_all();
+            let (_, wait) = changed.wait_timeout_while(count, Duration::from_secs(20), |count| *count < EXPECTED).unwrap();
+            TOO_FEW.fetch_or(wait.timed_out(), Ordering::SeqCst);
         }
         Answer::File
     });
     stage.settings(|settings| settings.baseurl = server.url());
     stage.build(&format!("install {}\nts run\n", names.join(" "))).succeeds();
-    // dnf's default for one mirror is 3.
-    assert!(MOST.load(Ordering::SeqCst) >= 10, "{}", MOST.load(Ordering::SeqCst));
+    assert!(!TOO_FEW.load(Ordering::SeqCst), "fewer than {EXPECTED} requests at the same time");
 }
 
 /// A TLS server that requires a client certificate, as Red Hat's content network does.
