@@ -71,8 +71,8 @@ fn image(directory: &Path) -> Option<PathBuf> {
 }
 
 /// An image with only a kernel and its initramfs. The initramfs finds no init on the disk.
-fn hollow(image: &Path, directory: &Path) -> PathBuf {
-    let tree = directory.join("hollow");
+fn image_without_init(image: &Path, directory: &Path) -> PathBuf {
+    let tree = directory.join("image_without_init");
     std::fs::create_dir(&tree).expect("a directory");
     let run = |arguments: &[&std::ffi::OsStr]| assert!(Command::new("tar").args(arguments).status().expect("tar runs").success());
     run(&[
@@ -85,7 +85,7 @@ fn hollow(image: &Path, directory: &Path) -> PathBuf {
         "./boot/initramfs-*".as_ref(),
     ]);
     std::fs::create_dir(tree.join("etc")).expect("a directory");
-    let tarball = directory.join("hollow.tar");
+    let tarball = directory.join("image_without_init.tar");
     run(&["-cf".as_ref(), tarball.as_ref(), "-C".as_ref(), tree.as_ref(), ".".as_ref()]);
     tarball
 }
@@ -162,7 +162,7 @@ fn a_machine_that_does_not_boot_is_stopped_and_reported_and_leaves_nothing_even_
     }
     let directory = directory();
     let Some(image) = image(directory.path()) else { return };
-    let tarball = hollow(&image, directory.path());
+    let tarball = image_without_init(&image, directory.path());
     let work = directory.path().join("work");
     std::fs::create_dir(&work).expect("a directory");
     let osimg = |arguments: &[&str]| {
@@ -202,7 +202,7 @@ fn an_image_without_an_init_is_a_finding() {
     let Some(image) = image(directory.path()) else { return };
     let output = Command::new(OSIMG)
         .args(["--json", "boot", "--accel", "tcg", "--timeout", PATIENCE])
-        .arg(hollow(&image, directory.path()))
+        .arg(image_without_init(&image, directory.path()))
         .output()
         .expect("osimg runs");
     assert_eq!(output.status.code(), Some(10), "{}", String::from_utf8_lossy(&output.stderr));

@@ -37,7 +37,7 @@ fn served() -> (Stage, Server) {
 /// The number of requests for each package.
 fn fetched(server: &Server) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for path in server.asked().into_iter().filter(|path| path.ends_with(".rpm")) {
+    for path in server.requests().into_iter().filter(|path| path.ends_with(".rpm")) {
         *counts.entry(path).or_insert(0) += 1;
     }
     counts

@@ -118,16 +118,16 @@ fn a_locked_build_needs_no_repository_with_a_full_cache_and_fetches_by_location_
     let server = Server::start(stage.repo(), |_, _| Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
     lock(&stage, RECIPE).succeeds();
-    let asked = server.asked().len();
+    let asked = server.requests().len();
     stage.build(RECIPE).arg("--locked").succeeds();
-    assert_eq!(server.asked().len(), asked, "nothing is asked for: {:?}", server.asked());
+    assert_eq!(server.requests().len(), asked, "nothing is asked for: {:?}", server.requests());
     fs::remove_dir_all(stage.cache()).unwrap();
     fs::create_dir(stage.cache()).unwrap();
     stage.build(RECIPE).arg("--locked").succeeds();
-    let later = server.asked().split_off(asked);
+    let later = server.requests().split_off(asked);
     assert_eq!(later.len(), 4, "four packages and no metadata: {later:?}");
     stage.build(RECIPE).arg("--locked").succeeds();
-    assert_eq!(server.asked().len(), asked + 4);
+    assert_eq!(server.requests().len(), asked + 4);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_lock_made_without_downloads_names_no_signer_and_works_as_well() {
     let server = Server::start(stage.repo(), |_, _| Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
     lock(&stage, RECIPE).arg("--metadata-only").succeeds();
-    assert!(!server.asked().iter().any(|path| path.ends_with(".rpm")), "{:?}", server.asked());
+    assert!(!server.requests().iter().any(|path| path.ends_with(".rpm")), "{:?}", server.requests());
     assert!(!locked(&stage).contains("signer"));
     stage.build(RECIPE).arg("--locked").succeeds();
     assert_eq!(packages(&stage), ["base-1.0", "core-1.0", "hello-1.0", "library-1.0"]);

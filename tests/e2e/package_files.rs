@@ -49,7 +49,7 @@ fn a_package_file_given_by_url_is_fetched_with_network_and_installed_without() {
     let server = Server::start(stage.path().to_owned(), |_, before| if before == 0 { Answer::Half } else { Answer::File });
     stage.build(&format!("install {}{FILE}\nts run\n", server.url())).succeeds();
     assert!(stage.members().contains(&"./usr/share/own".to_owned()));
-    assert_eq!(server.asked().iter().filter(|path| path.contains("own-1.0")).count(), 2, "first half of it, then all");
+    assert_eq!(server.requests().iter().filter(|path| path.contains("own-1.0")).count(), 2, "first half of it, then all");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_package_file_that_is_missing_or_invalid_is_named_with_its_line() {
     let server = Server::start(stage.path().to_owned(), |_, _| Answer::File);
     stage.build(&format!("install {}gone.rpm\nts run\n", server.url())).fails(5).reports(&["gone.rpm", "404"]);
     stage.build(&format!("install {}download?name=own.rpm\nts run\n", server.url())).fails(3).reports(&["image.yum:1:9", "hint: "]);
-    let asked = server.asked().iter().filter(|path| path.contains("gone")).count();
+    let asked = server.requests().iter().filter(|path| path.contains("gone")).count();
     assert!(asked <= 2, "a missing file is requested at most once more, not {asked} times");
 }
 

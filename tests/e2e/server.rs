@@ -18,13 +18,13 @@ pub enum Answer {
     Busy(u32),
     /// This status line with headers, and no body.
     #[allow(dead_code, reason = "not every tier uses it")]
-    Said(&'static str),
+    StatusLine(&'static str),
     /// The first half of the file with the length of the whole file; then the connection ends.
     Half,
     /// The first half of the file with its own length, as if it were complete.
     Short,
     /// The file without a length; it ends with the connection.
-    Endless,
+    WithoutLength,
     /// The file without a length, followed by zeros for as long as the client reads, at most
     /// 2 GiB.
     #[allow(dead_code, reason = "not every tier uses it")]
@@ -38,7 +38,7 @@ pub enum Answer {
 /// An HTTP server of a directory on 127.0.0.1, with faults that the test chooses.
 pub struct Server {
     port: u16,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -58,7 +58,7 @@ impl Server {
                 });
             }
         });
-        Self { port, asked }
+        Self { port, requests: asked }
     }
 
     pub fn url(&self) -> String {
@@ -66,12 +66,12 @@ impl Server {
     }
 
     /// The paths requested so far.
-    pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 
     pub fn wait_for(&self, part: &str) {
-        wait_until(&format!("a request for {part}"), Duration::from_secs(60), || self.asked().iter().any(|path| path.contains(part)));
+        wait_until(&format!("a request for {part}"), Duration::from_secs(60), || self.requests().iter().any(|path| path.contains(part)));
     }
 }
 
@@ -129,13 +129,13 @@ fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer:
             Answer::File => send(&body)?,
             Answer::Status(code) => write!(out, "HTTP/1.1 {code} Chosen by the test\r\nContent-Length: 0\r\n\r\n")?,
             Answer::Busy(seconds) => write!(out, "HTTP/1.1 503 Busy\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\n\r\n")?,
-            Answer::Said(head) => write!(out, "HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n")?,
+            Answer::StatusLine(head) => write!(out, "HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n")?,
             Answer::Short => {
                 let half = &body[..whole / 2];
                 write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", half.len())?;
                 out.write_all(half)?;
             }
-            Answer::Endless => {
+            Answer::WithoutLength => {
                 write!(out, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
                 return out.write_all(&body);
             }

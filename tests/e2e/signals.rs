@@ -193,7 +193,7 @@ fn two_builds_with_one_cache_take_turns_and_both_succeed() {
     let (a, b) = (a.wait(), b.wait());
     assert_eq!((a.code, b.code), (Some(0), Some(0)), "{}\n{}", a.stderr, b.stderr);
     assert_eq!(fs::read(stage.out().join("a.tgz")).unwrap(), fs::read(stage.out().join("b.tgz")).unwrap());
-    assert_eq!(server.asked().iter().filter(|path| path.contains("hello-1.0")).count(), 1, "a package is downloaded once");
+    assert_eq!(server.requests().iter().filter(|path| path.contains("hello-1.0")).count(), 1, "a package is downloaded once");
     stage.nothing_is_left();
 }
 

@@ -56,7 +56,7 @@ fn a_key_is_fetched_from_its_server() {
     );
     fs::remove_file(stage.repo().join("settings.toml")).unwrap();
     stage.build(RECIPE).arg("--settings").arg(settings).succeeds();
-    assert_eq!(server.asked(), ["KEY.asc"]);
+    assert_eq!(server.requests(), ["KEY.asc"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::process::{Command, Output};
 use nix::sys::resource::{UsageWho, getrusage};
 
 use osimg::selinux::{FileContexts, Lookup, Source, Sources};
-use strings::{Dice, changed, matching};
+use strings::{Random, changed, matching};
 
 /// Arguments of `matchpathcon -m` and the type bits that they stand for. Without `-m` and without
 /// an existing file, the type is unknown.
@@ -127,12 +127,12 @@ fn regexes(file: &Path) -> Vec<String> {
 }
 
 fn made_from(file: &Path, each: usize) -> Vec<Vec<u8>> {
-    let mut dice = Dice::new(2026);
+    let mut random = Random::new(2026);
     let mut paths = BTreeSet::new();
     for regex in regexes(file) {
         for turn in 0..each {
-            let path = matching(&regex, &mut dice);
-            paths.insert(if turn % 3 == 2 { changed(path, &mut dice) } else { path });
+            let path = matching(&regex, &mut random);
+            paths.insert(if turn % 3 == 2 { changed(path, &mut random) } else { path });
         }
     }
     // Without a type, matchpathcon removes a slash at the end and looks at the host; an existing
@@ -160,7 +160,7 @@ fn paths_made_from_every_spec_get_the_labels_of_matchpathcon() {
 fn every_spec_of_the_fixture_decides_the_label_of_some_path() {
     let policy = osimg::selinux::load(&fixture()).unwrap();
     let mut paths = made_from(&fixture(), 60);
-    paths.extend(regexes(&fixture()).iter().map(|regex| matching(regex, &mut Dice::new(1))));
+    paths.extend(regexes(&fixture()).iter().map(|regex| matching(regex, &mut Random::new(1))));
     let seen: HashSet<String> =
         paths.iter().flat_map(|path| KINDS.map(|kind| String::from_utf8_lossy(ours(&policy, path, kind.1)).into_owned())).collect();
     for suffix in ["", ".homedirs", ".local"] {
@@ -214,7 +214,7 @@ fn a_distribution_s_policy_gives_the_labels_of_matchpathcon() {
 
 /// A small tree with every kind of file that needs no privilege, each in a place that some spec
 /// matches.
-fn plant(root: &Path) {
+fn make_tree(root: &Path) {
     for dir in [
         "usr/bin",
         "usr/lib/man/bin",
@@ -272,7 +272,7 @@ fn plant(root: &Path) {
 fn a_tree_gets_the_labels_that_setfiles_sets() {
     let tree = tempfile::tempdir().unwrap();
     let root = fs::canonicalize(tree.path()).unwrap();
-    plant(&root);
+    make_tree(&root);
     let policy_file = fixture();
     let mut args: Vec<&OsStr> = ["-n", "-v", "-F", "-r"].map(OsStr::new).to_vec();
     args.extend([root.as_os_str(), policy_file.as_os_str(), root.as_os_str()]);

@@ -2,9 +2,9 @@
 //! not implement any matching.
 
 /// A small pseudo-random generator, the same in every run.
-pub struct Dice(u64);
+pub struct Random(u64);
 
-impl Dice {
+impl Random {
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -22,52 +22,52 @@ impl Dice {
 }
 
 /// A path that probably matches `regex`.
-pub fn matching(regex: &str, dice: &mut Dice) -> Vec<u8> {
+pub fn matching(regex: &str, random: &mut Random) -> Vec<u8> {
     let mut rest = regex.as_bytes();
-    alternatives(&mut rest, dice)
+    alternatives(&mut rest, random)
 }
 
 /// `path` with one change.
-pub fn changed(mut path: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
-    let at = 1 + dice.below(path.len());
-    match dice.below(8) {
+pub fn changed(mut path: Vec<u8>, random: &mut Random) -> Vec<u8> {
+    let at = 1 + random.below(path.len());
+    match random.below(8) {
         0 => path.truncate(at.min(path.len())),
         1 => path.extend_from_slice(b"/"),
-        2 => path.extend_from_slice(dice.pick(&[b"/x", b".", b"/a b/\xff\xfe", b"~", b"/.*", b"-", b"/x/y/z.so.1"])),
+        2 => path.extend_from_slice(random.pick(&[b"/x", b".", b"/a b/\xff\xfe", b"~", b"/.*", b"-", b"/x/y/z.so.1"])),
         3 => path.splice(at.min(path.len())..at.min(path.len()), *b"//").for_each(drop),
         4 => path.splice(at.min(path.len())..at.min(path.len()), [0xc3, 0xa4]).for_each(drop),
-        5 => path.splice(0..0, dice.pick(&[b"/sysroot", b"/export", b"/altbin", b"/usr", b"/lib64", b"/"]).to_vec()).for_each(drop),
+        5 => path.splice(0..0, random.pick(&[b"/sysroot", b"/export", b"/altbin", b"/usr", b"/lib64", b"/"]).to_vec()).for_each(drop),
         6 if path.len() > 2 => drop(path.remove(at.min(path.len() - 1))),
         _ => path.make_ascii_uppercase(),
     }
     path
 }
 
-fn alternatives(rest: &mut &[u8], dice: &mut Dice) -> Vec<u8> {
-    let mut all = vec![sequence(rest, dice)];
+fn alternatives(rest: &mut &[u8], random: &mut Random) -> Vec<u8> {
+    let mut all = vec![sequence(rest, random)];
     while let Some(after) = rest.strip_prefix(b"|") {
         *rest = after;
-        all.push(sequence(rest, dice));
+        all.push(sequence(rest, random));
     }
-    all.swap_remove(dice.below(all.len()))
+    all.swap_remove(random.below(all.len()))
 }
 
-fn sequence(rest: &mut &[u8], dice: &mut Dice) -> Vec<u8> {
+fn sequence(rest: &mut &[u8], random: &mut Random) -> Vec<u8> {
     let mut out = Vec::new();
     while !matches!(rest.first(), None | Some(b'|' | b')')) {
         let before = *rest;
-        let first = atom(rest, dice);
+        let first = atom(rest, random);
         let atom_text = before;
-        let count = quantifier(rest, dice);
+        let count = quantifier(rest, random);
         for turn in 0..count {
             let mut again = atom_text;
-            out.extend(if turn == 0 { first.clone() } else { atom(&mut again, dice) });
+            out.extend(if turn == 0 { first.clone() } else { atom(&mut again, random) });
         }
     }
     out
 }
 
-fn atom(rest: &mut &[u8], dice: &mut Dice) -> Vec<u8> {
+fn atom(rest: &mut &[u8], random: &mut Random) -> Vec<u8> {
     let (&byte, after) = rest.split_first().expect("an atom");
     *rest = after;
     match byte {
@@ -80,12 +80,12 @@ fn atom(rest: &mut &[u8], dice: &mut Dice) -> Vec<u8> {
                 *rest = &rest[end + 1..];
                 return Vec::new();
             }
-            let inner = alternatives(rest, dice);
+            let inner = alternatives(rest, random);
             *rest = rest.strip_prefix(b")").unwrap_or(rest);
             inner
         }
-        b'[' => class(rest, dice),
-        b'.' => dice.pick(&[b"a", b"/", b".", b"7", b" ", b"\xe9", b"_x", b"b/c", b"-"]).to_vec(),
+        b'[' => class(rest, random),
+        b'.' => random.pick(&[b"a", b"/", b".", b"7", b" ", b"\xe9", b"_x", b"b/c", b"-"]).to_vec(),
         b'^' | b'$' => Vec::new(),
         b'\\' if rest.starts_with(b"x41") => {
             *rest = &rest[3..];
@@ -100,10 +100,10 @@ fn atom(rest: &mut &[u8], dice: &mut Dice) -> Vec<u8> {
     }
 }
 
-fn class(rest: &mut &[u8], dice: &mut Dice) -> Vec<u8> {
+fn class(rest: &mut &[u8], random: &mut Random) -> Vec<u8> {
     if let Some(after) = rest.strip_prefix(b"[:upper:][:digit:]_]") {
         *rest = after;
-        return dice.pick(&[b"A", b"7", b"_", b"Z"]).to_vec();
+        return random.pick(&[b"A", b"7", b"_", b"Z"]).to_vec();
     }
     let is_inverted = rest.first() == Some(&b'^');
     let body: &[u8] = if is_inverted { &rest[1..] } else { rest };
@@ -114,9 +114,9 @@ fn class(rest: &mut &[u8], dice: &mut Dice) -> Vec<u8> {
     let members = &body[..end];
     *rest = &body[end + 1..];
     if is_inverted {
-        return dice.pick(&[b"q", b"Q", b"5", b"=", b"\xf0", b"w"]).to_vec();
+        return random.pick(&[b"q", b"Q", b"5", b"=", b"\xf0", b"w"]).to_vec();
     }
-    let at = dice.below(members.len());
+    let at = random.below(members.len());
     match members[at] {
         b'-' if at > 0 && at + 1 < members.len() => vec![members[at - 1] + (members[at + 1] - members[at - 1]) / 2],
         b'\\' => vec![members[at + 1]],
@@ -124,7 +124,7 @@ fn class(rest: &mut &[u8], dice: &mut Dice) -> Vec<u8> {
     }
 }
 
-fn quantifier(rest: &mut &[u8], dice: &mut Dice) -> usize {
+fn quantifier(rest: &mut &[u8], random: &mut Random) -> usize {
     let (length, low, high) = match rest.first() {
         Some(b'*') => (1, 0, 3),
         Some(b'+') => (1, 1, 3),
@@ -134,5 +134,5 @@ fn quantifier(rest: &mut &[u8], dice: &mut Dice) -> usize {
     };
     *rest = &rest[length..];
     *rest = rest.strip_prefix(b"?").unwrap_or(rest);
-    low + dice.below(high - low + 1)
+    low + random.below(high - low + 1)
 }

@@ -171,7 +171,7 @@ fn an_interrupt_during_the_download_ends_a_build_with_dnf_4_and_dnf_5_and_no_ste
         let started = machine.build(&stage, "install hello\nts run\ninstall left\nts run\n").start();
         server.wait_for("hello-1.0");
         started.interrupt(Signal::SIGINT, 130, Duration::from_secs(5)).reports(&["SIGINT"]);
-        assert!(!server.asked().iter().any(|path| path.contains("left-1.0")), "{machine:?}");
+        assert!(!server.requests().iter().any(|path| path.contains("left-1.0")), "{machine:?}");
     }
 }
 

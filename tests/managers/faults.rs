@@ -78,6 +78,6 @@ fn eight_concurrent_builds_with_dnf_5_fetch_every_package_once() {
         let done = build.wait();
         assert_eq!(done.code, Some(0), "{}", done.stderr);
     }
-    let packages: Vec<String> = server.asked().into_iter().filter(|path| path.ends_with(".rpm")).collect();
+    let packages: Vec<String> = server.requests().into_iter().filter(|path| path.ends_with(".rpm")).collect();
     assert_eq!(packages.len(), 2, "{packages:?}");
 }

@@ -70,9 +70,9 @@ fn dnf_5_fetches_locked_packages_by_location_and_reports_missing_and_changed_one
     lock(Machine::Dnf5, &stage).arg("--metadata-only").succeeds();
     fs::remove_dir_all(stage.cache()).unwrap();
     fs::create_dir(stage.cache()).unwrap();
-    let before = server.asked().len();
+    let before = server.requests().len();
     Machine::Dnf5.build(&stage, RECIPE).arg("--locked").succeeds();
-    let asked = server.asked().split_off(before);
+    let asked = server.requests().split_off(before);
     assert_eq!(asked.len(), 6, "{asked:?}");
     assert!(asked.iter().all(|path| path.ends_with(".rpm")), "{asked:?}");
     let library = stage.repo().join("Packages/library-1.0-1.noarch.rpm");

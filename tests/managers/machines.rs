@@ -143,13 +143,13 @@ impl Machine {
 }
 
 /// The directory that keeps trees from one run to the next.
-fn kept() -> PathBuf {
+fn trees_directory() -> PathBuf {
     std::env::var_os("OSIMG_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from)
 }
 
 /// Makes the tree of a release, unless the cache has it with the same packages.
 pub fn make(name: &str, options: &[&str], suite: &str, packages: &str) -> Result<PathBuf, String> {
-    let cache = kept();
+    let cache = trees_directory();
     fs::create_dir_all(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
     let lock = File::create(cache.join(format!("{name}.lock"))).map_err(|e| e.to_string())?;
     let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e.to_string())?;

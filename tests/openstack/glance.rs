@@ -21,9 +21,9 @@ fn the_os_image_has_every_property_that_ironic_reads() {
     let api = Api::login(servers, "osimg");
     let image = |role: &str| api.image(references[role]["id"].as_str().unwrap());
     let os = image("tarball");
-    // This Glance's schema requires UUIDs there.
-    let (status, messages) = api.call("POST", "image", "/v2/images", Some(&json!({ "name": files.name, "kernel_id": "a-kernel" })));
-    assert_eq!(status, 400, "{messages}");
+    // The schema of this Glance accepts only UUIDs in kernel_id.
+    let (status, response) = api.call("POST", "image", "/v2/images", Some(&json!({ "name": files.name, "kernel_id": "a-kernel" })));
+    assert_eq!(status, 400, "{response}");
     for (property, role) in [("kernel_id", "kernel"), ("ramdisk_id", "ramdisk"), ("stage2_id", "stage2"), ("ks_template", "kickstart")] {
         assert_eq!(os[property], references[role]["id"], "{property}");
     }
@@ -54,7 +54,7 @@ fn the_three_compressed_formats_share_their_boot_pieces() {
         let packed = Command::new(env!("CARGO_BIN_EXE_osimg")).arg("pack").arg(&tree).arg("-o").arg(&tarball).output().unwrap();
         succeeds(&packed);
         let mut command = servers.osimg(&["publish", "--registry", "glance:osimg-demo", "--json"]);
-        // It lacks nearly everything that a node needs, and the names of the checks are reported.
+        // It lacks nearly everything that a node needs. The failed checks are reported by name.
         command.arg(&tarball);
         let unfit = command.output().unwrap();
         assert_eq!(unfit.status.code(), Some(10), "{}", messages(&unfit));

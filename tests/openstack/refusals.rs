@@ -51,7 +51,7 @@ fn problems_of_a_cloud_are_reported_with_a_fix_and_without_secrets() {
             vec!["logging in"],
         ),
         (
-            "nobody there",
+            "no server",
             "osimg-demo",
             Box::new(move |c| c["image_endpoint_override"] = json!("http://127.0.0.1:1")),
             9,

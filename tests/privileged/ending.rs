@@ -15,7 +15,7 @@ fn a_daemon_that_ignores_signals_and_holds_the_output_open_is_ended_and_named() 
     if !require_root() {
         return;
     }
-    let marked = Marked::new();
+    let copy = NamedCopy::new();
     let workdir = Workdir::new();
     let script = r#"
 import signal, time
@@ -35,7 +35,7 @@ print("done")
     let ended = run(&workdir.python(script), seconds(30));
     let outcome = ended.outcome.expect("the command ended by itself");
     assert_eq!((outcome.code, outcome.strays.as_slice()), (Some(0), ["stray-daemon".to_owned()].as_slice()));
-    marked.wait_gone("osimg-stray-daemon-3141", soon());
+    copy.wait_gone("osimg-stray-daemon-3141", soon());
 }
 
 /// The peak memory of this process, in bytes.
@@ -110,9 +110,9 @@ fn a_command_that_prints_is_not_idle() {
 }
 
 /// Starts `osimg shell` with a command that ignores signals, and waits for its first line.
-fn endless(marked: &Marked, workdir: &Workdir, marker: &str) -> Child {
+fn endless(copy: &NamedCopy, workdir: &Workdir, marker: &str) -> Child {
     let script = format!("trap '' TERM INT HUP; echo ready; while :; do sleep 1000; done # {marker}");
-    let mut child = marked.shell(workdir, &["/bin/sh", "-c", &script]).spawn().expect("osimg");
+    let mut child = copy.shell(workdir, &["/bin/sh", "-c", &script]).spawn().expect("osimg");
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("the first line");
     if line != "ready\n" {
@@ -127,22 +127,22 @@ fn sigint_sigterm_and_sighup_end_everything_soon() {
     if !require_root() {
         return;
     }
-    let (marked, workdir) = (Marked::new(), Workdir::with_programs(&["sleep"]));
+    let (copy, workdir) = (NamedCopy::new(), Workdir::with_programs(&["sleep"]));
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let marker = format!("osimg-signal-{code}");
-        let mut child = endless(&marked, &workdir, &marker);
-        assert!(marked.processes(&marker).len() >= 4, "osimg, two stages and the command run");
+        let mut child = endless(&copy, &workdir, &marker);
+        assert!(copy.processes(&marker).len() >= 4, "osimg, two stages and the command run");
         let began = Instant::now();
         kill(Pid::from_raw(i32::try_from(child.id()).expect("pid")), signal).expect("kill");
         assert_eq!(child.wait().expect("wait").code(), Some(code), "{signal}");
-        marked.wait_gone(&marker, soon().saturating_sub(began.elapsed()));
+        copy.wait_gone(&marker, soon().saturating_sub(began.elapsed()));
     }
 }
 
 /// Pseudo-random moments, the same in every run; Knuth's generator.
-struct Moments(u64);
+struct RandomMoments(u64);
 
-impl Moments {
+impl RandomMoments {
     fn next(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
@@ -154,19 +154,19 @@ fn kill_9_of_osimg_or_a_stage_at_any_moment_leaves_no_process_and_no_mount() {
     if !require_root() {
         return;
     }
-    let (marked, workdir) = (Marked::new(), Workdir::with_programs(&["sleep"]));
+    let (copy, workdir) = (NamedCopy::new(), Workdir::with_programs(&["sleep"]));
     let before = mount_table();
-    let mut moments = Moments(20_261_122);
+    let mut moments = RandomMoments(20_261_122);
     for run in 0..30 {
         let marker = format!("osimg-kill-{run}");
         let script = format!("trap '' TERM INT HUP; sleep 1000 & sleep 1000 # {marker}");
-        let mut child = marked.shell(&workdir, &["/bin/sh", "-c", &script]).spawn().expect("osimg");
+        let mut child = copy.shell(&workdir, &["/bin/sh", "-c", &script]).spawn().expect("osimg");
         let victim = ["osimg shell", "sandbox-namespaces", "sandbox-init"][run % 3];
         let pause = Duration::from_micros(moments.next(60_000));
         let began = Instant::now();
         // Kill a stage as soon as it exists and the moment has come.
         let pid = loop {
-            let found = marked
+            let found = copy
                 .processes(&marker)
                 .into_iter()
                 .find(|(_, arguments)| arguments.split(" /bin/sh").next().is_some_and(|head| head.contains(victim)));
@@ -178,7 +178,7 @@ fn kill_9_of_osimg_or_a_stage_at_any_moment_leaves_no_process_and_no_mount() {
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
         let status = child.wait().expect("wait");
         assert!(!status.success(), "run {run}, {victim} after {pause:?}");
-        marked.wait_gone(&marker, soon());
+        copy.wait_gone(&marker, soon());
     }
     assert_eq!(before, mount_table());
 }

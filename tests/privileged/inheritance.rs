@@ -98,7 +98,7 @@ fn with_the_host_s_network_the_files_for_name_resolution_exist() {
 }
 
 /// Runs `osimg shell WORKDIR /bin/sh -c COMMAND` after Python has prepared the process.
-fn prepared(workdir: &Workdir, preparation: &str, command: &str) -> std::process::Output {
+fn run_prepared(workdir: &Workdir, preparation: &str, command: &str) -> std::process::Output {
     let wrapper = format!("import os, resource, sys\n{preparation}\nos.execv(sys.argv[1], sys.argv[1:])");
     program("/usr/bin/python3")
         .args(["-c", &wrapper, OSIMG, "shell"])
@@ -125,7 +125,7 @@ fn few_descriptors_a_removed_directory_closed_streams_and_limits_do_no_harm() {
     ];
     for (name, preparation) in cases {
         let workdir = Workdir::with_programs(&["sleep"]);
-        let stderr = prepared(&workdir, preparation, "echo made > /made; sleep 0 & wait; exit 0");
+        let stderr = run_prepared(&workdir, preparation, "echo made > /made; sleep 0 & wait; exit 0");
         assert!(stderr.status.success(), "{name}: {} {}", stderr.status, String::from_utf8_lossy(&stderr.stderr));
         assert_eq!(std::fs::read_to_string(workdir.root().join("made")).expect(name), "made\n", "{name}");
     }
@@ -138,7 +138,7 @@ fn the_umask_of_the_caller_does_not_affect_the_image() {
     }
     for umask in ["077", "000"] {
         let workdir = Workdir::with_programs(&["mkdir"]);
-        let stderr = prepared(&workdir, &format!("os.umask(0o{umask})"), "umask; mkdir /directory; echo x > /file");
+        let stderr = run_prepared(&workdir, &format!("os.umask(0o{umask})"), "umask; mkdir /directory; echo x > /file");
         assert!(stderr.status.success(), "{}", String::from_utf8_lossy(&stderr.stderr));
         assert_eq!(String::from_utf8_lossy(&stderr.stdout), "0022\n");
         for (name, mode) in [("directory", 0o755), ("file", 0o644), ("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755)] {

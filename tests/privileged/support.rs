@@ -203,14 +203,14 @@ pub fn mount(source: &str, target: &Path, kind: &str, flags: nix::mount::MsFlags
 
 /// A copy of the program with a unique name, so that its processes can be distinguished from those
 /// of other tests.
-pub struct Marked {
+pub struct NamedCopy {
     pub program: PathBuf,
     _dir: tempfile::TempDir,
 }
 
-impl Marked {
+impl NamedCopy {
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("osimg-marked-").tempdir_in("/var/tmp").expect("a directory");
+        let dir = tempfile::Builder::new().prefix("osimg-copy-").tempdir_in("/var/tmp").expect("a directory");
         let program = dir.path().join("osimg");
         std::fs::copy(OSIMG, &program).expect("a copy of osimg");
         Self { program, _dir: dir }

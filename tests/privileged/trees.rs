@@ -35,9 +35,9 @@ fn swap_until(stop: &AtomicBool, swaps: &AtomicU64, path: &Path, link: &Path) {
 }
 
 /// Sets the flag when it is dropped.
-struct Stopper<'a>(&'a AtomicBool);
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Stopper<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -45,11 +45,11 @@ impl Drop for Stopper<'_> {
 
 /// Runs `work` repeatedly during an attack: for a second and a half, and on a slow machine until
 /// there were that many rounds and swaps and `work` returns true.
-fn attacked(path: &Path, link: &Path, (rounds, swaps): (u64, u64), mut work: impl FnMut() -> bool) {
+fn run_under_attack(path: &Path, link: &Path, (rounds, swaps): (u64, u64), mut work: impl FnMut() -> bool) {
     let (stop, swapped) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         // Even if `work` fails: the scope waits for the attacker.
-        let _stopper = Stopper(&stop);
+        let _stopper = StopOnDrop(&stop);
         scope.spawn(|| swap_until(&stop, &swapped, path, link));
         let began = Instant::now();
         for round in 1.. {
@@ -73,7 +73,7 @@ fn removal_stays_in_the_tree_while_directories_become_links() {
     let before = fingerprint(&victim, 9);
     let (tree, link) = (workdir.path().join("tree"), workdir.path().join("link"));
     symlink(&victim, &link).expect("link");
-    attacked(&tree.join("sub"), &link, (50, 50), || {
+    run_under_attack(&tree.join("sub"), &link, (50, 50), || {
         // Fill whichever of the two exists by name; the target of the link must not be filled.
         let _ = fs::create_dir(&tree);
         if fs::symlink_metadata(tree.join("sub")).is_err() {
@@ -111,7 +111,7 @@ fn writing_and_removing_stay_in_the_root_while_directories_become_links() {
     symlink(&victim, &link).expect("link");
     let root = InstallRoot::open(&workdir.root()).expect("root");
     let (mut written, mut refused) = (0u64, 0u64);
-    attacked(&workdir.root().join("sub"), &link, (1_000, 10_000), || {
+    run_under_attack(&workdir.root().join("sub"), &link, (1_000, 10_000), || {
         let results = [
             root.write(Path::new("sub/etc/machine-id"), b"ours", 0o444).is_ok(),
             root.link(Path::new("sub/etc/link"), Path::new("/nowhere")).is_ok(),

@@ -41,7 +41,7 @@ fn odd(repo: Repo) -> Repo {
 }
 
 /// The packages of [`odd`]; one of them gives files to another user during its installation.
-fn giving(repo: Repo) -> Repo {
+fn with_giver(repo: Repo) -> Repo {
     odd(repo).package(Package::named("giver").requires("odd").scriptlet(
         When::Post,
         "busybox mkdir -p /var/lib/given/deep; echo x > /var/lib/given/file; busybox chown -R 998:997 /var/lib/given\n\
@@ -54,7 +54,7 @@ fn a_user_with_subordinate_ids_builds_the_same_tarball_as_root() {
     if !require_root() {
         return;
     }
-    let user = User::new(Subordinate::Range, giving);
+    let user = User::new(Subordinate::Range, with_giver);
     let recipe = "install giver\nts run\n";
     let roots = user.build_as_root("root", recipe);
     let (in_memory, stderr) = user.build("memory", recipe, &[]);
@@ -94,8 +94,8 @@ const GIVEAWAYS: &str = "set -e\n\
     busybox stat -c '%u:%g %a %n' real/* via copied linked moved/two lists lists/later /etc/os-release > seen\n";
 
 /// The packages of [`odd`], and one with [`GIVEAWAYS`].
-fn generous(repo: Repo) -> Repo {
-    giving(repo).package(Package::named("generous").requires("giver").scriptlet(When::Post, GIVEAWAYS))
+fn with_all_giveaways(repo: Repo) -> Repo {
+    with_giver(repo).package(Package::named("generous").requires("giver").scriptlet(When::Post, GIVEAWAYS))
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_user_with_a_single_id_builds_the_same_tarball_as_root() {
     if !require_root() {
         return;
     }
-    let user = User::new(Subordinate::Nothing, generous);
+    let user = User::new(Subordinate::Nothing, with_all_giveaways);
     let work = user.path().join("work");
     let recipe = "install generous\nts run\n";
     let roots = user.build_as_root("root", recipe);
@@ -151,7 +151,7 @@ fn without_tracing_the_packages_decide_the_owners_and_a_warning_is_shown() {
     if !require_root() {
         return;
     }
-    let user = User::new(Subordinate::Nothing, giving);
+    let user = User::new(Subordinate::Nothing, with_giver);
     // osimg cannot trace processes that another program already traces.
     let build = |name: &str, recipe: &str| {
         let (image, words) = user.words(name, recipe, &[]);
@@ -232,7 +232,7 @@ fn files_left_by_a_killed_build_of_a_user_are_removed_whatever_their_owner() {
         return;
     }
     let user = User::new(Subordinate::Range, |repo| {
-        giving(repo).package(Package::named("slow").requires_first("giver").scriptlet(When::Post, "sleep 1000"))
+        with_giver(repo).package(Package::named("slow").requires_first("giver").scriptlet(When::Post, "sleep 1000"))
     });
     let work = user.path().join("work");
     let (_, words) = user.words("image", "install slow\nts run\n", &["--workdir", work.to_str().unwrap()]);
@@ -281,7 +281,7 @@ fn a_container_s_root_that_may_not_mount_builds_in_its_own_user_namespace() {
     if !require_root() {
         return;
     }
-    let user = User::new(Subordinate::Nothing, giving);
+    let user = User::new(Subordinate::Nothing, with_giver);
     let recipe = "install giver\nts run\n";
     let roots = user.build_as_root("root", recipe);
     let cache = user.path().join("other-cache");

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Pseudo-random numbers, the same in every run.
-pub struct Numbers(pub u64);
+pub struct Random(pub u64);
 
-impl Numbers {
+impl Random {
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from((self.0 >> 33) % limit as u64).unwrap()
@@ -19,14 +19,14 @@ impl Numbers {
 }
 
 /// Changes a byte of the file or truncates it, and describes the damage.
-fn damage(file: &Path, numbers: &mut Numbers) -> String {
+fn damage(file: &Path, random: &mut Random) -> String {
     let mut bytes = fs::read(file).unwrap();
-    let at = numbers.below(bytes.len());
-    let what = if numbers.below(4) == 0 {
+    let at = random.below(bytes.len());
+    let what = if random.below(4) == 0 {
         bytes.truncate(at);
         "cut off"
     } else {
-        bytes[at] ^= 1 << numbers.below(8);
+        bytes[at] ^= 1 << random.below(8);
         "changed"
     };
     fs::write(file, &bytes).unwrap();
@@ -75,13 +75,13 @@ fn a_package_with_any_changed_byte_is_refused_even_if_the_metadata_match_it() {
         return;
     }
     let (stage, good) = good(FILES);
-    let mut numbers = Numbers(25);
+    let mut random = Random(25);
     let mut refused = 0;
     let count = rounds(6, 1000);
     for _ in 0..count {
         sh(stage.path(), "rm -rf repo; cp -a whole repo");
-        let name = ["one-1.0-1.noarch.rpm", "two-1.0-1.noarch.rpm", "base-1.0-1.noarch.rpm"][numbers.below(3)];
-        let case = damage(&stage.repo().join("Packages").join(name), &mut numbers);
+        let name = ["one-1.0-1.noarch.rpm", "two-1.0-1.noarch.rpm", "base-1.0-1.noarch.rpm"][random.below(3)];
+        let case = damage(&stage.repo().join("Packages").join(name), &mut random);
         // Make metadata that match the damaged file, if createrepo_c can still read it.
         let _ = std::panic::catch_unwind(|| index(&stage.repo()));
         refused += usize::from(is_refused_or_harmless(&stage, (FILES, &good), &case));
@@ -95,13 +95,13 @@ fn metadata_with_any_changed_byte_are_refused_or_give_the_same_image() {
         return;
     }
     let (stage, good) = good(IMAGE);
-    let mut numbers = Numbers(26);
+    let mut random = Random(26);
     for _ in 0..rounds(5, 1000) {
         sh(stage.path(), "rm -rf repo; cp -a whole repo");
         let mut files: Vec<PathBuf> = fs::read_dir(stage.repo().join("repodata")).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        let file = files[numbers.below(files.len())].clone();
-        let case = damage(&file, &mut numbers);
+        let file = files[random.below(files.len())].clone();
+        let case = damage(&file, &mut random);
         is_refused_or_harmless(&stage, (IMAGE, &good), &case);
     }
 }

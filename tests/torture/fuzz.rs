@@ -4,7 +4,7 @@
 #[path = "../../fuzz/parsers.rs"]
 mod parsers;
 
-use crate::damage::Numbers;
+use crate::damage::Random;
 use crate::rounds;
 use base64::Engine as _;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -36,13 +36,13 @@ const WORDS: [&[u8]; 16] = [
 ];
 
 /// Changes, removes, duplicates or inserts bytes.
-fn mutate(good: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+fn mutate(good: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = good.to_vec();
-    for _ in 0..=numbers.below(6) {
-        let at = numbers.below(bytes.len().max(1)).min(bytes.len());
-        let end = (at + numbers.below(64)).min(bytes.len());
-        match numbers.below(5) {
-            0 if at < bytes.len() => bytes[at] = u8::try_from(numbers.below(256)).unwrap(),
+    for _ in 0..=random.below(6) {
+        let at = random.below(bytes.len().max(1)).min(bytes.len());
+        let end = (at + random.below(64)).min(bytes.len());
+        match random.below(5) {
+            0 if at < bytes.len() => bytes[at] = u8::try_from(random.below(256)).unwrap(),
             1 => drop(bytes.drain(at..end)),
             2 => {
                 let part = bytes[at..end].to_vec();
@@ -50,7 +50,7 @@ fn mutate(good: &[u8], numbers: &mut Numbers) -> Vec<u8> {
             }
             3 => bytes.truncate(at.max(1)),
             _ => {
-                let word = WORDS[numbers.below(WORDS.len())];
+                let word = WORDS[random.below(WORDS.len())];
                 bytes.splice(at..at, word.iter().copied());
             }
         }
@@ -74,9 +74,9 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], parse: impl Fn(&[u8]) -> bool) {
         assert!(parse(seed), "{name}: valid input is refused: {}", seed.escape_ascii());
     }
     let budget = Duration::from_secs(rounds(2, 60) as u64);
-    let (mut numbers, began, mut count) = (Numbers(37), Instant::now(), 0u64);
+    let (mut random, began, mut count) = (Random(37), Instant::now(), 0u64);
     while began.elapsed() < budget {
-        let input = mutate(&seeds[numbers.below(seeds.len())], &mut numbers);
+        let input = mutate(&seeds[random.below(seeds.len())], &mut random);
         let at = own_time();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse(&input)));
         assert!(outcome.is_ok(), "{name}: input {count} makes it panic: {}", input.escape_ascii());

@@ -130,9 +130,9 @@ fn package_paths_that_lead_upwards_stay_in_the_image() {
 }
 
 /// Sets the flag when it is dropped.
-struct Stopper<'a>(&'a AtomicBool);
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Stopper<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -158,7 +158,7 @@ fn a_directory_that_becomes_a_link_while_it_is_packed_adds_nothing_from_outside(
     let stop = AtomicBool::new(false);
     let swaps = std::thread::scope(|scope| {
         // Even if the rest of this fails: the scope waits for the swapper.
-        let stopper = Stopper(&stop);
+        let stopper = StopOnDrop(&stop);
         let swapper = scope.spawn(|| {
             let mut swaps = 0u64;
             while !stop.load(Ordering::Relaxed) {

@@ -35,7 +35,7 @@ fn a_mirror_that_responds_429_is_asked_later() {
             return Answer::File;
         }
         let end = *until.lock().unwrap().get_or_insert_with(|| Instant::now() + Duration::from_secs(3));
-        if Instant::now() < end { Answer::Said(busy) } else { Answer::File }
+        if Instant::now() < end { Answer::StatusLine(busy) } else { Answer::File }
     });
     stage.build(RECIPE).succeeds().reports(&["asks to be left alone for 3 s", "trying again in 3 s"]);
 }
@@ -46,11 +46,11 @@ fn a_mirror_with_a_redirect_loop_is_an_error() {
         return;
     }
     let circle = "302 Found\r\nLocation: /repodata/repomd.xml";
-    let (stage, server) = served(move |path, _| if path.ends_with("repomd.xml") { Answer::Said(circle) } else { Answer::File });
+    let (stage, server) = served(move |path, _| if path.ends_with("repomd.xml") { Answer::StatusLine(circle) } else { Answer::File });
     let done = stage.build(RECIPE).fails(5);
     done.reports(&["tiny", "redirect", "hint: "]);
     assert!(done.took < Duration::from_secs(120), "{:?}", done.took);
-    assert!(server.asked().len() < 1000, "{} requests", server.asked().len());
+    assert!(server.requests().len() < 1000, "{} requests", server.requests().len());
 }
 
 /// A TLS server for the repository; its certificate is in the same directory.
@@ -175,11 +175,11 @@ fn concurrent_builds_with_one_cache_succeed_and_fetch_every_package_once() {
             assert_eq!(done.code, Some(0), "round {round}: {}", done.stderr);
         }
         sh(&stage.out(), "cmp a.tgz b.tgz");
-        let mut fetched: Vec<String> = server.asked().into_iter().filter(|path| path.ends_with(".rpm")).collect();
+        let mut fetched: Vec<String> = server.requests().into_iter().filter(|path| path.ends_with(".rpm")).collect();
         let all = fetched.len();
         fetched.sort();
         fetched.dedup();
-        assert_eq!(fetched.len(), all, "round {round}: a package was requested twice: {:?}", server.asked());
+        assert_eq!(fetched.len(), all, "round {round}: a package was requested twice: {:?}", server.requests());
         stage.nothing_is_left();
     }
 }

@@ -15,7 +15,7 @@ fn verify(path: &Path) -> Result<Findings, String> {
     osimg::verify::tarball(path, &Options::default()).map_err(|error| format!("{error:#}"))
 }
 
-fn noticed(outcome: &Result<Findings, String>) -> bool {
+fn is_noticed(outcome: &Result<Findings, String>) -> bool {
     outcome.as_ref().map_or(true, |findings| !findings.fit())
 }
 
@@ -36,16 +36,16 @@ fn packed(format: &str) -> Option<Tarball> {
 fn damaged_anywhere(format: &str) {
     let Some(tarball) = packed(format) else { return };
     let sound = std::fs::read(&tarball.path).unwrap();
-    assert!(!noticed(&verify(&tarball.path)), "{:?}", verify(&tarball.path));
+    assert!(!is_noticed(&verify(&tarball.path)), "{:?}", verify(&tarball.path));
     for length in spread(sound.len()) {
         std::fs::write(&tarball.path, &sound[..length]).unwrap();
-        assert!(noticed(&verify(&tarball.path)), "{format} truncated at {length} of {}", sound.len());
+        assert!(is_noticed(&verify(&tarball.path)), "{format} truncated at {length} of {}", sound.len());
     }
     for at in spread(sound.len()) {
         let mut changed = sound.clone();
         changed[at] ^= 1 << (at % 8);
         std::fs::write(&tarball.path, &changed).unwrap();
-        assert!(noticed(&verify(&tarball.path)), "{format} changed at {at} of {}", sound.len());
+        assert!(is_noticed(&verify(&tarball.path)), "{format} changed at {at} of {}", sound.len());
     }
 }
 

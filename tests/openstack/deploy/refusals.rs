@@ -33,13 +33,13 @@ fn id(references: &Value) -> String {
 fn patch_image(lab: &Lab, image: &str, patch: &Value) {
     let api = Api::login(lab.servers, "osimg");
     for attempt in 1.. {
-        let (status, messages) = api.call("PATCH", "image", &format!("/v2/images/{image}"), Some(patch));
+        let (status, response) = api.call("PATCH", "image", &format!("/v2/images/{image}"), Some(patch));
         // Glance on SQLite fails with two concurrent writers.
         if status == 500 && attempt < 8 {
             std::thread::sleep(std::time::Duration::from_millis(250));
             continue;
         }
-        assert_eq!(status, 200, "{patch}: {messages}");
+        assert_eq!(status, 200, "{patch}: {response}");
         return;
     }
 }
