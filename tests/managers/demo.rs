@@ -13,7 +13,7 @@ use crate::support::skip;
 /// The places where the two trees may differ, with the reason.
 const MAY_DIFFER: [(&str, &str); 3] = [
     ("/var/lib/rpm/", "the rpmdb: rpm 6 writes other tags and indexes"),
-    ("/usr/lib/sysimage", "the directory in which dnf 5 trees_directory its state"),
+    ("/usr/lib/sysimage", "the directory in which dnf 5 kept its state"),
     ("/boot/initramfs-", "an archive that holds the accounts' files"),
 ];
 
