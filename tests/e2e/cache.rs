@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, FileTimes};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const RECIPE: &str = "install hello\nts run\n";
 

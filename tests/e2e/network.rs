@@ -224,7 +224,8 @@ fn one_mirror_serves_many_packages_in_parallel() {
             let mut count = count.lock().unwrap();
             *count += 1;
             changed.notify_all();
-            let (_, wait) = changed.wait_timeout_while(count, Duration::from_secs(20), |count| *count < EXPECTED).unwrap();
+            let (count, wait) = changed.wait_timeout_while(count, Duration::from_secs(20), |count| *count < EXPECTED).unwrap();
+            drop(count);
             TOO_FEW.fetch_or(wait.timed_out(), Ordering::SeqCst);
         }
         Answer::File
