@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_told_with_what_would() {
+    fn names_that_lead_to_no_image_are_reported_with_the_accepted_forms() {
         let dir = tempfile::tempdir().expect("a directory");
         let tarball = dir.path().join("os.tgz");
         std::fs::write(&tarball, "x").expect("written");
@@ -315,7 +315,7 @@ mod tests {
             (tarball.to_str().expect("a path"), "publish it first"),
             (dir.path().join("other.json").to_str().expect("a path"), "nothing that was published"),
             ("http://me:secret@h/os.tgz", "user name"),
-            ("http://h/os.iso", "no tarball's"),
+            ("http://h/os.iso", "does not end as a tarball"),
         ] {
             let message = crate::error::render(&find(text, &Choice::default()).expect_err(text));
             assert!(message.contains(expected) && !message.contains("secret"), "{text}: {message}");
