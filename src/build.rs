@@ -159,7 +159,7 @@ impl Build<'_> {
             manifest.tarballs.splice(0..0, held);
             text = with_tarballs(existing_text, &manifest.tarballs, &[existing_text, &text])?;
         }
-        for document in self.options.documents.of(&manifest, staged.stem(), staged.written()?)? {
+        for document in self.options.documents.create(&manifest, staged.stem(), staged.written()?)? {
             staged.attach(&document.name(staged.stem()), &document.content)?;
         }
         let published = staged.commit(&packed.tarballs, text.as_bytes())?;

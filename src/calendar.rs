@@ -1,4 +1,4 @@
-//! Seconds since 1970 as dates, and back, in UTC; Howard Hinnant,
+//! Converts seconds since 1970 to dates in UTC and back. Algorithms by Howard Hinnant:
 //! <https://howardhinnant.github.io/date_algorithms.html>.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ pub fn date(seconds: i64) -> String {
     format!("{year:04}{month:02}{day:02}")
 }
 
-/// RFC 3339 to the second: `2000-02-29T12:34:56Z`.
+/// RFC 3339 with seconds: `2000-02-29T12:34:56Z`.
 #[must_use]
 pub fn rfc3339(seconds: i64) -> String {
     let (year, month, day) = civil(seconds.div_euclid(DAY));
@@ -20,8 +20,8 @@ pub fn rfc3339(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
 }
 
-/// Seconds since 1970 of an RFC 3339 time in UTC, fractions left out, such as OpenStack's services
-/// write.
+/// Seconds since 1970 for an RFC 3339 time in UTC, as OpenStack's services write it. Fractions are
+/// ignored.
 #[must_use]
 pub fn seconds(text: &str) -> Option<i64> {
     let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00")).unwrap_or(text);
@@ -39,7 +39,7 @@ pub fn seconds(text: &str) -> Option<i64> {
     fits.then(|| days(year, month, date) * DAY + hour * 3600 + minute * 60 + second)
 }
 
-/// Now.
+/// The current time.
 #[must_use]
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0))

@@ -1,5 +1,5 @@
-//! Failures as a person meets them: what was being done, how to mend it, and the exit code of the
-//! documented table.
+//! Failures as the user sees them: the operation that failed, a hint how to fix it, and the exit
+//! code from the documented table.
 
 mod tar;
 
@@ -7,38 +7,38 @@ use std::fmt;
 
 use crate::secrets;
 
-/// The result type of everything in osimg that can fail.
+/// The result type of every osimg function that can fail.
 pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 
 /// The exit codes of the `osimg` program; they are part of its interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Everything asked for was done.
+    /// Success.
     Done = 0,
-    /// A failure that osimg has no better name for.
+    /// A failure without a more specific code.
     Unexpected = 1,
     /// The command line is wrong.
     Usage = 2,
     /// The recipe or its settings are wrong.
     Recipe = 3,
-    /// The host lacks something: a program, a privilege, a kernel feature.
+    /// The host lacks a program, a privilege or a kernel feature.
     Host = 4,
     /// A repository or the network failed.
     Repository = 5,
-    /// A signature, key or checksum is not what was agreed.
+    /// A signature, key or checksum does not match.
     Trust = 6,
-    /// The transaction failed: dependencies, a scriptlet, or the verdict afterwards.
+    /// The transaction failed: a dependency, a scriptlet, or the check of the result.
     Transaction = 7,
     /// No space left, or another input/output failure.
     Space = 8,
     /// A registry or Ironic failed.
     Registry = 9,
-    /// `verify`, `diff` or `doctor` found something.
+    /// `verify`, `diff` or `doctor` has findings.
     Findings = 10,
     /// Another build holds the lock.
     Locked = 11,
-    /// A time limit passed.
+    /// A time limit was reached.
     TimedOut = 124,
     /// Interrupted by SIGHUP.
     HungUp = 129,
@@ -49,9 +49,9 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
-    /// The code with this number, as another osimg ended with it.
+    /// The code with this number, for the exit status of another osimg process.
     #[must_use]
-    pub fn of_number(number: i32) -> Option<Self> {
+    pub fn from_number(number: i32) -> Option<Self> {
         use ExitCode::{
             Done, Findings, Host, HungUp, Interrupted, Locked, Recipe, Registry, Repository, Space, Terminated, TimedOut, Transaction,
             Trust, Unexpected, Usage,
@@ -94,7 +94,7 @@ impl Failure {
         Self { code, message: message.into(), hints: Vec::new(), source: None }
     }
 
-    /// Adds a line that tells how to mend it.
+    /// Adds a line that explains how to fix it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
@@ -129,7 +129,7 @@ impl std::error::Error for Failure {
 
 /// Attaches an exit code and hints to any fallible result.
 pub trait ResultExt<T> {
-    /// Wraps the error as a [`Failure`] of `code` that says `message`.
+    /// Wraps the error as a [`Failure`] with `code` and `message`.
     ///
     /// # Errors
     /// Returns the wrapped error when `self` is one.
@@ -152,7 +152,8 @@ impl<T, E: Into<anyhow::Error>> ResultExt<T> for std::result::Result<T, E> {
     }
 }
 
-/// The exit code that an error asks for: the outermost [`Failure`]'s, else what the system said.
+/// The exit code for an error: that of the outermost [`Failure`], or else the one for the system
+/// error.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let mut system = None;
@@ -181,7 +182,7 @@ fn from_io(error: &std::io::Error) -> ExitCode {
     }
 }
 
-/// What an error tells its user: the chain of causes in one text, and the hints.
+/// An error prepared for display: the chain of causes in one text, and the hints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
     /// The failure and its causes, from the outermost.
@@ -190,8 +191,7 @@ pub struct Explained {
     pub hints: Vec<String>,
 }
 
-/// The chain of causes and the hints of an error, without the secrets that tools and servers
-/// repeat.
+/// The chain of causes and the hints of an error. Secrets that tools and servers repeat are masked.
 #[must_use]
 pub fn explain(error: &anyhow::Error) -> Explained {
     let mut text = String::new();
@@ -214,15 +214,15 @@ pub fn explain(error: &anyhow::Error) -> Explained {
         let full = cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
             || matches!(cause.downcast_ref::<nix::errno::Errno>(), Some(nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT));
         if full {
-            hints.push("free some space there, or name another place (--workdir, --cache, --output)".into());
+            hints.push("free some space there, or use another directory (--workdir, --cache, --output)".into());
         }
     }
     let hints = hints.iter().map(|hint| secrets::concealed(hint).into_owned()).collect();
     Explained { message: secrets::concealed(&text).into_owned(), hints }
 }
 
-/// An error as its user reads it: the chain of causes, then each hint on its own line. Further
-/// lines of a message are indented: what a tool or a server wrote cannot pass for a hint.
+/// An error as text: the chain of causes, then each hint on its own line. Further lines of a message
+/// are indented, so that text from a tool or a server cannot look like a hint.
 #[must_use]
 pub fn render(error: &anyhow::Error) -> String {
     let Explained { message, hints } = explain(error);
@@ -240,7 +240,7 @@ mod tests {
     use anyhow::Context;
 
     #[test]
-    fn the_outermost_failure_decides_the_exit_code() {
+    fn the_outermost_failure_determines_the_exit_code() {
         let inner: Result<()> = Err(std::io::Error::from_raw_os_error(28).into());
         let outer = inner.or_fail(ExitCode::Registry, "publishing x").context("building").unwrap_err();
         assert_eq!(exit_code(&outer), ExitCode::Registry);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn hints_stand_on_their_own_lines_after_the_chain() {
+    fn hints_follow_the_chain_on_separate_lines() {
         let error =
             anyhow::Error::from(Failure::new(ExitCode::Host, "starting dnf").hint("install dnf").because(anyhow::anyhow!("not found")))
                 .context("building an image");

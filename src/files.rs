@@ -1,7 +1,8 @@
-//! Files that a user names: only regular files, opened without waiting and read up to a limit.
+//! Opens files that the user names. Only regular files are accepted; opening never blocks, and
+//! reading stops at a limit.
 //!
-//! Opening a FIFO waits for a writer, a device may have no end, and a tape rewinds. So the type is
-//! checked before the file is opened, and again on the descriptor.
+//! Opening a FIFO waits for a writer, a device may be endless, and a tape rewinds. The type is
+//! therefore checked before the file is opened, and again on the descriptor.
 
 use nix::fcntl::OFlag;
 use std::fs::{File, FileType, OpenOptions};
@@ -9,13 +10,14 @@ use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The limit of text that is read whole: far above any recipe, key, certificate or manifest.
+/// The limit for text files that are read completely. Recipes, keys, certificates and manifests
+/// are far smaller.
 pub(crate) const TEXT: u64 = 16 << 20;
 
 /// Opens a regular file for reading; links are followed.
 ///
 /// # Errors
-/// As open(2), and when it is not a regular file.
+/// As open(2), and if it is not a regular file.
 pub(crate) fn open(path: &Path) -> Result<File> {
     regular(std::fs::metadata(path)?.file_type())?;
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
@@ -27,7 +29,7 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 /// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`open`], and when it is larger.
+/// As [`open`], and if it is larger.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     read_open(open(path)?, limit)
 }
@@ -35,15 +37,15 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// Reads a regular file of at most `limit` bytes as text.
 ///
 /// # Errors
-/// As [`read`], and when it is not UTF-8.
+/// As [`read`], and if it is not UTF-8.
 pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String> {
     String::from_utf8(read(path, limit)?).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// Reads at most `limit` bytes to the end of an open file.
+/// Reads an open file to its end, at most `limit` bytes.
 ///
 /// # Errors
-/// As read(2), and when there are more.
+/// As read(2), and if there are more bytes.
 pub(crate) fn read_open(file: impl Read, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
@@ -53,14 +55,14 @@ pub(crate) fn read_open(file: impl Read, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Bytes that are read at a time.
+/// The number of bytes per read.
 const CHUNK: usize = 1 << 18;
 
-/// Reads to the end, and passes on one chunk after the other; returns the number of bytes. `failed`
-/// turns an error of reading into the caller's own kind.
+/// Reads to the end and passes each chunk to `each`; returns the number of bytes. `failed` converts
+/// a read error to the caller's type.
 ///
 /// # Errors
-/// As read(2), and the first error of `each`, which may also be a request to stop.
+/// As read(2), and the first error of `each`, which can also be a request to stop.
 pub(crate) fn read_chunks(
     reader: &mut impl Read,
     failed: impl Fn(Error) -> anyhow::Error,
@@ -104,7 +106,7 @@ mod tests {
     use nix::sys::stat::Mode;
 
     #[test]
-    fn only_a_regular_file_is_opened_and_nothing_waits() {
+    fn only_a_regular_file_is_opened_and_opening_never_blocks() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).expect("a FIFO");

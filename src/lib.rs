@@ -1,19 +1,19 @@
 //! osimg builds OS tarballs for bare metal from a recipe in `dnf shell`'s language.
 //!
-//! How it works; the modules stand in this order:
+//! How it works; the modules are listed in this order:
 //!
 //! | step | module | what it does |
 //! |---|---|---|
-//! | 1 | [`recipe`] | reads `baremetal.yum` and the settings beside it |
-//! | 2 | [`sandbox`] | contains the install root and everything that runs over it |
-//! | 3 | [`packages`] | a package manager fills the install root; the verdict says whether it did |
-//! | 4 | [`finish`] | makes the tree a clone: machine-id, leftovers, labels, certificates |
-//! | 5 | [`archive`] | labels, tars and packs the tree, the same bytes every time |
+//! | 1 | [`recipe`] | reads `baremetal.yum` and the settings next to it |
+//! | 2 | [`sandbox`] | isolates the install root and everything that runs in it |
+//! | 3 | [`packages`] | a package manager fills the install root; the result is then checked |
+//! | 4 | [`finish`] | makes the tree ready for cloning: machine-id, leftovers, certificates |
+//! | 5 | [`archive`] | labels the tree and packs it; the bytes are reproducible |
 //! | 6 | [`registry`] | publishes the artifact |
-//! | 7 | [`deploy`] | tells Ironic how to install it |
+//! | 7 | [`deploy`] | passes Ironic what it needs for the installation |
 //!
-//! Steps never call each other sideways; [`build`] alone knows the order. [`contents`] reads what
-//! is in a tarball or a tree, [`verify`] says whether a node could use it, and [`boot`] tries the
+//! Steps never call each other sideways; only [`build`] knows the order. [`contents`] reads a
+//! tarball or a tree, [`verify`] checks whether a node could use it, and [`boot`] boots the
 //! artifact in a virtual machine.
 
 pub mod cli;

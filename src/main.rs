@@ -1,4 +1,4 @@
-//! The `osimg` program: parse, run, exit code.
+//! The `osimg` program: parse the command line, run, and return the exit code.
 
 fn main() -> std::process::ExitCode {
     osimg::cli::main()

@@ -1,11 +1,11 @@
-//! The names of packages: `name-epoch:version-release.arch`, taken apart.
+//! Parses package names of the form `name-epoch:version-release.arch`.
 
 /// The parts of a NEVRA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nevra<'a> {
     /// Name.
     pub name: &'a str,
-    /// Epoch; `0` when it is not written.
+    /// Epoch; `0` if it is not written.
     pub epoch: &'a str,
     /// Version.
     pub version: &'a str,
@@ -24,7 +24,7 @@ impl<'a> Nevra<'a> {
         (good && !parts.epoch.is_empty() && parts.epoch.bytes().all(|b| b.is_ascii_digit())).then_some(parts)
     }
 
-    /// Takes any text apart; what is missing is empty, for a manifest may come from anywhere.
+    /// Parses any text. Missing parts are empty: a manifest may come from another tool.
     #[must_use]
     pub fn lenient(text: &'a str) -> Self {
         let (rest, arch) = text.rsplit_once('.').unwrap_or((text, ""));
@@ -40,7 +40,7 @@ impl<'a> Nevra<'a> {
         if self.release.is_empty() { self.version.to_owned() } else { format!("{}-{}", self.version, self.release) }
     }
 
-    /// `version-release`, with the epoch before it when there is one.
+    /// `version-release`, with the epoch in front if it is not 0.
     #[must_use]
     pub fn evr(&self) -> String {
         if self.epoch == "0" { self.version_release() } else { format!("{}:{}", self.epoch, self.version_release()) }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nevra_of_any_form_is_taken_apart() {
+    fn every_form_of_a_nevra_is_parsed() {
         let parts = Nevra::lenient("python3-foo-bar-1:2.0-3.el9.noarch");
         assert_eq!((parts.name, parts.epoch, parts.version, parts.release, parts.arch), ("python3-foo-bar", "1", "2.0", "3.el9", "noarch"));
         assert_eq!(parts.evr(), "1:2.0-3.el9");

@@ -1,4 +1,4 @@
-//! Names below an open directory: openat2(2) that retries, and [`OpenDirectory`].
+//! Access to names in an open directory: openat2(2) with retries, and [`OpenDirectory`].
 
 use nix::NixPath;
 use nix::errno::Errno;
@@ -13,20 +13,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Another process interrupts the lookup so many times in a row only if it does nothing but rename.
+/// So many interrupted lookups in a row happen only if another process does nothing but rename.
 const ATTEMPTS: usize = 10_000;
 
-/// Opens `path` below `folder` as `how` says.
+/// Opens `path` below `directory` with the options `how`.
 ///
-/// With `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` the kernel answers EAGAIN when it met `..` while
-/// anything was renamed or mounted, even in another place: openat2(2), ERRORS.
+/// With `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` the kernel returns EAGAIN if it encountered `..`
+/// during any rename or mount, even an unrelated one: openat2(2), ERRORS.
 ///
 /// # Errors
 /// As the system call.
-pub(crate) fn openat2(folder: impl AsFd, path: &(impl NixPath + ?Sized), how: OpenHow) -> nix::Result<OwnedFd> {
+pub(crate) fn openat2(directory: impl AsFd, path: &(impl NixPath + ?Sized), how: OpenHow) -> nix::Result<OwnedFd> {
     for _ in 1..ATTEMPTS {
-        #[expect(clippy::disallowed_methods, reason = "the one place, which retries")]
-        match nix::fcntl::openat2(folder.as_fd(), path, how) {
+        #[expect(clippy::disallowed_methods, reason = "the only place, with retries")]
+        match nix::fcntl::openat2(directory.as_fd(), path, how) {
             Err(Errno::EAGAIN | Errno::EINTR) => std::thread::yield_now(),
             done => return done,
         }
@@ -34,9 +34,9 @@ pub(crate) fn openat2(folder: impl AsFd, path: &(impl NixPath + ?Sized), how: Op
     Err(Errno::EAGAIN)
 }
 
-/// An open directory in which every name is used through the descriptor: whoever moves the
-/// directory, or puts a link in its place, does not lead us elsewhere. A name is a single
-/// component, and a link of that name is never followed.
+/// An open directory. Every name in it is accessed through its descriptor. Another process that
+/// moves the directory, or replaces it by a link, cannot redirect us. A name is a single path
+/// component. A link with that name is never followed.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenDirectory {
     path: PathBuf,
@@ -52,12 +52,12 @@ impl OpenDirectory {
         Ok(Self { path, fd: Arc::new(fd) })
     }
 
-    /// The path by which it was opened, links resolved.
+    /// The path that was opened, with links resolved.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path of this process that leads through the descriptor.
+    /// The path of the descriptor in /proc, for calls that need a path.
     pub fn through(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
     }
@@ -77,7 +77,7 @@ impl OpenDirectory {
         Ok(names)
     }
 
-    /// The status of a name; `None` when there is no such name.
+    /// The status of a name; `None` if the name does not exist.
     pub fn stat(&self, name: &str) -> Result<Option<FileStat>> {
         match fstatat(&*self.fd, single(name)?, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -112,13 +112,13 @@ impl OpenDirectory {
         Ok(unlinkat(&*self.fd, single(name)?, UnlinkatFlags::RemoveDir)?)
     }
 
-    /// Opens a file for a lock, and makes it if it is missing. It must not have a second name: that
-    /// could be a file of someone else.
+    /// Opens a file for a lock, and creates it if it is missing. It must not have a second hard
+    /// link: that could be a file of another user.
     pub fn open_lock(&self, name: &str) -> Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT;
         let file = self.regular(name, flags, Mode::from_bits_truncate(0o644))?;
         if fstat(&file)?.st_nlink > 1 {
-            return Err(Error::new(ErrorKind::InvalidInput, "it has a second name"));
+            return Err(Error::new(ErrorKind::InvalidInput, "it has a second hard link"));
         }
         Ok(file)
     }
@@ -136,14 +136,14 @@ impl OpenDirectory {
         Ok(File::from(fd))
     }
 
-    /// Makes a new file.
+    /// Creates a new file.
     pub fn create_new(&self, name: &str) -> Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o644);
         Ok(File::from(openat(&*self.fd, single(name)?, flags, mode)?))
     }
 
-    /// Makes a file without a name; `None` where the file system has none.
+    /// Creates a file without a name; `None` if the file system does not support that.
     pub fn create_nameless(&self) -> Result<Option<File>> {
         let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
         match openat(&*self.fd, ".", flags, Mode::from_bits_truncate(0o644)) {
@@ -153,23 +153,23 @@ impl OpenDirectory {
         }
     }
 
-    /// Gives a nameless file a name.
+    /// Gives an unnamed file a name.
     pub fn name_file(&self, file: &File, name: &str) -> Result<()> {
         let own = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         Ok(linkat(AT_FDCWD, &own, &*self.fd, single(name)?, AtFlags::AT_SYMLINK_FOLLOW)?)
     }
 
-    /// Makes a symbolic link.
+    /// Creates a symbolic link.
     pub fn symlink(&self, points_to: &str, name: &str) -> Result<()> {
         Ok(symlinkat(points_to, &*self.fd, single(name)?)?)
     }
 
-    /// Renames within the directory, over what has the new name.
+    /// Renames within the directory, and replaces an existing file of the new name.
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         Ok(renameat(&*self.fd, single(from)?, &*self.fd, single(to)?)?)
     }
 
-    /// Removes a name that is not a directory; false when there was none.
+    /// Removes a name that is not a directory; returns false if it did not exist.
     pub fn remove(&self, name: &str) -> Result<bool> {
         match unlinkat(&*self.fd, single(name)?, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => Ok(true),
@@ -178,13 +178,13 @@ impl OpenDirectory {
         }
     }
 
-    /// Makes its names durable.
+    /// Makes its entries durable (fsync).
     pub fn sync(&self) -> Result<()> {
         Ok(nix::unistd::fsync(&*self.fd)?)
     }
 }
 
-/// Whether the text is a single component of a path, so that it cannot leave a directory.
+/// Whether the text is a single path component, so that it cannot leave a directory.
 pub(crate) fn is_single(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
 }
@@ -205,12 +205,12 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
-    fn renames_of_others_do_not_show() {
+    fn a_lookup_succeeds_during_renames_of_other_processes() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::create_dir_all(at("tree/a/b")).unwrap();
         std::fs::write(at("one"), "").unwrap();
-        let folder = std::fs::File::open(at("tree")).unwrap();
+        let directory = std::fs::File::open(at("tree")).unwrap();
         let done = AtomicBool::new(false);
         let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         std::thread::scope(|scope| {
@@ -220,14 +220,14 @@ mod tests {
                     std::fs::rename(at("two"), at("one")).unwrap();
                 }
             });
-            let failed = (0..20_000).find_map(|_| openat2(&folder, "a/../a/../a/b/../../a/b", how).err());
+            let failed = (0..20_000).find_map(|_| openat2(&directory, "a/../a/../a/b/../../a/b", how).err());
             done.store(true, Ordering::Relaxed);
             assert_eq!(failed, None);
         });
     }
 
     #[test]
-    fn a_directory_that_is_swapped_for_a_link_leads_nowhere_else() {
+    fn replacing_an_open_directory_by_a_link_redirects_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for name in ["own", "victim"] {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_leaves_the_directory_and_no_link_in_it_is_followed() {
+    fn names_cannot_leave_the_directory_and_links_are_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("own")).unwrap();
         let victim = dir.path().join("victim");
@@ -261,7 +261,7 @@ mod tests {
         std::fs::hard_link(&victim, dir.path().join("own/hard")).unwrap();
         assert_eq!(own.open_lock("link").unwrap_err().to_string(), "it is a link");
         assert!(own.open_file("link").is_err());
-        assert_eq!(own.open_lock("hard").unwrap_err().to_string(), "it has a second name");
+        assert_eq!(own.open_lock("hard").unwrap_err().to_string(), "it has a second hard link");
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     }
 }

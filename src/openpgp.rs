@@ -1,9 +1,9 @@
-//! OpenPGP packets, as far as their contents can be read without cryptography: which keys made the
-//! signatures of a package, and which keys a file holds, until when they are valid. Whether a
-//! signature holds is for rpm to say.
+//! OpenPGP packets, as far as they can be read without cryptography: the keys that made the
+//! signatures of a package, the keys in a file, and how long they are valid. rpm decides whether a
+//! signature is valid.
 //!
-//! The format: RFC 9580. Nothing is believed: all lengths are checked, and what cannot be read is
-//! left out.
+//! The format is RFC 9580. The input is not trusted: all lengths are checked, and unreadable parts
+//! are skipped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -32,7 +32,7 @@ struct Packet<'a> {
     whole: &'a [u8],
 }
 
-/// The packets in `bytes`, up to the first that is damaged.
+/// The packets in `bytes`, up to the first damaged one.
 fn packets(mut bytes: &[u8]) -> Vec<Packet<'_>> {
     let mut found = Vec::new();
     while let Some((packet, rest)) = packet(bytes) {
@@ -63,8 +63,8 @@ fn packet(bytes: &[u8]) -> Option<(Packet<'_>, &[u8])> {
     Some((Packet { tag, body: bytes.get(begin..end)?, whole: bytes.get(..end)? }, bytes.get(end..)?))
 }
 
-/// A length of one, two or five bytes, and how many bytes it takes; there are no partial lengths in
-/// keys and signatures.
+/// A length of one, two or five bytes, and the number of those bytes. Keys and signatures have no
+/// partial lengths.
 fn length(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes.first()? {
         short @ 0..192 => Some((usize::from(short), 1)),
@@ -78,18 +78,18 @@ fn number(bytes: &[u8]) -> usize {
     bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
 }
 
-/// What a signature says of itself.
+/// The contents of a signature packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Signature {
-    /// The key id of its maker: 16 lower-case digits.
+    /// The key id of its issuer: 16 lower-case digits.
     pub key_id: String,
     /// The algorithm of the key, such as `RSA`.
     pub algorithm: &'static str,
-    /// The digest that was signed, such as `SHA256`.
+    /// The digest algorithm, such as `SHA256`.
     pub digest: &'static str,
 }
 
-/// The signatures in the packets, without those that do not name their maker.
+/// The signatures in the packets, without those that do not name their issuer.
 pub(crate) fn signatures(bytes: &[u8]) -> Vec<Signature> {
     let made = |packet: &Packet<'_>| {
         let parts = Parts::read(packet.body)?;
@@ -98,7 +98,7 @@ pub(crate) fn signatures(bytes: &[u8]) -> Vec<Signature> {
     packets(bytes).iter().filter(|packet| packet.tag == SIGNATURE).filter_map(made).collect()
 }
 
-/// The parts of a signature.
+/// The fields of a signature.
 #[derive(Debug, Default)]
 struct Parts {
     kind: u8,
@@ -106,7 +106,7 @@ struct Parts {
     digest: u8,
     issuer: Option<String>,
     created: u64,
-    /// Seconds that the key lives from its creation; 0 or none: for ever.
+    /// Lifetime of the key in seconds from its creation; 0 or `None` if it never expires.
     lifetime: Option<u64>,
 }
 
@@ -136,7 +136,7 @@ impl Parts {
         Some(parts)
     }
 
-    /// Reads subpackets; from those that are not signed only the maker is taken.
+    /// Reads subpackets. From unhashed ones only the issuer is used.
     fn take(&mut self, mut bytes: &[u8], hashed: bool) -> Option<()> {
         while !bytes.is_empty() {
             let (size, header) = length(bytes)?;
@@ -155,34 +155,34 @@ impl Parts {
     }
 }
 
-/// The key id that goes with a fingerprint: the last digits of a version 4 key's, the first of a
-/// later one's.
+/// The key id for a fingerprint: its last digits for a version 4 key, its first for later
+/// versions.
 pub(crate) fn key_id(fingerprint: &str) -> String {
     let at = if fingerprint.len() == 64 { 0 } else { fingerprint.len().saturating_sub(16) };
     fingerprint.get(at..at + 16).unwrap_or(fingerprint).to_ascii_lowercase()
 }
 
-/// Why a key or subkey does not count.
+/// Why a key or subkey is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum Invalid {
     /// Its owner revoked it.
     Revoked,
-    /// Its time was over, in seconds since 1970.
+    /// It expired, in seconds since 1970.
     Expired(u64),
 }
 
 /// A key or subkey of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key {
-    /// In upper-case digits.
+    /// The fingerprint in upper-case digits.
     pub fingerprint: String,
     /// Its algorithm, such as `RSA`.
     pub algorithm: &'static str,
-    /// Why it does not count, if it does not.
-    pub ended: Option<Ended>,
+    /// Why it is not valid, if so.
+    pub invalid: Option<Invalid>,
 }
 
-/// A primary key with its subkeys: what a person calls a key.
+/// A primary key with its subkeys: commonly called a key.
 #[derive(Debug, Clone)]
 pub(crate) struct Certificate {
     /// The primary key.
@@ -191,13 +191,13 @@ pub(crate) struct Certificate {
     pub subkeys: Vec<Key>,
     /// Its first user id.
     pub user_id: String,
-    /// Its packets without those of subkeys that ended.
+    /// Its packets without those of invalid subkeys.
     packets: Vec<u8>,
 }
 
 impl Certificate {
     /// All certificates in the armored blocks of a text; `now` in seconds since 1970.
-    pub(crate) fn all(text: &str, now: u64) -> Vec<Self> {
+    pub(crate) fn parse_all(text: &str, now: u64) -> Vec<Self> {
         let mut found = Vec::new();
         for bytes in blocks(text) {
             let packets = packets(&bytes);
@@ -224,7 +224,7 @@ impl Certificate {
             let (one, others) = rest.split_at(end);
             rest = others;
             let subkey = self::key(one, &owner, SUBKEY_REVOCATION, |kind| kind == SUBKEY_BINDING, now);
-            if subkey.as_ref().is_none_or(|subkey| subkey.ended.is_none()) {
+            if subkey.as_ref().is_none_or(|subkey| subkey.invalid.is_none()) {
                 kept.extend(one.iter().flat_map(|packet| packet.whole));
             }
             subkeys.extend(subkey);
@@ -233,7 +233,7 @@ impl Certificate {
         Some(Self { primary: key, subkeys, user_id: user_id.unwrap_or_default(), packets: kept })
     }
 
-    /// The certificate as an armored block, without subkeys that ended: rpm imports it.
+    /// The certificate as an armored block without invalid subkeys, for an import by rpm.
     pub(crate) fn armored(&self) -> String {
         let base64 = STANDARD.encode(&self.packets);
         let mut text = format!("{BEGIN}\n\n");
@@ -245,8 +245,7 @@ impl Certificate {
     }
 }
 
-/// A key from its packet and the signatures that follow it; those by others than its owner say
-/// nothing of it.
+/// A key from its packet and the signatures that follow it. Only signatures by its owner count.
 fn key(packets: &[Packet<'_>], owner: &str, revocation: u8, binds: impl Fn(u8) -> bool, now: u64) -> Option<Key> {
     let (first, rest) = packets.split_first()?;
     let created = number(first.body.get(1..5)?) as u64;
@@ -257,12 +256,12 @@ fn key(packets: &[Packet<'_>], owner: &str, revocation: u8, binds: impl Fn(u8) -
         .collect();
     let newest = parts.iter().filter(|parts| binds(parts.kind)).max_by_key(|parts| parts.created);
     let end = newest.and_then(|parts| parts.lifetime).filter(|seconds| *seconds > 0).map(|seconds| created + seconds);
-    let ended = if parts.iter().any(|parts| parts.kind == revocation) {
-        Some(Ended::Revoked)
+    let invalid = if parts.iter().any(|parts| parts.kind == revocation) {
+        Some(Invalid::Revoked)
     } else {
-        end.filter(|end| *end <= now).map(Ended::Expired)
+        end.filter(|end| *end <= now).map(Invalid::Expired)
     };
-    Some(Key { fingerprint: fingerprint(first.body)?, algorithm: algorithm(*first.body.get(5)?), ended })
+    Some(Key { fingerprint: fingerprint(first.body)?, algorithm: algorithm(*first.body.get(5)?), invalid })
 }
 
 /// The fingerprint of a key's packet, in upper-case digits.
@@ -291,7 +290,7 @@ fn blocks(text: &str) -> Vec<Vec<u8>> {
     found
 }
 
-/// The checksum of an armored block (RFC 9580, 6.1.1); rpm before 4.20 insists on it.
+/// The checksum of an armored block (RFC 9580, 6.1.1); rpm before 4.20 requires it.
 fn crc24(bytes: &[u8]) -> [u8; 3] {
     let mut sum: u32 = 0x00B7_04CE;
     for byte in bytes {
@@ -341,7 +340,7 @@ mod tests {
     use pgp::types::KeyDetails;
 
     #[test]
-    fn keys_are_read_as_another_reader_reads_them_and_written_as_it_can_read() {
+    fn another_reader_agrees_on_the_keys_and_can_read_what_is_written() {
         let made = |name: &str| {
             let mut params = SecretKeyParamsBuilder::default();
             params.key_type(KeyType::Ed25519Legacy).can_sign(true).primary_user_id(name.to_owned());
@@ -349,11 +348,11 @@ mod tests {
         };
         let keys = ["a <a@x.invalid>", "b <b@x.invalid>"].map(made);
         let text: String = keys.iter().map(|key| key.to_armored_string(ArmorOptions::default()).unwrap() + "\nnotes\n").collect();
-        let found = Certificate::all(&text, u64::MAX);
+        let found = Certificate::parse_all(&text, u64::MAX);
         assert_eq!(found.len(), 2);
         for (key, found) in keys.iter().zip(&found) {
             let fingerprint = format!("{:X}", key.fingerprint());
-            assert_eq!(found.primary, Key { fingerprint: fingerprint.clone(), algorithm: "EdDSA", ended: None });
+            assert_eq!(found.primary, Key { fingerprint: fingerprint.clone(), algorithm: "EdDSA", invalid: None });
             assert_eq!(key_id(&fingerprint), fingerprint[24..].to_lowercase());
             assert_eq!(found.user_id.as_bytes(), key.details.users[0].id.id());
             let (again, _) = <pgp::composed::SignedPublicKey as pgp::composed::Deserializable>::from_string(&found.armored()).unwrap();
@@ -362,10 +361,10 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_a_version_6_key_is_the_beginning_of_its_fingerprint() {
+    fn the_id_of_a_version_6_key_is_the_start_of_its_fingerprint() {
         let fingerprint = "0123456789ABCDEF".to_owned() + &"F".repeat(48);
         assert_eq!(key_id(&fingerprint), "0123456789abcdef");
-        // A version 6 signature with the subpackets of its time and its maker.
+        // A version 6 signature with the subpackets of its time and its issuer.
         let mut body = vec![6, 0, 27, 8, 0, 0, 0, 41, 5, 2, 0, 0, 0, 9, 34, 33, 6];
         body.extend(hex::decode(&fingerprint).unwrap());
         body.extend([0, 0, 0, 0]);
@@ -376,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_leave_a_packet_are_refused() {
+    fn lengths_beyond_the_end_of_a_packet_are_refused() {
         for bytes in [&[0xC2, 255, 255, 255, 255, 255, 4][..], &[0x9A, 255, 255, 255, 255], &[0xC2, 224, 1], &[0x9B, 1], &[0xC2], &[]] {
             assert!(packets(bytes).is_empty(), "{bytes:?}");
         }

@@ -1,9 +1,9 @@
 //! Percent-encoding, RFC 3986: one function for each direction.
 
-/// What a URL holds as it is wherever it occurs, in addition to letters and digits.
+/// The characters, besides letters and digits, that every part of a URL may contain as they are.
 pub const UNRESERVED: &[u8] = b"-._~";
 
-/// Writes every byte that is neither a letter or digit nor one of `kept` as %XX.
+/// Writes every byte as %XX unless it is a letter, a digit or one of `kept`.
 #[must_use]
 pub fn encoded(bytes: impl AsRef<[u8]>, kept: &[u8]) -> String {
     use std::fmt::Write;
@@ -19,7 +19,7 @@ pub fn encoded(bytes: impl AsRef<[u8]>, kept: &[u8]) -> String {
     })
 }
 
-/// The bytes that an encoded text means; a % without two digits after it stays as it is.
+/// The bytes of an encoded text; a % without two hexadecimal digits after it is kept.
 #[must_use]
 pub fn decoded(text: &str) -> Vec<u8> {
     let mut rest = text.as_bytes();
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_encoded_is_the_same_when_it_is_decoded() {
+    fn decoding_restores_what_was_encoded() {
         assert_eq!(encoded("a b/ü&c=1~", UNRESERVED), "a%20b%2F%C3%BC%26c%3D1~");
         assert_eq!(encoded("a b/c", b"/"), "a%20b/c");
         let all: Vec<u8> = (0..=255).collect();

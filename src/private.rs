@@ -1,5 +1,5 @@
-//! Cache directories: only their owner can write there, they are opened once and used through the
-//! descriptor.
+//! Cache directories. Only their owner can write there, and they are opened once and used through
+//! their descriptor.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -14,17 +14,16 @@ use std::path::{Path, PathBuf};
 use crate::error::{ExitCode, Failure, Result};
 use crate::openat::openat2;
 
-/// This process's descriptors as paths.
+/// The path of this process's descriptors.
 const DESCRIPTORS: &str = "/proc/self/fd";
-/// The directory of the running builds' views of the package cache.
+/// The directory with the running builds' views of the package cache.
 pub(crate) const VIEWS: &str = "views";
-/// What the maker of a file system leaves in its top directory.
+/// A directory that mkfs creates at the top of a file system.
 const LOST: &str = "lost+found";
 
-/// Opens the directory, after making it if it is missing. Only its owner can write there
-/// afterwards.
+/// Opens the directory, and creates it if it is missing. Afterwards only its owner can write there.
 pub(crate) fn make(path: &Path) -> Result<File> {
-    let making = || format!("making the cache {}", path.display());
+    let making = || format!("creating the cache {}", path.display());
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).with_context(making)?;
     }
@@ -34,10 +33,10 @@ pub(crate) fn make(path: &Path) -> Result<File> {
     }
 }
 
-/// Opens an existing directory, and takes the rights of others away.
+/// Opens an existing directory, and removes the permissions of others.
 ///
-/// A directory with other files than a cache's keeps its mode: it may be a system directory that
-/// was named by mistake.
+/// The mode is kept if the directory has files that do not belong to a cache: it may be a system
+/// directory that was given by mistake.
 pub(crate) fn open(path: &Path) -> Result<File> {
     links(path)?;
     // Opening a FIFO would wait for a writer.
@@ -45,13 +44,13 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     let directory = match File::options().read(true).custom_flags(flags.bits()).open(path) {
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             let message = format!("using the cache {}: it is not a directory", path.display());
-            return Err(Failure::new(ExitCode::Usage, message).hint("name a directory: --cache DIR").into());
+            return Err(Failure::new(ExitCode::Usage, message).hint("use a directory: --cache DIR").into());
         }
         opened => opened.with_context(|| format!("opening the cache {}", path.display()))?,
     };
-    let meta = directory.metadata().with_context(|| format!("looking at the cache {}", path.display()))?;
+    let meta = directory.metadata().with_context(|| format!("examining the cache {}", path.display()))?;
     check_owner(path, &meta)?;
-    let names = std::fs::read_dir(through(&directory))
+    let names = std::fs::read_dir(fd_path(&directory))
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>())
         .with_context(|| format!("reading the cache {}", path.display()))?;
     let empty = names.iter().all(|name| name == LOST);
@@ -60,25 +59,25 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         let message = format!("using the cache {}: other users can write there (mode {:04o})", path.display(), mode & 0o7777);
         return Err(Failure::new(ExitCode::Host, message)
             .hint(format!(
-                "remove it, and osimg makes a new one; if no one else wrote there: chmod -R go-w {}",
+                "remove it, and osimg creates a new one; if no one else wrote there: chmod -R go-w {}",
                 crate::process::quote(&path.display().to_string())
             ))
             .into());
     }
     if mode & 0o077 != 0 && (empty || names.iter().any(|name| name == VIEWS)) {
         let private = Permissions::from_mode(0o700);
-        directory.set_permissions(private).with_context(|| format!("closing the cache {} to others", path.display()))?;
+        directory.set_permissions(private).with_context(|| format!("removing others' access to the cache {}", path.display()))?;
     }
     Ok(directory)
 }
 
-/// A path of this process to an open directory.
-pub(crate) fn through(directory: &File) -> PathBuf {
+/// The path of an open directory through its descriptor.
+pub(crate) fn fd_path(directory: &File) -> PathBuf {
     Path::new(DESCRIPTORS).join(directory.as_raw_fd().to_string())
 }
 
-/// The real path of what is reached through a descriptor, for messages.
-pub(crate) fn shown(path: &Path) -> String {
+/// The real path for a path through a descriptor, for messages.
+pub(crate) fn display_path(path: &Path) -> String {
     let real = || {
         let mut below = path.strip_prefix(DESCRIPTORS).ok()?.components();
         let directory = std::fs::read_link(Path::new(DESCRIPTORS).join(below.next()?)).ok()?;
@@ -87,8 +86,8 @@ pub(crate) fn shown(path: &Path) -> String {
     real().unwrap_or_else(|| path.to_owned()).display().to_string()
 }
 
-/// Opens a regular file below an open directory in which others could place names; no link is
-/// followed. `None` when there is no such file.
+/// Opens a regular file below an open directory that others may write to, without following links.
+/// `None` if it does not exist.
 pub(crate) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)
@@ -102,7 +101,7 @@ pub(crate) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
     Ok(file.metadata().with_context(opening)?.is_file().then_some(file))
 }
 
-/// Removes a file below such a directory, if it can be removed without following a link.
+/// Removes a file below such a directory, if that is possible without following links.
 pub(crate) fn remove(directory: &File, below: &Path) {
     let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else { return };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
@@ -119,17 +118,17 @@ fn check_owner(path: &Path, meta: &Metadata) -> Result<()> {
         return Ok(());
     }
     let message = format!("using the cache {}: it belongs to another user (id {})", path.display(), meta.uid());
-    Err(Failure::new(ExitCode::Host, message).hint("name a directory of your own: --cache DIR").into())
+    Err(Failure::new(ExitCode::Host, message).hint("use a directory that belongs to you: --cache DIR").into())
 }
 
-/// Refuses a path with a symbolic link of another user, who could lead us to any directory of ours.
+/// Refuses a path that contains a symbolic link of another user, who could redirect us.
 fn links(path: &Path) -> Result<()> {
     let own = nix::unistd::geteuid().as_raw();
     for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
-        let meta = part.symlink_metadata().with_context(|| format!("looking at {}", part.display()))?;
+        let meta = part.symlink_metadata().with_context(|| format!("examining {}", part.display()))?;
         if meta.is_symlink() && meta.uid() != own && meta.uid() != 0 {
             let message = format!("using the cache {}: {} is a link of another user", path.display(), part.display());
-            return Err(Failure::new(ExitCode::Host, message).hint("name a directory of your own: --cache DIR").into());
+            return Err(Failure::new(ExitCode::Host, message).hint("use a directory that belongs to you: --cache DIR").into());
         }
     }
     Ok(())
@@ -149,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_cache_and_an_open_one_of_earlier_builds_are_closed_to_others() {
+    fn others_cannot_access_a_new_cache_or_one_of_earlier_builds() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("a/b");
         make(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
         set(&path, 0o777);
         make(&path).unwrap();
-        assert_eq!(mode(&path), 0o700, "an empty one holds nothing of others");
+        assert_eq!(mode(&path), 0o700, "an empty one contains nothing of others");
         std::fs::create_dir(path.join(VIEWS)).unwrap();
         set(&path, 0o755);
         make(&path).unwrap();
@@ -180,13 +179,13 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "precious");
         assert!(regular(&directory, Path::new("file")).unwrap().is_some());
-        assert_eq!(shown(&through(&directory).join("file")), own.canonicalize().unwrap().join("file").display().to_string());
+        assert_eq!(display_path(&fd_path(&directory).join("file")), own.canonicalize().unwrap().join("file").display().to_string());
         remove(&directory, Path::new("file"));
         assert!(!own.join("file").exists());
     }
 
     #[test]
-    fn what_others_may_have_filled_is_refused_and_other_directories_keep_their_mode() {
+    fn caches_that_others_can_write_are_refused_and_other_directories_keep_their_mode() {
         let base = tempfile::tempdir().unwrap();
         std::fs::create_dir(base.path().join(VIEWS)).unwrap();
         for writable in [0o770, 0o707, 0o1777] {

@@ -1,5 +1,5 @@
-//! Programs as data: a command line that can be shown ready to paste, the tail of what one said,
-//! and the signals that end us.
+//! Running programs: a command line that can be shown ready to paste, the last lines of output,
+//! and the signals that stop osimg.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -20,8 +20,8 @@ use crate::error::{ExitCode, Failure, Result};
 /// A program, its arguments and its whole environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandLine {
-    /// The program and its arguments; the first is a path or a name looked up in the environment's
-    /// PATH.
+    /// The program and its arguments. The first is a path, or a name that is searched in the PATH
+    /// of `env`.
     pub argv: Vec<String>,
     /// The complete environment: nothing is inherited.
     pub env: Vec<(String, String)>,
@@ -40,22 +40,22 @@ impl CommandLine {
         self
     }
 
-    /// The line as a person would type it into a shell.
+    /// The command as a user would type it into a shell.
     #[must_use]
     pub fn quoted(&self) -> String {
         self.argv.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// One word, quoted for a POSIX shell where it has to be.
+/// One word, quoted for a POSIX shell if necessary.
 #[must_use]
 pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,^".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-/// Where a program of that name is on this host: the usual directories, whatever the caller's PATH
-/// says.
+/// The path of a program on this host. Searches the usual directories and ignores the caller's
+/// PATH.
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
@@ -65,22 +65,22 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
 }
 
-/// Runs a program of the host, which prints nothing unless it fails, to its end.
+/// Runs a program of the host to its end. Its output is shown only if it fails.
 ///
 /// # Errors
-/// [`ExitCode::Host`] when it is missing, the last lines of its output when it fails, and when a
-/// signal asks to stop: it has ended then too.
+/// [`ExitCode::Host`] if the program is missing. If it fails, the error has the last lines of its
+/// output. If a signal asks to stop, the program is ended too.
 pub fn run(program: &str, arguments: &[&OsStr]) -> Result<()> {
-    let path = find_program(program).ok_or_else(|| Failure::new(ExitCode::Host, format!("there is no {program} on this host")))?;
-    let mut said = tempfile::tempfile().with_context(|| format!("starting {program}"))?;
-    #[expect(clippy::disallowed_methods, reason = "this is the place for it")]
+    let path = find_program(program).ok_or_else(|| Failure::new(ExitCode::Host, format!("{program} is not installed on this host")))?;
+    let mut output = tempfile::tempfile().with_context(|| format!("starting {program}"))?;
+    #[expect(clippy::disallowed_methods, reason = "the only place that runs host programs")]
     let mut child = std::process::Command::new(path)
         .args(arguments)
         .env_clear()
         .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(said.try_clone()?)
+        .stderr(output.try_clone()?)
         .spawn()
         .with_context(|| format!("starting {program}"))?;
     let status = loop {
@@ -93,33 +93,33 @@ pub fn run(program: &str, arguments: &[&OsStr]) -> Result<()> {
             child.wait().with_context(|| format!("waiting for {program}"))?;
             return Err(stop);
         }
-        std::thread::sleep(TURN);
+        std::thread::sleep(POLL_INTERVAL);
     };
     check_stop()?;
     if status.success() {
         return Ok(());
     }
-    said.rewind()?;
+    output.rewind()?;
     let mut text = Vec::new();
-    said.take(SAID).read_to_end(&mut text)?;
+    output.take(SHOWN_OUTPUT).read_to_end(&mut text)?;
     let tail = String::from_utf8_lossy(&text);
     Err(Failure::new(ExitCode::Space, format!("{program} ended with {status}: {}", tail.trim_end())).into())
 }
 
-/// How often a running program is looked after.
-const TURN: Duration = Duration::from_millis(50);
-/// The most of its output that is shown.
-const SAID: u64 = 4096;
+/// How often a running program is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The maximum number of bytes of its output that are shown.
+const SHOWN_OUTPUT: u64 = 4096;
 
-/// Bytes that the control groups of this process, either kind, leave it at most; `None` where none
-/// sets a bound.
+/// The memory limit in bytes that the control groups (v1 or v2) of this process set; `None` if
+/// there is no limit.
 #[must_use]
 pub fn memory_limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     smallest_limit(&groups, |path| std::fs::read_to_string(path).ok())
 }
 
-/// The smallest limit of the groups and of all above them; see cgroups(7) for the lines.
+/// The smallest limit of the groups and their parents; cgroups(7) describes the lines.
 fn smallest_limit(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let mut limits = Vec::new();
     for line in groups.lines() {
@@ -136,11 +136,11 @@ fn smallest_limit(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Optio
             }
         }
     }
-    // The first kind says "no limit" by a number near the largest.
+    // cgroup v1 expresses "no limit" as a number near the largest.
     limits.into_iter().min().filter(|limit| *limit < 1 << 60)
 }
 
-/// The last lines that a program printed, within a fixed budget of memory.
+/// The last lines that a program printed, within a fixed memory budget.
 #[derive(Debug, Clone)]
 pub struct Tail {
     lines: VecDeque<String>,
@@ -155,8 +155,7 @@ impl Tail {
         Self { lines: VecDeque::new(), bytes: 0, limit }
     }
 
-    /// Adds a line without the secrets that osimg knows, and forgets the oldest ones over the
-    /// budget.
+    /// Adds a line, with known secrets masked, and drops the oldest lines above the budget.
     pub fn push(&mut self, line: &str) {
         let line = crate::secrets::concealed(line);
         self.bytes += line.len() + 1;
@@ -182,7 +181,7 @@ impl Tail {
     }
 }
 
-/// The signals that end a build, as flags that the long loops look at.
+/// The signals that stop a build, as flags that long loops check.
 #[derive(Debug, Default)]
 struct Flags {
     interrupt: Arc<AtomicBool>,
@@ -192,7 +191,7 @@ struct Flags {
 
 static FLAGS: OnceLock<Flags> = OnceLock::new();
 
-/// The receiver of an interrupt that is typed at the terminal.
+/// Who receives an interrupt from the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
     /// osimg: it stops.
@@ -201,11 +200,11 @@ pub enum Interrupt {
     Command,
 }
 
-/// Turns SIGINT, SIGTERM and SIGHUP into a request to stop; a second SIGINT ends the process at
-/// once. A signal that is ignored already, as by `nohup`, stays ignored.
+/// Turns SIGINT, SIGTERM and SIGHUP into a request to stop. A second SIGINT ends the process
+/// immediately. A signal that is already ignored, as under `nohup`, stays ignored.
 ///
 /// # Errors
-/// When the handlers cannot be installed.
+/// If the handlers cannot be installed.
 pub fn catch_signals(interrupt: Interrupt) -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::flag::{register, register_conditional_shutdown};
@@ -219,6 +218,7 @@ pub fn catch_signals(interrupt: Interrupt) -> Result<()> {
             continue;
         }
         // Order matters: the shutdown looks at the flag before this very signal raises it.
+        // Order matters: the shutdown checks the flag before the same signal sets it.
         if signal == SIGINT {
             register_conditional_shutdown(signal, ExitCode::Interrupted as i32, Arc::clone(flag))?;
         }
@@ -227,13 +227,13 @@ pub fn catch_signals(interrupt: Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// The signals that a process ignores, a bit each; see proc_pid_status(5).
+/// The signals that a process ignores, one bit each; see proc_pid_status(5).
 fn ignored_signals(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// The exit code that a received signal asks for, if one came.
+/// The exit code for a received signal, if any.
 #[must_use]
 pub fn stop_requested() -> Option<ExitCode> {
     let flags = FLAGS.get()?;
@@ -248,7 +248,7 @@ pub fn stop_requested() -> Option<ExitCode> {
     }
 }
 
-/// Fails when a signal asked us to stop.
+/// Fails if a signal asked to stop.
 ///
 /// # Errors
 /// The failure names the signal and carries its exit code.
@@ -262,7 +262,7 @@ pub fn check_stop() -> Result<()> {
 /// Waits, unless a signal asks to stop.
 ///
 /// # Errors
-/// When a signal does.
+/// If a signal asks to stop.
 pub fn pause(time: Duration) -> Result<()> {
     let end = Instant::now() + time;
     loop {
@@ -275,8 +275,9 @@ pub fn pause(time: Duration) -> Result<()> {
     }
 }
 
-/// Standard input, for what a user pipes in: a wait for it ends within a tenth of a second when a
-/// signal asks to stop. What has been read by then is of no use; [`check_stop`] says so.
+/// Standard input for data that the user pipes in. A read ends within a tenth of a second if a
+/// signal asks to stop; [`check_stop`] then returns the failure, and the data read so far is
+/// incomplete.
 #[derive(Debug)]
 pub struct Input;
 
@@ -300,7 +301,7 @@ impl Read for Input {
     }
 }
 
-/// The failure that a stop request becomes.
+/// The failure for a request to stop.
 #[must_use]
 pub fn stopped(code: ExitCode) -> Failure {
     let signal = match code {
@@ -316,13 +317,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_only_where_a_shell_needs_it() {
+    fn words_are_quoted_only_if_a_shell_needs_it() {
         let line = CommandLine::new(["dnf", "--setopt=best=1", "group", "install", "Minimal Install", "it's", ""]);
         assert_eq!(line.quoted(), r"dnf --setopt=best=1 group install 'Minimal Install' 'it'\''s' ''");
     }
 
     #[test]
-    fn the_smallest_limit_of_a_group_and_those_above_it_counts() {
+    fn the_smallest_limit_of_a_group_and_its_parents_applies() {
         let files = |path: &Path| match path.to_str()? {
             "/sys/fs/cgroup/a/b/memory.max" => Some("max\n".to_owned()),
             "/sys/fs/cgroup/a/memory.max" => Some("1000\n".to_owned()),
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_forgets_the_oldest_lines_first() {
+    fn the_tail_drops_the_oldest_lines_first() {
         let mut tail = Tail::new(10);
         for line in ["one", "two", "three", "four"] {
             tail.push(line);

@@ -1,9 +1,9 @@
-//! rpm headers: an index of tags and a store of their values. No length, offset or type in one is
-//! trusted.
+//! rpm headers: an index of tags and a store with their values. No length, offset or type in a
+//! header is trusted.
 //!
 //! The format: <https://rpm-software-management.github.io/rpm/manual/format_header.html>. A package
-//! has two headers, of its signatures and of everything else; the rpmdb stores one for each
-//! package, without the magic bytes.
+//! has two headers: one for its signatures and one for everything else. The rpmdb stores one
+//! header per package, without the magic bytes.
 
 use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
@@ -14,19 +14,19 @@ use std::io::{Read, Seek, SeekFrom};
 use crate::error::Result;
 use crate::openpgp::{self, Signature};
 
-/// rpm's own limit on tags, and less than its limit on values (lib/header.c, `hdrchkTags` and
+/// rpm's own limit on tags, and a limit below rpm's own on values (lib/header.c, `hdrchkTags` and
 /// `hdrchkData`).
 const MOST_TAGS: usize = 0xFFFF;
 const LARGEST_STORE: usize = 64 << 20;
-/// Values of a tag; the largest packages have a tenth as many files.
+/// The maximum number of values of a tag; the largest packages have a tenth as many files.
 const MOST_VALUES: usize = 1 << 20;
-/// Signatures of one package.
+/// The maximum number of signatures of a package.
 const MOST_SIGNATURES: usize = 32;
-/// Bytes of an entry of the index: tag, type, offset and count.
+/// Bytes of an index entry: tag, type, offset and count.
 const ENTRY: usize = 16;
-/// Bytes of the lead at the beginning of a package; nothing in it is used.
+/// Bytes of the lead at the start of a package; it is not used.
 const LEAD: u64 = 96;
-/// The bytes that each header of a package begins with: a magic number, a version and four reserved
+/// The first bytes of each header in a package: a magic number, a version and four reserved
 /// bytes.
 const MAGIC: [u8; 4] = [0x8E, 0xAD, 0xE8, 1];
 
@@ -42,14 +42,13 @@ const BINARY: u32 = 7;
 const STRINGS: u32 = 8;
 const TRANSLATED: u32 = 9;
 
-/// The tags that packages and the rpmdb are both read by, from rpm's rpmtag.h.
+/// The tags that are read in packages and in the rpmdb, from rpm's rpmtag.h.
 pub(crate) mod tag {
     pub(crate) const DSA_HEADER: u32 = 267;
     pub(crate) const RSA_HEADER: u32 = 268;
-    /// Signatures as base64: several of one package, and the only ones of packages in rpm 6's
-    /// format.
+    /// Signatures as base64. A package can have several; rpm 6's package format has no others.
     pub(crate) const OPENPGP: u32 = 278;
-    /// Signatures over header and payload: in a package RSA and DSA, in the rpmdb RSA and DSA.
+    /// Signatures over header and payload: RSA and DSA in a package, RSA and DSA in the rpmdb.
     pub(crate) const OLD_SIGNATURES: [u32; 4] = [1002, 1005, 259, 262];
     pub(crate) const NAME: u32 = 1000;
     pub(crate) const VERSION: u32 = 1001;
@@ -61,7 +60,7 @@ pub(crate) mod tag {
     pub(crate) const LONG_SIZE: u32 = 5009;
 }
 
-/// The signatures of a package, from its own header of signatures or from the rpmdb, the old tags
+/// The signatures of a package, from its signature header or from the rpmdb; the old tags come
 /// first.
 pub(crate) fn signatures(header: &Header<'_>) -> Vec<Signature> {
     let mut found = Vec::new();
@@ -74,21 +73,21 @@ pub(crate) fn signatures(header: &Header<'_>) -> Vec<Signature> {
     found
 }
 
-/// A header whose index was checked; the values are read when they are asked for.
+/// A header with a checked index. Values are read on demand.
 #[derive(Debug)]
 pub(crate) struct Header<'a> {
-    index: HashMap<u32, Place>,
+    index: HashMap<u32, IndexEntry>,
     store: &'a [u8],
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct IndexEntry {
     kind: u32,
     offset: usize,
     count: usize,
 }
 
-/// Both headers of a package file, as bytes that [`Header::parse`] takes.
+/// Both headers of a package file, as bytes for [`Header::parse`].
 #[derive(Debug)]
 pub(crate) struct PackageHeaders {
     /// The signatures and digests.
@@ -98,10 +97,10 @@ pub(crate) struct PackageHeaders {
 }
 
 impl PackageHeaders {
-    /// Reads both headers from the beginning of a package file; the payload is not read.
+    /// Reads both headers from the start of a package file, but not the payload.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not a package.
+    /// If the file cannot be read, or is not a package.
     pub(crate) fn read(file: &mut (impl Read + Seek)) -> Result<Self> {
         let size = file.seek(SeekFrom::End(0))?;
         file.seek(SeekFrom::Start(LEAD))?;
@@ -113,13 +112,12 @@ impl PackageHeaders {
     }
 }
 
-/// Reads one header with its magic number, of which the bytes of the sizes, the index and the store
-/// are returned.
+/// Reads one header with its magic number. Returns the bytes of its sizes, index and store.
 fn read_header(file: &mut (impl Read + Seek), file_size: u64) -> Result<Vec<u8>> {
     let rest = file_size.saturating_sub(file.stream_position()?);
     let mut beginning = [0; 16];
     file.read_exact(&mut beginning).context("the file ends within a header")?;
-    ensure!(beginning.starts_with(&MAGIC), "the file has no header of a package");
+    ensure!(beginning.starts_with(&MAGIC), "the file has no package header");
     let sizes = beginning.get(8..).unwrap_or_default();
     let length = length(sizes)?;
     ensure!(length as u64 + 8 <= rest, "a header is larger than its file");
@@ -129,12 +127,12 @@ fn read_header(file: &mut (impl Read + Seek), file_size: u64) -> Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// The length in bytes of a header, from the sizes that it begins with; they are within the limits.
+/// The length of a header in bytes, from the sizes at its start; both are checked.
 fn length(bytes: &[u8]) -> Result<usize> {
-    let (Some(tags), Some(size)) = (word(bytes, 0), word(bytes, 4)) else { bail!("a header is cut off") };
+    let (Some(tags), Some(size)) = (word(bytes, 0), word(bytes, 4)) else { bail!("a header is truncated") };
     let (tags, size) = (usize::try_from(tags)?, usize::try_from(size)?);
     ensure!((1..=MOST_TAGS).contains(&tags), "a header has {tags} tags");
-    ensure!(size <= LARGEST_STORE, "a header's values take {size} bytes");
+    ensure!(size <= LARGEST_STORE, "a header has {size} bytes of values");
     Ok(8 + tags * ENTRY + size)
 }
 
@@ -142,7 +140,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The bytes that one value of a type takes at least; `None` for an unknown type. A text has at
+/// The minimum number of bytes of one value of a type; `None` for an unknown type. A text has at
 /// least its NUL.
 fn width(kind: u32) -> Option<usize> {
     Some(match kind {
@@ -160,23 +158,23 @@ impl<'a> Header<'a> {
     /// fit into it.
     ///
     /// # Errors
-    /// When one of them is wrong.
+    /// If one of them is wrong.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self> {
         let length = length(bytes)?;
-        ensure!(bytes.len() == length, "a header of {} bytes claims to have {length}", bytes.len());
+        ensure!(bytes.len() == length, "a header of {} bytes declares {length} bytes", bytes.len());
         let tags = usize::try_from(word(bytes, 0).unwrap_or_default())?;
         let store = bytes.get(8 + tags * ENTRY..).unwrap_or_default();
         let mut index = HashMap::with_capacity(tags);
         let mut taken = 0;
         for at in (8..).step_by(ENTRY).take(tags) {
             let words = (word(bytes, at), word(bytes, at + 4), word(bytes, at + 8), word(bytes, at + 12));
-            let (Some(tag), Some(kind), Some(offset), Some(count)) = words else { bail!("a header's index is cut off") };
-            let place = Place { kind, offset: usize::try_from(offset)?, count: usize::try_from(count)? };
+            let (Some(tag), Some(kind), Some(offset), Some(count)) = words else { bail!("a header's index is truncated") };
+            let place = IndexEntry { kind, offset: usize::try_from(offset)?, count: usize::try_from(count)? };
             let Some(width) = width(kind) else { bail!("tag {tag} of a header has the unknown type {kind}") };
             // No overflow: the type is 64 bits wide, the numbers are 32.
             let bytes = place.count.saturating_mul(width);
             taken += bytes;
-            ensure!(place.offset.saturating_add(bytes) <= store.len(), "tag {tag} of a header points out of it");
+            ensure!(place.offset.saturating_add(bytes) <= store.len(), "tag {tag} of a header points outside of it");
             ensure!(taken <= store.len(), "the values of a header overlap");
             ensure!(kind == BINARY || place.count <= MOST_VALUES, "tag {tag} of a header has {count} values");
             index.insert(tag, place);
@@ -189,7 +187,7 @@ impl<'a> Header<'a> {
         self.index.contains_key(&tag)
     }
 
-    fn strings(&self, place: Place) -> Option<Vec<&'a [u8]>> {
+    fn strings(&self, place: IndexEntry) -> Option<Vec<&'a [u8]>> {
         let mut rest = self.store.get(place.offset..)?;
         let mut strings = Vec::new();
         for _ in 0..place.count {
@@ -200,19 +198,19 @@ impl<'a> Header<'a> {
         Some(strings)
     }
 
-    /// The values of a tag that holds texts; empty without the tag.
+    /// The values of a text tag; empty if the tag is missing.
     pub(crate) fn texts(&self, tag: u32) -> Result<Vec<&'a [u8]>> {
         let Some(place) = self.index.get(&tag) else { return Ok(Vec::new()) };
         ensure!(matches!(place.kind, STRING | STRINGS | TRANSLATED), "tag {tag} of a header is not a text");
-        self.strings(*place).with_context(|| format!("tag {tag} of a header is cut off"))
+        self.strings(*place).with_context(|| format!("tag {tag} of a header is truncated"))
     }
 
-    /// The text of a tag, the first when there are translations; empty without the tag.
+    /// The text of a tag, the first one if there are translations; empty if the tag is missing.
     pub(crate) fn text(&self, tag: u32) -> Result<String> {
         Ok(self.texts(tag)?.first().map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default())
     }
 
-    /// The numbers of a tag; empty without the tag.
+    /// The numbers of a tag; empty if the tag is missing.
     pub(crate) fn numbers(&self, tag: u32) -> Result<Vec<u64>> {
         let Some(place) = self.index.get(&tag) else { return Ok(Vec::new()) };
         let width = match place.kind {
@@ -222,11 +220,11 @@ impl<'a> Header<'a> {
             _ => bail!("tag {tag} of a header is not a number"),
         };
         let end = place.offset + place.count * width;
-        let bytes = self.store.get(place.offset..end).with_context(|| format!("tag {tag} of a header is cut off"))?;
+        let bytes = self.store.get(place.offset..end).with_context(|| format!("tag {tag} of a header is truncated"))?;
         Ok(bytes.chunks_exact(width).map(|number| number.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))).collect())
     }
 
-    /// `name-epoch:version-release.arch`, the epoch written out.
+    /// `name-epoch:version-release.arch`; the epoch is always present.
     pub(crate) fn nevra(&self) -> Result<String> {
         let [name, version, release] = [tag::NAME, tag::VERSION, tag::RELEASE].map(|tag| self.text(tag));
         let (name, epoch) = (name?, self.number(tag::EPOCH)?.unwrap_or(0));
@@ -234,7 +232,7 @@ impl<'a> Header<'a> {
         Ok(format!("{name}-{epoch}:{}-{}.{}", version?, release?, self.text(tag::ARCH)?))
     }
 
-    /// Bytes of the package's files.
+    /// Total size of the package's files in bytes.
     pub(crate) fn size(&self) -> Result<u64> {
         Ok(self.number(tag::LONG_SIZE)?.or(self.number(tag::SIZE)?).unwrap_or(0))
     }
@@ -244,19 +242,19 @@ impl<'a> Header<'a> {
         Ok(self.numbers(tag)?.first().copied())
     }
 
-    /// The numbers of a tag of one byte each; empty without the tag.
+    /// The one-byte numbers of a tag; empty if the tag is missing.
     pub(crate) fn bytes(&self, tag: u32) -> Result<&'a [u8]> {
         let Some(place) = self.index.get(&tag) else { return Ok(&[]) };
         ensure!(matches!(place.kind, CHAR | INT8), "tag {tag} of a header is not a list of bytes");
-        self.store.get(place.offset..place.offset + place.count).with_context(|| format!("tag {tag} of a header is cut off"))
+        self.store.get(place.offset..place.offset + place.count).with_context(|| format!("tag {tag} of a header is truncated"))
     }
 
-    /// The bytes of a tag; empty without the tag.
+    /// The bytes of a binary tag; `None` if the tag is missing.
     pub(crate) fn binary(&self, tag: u32) -> Result<Option<&'a [u8]>> {
         let Some(place) = self.index.get(&tag) else { return Ok(None) };
         ensure!(place.kind == BINARY, "tag {tag} of a header is not binary");
         let bytes = self.store.get(place.offset..place.offset + place.count);
-        bytes.map(Some).with_context(|| format!("tag {tag} of a header is cut off"))
+        bytes.map(Some).with_context(|| format!("tag {tag} of a header is truncated"))
     }
 }
 
@@ -278,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_by_their_types() {
+    fn values_are_read_according_to_their_types() {
         let bytes =
             header(&[(1000, 6, 0, 1), (1, 8, 0, 2), (2, 3, 8, 2), (3, 5, 8, 1), (4, 7, 8, 3)], b"bash\0ab\0\0\x01\0\x02\0\0\0\x03--");
         let header = Header::parse(&bytes).unwrap();
@@ -292,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_points_out_of_its_header_or_overlaps_is_refused() {
+    fn an_index_that_points_outside_its_header_or_overlaps_is_refused() {
         let store = b"123456789012";
         for (kind, offset, count) in
             [(4, 0, 0x4000_0000), (4, 0, u32::MAX), (5, 8, 1), (3, 12, 1), (6, 13, 1), (7, u32::MAX, 1), (4, 0x8000_0000, 0), (10, 0, 1)]
@@ -301,7 +299,7 @@ mod tests {
                 assert!(Header::parse(&header(&[(tag, kind, offset, count)], store)).is_err(), "{kind} {offset} {count}");
             }
         }
-        // Each fits; together they take a hundred times the bytes of the store.
+        // Each one fits; together they have a hundred times the bytes of the store.
         assert!(Header::parse(&header(&[(1, 7, 0, 12); 100], store)).is_err());
         // A text without its NUL.
         assert!(Header::parse(&header(&[(1000, 6, 0, 1)], b"bash")).unwrap().text(1000).is_err());
@@ -323,7 +321,7 @@ mod tests {
         let headers = read(&file).unwrap();
         assert_eq!((headers.signatures, headers.main), (signatures, main));
         assert!((0..file.len()).all(|end| read(&file[..end]).is_err()));
-        // A claim of 64 MiB in a small file takes no memory.
+        // A declared size of 64 MiB in a small file allocates no memory.
         file[96 + 12..96 + 16].copy_from_slice(&(64_u32 << 20).to_be_bytes());
         assert!(format!("{:#}", read(&file).unwrap_err()).contains("larger than its file"));
     }

@@ -1,19 +1,19 @@
-//! Passwords and tokens never come out again: each is concealed where it occurs.
+//! Masks passwords and tokens wherever they could appear in output.
 //!
-//! osimg's own values are built without them: [`url`] is how an address is shown and recorded. What
-//! other programs and servers print may repeat a secret that they were given; such text goes
-//! through [`concealed`], which knows the secrets that osimg has read at their sources
-//! ([`conceal`]). Documents are never searched: no secret can change a key, a digest or a name in
-//! them.
+//! osimg's own values are built without secrets: [`url`] is the form in which an address is shown
+//! and recorded. The output of other programs and servers may repeat a secret that they received.
+//! Such text goes through [`concealed`], which knows the secrets that osimg has read
+//! ([`conceal`]). Documents are never searched: a secret cannot change a key, a digest or a name
+//! in them.
 
 use std::borrow::Cow;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// What stands in a secret's place.
+/// Replaces a secret.
 const MASK: &str = "***";
-/// Shorter values would be found everywhere.
+/// Shorter values would match everywhere.
 const SHORTEST: usize = 6;
-/// Parameters of a URL whose values are no secrets; those of mirror lists.
+/// URL parameters with harmless values: those of mirror lists.
 const HARMLESS: [&str; 14] = [
     "repo",
     "arch",
@@ -30,31 +30,31 @@ const HARMLESS: [&str; 14] = [
     "time",
     "mirrorlist",
 ];
-/// The variables by which proxies are set, which may hold a password.
+/// The environment variables for proxies. They may contain a password.
 const PROXIES: [&str; 8] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY"];
 
 static SECRETS: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
 
-/// Learns a secret from its source: what others print is from now on shown without it.
+/// Registers a secret where it is read. From now on it is masked in the output of others.
 pub fn conceal(secret: &str) {
     let secret = secret.trim();
     if secret.len() < SHORTEST {
         return;
     }
     let mut known = SECRETS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    // As JSON has it too, for services answer in that.
+    // Its JSON form too: services answer in JSON.
     let quoted = serde_json::Value::from(secret).to_string();
     for form in [secret, quoted.trim_matches('"')] {
         if !known.iter().any(|other| other == form) {
             known.push(form.to_owned());
         }
     }
-    // The longer one first, where one contains another.
+    // Longest first: one secret may contain another.
     known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
 }
 
-/// Learns the passwords of the proxies in the environment, which osimg uses and passes to package
-/// managers.
+/// Registers the passwords of the proxies in the environment. osimg uses these proxies and passes
+/// them to package managers.
 pub fn conceal_proxies() {
     for value in PROXIES.iter().filter_map(|name| std::env::var(name).ok()) {
         let rest = value.split_once("://").map_or(value.as_str(), |(_, rest)| rest);
@@ -64,14 +64,14 @@ pub fn conceal_proxies() {
     }
 }
 
-/// An address as it is shown and recorded: without user and password, and without the values of
-/// parameters that may be secret.
+/// An address as it is shown and recorded: without user, password and the values of parameters
+/// that may be secret.
 #[must_use]
 pub fn url(address: &str) -> String {
     urls(address).into_owned()
 }
 
-/// The same for a field of a document.
+/// As [`url`], for a field of a document.
 ///
 /// # Errors
 /// When the serializer fails.
@@ -79,7 +79,7 @@ pub fn serialize_url<S: serde::Serializer>(address: &str, serializer: S) -> Resu
     serializer.serialize_str(&url(address))
 }
 
-/// The same for an address that may be missing.
+/// As [`url`], for an address that may be missing.
 ///
 /// # Errors
 /// When the serializer fails.
@@ -90,7 +90,7 @@ pub fn serialize_optional_url<S: serde::Serializer>(address: &Option<String>, se
     }
 }
 
-/// The same for a list of addresses.
+/// As [`url`], for a list of addresses.
 ///
 /// # Errors
 /// When the serializer fails.
@@ -98,8 +98,8 @@ pub fn serialize_urls<S: serde::Serializer>(addresses: &[String], serializer: S)
     serializer.collect_seq(addresses.iter().map(|address| url(address)))
 }
 
-/// Text of another program, a server or an error that may quote one, without known secrets and
-/// without those in URLs.
+/// Text of another program, of a server, or of an error that quotes one. Known secrets and secrets
+/// in URLs are masked.
 #[must_use]
 pub fn concealed(text: &str) -> Cow<'_, str> {
     let mut text = urls(text);
@@ -113,7 +113,7 @@ pub fn concealed(text: &str) -> Cow<'_, str> {
     text
 }
 
-/// Masks `user:password` of every URL, and the value of every parameter that is not known to be
+/// Masks `user:password` in every URL, and the value of every parameter that is not known to be
 /// harmless.
 fn urls(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
@@ -133,12 +133,12 @@ fn urls(text: &str) -> Cow<'_, str> {
     if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
 }
 
-/// The part of a URL behind `://`.
+/// The part of a URL after `://`, with its secrets masked.
 fn url_without_secrets(url: &str) -> String {
     let (place, query) = url.split_once('?').map_or((url, None), |(place, query)| (place, Some(query)));
     let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
     let host = match host.rsplit_once('@') {
-        // As long as it was, so that what is underlined stays underlined.
+        // The mask has the same length, so that an underline below it still fits.
         Some((user, host)) => format!("{}@{host}", "*".repeat(user.chars().count())),
         None => host.to_owned(),
     };
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_passwords_and_parameters_of_urls_are_masked_and_the_rest_is_not() {
+    fn only_users_passwords_and_parameters_of_urls_are_masked() {
         for (text, shown) in [
             ("get https://ann:secret@host/a failed", "get https://**********@host/a failed"),
             ("\"https://host/x?token=abc&arch=x86_64\"", "\"https://host/x?token=***&arch=x86_64\""),
@@ -175,10 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn a_known_secret_appears_nowhere_not_even_as_json() {
+    fn a_known_secret_is_masked_in_plain_text_and_in_json() {
         conceal("correct \"horse\" battery\n");
         conceal("short");
-        assert_eq!(concealed("said correct \"horse\" battery, in short"), "said ***, in short");
+        assert_eq!(concealed("got correct \"horse\" battery, in short"), "got ***, in short");
         assert_eq!(concealed(r#"{"a": "correct \"horse\" battery"}"#), r#"{"a": "***"}"#);
     }
 }

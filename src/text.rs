@@ -1,9 +1,9 @@
-//! Foreign text made safe to show: names, fields, answers and output that others wrote, which may
+//! Makes foreign text safe to display. Names, fields, answers and output that others wrote may
 //! try to control a terminal.
 //!
-//! Two rules hold for every byte that osimg writes to stdout and stderr, and both are applied where
+//! Two rules hold for every byte that osimg writes to stdout and stderr. Both are applied where
 //! it is written: [`lines`] for text and [`json`] for documents. [`line()`] is for a field inside a
-//! line that osimg composes: it cannot begin a line of its own.
+//! line that osimg composes: the field cannot start a new line.
 
 use std::borrow::Cow;
 
@@ -19,9 +19,8 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Text of several lines: every hidden character but line feed and tab is written out, as in
-/// `\u{1b}`. A carriage return in front of a line feed, as some programs end their lines, is left
-/// out.
+/// Text of several lines: every hidden character except line feed and tab is escaped, as in
+/// `\u{1b}`. The carriage return of a CR LF line ending is dropped.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     let escaped = |c: char| is_hidden(c) && c != '\n' && c != '\t';
@@ -40,7 +39,7 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Text within one line: every hidden character is written out, line feed and tab too.
+/// Text for a single line: every hidden character is escaped, including line feed and tab.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
@@ -53,18 +52,18 @@ pub fn line(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Bytes, such as a name in an archive, within one line; what is not UTF-8 is replaced.
+/// Bytes, such as a name in an archive, for a single line. Invalid UTF-8 is replaced.
 #[must_use]
 pub fn bytes(bytes: &[u8]) -> String {
     line(&String::from_utf8_lossy(bytes)).into_owned()
 }
 
-/// A JSON document whose hidden characters are written as JSON's own escapes: the same document to
-/// every reader of JSON.
+/// A JSON document with its hidden characters written as JSON escapes. Every JSON reader sees the
+/// same document.
 #[must_use]
 pub fn json(document: &str) -> Cow<'_, str> {
-    // Outside of strings there are only line feeds, which lay a document out; inside, a serializer
-    // has escaped C0 already.
+    // Outside of strings, line feeds are the only hidden characters. Inside, a serializer has
+    // escaped C0 already.
     let escaped = |c: char| is_hidden(c) && c != '\n';
     if !document.contains(escaped) {
         return Cow::Borrowed(document);
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidden_characters_are_written_out_and_all_others_stay() {
+    fn hidden_characters_are_escaped_and_all_others_are_kept() {
         for (text, one, many) in [
             ("plain, ünïcode, 日本", "plain, ünïcode, 日本", "plain, ünïcode, 日本"),
             ("\u{1b}[31mred", r"\u{1b}[31mred", r"\u{1b}[31mred"),
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_stays_the_same_document() {
+    fn an_escaped_document_has_the_same_value() {
         let value = serde_json::json!({ "\u{9b}key": "a\n\u{1b}\u{7f}\u{202e}\u{e0041}日", "n": [1, 2] });
         let text = serde_json::to_string_pretty(&value).unwrap();
         let shown = json(&text);

@@ -53,7 +53,7 @@ fn a_misspelt_command_is_shown_with_its_position_and_a_fix() {
 
 #[test]
 fn a_recipe_that_is_missing_or_not_text_is_named() {
-    for (path, part) in [("/nonexistent.yum", "no such file"), ("/", "directory"), ("/usr/bin/env", "binary")] {
+    for (path, part) in [("/nonexistent.yum", "does not exist"), ("/", "directory"), ("/usr/bin/env", "binary")] {
         let output = osimg(&["plan", path]);
         assert_eq!(output.status.code(), Some(3), "{path}");
         assert!(text(&output.stderr).contains(part), "{path}: {}", text(&output.stderr));

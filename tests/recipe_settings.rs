@@ -154,43 +154,48 @@ fn wrong_settings_are_reported_with_position_and_fix() {
         ("[deploy]\ntree = \"/t\"\nstage2 = \"/s\"".into(), "2:8: both an install `tree` and single boot pieces", "keep the tree"),
         ("[deploy]\nkernel = \"/k\"".into(), "2:10: one of `kernel` and `ramdisk` without the other", "name both"),
         ("[packages]\nreleasever = 9".into(), "2:14: invalid type: integer", "put the value in quotes"),
-        ("[packages]\nmanager = \"dnf6\"".into(), "2:11: `dnf6` cannot fill an image", "dnf4 (or its other name, yum)"),
-        ("[packages]\nmanager = \"microdnf\"".into(), "2:11: `microdnf` cannot fill an image", "microdnf install python3-dnf"),
+        ("[packages]\nmanager = \"dnf6\"".into(), "2:11: `dnf6` is not a package manager for images", "dnf4 (or its other name, yum)"),
+        (
+            "[packages]\nmanager = \"microdnf\"".into(),
+            "2:11: `microdnf` is not a package manager for images",
+            "microdnf install python3-dnf",
+        ),
         ("[packages]\nreleasever = \"9/../\"".into(), "2:14: `9/../` cannot be the `releasever`", "letters, digits"),
-        ("[packages]\ntimeout = \"30\"".into(), "2:11: `30` is no duration", "30m"),
-        ("[packages]\nexclude = [\"-x\"]".into(), "2:12: `-x` is no name", "string of its own"),
-        ("[packages]\ndbpath = \"var/lib/rpm\"".into(), "2:10: `dbpath` is an absolute path inside the image", ""),
-        ("[packages]\ndbpath = \"/rpm\\n%_keyring none\"".into(), "2:10: `dbpath` is an absolute path inside the image", ""),
-        ("[packages]\ndbpath = \"/%{_var}\"".into(), "2:10: `dbpath` is an absolute path inside the image", ""),
+        ("[packages]\ntimeout = \"30\"".into(), "2:11: `30` is not a duration", "30m"),
+        ("[packages]\nexclude = [\"-x\"]".into(), "2:12: `-x` is not a name", "separate string"),
+        ("[packages]\ndbpath = \"var/lib/rpm\"".into(), "2:10: `dbpath` must be an absolute path inside the image", ""),
+        ("[packages]\ndbpath = \"/rpm\\n%_keyring none\"".into(), "2:10: `dbpath` must be an absolute path inside the image", ""),
+        ("[packages]\ndbpath = \"/%{_var}\"".into(), "2:10: `dbpath` must be an absolute path inside the image", ""),
         ("[packages]\nlanguages = [\"de\", \"%(id)\"]".into(), "2:20: `%(id)` cannot be the `languages`", "locales"),
         ("[[packages.repository]]\nid = \"..\"\nbaseurl = \"./x\"".into(), "2:6: `..` is not a repository id", ""),
-        ("[image]\nname = \"..\"".into(), "2:8: `name` becomes part of a file name", ""),
+        ("[image]\nname = \"..\"".into(), "2:8: `name` is part of a file name", ""),
         ("[image]\nversion = \"1\\n2\"".into(), "2:11: ", "slashes"),
         ("[image]\nformats = [\"zip\"]".into(), "2:12: unknown format `zip`", "tar.xz"),
         ("[image]\nsbom = [\"swid\"]".into(), "2:9: unknown variant `swid`", ""),
-        ("[image]\nsign = [\"gpg:k\"]".into(), "2:9: `gpg:k` is no signing key", "openpgp:FILE"),
+        ("[image]\nsign = [\"gpg:k\"]".into(), "2:9: `gpg:k` is not a signing key", "openpgp:FILE"),
+        ("[finish]\nfiles = [\"motd\"]".into(), "2:10: each entry of `files` must be a table", "source ="),
         ("[image]\nformats = \"tgz\"".into(), "2:11: invalid type: string", "write a list"),
-        ("[image]\nlevel = 13".into(), "2:9: `level` is", ""),
+        ("[image]\nlevel = 13".into(), "2:9: `level` must be", ""),
         ("[image]\nname = \"a/b\"".into(), "2:8: `a/b` cannot be the `name`", "slashes"),
         ("[[packages.repository]]\nbaseurl = \"./x\"".into(), "1:1: a repository without an `id`", "baseos"),
         ("[[packages.repository]]\nid = \"main\"\nbaseurl = \"./x\"".into(), "2:6: `main` cannot be a repository's id", ""),
-        (repo(""), "1:1: a repository without a place", "baseurl"),
+        (repo(""), "1:1: a repository without an address", "baseurl"),
         (repo("baseurl = \"./a\"\nmetalink = \"https://a.example\""), "1:1: a repository with more than one", "keep one"),
         (repo("baseurl = \"https://u:p@a.example/\""), "3:11: a password or user name in a URL", ""),
         (repo("baseurl = \"./a\"\nproxy = \"http://u:p@a.example/\""), "4:9: a password or user name in a URL", ""),
         (repo("baseurl = \"./a\"\npassword = \"x\""), "4:1: unknown key `password`", "password_file"),
         (repo("baseurl = \"./a\"\ngpgkey = \"x\""), "4:1: unknown key `gpgkey`", "[[packages.key]]"),
-        (repo("baseurl = 1"), "3:11: `baseurl` is a URL or a list of URLs", ""),
-        (repo("baseurl = \"./a\"\npriority = 100"), "4:12: `priority` is a number from 1 to 99", ""),
+        (repo("baseurl = 1"), "3:11: `baseurl` must be a URL or a list of URLs", ""),
+        (repo("baseurl = \"./a\"\npriority = 100"), "4:12: `priority` must be a number from 1 to 99", ""),
         (repo("baseurl = \"./a\"\nclient_key = \"k\""), "4:14: `client_key` without `client_cert`", "certificate"),
-        (format!("{0}{0}", repo("baseurl = \"./a\"")), "4:1: two repositories have the id `a`", "its own"),
+        (format!("{0}{0}", repo("baseurl = \"./a\"")), "4:1: two repositories have the id `a`", "a different id"),
         ("[[packages.key]]\nfile = \"a\"".into(), "1:1: a key without a `fingerprint`", "gpg --show-keys"),
         ("[[packages.key]]\nfile = \"a\"\nfingerprint = \"8483C65D\"".into(), "3:15: this is a key id", "full one"),
-        (format!("[[packages.key]]\nfingerprint = \"{fingerprint}\""), "1:1: a key without a place", "`file` or `url`"),
-        ("[finish]\nhostname = \"a_b\"".into(), "2:12: `a_b` is no host name", "64"),
-        ("[finish]\nselinux = \"on\"".into(), "2:11: `selinux` is", ""),
+        (format!("[[packages.key]]\nfingerprint = \"{fingerprint}\""), "1:1: a key without an address", "`file` or `url`"),
+        ("[finish]\nhostname = \"a_b\"".into(), "2:12: `a_b` is not a host name", "64"),
+        ("[finish]\nselinux = \"on\"".into(), "2:11: `selinux` must be", ""),
         ("[[finish.files]]\nsource = \"a\"\npath = \"/../x\"".into(), "1:1: a file needs", ""),
-        ("[[finish.files]]\nsource = \"a\"\npath = \"/x\"\nmode = \"0999\"".into(), "4:8: `0999` is no mode", "octal"),
+        ("[[finish.files]]\nsource = \"a\"\npath = \"/x\"\nmode = \"0999\"".into(), "4:8: `0999` is not a mode", "octal"),
     ];
     for (text, message, hint) in table {
         let shown = errors(&text);
@@ -228,7 +233,7 @@ fn a_recipe_is_loaded_with_the_settings_next_to_it_or_with_the_given_ones() {
     std::fs::write(&other, "[image]\nname = \"x\"\n").unwrap();
     assert_eq!(Recipe::load(&recipe, Some(&other)).unwrap().name(), "x");
     let missing = Recipe::load(&recipe, Some(Path::new("/nonexistent.toml"))).unwrap_err();
-    assert_eq!(render(&missing), "error: reading settings /nonexistent.toml: there is no such file");
+    assert_eq!(render(&missing), "error: reading settings /nonexistent.toml: the file does not exist");
 }
 
 #[test]
@@ -247,9 +252,9 @@ fn a_file_that_is_not_a_recipe_is_refused_by_name_without_waiting() {
         ("binary.yum", "it is a binary file, not text"),
         ("latin1.yum", "latin1.yum:2:5: the recipe is not UTF-8"),
         ("large.yum", "it is larger than 16 MiB"),
-        ("link.yum", "the link leads nowhere"),
+        ("link.yum", "it is a dangling link"),
         ("fifo.yum", "it is a FIFO, not a file"),
-        ("none.yum", "there is no such file"),
+        ("none.yum", "the file does not exist"),
         ("wrong.yum", "wrong.yum:1:1: unknown command `isntall`"),
     ];
     for (name, message) in table {

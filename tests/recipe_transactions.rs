@@ -72,31 +72,27 @@ fn a_reset_forgets_pending_work_with_a_warning_and_nothing_else() {
 #[test]
 fn statements_that_dnf_would_ignore_are_refused_with_position_and_fix() {
     let table = [
-        ("install a\nexit\n", "r.yum:2:1: `exit` while the work from line 1 on is pending", "write `ts run` before it"),
-        ("install a\nrepo enable x\nts run", "r.yum:2:1: `repo` while the work", "before line 1"),
-        ("install a\nconfig exclude x\nts run", "r.yum:2:1: `config exclude` while the work", "before line 1"),
+        ("install a\nexit\n", "r.yum:2:1: `exit` while work is pending from line 1 on", "write `ts run` before it"),
+        ("install a\nrepo enable x\nts run", "r.yum:2:1: `repo` while work is pending", "before line 1"),
+        ("install a\nconfig exclude x\nts run", "r.yum:2:1: `config exclude` while work is pending", "before line 1"),
         ("install a\nts run\nexit\ninstall b", "r.yum:4:1: a command after `exit`", "remove `exit`"),
-        ("install a\nmodule enable m:1\nts run", "r.yum:2:1: a module's stream is chosen after the work of line 1", "before line 1"),
+        ("install a\nmodule enable m:1\nts run", "r.yum:2:1: this module stream is chosen after line 1", "before line 1"),
         ("group install core\nremove weak\nts run", "r.yum:2:1: `remove` before anything is installed", "`config exclude weak`"),
         ("remove a", "r.yum:1:1: `remove` before anything is installed", "`config exclude a`"),
-        ("upgrade a\ninstall b", "r.yum:1:1: `upgrade` before anything is installed", "installing takes the newest"),
+        ("upgrade a\ninstall b", "r.yum:1:1: `upgrade` before anything is installed", "newest version"),
         ("swap a b", "r.yum:1:1: `swap` before anything is installed", "`install b`"),
-        ("downgrade a\ninstall b", "r.yum:1:1: a change to installed packages before", "name the version"),
+        ("downgrade a\ninstall b", "r.yum:1:1: a change to installed packages before", "write the version"),
         ("group remove a\ninstall b", "r.yum:1:1: a change to an installed group before", "`ts run`"),
-        (
-            "install a\nts run\nmark install a\ninstall b\nts run",
-            "r.yum:3:1: `mark` in one transaction with the work of line 4",
-            "before and after",
-        ),
+        ("install a\nts run\nmark install a\ninstall b\nts run", "r.yum:3:1: `mark` in the same transaction as line 4", "before and after"),
         (
             "install a\nts run\ninstall b c\nremove 'b'\nts run",
             "r.yum:4:8: `b` is installed and removed by one transaction",
             "`ts run` between",
         ),
-        ("", "r.yum: the recipe asks for nothing", "an image begins empty"),
-        ("ts run", "r.yum: the recipe asks for nothing", "an image begins empty"),
-        ("repo enable x\nlist\nexit", "r.yum: the recipe asks for nothing", "an image begins empty"),
-        ("install a\nts reset", "r.yum: the recipe asks for nothing", "an image begins empty"),
+        ("", "r.yum: the recipe installs nothing", "an image starts empty"),
+        ("ts run", "r.yum: the recipe installs nothing", "an image starts empty"),
+        ("repo enable x\nlist\nexit", "r.yum: the recipe installs nothing", "an image starts empty"),
+        ("install a\nts reset", "r.yum: the recipe installs nothing", "an image starts empty"),
     ];
     for (text, message, hint) in table {
         let shown = refused(text);

@@ -1,5 +1,5 @@
-//! The checks that the booted image makes of itself: a unit and a script put into the unpacked
-//! copy, and what they found.
+//! The checks that the booted image runs on itself: a unit and a script are added to the unpacked
+//! copy, and their results are parsed.
 
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -12,31 +12,31 @@ use crate::process::quote;
 use crate::sandbox::InstallRoot;
 use crate::selinux::FileContexts;
 
-/// Where the unit stands in the unpacked copy.
+/// The path of the unit in the unpacked copy.
 const UNIT: &str = "etc/systemd/system/osimg-check.service";
-/// The target that pulls it in.
+/// The target that starts it.
 const WANTED_BY: &str = "etc/systemd/system/multi-user.target.wants";
 /// The script that it runs.
 const SCRIPT: &str = "etc/osimg-check";
 
-/// How much of the machine the checks may read: emulated, hashing every file takes many minutes.
+/// How much the checks read: in an emulated machine, hashing every file takes many minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Depth {
-    /// Everything, contents of files too.
+    /// Everything, including the contents of files.
     Contents,
     /// Owners, modes, sizes, links and capabilities.
     Attributes,
 }
 
-/// Puts the unit, its script and a machine id, as Anaconda makes one, into the unpacked copy.
+/// Adds the unit, its script and a machine id (which Anaconda would create) to the unpacked copy.
 ///
 /// # Errors
-/// When they cannot be written.
-pub fn plant(root: &InstallRoot, policy: Option<&FileContexts>, units: &[String], depth: Depth) -> Result<()> {
+/// If they cannot be written.
+pub fn install(root: &InstallRoot, policy: Option<&FileContexts>, units: &[String], depth: Depth) -> Result<()> {
     root.directory(Path::new(WANTED_BY), 0o755)?;
-    // Without an id systemd takes this for a first boot and applies all presets, which no installed
-    // node does.
+    // Without an id systemd treats this as the first boot and applies all presets. On an installed
+    // node it does not.
     let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', "");
     disk::place(root, policy, Path::new("etc/machine-id"), id.as_bytes(), 0o444)?;
     disk::place(root, policy, Path::new(SCRIPT), script(units, depth).as_bytes(), 0o644)?;
@@ -51,7 +51,7 @@ fn unit() -> String {
     )
 }
 
-/// The script: plain sh and the image's own tools; a tool that it has not ends its section with
+/// The script uses plain sh and the image's own tools. If a tool is missing, its section ends with
 /// 127.
 fn script(units: &[String], depth: Depth) -> String {
     let verify = match depth {
@@ -59,12 +59,12 @@ fn script(units: &[String], depth: Depth) -> String {
         Depth::Attributes => "rpm -Va --nofiledigest",
     };
     let units: String = units.iter().map(|unit| format!(" {}", quote(unit))).collect();
-    // The console's prompt has no newline: a blank line every second ends it, so that its time is
-    // known to a second.
+    // The console's prompt has no newline. A blank line every second ends it, so that its time is
+    // known to the second.
     SCRIPT_TEMPLATE.replace("@VERIFY@", verify).replace("@UNITS@", &units)
 }
 
-/// The state loop stands in for `is-system-running --wait`, which systemd 239 does not know.
+/// The state loop replaces `is-system-running --wait`, which systemd 239 does not support.
 const SCRIPT_TEMPLATE: &str = r#"export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 exec >/dev/ttyS1 2>/dev/null </dev/null
 section() {
@@ -121,18 +121,17 @@ systemctl poweroff -ff
 pub struct SeLinux {
     /// `enforcing`, `permissive` or `disabled`.
     pub mode: String,
-    /// The context of pid 1, which tells whether a policy is loaded; `kernel` or empty when none
-    /// is.
+    /// The context of pid 1, which shows whether a policy is loaded; `kernel` or empty if not.
     pub init: Option<String>,
-    /// Files of the tarball whose labels the running system would set otherwise.
+    /// Files of the tarball with labels that the running system would change.
     pub wrong_labels: Vec<String>,
-    /// The same of files that were made while booting; not the tarball's doing.
+    /// Such files that were created during the boot; they are not from the tarball.
     pub wrong_labels_of_new_files: Vec<String>,
-    /// Whether the image has the tool and it ended in time.
+    /// Whether the image has restorecon and it ended in time.
     pub labels_checked: bool,
-    /// Accesses that were denied, or would have been.
+    /// Accesses that were denied, or would have been in enforcing mode.
     pub denials: usize,
-    /// Those of them whose target has no label, or the label of last resort.
+    /// Those of them with a target that has no label, or only a default one.
     pub denials_of_unlabelled: Vec<String>,
 }
 
@@ -143,31 +142,31 @@ pub struct Verified {
     pub depth: Depth,
     /// Whether it ended in time.
     pub complete: bool,
-    /// What differs from the packages, one line a file; see rpm(8), VERIFY OPTIONS.
+    /// The differences from the packages, one line per file; see rpm(8), VERIFY OPTIONS.
     pub lines: Vec<String>,
 }
 
-/// Everything that the booted image said of itself.
+/// The results of all checks in the booted image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checks {
     /// `running`, `degraded` …; see systemctl(1).
     pub state: String,
     /// Units that failed.
     pub failed_units: Vec<String>,
-    /// Units that were asked for and are not active, with their state.
+    /// Requested units that are not active, with their state.
     pub inactive_units: Vec<String>,
     /// SELinux.
     pub selinux: SeLinux,
-    /// File capabilities below /usr/bin and /usr/sbin; `None` when the image has no getcap.
+    /// File capabilities below /usr/bin and /usr/sbin; `None` if the image has no getcap.
     pub capabilities: Option<Vec<String>>,
-    /// Files with ACLs; `None` when the image has no getfacl.
+    /// Files with ACLs; `None` if the image has no getfacl.
     pub acls: Option<Vec<String>>,
-    /// Files that differ from their packages; `None` when the image has no rpm.
+    /// Files that differ from their packages; `None` if the image has no rpm.
     pub rpm: Option<Verified>,
 }
 
 impl Checks {
-    /// Reads the sections; `shipped` are the paths that the tarball brought.
+    /// Parses the sections; `shipped` are the paths in the tarball.
     #[must_use]
     pub fn read(results: &Results, depth: Depth, shipped: &BTreeSet<PathBuf>) -> Self {
         let lines = |name: &str| results.section(name).map(|s| s.lines.clone()).unwrap_or_default();
@@ -208,23 +207,22 @@ fn selinux(results: &Results, shipped: &BTreeSet<PathBuf>) -> SeLinux {
         wrong_labels_of_new_files,
         labels_checked: checked,
         denials: denials.len(),
-        denials_of_unlabelled: denials.iter().filter(|line| of_unlabelled(line)).cloned().collect(),
+        denials_of_unlabelled: denials.iter().filter(|line| concerns_unlabelled(line)).cloned().collect(),
     }
 }
 
-/// The path in what restorecon says it would do: `Would relabel PATH from A to B` since libselinux
-/// 2.5.
+/// The path in restorecon's output, `Would relabel PATH from A to B` since libselinux 2.5.
 fn relabelled(line: &str) -> Option<&str> {
     line.strip_prefix("Would relabel ")?.rsplit_once(" to ")?.0.rsplit_once(" from ").map(|(path, _)| path)
 }
 
-/// Whether a denial is about a file that nobody labelled.
-fn of_unlabelled(line: &str) -> bool {
+/// Whether a denial concerns a file without a proper label.
+fn concerns_unlabelled(line: &str) -> bool {
     let target = line.split_whitespace().find_map(|word| word.strip_prefix("tcontext="));
     target.and_then(|context| context.split(':').nth(2)).is_some_and(|kind| ["unlabeled_t", "default_t", "file_t"].contains(&kind))
 }
 
-/// One line a file of getfacl's paragraphs: the path and its entries, but for the owner's comments.
+/// getfacl's output as one line per file: the path and its entries, without comments.
 fn acls(lines: &[String]) -> Vec<String> {
     let mut files: Vec<String> = Vec::new();
     for line in lines {
@@ -251,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_labels_of_shipped_files_are_told_from_those_of_new_ones() {
+    fn wrong_labels_of_shipped_and_of_new_files_are_distinguished() {
         let results = results(
             "@osimg begin selinux\npermissive\nsystem_u:system_r:init_t:s0\n@osimg end selinux 0\n@osimg begin labels\n\
              Would relabel /etc/a from b to c from system_u:object_r:etc_t:s0 to system_u:object_r:bin_t:s0\n\
@@ -266,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_the_image_lacks_is_no_empty_result() {
+    fn a_missing_tool_is_not_an_empty_result() {
         let results = results("@osimg begin capabilities\n@osimg end capabilities 127\n@osimg begin rpm\n.M. /x\n@osimg end rpm 124\n");
         let checks = Checks::read(&results, Depth::Contents, &BTreeSet::new());
         assert_eq!(checks.capabilities, None);
@@ -275,15 +273,15 @@ mod tests {
     }
 
     #[test]
-    fn denials_of_unlabelled_targets_stand_out() {
+    fn denials_of_unlabelled_targets_are_recognized() {
         let line =
             "avc:  denied  { read } for pid=1 scontext=system_u:system_r:init_t:s0 tcontext=system_u:object_r:unlabeled_t:s0 tclass=file";
-        assert!(of_unlabelled(line));
-        assert!(!of_unlabelled(&line.replace("unlabeled_t", "etc_t")));
+        assert!(concerns_unlabelled(line));
+        assert!(!concerns_unlabelled(&line.replace("unlabeled_t", "etc_t")));
     }
 
     #[test]
-    fn acls_are_one_line_a_file() {
+    fn acls_are_one_line_per_file() {
         let text = ["# file: /srv/x", "# owner: 0", "# group: 0", "user::rw-", "user:77:rw-\t\t#effective:r--", "# file: /srv/y"];
         assert_eq!(acls(&text.map(String::from)), ["/srv/x user::rw- user:77:rw-", "/srv/y"]);
     }

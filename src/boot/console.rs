@@ -1,26 +1,26 @@
-//! What a booting machine says: the console for its landmarks, and the second serial line for the
-//! checks' results.
+//! Parses the output of a booting machine: the console, for its landmarks, and the second serial
+//! port, for the results of the checks.
 
 use std::collections::BTreeMap;
 
-/// A landmark of a boot, as the console shows it.
+/// A landmark in a boot, as it appears on the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Landmark {
-    /// The kernel has begun.
+    /// The kernel has started.
     Kernel,
-    /// The first program of user space runs.
+    /// The first program in user space runs.
     Init,
-    /// A person could log in.
+    /// The login prompt.
     Login,
-    /// The kernel gave up.
+    /// Kernel panic.
     Panic,
-    /// systemd or dracut gave up and waits for a person.
+    /// systemd or dracut stopped in emergency mode.
     Emergency,
-    /// KVM of this host does not work, whatever /dev/kvm says.
+    /// KVM does not work on this host, although /dev/kvm exists.
     BrokenKvm,
 }
 
-/// What a line, already [`plain`], tells.
+/// The landmark in a line, which must already be [`plain`].
 #[must_use]
 pub fn landmark(line: &str) -> Option<Landmark> {
     let kernel = line.split_once("] ").map_or(line, |(_, rest)| rest);
@@ -41,8 +41,8 @@ pub fn landmark(line: &str) -> Option<Landmark> {
     }
 }
 
-/// A line without terminal sequences and control characters: it is a stranger's, and goes to a
-/// person's terminal.
+/// A line without terminal sequences and control characters, so that it is safe for the user's
+/// terminal.
 #[must_use]
 pub fn plain(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
@@ -56,7 +56,7 @@ pub fn plain(line: &str) -> String {
                     rest.next();
                 }
                 None => {
-                    // Two-character sequences: ESC c, ESC 7 …
+                    // Two-character sequences, such as ESC c and ESC 7.
                     rest.next_if(char::is_ascii);
                 }
             },
@@ -68,20 +68,20 @@ pub fn plain(line: &str) -> String {
     text
 }
 
-/// The word with which every line of the frame begins.
+/// The first word of every line that frames results.
 pub const FRAME: &str = "@osimg";
 
-/// One check's result.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// The exit status of the check's program: 127 when the image has none, 124 when its time was
-    /// up.
+    /// The exit status of the check's program: 127 if the image does not have it, 124 after its
+    /// time limit.
     pub status: Option<i32>,
-    /// What it printed.
+    /// Its output.
     pub lines: Vec<String>,
 }
 
-/// The results on the second serial line: `@osimg begin NAME`, lines, `@osimg end NAME STATUS`, …,
+/// The results on the second serial port: `@osimg begin NAME`, lines, `@osimg end NAME STATUS`, …,
 /// `@osimg done`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Results {
@@ -90,11 +90,11 @@ pub struct Results {
     done: bool,
 }
 
-/// The most lines that are kept of one section.
+/// The maximum number of lines that are kept per section.
 const LINE_LIMIT: usize = 20_000;
 
 impl Results {
-    /// Takes one line; true when it belongs to the results.
+    /// Processes one line; true if it belongs to the results.
     pub fn take(&mut self, line: &str) -> bool {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
@@ -122,13 +122,13 @@ impl Results {
         true
     }
 
-    /// Whether all checks have been made.
+    /// Whether all checks are done.
     #[must_use]
     pub fn done(&self) -> bool {
         self.done
     }
 
-    /// Whether any check was begun.
+    /// Whether any check has started.
     #[must_use]
     pub fn begun(&self) -> bool {
         !self.sections.is_empty()
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn landmarks_are_seen_through_colours_and_time_stamps() {
+    fn landmarks_are_found_despite_colours_and_time_stamps() {
         for (line, expected) in [
             ("[    0.000000] Linux version 6.1.0-56-cloud-amd64 (gcc-12)", Some(Landmark::Kernel)),
             ("[    2.10] Run /init as init process", Some(Landmark::Init)),
@@ -164,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_a_terminal_would_obey_is_left() {
+    fn no_terminal_sequence_is_left() {
         assert_eq!(plain("\u{1b}]0;title\u{7}a\u{1b}[31mb\u{8}\u{1b}(Bc\r\td\u{202e}e\u{1b}"), "abc de");
         assert_eq!(plain("\u{1b}[31"), "");
     }
 
     #[test]
-    fn sections_are_read_between_their_frames_and_unfinished_ones_are_none() {
+    fn sections_are_parsed_and_unfinished_ones_are_ignored() {
         let mut results = Results::default();
         assert!(!results.take("qemu-system-x86_64: warning: something"));
         for line in ["@osimg begin failed", "a.service", "", "b.service ", "@osimg end failed 0", "@osimg begin rpm", "S.5 /etc/x"] {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_in_one_section_is_bounded() {
+    fn the_size_of_a_section_is_limited() {
         let mut results = Results::default();
         results.take("@osimg begin rpm");
         for _ in 0..LINE_LIMIT + 5 {

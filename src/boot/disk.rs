@@ -1,5 +1,5 @@
-//! The disk of the trial: a sparse file with a fresh file system, filled as Anaconda's liveimg
-//! payload fills one.
+//! The disk of the trial: a sparse file with a new file system, filled as by Anaconda's liveimg
+//! payload.
 
 use anyhow::Context;
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub enum FileSystem {
     Xfs,
 }
 
-/// What Anaconda leaves out of the archive; `payload/liveimg` of rhinstaller/anaconda.
+/// The paths that Anaconda excludes; `payload/liveimg` of rhinstaller/anaconda.
 const EXCLUDED: [&str; 10] = [
     "./dev/*",
     "./proc/*",
@@ -40,43 +40,44 @@ const EXCLUDED: [&str; 10] = [
     "./etc/machine-info",
 ];
 
-/// How tar took the tarball. Anaconda looks at neither; we do.
+/// The result of unpacking. Anaconda ignores both fields; osimg does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unpacked {
-    /// Its exit status; `None` when a signal ended it.
+    /// tar's exit status; `None` if a signal ended it.
     pub status: Option<i32>,
-    /// Its lines on stderr, each of them something lost.
-    pub said: Vec<String>,
+    /// tar's lines on stderr; each reports a loss.
+    pub stderr: Vec<String>,
 }
 
-/// What the unpacked files' labels are like, before anything of the image has run.
+/// The labels of the unpacked files, before any program of the image has run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
-    /// `PATH: FOUND, policy says WANTED` for every file whose label is not the policy's.
+    /// `PATH: FOUND, the policy has WANTED` for every file with a label that differs from the
+    /// policy.
     pub wrong: Vec<String>,
-    /// How many files were compared; 0 when the image has no policy.
+    /// The number of compared files; 0 if the image has no policy.
     pub compared: usize,
     /// Every path of the tree.
     pub paths: BTreeSet<PathBuf>,
 }
 
-/// Makes the sparse file and the file system in it.
+/// Creates the sparse file and its file system.
 ///
 /// # Errors
-/// When the tool is missing or fails.
+/// If the tool is missing or fails.
 pub fn format(file: &Path, bytes: u64, kind: FileSystem, report: &Report) -> Result<()> {
     let made = File::create_new(file).and_then(|f| f.set_len(bytes));
-    made.with_context(|| format!("making the disk {}", file.display()))?;
+    made.with_context(|| format!("creating the disk {}", file.display()))?;
     let name = utf8(file)?;
     match kind {
-        FileSystem::Ext4 => tool::must(&["mkfs.ext4", "-q", "-F", "-E", "nodiscard", name], "e2fsprogs", report),
-        FileSystem::Xfs => tool::must(&["mkfs.xfs", "-q", "-f", "-K", name], "xfsprogs", report),
+        FileSystem::Ext4 => tool::run_or_fail(&["mkfs.ext4", "-q", "-F", "-E", "nodiscard", name], "e2fsprogs", report),
+        FileSystem::Xfs => tool::run_or_fail(&["mkfs.xfs", "-q", "-f", "-K", name], "xfsprogs", report),
     }
 }
 
-/// A mounted disk. The mount is in a namespace that ends with osimg and its loop device is one that
-/// the kernel frees at the last unmount (mount(8) asks for that), so that nothing stays behind
-/// whatever ends us.
+/// A mounted disk. The mount is in a namespace that ends with osimg. The kernel frees its loop
+/// device at the last unmount (mount(8) requests that). So nothing is left behind, however osimg
+/// ends.
 #[derive(Debug)]
 pub struct Mounted<'a> {
     at: PathBuf,
@@ -85,38 +86,39 @@ pub struct Mounted<'a> {
 }
 
 impl<'a> Mounted<'a> {
-    /// Mounts `file` on the directory `at`; the caller has entered a mount namespace of its own.
+    /// Mounts `file` on the directory `at`; the caller has entered a separate mount namespace.
     ///
     /// # Errors
-    /// [`ExitCode::Host`] when the kernel has no loop device for us.
+    /// [`ExitCode::Host`] if no loop device is available.
     pub fn mount(file: &Path, at: &Path, kind: FileSystem, report: &'a Report) -> Result<Self> {
         let (kind, options) = match kind {
-            // The guest zeroes inode tables itself, should it live that long.
+            // The guest initializes inode tables itself, if it runs long enough.
             FileSystem::Ext4 => ("ext4", "loop,noinit_itable"),
             FileSystem::Xfs => ("xfs", "loop"),
         };
-        tool::must(&["mount", "-t", kind, "-o", options, utf8(file)?, utf8(at)?], "mount", report).map_err(|error| {
-            Failure::new(ExitCode::Host, "mounting the disk")
-                .because(error)
-                .hint("it takes root and loop devices: modprobe loop; in a container, --privileged and -v /dev:/dev")
+        tool::run_or_fail(&["mount", "-t", kind, "-o", options, utf8(file)?, utf8(at)?], "mount", report).map_err(|error| {
+            Failure::new(ExitCode::Host, "mounting the disk").because(error).hint(
+                "this requires root and loop devices: modprobe loop; in a container, --privileged \
+                 and -v /dev:/dev",
+            )
         })?;
         Ok(Self { at: at.to_owned(), report, mounted: true })
     }
 
-    /// Unmounts the disk; all that was written is in the file then.
+    /// Unmounts the disk; afterwards all data are in the file.
     ///
     /// # Errors
-    /// When it is busy.
+    /// If it is busy.
     pub fn unmount(mut self) -> Result<()> {
         self.mounted = false;
-        tool::must(&["umount", utf8(&self.at)?], "mount", self.report)
+        tool::run_or_fail(&["umount", utf8(&self.at)?], "mount", self.report)
     }
 }
 
 impl Drop for Mounted<'_> {
     fn drop(&mut self) {
         if self.mounted {
-            // The error on the way out is the one to tell, and the namespace ends with us anyway.
+            // The earlier error is the one to report, and the namespace ends with osimg anyway.
             let _ = tool::run(&["umount", "--lazy", &self.at.to_string_lossy()], "mount", self.report);
         }
     }
@@ -125,30 +127,30 @@ impl Drop for Mounted<'_> {
 /// Unpacks the tarball with Anaconda's own command line.
 ///
 /// # Errors
-/// When tar cannot be run; a tar that fails is told in [`Unpacked`].
+/// If tar cannot be run. A failure of tar is reported in [`Unpacked`].
 pub fn unpack(tarball: &Path, root: &Path, report: &Report) -> Result<Unpacked> {
     let mut argv = vec!["tar", "--numeric-owner", "--selinux", "--acls", "--xattrs", "--xattrs-include", "*"];
     argv.extend(EXCLUDED.iter().flat_map(|pattern| ["--exclude", pattern]));
     argv.extend(["-xaf", utf8(tarball)?, "-C", utf8(root)?]);
-    let ended = tool::run(&argv, "tar", report)?;
-    Ok(Unpacked { status: ended.status, said: ended.said })
+    let result = tool::run(&argv, "tar", report)?;
+    Ok(Unpacked { status: result.status, stderr: result.lines })
 }
 
-/// Compares the label of every file with what the image's own policy says of its path.
+/// Compares the label of every file with the image's own policy.
 ///
 /// # Errors
-/// When the policy or the tree cannot be read.
+/// If the policy or the tree cannot be read.
 pub fn labels(root: &Path, policy: Option<&FileContexts>) -> Result<Labels> {
     let mut labels = Labels::default();
     for entry in walkdir::WalkDir::new(root).sort_by_file_name().same_file_system(true) {
         let entry = entry.context("walking the unpacked tree")?;
         let path = Path::new("/").join(entry.path().strip_prefix(root).unwrap_or(entry.path()));
         if let Some(policy) = policy {
-            // Made by mkfs, not by the tarball.
+            // From mkfs, not from the tarball.
             if path == Path::new("/lost+found") {
                 continue;
             }
-            let mode = entry.metadata().with_context(|| format!("looking at {}", path.display()))?.mode();
+            let mode = entry.metadata().with_context(|| format!("examining {}", path.display()))?.mode();
             if let Lookup::Context(wanted) = policy.lookup(path.as_os_str().as_bytes(), mode) {
                 labels.compared += 1;
                 let found =
@@ -156,7 +158,7 @@ pub fn labels(root: &Path, policy: Option<&FileContexts>) -> Result<Labels> {
                 let found = found.as_deref().map(|label| label.strip_suffix(b"\0").unwrap_or(label));
                 if found != Some(wanted) {
                     let shown = found.map_or("none".into(), String::from_utf8_lossy);
-                    labels.wrong.push(format!("{}: {shown}, policy says {}", path.display(), String::from_utf8_lossy(wanted)));
+                    labels.wrong.push(format!("{}: {shown}, the policy has {}", path.display(), String::from_utf8_lossy(wanted)));
                 }
             }
         }
@@ -165,10 +167,10 @@ pub fn labels(root: &Path, policy: Option<&FileContexts>) -> Result<Labels> {
     Ok(labels)
 }
 
-/// Writes a file of ours into the unpacked tree, labelled as the policy says.
+/// Writes a file into the unpacked tree, with the label from the policy.
 ///
 /// # Errors
-/// When it cannot be written.
+/// If it cannot be written.
 pub fn place(root: &InstallRoot, policy: Option<&FileContexts>, path: &Path, content: &[u8], mode: u32) -> Result<()> {
     root.write(path, content, mode)?;
     let absolute = Path::new("/").join(path);

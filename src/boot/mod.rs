@@ -1,12 +1,11 @@
-//! The trial: a tarball unpacked as Anaconda unpacks it, booted in a machine of its own, and asked
-//! how it is.
+//! The trial: a tarball is unpacked like by Anaconda, booted in a separate machine, and checked.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | [`disk`] | a sparse file with a file system, Anaconda's tar, the labels as unpacked |
-//! | [`checks`] | the unit that the booted image checks itself with, and what it found |
+//! | [`checks`] | the unit that checks the booted image, and its results |
 //! | [`qemu`] | the machine, in the sandbox |
-//! | [`console`] | what the machine says |
+//! | [`console`] | the output of the machine |
 
 mod checks;
 mod console;
@@ -38,7 +37,7 @@ pub enum SelinuxBoot {
     Enforcing,
     /// On, and only logging what it would deny.
     Permissive,
-    /// As the kernel and the image's own configuration have it.
+    /// As the kernel and the image's own configuration set it.
     AsIs,
 }
 
@@ -52,11 +51,11 @@ impl SelinuxBoot {
     }
 }
 
-/// Whether KVM is tried.
+/// Whether to use KVM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AcceleratorChoice {
-    /// KVM when the image's kernel comes to its init on it, else emulation.
+    /// KVM if the image's kernel starts its init on it, otherwise emulation.
     Auto,
     /// KVM.
     Kvm,
@@ -64,7 +63,7 @@ pub enum AcceleratorChoice {
     Tcg,
 }
 
-/// How a trial is made.
+/// The options of a trial.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The limit on the boot and its checks, from QEMU's start.
@@ -77,49 +76,49 @@ pub struct Options {
     pub memory: u32,
     /// SELinux in the booted kernel.
     pub selinux: SelinuxBoot,
-    /// Whether KVM is tried.
+    /// Whether to use KVM.
     pub accelerator: AcceleratorChoice,
-    /// Where the disk is made.
+    /// The directory for the disk.
     pub workdir: Place,
 }
 
-/// What a trial came to.
+/// The result of a trial.
 #[derive(Debug, Clone, Serialize)]
 pub struct Trial {
     /// The tarball.
     pub tarball: PathBuf,
-    /// Whether nothing was found.
+    /// Whether there are no findings.
     pub healthy: bool,
-    /// What was found, in sentences; empty when healthy.
+    /// The findings as sentences; empty if healthy.
     pub findings: Vec<String>,
-    /// How tar took the tarball.
+    /// The result of unpacking by tar.
     pub tar: Unpacked,
-    /// Files whose labels were compared with the policy right after unpacking; 0 when the image has
-    /// no policy.
+    /// The number of files with labels compared to the policy right after unpacking; 0 if the image
+    /// has no policy.
     pub labels_compared: usize,
-    /// Those that differ.
+    /// Those with a different label.
     pub wrong_labels_unpacked: Vec<String>,
     /// The kernel's version.
     pub kernel: String,
-    /// How the processor was made.
+    /// The accelerator that was used.
     pub accelerator: Accelerator,
-    /// Seconds from the machine's start to the login prompt, to a second.
+    /// Seconds from the machine's start to the login prompt, accurate to a second.
     pub seconds_to_login: Option<f64>,
-    /// What the booted image said of itself; `None` when it came to no checks.
+    /// The results of the checks in the booted image; `None` if they did not start.
     pub checks: Option<Checks>,
     /// The last lines of the console.
     pub console: String,
 }
 
-/// Unpacks the tarball, boots it and has it checked.
+/// Unpacks the tarball, boots it and runs the checks.
 ///
 /// # Errors
-/// [`ExitCode::Host`] when the host lacks something, [`ExitCode::TimedOut`] with the console's tail
-/// when the checks were not done in time, [`ExitCode::Findings`] when the image has nothing to
-/// boot. Whatever else is wrong with the image is told in the [`Trial`].
+/// [`ExitCode::Host`] if the host lacks something, [`ExitCode::TimedOut`] with the last console
+/// lines if the checks do not finish in time, [`ExitCode::Findings`] if the image has nothing to
+/// boot. All other problems of the image are in the [`Trial`].
 pub fn boot(tarball: &Path, options: &Options, report: &Report) -> Result<Trial> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(Failure::new(ExitCode::Host, "booting an image takes root: its files belong to many users")
+        return Err(Failure::new(ExitCode::Host, "booting an image requires root: its files belong to many users")
             .hint("run it with sudo")
             .into());
     }
@@ -128,7 +127,7 @@ pub fn boot(tarball: &Path, options: &Options, report: &Report) -> Result<Trial>
     let packed = tarball.metadata().with_context(|| format!("opening {}", tarball.display()))?.len();
     crate::sandbox::enter_private_mounts()?;
     let mut workdir = Workdir::create(&options.workdir, Keep::Never)?;
-    // Four times the tarball is what Anaconda asks for too; the rest is for the file system and the
+    // Anaconda also requires four times the tarball; the rest is for the file system and the
     // kernel's copies.
     workdir.reserve(packed.saturating_mul(4) + (512 << 20))?;
     let result = attempt(&program, &tarball, packed, options, report, &workdir);
@@ -141,12 +140,12 @@ pub fn boot(tarball: &Path, options: &Options, report: &Report) -> Result<Trial>
 fn attempt(program: &Path, tarball: &Path, packed: u64, options: &Options, report: &Report, workdir: &Workdir) -> Result<Trial> {
     let place = workdir.root();
     for name in ["mnt", "machine"] {
-        std::fs::create_dir(place.join(name)).with_context(|| format!("making {name} in {}", place.display()))?;
+        std::fs::create_dir(place.join(name)).with_context(|| format!("creating {name} in {}", place.display()))?;
     }
     let (file, mnt) = (place.join("disk"), place.join("mnt"));
 
     let step = report.step("unpacking");
-    // Sparse: what is not used takes no space.
+    // Sparse: unused space is not allocated.
     disk::format(&file, (packed.saturating_mul(8) + (4 << 30)).next_multiple_of(1 << 20), options.file_system, report)?;
     let mounted = disk::Mounted::mount(&file, &mnt, options.file_system, report)?;
     let tar = disk::unpack(tarball, &mnt, report)?;
@@ -176,7 +175,7 @@ fn attempt(program: &Path, tarball: &Path, packed: u64, options: &Options, repor
         Accelerator::Kvm => Depth::Contents,
         Accelerator::Tcg => Depth::Attributes,
     };
-    checks::plant(&root, policy.as_ref(), &options.units, depth)?;
+    checks::install(&root, policy.as_ref(), &options.units, depth)?;
     drop(root);
     mounted.unmount()?;
 
@@ -184,21 +183,21 @@ fn attempt(program: &Path, tarball: &Path, packed: u64, options: &Options, repor
     machine.arguments = arguments(options.selinux, accelerator);
     let mut boot = machine.boot(accelerator, options.timeout, &step)?;
     if boot.stuck == Some(Landmark::BrokenKvm) && options.accelerator == AcceleratorChoice::Auto {
-        report.note("KVM of this host broke down: the machine is emulated, which is slow");
+        report.note("KVM failed on this host: the machine is emulated, which is slow");
         accelerator = Accelerator::Tcg;
         machine.arguments = arguments(options.selinux, accelerator);
         boot = machine.boot(accelerator, options.timeout, &step)?;
     }
     if boot.timed_out {
         let reached = match boot.login {
-            Some(seconds) => format!("the login prompt came after {seconds:.0} s, the checks came to no end"),
+            Some(seconds) => format!("the login prompt appeared after {seconds:.0} s, the checks did not finish"),
             None => "no login prompt".into(),
         };
         return Err(Failure::new(
             ExitCode::TimedOut,
             format!("booting {}: the time limit of {} s passed ({reached}):\n{}", tarball.display(), options.timeout.as_secs(), boot.tail),
         )
-        .hint("raise it with --timeout; -v shows the whole console")
+        .hint("raise it with --timeout; -v shows the full console")
         .into());
     }
     let checks = boot.results.begun().then(|| Checks::read(&boot.results, depth, &labels.paths));
@@ -219,8 +218,8 @@ fn attempt(program: &Path, tarball: &Path, packed: u64, options: &Options, repor
     })
 }
 
-/// The kernel's arguments. Nothing may wait for a person: a panic and dracut's emergency end the
-/// machine.
+/// The kernel's arguments. The machine must never wait for input: a panic and dracut's emergency
+/// mode end it.
 fn arguments(selinux: SelinuxBoot, accelerator: Accelerator) -> String {
     let patience = match accelerator {
         Accelerator::Kvm => "",
@@ -261,17 +260,17 @@ fn copy(root: &InstallRoot, path: &str, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What keeps the image from being healthy, in sentences.
+/// The findings of a trial, as sentences.
 fn findings(tar: &Unpacked, wrong_unpacked: &[String], boot: &qemu::Boot, checks: Option<&Checks>) -> Vec<String> {
     let mut findings = Vec::new();
     if tar.status != Some(0) {
         findings.push(format!("tar ended with {}", tar.status.map_or("a signal".into(), |status| format!("exit status {status}"))));
     }
-    if !tar.said.is_empty() {
-        findings.push(format!("tar complained {} times", tar.said.len()));
+    if !tar.stderr.is_empty() {
+        findings.push(format!("tar reported {} problems", tar.stderr.len()));
     }
     if !wrong_unpacked.is_empty() {
-        findings.push(format!("{} files were unpacked with labels that are not the policy's", wrong_unpacked.len()));
+        findings.push(format!("{} files were unpacked with labels that differ from the policy", wrong_unpacked.len()));
     }
     match boot.stuck {
         Some(Landmark::Panic) => findings.push("the kernel panicked".into()),

@@ -1,5 +1,5 @@
-//! The machine of the trial: QEMU in the sandbox, without a network, on KVM where that works and
-//! emulated where not.
+//! The machine of the trial: QEMU in the sandbox, without a network, with KVM if it works,
+//! otherwise emulated.
 
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -11,21 +11,21 @@ use crate::process::{self, CommandLine, Tail, find_program};
 use crate::report::{Report, Step};
 use crate::sandbox::{Access, Limits, Mount, Network, Plan, Sandbox, Stream, ToolRoot};
 
-/// How the guest's processor is made.
+/// How the guest's processor is provided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
-    /// The host's own.
+    /// By KVM.
     Kvm,
-    /// Emulated: works everywhere, some twenty times slower.
+    /// By emulation: works everywhere, about twenty times slower.
     Tcg,
 }
 
-/// The least time in which a kernel on a working KVM comes to its init.
+/// The time limit for a kernel to start its init with KVM.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
-/// How long QEMU may take to end after it was asked to.
+/// The time that QEMU has to end after a request.
 const GRACE: Duration = Duration::from_secs(20);
-/// Lines of the console that failures and reports quote.
+/// The number of console lines that failures and reports quote.
 const TAIL_LINES: usize = 20;
 
 /// The machine's parts.
@@ -33,7 +33,7 @@ const TAIL_LINES: usize = 20;
 pub struct Machine {
     /// QEMU.
     pub program: PathBuf,
-    /// The disk; none while KVM is tried.
+    /// The disk; `None` while KVM is tested.
     pub disk: PathBuf,
     /// The image's kernel.
     pub kernel: PathBuf,
@@ -43,45 +43,45 @@ pub struct Machine {
     pub arguments: String,
     /// Memory in MiB.
     pub memory: u32,
-    /// An empty directory that stands in for the install root.
+    /// An empty directory used as the install root.
     pub root: PathBuf,
     /// An empty directory that the sandbox is mounted over.
     pub scratch: PathBuf,
 }
 
-/// What a boot came to.
+/// The result of a boot.
 #[derive(Debug, Clone)]
 pub struct Boot {
     /// Seconds from QEMU's start to the login prompt.
     pub login: Option<f64>,
-    /// Why it could go no further.
+    /// The landmark that stopped it.
     pub stuck: Option<Landmark>,
-    /// What the checks found.
+    /// The results of the checks.
     pub results: Results,
-    /// The last of the console.
+    /// The last lines of the console.
     pub tail: String,
-    /// Whether the time limit passed.
+    /// Whether the time limit was reached.
     pub timed_out: bool,
 }
 
-/// Where QEMU is on this host; on EL it is no command but a helper.
+/// The path of QEMU on this host. On EL it is a helper, not a command.
 ///
 /// # Errors
-/// [`ExitCode::Host`] with a hint when there is none.
+/// [`ExitCode::Host`] with a hint if it is not installed.
 pub fn find() -> Result<PathBuf> {
     ["qemu-system-x86_64", "qemu-kvm"].iter().find_map(|name| find_program(name)).ok_or_else(|| {
-        Failure::new(ExitCode::Host, "starting a machine: there is no qemu-system-x86_64")
+        Failure::new(ExitCode::Host, "starting a machine: qemu-system-x86_64 is not installed")
             .hint("install it: apt-get install qemu-system-x86   (or: dnf install qemu-kvm)")
             .into()
     })
 }
 
 impl Machine {
-    /// The accelerator that works here. A /dev/kvm that is there proves nothing: nested, it may
-    /// hang or die; so the image's kernel has to come to its init on it.
+    /// The accelerator that works here. An existing /dev/kvm is not enough: nested, it may hang or
+    /// fail. So the image's kernel must start its init with it.
     ///
     /// # Errors
-    /// When the sandbox cannot be made, or a signal asked us to stop.
+    /// If the sandbox cannot be created, or a signal asked to stop.
     pub fn accelerator(&self, report: &Report) -> Result<Accelerator> {
         if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
             return Ok(Accelerator::Tcg);
@@ -95,24 +95,25 @@ impl Machine {
                 Some(Landmark::BrokenKvm) => {}
                 _ => return Ok(()),
             }
-            Err(Enough.into())
+            Err(Finished.into())
         });
         match ended {
-            Err(error) if error.is::<Enough>() => {}
+            Err(error) if error.is::<Finished>() => {}
             Err(error) if crate::error::exit_code(&error) == ExitCode::TimedOut => {}
             other => drop(other?),
         }
         process::check_stop()?;
         if !works {
-            report.note("KVM of this host does not work: the machine is emulated, which is slow");
+            report.note("KVM does not work on this host: the machine is emulated, which is slow");
         }
         Ok(if works { Accelerator::Kvm } else { Accelerator::Tcg })
     }
 
-    /// Boots the disk and listens until the checks are done, the machine ends, or the time is up.
+    /// Boots the disk and reads the output until the checks are done, the machine ends, or the time
+    /// limit is reached.
     ///
     /// # Errors
-    /// When the sandbox or QEMU cannot be started, or a signal asked us to stop.
+    /// If the sandbox or QEMU cannot be started, or a signal asked to stop.
     pub fn boot(&self, accelerator: Accelerator, limit: Duration, step: &Step) -> Result<Boot> {
         let report = step.report();
         let plan = self.plan(accelerator, Disk::Attached, limit);
@@ -138,17 +139,17 @@ impl Machine {
                 Some(Landmark::BrokenKvm) if stream == Stream::Err => boot.stuck = Some(Landmark::BrokenKvm),
                 _ => {}
             }
-            // What follows the landmark is worth hearing, but not worth waiting for: panic=1 ends
-            // the machine by itself.
+            // Lines after the landmark are useful, but not worth waiting for: panic=1 ends the
+            // machine.
             if boot.results.done() || matches!(boot.stuck, Some(Landmark::Emergency | Landmark::BrokenKvm)) {
-                return Err(Enough.into());
+                return Err(Finished.into());
             }
             Ok(())
         });
         boot.tail = console.last(TAIL_LINES);
         boot.timed_out = began.elapsed() >= limit;
         match ended {
-            Err(error) if error.is::<Enough>() => boot.timed_out = false,
+            Err(error) if error.is::<Finished>() => boot.timed_out = false,
             Err(error) if crate::error::exit_code(&error) == ExitCode::TimedOut => {}
             Err(error) => return Err(error),
             Ok(outcome) if console.is_empty() && !outcome.success() && !boot.timed_out => {
@@ -159,7 +160,7 @@ impl Machine {
         Ok(boot)
     }
 
-    /// The sandbox in which QEMU runs: the host's programs, this machine's files, and nothing else.
+    /// The sandbox for QEMU: the host's programs and this machine's files.
     fn plan(&self, accelerator: Accelerator, disk: Disk, limit: Duration) -> Plan {
         let command = self.command(accelerator, disk, limit);
         let mut plan = Plan::of_tools(&ToolRoot::host(), &self.root, &self.scratch, Network::None, command);
@@ -177,8 +178,8 @@ impl Machine {
         plan
     }
 
-    /// The console is QEMU's stdout, the checks' line its stderr. `timeout` ends it softly, so that
-    /// a prompt without a newline at the end is heard too.
+    /// QEMU's stdout is the console, its stderr the port of the checks. `timeout` ends it with a
+    /// signal first, so that a last prompt without a newline is still read.
     fn command(&self, accelerator: Accelerator, disk: Disk, limit: Duration) -> CommandLine {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get().min(4)).to_string();
         let memory = self.memory.to_string();
@@ -195,7 +196,7 @@ impl Machine {
         argv.extend(["-chardev", "file,id=checks,path=/proc/self/fd/2", "-serial", "chardev:checks"]);
         argv.extend(["-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random"]);
         if disk == Disk::Attached {
-            // The disk is thrown away: that it survives a crash of the host is worth no waiting.
+            // The disk is discarded afterwards, so it need not survive a crash of the host.
             argv.extend(["-drive", "file=/machine/disk,format=raw,if=virtio,cache=unsafe"]);
         }
         argv.extend(["-kernel", "/machine/kernel", "-initrd", "/machine/initramfs", "-append", &self.arguments]);
@@ -209,10 +210,10 @@ enum Disk {
     None,
 }
 
-/// Said to the sandbox when nothing more need be heard; everything in it ends then.
+/// The error that stops the sandbox when no more output is needed.
 #[derive(Debug, thiserror::Error)]
-#[error("enough was heard")]
-struct Enough;
+#[error("no more output is needed")]
+struct Finished;
 
 #[cfg(test)]
 mod tests {
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_has_no_network_and_sees_kvm_only_where_it_uses_it() {
+    fn the_machine_has_no_network_and_sees_kvm_only_if_it_uses_it() {
         for (accelerator, seen) in [(Accelerator::Kvm, true), (Accelerator::Tcg, false)] {
             let plan = machine().plan(accelerator, Disk::Attached, Duration::from_secs(60));
             assert_eq!(plan.network, Network::None);
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_disk_may_be_written_to() {
+    fn only_the_disk_is_writable() {
         let plan = machine().plan(Accelerator::Tcg, Disk::Attached, Duration::from_secs(60));
         let writable: Vec<_> = plan
             .mounts

@@ -1,5 +1,5 @@
-//! Programs of the host that must work on mounted disks, where the sandbox's nine capabilities do
-//! not do: mkfs, mount, tar.
+//! Programs of the host that work on mounted disks: mkfs, mount, tar. The sandbox's nine
+//! capabilities are not enough for them.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -12,24 +12,24 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::process::{self, CommandLine, find_program};
 use crate::report::Report;
 
-/// The most that is kept of what a tool says.
-const SAID_LIMIT: usize = 256 << 10;
+/// The maximum size of the kept output.
+const OUTPUT_LIMIT: usize = 256 << 10;
 
-/// How a tool ended.
+/// The result of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// Its exit status; `None` when a signal ended it.
+pub(super) struct ToolResult {
+    /// Its exit status; `None` if a signal result it.
     pub status: Option<i32>,
     /// Its lines on stderr.
-    pub said: Vec<String>,
+    pub lines: Vec<String>,
 }
 
-/// Runs a tool to its end; the kernel ends it with us, and a stop request does too.
+/// Runs a tool to its end. It ends if osimg ends or is asked to stop.
 ///
 /// # Errors
-/// When it is missing ([`ExitCode::Host`], with `package` in the hint), or a signal asked us to
-/// stop. A tool that fails is no error here.
-pub(super) fn run(argv: &[&str], package: &str, report: &Report) -> Result<Ended> {
+/// If it is missing ([`ExitCode::Host`], with `package` in the hint), or a signal asked to stop.
+/// A failure of the tool is not an error here.
+pub(super) fn run(argv: &[&str], package: &str, report: &Report) -> Result<ToolResult> {
     let name = argv.first().copied().unwrap_or_default();
     let missing = || {
         Failure::new(ExitCode::Host, format!("starting {name}: it is not installed"))
@@ -38,7 +38,7 @@ pub(super) fn run(argv: &[&str], package: &str, report: &Report) -> Result<Ended
     let program = find_program(name).ok_or_else(missing)?;
     let line = CommandLine::new(argv.iter().copied());
     report.command(&line.quoted());
-    #[expect(clippy::disallowed_methods, reason = "the one place of boot that runs programs outside of the sandbox")]
+    #[expect(clippy::disallowed_methods, reason = "the only place in boot that runs programs outside of the sandbox")]
     let mut child = std::process::Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
         .arg(program)
@@ -51,36 +51,36 @@ pub(super) fn run(argv: &[&str], package: &str, report: &Report) -> Result<Ended
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("starting {name}"))?;
-    let said = child.stderr.take().context("reading what a tool says").and_then(listen);
-    if said.is_err() {
-        // It is the reason for the failure that is told, not how the tool took it.
+    let output = child.stderr.take().context("reading the output of a tool").and_then(listen);
+    if output.is_err() {
+        // Report the reason of the failure, not that the tool was killed.
         let _ = child.kill();
     }
     let status = child.wait().with_context(|| format!("waiting for {name}"))?;
-    let said: Vec<String> = String::from_utf8_lossy(&said?).lines().map(str::to_owned).collect();
-    for line in &said {
+    let lines: Vec<String> = String::from_utf8_lossy(&output?).lines().map(str::to_owned).collect();
+    for line in &lines {
         report.output(line);
     }
-    Ok(Ended { status: status.code(), said })
+    Ok(ToolResult { status: status.code(), lines })
 }
 
-/// Runs a tool that has to succeed.
+/// Runs a tool that must succeed.
 ///
 /// # Errors
-/// As [`run`], and [`ExitCode::Host`] with its last words when it fails.
-pub(super) fn must(argv: &[&str], package: &str, report: &Report) -> Result<()> {
-    let ended = run(argv, package, report)?;
-    if ended.status == Some(0) {
+/// As [`run`], and [`ExitCode::Host`] with its last lines if it fails.
+pub(super) fn run_or_fail(argv: &[&str], package: &str, report: &Report) -> Result<()> {
+    let result = run(argv, package, report)?;
+    if result.status == Some(0) {
         return Ok(());
     }
     let line = CommandLine::new(argv.iter().copied()).quoted();
-    let words = ended.said.get(ended.said.len().saturating_sub(5)..).unwrap_or_default().join("; ");
+    let words = result.lines.get(result.lines.len().saturating_sub(5)..).unwrap_or_default().join("; ");
     Err(Failure::new(ExitCode::Host, format!("running `{line}`: {words}")).into())
 }
 
-/// Everything up to the end of the pipe, within [`SAID_LIMIT`]; a stop request ends the wait.
+/// Everything until the end of the pipe, within the limit; a request to stop ends the wait.
 fn listen(mut pipe: std::process::ChildStderr) -> Result<Vec<u8>> {
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     let mut buffer = [0u8; 8192];
     loop {
         process::check_stop()?;
@@ -88,13 +88,13 @@ fn listen(mut pipe: std::process::ChildStderr) -> Result<Vec<u8>> {
         match ready {
             Ok(0) | Err(Errno::EINTR) => continue,
             Ok(_) => {}
-            Err(error) => return Err(error).context("listening to a tool"),
+            Err(error) => return Err(error).context("reading the output of a tool"),
         }
-        match pipe.read(&mut buffer).context("listening to a tool")? {
-            0 => return Ok(said),
+        match pipe.read(&mut buffer).context("reading the output of a tool")? {
+            0 => return Ok(output),
             count => {
-                let room = SAID_LIMIT.saturating_sub(said.len()).min(count);
-                said.extend_from_slice(buffer.get(..room).unwrap_or_default());
+                let room = OUTPUT_LIMIT.saturating_sub(output.len()).min(count);
+                output.extend_from_slice(buffer.get(..room).unwrap_or_default());
             }
         }
     }
@@ -105,14 +105,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failing_tool_is_reported_with_its_status_and_words() {
-        let ended = run(&["ls", "/nonexistent"], "coreutils", &Report::silent()).expect("ls runs");
-        assert_eq!(ended.status, Some(2));
-        assert!(ended.said.iter().any(|line| line.contains("No such file")), "{:?}", ended.said);
+    fn a_failing_tool_is_reported_with_its_status_and_output() {
+        let result = run(&["ls", "/nonexistent"], "coreutils", &Report::silent()).expect("ls runs");
+        assert_eq!(result.status, Some(2));
+        assert!(result.lines.iter().any(|line| line.contains("No such file")), "{:?}", result.lines);
     }
 
     #[test]
-    fn a_missing_tool_is_the_hosts_lack() {
+    fn a_missing_tool_has_the_exit_code_for_the_host() {
         let error = run(&["no-such-tool"], "nothing", &Report::silent()).expect_err("missing");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Host);
     }

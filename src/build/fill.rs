@@ -7,7 +7,7 @@ use super::job::{Directories, job};
 use super::tools::Tools;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::{self, Contents};
-use crate::packages::{self, Cache, Filled, Job, PinnedKey, Programs, TransactionPlan};
+use crate::packages::{self, Cache, FilledRoot, Job, PinnedKey, Programs, TransactionPlan};
 use crate::recipe::Bootstrap;
 use crate::report::bytes;
 use crate::sandbox::InstallRoot;
@@ -18,7 +18,7 @@ const LEAST_CACHE: u64 = 64 << 20;
 
 impl Build<'_> {
     /// Steps 2 and 3: the package manager fills the root inside the sandbox.
-    pub(super) fn fill(&self, tools: &Tools, workdir: &mut Workdir, keys: &[PinnedKey], dbpath: &str) -> Result<Filled> {
+    pub(super) fn fill(&self, tools: &Tools, workdir: &mut Workdir, keys: &[PinnedKey], dbpath: &str) -> Result<FilledRoot> {
         let directories = Directories::for_image(workdir);
         let settings = &self.recipe.settings;
         let repositories = settings.packages.repositories.iter().map(|repository| repository.id.clone()).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Build;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::{certificates, files, initramfs, leftovers, machine_id};
-use crate::packages::Filled;
+use crate::packages::FilledRoot;
 use crate::process::{self, CommandLine};
 use crate::sandbox::{Devices, InstallRoot, Limits, Network, Owners, Plan, Sandbox, Stream, Terminal, View};
 use crate::workdir::Workdir;
@@ -16,17 +16,17 @@ const IN_IMAGE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 impl Build<'_> {
     /// Step 4: the tree becomes one that every node may start from; returns what was removed.
-    pub(super) fn finish(&self, root: &InstallRoot, workdir: &Workdir, filled: &Filled) -> Result<Vec<String>> {
+    pub(super) fn finish(&self, root: &InstallRoot, workdir: &Workdir, filled: &FilledRoot) -> Result<Vec<String>> {
         let step = self.report.step("finishing the tree");
         let settings = &self.recipe.settings.finish;
         files::apply(root, settings)?;
         if !settings.certificates.is_empty() {
             let store = certificates::store(root)?;
-            let bodies = certificates::place(root, store, &settings.certificates)?;
+            let bodies = certificates::add(root, store, &settings.certificates)?;
             self.run_in_image(store.command, workdir, filled)?;
             certificates::check(root, store, &bodies)?;
         }
-        initramfs::withdraw(root)?;
+        initramfs::remove_drop_in(root)?;
         machine_id::apply(root, settings.machine_id)?;
         let removed = leftovers::remove(root, &filled.dbpath, &settings.files)?;
         step.finish(&format!("{} leftovers removed", removed.len()));
@@ -34,7 +34,7 @@ impl Build<'_> {
     }
 
     /// Runs a program of the image inside the image, without a network.
-    fn run_in_image(&self, argv: &[&str], workdir: &Workdir, filled: &Filled) -> Result<()> {
+    fn run_in_image(&self, argv: &[&str], workdir: &Workdir, filled: &FilledRoot) -> Result<()> {
         let command = CommandLine::new(argv.iter().copied())
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", "/root")

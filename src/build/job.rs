@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::packages::{Cache, Extent, GivenAway, Job, Purpose};
+use crate::packages::{Cache, Extent, Job, Purpose, RecordedOwners};
 use crate::recipe::Recipe;
 use crate::report::Report;
 use crate::sandbox::{Devices, ToolRoot};
@@ -70,7 +70,7 @@ pub(super) fn job<'a>(
         source_date_epoch: None,
         clock: None,
         dbpath,
-        given: GivenAway::default(),
+        given: RecordedOwners::default(),
         report,
     }
 }

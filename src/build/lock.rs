@@ -7,8 +7,8 @@ use super::job::{Directories, job};
 use super::require_root;
 use super::tools::{Tools, tools};
 use crate::error::Result;
-use crate::packages::{self, Cache, Job, Programs, Signers, Wish};
-use crate::recipe::lock::foreign::Listed;
+use crate::packages::{self, Cache, Job, LockRequest, Programs, Signers};
+use crate::recipe::lock::foreign::ListedPackage;
 use crate::recipe::{Lock, Recipe, Transaction};
 use crate::report::Report;
 use crate::workdir::{Keep, Place, Workdir};
@@ -51,7 +51,7 @@ pub(crate) struct Places {
 pub(crate) fn make(
     recipe: &Recipe,
     transactions: &[Transaction],
-    (signers, listed): (Signers, Option<&[Listed]>),
+    (signers, listed): (Signers, Option<&[ListedPackage]>),
     places: &Places,
     report: &Report,
 ) -> Result<Lock> {
@@ -70,7 +70,7 @@ pub(crate) fn make(
         source_date_epoch: places.source_date_epoch,
         ..job(recipe, &tools, &directories, &cache, &dbpath, report)
     };
-    let made = packages::lock(&manager, &mut job, &Wish { recipe, transactions, signers, listed });
+    let made = packages::lock(&manager, &mut job, &LockRequest { recipe, transactions, signers, listed });
     drop(cache);
     let removed = workdir.finish(made.is_err());
     let made = made?;

@@ -10,7 +10,7 @@ use super::pack::PackedTree;
 use super::{Build, output};
 use crate::archive;
 use crate::error::Result;
-use crate::packages::{Filled, PinnedKey};
+use crate::packages::{FilledRoot, PinnedKey};
 use crate::sandbox::{Backing, InstallRoot};
 use crate::secrets;
 use crate::set::manifest::{self as document, Manifest};
@@ -20,7 +20,7 @@ use crate::verify::Finding;
 pub(super) struct Outcome<'a> {
     pub(super) version: String,
     pub(super) root: &'a InstallRoot,
-    pub(super) filled: &'a Filled,
+    pub(super) filled: &'a FilledRoot,
     pub(super) keys: &'a [PinnedKey],
     pub(super) packed: &'a PackedTree,
     pub(super) labels: String,

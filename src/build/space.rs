@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::packages::{Filled, TransactionPlan};
+use crate::packages::{FilledRoot, TransactionPlan};
 use crate::report::bytes;
 use crate::sandbox::Backing;
 use crate::workdir::{Workdir, free_space, used_space};
@@ -35,7 +35,7 @@ pub(super) fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Err
 
 /// About how large the tar will be, for the estimate: what a root in memory takes up, else what the
 /// packages say and a tenth.
-pub(super) fn expected_size(workdir: &Workdir, filled: &Filled) -> u64 {
+pub(super) fn expected_size(workdir: &Workdir, filled: &FilledRoot) -> u64 {
     let installed = filled.plans.iter().map(TransactionPlan::installed_size).sum::<u64>();
     match workdir.backing() {
         Backing::Memory => used_space(&workdir.root()).unwrap_or(installed),

@@ -68,7 +68,7 @@ impl Build<'_> {
         let own = match (&settings.dbpath, tools.root.is_host()) {
             (Some(path), _) => Some(path.clone()),
             (None, true) => None,
-            (None, false) => packages::dbpath_of_tools(&tools.root, &workdir.scratch(), &workdir.root())?,
+            (None, false) => packages::tools_dbpath(&tools.root, &workdir.scratch(), &workdir.root())?,
         };
         Ok(own.unwrap_or_else(|| packages::known_dbpath(settings)))
     }

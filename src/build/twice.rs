@@ -12,7 +12,7 @@ use super::{Options, build};
 use crate::archive;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
-use crate::packages::{self, Filled};
+use crate::packages::{self, FilledRoot};
 use crate::process;
 use crate::recipe::{Recipe, Transaction};
 use crate::registry::{Address, Staged};
@@ -141,7 +141,7 @@ fn await_another_second() -> Result<()> {
 ///
 /// # Errors
 /// [`ExitCode::Findings`] when they differ.
-pub(super) fn judge(reference: &Reference, sha256: &str, staged: &Staged, workdir: &Workdir, filled: &Filled) -> Result<()> {
+pub(super) fn judge(reference: &Reference, sha256: &str, staged: &Staged, workdir: &Workdir, filled: &FilledRoot) -> Result<()> {
     if reference.sha256 == sha256 {
         return Ok(());
     }

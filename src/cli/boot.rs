@@ -17,16 +17,16 @@ pub(super) struct Boot {
     /// The tarball
     #[arg(value_name = "TARBALL")]
     tarball: PathBuf,
-    /// How long the boot and its checks may take: 90s, 10m, 1h
+    /// Time limit for the boot and its checks: 90s, 10m, 1h
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     timeout: Duration,
-    /// The file system that it is unpacked to
+    /// File system to unpack to
     #[arg(long = "filesystem", value_enum, value_name = "KIND", default_value = "ext4")]
     file_system: FileSystem,
     /// A unit that must be active; repeatable
     #[arg(long = "unit", value_name = "UNIT", value_parser = unit)]
     units: Vec<String>,
-    /// Memory of the machine
+    /// Memory of the machine in MiB
     #[arg(long, value_name = "MIB", default_value = "2048", value_parser = clap::value_parser!(u32).range(256..=1_048_576))]
     memory: u32,
     /// SELinux in the booted kernel
@@ -35,7 +35,7 @@ pub(super) struct Boot {
     /// The virtual machine's processor
     #[arg(long = "accel", value_enum, value_name = "KIND", default_value = "auto")]
     accelerator: AcceleratorChoice,
-    /// Where to work: auto (memory when it fits, else /var/tmp) or a directory
+    /// Working directory: auto (memory if it fits, otherwise /var/tmp) or a directory
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
 }
@@ -43,7 +43,7 @@ pub(super) struct Boot {
 impl Boot {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if !self.tarball.is_file() {
-            return Err(Failure::new(ExitCode::Usage, format!("booting {}: there is no such file", self.tarball.display())).into());
+            return Err(Failure::new(ExitCode::Usage, format!("booting {}: the file does not exist", self.tarball.display())).into());
         }
         let options = Options {
             timeout: self.timeout,
@@ -80,7 +80,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A unit's name, as systemd.unit(5) has them.
+/// Checks a unit's name by the rules of systemd.unit(5).
 fn unit(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     if text.is_empty() || text.starts_with('-') || !text.chars().all(allowed) {
@@ -97,7 +97,7 @@ fn lines(trial: &Trial) -> Vec<String> {
     };
     let mut lines = vec![format!("{}: kernel {}, {accelerator}", trial.tarball.display(), trial.kernel)];
     let mut row = |name: &str, what: String| lines.push(format!("  {name:<14}{what}"));
-    let tar = match (trial.tar.status, trial.tar.said.len()) {
+    let tar = match (trial.tar.status, trial.tar.stderr.len()) {
         (Some(0), 0) => "unpacked everything".into(),
         (Some(status), complaints) => format!("exit status {status}, {complaints} complaints"),
         (None, _) => "ended by a signal".into(),
@@ -148,7 +148,7 @@ fn lines(trial: &Trial) -> Vec<String> {
             lines.push(format!("  … and {} more (--json has them all)", items.len() - SHOWN));
         }
     };
-    list("output of tar", &trial.tar.said);
+    list("output of tar", &trial.tar.stderr);
     list("labels as unpacked", &trial.wrong_labels_unpacked);
     if let Some(checks) = &trial.checks {
         list("labels in the running system", &checks.selinux.wrong_labels);
@@ -157,7 +157,7 @@ fn lines(trial: &Trial) -> Vec<String> {
         list("ACLs", checks.acls.as_deref().unwrap_or_default());
         list("rpm -Va", checks.rpm.as_ref().map(|v| v.lines.as_slice()).unwrap_or_default());
     } else {
-        list("the console's end", &trial.console.lines().map(str::to_owned).collect::<Vec<_>>());
+        list("the last lines of the console", &trial.console.lines().map(str::to_owned).collect::<Vec<_>>());
     }
     list("findings", &trial.findings);
     lines.push(if trial.healthy { "healthy".into() } else { "not healthy".into() });
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_units_are_taken() {
+    fn only_names_of_units_are_accepted() {
         assert_eq!(unit("sshd@1\\x2d.service").as_deref(), Ok("sshd@1\\x2d.service"));
         for wrong in ["", "-x", "a b", "a;b", "a\nb"] {
             assert!(unit(wrong).is_err(), "{wrong:?}");

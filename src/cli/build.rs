@@ -1,4 +1,4 @@
-//! `osimg build`: the recipe becomes a published tarball.
+//! `osimg build`: builds a tarball from a recipe and publishes it.
 
 use clap::Args;
 use std::num::NonZeroUsize;
@@ -25,13 +25,13 @@ pub(super) struct Build {
     /// Write this file; its suffix chooses the format
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["registry", "formats"])]
     output: Option<PathBuf>,
-    /// The image's name [default: name under [image], else the recipe's]
+    /// The image's name [default: name under [image], or the recipe's]
     #[arg(long, value_name = "NAME", value_parser = checked_image_word)]
     name: Option<String>,
-    /// The image's version [default: version under [image], else the day]
+    /// The image's version [default: version under [image], or the date]
     #[arg(long, value_name = "VERSION", value_parser = checked_image_word)]
     image_version: Option<String>,
-    /// Where to publish [default: dir:out, or url under [registry] in the settings]
+    /// Registry to publish to [default: dir:out, or url under [registry] in the settings]
     #[arg(long, value_name = "ADDRESS")]
     registry: Option<Address>,
     /// Replace the same version, with all its files, if it exists with other bytes
@@ -41,19 +41,19 @@ pub(super) struct Build {
     /// or -stage2 accept a boot piece (can be repeated)
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
-    /// Fail when the image is not fit for a node, and publish nothing; the tarball is kept as
+    /// Fail if the image is not fit for a node, and publish nothing; the tarball is kept as
     /// NAME.unfit
     #[arg(long)]
     strict: bool,
     /// Worker threads [default: one per core]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter
-    /// of the machine's]
+    /// Memory limit for packing, such as 2G; it limits the worker threads [default: a quarter of
+    /// the machine's]
     #[arg(long, value_name = "SIZE", value_parser = crate::archive::parse_size)]
     memory: Option<u64>,
-    /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else
-    /// $XDG_CACHE_HOME/osimg]
+    /// Directory for downloaded packages and metadata [default: /var/cache/osimg for root,
+    /// otherwise $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Install exactly the packages of the lock next to the recipe
@@ -62,7 +62,7 @@ pub(super) struct Build {
     /// Install exactly the packages of this lock
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
-    /// Where to work: auto (memory when it fits, else /var/tmp) or a directory
+    /// Working directory: auto (memory if it fits, otherwise /var/tmp) or a directory
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
     /// Keep the workdir for `osimg shell`
@@ -97,8 +97,8 @@ pub(super) struct Build {
 impl Build {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
-        // Before the first step: its progress bar is a thread, and a user namespace is entered by a
-        // process of one.
+        // Before the first step: its progress bar is a thread, and only a single-threaded process
+        // can enter a user namespace.
         super::act_as_root(report)?;
         if self.counterpart.is_some() {
             counterpart::become_another(report)?;
@@ -218,8 +218,8 @@ impl Build {
     }
 }
 
-/// The last line of a build: its tarballs with their sizes, the number of packages, and whether a
-/// node can be installed from it.
+/// The last line of a build: its tarballs with their sizes, the number of packages, and whether
+/// the image is fit for a node.
 fn summary(artifact: &Artifact) -> String {
     let sized =
         artifact.tarballs.iter().zip(&artifact.digests).map(|(path, tarball)| format!("{}, {}", path.display(), bytes(tarball.bytes)));

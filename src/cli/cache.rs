@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::shared::default_cache;
 use crate::error::{ExitCode, Failure, Result};
-use crate::packages::{Limit, Shelf};
+use crate::packages::{CacheContents, Limit};
 use crate::report::{Report, bytes};
 
 #[derive(Debug, Args)]
 pub(super) struct CacheArgs {
-    /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else
-    /// $XDG_CACHE_HOME/osimg]
+    /// Directory for downloaded packages and metadata [default: /var/cache/osimg for root,
+    /// otherwise $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Remove files over --max or --older, and the files of killed builds
@@ -38,24 +38,25 @@ impl CacheArgs {
             }
             let age = self.older.map(|days| Duration::from_secs(u64::from(days) * 86400));
             let step = report.step("pruning the package cache");
-            let pruned = Shelf::prune(&cache, Limit { bytes: self.max, age }, report)?;
+            let pruned = CacheContents::prune(&cache, Limit { bytes: self.max, age }, report)?;
             step.finish(&format!("{}, {}", super::shared::count(pruned.packages, "package"), bytes(pruned.bytes)));
             Some(pruned)
         } else {
             None
         };
-        let shelf = Shelf::look(&cache)?;
+        let contents = CacheContents::read(&cache)?;
         if json {
-            super::print_json(report, &json!({ "cache": cache, "holds": shelf, "pruned": pruned }))?;
+            super::print_json(report, &json!({ "cache": cache, "holds": contents, "pruned": pruned }))?;
             return Ok(ExitCode::Done);
         }
         let mut lines = Vec::new();
-        for held in &shelf.repositories {
+        for held in &contents.repositories {
             let packages = super::shared::count(held.packages, "package");
             lines.push(format!("{}: {packages}, {}; metadata {}", held.name, bytes(held.package_bytes), bytes(held.metadata_bytes)));
         }
-        let builds = if shelf.builds > 0 { format!("; in use by {}", super::shared::count(shelf.builds, "build")) } else { String::new() };
-        lines.push(format!("{}: {}{builds}", cache.display(), bytes(shelf.bytes)));
+        let builds =
+            if contents.builds > 0 { format!("; in use by {}", super::shared::count(contents.builds, "build")) } else { String::new() };
+        lines.push(format!("{}: {}{builds}", cache.display(), bytes(contents.bytes)));
         super::print_lines(report, &lines)?;
         Ok(ExitCode::Done)
     }

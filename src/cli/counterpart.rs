@@ -37,27 +37,27 @@ pub(super) fn run(directory: &Path, report: &Report) -> Result<()> {
         // Its result is the file; the second build reports the caller's.
         .stdout(Stdio::null())
         .spawn()
-        .context("starting the build to compare with")?;
+        .context("starting the build for comparison")?;
     let code = wait(&mut child)?;
     if code == Some(0) {
         return Ok(());
     }
-    let code = code.and_then(ExitCode::of_number).unwrap_or(ExitCode::Unexpected);
+    let code = code.and_then(ExitCode::from_number).unwrap_or(ExitCode::Unexpected);
     Err(Failure::new(code, "building once for the comparison: it failed as reported above").into())
 }
 
-/// Waits for the child, which gets SIGTERM when we are to stop; `None` when a signal ended it.
+/// Waits for the child, and sends it SIGTERM on a request to stop; `None` if a signal ended it.
 fn wait(child: &mut Child) -> Result<Option<i32>> {
     let mut passed_on = false;
     loop {
-        if let Some(status) = child.try_wait().context("waiting for the build to compare with")? {
+        if let Some(status) = child.try_wait().context("waiting for the build for comparison")? {
             process::check_stop()?;
             return Ok(status.code());
         }
         if process::stop_requested().is_some() && !passed_on {
             passed_on = true;
             let pid = i32::try_from(child.id()).context("reading a process id")?;
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).context("stopping the build to compare with")?;
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).context("stopping the build for comparison")?;
         }
         std::thread::sleep(PAUSE);
     }
@@ -70,8 +70,8 @@ fn wait(child: &mut Child) -> Result<Option<i32>> {
 /// When the kernel fails in the middle.
 pub(super) fn become_another(report: &Report) -> Result<()> {
     if !leave_privileges()? {
-        report.note("the build to compare with is the same user's: the kernel makes no user namespace here");
+        report.note("the build for comparison runs as the same user: user namespaces are not available here");
     }
-    // After the namespace: a change of ids takes it back.
-    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("binding the build to compare with to its caller")
+    // After entering the namespace, because a change of ids resets it.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("binding the build for comparison to its caller")
 }

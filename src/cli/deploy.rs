@@ -1,4 +1,4 @@
-//! `osimg deploy`: has Ironic install a published image, or prints the commands for it.
+//! `osimg deploy`: installs a published image through Ironic, or prints the commands for it.
 
 use clap::Args;
 use serde_json::json;
@@ -27,22 +27,22 @@ pub(super) struct Deploy {
     /// tree's URL (ends in /), or oci://HOST/NAME:TAG or @DIGEST
     #[arg(value_name = "IMAGE")]
     image: String,
-    /// The cloud of clouds.yaml
+    /// The cloud in clouds.yaml
     #[arg(long, value_name = "NAME", env = "OS_CLOUD", hide_env_values = true)]
     cloud: Option<String>,
-    /// Where Ironic gets the image from [default: detected from IMAGE]
+    /// Where Ironic fetches the image from [default: detected from IMAGE]
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<Mode>,
-    /// Which tarball of a manifest: tgz, tbz, txz or tar
+    /// The tarball of a manifest to use: tgz, tbz, txz or tar
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// The URL under which the manifest's directory is served
+    /// The URL at which the manifest's directory is served
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
-    /// The image's architecture, where it is published for several [default: the nodes']
+    /// The image's architecture, if it is published for several [default: the nodes']
     #[arg(long, value_name = "ARCH")]
     arch: Option<String>,
-    /// The owner of the image in Glance (a project, by name or id), where several have one of that
+    /// The owner of the image in Glance (a project, by name or id), if several have one with that
     /// name
     #[arg(long, value_name = "PROJECT")]
     owner: Option<String>,
@@ -61,7 +61,7 @@ pub(super) struct Deploy {
     /// Only print the kickstart template for this image
     #[arg(long, conflicts_with_all = ["apply", "start", "wait"])]
     print_kickstart: bool,
-    /// With --print-kickstart: check and complete this template instead of making one
+    /// With --print-kickstart: check and complete this template instead of osimg's own
     #[arg(long, value_name = "FILE", requires = "print_kickstart")]
     kickstart: Option<PathBuf>,
     /// With --print-kickstart: settings file with [deploy.install]
@@ -83,14 +83,15 @@ pub(super) struct Deploy {
     /// 30m, 1h30m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     timeout: Duration,
-    /// The config drive of the node for cloud-init: an ISO image (genisoimage -r -V config-2),
-    /// compressed with gzip or not, or its URL. With several nodes: NODE=FILE or NODE=URL, repeated
+    /// The node's config drive for cloud-init: an ISO image (genisoimage -r -V config-2),
+    /// optionally compressed with gzip, or its URL. With several nodes: NODE=FILE or NODE=URL,
+    /// repeated
     #[arg(long = "config-drive", value_name = "[NODE=]FILE|URL", requires = "start")]
     config_drives: Vec<String>,
     /// How the nodes boot the installer: ipxe, pxe, http-ipxe, http
     #[arg(long, value_name = "NAME")]
     boot_interface: Option<String>,
-    /// Further arguments of the installer's kernel; %default% means the conductor's own
+    /// Additional arguments of the installer's kernel; %default% stands for the conductor's own
     #[arg(long, value_name = "ARGUMENTS")]
     kernel_append_params: Option<String>,
     /// The size of the root file system, which Ironic requires; the kickstart decides, not this
@@ -135,7 +136,7 @@ impl Deploy {
         };
         if self.owner.is_some() && matches!(found, Found::Image { .. }) {
             return Err(Failure::new(ExitCode::Usage, "--owner has no effect on this image: only images in Glance have owners")
-                .hint("leave --owner out")
+                .hint("remove --owner")
                 .into());
         }
         if self.print_kickstart {
@@ -145,7 +146,7 @@ impl Deploy {
             Found::Image { .. } if !self.apply && !self.template_in_glance() => None,
             _ => Some(Session::open(Cloud::load(cloud.as_deref())?, report)?),
         };
-        // Before anything is asked for: a drive that cannot be read is not the cloud's fault.
+        // First: an unreadable drive must not be reported as a problem of the cloud.
         let drives = config_drive::assign(&self.config_drives, &self.nodes)?;
         let (image, arch, remarks) = self.image(found, arch.as_deref(), session.as_ref(), report)?;
         report_remarks(&remarks, &self.image, report)?;
@@ -173,7 +174,7 @@ impl Deploy {
         failure.map_or(Ok(ExitCode::Done), Err)
     }
 
-    /// The architecture that is chosen, else the one that all nodes to be set up have.
+    /// The chosen architecture, or else the one that all nodes share.
     fn arch(&self) -> Result<Option<String>> {
         if self.arch.is_some() || !self.apply || self.cloud.is_none() {
             return Ok(self.arch.clone());
@@ -190,7 +191,7 @@ impl Deploy {
         Ok(if known.len() == 1 { known.pop() } else { None })
     }
 
-    /// The image with the pieces that the user named instead of its own, its architecture, and the
+    /// The image with the pieces that the user chose instead of its own, its architecture, and the
     /// remarks of the checks.
     fn image(
         &self,
@@ -199,7 +200,7 @@ impl Deploy {
         session: Option<&Session>,
         report: &Report,
     ) -> Result<(Image, Option<String>, Vec<Remark>)> {
-        let step = report.step("looking at the image");
+        let step = report.step("examining the image");
         let mut remarks = Vec::new();
         let ca = self.ca_file.as_deref();
         let (image, sha256, arch) = match (found, session) {
@@ -304,9 +305,9 @@ impl Deploy {
             (None, _) => {
                 return Err(Failure::new(
                     ExitCode::Usage,
-                    format!("making the kickstart template: the checksum of {} is not known", self.image.escape_debug()),
+                    format!("creating the kickstart template: the checksum of {} is unknown", self.image.escape_debug()),
                 )
-                .hint("name the tarball's file, or the manifest")
+                .hint("use the tarball's file, or the manifest")
                 .into());
             }
         };

@@ -13,10 +13,10 @@ pub(super) struct Diff {
     /// The first image: a tarball, a tree, or the manifest of a build (.json)
     #[arg(value_name = "BEFORE")]
     before: PathBuf,
-    /// The second image, of any of these kinds
+    /// The second image, also of any kind
     #[arg(value_name = "AFTER")]
     after: PathBuf,
-    /// Exit with 10 when packages or files differ, or size or tarball grow by more: packages,
+    /// Exit with 10 if packages or files differ, or if the size or tarball grows by more: packages,
     /// files, size:+5%, tarball:+20M (can be repeated)
     #[arg(long, value_name = "CONDITION")]
     fail_on: Vec<Gate>,
@@ -35,7 +35,7 @@ impl Diff {
             .iter()
             .map(|gate| {
                 gate.judge(&difference).map_err(|why| {
-                    Failure::new(ExitCode::Usage, format!("judging --fail-on {gate}: {why}")).hint("name tarballs instead").into()
+                    Failure::new(ExitCode::Usage, format!("checking --fail-on {gate}: {why}")).hint("use tarballs instead").into()
                 })
             })
             .collect::<Result<Vec<_>>>()?;

@@ -26,10 +26,10 @@ pub(super) struct Doctor {
     /// The project, or its id, that Ironic's conductor uses to read Glance
     #[arg(long, value_name = "PROJECT", default_value = "service", requires = "cloud")]
     conductor_project: String,
-    /// Remove the workdirs that killed builds left; never one in use, never across a mount
+    /// Remove the workdirs of killed builds; never one in use, never across a mount
     #[arg(long)]
     clean: bool,
-    /// With --clean: also those that were kept for `osimg shell`
+    /// With --clean: also remove those kept for `osimg shell`
     #[arg(long, requires = "clean")]
     kept: bool,
     /// Where to look for workdirs, besides /var/tmp
@@ -119,10 +119,10 @@ impl Doctor {
         for leftover in bases.flat_map(workdir::leftovers) {
             match leftover.state {
                 LeftoverState::InUse => {
-                    report.note(&format!("{}: a build uses it, or began less than a minute ago", leftover.path.display()))
+                    report.note(&format!("{}: a build uses it, or started less than a minute ago", leftover.path.display()))
                 }
                 LeftoverState::Kept if !self.kept => {
-                    report.note(&format!("{}: it was kept on purpose; remove it with --clean --kept", leftover.path.display()));
+                    report.note(&format!("{}: it was kept intentionally; remove it with --clean --kept", leftover.path.display()));
                 }
                 LeftoverState::Kept | LeftoverState::Abandoned => match leftover.remove() {
                     Ok(()) => removed.push(leftover.path),
@@ -200,7 +200,7 @@ fn subordinate_ids(name: &str, was_root: bool) -> Option<Finding> {
     })
 }
 
-/// Gives a file to the highest id that images use.
+/// Changes the owner of a file to the highest id that images use.
 fn owners(base: &Path, trial: Option<&Outcome>) -> Finding {
     const NOBODY: u32 = 65_534;
     let check = "foreign owners";
@@ -210,7 +210,7 @@ fn owners(base: &Path, trial: Option<&Outcome>) -> Finding {
         Ok(())
     };
     match (attempt(), Ids::of_this_process()) {
-        (Ok(()), _) => finding(check, true, format!("a file can be given to {NOBODY}"), ""),
+        (Ok(()), _) => finding(check, true, format!("the owner of a file can be changed to {NOBODY}"), ""),
         (Err(_), Ok(Ids::Single)) if trial.is_some_and(|outcome| outcome.given.is_some()) => {
             finding(check, true, "a sandbox's processes can be traced, and file ownership recorded", "")
         }
@@ -232,8 +232,8 @@ fn owners(base: &Path, trial: Option<&Outcome>) -> Finding {
     }
 }
 
-/// Sets a file capability and reads it back: it must come out as an image carries it, without the
-/// namespace it was set in.
+/// Sets a file capability and reads it back. It must have the form of an image, without the
+/// namespace in which it was set.
 fn capabilities(base: &Path) -> Finding {
     const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let attempt = || -> Result<usize> {
@@ -291,7 +291,7 @@ fn rpm() -> Finding {
     }
 }
 
-/// Makes a sandbox with everything a build uses and runs a program in it.
+/// Creates a sandbox like that of a build and runs a program in it.
 fn trial() -> Result<Outcome> {
     let (_dir, root, scratch) = places()?;
     let mut plan = image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
@@ -307,13 +307,13 @@ fn sandbox(trial: &Result<Outcome>) -> Finding {
             "sandbox",
             status == "exit status 0",
             format!("namespaces, mounts, pivot_root, capabilities, seccomp: {status}"),
-            "look at the kernel's log",
+            "check the kernel's log",
         ),
         Err(error) => finding(
             "sandbox",
             false,
             explain(error).message,
-            "run as root on a host (or in a container) that may mount: docker run --privileged, podman run --privileged",
+            "run as root on a host, or in a container that may mount: docker run --privileged, podman run --privileged",
         ),
     }
 }
@@ -325,9 +325,9 @@ fn space(path: &Path, wanted: u64) -> Finding {
             "space for the workdir",
             free >= wanted,
             format!("{} free in {}", say(free), path.display()),
-            "name a larger place: --workdir DIR",
+            "use a directory with more space: --workdir DIR",
         ),
-        Err(error) => finding("space for the workdir", false, explain(&error).message, "name another place: --workdir DIR"),
+        Err(error) => finding("space for the workdir", false, explain(&error).message, "use another directory: --workdir DIR"),
     }
 }
 
@@ -337,6 +337,6 @@ fn memory() -> Finding {
         "memory",
         available > 512 << 20,
         format!("{} available", crate::report::bytes(available)),
-        "free some memory: 512 MiB are needed",
+        "free some memory: 512 MiB are required",
     )
 }

@@ -14,18 +14,18 @@ pub(super) struct Images {
     /// The registry: dir:PATH, tree:PATH, glance:CLOUD or oci:HOST/NAME
     #[arg(long, value_name = "ADDRESS", default_value = "dir:out")]
     registry: Address,
-    /// Only images of this name
+    /// Only images with this name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Remove all but the newest KEEP versions of each name that our project owns, and the boot
     /// pieces that only they used
     #[arg(long, value_name = "KEEP", group = "removal")]
     prune: Option<usize>,
-    /// Remove one image, and the boot pieces that only it used (can be repeated)
+    /// Remove one image, and the boot pieces that no other image uses (can be repeated)
     #[arg(long, value_name = "ID", group = "removal")]
     remove: Vec<String>,
-    /// With --prune or --remove: also images of other projects, which are listed first; then osimg
-    /// asks
+    /// With --prune or --remove: also images of other projects; osimg lists them and asks for
+    /// confirmation
     #[arg(long, requires = "removal")]
     all_projects: bool,
     /// With --all-projects: remove the listed images without a question
@@ -38,7 +38,7 @@ impl Images {
         if let Address::Directory(path) = &self.registry
             && !path.is_dir()
         {
-            return Err(Failure::new(ExitCode::Usage, format!("listing {}: there is no such directory", path.display())).into());
+            return Err(Failure::new(ExitCode::Usage, format!("listing {}: the directory does not exist", path.display())).into());
         }
         let registry = registry::open(&self.registry, &PublishOptions::default(), report)?;
         let mut removal = Removal::default();
@@ -72,7 +72,7 @@ impl Images {
             let mut shown: Vec<String> = lines.next().into_iter().collect();
             for (index, (line, entry)) in lines.zip(&entries).enumerate() {
                 shown.push(line);
-                // Formats of one version share its files: they follow the last one.
+                // Formats of one version share their files: those are counted with the last format.
                 if entries.get(index + 1).is_none_or(|next| next.files != entry.files) {
                     shown.extend(entry.files.iter().map(|file| format!("  {file}")));
                 }
@@ -86,8 +86,8 @@ impl Images {
         if self.all_projects { Owners::All } else { Owners::Own }
     }
 
-    /// The entries that `--remove` names. One that is not there, or belongs to another project, is
-    /// noted as kept.
+    /// The entries for `--remove`. Entries that do not exist or belong to another project are
+    /// recorded as kept.
     fn named(&self, entries: Vec<Entry>, registry: &str, removal: &mut Removal) -> Vec<Entry> {
         let mut chosen = Vec::new();
         for id in &self.remove {
@@ -108,16 +108,16 @@ impl Images {
         chosen
     }
 
-    /// Lists the images that are to be removed, and asks.
+    /// Lists the images to be removed, and asks for confirmation.
     fn confirm(&self, chosen: &[Entry], report: &Report) -> Result<()> {
-        // Also with --quiet: an answer without the list means nothing.
+        // Even with --quiet: a question needs the list.
         table(chosen).iter().for_each(|line| report.error(line));
         if self.yes {
             return Ok(());
         }
         let doing = "removing images of all projects";
         if !std::io::stdin().is_terminal() {
-            return Err(Failure::new(ExitCode::Usage, format!("{doing}: there is no terminal to ask on"))
+            return Err(Failure::new(ExitCode::Usage, format!("{doing}: there is no terminal for the question"))
                 .hint("the images are listed above; to remove them without a question: --yes")
                 .into());
         }
@@ -131,7 +131,7 @@ impl Images {
     }
 }
 
-/// The entries in columns, a heading first.
+/// The entries in columns, after a heading.
 fn table(entries: &[Entry]) -> Vec<String> {
     let heading = ["NAME", "VERSION", "ARCH", "FORMAT", "STATE", "MADE", "SIZE", "BOOTS", "SEEN BY", "OWNER", "ID"].map(str::to_owned);
     let rows: Vec<[String; 11]> = std::iter::once(heading).chain(entries.iter().map(row)).collect();

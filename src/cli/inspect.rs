@@ -19,10 +19,11 @@ pub(super) struct Inspect {
     /// A tarball, a tree, or the manifest of a build (.json)
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
-    /// Write a page with a map of sizes and searchable tables; it needs no server and no network
+    /// Write an HTML page with a map of sizes and searchable tables; it needs no server and no
+    /// network
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Rows of each list
+    /// Number of rows per list
     #[arg(long, value_name = "N", default_value = "20", conflicts_with = "all")]
     rows: usize,
     /// Show every row
@@ -49,7 +50,7 @@ impl Inspect {
     }
 }
 
-/// Reads an image under a step of the report.
+/// Reads an image, as a step of the report.
 pub(super) fn read(path: &Path, report: &Report) -> Result<(Image, Option<Contents>)> {
     let name = path.to_string_lossy();
     if crate::recipe::is_input(path) || verify::is_address(&name) {
@@ -75,20 +76,20 @@ fn findings(contents: &Contents) -> Vec<Finding> {
             name: finding.name.to_owned(),
             message: finding.text,
             why: finding.why.to_owned(),
-            mend: finding.mend.to_owned(),
+            fix: finding.mend.to_owned(),
             paths: finding.paths,
             count: finding.count,
         })
         .collect()
 }
 
-/// Writes a file so that a reader finds the old one or the whole new one.
+/// Writes a file atomically: readers see the old file or the complete new one.
 fn write_whole(file: &Path, content: &[u8]) -> Result<()> {
     let writing = || format!("writing {}", file.display());
     let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = tempfile::Builder::new().prefix(".osimg-").tempfile_in(directory).with_context(writing)?;
     temporary.write_all(content).with_context(writing)?;
-    // A page is for others to read, unlike other temporary files.
+    // Others may read the page, unlike other temporary files.
     temporary.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(writing)?;
     temporary.as_file().sync_all().with_context(writing)?;
     temporary.persist(file).with_context(writing)?;

@@ -27,7 +27,7 @@ pub(super) struct LockArgs {
     /// Download no packages; the lock then does not record their signers
     #[arg(long)]
     metadata_only: bool,
-    /// Resolve with nothing but the packages of this rpms.lock.yaml or package manifest
+    /// Use only packages of this rpms.lock.yaml or package manifest
     #[arg(long, value_name = "FILE", conflicts_with = "export")]
     import: Option<PathBuf>,
     /// Write the existing lock as another tool's list; the name selects the form: rpms.lock.yaml or
@@ -37,11 +37,11 @@ pub(super) struct LockArgs {
     /// The form to export, independent of the name: rpms-lock or manifest
     #[arg(long = "as", value_name = "FORM", requires = "export")]
     form: Option<Form>,
-    /// Directory of downloaded packages and metadata [default: /var/cache/osimg for root, else
-    /// $XDG_CACHE_HOME/osimg]
+    /// Directory for downloaded packages and metadata [default: /var/cache/osimg for root,
+    /// otherwise $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Where to work: auto (memory when it fits, else /var/tmp) or a directory
+    /// Working directory: auto (memory if it fits, otherwise /var/tmp) or a directory
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
 }
@@ -50,13 +50,13 @@ impl LockArgs {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         if self.export.is_none() {
-            // Before any thread: a user namespace is entered by a process of one.
+            // Before any thread starts: only a single-threaded process can enter a user namespace.
             super::act_as_root(report)?;
         }
         let decided = self.overrides.decide()?;
         if self.output.is_none() && recipe::is_input(&decided.recipe.path) {
-            return Err(Failure::new(ExitCode::Usage, "writing the lock: a recipe from standard input has no name for it")
-                .hint("name the lock: -o FILE")
+            return Err(Failure::new(ExitCode::Usage, "writing the lock: a recipe from standard input gives it no name")
+                .hint("choose the lock's name: -o FILE")
                 .into());
         }
         let path = self.output.clone().unwrap_or_else(|| Lock::path_for(&decided.recipe.path));
@@ -100,7 +100,7 @@ impl LockArgs {
 
 fn export(decided: &Decided, path: &Path, target: &Path, form: Option<Form>, report: &Report, json: bool) -> Result<ExitCode> {
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let form = form.or_else(|| Form::of_name(&name)).ok_or_else(|| {
+    let form = form.or_else(|| Form::from_name(&name)).ok_or_else(|| {
         Failure::new(ExitCode::Usage, format!("the name {name} does not select a form to export"))
             .hint("name it rpms.lock.yaml or NAME.manifest.yaml, or add --as rpms-lock or --as manifest")
     })?;
@@ -115,7 +115,7 @@ fn export(decided: &Decided, path: &Path, target: &Path, form: Option<Form>, rep
     Ok(ExitCode::Done)
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file atomically.
 fn write(path: &Path, text: &str) -> Result<()> {
     let doing = || format!("writing {}", path.display());
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -144,7 +144,7 @@ impl Change {
 
     fn describe(&self) -> String {
         if self.added.is_empty() && self.removed.is_empty() {
-            return "the lock names the same packages as before".to_owned();
+            return "the lock has the same packages as before".to_owned();
         }
         let lines = self.removed.iter().map(|n| format!("\n  - {n}")).chain(self.added.iter().map(|n| format!("\n  + {n}")));
         format!("the lock changed:{}", lines.collect::<String>())

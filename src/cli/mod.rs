@@ -88,7 +88,7 @@ enum Verb {
     Publish(publish::Publish),
     /// Show the images of a registry, and prune them
     Images(images::Images),
-    /// Unpack a tarball as Anaconda does, boot it in a virtual machine and check it
+    /// Unpack a tarball like Anaconda, boot it in a virtual machine and check it
     Boot(boot::Boot),
     /// Have Ironic install a published image, or print the commands
     Deploy(Box<deploy::Deploy>),
@@ -123,7 +123,7 @@ pub fn main() -> ExitCode {
     let json = cli.talk.json;
     let run = || {
         match &cli.verb {
-            // Its command's own exit status.
+            // The exit status of the command in the sandbox.
             Verb::Shell(args) => return args.run(&report),
             Verb::Build(args) => args.run(&report, json).map_err(unpublished),
             Verb::Plan(args) => args.run(&report, json),
@@ -166,7 +166,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(failed.map_or(error::ExitCode::Done as u8, |failed| failed.code))
 }
 
-/// Adds to a failure by a signal that the interrupted build or upload published nothing.
+/// Adds to the failure by a signal that nothing was published.
 fn unpublished(failure: anyhow::Error) -> anyhow::Error {
     let Some(code) = process::stop_requested() else { return failure };
     let error::Explained { message, hints } = error::explain(&failure);
@@ -174,7 +174,7 @@ fn unpublished(failure: anyhow::Error) -> anyhow::Error {
     hints.into_iter().fold(stopped, Failure::hint).into()
 }
 
-/// A failure as `--json` has it.
+/// A failure in the form of `--json`.
 fn failed(failure: &anyhow::Error) -> Failed {
     let error::Explained { message, hints } = error::explain(failure);
     let hint = (!hints.is_empty()).then(|| hints.join("\n"));
@@ -183,7 +183,7 @@ fn failed(failure: &anyhow::Error) -> Failed {
     Failed { error: message, code: code as u8, hint }
 }
 
-/// Reports a wrong command line; clap does not know yet whether `--json` is in it.
+/// Reports a wrong command line; clap has not determined whether it contains `--json`.
 fn usage(error: &clap::Error) -> ExitCode {
     let report = Report::new(Verbosity::Quiet, Color::Auto);
     let text = error.render().to_string();
@@ -193,7 +193,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         let (message, more) = text.split_once("\n\n").unwrap_or((&text, ""));
         let hint = Some(more.trim().to_owned()).filter(|hint| !hint.is_empty());
         let failed = Failed { error: message.trim_start_matches("error: ").trim_end().to_owned(), code, hint };
-        // The exit code is an error's already.
+        // The exit code already reports an error.
         let _ = report.print_document(Some(&failed));
     }
     ExitCode::from(code)
@@ -239,11 +239,10 @@ fn act_as_root(report: &Report) -> Result<Ids> {
     Ok(ids)
 }
 
-/// The findings that are allowed by name: those of `osimg verify`, apart from those about boot
-/// pieces.
+/// The findings that the user allows: those of `osimg verify`, and those about boot pieces.
 ///
 /// # Errors
-/// When a name is neither.
+/// If a name is unknown.
 fn allowed(names: &[String]) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     let (pieces, checks) = (unrecognised_names(), crate::verify::names());
     let (of_pieces, of_image): (BTreeSet<String>, BTreeSet<String>) = names.iter().cloned().partition(|name| pieces.contains(name));
@@ -261,12 +260,12 @@ fn print(report: &Report, text: &str) -> Result<()> {
     report.print(text).context("writing to standard output")
 }
 
-/// Prints lines on stdout; foreign text in one cannot begin another.
+/// Prints lines on stdout. Foreign text in a line cannot start a new one.
 fn print_lines(report: &Report, lines: &[String]) -> Result<()> {
     print(report, &lines.iter().map(|line| crate::text::line(line)).collect::<Vec<_>>().join("\n"))
 }
 
-/// Makes a value the document that `--json` prints.
+/// Prints a value as the JSON document of `--json`.
 fn print_json(report: &Report, value: &impl Serialize) -> Result<()> {
     use anyhow::Context;
     report.document(value).context("writing the result as JSON")

@@ -31,7 +31,7 @@ pub(super) struct Overrides {
     /// The image's architecture
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<String>,
-    /// Which package manager to use: auto, dnf4 (or yum) or dnf5
+    /// Package manager: auto, dnf4 (or yum) or dnf5
     #[arg(long, value_name = "NAME")]
     pub package_manager: Option<ManagerChoice>,
     /// Format of the tarball: tgz, tbz, txz or tar (can be repeated: several from one pass)
@@ -40,7 +40,7 @@ pub(super) struct Overrides {
     /// Compression level: fast, default, best, or the format's own number
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<Level>,
-    /// Where SELinux labels come from: auto, from-tree, none or policy=FILE_CONTEXTS
+    /// Source of SELinux labels: auto, from-tree, none or policy=FILE_CONTEXTS
     #[arg(long, value_name = "SOURCE")]
     pub selinux: Option<SelinuxChoice>,
     /// The latest time of a file, in seconds since 1970
@@ -94,7 +94,7 @@ impl Overrides {
         for text in &self.repositories {
             let wrong =
                 |why: String| Failure::new(ExitCode::Usage, format!("reading --repo {text}: {why}")).hint("write it as --repo ID=URL");
-            let (id, url) = text.split_once('=').ok_or_else(|| wrong("there is no '='".into()))?;
+            let (id, url) = text.split_once('=').ok_or_else(|| wrong("'=' is missing".into()))?;
             checked_repository_id(id).map_err(|error| wrong(error.to_string()))?;
             let url = absolute_url(url)?;
             checked_url(&url, Path::new(".")).map_err(|error| wrong(error.to_string()))?;
@@ -109,7 +109,7 @@ impl Overrides {
                 Failure::new(ExitCode::Usage, format!("reading --key {text}: {why}"))
                     .hint("write it as --key FILE=FINGERPRINT; gpg --show-keys FILE prints the fingerprint")
             };
-            let (file, fingerprint) = text.rsplit_once('=').ok_or_else(|| wrong("there is no '='".into()))?;
+            let (file, fingerprint) = text.rsplit_once('=').ok_or_else(|| wrong("'=' is missing".into()))?;
             let fingerprint = checked_fingerprint(fingerprint).map_err(|error| wrong(error.to_string()))?;
             settings.packages.keys.push(Key { source: KeySource::File(file.into()), fingerprint });
         }
@@ -117,7 +117,7 @@ impl Overrides {
     }
 }
 
-/// A directory as a URL; a URL as it is.
+/// A directory as a URL; URLs are not changed.
 fn absolute_url(text: &str) -> Result<String> {
     if text.contains("://") {
         return Ok(text.to_owned());

@@ -27,11 +27,11 @@ pub(super) struct Pack {
     /// Worker threads [default: one per core]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Memory that packing may take, such as 2G: it limits the worker threads [default: a quarter
-    /// of the machine's]
+    /// Memory limit for packing, such as 2G; it limits the worker threads [default: a quarter of
+    /// the machine's]
     #[arg(long, value_name = "SIZE", value_parser = archive::parse_size)]
     memory: Option<u64>,
-    /// Where SELinux labels come from: auto, from-tree, none or policy=FILE_CONTEXTS
+    /// Source of SELinux labels: auto, from-tree, none or policy=FILE_CONTEXTS
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     selinux: SelinuxChoice,
     /// The latest time of a file, in seconds since 1970
@@ -62,7 +62,7 @@ impl Pack {
         let packed = pack(&self.tree, &staged, &packing, overrides, 0, report)?;
         let path = staged.place(&packed.tarballs)?;
         if json {
-            // Of the packed size to the plain one.
+            // The ratio of the packed size to the plain size.
             let ratio = packed.tarballs.iter().map(|t| t.bytes).sum::<u64>() as f64 / packed.summary.bytes.max(1) as f64;
             let value = json!({
                 "path": path,

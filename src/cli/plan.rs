@@ -116,13 +116,13 @@ fn sandbox(outlines: &[Outline]) -> Vec<String> {
     lines
 }
 
-/// A command of the package manager's.
+/// A command of the package manager.
 #[derive(Debug, Serialize)]
 struct Command {
     transaction: usize,
     phase: &'static str,
     network: Network,
-    /// Ready to paste into a shell of that sandbox.
+    /// The command line, ready to paste into a shell in that sandbox.
     command: String,
 }
 

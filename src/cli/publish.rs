@@ -24,8 +24,8 @@ pub(super) struct Publish {
     /// The tarball; the manifest next to it describes it
     #[arg(value_name = "TARBALL")]
     tarball: PathBuf,
-    /// Where to publish: dir:PATH, tree:PATH=URL (a web server's directory), glance:CLOUD (of
-    /// clouds.yaml; glance: takes OS_CLOUD or OS_*) or oci:HOST/NAME[:TAG]
+    /// Registry: dir:PATH, tree:PATH=URL (a web server's directory), glance:CLOUD (of clouds.yaml;
+    /// glance: uses OS_CLOUD or OS_*) or oci:HOST/NAME[:TAG]
     #[arg(long, value_name = "ADDRESS")]
     registry: Address,
     /// The installer's kernel: a file or URL
@@ -37,19 +37,19 @@ pub(super) struct Publish {
     /// The installer's second stage: a squashfs
     #[arg(long, value_name = "FILE")]
     stage2: Option<String>,
-    /// Instead of the three: an install tree (a directory, or the URL where .treeinfo is) or an
-    /// installer's ISO image
+    /// Instead of these three: an install tree (a directory, or the URL that contains .treeinfo) or
+    /// an installer's ISO image
     #[arg(long, value_name = "TREE", conflicts_with_all = ["kernel", "ramdisk", "stage2"])]
     tree: Option<String>,
-    /// Take boot pieces of another distribution or release than the image's
+    /// Accept boot pieces of another distribution or release than the image's
     #[arg(long)]
     allow_release_mismatch: bool,
-    /// Where fetched boot pieces are kept [default: /var/cache/osimg for root, else
+    /// Directory for fetched boot pieces [default: /var/cache/osimg for root, otherwise
     /// $XDG_CACHE_HOME/osimg]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// The authority (a PEM file) that an install tree's server and an OCI registry are checked
-    /// against
+    /// Authorities (a PEM file) for the certificates of an install tree's server and an OCI
+    /// registry
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// The kickstart template, checked and completed with the tarball's checksum [default: osimg's
@@ -59,17 +59,17 @@ pub(super) struct Publish {
     /// Settings file with [deploy.install], for osimg's own kickstart template
     #[arg(long, value_name = "FILE", conflicts_with = "kickstart")]
     settings: Option<PathBuf>,
-    /// The image's name [default: the manifest's, else the file's]
+    /// The image's name [default: from the manifest, or the file's name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The image's version [default: the manifest's, else the file's]
+    /// The image's version [default: from the manifest, or the file's name]
     #[arg(long, value_name = "VERSION")]
     image_version: Option<String>,
     /// A property of the image (can be repeated)
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = property)]
     properties: Vec<(String, String)>,
-    /// Publish although this check of `osimg verify` finds an error; unrecognised-kernel, -ramdisk
-    /// or -stage2 let a boot piece pass (can be repeated)
+    /// Publish despite this error of `osimg verify`; unrecognised-kernel, -ramdisk and -stage2
+    /// accept boot pieces (can be repeated)
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
     #[command(flatten)]
@@ -82,13 +82,13 @@ struct PublishArgs {
     /// Who may see it; auto is the widest that the roles allow, because Ironic must find it
     #[arg(long, value_enum, default_value = "auto", value_name = "WHO")]
     visibility: Visibility,
-    /// Share it with a project, by name or id: Ironic's own (can be repeated)
+    /// Share it with a project, by name or id, such as Ironic's own (can be repeated)
     #[arg(long, value_name = "PROJECT")]
     share_with: Vec<String>,
     /// A tag (can be repeated)
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// Leave it out of lists
+    /// Hide it in lists
     #[arg(long)]
     hidden: bool,
     /// Protect it from removal
@@ -100,7 +100,7 @@ struct PublishArgs {
     /// Replace the same version, with all its files, if it exists with other bytes
     #[arg(long)]
     replace: bool,
-    /// An address of the tarball from which Glance fetches it itself
+    /// An address from which Glance fetches the tarball itself
     #[arg(long, value_name = "URL")]
     import_from: Option<String>,
     /// Sign the images with this RSA key
@@ -163,7 +163,7 @@ impl Publish {
             let how = Gathering { cache: &cache, ca: self.ca_file.as_deref(), mismatch, allow: &allow_pieces };
             source.gather(&ImageRelease::from_set(&set), &how, report)?.join(&mut set);
         }
-        let directory = tempfile::tempdir().or_fail(ExitCode::Space, "making a temporary directory")?;
+        let directory = tempfile::tempdir().or_fail(ExitCode::Space, "creating a temporary directory")?;
         if self.kickstart.is_some() || set.kernel.is_some() {
             let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
             set.kickstart = Some(kickstart::for_set(&set, self.kickstart.as_deref(), &settings.deploy.install, directory.path(), report)?);
@@ -174,7 +174,7 @@ impl Publish {
             && references.kind != Kind::Directory
             && let Err(error) = registry::record(&manifest.path, &references)
         {
-            report.warn(&format!("the set is published, but its manifest does not say so: {error:#}"));
+            report.warn(&format!("the set is published, but its manifest could not be updated: {error:#}"));
         }
         if json {
             super::print_json(report, &references)?;
@@ -182,12 +182,12 @@ impl Publish {
             report_references(report, &references);
             super::print(report, &references.tarball.id)?;
         }
-        // The set is published. What was asked for besides was not all done.
+        // The set is published, but an additional request failed.
         registry::kept_failure(&references.kept).map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
     }
 
-    /// Verifies the tarball: what a node could not use is not published, unless it is allowed by
-    /// name.
+    /// Verifies the tarball: an image that is not fit for a node is not published, unless its
+    /// findings are allowed.
     fn be_fit(&self, allow: BTreeSet<String>, report: &Report) -> Result<()> {
         let step = report.step("verifying");
         let options = verify::Options {
@@ -203,7 +203,7 @@ impl Publish {
             return Ok(());
         }
         Err(unfit(&format!("publishing {}", self.tarball.display()), &findings.findings)
-            .hint(format!("what fixes it: osimg verify {}", self.tarball.display()))
+            .hint(format!("for the fixes, run osimg verify {}", self.tarball.display()))
             .into())
     }
 

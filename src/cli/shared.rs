@@ -1,4 +1,4 @@
-//! Small pieces that several verbs need.
+//! Functions that several verbs share.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,14 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{Diagnostic, Severity};
 use crate::report::Report;
 
-/// Where packages are kept: the host's place for root, the user's own for a user.
+/// The default package cache: the host's for root, the user's own for other users.
 pub(super) fn default_cache() -> Result<PathBuf> {
     if nix::unistd::geteuid().is_root() {
         return Ok("/var/cache/osimg".into());
     }
     let directory = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     directory("XDG_CACHE_HOME").or_else(|| directory("HOME").map(|home| home.join(".cache"))).map(|base| base.join("osimg")).ok_or_else(
-        || Failure::new(ExitCode::Usage, "choosing the package cache: HOME is not set").hint("name a directory: --cache DIR").into(),
+        || Failure::new(ExitCode::Usage, "choosing the package cache: HOME is not set").hint("use a directory: --cache DIR").into(),
     )
 }
 

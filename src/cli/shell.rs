@@ -1,4 +1,4 @@
-//! `osimg shell`: a command in a kept install root, in the same sandbox that the build had.
+//! `osimg shell`: runs a command in a kept install root, in the same sandbox as the build.
 
 use clap::Args;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::sandbox::{Devices, Limits, NotStarted, Sandbox, Terminal};
 
 #[derive(Debug, Args)]
 pub(super) struct Shell {
-    /// A kept workdir, as the failed build named it
+    /// A kept workdir, as printed by the failed build
     #[arg(value_name = "WORKDIR")]
     workdir: PathBuf,
     /// The command to run in it
@@ -46,7 +46,7 @@ impl Shell {
                 return Ok(code);
             }
         };
-        // 128 and the signal's number, as shells have it.
+        // 128 plus the signal's number, like a shell.
         let status = outcome.code.or_else(|| outcome.signal.map(|signal| 128 + signal));
         Ok(status.and_then(|status| u8::try_from(status).ok()).unwrap_or(1))
     }

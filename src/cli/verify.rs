@@ -1,4 +1,4 @@
-//! `osimg verify`: is a tarball, anyone's, fit for a node?
+//! `osimg verify`: checks whether a tarball is fit for a node, even if osimg did not build it.
 
 use clap::Args;
 use std::collections::BTreeSet;
@@ -13,6 +13,8 @@ use crate::report::{Report, Unit};
 use crate::secrets;
 use crate::verify::{self, Finding, Findings, Options, Profile, Severity};
 
+use super::shared::count;
+
 #[derive(Debug, Args)]
 pub(super) struct Verify {
     /// The tarball: a file, an http or https address, or `-` for standard input
@@ -21,17 +23,17 @@ pub(super) struct Verify {
     /// The installer that will unpack it [default: from the image's os-release]
     #[arg(long, value_enum, value_name = "PROFILE")]
     profile: Option<Profile>,
-    /// Let the findings of this check pass; repeatable
+    /// Ignore the findings of this check (can be repeated)
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
-    /// The smallest disk that it is to be installed to, such as 20G
+    /// The smallest disk that it must fit on, such as 20G
     #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = archive::parse_size)]
     disk: u64,
     /// Do not compare contents with the packages' digests: a third faster
     #[arg(long)]
     no_digests: bool,
-    /// The authority of the server's certificate, a PEM file [default: SSL_CERT_FILE, else what the
-    /// host trusts]
+    /// Authorities for the server's certificate, a PEM file [default: SSL_CERT_FILE, or the host's
+    /// authorities]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 }
@@ -77,7 +79,7 @@ fn be_file(path: &Path) -> Result<()> {
             .into());
     }
     if !path.exists() {
-        return Err(Failure::new(ExitCode::Usage, format!("verifying {}: there is no such file", path.display())).into());
+        return Err(Failure::new(ExitCode::Usage, format!("verifying {}: the file does not exist", path.display())).into());
     }
     Ok(())
 }
@@ -89,7 +91,7 @@ fn lines(findings: &Findings, summary: &str) -> Vec<String> {
         let Finding { name, severity, text, why, mend, allowed, .. } = finding;
         let allowed = if *allowed { ", allowed" } else { "" };
         lines.push(format!("{severity}: {text} [{name}{allowed}]"));
-        // A warning is kept short.
+        // Warnings are short.
         if *severity == Severity::Error {
             lines.push(format!("    node: {why}"));
         }
@@ -104,7 +106,9 @@ fn summary(findings: &Findings) -> String {
     let profile = findings.profile;
     match (findings.errors(), findings.warnings()) {
         (0, 0) => format!("{name}: fit for {profile}"),
-        (0, warnings) => format!("{name}: fit for {profile}, {warnings} warnings"),
-        (errors, warnings) => format!("{name}: not fit for {profile}: {errors} errors, {warnings} warnings"),
+        (0, warnings) => format!("{name}: fit for {profile}, {}", count(warnings, "warning")),
+        (errors, warnings) => {
+            format!("{name}: not fit for {profile}: {}, {}", count(errors, "error"), count(warnings, "warning"))
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Files added, removed and changed, and in what.
+//! Compares files: which were added, removed and changed, and how.
 
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use crate::contents::Kind;
 use crate::inspect::{File, Image, capability_text};
 
-/// What of a file differs.
+/// The aspect in which a file differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Aspect {
-    /// What it is: a file, a directory, a link.
+    /// Its type: a file, a directory, a link.
     Kind,
     /// Its content.
     Content,
@@ -25,7 +25,7 @@ pub enum Aspect {
     Acl,
     /// Its SELinux label.
     Label,
-    /// Where it points.
+    /// Its target.
     Link,
     /// Its device number.
     Device,
@@ -34,7 +34,7 @@ pub enum Aspect {
 }
 
 impl Aspect {
-    /// The word for it.
+    /// The name of the aspect.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -55,15 +55,15 @@ impl Aspect {
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileDifference {
-    /// In what.
+    /// The aspect.
     pub aspect: Aspect,
-    /// As it was.
+    /// In the first image.
     pub before: String,
-    /// As it is.
+    /// In the second image.
     pub after: String,
 }
 
-/// Whether a file is in both images.
+/// Which of the images have a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Presence {
@@ -75,33 +75,33 @@ pub enum Presence {
     Changed,
 }
 
-/// A file that is not the same.
+/// A file that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileChange {
     /// Its path.
     pub path: String,
-    /// The package that owns it, in the second image if it is there.
+    /// The package that owns it, in the second image if it exists there.
     pub package: Option<String>,
-    /// Whether it is in both.
+    /// Which of the images have it.
     pub presence: Presence,
-    /// Bytes in the first image.
+    /// Size in the first image.
     pub size_before: Option<u64>,
-    /// Bytes in the second image.
+    /// Size in the second image.
     pub size_after: Option<u64>,
-    /// What differs.
+    /// The differences.
     pub differences: Vec<FileDifference>,
 }
 
-/// All of them, by path.
+/// All changed files, by path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct FileChanges {
-    /// How many are only in the second image.
+    /// The number of files only in the second image.
     pub added: usize,
-    /// How many are only in the first image.
+    /// The number of files only in the first image.
     pub removed: usize,
-    /// How many are in both.
+    /// The number of changed files in both.
     pub changed: usize,
-    /// How many differ in each aspect.
+    /// The number of files that differ in each aspect.
     pub aspects: BTreeMap<Aspect, usize>,
     /// The files.
     pub files: Vec<FileChange>,
@@ -115,7 +115,7 @@ impl FileChanges {
     }
 }
 
-/// Whether labels can be compared at all.
+/// Whether labels can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Labels {
     Compared,
@@ -127,7 +127,7 @@ pub(super) fn compare(before: &Image, after: &Image, notes: &mut Vec<String>) ->
         (0, 0) => Labels::Compared,
         (0, _) | (_, 0) => {
             let bare = if before.totals.labels == 0 { before } else { after };
-            notes.push(format!("{} has no SELinux labels at all: labels are not compared", bare.title()));
+            notes.push(format!("{} has no SELinux labels: labels are not compared", bare.title()));
             Labels::Ignored
         }
         _ => Labels::Compared,
@@ -142,8 +142,8 @@ pub(super) fn compare(before: &Image, after: &Image, notes: &mut Vec<String>) ->
             (Some(a), Some(b)) => a.path.cmp(&b.path),
         };
         let change = match order {
-            Ordering::Less => old.next().map(|file| alone(file, before, Presence::Removed)),
-            Ordering::Greater => new.next().map(|file| alone(file, after, Presence::Added)),
+            Ordering::Less => old.next().map(|file| only_in(file, before, Presence::Removed)),
+            Ordering::Greater => new.next().map(|file| only_in(file, after, Presence::Added)),
             Ordering::Equal => match (old.next(), new.next()) {
                 (Some(a), Some(b)) => both(a, b, (before, after), labels),
                 _ => None,
@@ -174,7 +174,7 @@ fn package(file: &File, image: &Image) -> Option<String> {
     image.packages.get(file.package?).map(|package| package.name.clone())
 }
 
-fn alone(file: &File, image: &Image, presence: Presence) -> FileChange {
+fn only_in(file: &File, image: &Image, presence: Presence) -> FileChange {
     let size = (file.kind == Kind::File).then_some(file.size);
     FileChange {
         path: file.shown(),
@@ -205,7 +205,7 @@ fn both(a: &File, b: &File, (before, after): (&Image, &Image), labels: Labels) -
         }
     }
     if (a.uid, a.gid) != (b.uid, b.gid) {
-        // A name can stay while its number changes, and the number is what the file has.
+        // A name may stay the same while its number changes; the file stores the number.
         let owner = |file: &File, image: &Image| format!("{} ({}:{})", image.names.owner(file.uid, file.gid), file.uid, file.gid);
         differ(Aspect::Owner, owner(a, before), owner(b, after));
     }
@@ -239,7 +239,7 @@ fn word(kind: Kind) -> &'static str {
     }
 }
 
-/// The digest, and the size where there is none.
+/// The digest, or the size if there is no digest.
 fn content(file: &File) -> String {
     match file.sha256 {
         Some(digest) => hex::encode(digest),
@@ -259,7 +259,7 @@ fn optional(text: Option<&[u8]>) -> String {
     text.map_or_else(|| "none".to_owned(), crate::text::bytes)
 }
 
-/// Entries in one line, sorted, so that two ways to write one list are one.
+/// The sorted entries in one line, so that equivalent lists are equal.
 fn acl(file: &File) -> String {
     let list = |text: &Option<Vec<u8>>, prefix: &str| {
         let text = text.as_deref().map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Gates for continuous integration: which differences are too many.
+//! Gates for continuous integration: conditions under which differences are too large.
 
 use serde::Serialize;
 use std::fmt;
@@ -7,19 +7,19 @@ use std::str::FromStr;
 use super::Difference;
 use crate::report::bytes;
 
-/// What a size gate measures.
+/// The size that a gate measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
-    /// The files, unpacked.
+    /// The unpacked files.
     Unpacked,
     /// The tarball.
     Tarball,
 }
 
-/// By how much something may grow, or with a minus shrink.
+/// The allowed growth, or with a minus sign the allowed shrinking.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Budget {
-    /// In hundredths of the first image.
+    /// In hundredths of the first image's size.
     Percent(f64),
     /// In bytes.
     Bytes(i128),
@@ -36,14 +36,14 @@ pub enum Gate {
     Size(Measure, Budget),
 }
 
-/// What a gate says of a difference.
+/// The result of a gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// The gate, as it was written.
     pub gate: String,
     /// Whether it holds.
     pub passed: bool,
-    /// Why.
+    /// The explanation.
     pub reason: String,
 }
 
@@ -52,7 +52,7 @@ impl FromStr for Gate {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (what, budget) = text.split_once(':').map_or((text, None), |(what, budget)| (what, Some(budget)));
-        let wrong = || format!("'{text}' is no condition: write packages, files, size:+5%, size:+20M or tarball:+5%");
+        let wrong = || format!("'{text}' is not a condition: write packages, files, size:+5%, size:+20M or tarball:+5%");
         match (what, budget) {
             ("packages", None) => Ok(Self::Packages),
             ("files", None) => Ok(Self::Files),
@@ -70,7 +70,7 @@ impl FromStr for Budget {
         let (sign, rest) = match (text.strip_prefix('+'), text.strip_prefix('-')) {
             (Some(rest), _) => (1, rest),
             (None, Some(rest)) => (-1, rest),
-            // Without a sign nobody knows whether a size or a growth is meant.
+            // Without a sign it is unclear whether a size or a growth is meant.
             (None, None) => return Err(()),
         };
         if !rest.starts_with(|c: char| c.is_ascii_digit()) {
@@ -110,10 +110,10 @@ impl fmt::Display for Gate {
 }
 
 impl Gate {
-    /// Judges a difference.
+    /// Applies the gate to a difference.
     ///
     /// # Errors
-    /// Says why it cannot: a manifest knows no files, a tree has no tarball.
+    /// Explains why that is not possible: a manifest has no files, a tree has no tarball.
     pub fn judge(&self, difference: &Difference) -> Result<Verdict, String> {
         let (passed, reason) = match self {
             Self::Packages => {
@@ -121,17 +121,15 @@ impl Gate {
                 (p.is_empty(), format!("{} packages added, {} removed, {} changed", p.added.len(), p.removed.len(), p.changed.len()))
             }
             Self::Files => {
-                let files = difference.files.as_ref().ok_or("a manifest knows no single files")?;
+                let files = difference.files.as_ref().ok_or("a manifest does not list files")?;
                 (files.is_empty(), format!("{} files added, {} removed, {} changed", files.added, files.removed, files.changed))
             }
             Self::Size(measure, budget) => {
                 let (before, after) = match measure {
                     Measure::Unpacked => (difference.before.bytes, difference.after.bytes),
-                    Measure::Tarball => difference
-                        .before
-                        .tarball
-                        .zip(difference.after.tarball)
-                        .ok_or("a tree has no tarball whose size could be compared")?,
+                    Measure::Tarball => {
+                        difference.before.tarball.zip(difference.after.tarball).ok_or("a tree has no tarball to compare")?
+                    }
                 };
                 (budget.holds(before, after), format!("{} became {}{}", bytes(before), bytes(after), growth(before, after)))
             }
@@ -154,7 +152,7 @@ impl Budget {
     }
 }
 
-/// ` (+5.0 %)`, nothing when there is nothing to divide by.
+/// For example ` (+5.0 %)`; empty if the first size is 0.
 pub(super) fn growth(before: u64, after: u64) -> String {
     if before == 0 {
         return String::new();
@@ -168,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conditions_are_read_as_they_are_written() {
+    fn conditions_are_parsed_and_printed_alike() {
         assert_eq!("packages".parse(), Ok(Gate::Packages));
         assert_eq!("size:+5%".parse(), Ok(Gate::Size(Measure::Unpacked, Budget::Percent(5.0))));
         assert_eq!("tarball:+20M".parse(), Ok(Gate::Size(Measure::Tarball, Budget::Bytes(20 << 20))));
@@ -191,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_broken_only_beyond_it() {
+    fn a_budget_is_exceeded_only_beyond_its_limit() {
         assert!(Budget::Percent(5.0).holds(100, 105) && !Budget::Percent(5.0).holds(100, 106) && Budget::Percent(5.0).holds(100, 1));
         assert!(Budget::Percent(0.0).holds(100, 100) && !Budget::Percent(0.0).holds(100, 101));
         assert!(Budget::Percent(-5.0).holds(100, 95) && !Budget::Percent(-5.0).holds(100, 94) && Budget::Percent(-5.0).holds(100, 200));

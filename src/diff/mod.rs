@@ -1,7 +1,7 @@
-//! What differs between two images: packages, files, sizes, and what the system is.
+//! Compares two images: packages, files, sizes, and properties of the system.
 //!
-//! Each side may be a tarball, a tree or a manifest; a manifest knows no single files, and then
-//! none are compared.
+//! Each side may be a tarball, a tree or a manifest. A manifest does not list files, so files are
+//! then not compared.
 
 mod files;
 mod gate;
@@ -20,50 +20,50 @@ pub use text::{TextOptions, text};
 /// One of the two images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Side {
-    /// What a person calls it.
+    /// Its title.
     pub title: String,
-    /// Where it was read from.
+    /// Its source.
     pub origin: Origin,
     /// Packages.
     pub packages: usize,
     /// Members.
     pub members: u64,
-    /// Bytes of its files; of what the packages say when the other side's files are not known.
+    /// Total size of its files; the packages' own size if the other side's files are not known.
     pub bytes: u64,
     /// Bytes of the tarball.
     pub tarball: Option<u64>,
 }
 
-/// Something about the system that is not the same.
+/// A property of the system that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
-    /// What.
+    /// Its name.
     pub name: String,
-    /// What only the first image has.
+    /// Values only in the first image.
     pub before: Vec<String>,
-    /// What only the second image has.
+    /// Values only in the second image.
     pub after: Vec<String>,
 }
 
-/// What differs between two images.
+/// The differences between two images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The first image.
     pub before: Side,
     /// The second image.
     pub after: Side,
-    /// What the system is.
+    /// The properties of the system.
     pub facts: Vec<Fact>,
     /// The packages.
     pub packages: PackageChanges,
-    /// The files; none when a side is a manifest.
+    /// The files; `None` if a side is a manifest.
     pub files: Option<FileChanges>,
     /// Why something was not compared.
     pub notes: Vec<String>,
 }
 
 impl Difference {
-    /// Whether nothing differs that was compared.
+    /// Whether nothing that was compared differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.facts.is_empty() && self.packages.is_empty() && self.files.as_ref().is_none_or(FileChanges::is_empty)
@@ -78,7 +78,11 @@ pub fn compare(before: &Image, after: &Image) -> Difference {
     let files = if measured {
         Some(files::compare(before, after, &mut notes))
     } else {
-        notes.push("a manifest knows no single files: name two tarballs or trees to compare files, users, services and policy".to_owned());
+        notes.push(
+            "a manifest does not list files: use two tarballs or trees to compare files, users, \
+             services and policy"
+                .to_owned(),
+        );
         None
     };
     Difference {
@@ -92,7 +96,7 @@ pub fn compare(before: &Image, after: &Image) -> Difference {
 }
 
 fn side(image: &Image, other: &Image) -> Side {
-    // What files take is compared with what files take, what packages say with what packages say.
+    // Only sizes of the same kind are compared: of files, or as recorded by packages.
     let bytes =
         if image.has_files() == other.has_files() { image.totals.bytes } else { image.packages.iter().map(|p| p.declared_size).sum() };
     Side {

@@ -1,4 +1,5 @@
-//! Packages added, removed and changed, with what their changelogs say in between.
+//! Compares packages: which were added, removed and changed, with the new entries of their
+//! changelogs.
 
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -6,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::inspect::{Change, Image, Package};
 
-/// Entries of a changelog that are kept of one change; a step over years has hundreds.
+/// The maximum number of changelog entries per change; a step over years has hundreds.
 const MOST_ENTRIES: usize = 50;
 
-/// A package that only one image has.
+/// A package in only one image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PackageEntry {
     /// Name.
@@ -22,7 +23,7 @@ pub struct PackageEntry {
     pub size: u64,
 }
 
-/// Which of two versions is the newer one.
+/// Which version is newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -30,11 +31,11 @@ pub enum Direction {
     Upgrade,
     /// The first.
     Downgrade,
-    /// Neither: the vendor, the licence or the key differ.
+    /// Neither: the vendor, the licence or the key differs.
     Other,
 }
 
-/// A package that both images have, but not the same.
+/// A package that differs between the images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PackageChange {
     /// Name.
@@ -51,15 +52,15 @@ pub struct PackageChange {
     pub size_before: u64,
     /// Bytes in the second image.
     pub size_after: u64,
-    /// What else about it differs.
+    /// Other differences.
     pub details: Vec<String>,
-    /// Entries that only the newer one's changelog has, the newest first.
+    /// Entries that are only in the newer changelog, the newest first.
     pub changelog: Vec<Change>,
-    /// How many such entries there are.
+    /// The total number of such entries.
     pub changelog_entries: usize,
 }
 
-/// All of them, by name.
+/// All changed packages, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PackageChanges {
     /// Only in the second image.
@@ -77,7 +78,7 @@ impl PackageChanges {
         self.count() == 0
     }
 
-    /// How many there are.
+    /// The number of changes.
     #[must_use]
     pub fn count(&self) -> usize {
         self.added.len() + self.removed.len() + self.changed.len()
@@ -100,7 +101,7 @@ pub(super) fn compare(before: &Image, after: &Image, measured: bool) -> PackageC
         }
         let gone: Vec<&&Package> = old.iter().filter(|a| !new.iter().any(|b| b.evr == a.evr)).collect();
         let come: Vec<&&Package> = new.iter().filter(|b| !old.iter().any(|a| a.evr == b.evr)).collect();
-        // Of several versions side by side, as kernels are, the newest become each other.
+        // If several versions are installed, such as kernels, the newest ones are compared.
         let pairs = gone.len().min(come.len());
         let (left_over, gone) = gone.split_at(gone.len() - pairs);
         changes.removed.extend(left_over.iter().map(|package| entry(package, &size)));
@@ -149,7 +150,7 @@ fn change(a: &Package, b: &Package, details: Vec<String>, size: &dyn Fn(&Package
     }
 }
 
-/// What differs although the name is the same; what only one side knows is no difference.
+/// Differences besides the version. A value known on only one side does not count.
 fn details(a: &Package, b: &Package) -> Vec<String> {
     let mut details = Vec::new();
     let mut both = |what: &str, a: Option<&str>, b: Option<&str>| {
@@ -163,7 +164,7 @@ fn details(a: &Package, b: &Package) -> Vec<String> {
     both("vendor", a.vendor.as_deref(), b.vendor.as_deref());
     both("repository", a.repository.as_deref(), b.repository.as_deref());
     if let (Some(old), Some(new)) = (&a.signer, &b.signer) {
-        // One side may know the whole fingerprint and the other its last digits.
+        // One side may have the full fingerprint and the other its last digits.
         let (old, new) = (old.to_ascii_lowercase(), new.to_ascii_lowercase());
         if !old.ends_with(&new) && !new.ends_with(&old) {
             both("signer", Some(&old), Some(&new));
@@ -172,8 +173,8 @@ fn details(a: &Package, b: &Package) -> Vec<String> {
     details
 }
 
-/// Entries of the newer changelog that the older one does not have; an older entry that was cut off
-/// there is none.
+/// Entries of the newer changelog that the older one does not have. Entries that were cut off in
+/// the older one do not count.
 fn between<'a>(older: &[Change], newer: &'a [Change]) -> Vec<&'a Change> {
     let known: BTreeSet<(u64, &str)> = older.iter().map(|change| (change.time, change.text.as_str())).collect();
     let newest = older.iter().map(|change| change.time).max().unwrap_or(0);
@@ -189,9 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn a_changelog_is_cut_where_the_older_one_begins() {
+    fn only_entries_after_the_older_changelog_are_shown() {
         let older = [entry(20, "b"), entry(10, "a")];
-        let newer = [entry(40, "d"), entry(30, "c"), entry(20, "b"), entry(10, "a, told otherwise")];
+        let newer = [entry(40, "d"), entry(30, "c"), entry(20, "b"), entry(10, "a, reworded")];
         assert_eq!(between(&older, &newer).iter().map(|c| c.text.as_str()).collect::<Vec<_>>(), ["d", "c"]);
         assert_eq!(between(&[], &newer).len(), 4);
         assert!(between(&newer, &newer).is_empty());

@@ -1,4 +1,4 @@
-//! The difference, told to a person at a terminal.
+//! The differences as text for a terminal.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::gate::growth;
 use super::packages::{Direction, PackageChange};
 use crate::report::bytes;
 
-/// How much is told.
+/// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextOptions {
     /// Whether every row is shown.
@@ -21,7 +21,7 @@ impl TextOptions {
     }
 }
 
-/// The whole account.
+/// The complete text.
 #[must_use]
 pub fn text(difference: &Difference, options: TextOptions) -> String {
     let mut lines = Vec::new();
@@ -127,7 +127,7 @@ fn changed(change: &PackageChange, options: TextOptions, lines: &mut Vec<String>
     }
 }
 
-/// `  +12.00 KiB`, nothing when nothing changed.
+/// For example `  +12.00 KiB`; empty if the size is unchanged.
 fn signed(before: u64, after: u64) -> String {
     match after.cmp(&before) {
         std::cmp::Ordering::Equal => String::new(),
@@ -171,15 +171,15 @@ fn file(change: &FileChange) -> Vec<String> {
             .differences
             .iter()
             .map(|d| {
-                let told = match d.aspect {
-                    // Two digests tell a person nothing.
+                let values = match d.aspect {
+                    // Digests are not useful in text.
                     Aspect::Content => match (change.size_before, change.size_after) {
                         (Some(old), Some(new)) if old != new => format!("{} → {}", bytes(old), bytes(new)),
                         _ => "same size".to_owned(),
                     },
                     _ => format!("{} → {}", d.before, d.after),
                 };
-                format!("~ {:<11} {}  {told}", d.aspect.word(), change.path)
+                format!("~ {:<11} {}  {values}", d.aspect.word(), change.path)
             })
             .collect(),
     }

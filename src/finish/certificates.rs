@@ -1,5 +1,5 @@
-//! Authorities that the image must trust: Ironic's `%post` calls back over TLS, and nothing can be
-//! injected later.
+//! Adds certificate authorities that the image must trust. Ironic's `%post` calls back over TLS,
+//! and nothing can be added later.
 
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::sandbox::{InstallRoot, Kind};
 
-/// How a distribution takes local authorities: their directory, the program that rebuilds the
+/// How a distribution accepts local authorities: their directory, the program that rebuilds the
 /// bundle, and the bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustStore {
-    /// Directory of the local authorities.
+    /// The directory of local authorities.
     pub anchors: &'static str,
-    /// Suffix that the program looks for.
+    /// The file name suffix that the program expects.
     pub suffix: &'static str,
     /// The program with its arguments.
     pub command: &'static [&'static str],
-    /// Bundles, one of which must hold the authority afterwards.
+    /// The possible bundles; one of them must contain the authority afterwards.
     pub bundles: &'static [&'static str],
 }
 
@@ -41,7 +41,7 @@ const STORES: [TrustStore; 2] = [
 /// The image's trust store.
 ///
 /// # Errors
-/// When the image has none, with the package to install.
+/// If the image has none; the hint names the package to install.
 pub fn store(root: &InstallRoot) -> Result<TrustStore> {
     for store in STORES {
         let program = store.command.first().copied().unwrap_or_default();
@@ -51,24 +51,25 @@ pub fn store(root: &InstallRoot) -> Result<TrustStore> {
     }
     Err(Failure::new(
         ExitCode::Transaction,
-        "the image cannot take certificates: it has neither update-ca-trust nor update-ca-certificates",
+        "the image cannot import certificates: update-ca-trust and update-ca-certificates are \
+         missing",
     )
     .hint("add ca-certificates to the recipe")
     .into())
 }
 
-/// Puts the certificates into the image's directory for them; the store's command must be run
+/// Copies the certificates into the image's directory for them. The store's command must run
 /// afterwards, inside the sandbox.
 ///
 /// # Errors
-/// When a file is no PEM certificate, or cannot be written.
-pub fn place(root: &InstallRoot, store: TrustStore, certificates: &[PathBuf]) -> Result<Vec<String>> {
+/// If a file is not a PEM certificate, or cannot be written.
+pub fn add(root: &InstallRoot, store: TrustStore, certificates: &[PathBuf]) -> Result<Vec<String>> {
     let mut bodies = Vec::new();
     root.directory(Path::new(store.anchors), 0o755)?;
     for path in certificates {
         let text = files::read_text(path, files::TEXT).with_context(|| format!("reading certificate {}", path.display()))?;
         let body = first_certificate(&text).ok_or_else(|| {
-            Failure::new(ExitCode::Recipe, format!("{} holds no PEM certificate", path.display()))
+            Failure::new(ExitCode::Recipe, format!("{} does not contain a PEM certificate", path.display()))
                 .hint("it must have a line -----BEGIN CERTIFICATE-----")
         })?;
         bodies.push(body.to_owned());
@@ -78,10 +79,10 @@ pub fn place(root: &InstallRoot, store: TrustStore, certificates: &[PathBuf]) ->
     Ok(bodies)
 }
 
-/// Checks that the bundle which programs read holds every certificate.
+/// Checks that the bundle contains every certificate.
 ///
 /// # Errors
-/// When one is missing in spite of the store's command.
+/// If one is missing although the store's command ran.
 pub fn check(root: &InstallRoot, store: TrustStore, bodies: &[String]) -> Result<()> {
     let strip = |text: &str| text.split_whitespace().collect::<String>();
     for bundle in store.bundles {
@@ -92,8 +93,8 @@ pub fn check(root: &InstallRoot, store: TrustStore, bodies: &[String]) -> Result
             }
         }
     }
-    Err(Failure::new(ExitCode::Transaction, "a certificate of the settings is not in the image's bundle after its own tool rebuilt it")
-        .hint("it may have expired, or be no authority (CA:TRUE)")
+    Err(Failure::new(ExitCode::Transaction, "a certificate from the settings is missing in the image's bundle after the rebuild")
+        .hint("it may have expired, or is not an authority (CA:TRUE)")
         .into())
 }
 
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_pem_certificates_are_taken() {
+    fn only_pem_certificates_are_accepted() {
         assert_eq!(first_certificate("x\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), Some("AAAA"));
         assert_eq!(first_certificate("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), None);
     }

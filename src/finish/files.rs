@@ -1,4 +1,4 @@
-//! Files of the settings: copied into the image as they are.
+//! Copies the files of the settings into the image, unchanged.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -8,14 +8,13 @@ use crate::files;
 use crate::recipe::{FinishFile, FinishSettings};
 use crate::sandbox::InstallRoot;
 
-/// The most that one such file may hold; larger things belong in a package.
+/// The maximum size of such a file; larger ones belong in a package.
 const LIMIT: u64 = 64 << 20;
 
-/// Checks, before anything is built, that every file that the settings copy into the image can be
-/// opened.
+/// Checks before the build that every file to be copied into the image can be opened.
 ///
 /// # Errors
-/// [`ExitCode::Recipe`] with the file.
+/// [`ExitCode::Recipe`], naming the file.
 pub fn check(settings: &FinishSettings) -> Result<()> {
     let sources = settings.files.iter().map(|file| &file.source);
     sources
@@ -23,10 +22,10 @@ pub fn check(settings: &FinishSettings) -> Result<()> {
         .try_for_each(|path| files::open(path).map(drop).or_fail(ExitCode::Recipe, format!("reading {}", path.display())))
 }
 
-/// Puts the settings' files and host name into the image.
+/// Writes the settings' files and host name into the image.
 ///
 /// # Errors
-/// When a file cannot be read, or the image has no directory for it.
+/// If a file cannot be read, or the image has no directory for it.
 pub fn apply(root: &InstallRoot, settings: &FinishSettings) -> Result<()> {
     for file in &settings.files {
         let (content, mode) =
@@ -46,8 +45,8 @@ pub fn apply(root: &InstallRoot, settings: &FinishSettings) -> Result<()> {
     Ok(())
 }
 
-/// The content of a file, and the mode it has unless the settings name one: only the executable bit
-/// counts. The rest is the umask of whoever checked out the recipe.
+/// The content of a file, and its mode if the settings do not set one. Only the executable bit of
+/// the source is used: the other bits depend on the umask of the checkout.
 fn read(file: &FinishFile) -> std::io::Result<(Vec<u8>, u32)> {
     let open = files::open(&file.source)?;
     let mode = if open.metadata()?.permissions().mode() & 0o100 != 0 { 0o755 } else { 0o644 };
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_umask_of_a_checkout_does_not_show_in_the_image() {
+    fn the_umask_of_a_checkout_does_not_affect_the_image() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let source = dir.path().join("source");
         std::fs::write(&source, "text").expect("a file");

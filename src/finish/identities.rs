@@ -1,8 +1,8 @@
-//! What must differ from node to node: ids, keys, leases and seeds. A clone that carries the build
-//! machine's gives all nodes the same ones.
+//! The files that must differ between nodes: ids, keys, leases and seeds. If an image contains
+//! those of the build machine, all nodes share them.
 //!
-//! One table for finishing, which removes what a node makes again by itself, and for `verify`, which
-//! reports all of it.
+//! The same table serves two purposes. Finishing removes the files that a node recreates by
+//! itself. `verify` reports all of them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,21 +10,21 @@ use crate::error::Result;
 use crate::recipe::FinishFile;
 use crate::sandbox::{InstallRoot, Kind};
 
-/// Whether a node makes the file again when it is missing.
+/// Whether a node recreates the file if it is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Recreated {
-    /// Always, or nothing needs it.
+    /// Always, or it is not needed.
     Always,
-    /// If the image has this file, the unit or program that makes it.
+    /// If the image has this file: the unit or program that creates it.
     By(&'static str),
-    /// Never: it stays, and is reported.
+    /// Never: the file is kept and reported.
     Never,
 }
 
 /// A row of the table.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    /// The file, or a directory and a pattern with one `*` for names in it.
+    /// The path of the file; the last component may contain one `*`.
     pub(crate) path: &'static str,
     recreated: Recreated,
     /// The package that it belongs to.
@@ -39,10 +39,10 @@ const fn identity(path: &'static str, recreated: Recreated, package: &'static st
 
 use Recreated::{Always, By, Never};
 
-/// SSH host keys, for the check of that name.
+/// SSH host keys, for the check of the same name.
 pub(crate) const SSH_HOST_KEYS: Identity = identity("etc/ssh/ssh_host_*", Always, "openssh-server", "private keys of one host");
 
-/// Random seeds, for the check of that name.
+/// Random seeds, for the check of the same name.
 pub(crate) const SEEDS: [Identity; 3] = [
     identity("var/lib/systemd/random-seed", Always, "systemd", "a seed that all nodes would share"),
     identity("boot/loader/random-seed", Always, "systemd-boot", "a seed that all nodes would share"),
@@ -53,17 +53,17 @@ pub(crate) const SEEDS: [Identity; 3] = [
 pub(crate) const IDENTITIES: [Identity; 45] = [
     identity("var/lib/systemd/credential.secret", Always, "systemd", "a secret that all nodes would share"),
     identity("var/lib/NetworkManager/secret_key", Always, "NetworkManager", "a secret that all nodes would share"),
-    identity("var/lib/NetworkManager/seen-bssids", Always, "NetworkManager", "the build machine's networks"),
-    identity("var/lib/NetworkManager/timestamps", Always, "NetworkManager", "the build machine's networks"),
+    identity("var/lib/NetworkManager/seen-bssids", Always, "NetworkManager", "networks of the build machine"),
+    identity("var/lib/NetworkManager/timestamps", Always, "NetworkManager", "networks of the build machine"),
     identity("var/lib/NetworkManager/*.lease", Always, "NetworkManager", "an address of the build machine"),
     identity("etc/NetworkManager/system-connections/*", Never, "NetworkManager", "a connection of one machine, perhaps with a password"),
     identity("var/lib/dhclient/*.leases", Always, "dhcp-client", "an address of the build machine"),
     identity("var/lib/dhcp/*.leases", Always, "dhcp-client", "an address of the build machine"),
     identity("etc/udev/rules.d/70-persistent-net.rules", Never, "systemd-udev", "hardware addresses of one machine"),
-    // nvme derives both from the machine's DMI data where they are missing.
+    // nvme derives both from the machine's DMI data if they are missing.
     identity("etc/nvme/hostnqn", Always, "nvme-cli", "two nodes with one host NQN lose data on shared storage"),
     identity("etc/nvme/hostid", Always, "nvme-cli", "two nodes with one host id lose data on shared storage"),
-    // EL 8 makes it only when the package is installed, later releases at boot.
+    // EL 8 creates it only when the package is installed, later releases at boot.
     identity(
         "etc/iscsi/initiatorname.iscsi",
         By("usr/lib/systemd/system/iscsi-init.service"),
@@ -78,12 +78,12 @@ pub(crate) const IDENTITIES: [Identity; 45] = [
     identity("etc/multipath/bindings", Always, "device-mapper-multipath", "ids of the build machine's disks"),
     identity("etc/zfs/zpool.cache", Always, "zfs", "pools of the build machine"),
     identity("etc/hostid", Never, "coreutils", "the host id of one machine"),
-    identity("etc/machine-info", Never, "systemd", "may name one machine, or hold its id"),
-    identity("etc/kernel/entry-token", Never, "systemd-udev", "boot entries of all nodes get this name, perhaps a machine-id"),
-    identity("var/lib/cloud/instance", Always, "cloud-init", "cloud-init takes a node for one that it has already set up"),
-    identity("var/lib/cloud/instances/*", Always, "cloud-init", "cloud-init takes a node for one that it has already set up"),
-    identity("var/lib/cloud/data/*", Always, "cloud-init", "cloud-init takes a node for one that it has already set up"),
-    identity("var/lib/cloud/sem/*", Always, "cloud-init", "cloud-init takes a node for one that it has already set up"),
+    identity("etc/machine-info", Never, "systemd", "may contain the name or id of one machine"),
+    identity("etc/kernel/entry-token", Never, "systemd-udev", "names the boot entries of all nodes, perhaps by a machine-id"),
+    identity("var/lib/cloud/instance", Always, "cloud-init", "cloud-init treats a new node as already configured"),
+    identity("var/lib/cloud/instances/*", Always, "cloud-init", "cloud-init treats a new node as already configured"),
+    identity("var/lib/cloud/data/*", Always, "cloud-init", "cloud-init treats a new node as already configured"),
+    identity("var/lib/cloud/sem/*", Always, "cloud-init", "cloud-init treats a new node as already configured"),
     identity("etc/pki/consumer/*", Never, "subscription-manager", "the registration of one machine, with its private key"),
     identity("etc/pki/entitlement/*", Never, "subscription-manager", "a subscription's private key"),
     identity("var/lib/rhsm/facts/*", Always, "subscription-manager", "facts of the build machine"),
@@ -102,12 +102,12 @@ pub(crate) const IDENTITIES: [Identity; 45] = [
         "unbound",
         "a private key that all nodes would share",
     ),
-    identity("etc/munge/munge.key", Never, "munge", "a secret: right only if all nodes are of one cluster"),
-    identity("etc/corosync/authkey", Never, "corosync", "a secret: right only if all nodes are of one cluster"),
+    identity("etc/munge/munge.key", Never, "munge", "a secret; correct only if all nodes form one cluster"),
+    identity("etc/corosync/authkey", Never, "corosync", "a secret; correct only if all nodes form one cluster"),
     identity("etc/krb5.keytab", Never, "krb5", "keys of one host"),
     identity("var/lib/sss/secrets/*", Always, "sssd-common", "secrets of the build machine"),
-    identity("var/lib/sss/db/*", Always, "sssd-common", "accounts that the build machine has seen"),
-    // Copies that the account tools make; they hold an older state, with its dates.
+    identity("var/lib/sss/db/*", Always, "sssd-common", "accounts cached on the build machine"),
+    // Backups by the account tools, with older contents and dates.
     identity("etc/passwd-", Always, "shadow-utils", "an older state of the accounts"),
     identity("etc/shadow-", Always, "shadow-utils", "an older state of the passwords"),
     identity("etc/group-", Always, "shadow-utils", "an older state of the accounts"),
@@ -122,8 +122,8 @@ impl Identity {
         self.path.rsplit_once('/').unwrap_or(("", self.path))
     }
 
-    /// Whether a name in the directory is meant.
-    pub(crate) fn is_named(&self, name: &str) -> bool {
+    /// Whether the pattern matches a name in the directory.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
         let pattern = self.place().1;
         match pattern.split_once('*') {
             Some((start, end)) => name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end),
@@ -132,11 +132,11 @@ impl Identity {
     }
 }
 
-/// Removes what a node makes again by itself, except the files that the settings put there; returns
-/// what was there.
+/// Removes the files that a node recreates by itself, except those from the settings. Returns the
+/// removed paths.
 ///
 /// # Errors
-/// When something cannot be read or removed.
+/// If something cannot be read or removed.
 pub(super) fn remove(root: &InstallRoot, given: &[FinishFile]) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     for row in SEEDS.iter().chain(&IDENTITIES).chain([&SSH_HOST_KEYS]) {
@@ -154,7 +154,7 @@ pub(super) fn remove(root: &InstallRoot, given: &[FinishFile]) -> Result<Vec<Pat
             if given.iter().any(|file| Path::new(file.path.trim_start_matches('/')).starts_with(&path)) {
                 continue;
             }
-            if name.to_str().is_some_and(|name| row.is_named(name)) && root.remove(&path)? {
+            if name.to_str().is_some_and(|name| row.has_name(name)) && root.remove(&path)? {
                 removed.push(path);
             }
         }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_node_makes_again_goes_and_the_rest_stays() {
+    fn only_files_that_a_node_recreates_are_removed() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let example = |row: &Identity| dir.path().join(row.path.replace('*', "x"));
         for row in SEEDS.iter().chain(&IDENTITIES).chain([&SSH_HOST_KEYS]) {
@@ -184,7 +184,7 @@ mod tests {
         assert!(kept(|r| r == Always).iter().all(|(_, exists)| !exists), "{:?}", kept(|r| r == Always));
         assert!(kept(|r| r != Always).iter().all(|(_, exists)| *exists), "{:?}", kept(|r| r != Always));
         assert!(dir.path().join("etc/ssh/sshd_config").exists());
-        // Once the image has the unit that makes it.
+        // Once the image has the unit that creates it.
         for row in &IDENTITIES {
             if let By(program) = row.recreated {
                 let program = dir.path().join(program);

@@ -1,5 +1,5 @@
-//! What a build leaves in the tree and no clone may have: logs, caches, databases' side files, and
-//! the build machine's [`identities`].
+//! Removes leftovers of the build that an image must not contain: logs, caches, side files of
+//! databases, and the build machine's [`identities`].
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::FinishFile;
 use crate::sandbox::{InstallRoot, Kind};
 
-/// Files and directories that go, with the reason.
+/// Files and directories to remove, with the reason.
 const REMOVED: [(&str, &str); 15] = [
     ("var/log/dnf.log", "log of the build"),
     ("var/log/dnf.librepo.log", "log of the build"),
@@ -19,7 +19,7 @@ const REMOVED: [(&str, &str); 15] = [
     ("var/log/dracut-install.log", "log of the build"),
     ("var/log/dracut.log", "log of the build"),
     ("var/cache/ldconfig/aux-cache", "inode numbers of the build's file system"),
-    ("root/.bash_history", "the builder's history"),
+    ("root/.bash_history", "shell history of the build"),
     ("root/.rpmdb", "an rpmdb in the wrong place"),
     ("etc/.pwd.lock", "a lock of the account tools"),
     ("usr/lib/sysimage/libdnf5/transaction_history.sqlite", "times of the build"),
@@ -27,8 +27,8 @@ const REMOVED: [(&str, &str); 15] = [
     ("usr/lib/sysimage/libdnf5/transaction_history.sqlite-wal", "times of the build"),
 ];
 
-/// Directories whose content goes and that stay themselves: a package may own them. Package
-/// managers' caches and histories name the build host's repositories, times and random ids.
+/// Directories that are emptied but kept, because a package may own them. Caches and histories of
+/// package managers contain the build host's repositories, times and random ids.
 const EMPTIED: [&str; 10] = [
     "tmp",
     "var/tmp",
@@ -42,16 +42,16 @@ const EMPTIED: [&str; 10] = [
     "var/cache/libdnf5",
 ];
 
-/// What dnf 5 knows of the packages beside the rpmdb: why they are there, and their groups.
+/// dnf 5's own records besides the rpmdb: why packages are installed, and their groups.
 const DNF5_STATE: &str = "usr/lib/sysimage/libdnf5";
 
-/// Side files of rpm's database that hold no data once it is closed.
+/// Side files of rpm's database. They contain no data once the database is closed.
 const RPMDB_SIDE_FILES: [&str; 6] = ["rpmdb.sqlite-shm", "rpmdb.sqlite-wal", ".rpm.lock", ".keyring.lock", ".dbenv.lock", ".migratedb"];
 
-/// Removes all of it, except identities that the settings give; returns what was there.
+/// Removes all leftovers, except identities that come from the settings. Returns the removed paths.
 ///
 /// # Errors
-/// When something cannot be removed, or the rpmdb was not closed properly.
+/// If something cannot be removed, or the rpmdb was not closed properly.
 pub fn remove(root: &InstallRoot, dbpath: &str, given: &[FinishFile]) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for (path, _reason) in REMOVED {
@@ -67,7 +67,7 @@ pub fn remove(root: &InstallRoot, dbpath: &str, given: &[FinishFile]) -> Result<
             }
         }
     }
-    // It is the same for every build, and of use to an image whose own dnf is this one.
+    // It is identical for every build, and an image with dnf 5 needs it.
     if !has_dnf5(root)? && root.remove(Path::new(DNF5_STATE))? {
         removed.push(format!("/{DNF5_STATE}"));
     }
@@ -86,8 +86,8 @@ fn has_dnf5(root: &InstallRoot) -> Result<bool> {
     Ok(false)
 }
 
-/// The write-ahead log may go only when it is empty: else it holds packages that the database
-/// itself lacks.
+/// Removes the side files of the rpmdb. The write-ahead log is removed only if it is empty:
+/// otherwise it has packages that are missing in the database itself.
 fn rpmdb(root: &InstallRoot, dbpath: &Path, removed: &mut Vec<String>) -> Result<()> {
     let log = dbpath.join("rpmdb.sqlite-wal");
     if root.kind(&log)? == Some(Kind::File) && root.read(&log, 0).is_err() {
@@ -95,7 +95,7 @@ fn rpmdb(root: &InstallRoot, dbpath: &Path, removed: &mut Vec<String>) -> Result
             ExitCode::Transaction,
             format!("the image's rpmdb was not closed: {} still holds changes", log.display()),
         )
-        .hint("a process of the build was ended while it wrote; build again")
+        .hint("a process was ended while it wrote to the database; build again")
         .into());
     }
     for name in RPMDB_SIDE_FILES {
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_build_leaves_goes_and_the_rest_stays() {
+    fn only_leftovers_of_the_build_are_removed() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         for (path, text) in [
             ("var/log/dnf.log", "x"),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_with_dnf_5_keeps_why_its_packages_are_there() {
+    fn an_image_with_dnf_5_keeps_the_reasons_of_its_packages() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         for path in
             ["usr/lib64/libdnf5.so.2", "usr/lib/sysimage/libdnf5/packages.toml", "usr/lib/sysimage/libdnf5/transaction_history.sqlite"]

@@ -1,4 +1,4 @@
-//! The machine id: every node must make its own, so the image has none.
+//! The machine id. Every node must generate its own, so the image has none.
 //!
 //! See <https://www.freedesktop.org/software/systemd/man/latest/machine-id.html>.
 
@@ -8,11 +8,11 @@ use crate::error::Result;
 use crate::recipe::MachineId;
 use crate::sandbox::{InstallRoot, Kind};
 
-/// Brings `/etc/machine-id` into the wanted state, without following what a package may have put in
-/// its place.
+/// Sets `/etc/machine-id` to the requested state. A link that a package may have put there is not
+/// followed.
 ///
 /// # Errors
-/// When the file cannot be replaced.
+/// If the file cannot be replaced.
 pub fn apply(root: &InstallRoot, machine_id: MachineId) -> Result<()> {
     let content: &[u8] = match machine_id {
         MachineId::Empty => b"",
@@ -22,7 +22,7 @@ pub fn apply(root: &InstallRoot, machine_id: MachineId) -> Result<()> {
     if root.kind(Path::new("etc"))? == Some(Kind::Directory) {
         root.write(Path::new("etc/machine-id"), content, 0o444)?;
     }
-    // D-Bus keeps a copy of its own where the distribution does not link it.
+    // D-Bus has a separate copy if the distribution does not link it.
     if root.kind(Path::new("var/lib/dbus/machine-id"))? == Some(Kind::File) {
         root.remove(Path::new("var/lib/dbus/machine-id"))?;
     }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_to_the_host_is_replaced_and_the_host_file_stays() {
+    fn a_link_to_the_host_is_replaced_and_the_host_file_is_kept() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "0123").expect("victim");

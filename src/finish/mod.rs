@@ -1,5 +1,5 @@
-//! Step 4: makes the filled install root a clone that any node may start from; one small file (or
-//! directory) a change.
+//! Step 4: prepares the filled install root for cloning to any node. Each change is one small
+//! file or directory.
 
 pub mod certificates;
 pub mod files;

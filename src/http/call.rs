@@ -1,24 +1,24 @@
-//! A call and its answer.
+//! An HTTP call and its answer.
 
 use std::io::Read;
 use std::time::Duration;
 use ureq::http::HeaderMap;
 
-/// Whether a call may be made twice.
+/// Whether a call may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// A second one does no harm.
+    /// A repetition does no harm.
     Safe,
-    /// Only if the first was never sent.
+    /// Only if the first attempt was never sent.
     Unsent,
 }
 
-/// Whether a signal ends a call.
+/// How a call reacts to a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// At once.
+    /// The call ends immediately.
     Heed,
-    /// It cleans up, and goes on.
+    /// The call continues, because it cleans up.
     Ignore,
 }
 
@@ -29,13 +29,13 @@ pub struct Call {
     pub method: &'static str,
     /// The path below the service's address, with its query.
     pub path: String,
-    /// Headers in addition to those that every call has.
+    /// Headers besides those that every call has.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// Whether it may be made twice.
+    /// Whether it may be repeated.
     pub repeat: Repeat,
-    /// Whether a signal ends it.
+    /// How it reacts to a signal.
     pub stop: Stop,
 }
 
@@ -46,25 +46,25 @@ impl Call {
         Self { method: "GET", path: path.into(), headers: Vec::new(), body: Vec::new(), repeat: Repeat::Safe, stop: Stop::Heed }
     }
 
-    /// A call that only asks for the headers.
+    /// A call that requests only the headers.
     #[must_use]
     pub fn head(path: impl Into<String>) -> Self {
         Self { method: "HEAD", ..Self::get(path) }
     }
 
-    /// A removal: done twice it is still done.
+    /// A removal; repeating it does no harm.
     #[must_use]
     pub fn delete(path: impl Into<String>) -> Self {
         Self { method: "DELETE", ..Self::get(path) }
     }
 
-    /// A call with a body, which is made once.
+    /// A call with a body, which is never repeated.
     #[must_use]
     pub fn send(method: &'static str, path: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
         Self { method, body: body.into(), repeat: Repeat::Unsent, ..Self::get(path) }
     }
 
-    /// A call with a JSON body, which is made once.
+    /// A call with a JSON body, which is never repeated.
     #[must_use]
     pub fn json(method: &'static str, path: impl Into<String>, body: &serde_json::Value) -> Self {
         Self::send(method, path, body.to_string()).header("content-type", "application/json")
@@ -78,14 +78,14 @@ impl Call {
         self
     }
 
-    /// Says that it may be made twice.
+    /// Allows the call to be repeated.
     #[must_use]
     pub fn repeatable(mut self) -> Self {
         self.repeat = Repeat::Safe;
         self
     }
 
-    /// Says whether signals end it.
+    /// Sets how the call reacts to a signal.
     #[must_use]
     pub fn stop(mut self, stop: Stop) -> Self {
         self.stop = stop;
@@ -93,15 +93,15 @@ impl Call {
     }
 }
 
-/// A body of known length that is streamed, once.
+/// A streamed body of known length; it can be sent only once.
 pub struct Upload<'a> {
     /// The path below the service's address.
     pub path: String,
-    /// Headers in addition to those that every call has.
+    /// Headers besides those that every call has.
     pub headers: Vec<(&'static str, String)>,
-    /// Bytes that the reader gives.
+    /// The number of bytes that the reader provides.
     pub size: u64,
-    /// The bytes.
+    /// The source of the bytes.
     pub body: &'a mut dyn Read,
 }
 
@@ -111,18 +111,18 @@ impl std::fmt::Debug for Upload<'_> {
     }
 }
 
-/// An answer of any status.
+/// An answer with any status.
 #[derive(Debug, Default)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     pub(super) headers: HeaderMap,
-    /// The body, where it was read.
+    /// The body, if it was read.
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    /// An answer made of its parts.
+    /// An answer from its parts.
     #[cfg(test)]
     #[must_use]
     pub fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
@@ -130,7 +130,7 @@ impl Answer {
         Self { status, headers, body: body.to_vec() }
     }
 
-    /// Whether it is one of these statuses.
+    /// Whether it has one of these statuses.
     #[must_use]
     pub fn is(&self, statuses: &[u16]) -> bool {
         statuses.contains(&self.status)
@@ -142,24 +142,24 @@ impl Answer {
         ureq::http::StatusCode::from_u16(self.status).map_or_else(|_| self.status.to_string(), |status| status.to_string())
     }
 
-    /// The text of a header.
+    /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The texts of a header that may be there more than once.
+    /// All values of a header that may occur more than once.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
     }
 
-    /// The length that the server promises.
+    /// The length that the server announces.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         self.header("content-length")?.parse().ok()
     }
 
-    /// The encoding of the body; nothing when it is sent as it is.
+    /// The encoding of the body; `None` if it is not encoded.
     #[must_use]
     pub fn encoding(&self) -> Option<&str> {
         self.header("content-encoding").filter(|coding| *coding != "identity")

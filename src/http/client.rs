@@ -1,4 +1,4 @@
-//! The client: calls, uploads, and bodies that are read as they come.
+//! The client: calls, uploads, and streamed bodies.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -10,39 +10,39 @@ use ureq::{Agent, BodyReader, SendBody, http};
 use super::call::{Answer, Call, Repeat, Stop, Upload};
 use super::error::Error;
 use super::proxy::Proxies;
-use super::retry::{Retry, is_passing};
-use super::transport::{CONNECT, Connections, Halt, Names, Patience};
+use super::retry::{Retry, is_temporary};
+use super::transport::{CONNECT, Connections, Halt, Names, Timeouts};
 use super::trust::Trust;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
 
-/// How long a server may be silent: longer than the minute after which proxies and OpenStack's own
-/// calls give up and say why.
+/// How long a server may be silent. Proxies and OpenStack's own calls time out after a minute and
+/// explain why; this limit is longer, so that their answer arrives.
 const SILENCE: Duration = Duration::from_secs(90);
-/// Changes it, in seconds.
+/// The environment variable that overrides it, in seconds.
 const SILENCE_VARIABLE: &str = "OSIMG_HTTP_TIMEOUT";
-/// After the last byte of an upload a store may still copy or hash, so many times longer: an hour.
+/// A multiple of the limit: after the last byte of an upload a store may copy or hash for an hour.
 const AFTER_UPLOAD: u32 = 40;
-/// No answer that is read whole is larger.
+/// The maximum size of an answer that is read completely.
 const LARGEST_ANSWER: u64 = 64 << 20;
 
 /// How redirects are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redirects {
-    /// Up to five, and never from https to http: anyone on the way could choose the bytes.
+    /// Up to five, and never from https to http, which would let attackers replace the bytes.
     Follow,
-    /// Not at all: the redirect is the answer.
+    /// Not followed: the redirect is the answer.
     Show,
 }
 
-/// Makes calls to servers that are trusted in one way.
+/// Makes calls to servers, with one way to trust them.
 #[derive(Clone)]
 pub struct Client {
     tls: TlsConfig,
     redirects: Redirects,
     silence: Duration,
     proxies: Arc<Proxies>,
-    /// For what signals end, and for what they do not.
+    /// One agent for calls that a signal ends, and one for calls that continue.
     agents: [Agent; 2],
 }
 
@@ -55,33 +55,31 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// A client with the proxies of the environment.
     ///
-    /// # Errors
-    /// When the authorities cannot be read, or the limit of the environment is not a number of
-    /// seconds.
+    /// If the authorities cannot be read, or `OSIMG_HTTP_TIMEOUT` is not a number of seconds.
     pub fn new(trust: &Trust, redirects: Redirects) -> Result<Self> {
-        let (tls, silence, proxies) = (trust.config()?, silence()?, Arc::new(Proxies::of_environment()));
+        let (tls, silence, proxies) = (trust.config()?, silence_limit()?, Arc::new(Proxies::from_environment()));
         let agents = [Stop::Heed, Stop::Ignore].map(|stop| agent(&tls, redirects, stop, silence, silence, &proxies));
         Ok(Self { tls, redirects, silence, proxies, agents })
     }
 
-    /// The same client with another way with redirects.
+    /// The same client with a different treatment of redirects.
     #[must_use]
     pub fn with(&self, redirects: Redirects) -> Self {
         let agents = [Stop::Heed, Stop::Ignore].map(|stop| agent(&self.tls, redirects, stop, self.silence, self.silence, &self.proxies));
         Self { redirects, agents, ..self.clone() }
     }
 
-    /// Makes the call, more than once where it may and has to be, and reads its answer.
+    /// Makes the call, repeats it if allowed and necessary, and reads the answer.
     ///
     /// # Errors
-    /// When there is no answer. One that refuses is an answer.
+    /// If there is no answer. A refusal is an answer.
     pub fn call(&self, call: &Call, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Error> {
         let mut retry = Retry::new(call.stop);
         loop {
-            let result = self.open(call, url, headers).and_then(|(answer, body)| whole(answer, body));
+            let result = self.open(call, url, headers).and_then(|(answer, body)| read_whole(answer, body));
             let asked = match &result {
-                Ok(answer) if is_passing(answer) && call.repeat == Repeat::Safe => answer.retry_after(),
-                Err(error) if error.is_unsent() || (error.is_passing() && call.repeat == Repeat::Safe) => None,
+                Ok(answer) if is_temporary(answer) && call.repeat == Repeat::Safe => answer.retry_after(),
+                Err(error) if error.is_unsent() || (error.is_temporary() && call.repeat == Repeat::Safe) => None,
                 _ => return result,
             };
             if !retry.again(asked)? {
@@ -90,10 +88,10 @@ impl Client {
         }
     }
 
-    /// Makes the call once; the body of the answer is still to be read.
+    /// Makes the call once. The body of the answer is left to be read.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If there is no answer.
     pub fn open(&self, call: &Call, url: &str, headers: &[(&str, &str)]) -> Result<(Answer, Body), Error> {
         let [heeding, steady] = &self.agents;
         let agent = if call.stop == Stop::Heed { heeding } else { steady };
@@ -103,15 +101,15 @@ impl Client {
         self.send(agent, call.method, url, &[headers, &borrowed(&call.headers)].concat(), body)
     }
 
-    /// Streams a body, once, over a connection of its own, and reads the answer.
+    /// Streams a body once, over a separate connection, and reads the answer.
     ///
     /// # Errors
-    /// When there is no answer, or the body cannot be read.
+    /// If there is no answer, or the body cannot be read.
     pub fn upload(&self, upload: Upload<'_>, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Error> {
         let agent = agent(&self.tls, self.redirects, Stop::Heed, self.silence * AFTER_UPLOAD, self.silence, &self.proxies);
         let headers = [headers, &borrowed(&upload.headers)].concat();
-        let (answer, body) = self.send(&agent, "PUT", url, &headers, Some((&mut Heeding(upload.body), upload.size)))?;
-        whole(answer, body)
+        let (answer, body) = self.send(&agent, "PUT", url, &headers, Some((&mut Interruptible(upload.body), upload.size)))?;
+        read_whole(answer, body)
     }
 
     fn send(
@@ -144,7 +142,7 @@ fn borrowed<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)
     headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-fn whole(mut answer: Answer, body: Body) -> Result<Answer, Error> {
+fn read_whole(mut answer: Answer, body: Body) -> Result<Answer, Error> {
     body.0.take(LARGEST_ANSWER + 1).read_to_end(&mut answer.body).map_err(ureq::Error::from)?;
     if answer.body.len() as u64 > LARGEST_ANSWER {
         return Err(ureq::Error::BodyExceedsLimit(LARGEST_ANSWER).into());
@@ -152,7 +150,7 @@ fn whole(mut answer: Answer, body: Body) -> Result<Answer, Error> {
     Ok(answer)
 }
 
-/// The body of an answer, as it comes. Its errors are [`Error`]s.
+/// The streamed body of an answer. Its errors are [`Error`]s.
 pub struct Body(BodyReader<'static>);
 
 impl std::fmt::Debug for Body {
@@ -167,10 +165,10 @@ impl Read for Body {
     }
 }
 
-/// Lets a signal end what is being sent.
-struct Heeding<'a>(&'a mut dyn Read);
+/// A reader that a signal ends.
+struct Interruptible<'a>(&'a mut dyn Read);
 
-impl Read for Heeding<'_> {
+impl Read for Interruptible<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match process::stop_requested() {
             Some(_) => Err(std::io::Error::other(Halt::Signal)),
@@ -180,14 +178,14 @@ impl Read for Heeding<'_> {
 }
 
 fn agent(tls: &TlsConfig, redirects: Redirects, stop: Stop, answer: Duration, limit: Duration, proxies: &Arc<Proxies>) -> Agent {
-    let names = Names { patience: Patience { stop, answer, limit }, proxies: Arc::clone(proxies) };
+    let names = Names { timeouts: Timeouts { stop, answer, limit }, proxies: Arc::clone(proxies) };
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(if redirects == Redirects::Follow { 5 } else { 0 })
         .max_redirects_will_error(redirects == Redirects::Follow)
         .user_agent(concat!("osimg/", env!("CARGO_PKG_VERSION")))
         .tls_config(tls.clone())
-        // Connections go through proxies by themselves.
+        // `Connections` handles proxies.
         .proxy(None)
         .timeout_connect(Some(CONNECT.min(limit)))
         .output_buffer_size(1 << 18)
@@ -195,14 +193,14 @@ fn agent(tls: &TlsConfig, redirects: Redirects, stop: Stop, answer: Duration, li
     Agent::with_parts(config, ().chain(Connections(names.clone())).chain(RustlsConnector::default()), names)
 }
 
-fn silence() -> Result<Duration> {
+fn silence_limit() -> Result<Duration> {
     let Some(text) = std::env::var(SILENCE_VARIABLE).ok().filter(|text| !text.is_empty()) else { return Ok(SILENCE) };
     match text.parse::<u32>() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
         _ => {
             let failure =
                 Failure::new(ExitCode::Usage, format!("reading {SILENCE_VARIABLE}: expected a whole number of seconds, at least 1"));
-            Err(failure.hint("it limits how long a server may be silent; without it 90 seconds").into())
+            Err(failure.hint("it limits how long a server may be silent; the default is 90 seconds").into())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Files that come whole or not at all.
+//! Downloads of complete files.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -6,15 +6,15 @@ use std::io::{Read, Seek, Write};
 use super::call::{Answer, Call, Stop};
 use super::client::{Body, Client};
 use super::error::Error;
-use super::retry::{Retry, is_passing};
+use super::retry::{Retry, is_temporary};
 use super::url::WebUrl;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::process;
 
-/// Reads a small file; nothing when the server answers that it has none.
+/// Reads a small file; `None` if the server reports that it does not exist.
 ///
 /// # Errors
-/// When it cannot be fetched whole, or is longer than `limit` bytes.
+/// If it cannot be fetched completely, or is longer than `limit` bytes.
 pub fn text(client: &Client, url: &WebUrl, limit: u64) -> Result<Option<String>> {
     let mut bytes = Vec::new();
     let take = |part: &[u8], begins| {
@@ -30,12 +30,12 @@ pub fn text(client: &Client, url: &WebUrl, limit: u64) -> Result<Option<String>>
     String::from_utf8(bytes).map(Some).or_fail(ExitCode::Repository, format!("reading {url}: it is not UTF-8"))
 }
 
-/// Writes what is at `url` to the file from its beginning, and returns the number of bytes; nothing
-/// when the server answers that it has none. Broken connections and passing troubles of the server
-/// are tried again. `progress` gets the bytes so far and the whole, if known.
+/// Downloads `url` into the file, from its start, and returns the number of bytes; `None` if the
+/// server reports that it does not exist. Broken connections and temporary server errors are
+/// retried. `progress` receives the bytes so far and the total, if known.
 ///
 /// # Errors
-/// When it cannot be fetched whole, or is longer than `limit` bytes.
+/// If it cannot be fetched completely, or is longer than `limit` bytes.
 pub fn download(client: &Client, url: &WebUrl, limit: u64, file: &mut File, progress: impl FnMut(u64, u64)) -> Result<Option<u64>> {
     fetch(client, url, limit, progress, |part, begins| {
         if begins {
@@ -62,7 +62,7 @@ fn fetch(
             Ok((answer, _)) if answer.is(&[404, 410]) => return Ok(None),
             Ok((answer, _)) if answer.status != 200 => {
                 let failure = Failure::new(ExitCode::Repository, format!("{doing}: the server answers {}", answer.status_line()));
-                if !is_passing(&answer) {
+                if !is_temporary(&answer) {
                     return Err(failure.into());
                 }
                 (failure.into(), answer.retry_after())
@@ -71,7 +71,7 @@ fn fetch(
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(failure) => (failure, None),
             },
-            Err(error) if error.is_passing() => (error.failure(ExitCode::Repository, doing.clone()), None),
+            Err(error) if error.is_temporary() => (error.failure(ExitCode::Repository, doing.clone()), None),
             Err(error) => return Err(error.failure(ExitCode::Repository, doing)),
         };
         if !retry.again(asked).map_err(|error| error.failure(ExitCode::Repository, doing.clone()))? {
@@ -80,7 +80,7 @@ fn fetch(
     }
 }
 
-/// Receives a body; the inner error is worth another attempt.
+/// Receives a body. The inner error is worth another attempt.
 fn receive(
     answer: &Answer,
     mut body: Body,
@@ -89,10 +89,11 @@ fn receive(
     progress: &mut impl FnMut(u64, u64),
     take: &mut impl FnMut(&[u8], bool) -> std::io::Result<()>,
 ) -> Result<Result<u64>> {
-    let too_long = || Failure::new(ExitCode::Repository, format!("{doing}: it is longer than {limit} bytes, the most for its kind"));
+    let too_long =
+        || Failure::new(ExitCode::Repository, format!("{doing}: it is longer than {limit} bytes, the limit for this kind of file"));
     if let Some(coding) = answer.encoding() {
         return Err(Failure::new(ExitCode::Repository, format!("{doing}: the server sends it with Content-Encoding {coding:?}"))
-            .hint("Anaconda would take it as it comes: turn compression off for this directory")
+            .hint("Anaconda would not decode it: turn compression off for this directory")
             .into());
     }
     let promised = answer.length();
@@ -108,7 +109,7 @@ fn receive(
             Err(error) => {
                 let doing = format!("{doing}: the connection broke after {done} bytes");
                 return match error.downcast::<Error>() {
-                    Ok(error) if error.is_passing() => Ok(Err(error.failure(ExitCode::Repository, doing))),
+                    Ok(error) if error.is_temporary() => Ok(Err(error.failure(ExitCode::Repository, doing))),
                     Ok(error) => Err(error.failure(ExitCode::Repository, doing)),
                     Err(error) => Err(error).or_fail(ExitCode::Repository, doing),
                 };

@@ -1,5 +1,4 @@
-//! Why a call failed, in the user's words. No message repeats a password or a signature that an
-//! address contains.
+//! Explains why a call failed. No message repeats a password or a signature from an address.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -9,31 +8,33 @@ use super::transport::Halt;
 use crate::error::{ExitCode, Failure};
 use crate::process;
 
-const AUTHORITY: &str = "name the authority that signed its certificate (a PEM file): --ca-file or SSL_CERT_FILE, or for a cloud \
-    cacert in clouds.yaml";
-const PLAIN: &str = "that port speaks plain HTTP, or is another service's: look at the address and its port";
-const BROKE: &str = "the connection broke: is the service up? if that port speaks TLS, write https:// in the address";
-const SILENT: &str = "is the service up, and the network? a firewall may drop what is sent; OSIMG_HTTP_TIMEOUT=SECONDS waits longer";
-const NOBODY: &str = "is the service up, and the port right?";
-const NO_HOST: &str = "is the name right, and is the network up?";
-const PROXY: &str = "look at http_proxy, https_proxy and no_proxy";
+const AUTHORITY: &str = "pass the authority that signed its certificate (a PEM file): --ca-file or \
+                         SSL_CERT_FILE; for a cloud, cacert in clouds.yaml";
+const PLAIN: &str = "that port uses plain HTTP or belongs to another service: check the address and its port";
+const BROKE: &str = "the connection broke: is the service running? if the port uses TLS, write \
+                     https:// in the address";
+const SILENT: &str = "are the service and the network up? a firewall may drop packets; \
+                      OSIMG_HTTP_TIMEOUT=SECONDS allows a longer wait";
+const NO_LISTENER: &str = "is the service running, and is the port correct?";
+const NO_HOST: &str = "is the host name correct, and is the network up?";
+const PROXY: &str = "check http_proxy, https_proxy and no_proxy";
 
-/// What a failure means for the next attempt.
+/// How a failure affects the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A signal asks to stop.
+    /// A signal asked to stop.
     Stopped,
     /// The server is not trusted.
     Trust,
-    /// Nothing was sent.
+    /// No byte was sent.
     Unsent,
-    /// It may be gone a moment later.
-    Passing,
-    /// It will be the same next time.
-    Lasting,
+    /// It may be temporary.
+    Temporary,
+    /// It is permanent.
+    Permanent,
 }
 
-/// A call that got no answer, or no whole one.
+/// A call that got no answer, or an incomplete one.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -58,36 +59,36 @@ impl Error {
         Self::new(Kind::Stopped, Halt::Signal.to_string(), None)
     }
 
-    /// Whether nothing was sent, so that any call may be made again.
+    /// Whether no byte was sent, so that any call may be repeated.
     pub(super) fn is_unsent(&self) -> bool {
         self.kind == Kind::Unsent
     }
 
-    /// Whether another attempt may end better.
+    /// Whether another attempt may succeed.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
-        matches!(self.kind, Kind::Passing | Kind::Unsent)
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.kind, Kind::Temporary | Kind::Unsent)
     }
 
-    /// Whether the server's certificate is what is wrong.
+    /// Whether the server's certificate is the reason.
     #[must_use]
-    pub fn is_about_trust(&self) -> bool {
+    pub fn is_trust_error(&self) -> bool {
         self.kind == Kind::Trust
     }
 
-    /// A fix, where there is one.
+    /// A hint how to fix it, if there is one.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         self.hint
     }
 
-    /// The failure of `doing`, with `code` unless a signal or a certificate is the reason.
+    /// The failure of `doing`, with `code` unless the reason is a signal or a certificate.
     #[must_use]
     pub fn failure(self, code: ExitCode, doing: impl Into<String>) -> anyhow::Error {
         let failure = match self.kind {
             Kind::Stopped => return process::stopped(process::stop_requested().unwrap_or(ExitCode::Interrupted)).into(),
             Kind::Trust => Failure::new(ExitCode::Trust, doing),
-            Kind::Unsent | Kind::Passing | Kind::Lasting => Failure::new(code, doing),
+            Kind::Unsent | Kind::Temporary | Kind::Permanent => Failure::new(code, doing),
         };
         match self.hint {
             Some(hint) => failure.hint(hint).because(self),
@@ -103,14 +104,14 @@ impl From<Cause> for Error {
             let why = halt.to_string();
             return match halt {
                 Halt::Signal => Self::stopped(),
-                Halt::Silent(_) | Halt::Slow(_) => Self::new(Kind::Lasting, why, Some(SILENT)),
-                Halt::Proxy(_) => Self::new(Kind::Lasting, why, Some(PROXY)),
+                Halt::Silent(_) | Halt::Slow(_) => Self::new(Kind::Permanent, why, Some(SILENT)),
+                Halt::Proxy(_) => Self::new(Kind::Permanent, why, Some(PROXY)),
             };
         }
         let text = cause.to_string();
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
         if has(&["InvalidContentType", "corrupt message"]) {
-            return Self::new(Kind::Lasting, "what answers there speaks no TLS", Some(PLAIN));
+            return Self::new(Kind::Permanent, "the server does not use TLS", Some(PLAIN));
         }
         if has(&["Expired", "NotValidYet"]) {
             return Self::new(Kind::Trust, "the server's certificate has expired, or this machine's clock is wrong", None);
@@ -123,34 +124,34 @@ impl From<Cause> for Error {
             return Self::new(Kind::Trust, format!("the server's certificate is not trusted ({reason})"), Some(AUTHORITY));
         }
         match cause {
-            Cause::HostNotFound => Self::new(Kind::Lasting, "there is no such host", Some(NO_HOST)),
+            Cause::HostNotFound => Self::new(Kind::Permanent, "the host does not exist", Some(NO_HOST)),
             Cause::Io(_) if has(&["Temporary failure in name resolution"]) => {
-                Self::new(Kind::Unsent, "the name of the host cannot be looked up now", Some(NO_HOST))
+                Self::new(Kind::Unsent, "the host name cannot be resolved at the moment", Some(NO_HOST))
             }
-            Cause::Io(_) if has(&["lookup address"]) => Self::new(Kind::Lasting, "there is no such host", Some(NO_HOST)),
+            Cause::Io(_) if has(&["lookup address"]) => Self::new(Kind::Permanent, "the host does not exist", Some(NO_HOST)),
             Cause::Io(io) => match io.kind() {
-                ErrorKind::ConnectionRefused => Self::new(Kind::Unsent, "nothing listens there", Some(NOBODY)),
+                ErrorKind::ConnectionRefused => Self::new(Kind::Unsent, "the connection was refused", Some(NO_LISTENER)),
                 ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
-                    Self::new(Kind::Unsent, "there is no way to it", Some(NO_HOST))
+                    Self::new(Kind::Unsent, "the host is unreachable", Some(NO_HOST))
                 }
                 _ if has(&["HandshakeFailure", "ProtocolVersion"]) => {
-                    Self::new(Kind::Lasting, format!("TLS cannot be agreed on: {io}"), None)
+                    Self::new(Kind::Permanent, format!("the TLS handshake failed: {io}"), None)
                 }
-                _ => Self::new(Kind::Passing, io.to_string(), Some(BROKE)),
+                _ => Self::new(Kind::Temporary, io.to_string(), Some(BROKE)),
             },
-            Cause::ConnectionFailed => Self::new(Kind::Unsent, "no connection can be made", Some(NOBODY)),
-            Cause::Protocol(_) | Cause::BodyStalled => Self::new(Kind::Passing, text, Some(BROKE)),
-            Cause::Timeout(_) => Self::new(Kind::Lasting, "the server sent nothing in time", Some(SILENT)),
-            Cause::TooManyRedirects => Self::new(Kind::Lasting, "it redirects in a circle", None),
-            // These repeat the address.
-            Cause::BadUri(_) => Self::new(Kind::Lasting, "it is not a web address, or redirects to what is none", None),
-            Cause::RequireHttpsOnly(_) => Self::new(Kind::Lasting, "it redirects from https to http", None),
-            _ => Self::new(Kind::Lasting, text, None),
+            Cause::ConnectionFailed => Self::new(Kind::Unsent, "the connection failed", Some(NO_LISTENER)),
+            Cause::Protocol(_) | Cause::BodyStalled => Self::new(Kind::Temporary, text, Some(BROKE)),
+            Cause::Timeout(_) => Self::new(Kind::Permanent, "the server did not answer in time", Some(SILENT)),
+            Cause::TooManyRedirects => Self::new(Kind::Permanent, "it redirects in a loop", None),
+            // These errors repeat the address.
+            Cause::BadUri(_) => Self::new(Kind::Permanent, "the address, or one that it redirects to, is not a web address", None),
+            Cause::RequireHttpsOnly(_) => Self::new(Kind::Permanent, "it redirects from https to http", None),
+            _ => Self::new(Kind::Permanent, text, None),
         }
     }
 }
 
-/// The reason of our own, wherever it is wrapped.
+/// Finds our own reason below any wrappers.
 fn halt(cause: &Cause) -> Option<&Halt> {
     match cause {
         Cause::Other(other) => other.downcast_ref(),
@@ -162,7 +163,7 @@ fn halt(cause: &Cause) -> Option<&Halt> {
     }
 }
 
-/// An address as it may be shown: without its user, password, query and fragment.
+/// An address for display: without its user, password, query and fragment.
 #[must_use]
 pub fn shown(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_found_through_every_wrapper() {
+    fn a_signal_is_found_below_every_wrapper() {
         let wrapped = Cause::Io(std::io::Error::other(Cause::from(Halt::Signal)));
         assert_eq!(Error::from(wrapped).kind, Kind::Stopped);
         let read = Cause::Io(std::io::Error::other(Halt::Signal));

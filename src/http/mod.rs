@@ -1,11 +1,10 @@
-//! All network access: one way to trust servers, one limit on silence, one rule for repeating, one
-//! for signals, one for messages.
+//! All network access. There is one way to trust servers, one limit on silence, one rule for
+//! retries, one for signals, and one for messages.
 //!
-//! [`client`] makes calls, [`mod@download`] fetches whole files, [`transport`] is the connection
-//! itself: it ends when a signal comes and when a server falls silent, whatever the connection is
-//! waiting for. [`trust`] finds the authorities, [`proxy`] the way out, [`error`] explains what
-//! went wrong, and [`retry`] says when a call is repeated. Nothing outside of this module uses
-//! `ureq`.
+//! [`client`] makes calls, [`mod@download`] fetches complete files, [`transport`] is the connection
+//! itself: it ends if a signal arrives or a server is silent, whatever it is waiting for. [`trust`]
+//! finds the authorities, [`proxy`] the proxies, [`error`] explains failures, and [`retry`] decides
+//! whether to repeat a call. No other module uses `ureq`.
 
 mod call;
 mod client;

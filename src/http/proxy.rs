@@ -1,4 +1,4 @@
-//! The way out: the proxies that the environment names, and the hosts that are reached without one.
+//! The proxies in the environment, and the hosts that are reached without one.
 
 use base64::Engine;
 use std::fmt;
@@ -7,12 +7,12 @@ use ureq::http::Uri;
 
 use crate::percent::decoded;
 
-/// A proxy that speaks plain HTTP.
+/// A proxy that uses plain HTTP.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Proxy {
     pub host: String,
     pub port: u16,
-    /// The `Proxy-Authorization` header, where the address has a user name.
+    /// The `Proxy-Authorization` header, if the address has a user name.
     pub authorization: Option<String>,
 }
 
@@ -22,8 +22,7 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// The proxies of the environment; an address that is not understood is an error where it is
-/// needed.
+/// The proxies of the environment. An invalid address is an error only if it is needed.
 #[derive(Debug, Default)]
 pub(super) struct Proxies {
     http: Option<Result<Proxy, String>>,
@@ -32,12 +31,12 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
-    pub fn of_environment() -> Self {
+    pub fn from_environment() -> Self {
         Self::read(|name| std::env::var(name).ok())
     }
 
     fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        // As curl reads them: small letters first.
+        // In curl's order: lower-case names first.
         let either = |name: &str| [name.to_owned(), name.to_ascii_uppercase()].iter().find_map(|n| variable(n).filter(|v| !v.is_empty()));
         let find = |names: [&str; 2]| names.into_iter().find_map(|name| Some(parse(name, &either(name)?)));
         Self {
@@ -47,7 +46,7 @@ impl Proxies {
         }
     }
 
-    /// The proxy that leads to an address; none when it is reached directly.
+    /// The proxy for an address; `None` if it is reached directly.
     pub fn to(&self, uri: &Uri) -> Result<Option<&Proxy>, String> {
         let secure = uri.scheme_str() == Some("https");
         let Some(found) = (if secure { &self.https } else { &self.http }) else { return Ok(None) };
@@ -64,12 +63,12 @@ pub(super) fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Reads `http://USER:PASSWORD@HOST:PORT/`, of which only the host is required. The message repeats
-/// nothing of it.
+/// Parses `http://USER:PASSWORD@HOST:PORT/`; only the host is required. The error message repeats
+/// no part of it.
 fn parse(name: &str, text: &str) -> Result<Proxy, String> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
     if !scheme.eq_ignore_ascii_case("http") {
-        return Err(format!("the proxy in {name} must be one that speaks plain HTTP: http://HOST:PORT"));
+        return Err(format!("the proxy in {name} must use plain HTTP: http://HOST:PORT"));
     }
     let wrong = || format!("the proxy in {name} is not an address such as http://HOST:PORT");
     let place = rest.split('/').next().unwrap_or_default();
@@ -83,8 +82,8 @@ fn parse(name: &str, text: &str) -> Result<Proxy, String> {
     Ok(Proxy { host: bare(authority.host()).to_owned(), port: authority.port_u16().unwrap_or(80), authorization })
 }
 
-/// Whether an entry of `no_proxy` means this host: its name or a domain above it, an address or a
-/// network, with a port or without.
+/// Whether an entry of `no_proxy` matches this host. It can be the host's name, a parent domain, an
+/// address or a network, with or without a port.
 fn matches(entry: &str, host: &str, port: u16) -> bool {
     let host = host.to_ascii_lowercase();
     if let Ok(address) = host.parse::<IpAddr>() {
@@ -116,21 +115,21 @@ fn in_network(address: IpAddr, network: IpAddr, length: Option<u32>) -> bool {
 mod tests {
     use super::*;
 
-    fn of(variables: &[(&str, &str)], url: &str) -> Result<Option<(String, u16)>, String> {
+    fn proxy_for(variables: &[(&str, &str)], url: &str) -> Result<Option<(String, u16)>, String> {
         let proxies = Proxies::read(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()));
         let found = proxies.to(&url.parse().expect("a URL"))?;
         Ok(found.map(|proxy| (proxy.host.clone(), proxy.port)))
     }
 
     #[test]
-    fn each_scheme_has_its_proxy_and_no_proxy_names_the_exceptions() {
+    fn each_scheme_has_its_proxy_and_no_proxy_lists_exceptions() {
         let plain = ("http_proxy", "http://plain:3128");
         let secure = ("HTTPS_PROXY", "secure:8080");
         let proxy = |host: &str, port| Ok(Some((host.to_owned(), port)));
-        assert_eq!(of(&[plain, secure], "http://a/"), proxy("plain", 3128));
-        assert_eq!(of(&[plain, secure], "https://a/"), proxy("secure", 8080));
-        assert_eq!(of(&[plain], "https://a/"), Ok(None));
-        assert_eq!(of(&[("all_proxy", "http://u:p@any/")], "https://a/"), proxy("any", 80));
+        assert_eq!(proxy_for(&[plain, secure], "http://a/"), proxy("plain", 3128));
+        assert_eq!(proxy_for(&[plain, secure], "https://a/"), proxy("secure", 8080));
+        assert_eq!(proxy_for(&[plain], "https://a/"), Ok(None));
+        assert_eq!(proxy_for(&[("all_proxy", "http://u:p@any/")], "https://a/"), proxy("any", 80));
         for (exceptions, url) in [
             ("*", "http://a/"),
             ("b,A.example", "http://a.example/"),
@@ -141,7 +140,7 @@ mod tests {
             ("::1", "http://[::1]:5000/"),
             ("127.0.0.1", "http://127.0.0.1:9/"),
         ] {
-            assert_eq!(of(&[plain, ("no_proxy", exceptions)], url), Ok(None), "{exceptions}");
+            assert_eq!(proxy_for(&[plain, ("no_proxy", exceptions)], url), Ok(None), "{exceptions}");
         }
         for (exceptions, url) in [
             ("", "http://a/"),
@@ -150,17 +149,17 @@ mod tests {
             ("10.0.0.0/8", "http://11.2.3.4/"),
             ("10.0.0.1", "http://10.0.0.10/"),
         ] {
-            assert_eq!(of(&[plain, ("NO_PROXY", exceptions)], url), proxy("plain", 3128), "{exceptions}");
+            assert_eq!(proxy_for(&[plain, ("NO_PROXY", exceptions)], url), proxy("plain", 3128), "{exceptions}");
         }
     }
 
     #[test]
-    fn credentials_are_decoded_and_appear_in_no_message() {
+    fn credentials_are_decoded_and_never_appear_in_messages() {
         let proxy = parse("http_proxy", "http://ann:s%40e@host:1/").expect("a proxy");
         assert_eq!(proxy.authorization.as_deref(), Some("Basic YW5uOnNAZQ=="));
         assert_eq!(format!("{proxy:?}"), "host:1");
         for wrong in ["socks5://ann:secret@host", "http://ann:secret@ho st", "http://ann:secret@"] {
-            let message = of(&[("http_proxy", wrong)], "http://a/").expect_err(wrong);
+            let message = proxy_for(&[("http_proxy", wrong)], "http://a/").expect_err(wrong);
             assert!(!message.contains("secret") && message.contains("http_proxy"), "{message}");
         }
     }

@@ -1,4 +1,4 @@
-//! When a call is repeated, and how long it waits before.
+//! Decides whether a call is repeated, and how long to wait before that.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use super::call::{Answer, Stop};
 use super::error::Error;
 use crate::process;
 
-/// How often a call is made at most, and the first pause; each pause is twice the one before: two
-/// seconds in all.
+/// The maximum number of attempts, and the first pause. Each pause is twice as long as the one
+/// before: two seconds in total.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest that a server's own wish to wait is followed.
+/// The longest pause that a server can request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The attempts at one call.
+/// The attempts of one call.
 #[derive(Debug)]
 pub struct Retry {
     stop: Stop,
@@ -22,7 +22,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Before the first attempt.
+    /// The state before the first attempt.
     #[must_use]
     pub fn new(stop: Stop) -> Self {
         Self { stop, made: 1, pause: FIRST_PAUSE }
@@ -34,11 +34,11 @@ impl Retry {
         self.made < ATTEMPTS
     }
 
-    /// Pauses before another attempt, at least as long as the server asks; false when enough were
-    /// made.
+    /// Pauses before another attempt, at least as long as the server requests; returns false after
+    /// the last attempt.
     ///
     /// # Errors
-    /// When a signal asks to stop.
+    /// If a signal asks to stop.
     pub fn again(&mut self, asked: Option<Duration>) -> Result<bool, Error> {
         if !self.is_left() {
             return Ok(false);
@@ -54,7 +54,7 @@ impl Retry {
     }
 }
 
-/// Whether a server has a bad moment: another attempt may get another answer.
-pub(super) fn is_passing(answer: &Answer) -> bool {
+/// Whether the server's error is temporary: another attempt may succeed.
+pub(super) fn is_temporary(answer: &Answer) -> bool {
     answer.is(&[408, 425, 429, 500, 502, 503, 504])
 }

@@ -1,5 +1,5 @@
-//! The connection itself. Whatever it waits for (a name, a connection, TLS, headers, a body, room
-//! to send), it looks for a signal every tenth of a second, and gives up when the server is silent
+//! The connection itself. While it waits (for a name, a connection, TLS, headers, a body, or room
+//! to send), it checks for signals every tenth of a second, and gives up if the server is silent
 //! for too long.
 
 use std::fmt;
@@ -17,13 +17,13 @@ use super::call::Stop;
 use super::proxy::{Proxies, Proxy, bare};
 use crate::process;
 
-/// How often a wait looks for a signal.
+/// The interval at which a wait checks for signals.
 const SLICE: Duration = Duration::from_millis(100);
-/// The longest that a name or a connection is waited for.
+/// The maximum time to wait for a name or a connection.
 pub(super) const CONNECT: Duration = Duration::from_secs(20);
-/// A server that sends fewer bytes a second over the whole limit counts as silent.
+/// A server that sends fewer bytes per second over the whole limit counts as silent.
 const SLOWEST: u64 = 100;
-/// The longest head of a proxy's answer.
+/// The maximum size of the head of a proxy's answer.
 const LONGEST_HEAD: usize = 16 << 10;
 
 /// Why a connection was given up.
@@ -31,11 +31,11 @@ const LONGEST_HEAD: usize = 16 << 10;
 pub(super) enum Halt {
     /// A signal asks to stop.
     Signal,
-    /// Nothing came, or left, for so long.
+    /// Nothing was received or sent for this long.
     Silent(Duration),
-    /// Less than [`SLOWEST`] came for so long.
+    /// Less than [`SLOWEST`] was received for this long.
     Slow(Duration),
-    /// The proxy does not lead there.
+    /// The proxy refused or failed.
     Proxy(String),
 }
 
@@ -60,7 +60,7 @@ impl From<Halt> for Error {
 
 /// How long a connection waits, and whether a signal ends it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     pub stop: Stop,
     /// For an answer and its bytes.
     pub answer: Duration,
@@ -68,13 +68,13 @@ pub(super) struct Patience {
     pub limit: Duration,
 }
 
-impl Patience {
+impl Timeouts {
     fn check(self) -> Result<(), Halt> {
         if self.stop == Stop::Heed && process::stop_requested().is_some() { Err(Halt::Signal) } else { Ok(()) }
     }
 
-    /// Does what cannot be interrupted in a thread, which is left behind when it takes too long.
-    fn elsewhere<T: Send + 'static>(self, limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    /// Runs uninterruptible work in a thread. The thread is abandoned if it takes too long.
+    fn in_thread<T: Send + 'static>(self, limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new().spawn(move || drop(sender.send(work())))?;
         let began = Instant::now();
@@ -82,7 +82,7 @@ impl Patience {
             self.check()?;
             match receiver.recv_timeout(SLICE.min(limit)) {
                 Ok(value) => {
-                    // A process that enters a user namespace must have a single thread.
+                    // A process that enters a user namespace must be single-threaded.
                     let _ = thread.join();
                     return Ok(value);
                 }
@@ -98,10 +98,10 @@ impl Patience {
     }
 }
 
-/// Looks up names: the proxy's where one leads to the address.
+/// Resolves host names: the proxy's name if a proxy is used for the address.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    pub patience: Patience,
+    pub timeouts: Timeouts,
     pub proxies: Arc<Proxies>,
 }
 
@@ -111,9 +111,9 @@ impl Resolver for Names {
             Some(proxy) => (proxy.host.clone(), proxy.port),
             None => target(uri),
         };
-        let found = self.patience.elsewhere(self.patience.connecting(), move || (host.as_str(), port).to_socket_addrs())?;
+        let found = self.timeouts.in_thread(self.timeouts.connecting(), move || (host.as_str(), port).to_socket_addrs())?;
         let mut all = self.empty();
-        // Sixteen are kept by its type.
+        // The type holds at most sixteen.
         for address in found?.take(16) {
             all.push(address);
         }
@@ -126,7 +126,7 @@ fn target(uri: &Uri) -> (String, u16) {
     (bare(uri.host().unwrap_or_default()).to_owned(), uri.port_u16().unwrap_or(default))
 }
 
-/// Makes connections, through the proxy where one leads to the address.
+/// Opens connections, through a proxy if one is set for the address.
 #[derive(Debug)]
 pub(super) struct Connections(pub Names);
 
@@ -134,14 +134,14 @@ impl<In: Transport> Connector<In> for Connections {
     type Out = Connection;
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<In>) -> Result<Option<Connection>, Error> {
-        let Names { patience, proxies } = &self.0;
+        let Names { timeouts, proxies } = &self.0;
         let stream = self.open(&details.addrs)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SLICE))?;
         stream.set_write_timeout(Some(SLICE))?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        let (patience, pace) = (*patience, Pace::default());
-        let mut connection = Connection { stream, buffers, patience, pace, rewriting: None, begins: true };
+        let (timeouts, pace) = (*timeouts, Pace::default());
+        let mut connection = Connection { stream, buffers, timeouts, pace, rewriting: None, begins: true };
         match proxies.to(details.uri).map_err(Halt::Proxy)? {
             Some(proxy) if details.needs_tls() => connection.tunnel(proxy, details.uri, details.timeout)?,
             Some(proxy) => connection.rewriting = Some(Rewriting::new(proxy, details.uri)),
@@ -153,12 +153,12 @@ impl<In: Transport> Connector<In> for Connections {
 
 impl Connections {
     fn open(&self, addresses: &ResolvedSocketAddrs) -> Result<TcpStream, Error> {
-        let patience = self.0.patience;
+        let timeouts = self.0.timeouts;
         let mut last = Error::ConnectionFailed;
         for (number, address) in addresses.iter().copied().enumerate() {
-            // Each takes half of what is left, the last all of it.
-            let share = patience.connecting() / if number + 1 < addresses.len() { 2 } else { 1 };
-            match patience.elsewhere(share * 2, move || TcpStream::connect_timeout(&address, share))? {
+            // Each address gets half of the remaining time, the last one all of it.
+            let share = timeouts.connecting() / if number + 1 < addresses.len() { 2 } else { 1 };
+            match timeouts.in_thread(share * 2, move || TcpStream::connect_timeout(&address, share))? {
                 Ok(stream) => return Ok(stream),
                 Err(error) if error.kind() == ErrorKind::TimedOut => last = Halt::Silent(share).into(),
                 Err(error) => last = error.into(),
@@ -168,18 +168,18 @@ impl Connections {
     }
 }
 
-/// What a plain request through a proxy is told in addition: the whole address in its first line,
-/// and who asks.
+/// The additions to a plain request through a proxy: the full address in its first line, and the
+/// credentials.
 #[derive(Debug)]
 struct Rewriting {
-    place: String,
+    origin: String,
     authorization: Option<String>,
 }
 
 impl Rewriting {
     fn new(proxy: &Proxy, uri: &Uri) -> Self {
         let host = uri.authority().map_or("", |authority| authority.as_str().rsplit('@').next().unwrap_or_default());
-        Self { place: format!("http://{host}"), authorization: proxy.authorization.clone() }
+        Self { origin: format!("http://{host}"), authorization: proxy.authorization.clone() }
     }
 
     /// `GET /path HTTP/1.1` becomes `GET http://host/path HTTP/1.1`: RFC 9112, 3.2.2.
@@ -188,11 +188,11 @@ impl Rewriting {
         let line = head.windows(2).position(|pair| pair == b"\r\n").map_or(head.len(), |at| at + 2);
         let part = |from: usize, to: usize| head.get(from..to).unwrap_or_default();
         let login = self.authorization.as_ref().map(|login| format!("Proxy-Authorization: {login}\r\n")).unwrap_or_default();
-        [part(0, path), self.place.as_bytes(), part(path, line), login.as_bytes(), part(line, head.len())].concat()
+        [part(0, path), self.origin.as_bytes(), part(path, line), login.as_bytes(), part(line, head.len())].concat()
     }
 }
 
-/// How fast bytes come while they are waited for.
+/// How fast bytes arrive.
 #[derive(Debug, Default)]
 struct Pace {
     waited: Duration,
@@ -221,11 +221,11 @@ impl Pace {
 pub(super) struct Connection {
     stream: TcpStream,
     buffers: LazyBuffers,
-    patience: Patience,
-    /// Since the last byte was sent.
+    timeouts: Timeouts,
+    /// The time since the last byte was sent.
     pace: Pace,
     rewriting: Option<Rewriting>,
-    /// Whether what is sent next begins a request.
+    /// Whether the next bytes sent begin a request.
     begins: bool,
 }
 
@@ -236,18 +236,18 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Has the proxy connect us with the host of an address.
+    /// Asks the proxy to connect to the host of an address.
     fn tunnel(&mut self, proxy: &Proxy, uri: &Uri, budget: NextTimeout) -> Result<(), Error> {
         let (host, port) = target(uri);
-        let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let origin = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let login = proxy.authorization.as_ref().map(|login| format!("Proxy-Authorization: {login}\r\n")).unwrap_or_default();
-        send(&self.stream, format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{login}\r\n").as_bytes(), self.patience)?;
+        send(&self.stream, format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n{login}\r\n").as_bytes(), self.timeouts)?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
-            let count = receive(&self.stream, &mut byte, self.patience, &mut self.pace, budget)?;
+            let count = receive(&self.stream, &mut byte, self.timeouts, &mut self.pace, budget)?;
             if count == 0 || head.len() > LONGEST_HEAD {
-                return Err(Halt::Proxy(format!("the proxy {proxy:?} does not answer as a proxy does")).into());
+                return Err(Halt::Proxy(format!("the proxy {proxy:?} does not answer like a proxy")).into());
             }
             head.extend_from_slice(&byte);
         }
@@ -261,10 +261,10 @@ impl Connection {
     }
 }
 
-fn send(mut stream: &TcpStream, mut bytes: &[u8], patience: Patience) -> Result<(), Error> {
+fn send(mut stream: &TcpStream, mut bytes: &[u8], timeouts: Timeouts) -> Result<(), Error> {
     let mut pace = Pace::default();
     while !bytes.is_empty() {
-        patience.check()?;
+        timeouts.check()?;
         let began = Instant::now();
         let count = match stream.write(bytes) {
             Ok(0) => return Err(std::io::Error::from(ErrorKind::WriteZero).into()),
@@ -272,33 +272,33 @@ fn send(mut stream: &TcpStream, mut bytes: &[u8], patience: Patience) -> Result<
             Err(error) if is_pause(&error) => 0,
             Err(error) => return Err(error.into()),
         };
-        pace.add(began.elapsed(), count, patience.limit)?;
+        pace.add(began.elapsed(), count, timeouts.limit)?;
         bytes = bytes.get(count..).unwrap_or_default();
     }
     Ok(())
 }
 
-fn receive(mut stream: &TcpStream, buffer: &mut [u8], patience: Patience, pace: &mut Pace, budget: NextTimeout) -> Result<usize, Error> {
+fn receive(mut stream: &TcpStream, buffer: &mut [u8], timeouts: Timeouts, pace: &mut Pace, budget: NextTimeout) -> Result<usize, Error> {
     let first = Instant::now();
     loop {
-        patience.check()?;
+        timeouts.check()?;
         let began = Instant::now();
         match stream.read(buffer) {
             Ok(count) => {
-                pace.add(began.elapsed(), count, patience.answer)?;
+                pace.add(began.elapsed(), count, timeouts.answer)?;
                 return Ok(count);
             }
-            Err(error) if is_pause(&error) => pace.add(began.elapsed(), 0, patience.answer)?,
+            Err(error) if is_pause(&error) => pace.add(began.elapsed(), 0, timeouts.answer)?,
             Err(error) => return Err(error.into()),
         }
         if first.elapsed() >= *budget.after {
-            // The only budget is that of connecting; what it has left is not what was waited.
-            return Err(Halt::Silent(patience.connecting()).into());
+            // The only budget is that for connecting; its remainder does not count as waiting.
+            return Err(Halt::Silent(timeouts.connecting()).into());
         }
     }
 }
 
-/// Whether only the slice is over, or a signal came that may be one of ours.
+/// Whether only the slice is over, or a signal arrived that may be one of ours.
 fn is_pause(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
@@ -311,22 +311,22 @@ impl Transport for Connection {
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
         let bytes = self.buffers.output().get(..amount).unwrap_or_default();
         match &self.rewriting {
-            Some(rewriting) if self.begins => send(&self.stream, &rewriting.rewritten(bytes), self.patience)?,
-            _ => send(&self.stream, bytes, self.patience)?,
+            Some(rewriting) if self.begins => send(&self.stream, &rewriting.rewritten(bytes), self.timeouts)?,
+            _ => send(&self.stream, bytes, self.timeouts)?,
         }
         (self.begins, self.pace) = (false, Pace::default());
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let count = receive(&self.stream, self.buffers.input_append_buf(), self.patience, &mut self.pace, timeout)?;
+        let count = receive(&self.stream, self.buffers.input_append_buf(), self.timeouts, &mut self.pace, timeout)?;
         self.buffers.input_appended(count);
         self.begins = true;
         Ok(count > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        // Between two requests a server has nothing to send: what can be read is its farewell.
+        // Between two requests a server sends nothing. If something can be read, it is closing.
         let quiet = |stream: &TcpStream| {
             stream.set_nonblocking(true)?;
             let seen = stream.peek(&mut [0]);
@@ -342,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_request_through_a_proxy_has_the_whole_address_and_the_login() {
+    fn a_plain_request_through_a_proxy_has_the_full_address_and_the_login() {
         let uri: Uri = "http://h:81/a".parse().expect("a URL");
         let proxy = Proxy { host: "p".into(), port: 1, authorization: Some("Basic eA==".into()) };
         let head = Rewriting::new(&proxy, &uri).rewritten(b"GET /a HTTP/1.1\r\nhost: h:81\r\n\r\n");
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trickle_is_as_good_as_silence_and_a_slow_line_is_neither() {
+    fn a_trickle_counts_as_silence_and_a_slow_connection_does_not() {
         let (limit, second) = (Duration::from_secs(10), Duration::from_secs(1));
         let after = |bytes: usize| (0..10).try_fold(Pace::default(), |mut pace, _| pace.add(second, bytes, limit).map(|()| pace));
         assert_eq!(after(0).map(|_| ()), Err(Halt::Silent(limit)));

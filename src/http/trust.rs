@@ -1,5 +1,5 @@
-//! Which servers are trusted: by a named authority, by `SSL_CERT_FILE` and `SSL_CERT_DIR`, or by
-//! what the host trusts.
+//! Which servers are trusted: by a given authority, by `SSL_CERT_FILE` and `SSL_CERT_DIR`, or by
+//! the host's trust store.
 
 use std::path::{Path, PathBuf};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
@@ -7,7 +7,7 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 
-/// Where distributions keep the authorities that the host trusts, as one file.
+/// The files in which distributions keep the host's authorities.
 const BUNDLES: [&str; 7] = [
     // Debian, Alpine, Arch, Gentoo
     "/etc/ssl/certs/ca-certificates.crt",
@@ -21,22 +21,22 @@ const BUNDLES: [&str; 7] = [
     // Alpine, and other systems
     "/etc/ssl/cert.pem",
 ];
-/// Where they keep them as files of one certificate each.
+/// The directory with one file per authority.
 const DIRECTORY: &str = "/etc/ssl/certs";
 
 /// How servers' certificates are checked.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
-    /// The authorities, instead of the host's: a PEM file.
+    /// A PEM file with authorities, instead of the host's.
     pub ca: Option<PathBuf>,
-    /// Whether nothing is checked at all.
+    /// Whether certificates are not checked.
     pub insecure: bool,
-    /// The certificate and key that are shown to the server.
+    /// The client certificate and its key.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
 impl Trust {
-    /// Trusts a named authority, else what the host trusts.
+    /// Trusts the given authority, or else the host's authorities.
     #[must_use]
     pub fn named(ca: Option<&Path>) -> Self {
         Self { ca: ca.map(Path::to_owned), ..Self::default() }
@@ -68,19 +68,19 @@ impl Trust {
         let mut found = match (variable("SSL_CERT_FILE"), host()) {
             (Some(file), _) => certificates(Path::new(&file), ExitCode::Host)?,
             (None, Some(bundle)) => certificates(bundle, ExitCode::Host)?,
-            (None, None) => of_directory(Path::new(DIRECTORY)),
+            (None, None) => certificates_in(Path::new(DIRECTORY)),
         };
-        // In addition, and more than one where there is a colon, as OpenSSL reads it.
-        found.extend(variable("SSL_CERT_DIR").iter().flat_map(std::env::split_paths).flat_map(|place| of_directory(&place)));
-        // A host without any authorities, such as a small container: those of Mozilla that are
+        // In addition. As in OpenSSL, colons separate several directories.
+        found.extend(variable("SSL_CERT_DIR").iter().flat_map(std::env::split_paths).flat_map(|place| certificates_in(&place)));
+        // If the host has no authorities, as in a small container, use Mozilla's, which are
         // compiled in.
         Ok(if found.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&found) })
     }
 }
 
-/// The certificates of a directory, of which OpenSSL reads the files that are named by a hash;
-/// without any such name, of all files.
-fn of_directory(place: &Path) -> Vec<Certificate<'static>> {
+/// The certificates of a directory. Like OpenSSL, reads the files with hashes as names; without
+/// any such file, reads all.
+fn certificates_in(place: &Path) -> Vec<Certificate<'static>> {
     let files: Vec<PathBuf> = std::fs::read_dir(place).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path()).collect();
     let (hashed, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,5 +1,5 @@
-//! A web address in the form that Anaconda, Ironic and osimg all take: no credentials, no query,
-//! nothing that climbs.
+//! A web address that Anaconda, Ironic and osimg all accept: without credentials, query or
+//! `..`.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::percent;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebUrl {
     text: String,
-    /// Where the path begins in it; its length when there is none.
+    /// Where the path starts in it; its length if there is no path.
     path: usize,
 }
 
@@ -17,38 +17,38 @@ impl WebUrl {
     /// Parses a URL.
     ///
     /// # Errors
-    /// Says in one line what does not do, without repeating the text: it may hold a password.
+    /// Explains in one line what is wrong. The text is not repeated: it may contain a password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let Some((scheme, rest)) = text.split_once("://") else { return Err("it is no URL".into()) };
+        let Some((scheme, rest)) = text.split_once("://") else { return Err("it is not a URL".into()) };
         let scheme = scheme.to_ascii_lowercase();
         if scheme != "http" && scheme != "https" {
             return Err(format!("its scheme is '{}', not http or https", scheme.escape_debug()));
         }
         if text.chars().any(|c| c.is_control() || c.is_whitespace() || !c.is_ascii() || "\"<>\\^`{|}".contains(c)) {
-            return Err("it has characters that a URL writes with %".into());
+            return Err("it has characters that must be percent-encoded".into());
         }
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if host.contains('@') {
-            return Err("it has a user name in it, which would end up in logs and on nodes".into());
+            return Err("it contains a user name, which would appear in logs and on nodes".into());
         }
         if host.is_empty() || host.starts_with(':') {
             return Err("it has no host".into());
         }
         if text.contains('?') {
-            return Err("it has a query string: Anaconda chooses by how the URL ends".into());
+            return Err("it has a query string, but Anaconda looks at the end of the URL".into());
         }
         if text.contains('#') {
             return Err("it has a fragment".into());
         }
         let lower = rest.to_ascii_lowercase().replace("%2e", ".");
         if lower.split('/').any(|part| part == ".." || part == ".") {
-            return Err("its path has '..' or '.' in it".into());
+            return Err("its path contains '..' or '.'".into());
         }
         let text = format!("{scheme}://{rest}");
         Ok(Self { path: scheme.len() + 3 + host.len(), text })
     }
 
-    /// Whether it is asked for through TLS.
+    /// Whether it uses TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.text.starts_with("https:")
@@ -60,7 +60,7 @@ impl WebUrl {
         self.text.get(..self.path).and_then(|t| t.split_once("://")).map_or("", |(_, host)| host)
     }
 
-    /// The path with its first slash, or nothing.
+    /// The path with its leading slash, or nothing.
     #[must_use]
     pub fn path(&self) -> &str {
         self.text.get(self.path..).unwrap_or_default()
@@ -78,8 +78,8 @@ impl WebUrl {
         &self.text
     }
 
-    /// The URL of a file below this one, which is then taken for a directory. Characters that a URL
-    /// cannot hold are written with %.
+    /// The URL of a file below this one, which is treated as a directory. Characters that a URL
+    /// cannot contain are percent-encoded.
     #[must_use]
     pub fn join(&self, relative: &str) -> Self {
         let mut text = self.text.trim_end_matches('/').to_owned();
@@ -95,7 +95,7 @@ impl fmt::Display for WebUrl {
     }
 }
 
-/// Whether a host, with or without port, is this machine: what needs no TLS.
+/// Whether a host, with or without port, is this machine. It does not need TLS.
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_told_apart_and_joined() {
+    fn urls_are_split_and_joined() {
         let url = WebUrl::parse("HTTPS://mirror.example:8443/9/os/").expect("a url");
         assert_eq!((url.host(), url.path(), url.is_https()), ("mirror.example:8443", "/9/os/", true));
         assert_eq!(url.join("images/pxeboot/vmlinuz").as_str(), "https://mirror.example:8443/9/os/images/pxeboot/vmlinuz");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_leak_climb_or_confuse_is_refused_without_repeating_it() {
+    fn unsafe_urls_are_refused_and_not_repeated() {
         for wrong in [
             "",
             "mirror/os",
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_known_by_name_and_address() {
+    fn this_machine_is_recognized_by_name_and_address() {
         for here in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000"] {
             assert!(is_loopback(here), "{here}");
         }

@@ -1,4 +1,4 @@
-//! The image's users, and who of them can log in.
+//! The image's users, and which of them can log in.
 
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +18,11 @@ pub struct User {
     pub home: String,
     /// Shell.
     pub shell: String,
-    /// `set`, `empty` (none is asked for), `locked`, or `unknown`.
+    /// `set`, `empty` (no password is required), `locked`, or `unknown`.
     pub password: String,
-    /// Keys that let someone in as this user.
+    /// The number of SSH keys that allow logging in as this user.
     pub ssh_keys: usize,
-    /// Whether the shell is one to work in.
+    /// Whether the shell allows logging in.
     pub login: bool,
 }
 
@@ -60,19 +60,19 @@ pub(super) fn users(contents: &Contents) -> Vec<User> {
         .collect()
 }
 
-/// What the second field of a line of shadow means; see shadow(5).
+/// The meaning of the second field in a line of shadow; see shadow(5).
 fn state(hash: Option<&str>) -> &'static str {
     match hash {
         None => "unknown",
         Some("") => "empty",
         Some(hash) if hash.starts_with(['!', '*']) => "locked",
-        // Anything without a salt is no hash that could match.
+        // A value without a salt is not a hash, so no password matches.
         Some(hash) if hash.len() < 13 => "locked",
         Some(_) => "set",
     }
 }
 
-/// Lines of an authorized_keys file that hold a key.
+/// The number of keys in an authorized_keys file.
 pub(super) fn key_lines(contents: &Contents, path: &str) -> usize {
     lines(contents, path).iter().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')).count()
 }
@@ -86,7 +86,7 @@ mod tests {
     use super::state;
 
     #[test]
-    fn a_line_of_shadow_says_whether_a_password_opens() {
+    fn a_line_of_shadow_shows_whether_a_password_is_set() {
         assert_eq!(state(Some("!!")), "locked");
         assert_eq!(state(Some("*")), "locked");
         assert_eq!(state(Some("!$6$salt$hash")), "locked");

@@ -1,10 +1,10 @@
-//! File capabilities as getcap(8) prints them.
+//! File capabilities in the format of getcap(8).
 
 use std::collections::BTreeMap;
 
 /// `struct vfs_cap_data` (linux/capability.h) as text: `cap_net_bind_service,cap_net_raw=ep`.
 ///
-/// What is not understood is told in hex: a page must not hide what it cannot read.
+/// An unknown value is shown in hex, so that nothing is hidden.
 #[must_use]
 pub fn capability_text(value: &[u8]) -> String {
     let word = |at: usize| value.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
@@ -25,7 +25,7 @@ pub fn capability_text(value: &[u8]) -> String {
     let mut sets: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for bit in 0..64u32 {
         let (p, i) = (permitted >> bit & 1 != 0, inheritable >> bit & 1 != 0);
-        // The effective bit of a file holds for all of its capabilities.
+        // The effective bit applies to all capabilities of the file.
         let flags = match (p, i, effective) {
             (true, true, true) => "eip",
             (true, true, false) => "ip",
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_read_as_getcap_prints_them() {
+    fn capabilities_have_the_format_of_getcap() {
         assert_eq!(capability_text(&value(0x0200_0001, 1 << 13, 0)), "cap_net_raw=ep");
         assert_eq!(capability_text(&value(0x0200_0001, 1 << 10 | 1 << 13, 0)), "cap_net_bind_service,cap_net_raw=ep");
         assert_eq!(capability_text(&value(0x0200_0000, 1 << 13, 1 << 13)), "cap_net_raw=ip");
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_capability_is_told_in_hex() {
+    fn an_unknown_value_is_shown_in_hex() {
         assert_eq!(capability_text(b"\x01\x02"), "0102");
         assert_eq!(capability_text(b""), "");
         assert_eq!(capability_text(&[9; 20]), "09".repeat(20));

@@ -1,4 +1,4 @@
-//! An [`Image`] out of the contents of a tarball or a tree.
+//! Builds an [`Image`] from the contents of a tarball or a tree.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -47,7 +47,7 @@ pub(super) fn image(path: &Path, kind: OriginKind, contents: &Contents) -> Image
             Packages::Read { dbpath, .. } => format!("/{dbpath}"),
         },
         totals: totals(&files),
-        folders: directories(&files),
+        directories: directories(&files),
         kinds: shares(files.iter().map(|file| (file.content.to_string(), file))),
         unowned: unowned(&files),
         privileged: privileged(&names, &files, &packages),
@@ -75,10 +75,10 @@ fn package(package: &contents::Package) -> Package {
         declared_size: package.size,
         files: 0,
         license: package.license.clone(),
-        summary: said(&package.summary),
-        vendor: said(&package.vendor),
-        url: said(&package.url),
-        source: said(&package.source),
+        summary: non_empty(&package.summary),
+        vendor: non_empty(&package.vendor),
+        url: non_empty(&package.url),
+        source: non_empty(&package.source),
         repository: None,
         signer: package.key_id.clone(),
         reason: None,
@@ -90,14 +90,14 @@ fn package(package: &contents::Package) -> Package {
     }
 }
 
-fn said(text: &str) -> Option<String> {
+fn non_empty(text: &str) -> Option<String> {
     Some(text).filter(|text| !text.is_empty() && *text != "(none)").map(str::to_owned)
 }
 
-/// By path of a member the package that owns it; the first by name when several do.
+/// The package that owns each member, by path; the first by name if several do.
 ///
-/// Packages name paths by whatever links were there (`/lib/x` for `/usr/lib/x`): the directories'
-/// links are followed.
+/// Packages may use paths through links, such as `/lib/x` for `/usr/lib/x`. Links to directories
+/// are followed.
 fn owners(contents: &Contents) -> HashMap<&[u8], usize> {
     let mut owners = HashMap::new();
     for (index, package) in contents.packages.list().iter().enumerate() {
@@ -114,7 +114,7 @@ fn files(contents: &Contents, owners: &HashMap<&[u8], usize>) -> Vec<File> {
     let mut files: Vec<File> = contents
         .members
         .iter()
-        // Of several members of one path unpacking leaves the last.
+        // If several members have the same path, unpacking keeps the last one.
         .filter(|member| contents.find(&member.path).is_some_and(|last| std::ptr::eq(last, *member)))
         .map(|member| {
             let carrier = contents.carrier(member);
@@ -137,7 +137,7 @@ fn files(contents: &Contents, owners: &HashMap<&[u8], usize>) -> Vec<File> {
                 xattrs,
                 sha256: carrier.sha256,
                 package: owners.get(member.path.as_slice()).copied(),
-                content: ContentKind::of(&member.path),
+                content: ContentKind::from_path(&member.path),
             }
         })
         .collect();
@@ -145,7 +145,7 @@ fn files(contents: &Contents, owners: &HashMap<&[u8], usize>) -> Vec<File> {
     files
 }
 
-/// Bytes that a file adds: of a further name nothing.
+/// The size that a file adds: 0 for a hard link to a counted file.
 fn counted(file: &File) -> u64 {
     if file.is_hard_link { 0 } else { file.size }
 }
@@ -175,12 +175,12 @@ fn shares<'a>(named: impl Iterator<Item = (String, &'a File)>) -> Vec<Share> {
         sum.1 += 1;
     }
     let mut shares: Vec<Share> = sums.into_iter().map(|(name, (bytes, files))| Share { name, bytes, files }).collect();
-    // The names are sorted already, and equal sizes keep their order.
+    // The names are sorted already, and equal sizes keep that order.
     shares.sort_by_key(|share| std::cmp::Reverse(share.bytes));
     shares
 }
 
-/// The first two levels, each with all that is below it.
+/// The first two levels of directories, each with everything below it.
 fn directories(files: &[File]) -> Vec<Share> {
     shares(files.iter().flat_map(|file| {
         let ends = file.path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).take(2);
@@ -222,7 +222,7 @@ fn privileged(names: &Names, files: &[File], packages: &[Package]) -> Vec<Privil
         .collect()
 }
 
-/// The architecture that most packages have.
+/// The most frequent architecture of the packages.
 fn arch(packages: &[Package]) -> Option<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for package in packages.iter().filter(|package| package.arch != "noarch") {
@@ -253,7 +253,7 @@ fn keys(contents: &Contents) -> Vec<Key> {
     if let Packages::Read { keys: trusted, .. } = &contents.packages {
         trusted.iter().for_each(|id| add("rpm", id.clone()));
     }
-    let below = |folder: &'static str| contents.all_below(folder).filter(|member| member.kind != Kind::Directory);
+    let below = |directory: &'static str| contents.all_below(directory).filter(|member| member.kind != Kind::Directory);
     below("etc/pki/rpm-gpg").for_each(|member| add("rpm file", member.shown()));
     for (path, _) in contents.files().iter().filter(|(path, _)| path.ends_with(b"/authorized_keys")) {
         let path = String::from_utf8_lossy(path);

@@ -1,9 +1,7 @@
-//! The image as one page that needs nothing else: data, style and script stand in it, and nothing
-//! is fetched.
+//! The image as one self-contained page: data, style and script are in it, and nothing is loaded.
 //!
-//! A hostile file name must stay text: the data are JSON without a `<`, the script makes text nodes
-//! of them, and the page's Content-Security-Policy lets only the very script and style run that
-//! stand in it.
+//! A hostile file name must stay text. The data are JSON without `<`, and the script creates text
+//! nodes from them. The page's Content-Security-Policy allows only its own script and style.
 
 use ct_codecs::{Base64, Encoder};
 use serde::Serialize;
@@ -20,40 +18,40 @@ const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
-/// Rows of the card of what no package owns.
+/// The number of rows in the card of files without a package.
 const UNOWNED: usize = 60;
 
-/// Something that is not right about the image, as the page tells it.
+/// A problem of the image, for display in the page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// `error` or `warning`.
     pub severity: String,
     /// The check's name.
     pub name: String,
-    /// What was found.
+    /// The problem.
     pub message: String,
-    /// What a node would do.
+    /// The effect on a node.
     pub why: String,
-    /// The line that mends it.
-    pub mend: String,
-    /// The first of the files that it is about.
+    /// How to fix it.
+    pub fix: String,
+    /// The first of the affected files.
     pub paths: Vec<String>,
-    /// How many files it is about.
+    /// The number of affected files.
     pub count: usize,
 }
 
-/// The page; `findings` are those of the checks, or none when nothing was checked.
+/// The page. `findings` are those of the checks; `None` if no checks ran.
 ///
 /// # Errors
-/// When the image cannot be written as JSON.
+/// If the image cannot be written as JSON.
 pub fn html(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
     let data = data(image, findings)?;
     let mut page = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + data.len());
-    // One pass, so that nothing that is put in is taken for a place to put something.
+    // A single pass, so that inserted text is never searched for placeholders.
     let mut rest = PAGE;
     while let Some((before, after)) = rest.split_once('@') {
         page.push_str(before);
-        let (name, after) = after.split_once('@').context("the page's frame has an @ too many")?;
+        let (name, after) = after.split_once('@').context("the page template has an unpaired @")?;
         match name {
             "TITLE" => page.push_str(&escaped(&image.title())),
             "VERSION" => page.push_str(env!("CARGO_PKG_VERSION")),
@@ -62,7 +60,7 @@ pub fn html(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
             "STYLE_HASH" => page.push_str(&hash(STYLE)?),
             "SCRIPT_HASH" => page.push_str(&hash(SCRIPT)?),
             "DATA" => page.push_str(&data),
-            other => return Err(anyhow!("the page's frame names an unknown @{other}@")),
+            other => return Err(anyhow!("the page template has an unknown @{other}@")),
         }
         rest = after;
     }
@@ -74,7 +72,7 @@ fn hash(text: &str) -> Result<String> {
     Base64::encode_to_string(Sha256::digest(text.as_bytes())).map_err(|_| anyhow!("writing a digest of the page"))
 }
 
-/// Text between tags or in an attribute.
+/// Text, escaped for HTML.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in crate::text::line(text).chars() {
@@ -90,18 +88,18 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// JSON that can end no script element: outside of strings it has no `<`, inside it is written as
-/// an escape.
+/// JSON that cannot end a script element: outside of strings it has no `<`, inside strings `<` is
+/// escaped.
 fn data(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
     let mut tables = Tables::default();
     let files: Vec<_> = image.files.iter().filter(|file| !file.path.is_empty()).map(|file| tables.row(file, image)).collect();
-    let mut told = serde_json::to_value(image).context("writing the page")?;
-    // All of them stand among the files.
-    if let Some(unowned) = told.get_mut("unowned").and_then(Value::as_array_mut) {
+    let mut image_data = serde_json::to_value(image).context("writing the page")?;
+    // They are all listed as files too.
+    if let Some(unowned) = image_data.get_mut("unowned").and_then(Value::as_array_mut) {
         unowned.truncate(UNOWNED);
     }
     let data = json!({
-        "image": told,
+        "image": image_data,
         "unowned": image.unowned.len(),
         "findings": findings,
         "kinds": ContentKind::ALL.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -113,7 +111,7 @@ fn data(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
     Ok(text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
 }
 
-/// The value with every text as it may be shown: a browser obeys bidirectional overrides too.
+/// The value with hidden characters escaped in all texts: browsers obey bidirectional overrides.
 fn shown(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(crate::text::lines(&text).into_owned()),
@@ -123,7 +121,7 @@ fn shown(value: Value) -> Value {
     }
 }
 
-/// Texts that many rows share, each written once.
+/// Texts that many rows share, each stored once.
 #[derive(Debug, Default)]
 struct Table {
     list: Vec<String>,
@@ -164,7 +162,7 @@ impl Tables {
     }
 }
 
-/// A letter for the type and the permissions as ls(1) writes them.
+/// The type and the permissions, as in ls(1).
 fn mode(file: &File) -> String {
     let kind = match file.kind {
         _ if file.is_hard_link => 'h',
@@ -195,12 +193,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markup_stays_text() {
+    fn markup_is_shown_as_text() {
         assert_eq!(escaped("<b a=\"1\" c='2'>&\n"), "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt;&amp;\\n");
     }
 
     #[test]
-    fn no_part_of_the_page_can_end_another() {
+    fn no_part_of_the_page_can_close_another() {
         assert!(!SCRIPT.contains("</script") && !SCRIPT.contains("<!--") && !STYLE.contains("</style"));
         assert!(!SCRIPT.contains("innerHTML") && !SCRIPT.contains("http://") || SCRIPT.matches("http://").count() == 1);
     }

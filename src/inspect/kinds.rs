@@ -1,9 +1,9 @@
-//! What a file is for, told by its path: the question behind "what takes the space?".
+//! The purpose of a file, derived from its path, for "what uses the space?".
 
 use serde::Serialize;
 use std::fmt;
 
-/// What a file is for.
+/// The purpose of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ContentKind {
@@ -13,28 +13,28 @@ pub enum ContentKind {
     Firmware,
     /// Programs.
     Programs,
-    /// Shared libraries and what else stands under the library directories.
+    /// Shared libraries and other files in the library directories.
     Libraries,
-    /// Python's modules.
+    /// Python modules.
     Python,
     /// Translations and locales.
     Locales,
     /// Manual pages, documentation and licences.
     Documentation,
-    /// What stands under /etc.
+    /// Files in /etc.
     Configuration,
-    /// What stands under /usr/share.
+    /// Files in /usr/share.
     Data,
     /// The rpmdb and the package manager's own data.
     PackageDatabase,
-    /// What stands under /var.
+    /// Files in /var.
     State,
     /// Anything else.
     Other,
 }
 
 impl ContentKind {
-    /// All of them, in the order of the page's legend.
+    /// All kinds, in the order of the page's legend.
     pub const ALL: [Self; 12] = [
         Self::Kernel,
         Self::Firmware,
@@ -50,9 +50,9 @@ impl ContentKind {
         Self::Other,
     ];
 
-    /// Of a path inside the image, without a slash at the beginning.
+    /// The kind for a path in the image, without a leading slash.
     #[must_use]
-    pub fn of(path: &[u8]) -> Self {
+    pub fn from_path(path: &[u8]) -> Self {
         let path = String::from_utf8_lossy(path);
         let parts: Vec<&str> = path.split('/').collect();
         let below_usr = parts.strip_prefix(&["usr"]).unwrap_or(&parts);
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_tell_what_files_are_for() {
+    fn the_purpose_of_a_file_follows_from_its_path() {
         for (path, kind) in [
             ("boot/vmlinuz-6.1", ContentKind::Kernel),
             ("usr/lib/modules/6.1/kernel/a.ko.xz", ContentKind::Kernel),
@@ -116,7 +116,7 @@ mod tests {
             ("opt/x/y", ContentKind::Other),
             ("", ContentKind::Other),
         ] {
-            assert_eq!(ContentKind::of(path.as_bytes()), kind, "{path}");
+            assert_eq!(ContentKind::from_path(path.as_bytes()), kind, "{path}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What an image is and what is in it: read from a tarball, a tree, or in an instant from the
+//! The facts about an image and its contents, read from a tarball, a tree, or instantly from the
 //! manifest of a build.
 //!
-//! [`Image`] is the answer; [`facts`] takes it from the contents, [`recorded`] from a manifest,
-//! [`text()`] tells it to a person and [`html()`] makes a page of it.
+//! [`Image`] is the result. [`facts`] builds it from the contents, [`recorded`] from a manifest.
+//! [`text()`] prints it for a terminal, and [`html()`] as a page.
 
 mod accounts;
 mod capability;
@@ -29,7 +29,7 @@ pub use kinds::ContentKind;
 pub use services::Service;
 pub use text::{TextOptions, text};
 
-/// What an image was read from.
+/// The kind of source of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OriginKind {
@@ -37,16 +37,16 @@ pub enum OriginKind {
     Tarball,
     /// A tree of files.
     Tree,
-    /// The manifest that a build wrote; it says nothing of single files.
+    /// The manifest of a build; it does not list files.
     Manifest,
 }
 
-/// Where the answer comes from.
+/// The source of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Origin {
-    /// The path as it was given.
+    /// The path as given.
     pub path: String,
-    /// What it is.
+    /// Its kind.
     pub kind: OriginKind,
     /// How the tarball is compressed.
     pub format: Option<String>,
@@ -56,7 +56,7 @@ pub struct Origin {
     pub tar_bytes: Option<u64>,
     /// The tarball's digest, in hex.
     pub sha256: Option<String>,
-    /// Whether a manifest that belongs to it was found beside it.
+    /// Whether a matching manifest was found next to it.
     pub manifest: bool,
 }
 
@@ -71,30 +71,30 @@ pub struct Package {
     pub evr: String,
     /// Architecture.
     pub arch: String,
-    /// Bytes that its files take in the image, what it shares with others counted once; from a
-    /// manifest what it says of itself.
+    /// Total size of its files in the image, with shared files counted once; from a manifest, the
+    /// package's own size.
     pub size: u64,
-    /// Bytes that it says its files take.
+    /// The size of its files according to the package.
     pub declared_size: u64,
-    /// Files of it in the image; 0 when that is not known.
+    /// The number of its files in the image; 0 if unknown.
     pub files: usize,
     /// Its licence.
     pub license: String,
-    /// One line about it.
+    /// Its summary.
     pub summary: Option<String>,
-    /// Who distributes it.
+    /// Its vendor.
     pub vendor: Option<String>,
     /// Its home page.
     pub url: Option<String>,
     /// The source package it was built from.
     pub source: Option<String>,
-    /// The repository that it came from.
+    /// The repository that it was installed from.
     pub repository: Option<String>,
     /// The key that signed it.
     pub signer: Option<String>,
-    /// Why it is there.
+    /// The reason for its installation.
     pub reason: Option<String>,
-    /// What changed, the newest first.
+    /// Its changelog, the newest entry first.
     #[serde(skip)]
     pub changelog: Vec<Change>,
 }
@@ -104,18 +104,18 @@ pub struct Package {
 pub struct Change {
     /// Seconds since 1970.
     pub time: u64,
-    /// Who, and which version.
+    /// The author and the version.
     pub author: String,
-    /// What.
+    /// The text.
     pub text: String,
 }
 
 /// A file of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Its path inside the image, without a slash at the beginning; empty for the root.
+    /// Its path in the image, without a leading slash; empty for the root.
     pub path: Vec<u8>,
-    /// What it is; a hard link is a file of its own here, as it is once unpacked.
+    /// Its type. A hard link counts as a separate file, as after unpacking.
     pub kind: Kind,
     /// The permissions, without the type.
     pub mode: u32,
@@ -123,13 +123,13 @@ pub struct File {
     pub uid: u64,
     /// The group's number.
     pub gid: u64,
-    /// Bytes of its content.
+    /// Size of its content.
     pub size: u64,
-    /// Whether it is another name of a file that is counted already.
+    /// Whether it is a hard link to a file that is counted already.
     pub is_hard_link: bool,
-    /// Where a symbolic link points.
+    /// The target of a symbolic link.
     pub link: Vec<u8>,
-    /// Major and minor number of a device.
+    /// The major and minor number of a device.
     pub device: Option<(u64, u64)>,
     /// The SELinux label.
     pub label: Option<Vec<u8>>,
@@ -139,29 +139,29 @@ pub struct File {
     pub capability: Option<Vec<u8>>,
     /// Its other extended attributes.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// SHA-256 of its content, of a regular file.
+    /// SHA-256 of the content of a regular file.
     pub sha256: Option<[u8; 32]>,
-    /// The package that owns it, by its place in [`Image::packages`].
+    /// The package that owns it, as an index into [`Image::packages`].
     pub package: Option<usize>,
-    /// What it is for.
+    /// Its purpose.
     pub content: ContentKind,
 }
 
 impl File {
-    /// The path as a person is told it: absolute, without control characters.
+    /// The path for display: absolute, without control characters.
     #[must_use]
     pub fn shown(&self) -> String {
         shown(&self.path)
     }
 }
 
-/// A path as a person is told it: absolute, without control characters.
+/// A path for display: absolute, without control characters.
 #[must_use]
 pub fn shown(path: &[u8]) -> String {
     format!("/{}", crate::text::bytes(path))
 }
 
-/// Sums over the files.
+/// Totals over all files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Members.
@@ -172,11 +172,11 @@ pub struct Totals {
     pub directories: u64,
     /// Symbolic links.
     pub symlinks: u64,
-    /// Further names of files.
+    /// Hard links.
     pub hard_links: u64,
     /// Devices and named pipes.
     pub special: u64,
-    /// Bytes of all contents, holes included.
+    /// Total size of all contents, including holes.
     pub bytes: u64,
     /// Members with an SELinux label.
     pub labels: u64,
@@ -185,7 +185,7 @@ pub struct Totals {
 /// A size with its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Share {
-    /// Of what.
+    /// The name.
     pub name: String,
     /// Bytes.
     pub bytes: u64,
@@ -193,7 +193,7 @@ pub struct Share {
     pub files: u64,
 }
 
-/// A file with power beyond its user's.
+/// A file with privileges beyond its user's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Privileged {
     /// Its path.
@@ -213,7 +213,7 @@ pub struct Privileged {
 pub struct Key {
     /// `rpm` (in the rpmdb), `rpm file`, `ssh login`, `ssh host`, `authority`.
     pub kind: String,
-    /// Which one.
+    /// Its name.
     pub name: String,
 }
 
@@ -226,34 +226,34 @@ pub struct Policy {
     pub mode: String,
 }
 
-/// How the image was built, by its manifest.
+/// How the image was built, from its manifest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Built {
     /// osimg's version.
     pub osimg: String,
     /// The package manager.
     pub package_manager: String,
-    /// Start, in seconds since 1970.
+    /// Start time, in seconds since 1970.
     pub started: u64,
-    /// The steps with their seconds.
+    /// The steps with their duration in seconds.
     pub steps: Vec<(String, f64)>,
     /// The recipe's name and text.
     pub recipe: (String, String),
-    /// What the person was warned of.
+    /// The warnings of the build.
     pub warnings: Vec<String>,
 }
 
 /// Names by number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Of users.
+    /// Names of users.
     pub users: BTreeMap<u64, String>,
-    /// Of groups.
+    /// Names of groups.
     pub groups: BTreeMap<u64, String>,
 }
 
 impl Names {
-    /// `USER:GROUP`, numbers where there is no name.
+    /// `USER:GROUP`, with numbers for unknown names.
     #[must_use]
     pub fn owner(&self, uid: u64, gid: u64) -> String {
         let named = |names: &BTreeMap<u64, String>, id: u64| {
@@ -263,14 +263,14 @@ impl Names {
     }
 }
 
-/// What is known of an image.
+/// The facts about an image.
 #[derive(Debug, Clone, Serialize)]
 pub struct Image {
-    /// Where it was read from.
+    /// Its source.
     pub origin: Origin,
-    /// Its name, by its manifest.
+    /// Its name, from the manifest.
     pub name: Option<String>,
-    /// Its version, by its manifest.
+    /// Its version, from the manifest.
     pub version: Option<String>,
     /// Its architecture.
     pub arch: Option<String>,
@@ -280,46 +280,46 @@ pub struct Image {
     pub kernels: Vec<String>,
     /// Its SELinux policy.
     pub policy: Option<Policy>,
-    /// What its /etc/machine-id is: `empty`, `uninitialized`, `set` or `absent`.
+    /// The state of /etc/machine-id: `empty`, `uninitialized`, `set` or `absent`.
     pub machine_id: Option<String>,
     /// The directory of its rpmdb, or why there are no packages.
     pub rpmdb: String,
-    /// Sums over its files.
+    /// Totals over its files.
     pub totals: Totals,
     /// Its packages, by name.
     pub packages: Vec<Package>,
-    /// Bytes of each directory with everything below it, the largest first; two levels.
-    pub folders: Vec<Share>,
-    /// Bytes by what the files are for, the largest first.
+    /// The size of each directory with everything below it, the largest first; two levels.
+    pub directories: Vec<Share>,
+    /// The size per purpose of the files, the largest first.
     pub kinds: Vec<Share>,
-    /// What no package owns, the largest first.
+    /// Files without a package, the largest first.
     pub unowned: Vec<Share>,
     /// Files with setuid, setgid or capabilities.
     pub privileged: Vec<Privileged>,
     /// Its users.
     pub users: Vec<User>,
-    /// The units that are started.
+    /// The units that are started at boot.
     pub services: Vec<Service>,
-    /// The keys that it trusts or holds.
+    /// The keys that it trusts or contains.
     pub keys: Vec<Key>,
     /// How it was built.
     pub built: Option<Built>,
-    /// Names of its users and groups by their numbers.
+    /// The names of its users and groups, by number.
     #[serde(skip)]
     pub names: Names,
-    /// All its files, by path; none from a manifest.
+    /// All its files, by path; empty from a manifest.
     #[serde(skip)]
     pub files: Vec<File>,
 }
 
 impl Image {
-    /// Whether single files are known.
+    /// Whether its files are known.
     #[must_use]
     pub fn has_files(&self) -> bool {
         self.origin.kind != OriginKind::Manifest
     }
 
-    /// What a person calls it.
+    /// Its title for display.
     #[must_use]
     pub fn title(&self) -> String {
         match (&self.name, &self.version) {
@@ -332,11 +332,11 @@ impl Image {
     }
 }
 
-/// How an image is read.
+/// Options for reading an image.
 pub struct Reading<'a> {
-    /// Told how many bytes of a tarball were read, and of how many.
+    /// Receives the number of bytes read and the total size of a tarball.
     pub progress: &'a dyn Fn(u64, u64),
-    /// Asked often; an error ends the reading.
+    /// Called often; an error stops the reading.
     pub check: &'a dyn Fn() -> Result<()>,
 }
 
@@ -349,11 +349,11 @@ impl std::fmt::Debug for Reading<'_> {
 /// Reads the tarball, tree or manifest at `path`.
 ///
 /// # Errors
-/// When it is none of these, or cannot be read whole.
+/// If it is none of these, or cannot be read completely.
 pub fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Contents>)> {
     let opening = || format!("opening {}", path.display());
     let metadata =
-        std::fs::metadata(path).or_fail_hint(ExitCode::Space, opening(), "name a tarball, a tree or a build's manifest (.json)")?;
+        std::fs::metadata(path).or_fail_hint(ExitCode::Space, opening(), "use a tarball, a tree or a build's manifest (.json)")?;
     let total = metadata.len();
     let progress = |done| (reading.progress)(done, total);
     let options = Options { digests: Digests::Sha256, progress: &progress, check: reading.check };
@@ -363,7 +363,7 @@ pub fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Content
     }
     if !metadata.is_file() {
         return Err(Failure::new(ExitCode::Usage, format!("{}: it is neither a file nor a directory", opening()))
-            .hint("name a tarball, a tree or a build's manifest (.json)")
+            .hint("use a tarball, a tree or a build's manifest (.json)")
             .into());
     }
     if begins_like_json(path).or_fail(ExitCode::Space, opening())? {
@@ -372,14 +372,14 @@ pub fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Content
     }
     let contents = Contents::of_tarball(path, &options)?;
     let mut image = facts::image(path, OriginKind::Tarball, &contents);
-    if let Some(manifest) = recorded::beside(path, image.origin.sha256.as_deref()) {
+    if let Some(manifest) = recorded::next_to(path, image.origin.sha256.as_deref()) {
         manifest.complete(&mut image);
     }
     Ok((image, Some(contents)))
 }
 
-/// No compressed file and no tar of ours begins with a brace; a tar whose first name does has no
-/// JSON after it, but a name so odd is no image's.
+/// No compressed file and none of osimg's archives begins with a brace. A tar whose first name
+/// begins with one is not JSON, and no real image has such a name.
 fn begins_like_json(path: &Path) -> std::io::Result<bool> {
     let mut first = [0; 64];
     let count = crate::files::open(path)?.read(&mut first)?;

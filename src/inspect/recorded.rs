@@ -1,5 +1,5 @@
-//! A build's manifest, read tolerantly: fields that another version of osimg leaves out or adds are
-//! no reason to refuse it.
+//! Reads a build's manifest tolerantly: missing or additional fields of other osimg versions are
+//! accepted.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use super::{Built, Image, Key, Origin, OriginKind, Package, Totals};
 use crate::error::{ExitCode, Result, ResultExt};
 use crate::nevra::Nevra;
 
-/// The manifest of 10,000 packages has a tenth of it.
+/// The limit on its size; the manifest of 10,000 packages has a tenth of it.
 const LARGEST: u64 = 64 << 20;
 
 #[derive(Debug, Deserialize)]
@@ -112,30 +112,30 @@ struct Step {
 /// Reads the manifest at `path`.
 ///
 /// # Errors
-/// When it cannot be read, is too large, or is no manifest.
+/// If it cannot be read, is too large, or is not a manifest.
 pub(super) fn load(path: &Path) -> Result<Manifest> {
     let reading = || format!("reading the manifest {}", path.display());
     let text = crate::files::read(path, LARGEST).or_fail(ExitCode::Space, reading())?;
-    parse(&text).or_fail_hint(ExitCode::Usage, reading(), "a manifest is the NAME-VERSION.json that osimg build writes beside the tarball")
+    parse(&text).or_fail_hint(ExitCode::Usage, reading(), "a manifest is the NAME-VERSION.json that osimg build writes next to the tarball")
 }
 
 fn parse(text: &[u8]) -> Result<Manifest> {
     let manifest: Manifest = serde_json::from_slice(text)?;
-    anyhow::ensure!(manifest.manifest_version == 1, "it is of version {}; this osimg reads version 1", manifest.manifest_version);
+    anyhow::ensure!(manifest.manifest_version == 1, "its version is {}; this osimg reads version 1", manifest.manifest_version);
     Ok(manifest)
 }
 
-/// The manifest beside a tarball, when there is one that names this very file by its digest.
-pub(super) fn beside(tarball: &Path, sha256: Option<&str>) -> Option<Manifest> {
+/// The manifest next to a tarball, if it exists and contains the tarball's digest.
+pub(super) fn next_to(tarball: &Path, sha256: Option<&str>) -> Option<Manifest> {
     let name = tarball.file_name()?.to_str()?;
     let stem = crate::archive::stem(name)?;
     let path: PathBuf = tarball.with_file_name(format!("{stem}.json"));
-    // Without it, or with one of another build, the tarball still tells what it is.
+    // Without a manifest, or with that of another build, the tarball can still be inspected.
     load(&path).ok().filter(|manifest| manifest.tarballs.iter().any(|known| Some(known.sha256.as_str()) == sha256))
 }
 
 impl Manifest {
-    /// What the manifest alone can say.
+    /// The image from only the manifest.
     pub(super) fn image(self, path: &Path) -> Image {
         let tarball = self.tarballs.first();
         let origin = Origin {
@@ -189,7 +189,7 @@ impl Manifest {
             rpmdb: "by the manifest".to_owned(),
             totals,
             packages,
-            folders: Vec::new(),
+            directories: Vec::new(),
             kinds: Vec::new(),
             unowned: Vec::new(),
             privileged: Vec::new(),
@@ -202,7 +202,7 @@ impl Manifest {
         }
     }
 
-    /// Adds what only the manifest knows.
+    /// Adds the facts that only the manifest has.
     pub(super) fn complete(self, image: &mut Image) {
         image.built = Some(self.built());
         image.origin.manifest = true;
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_of_few_fields_is_read_and_another_version_refused() {
+    fn a_minimal_manifest_is_accepted_and_another_version_refused() {
         let manifest = parse(br#"{"manifest_version": 1, "name": "x", "packages": [{"nevra": "a-1:2-3.noarch", "size": 7}], "new": {}}"#)
             .expect("read");
         let image = manifest.image(Path::new("x.json"));

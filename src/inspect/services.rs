@@ -1,28 +1,28 @@
-//! What systemd of the image starts: the links that `systemctl enable` makes.
+//! The units that the image's systemd starts: the links that `systemctl enable` creates.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 use crate::contents::{Contents, Kind, normal};
 
-/// Where units are enabled; the administrator's before the packages'.
-const FOLDERS: [&str; 2] = ["etc/systemd/system", "usr/lib/systemd/system"];
+/// The directories with enabled units; the administrator's before the packages'.
+const DIRECTORIES: [&str; 2] = ["etc/systemd/system", "usr/lib/systemd/system"];
 
 /// A unit that is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Service {
     /// The unit.
     pub unit: String,
-    /// The units that pull it in.
+    /// The units that start it.
     pub wanted_by: Vec<String>,
-    /// `enabled` by a link under /etc, or `static` by the packages themselves.
+    /// `enabled` by a link under /etc, or `static` by the packages.
     pub state: String,
 }
 
-/// Units of links `FOLDER/TARGET.wants/UNIT` and `.requires`; masked ones are left out.
+/// The units of links `DIRECTORY/TARGET.wants/UNIT` and `.requires`, without masked ones.
 pub(super) fn enabled(contents: &Contents) -> Vec<Service> {
     let mut found: BTreeMap<String, (Vec<String>, bool)> = BTreeMap::new();
-    for (rank, directory) in FOLDERS.into_iter().enumerate() {
+    for (rank, directory) in DIRECTORIES.into_iter().enumerate() {
         for member in contents.all_below(directory).filter(|member| member.kind == Kind::Symlink) {
             let Some(rest) = member.path.get(directory.len() + 1..).and_then(|rest| std::str::from_utf8(rest).ok()) else { continue };
             let Some((by, unit)) = rest.split_once('/') else { continue };
@@ -48,6 +48,6 @@ pub(super) fn enabled(contents: &Contents) -> Vec<Service> {
 
 fn is_masked(contents: &Contents, unit: &str) -> bool {
     contents
-        .find(format!("{}/{unit}", FOLDERS[0]))
+        .find(format!("{}/{unit}", DIRECTORIES[0]))
         .is_some_and(|member| member.kind == Kind::Symlink && normal(&member.link) == b"dev/null")
 }

@@ -1,18 +1,18 @@
-//! What an image is, told to a person at a terminal.
+//! The facts about an image as text for a terminal.
 
 use std::fmt::Write;
 
 use super::{Image, OriginKind, Share};
 use crate::report::bytes;
 
-/// How much is told.
+/// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextOptions {
-    /// Rows of a list; none for all.
+    /// The maximum number of rows per list; `None` for all.
     pub rows: Option<usize>,
 }
 
-/// The whole account.
+/// The complete text.
 #[must_use]
 pub fn text(image: &Image, options: TextOptions) -> String {
     let mut out = Text { text: String::new(), rows: options.rows.unwrap_or(usize::MAX) };
@@ -21,10 +21,10 @@ pub fn text(image: &Image, options: TextOptions) -> String {
         image.packages.iter().map(|p| Share { name: format!("{} {}", p.name, p.evr), bytes: p.size, files: p.files as u64 }).collect();
     packages.sort_by_key(|share| std::cmp::Reverse(share.bytes));
     out.shares("Size by package", &packages, image.totals.bytes);
-    out.shares("Size by directory", &image.folders, image.totals.bytes);
+    out.shares("Size by directory", &image.directories, image.totals.bytes);
     out.shares("Size by kind", &image.kinds, image.totals.bytes);
     if image.has_files() {
-        out.shares("What no package owns", &image.unowned, image.totals.bytes);
+        out.shares("Not owned by a package", &image.unowned, image.totals.bytes);
         privileged(image, &mut out);
         users(image, &mut out);
         services(image, &mut out);
@@ -37,7 +37,10 @@ pub fn text(image: &Image, options: TextOptions) -> String {
         out.list("Warnings of the build", built.warnings.clone());
     }
     if image.origin.kind == OriginKind::Manifest {
-        out.line("\nA manifest knows no single files: name the tarball for directories, owners, users and services.");
+        out.line(
+            "\nA manifest does not list files: use the tarball for directories, owners, users \
+                  and services.",
+        );
     }
     out.text.trim_end().to_owned()
 }
@@ -123,13 +126,13 @@ fn privileged(image: &Image, out: &mut Text) {
     let rows = image
         .privileged
         .iter()
-        .map(|p| format!("{} {:<16} {}  {}{}", p.mode, p.owner, p.path, p.powers.join(", "), of(p.package.as_deref())))
+        .map(|p| format!("{} {:<16} {}  {}{}", p.mode, p.owner, p.path, p.powers.join(", "), owner(p.package.as_deref())))
         .collect();
     out.list("setuid, setgid and capabilities", rows);
 }
 
-fn of(package: Option<&str>) -> String {
-    package.map_or_else(|| "  (no package's)".to_owned(), |name| format!("  ({name})"))
+fn owner(package: Option<&str>) -> String {
+    package.map_or_else(|| "  (no package)".to_owned(), |name| format!("  ({name})"))
 }
 
 fn users(image: &Image, out: &mut Text) {
@@ -152,7 +155,7 @@ fn services(image: &Image, out: &mut Text) {
     let (enabled, fixed): (Vec<_>, Vec<_>) = image.services.iter().partition(|service| service.state == "enabled");
     let mut rows: Vec<String> = enabled.iter().map(|service| format!("{:<44} {}", service.unit, service.wanted_by.join(" "))).collect();
     if !fixed.is_empty() {
-        rows.push(format!("and {} that packages start by themselves", fixed.len()));
+        rows.push(format!("and {} that packages start by default", fixed.len()));
     }
     out.list("Enabled units", rows);
 }

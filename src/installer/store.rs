@@ -34,7 +34,7 @@ impl Store {
     pub fn open(cache: &Path) -> Result<Self> {
         let shown = cache.join(PIECES);
         let open = private::make(cache)?;
-        let directory = private::through(&open).join(PIECES);
+        let directory = private::fd_path(&open).join(PIECES);
         match DirBuilder::new().mode(0o700).create(&directory) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! The answers of a driver while it runs, and its failures as the user reads them.
+//! The answers of a running driver, and its failures in the user's terms.
 
 use super::Failed;
 use super::Job;
@@ -12,31 +12,31 @@ use crate::process::Tail;
 use crate::report::{Step, Unit};
 use std::time::Duration;
 
-/// What the driver has answered so far.
+/// The driver's answers so far.
 pub(super) struct Answers<'a> {
     step: &'a Step<'a>,
     planned: Vec<PlannedPackage>,
     specs: Vec<SpecMatch>,
-    /// The transaction, once it is told whole.
+    /// The transaction, once it has been received completely.
     pub plan: Option<TransactionPlan>,
     /// Scriptlets that failed.
     pub failed: Vec<Failed>,
-    /// Why the driver gave up.
+    /// The reason why the driver failed.
     pub error: Option<DriverError>,
-    /// Whether the driver reached its end.
+    /// Whether the driver finished.
     pub done: bool,
     /// The last lines of rpm and of scriptlets.
     pub output: Tail,
-    /// The last lines of everything else.
-    pub said: Tail,
-    /// The package whose scriptlet runs.
+    /// The last lines of all other output.
+    pub other_output: Tail,
+    /// The package with a running scriptlet.
     pub scriptlet: Option<String>,
-    /// What is being read, if damage in it can end the whole process.
+    /// The item being read, if damage in it can crash the process.
     pub reading: Option<String>,
 }
 
 impl<'a> Answers<'a> {
-    /// Nothing is answered yet.
+    /// The state before the first answer.
     pub fn new(step: &'a Step<'a>) -> Self {
         Self {
             step,
@@ -47,18 +47,18 @@ impl<'a> Answers<'a> {
             error: None,
             done: false,
             output: Tail::new(8 << 10),
-            said: Tail::new(8 << 10),
+            other_output: Tail::new(8 << 10),
             scriptlet: None,
             reading: None,
         }
     }
 
-    /// The packages that were announced so far.
+    /// The packages announced so far.
     pub fn planned(&self) -> &[PlannedPackage] {
         self.plan.as_ref().map_or(&self.planned, |plan| &plan.install)
     }
 
-    /// Takes one line of the driver's standard output.
+    /// Processes one line of the driver's standard output.
     pub fn take(&mut self, line: &str) {
         let report = self.step.report();
         match serde_json::from_str(line) {
@@ -93,51 +93,59 @@ impl<'a> Answers<'a> {
             Ok(Event::ScriptletFailed { message }) => self.failed.push(Failed(FailedScriptlet::new(&message, self.output.last(6)))),
             Ok(Event::Error(error)) => self.error = Some(error),
             Ok(Event::Done) => self.done = true,
-            // A line that is no answer can only be noise of a library; what counts comes whole or
-            // not at all.
-            Err(_) => self.said.push(&line.chars().take(500).collect::<String>()),
+            // A line that is not an answer is output of a library. Answers always arrive as
+            // complete lines.
+            Err(_) => self.other_output.push(&line.chars().take(500).collect::<String>()),
         }
     }
 }
 
-/// A driver's error as the user reads it: where in the recipe, what to do, which exit code.
+/// A driver's error for the user, with the line in the recipe, a hint and the exit code.
 ///
-/// `name` is the package manager's, `cure` the command that installs it.
-pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answers<'_>, error: &DriverError, phase: Phase) -> Failure {
+/// `name` is the package manager's name, `install_hint` the command that installs it.
+pub(super) fn failure(
+    job: &Job<'_>,
+    (name, install_hint): (&str, &str),
+    answers: &Answers<'_>,
+    error: &DriverError,
+    phase: Phase,
+) -> Failure {
     let place = |line: Option<usize>| match line {
         Some(line) => format!("{}:{line}: ", job.recipe.display()),
         None => String::new(),
     };
-    let said = error.message.trim();
-    let plain = |code: ExitCode, hint: &str| Failure::new(code, said.to_owned()).hint(hint);
+    let message = error.message.trim();
+    let plain = |code: ExitCode, hint: &str| Failure::new(code, message.to_owned()).hint(hint);
     match error.kind {
-        ErrorKind::Host => Failure::new(ExitCode::Host, format!("{name} of this host does not work: {said}")).hint(cure),
+        ErrorKind::Host => Failure::new(ExitCode::Host, format!("{name} does not work on this host: {message}")).hint(install_hint),
         ErrorKind::Settings => plain(
             ExitCode::Recipe,
-            "name repositories in the settings next to the recipe ([[packages.repository]]), or on the command line: --repo ID=URL",
+            "name repositories in the settings next to the recipe ([[packages.repository]]), or on \
+             the command line: --repo ID=URL",
         ),
-        ErrorKind::UnknownRepository => Failure::new(ExitCode::Recipe, format!("{}{said}", place(error.line)))
+        ErrorKind::UnknownRepository => Failure::new(ExitCode::Recipe, format!("{}{message}", place(error.line)))
             .hint(format!("the repositories are: {}", error.known.join(", "))),
-        ErrorKind::NoSpace => {
-            Failure::new(ExitCode::Space, format!("no space left in the workdir: {said}")).hint("name a larger place: --workdir DIR")
-        }
+        ErrorKind::NoSpace => Failure::new(ExitCode::Space, format!("no space left in the workdir: {message}"))
+            .hint("use a directory with more space: --workdir DIR"),
         ErrorKind::CacheFull => {
-            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {said}", job.cache.path().display()))
-                .hint("name a larger place: --cache DIR")
+            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {message}", job.cache.path().display()))
+                .hint("use a directory with more space: --cache DIR")
         }
         ErrorKind::UnsignedMetadata => plain(
             ExitCode::Trust,
-            "its signed_metadata asks for a repomd.xml.asc by a pinned key: pin that key; leave signed_metadata out if the repository \
-             signs only packages",
+            "signed_metadata requires a repomd.xml.asc by a pinned key: pin that key; or remove \
+             signed_metadata if only the repository's packages are signed",
         ),
-        // Only some of the libraries behind curl report what is wrong with it.
+        // Only some TLS libraries below curl report what is wrong with the certificate.
         ErrorKind::Certificate => plain(
             ExitCode::Repository,
-            "its certificate has expired, is another host's, or no authority that is trusted here made it: look at it and at this \
-             host's clock (curl -v, date), or name its authority: ca under [[packages.repository]]",
+            "the certificate is expired, for another host, or not signed by a trusted authority: \
+             check it and this host's clock (curl -v, date), or set its authority: ca under \
+             [[packages.repository]]",
         ),
         ErrorKind::Network => {
-            let failure = plain(ExitCode::Repository, "check the repository's address and the network; --cache keeps what was downloaded");
+            let failure =
+                plain(ExitCode::Repository, "check the repository's address and the network; downloaded packages stay in the cache");
             match error.retry_after {
                 Some(seconds) => failure.because(RetryAfter(Duration::from_secs(seconds))),
                 None => failure,
@@ -145,23 +153,28 @@ pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answe
         }
         ErrorKind::Refused => plain(
             ExitCode::Repository,
-            "the server refuses this client: check username, password_file and client_cert under [[packages.repository]]",
+            "the server denies access: check username, password_file and client_cert under \
+             [[packages.repository]]",
         ),
         ErrorKind::NoRepository => plain(ExitCode::Repository, "check the repository's address: repodata/repomd.xml must be below it"),
         ErrorKind::Gone | ErrorKind::Outside => plain(
             ExitCode::Repository,
-            "the repository's metadata name a file that is not there: run the build again later, or use another mirror",
+            "the repository's metadata refer to a missing file: run the build again later, or use \
+             another mirror",
         ),
         ErrorKind::Metadata => plain(
             ExitCode::Repository,
-            "the repository's metadata are damaged: use another mirror or an empty cache (--cache DIR), or report it to the repository's maintainers",
+            "the repository's metadata are damaged: use another mirror or an empty cache (--cache \
+             DIR), or report it to the repository's maintainers",
         ),
         ErrorKind::Checksum => plain(ExitCode::Trust, CHANGED),
-        ErrorKind::Key => {
-            plain(ExitCode::Trust, "check the key and its algorithm: rpm must know it, and the system's crypto policy allow it")
-        }
+        ErrorKind::Key => plain(
+            ExitCode::Trust,
+            "check the key's algorithm: rpm must support it, and the system's crypto policy must \
+             allow it",
+        ),
         ErrorKind::Spec => {
-            let mut failure = Failure::new(ExitCode::Transaction, format!("{}{said}", place(error.line)));
+            let mut failure = Failure::new(ExitCode::Transaction, format!("{}{message}", place(error.line)));
             if !error.known.is_empty() {
                 failure = failure.hint(format!("the repositories have: {}", error.known.join(", ")));
             }
@@ -172,7 +185,7 @@ pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answe
             for spec in &error.specs {
                 let text = &spec.text;
                 if error.excluded.contains(text) {
-                    lines.push(format!("{}'{text}' is excluded, by the recipe or by the settings", place(Some(spec.line))));
+                    lines.push(format!("{}'{text}' is excluded by the recipe or the settings", place(Some(spec.line))));
                     continue;
                 }
                 let near = error.near.get(text).filter(|near| !near.is_empty());
@@ -185,32 +198,36 @@ pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answe
             Failure::new(ExitCode::Transaction, lines.join("\n"))
                 .hint("check the spelling, and which repositories are enabled: osimg plan lists them")
         }
-        ErrorKind::Dependency => Failure::new(
-            ExitCode::Transaction,
-            format!("{}dependencies cannot be satisfied: {said}", place(error.line)),
-        )
-        .hint(
-            "name a repository that has what is missing, or another version of what asks for it; [packages] exclude leaves a package out",
-        ),
+        ErrorKind::Dependency => {
+            Failure::new(ExitCode::Transaction, format!("{}dependencies cannot be satisfied: {message}", place(error.line))).hint(
+                "add a repository that has the missing package, or choose another version of the \
+                 package that needs it; [packages] exclude excludes a package",
+            )
+        }
         ErrorKind::Member => {
-            let failure = Failure::new(ExitCode::Transaction, format!("{}{said}", place(error.line)));
+            let failure = Failure::new(ExitCode::Transaction, format!("{}{message}", place(error.line)));
             match error.known.as_slice() {
                 [] => failure,
-                others => failure.hint(format!("name the packages that you want instead of the group: install {}", others.join(" "))),
+                others => failure.hint(format!("instead of the group, list the packages that you want: install {}", others.join(" "))),
             }
         }
         ErrorKind::DamagedPackage => {
-            Failure::new(ExitCode::Trust, format!("rpm refuses packages that are not as they were signed: {said}")).hint(
-                "the repository has a damaged package, and metadata that match it: report it to the repository's maintainers; another \
-                 mirror may have the right one",
+            Failure::new(ExitCode::Trust, format!("rpm refuses packages that were changed after signing: {message}")).hint(
+                "a package in the repository is damaged, with matching metadata: report it to the \
+                 repository's maintainers; another mirror may have a good copy",
             )
         }
-        ErrorKind::UnsignedPackage => Failure::new(ExitCode::Trust, format!("rpm refuses packages that no pinned key signed: {said}"))
-            .hint("pin the repository's signing key with [[packages.key]]; an unsigned package cannot be installed"),
+        ErrorKind::UnsignedPackage => {
+            Failure::new(ExitCode::Trust, format!("rpm refuses packages that are not signed by a pinned key: {message}")).hint(
+                "pin the repository's signing key with [[packages.key]]; an unsigned package cannot \
+                 be installed",
+            )
+        }
         ErrorKind::Transaction => {
-            let mut lines = vec![said.to_owned()];
-            lines
-                .extend(answers.failed.iter().map(|Failed(scriptlet)| scriptlet.message.clone()).filter(|message| !said.contains(message)));
+            let mut lines = vec![message.to_owned()];
+            lines.extend(
+                answers.failed.iter().map(|Failed(scriptlet)| scriptlet.message.clone()).filter(|failed| !message.contains(failed)),
+            );
             if !answers.output.is_empty() {
                 lines.push(answers.output.last(8));
             }
@@ -222,7 +239,7 @@ pub(super) fn failure(job: &Job<'_>, (name, cure): (&str, &str), answers: &Answe
                 Phase::Download | Phase::Fetch => "downloading",
                 Phase::Install | Phase::InstallFiles => "installing",
             };
-            Failure::new(ExitCode::Transaction, format!("{name} failed while {phase}: {said}")).hint(BROKE)
+            Failure::new(ExitCode::Transaction, format!("{name} failed while {phase}: {message}")).hint(BROKE)
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The package cache, shared by all builds of a host. One at a time fills it; each installs from a
-//! view of its own, so that nobody waits for another's installation and no repository changes under
-//! it.
+//! The package cache that all builds of a host share. Only one build at a time adds to it. Each
+//! build installs from a separate view, so that it does not wait for other installations and its
+//! repositories do not change.
 //!
-//! The locks are the kernel's and end with their holder: a package manager's own, a process id in a
-//! file, means nothing to a build in another pid namespace.
+//! The locks are kernel locks and end with their process. Package managers' own locks are process
+//! ids in files, which mean nothing to a build in another pid namespace.
 
 mod filling;
 mod lock;
@@ -19,25 +19,25 @@ use std::path::{Path, PathBuf};
 use super::digest;
 use super::events::TransactionPlan;
 use crate::error::{Result, exit_code};
-use crate::private::{self, VIEWS, shown};
+use crate::private::{self, VIEWS, display_path};
 use crate::report::Report;
 use crate::sandbox::{Access, Mount, remove_tree};
 use lock::{LOCK, lock_file};
 pub(super) use lock::{lock, sweep};
 pub(super) use paths::{CACHE, PACKAGES, below, downloaded, repository};
 
-/// Where this build's view of it is inside the sandbox while packages are installed.
+/// The path of this build's view in the sandbox during the installation.
 const VIEW: &str = "/osimg/view";
-/// Where the shared packages are inside the sandbox of tools that must not write to them.
+/// The path of the shared packages in the sandbox of tools that must not write to them.
 const SHARED: &str = "/osimg/shared";
 
 /// The programs that use a cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Programs {
-    /// The host's, or those of a tree that the user named: what they download is shared at once.
+    /// The host's, or those of a tree that the user chose. Their downloads are shared directly.
     Trusted,
-    /// Those of a root that packages made: what they download stays apart, and only packages are
-    /// taken over from it.
+    /// Those of a root made from packages. Their downloads are kept apart, and only packages are
+    /// copied to the shared cache.
     OfPackages {
         /// The repositories that they use; all if there is none.
         repositories: Vec<String>,
@@ -46,14 +46,14 @@ pub enum Programs {
 
 /// A package cache that this process uses.
 ///
-/// It is opened once and used through the descriptor: who moves the directory, or puts a link in
-/// its place, does not lead us elsewhere. In the directory itself only its owner can write.
+/// It is opened once and used through its descriptor: moving the directory or replacing it by a
+/// link does not redirect us. Only its owner can write to the directory.
 #[derive(Debug)]
 pub struct Cache {
     path: PathBuf,
-    folder: PathBuf,
+    shared: PathBuf,
     view: PathBuf,
-    /// Where packages' programs download to.
+    /// The download directory for programs from packages.
     incoming: Option<PathBuf>,
     programs: Programs,
     open: Option<Open>,
@@ -62,94 +62,93 @@ pub struct Cache {
 /// The descriptors of a cache in use.
 #[derive(Debug)]
 struct Open {
-    folder: File,
+    shared: File,
     view: File,
     incoming: Option<File>,
-    /// The directory of these two; its lock marks them as used.
+    /// The parent of these two directories; its lock marks them as used.
     _own: Flock<File>,
 }
 
-/// The right to add to the cache and to take from it.
+/// The lock that allows adding to the cache and removing from it.
 #[derive(Debug)]
-pub struct Filling<'a> {
+pub struct FillLock<'a> {
     cache: &'a Cache,
     _lock: Flock<File>,
 }
 
 impl Cache {
-    /// Opens the cache, making it where there is none, with an empty view for this process.
+    /// Opens the cache with an empty view for this process. Creates it if it is missing.
     ///
     /// # Errors
-    /// When the directory cannot be written, or others can write there.
+    /// If the directory cannot be written, or other users can write there.
     pub fn open(path: &Path, programs: Programs) -> Result<Self> {
         let directory = private::make(path)?;
-        let folder = private::through(&directory);
-        let views = folder.join(VIEWS);
+        let shared = private::fd_path(&directory);
+        let views = shared.join(VIEWS);
         match DirBuilder::new().mode(0o700).create(&views) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(error).with_context(|| format!("making {VIEWS} in the package cache {}", path.display()));
+                return Err(error).with_context(|| format!("creating {VIEWS} in the package cache {}", path.display()));
             }
             _ => {}
         }
-        // Between its making and its locking, a view must not look like one that a killed build
-        // left.
+        // Before it is locked, a new view must not look like one that a killed build left behind.
         let _making = lock_file(&views.join(LOCK), None)?;
         sweep(&views);
-        let own = tempfile::Builder::new().prefix("view-").tempdir_in(&views).context("making a view of the package cache")?.keep();
+        let own = tempfile::Builder::new().prefix("view-").tempdir_in(&views).context("creating a view of the package cache")?.keep();
         let in_use = Flock::lock(open(&own)?, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, error)| error)
-            .with_context(|| format!("locking {}", shown(&own)))?;
+            .with_context(|| format!("locking {}", display_path(&own)))?;
         let made = |name: &str| -> Result<PathBuf> {
             let path = own.join(name);
-            DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("making {}", shown(&path)))?;
+            DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("creating {}", display_path(&path)))?;
             Ok(path)
         };
         let view = made("view")?;
         let incoming = if programs == Programs::Trusted { None } else { Some(made("incoming")?) };
         let descriptors =
-            Open { folder: directory, view: open(&view)?, incoming: incoming.as_deref().map(open).transpose()?, _own: in_use };
-        Ok(Self { path: path.to_owned(), folder, view, incoming, programs, open: Some(descriptors) })
+            Open { shared: directory, view: open(&view)?, incoming: incoming.as_deref().map(open).transpose()?, _own: in_use };
+        Ok(Self { path: path.to_owned(), shared, view, incoming, programs, open: Some(descriptors) })
     }
 
-    /// A cache for `osimg plan`: nothing is made, and the name of its view is not known.
+    /// A cache for `osimg plan`: nothing is created, and the name of its view is unknown.
     #[must_use]
     pub fn unopened(path: &Path) -> Self {
         let view = path.join(VIEWS).join("view-XXXXXX/view");
-        Self { path: path.to_owned(), folder: path.to_owned(), view, incoming: None, programs: Programs::Trusted, open: None }
+        Self { path: path.to_owned(), shared: path.to_owned(), view, incoming: None, programs: Programs::Trusted, open: None }
     }
 
-    /// Where the cache is, for messages.
+    /// The path of the cache, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path of this process to the directory that all builds share.
+    /// The path of the shared directory, through its descriptor.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        &self.folder
+        &self.shared
     }
 
-    /// A path of this process to this build's view.
+    /// The path of this build's view, through its descriptor.
     #[must_use]
     pub(super) fn view(&self) -> &Path {
         &self.view
     }
 
-    /// A path of this process to the directory that a phase downloads into.
+    /// The path of the directory into which a phase downloads, through its descriptor.
     #[must_use]
     pub(super) fn downloads(&self) -> &Path {
-        self.incoming.as_deref().unwrap_or(&self.folder)
+        self.incoming.as_deref().unwrap_or(&self.shared)
     }
 
-    /// Opens a regular file that a phase downloads; no link is followed. `None` when there is no
-    /// such file.
+    /// Opens a regular file that a phase downloads, without following links. `None` if it does not
+    /// exist.
     pub(super) fn open_download(&self, path: &Path) -> Option<File> {
         let (directory, below) = self.download(path)?;
         private::regular(directory, below).ok()?
     }
 
-    /// Removes a file that a phase downloads; no link is followed. What cannot be removed stays.
+    /// Removes a file that a phase downloads, without following links. Failures are ignored.
     pub(super) fn discard_download(&self, path: &Path) {
         if let Some((directory, below)) = self.download(path) {
             private::remove(directory, below);
@@ -158,33 +157,33 @@ impl Cache {
 
     fn download<'a>(&self, path: &'a Path) -> Option<(&File, &'a Path)> {
         let open = self.open.as_ref()?;
-        Some((open.incoming.as_ref().unwrap_or(&open.folder), path.strip_prefix(self.downloads()).ok()?))
+        Some((open.incoming.as_ref().unwrap_or(&open.shared), path.strip_prefix(self.downloads()).ok()?))
     }
 
-    /// What a phase that downloads has at the cache's place in the sandbox: the shared directory,
-    /// unless packages' programs run.
+    /// The mounts of a downloading phase at the cache's path: the shared directory, unless programs
+    /// from packages run.
     pub(super) fn download_mounts(&self) -> Result<Vec<Mount>> {
         let (target, access) = (CACHE.into(), Access::ReadWrite);
         let Some(open) = &self.open else { return Ok(vec![Mount::Bind { source: self.path.clone(), target, access }]) };
         Ok(match &open.incoming {
-            None => vec![opened(&open.folder, target, access)?],
+            None => vec![opened(&open.shared, target, access)?],
             Some(incoming) => {
-                vec![opened(incoming, target, access)?, opened(&open.folder, SHARED.into(), Access::ReadOnly)?]
+                vec![opened(incoming, target, access)?, opened(&open.shared, SHARED.into(), Access::ReadOnly)?]
             }
         })
     }
 
-    /// The shared directory at the cache's place in the sandbox, to look at packages.
+    /// The shared directory, mounted at the cache's path, for reading packages.
     pub(super) fn packages_mount(&self) -> Result<Mount> {
-        let open = self.open.as_ref().context("looking at packages in a cache that is not open")?;
-        opened(&open.folder, CACHE.into(), Access::ReadOnly)
+        let open = self.open.as_ref().context("reading packages in a cache that is not open")?;
+        opened(&open.shared, CACHE.into(), Access::ReadOnly)
     }
 
-    /// The view at the cache's place in the sandbox. Its files are other names of the shared ones,
-    /// so they are mounted read-only.
+    /// The view, mounted at the cache's path. Its files are hard links to the shared ones, so they
+    /// are mounted read-only.
     ///
-    /// Package managers also write there (locks, notes on what expired, solver caches). That goes
-    /// into a private tmpfs, which ends with the sandbox, so package code can leave nothing for
+    /// Package managers also write there (locks, expiry marks, solver caches). These files go to a
+    /// private tmpfs that ends with the sandbox, so that package code cannot leave anything for
     /// another build.
     pub(super) fn view_mounts(&self) -> Result<Vec<Mount>> {
         let (target, access) = (VIEW.into(), Access::ReadOnly);
@@ -203,29 +202,29 @@ impl Cache {
     /// Waits until no other build adds to the cache.
     ///
     /// # Errors
-    /// When the lock cannot be taken, or a signal asks us to stop.
-    pub fn fill(&self, report: &Report) -> Result<Filling<'_>> {
-        let filling = Filling { cache: self, _lock: lock(&self.folder, &self.path, report)? };
+    /// If the lock fails, or a signal asks to stop.
+    pub fn fill(&self, report: &Report) -> Result<FillLock<'_>> {
+        let filling = FillLock { cache: self, _lock: lock(&self.shared, &self.path, report)? };
         filling.prepare()?;
         Ok(filling)
     }
 
-    /// The cached files of the plan that are not what its checksums say, which are removed: they
-    /// will be fetched again.
+    /// Removes the cached files of the plan that do not match their checksums, so that they are
+    /// fetched again. Returns their number.
     ///
     /// # Errors
-    /// When a file cannot be read or removed.
+    /// If a file cannot be read or removed.
     pub(super) fn discard_damaged(&self, plan: &TransactionPlan, report: &Report) -> Result<usize> {
         let _filling = self.fill(report)?;
         let mut found = 0;
         for package in &plan.install {
             let below = package.path.as_deref().and_then(|path| downloaded(Path::new(path)));
             let (Some(below), Some(checksum)) = (below, &package.checksum) else { continue };
-            let file = self.folder.join(below);
-            if file.is_file() && !digest::holds(&file, checksum, package.size)? {
+            let file = self.shared.join(below);
+            if file.is_file() && !digest::matches(&file, checksum, package.size)? {
                 fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
                 let shown = self.path.join(below);
-                report.note(&format!("{} is not what the repository's metadata say; fetching it again", shown.display()));
+                report.note(&format!("{} does not match the repository's metadata; fetching it again", shown.display()));
                 found += 1;
             }
         }
@@ -235,31 +234,31 @@ impl Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        // What stays is swept by the next build.
+        // The next build removes what is left.
         let _ = self.view.parent().filter(|_| self.open.is_some()).map(remove_tree);
     }
 }
 
-/// The entries of a directory, in no order.
-pub(super) fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>> {
-    fs::read_dir(folder)
+/// The entries of a directory, unsorted.
+pub(super) fn entries(directory: &Path) -> Result<Vec<fs::DirEntry>> {
+    fs::read_dir(directory)
         .and_then(|entries| entries.collect::<Result<Vec<_>, _>>())
-        .with_context(|| format!("reading the directory {}", shown(folder)))
+        .with_context(|| format!("reading the directory {}", display_path(directory)))
 }
 
-/// The mount of an open directory.
+/// The mount for an open directory.
 fn opened(directory: &File, target: PathBuf, access: Access) -> Result<Mount> {
-    let source = fs::read_link(private::through(directory)).context("looking for the package cache")?;
-    let meta = directory.metadata().with_context(|| format!("looking at {}", source.display()))?;
+    let source = fs::read_link(private::fd_path(directory)).context("finding the package cache")?;
+    let meta = directory.metadata().with_context(|| format!("examining {}", source.display()))?;
     Ok(Mount::Opened { source, target, access, inode: (meta.dev(), meta.ino()) })
 }
 
 /// Opens a directory.
 fn open(path: &Path) -> Result<File> {
-    File::open(path).with_context(|| format!("opening {}", shown(path)))
+    File::open(path).with_context(|| format!("opening {}", display_path(path)))
 }
 
-/// Whether fetching packages again may mend it: they are not what was agreed.
+/// Whether fetching the packages again may fix the error, because they failed a check.
 pub(super) fn may_be_damage(error: &anyhow::Error) -> bool {
     matches!(exit_code(error), crate::error::ExitCode::Trust | crate::error::ExitCode::Transaction)
 }

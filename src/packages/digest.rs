@@ -1,5 +1,4 @@
-//! Files of packages: whether they have the promised size and checksum, and what their headers
-//! contain.
+//! Package files: a check of their size and checksum, and the contents of their headers.
 
 use anyhow::Context;
 use sha2::digest::DynDigest;
@@ -9,16 +8,16 @@ use std::path::Path;
 use super::hints::CHANGED;
 use crate::error::{ExitCode, Failure, Result};
 use crate::openpgp::Signature;
-use crate::private::shown;
+use crate::private::display_path;
 use crate::rpmheader::{self, PackageHeaders, tag};
 
-/// Whether the file has that size and that `algorithm:hex` checksum; an algorithm that we do not
-/// know holds for no file.
+/// Whether the file has this size and this `algorithm:hex` checksum; false for an unknown
+/// algorithm.
 ///
 /// # Errors
-/// When the file cannot be read.
-pub(super) fn holds(file: &Path, checksum: &str, size: u64) -> Result<bool> {
-    let reading = || format!("reading {}", shown(file));
+/// If the file cannot be read.
+pub(super) fn matches(file: &Path, checksum: &str, size: u64) -> Result<bool> {
+    let reading = || format!("reading {}", display_path(file));
     let mut open = crate::files::open(file).with_context(reading)?;
     let (kind, hex) = checksum.split_once(':').unwrap_or((checksum, ""));
     let mut hash: Box<dyn DynDigest> = match kind {
@@ -38,9 +37,9 @@ pub(super) fn holds(file: &Path, checksum: &str, size: u64) -> Result<bool> {
 /// The `sha256:` checksum of the file, and its size in bytes.
 ///
 /// # Errors
-/// When the file cannot be read.
-pub(super) fn of(file: &Path) -> Result<(String, u64)> {
-    let reading = || format!("reading {}", shown(file));
+/// If the file cannot be read.
+pub(super) fn sha256(file: &Path) -> Result<(String, u64)> {
+    let reading = || format!("reading {}", display_path(file));
     let mut open = crate::files::open(file).with_context(reading)?;
     let mut hash: Box<dyn DynDigest> = Box::new(sha2::Sha256::default());
     let size = feed(&mut open, hash.as_mut()).with_context(reading)?;
@@ -55,25 +54,25 @@ fn feed(file: &mut File, hash: &mut dyn DynDigest) -> Result<u64> {
     })
 }
 
-/// What the headers of a package's file contain.
+/// The contents of a package file's headers.
 #[derive(Debug)]
 pub(super) struct Header {
     /// `name-epoch:version-release.arch`.
     pub nevra: String,
-    /// Bytes when installed.
+    /// Installed size in bytes.
     pub installed: u64,
-    /// When it was built, in seconds since 1970.
+    /// Build time in seconds since 1970.
     pub built: i64,
-    /// Its signatures, whether they hold or not.
+    /// Its signatures, valid or not.
     pub signatures: Vec<Signature>,
 }
 
-/// Reads the headers of a package's file; the payload is not read.
+/// Reads the headers of a package file, but not its payload.
 ///
 /// # Errors
-/// [`ExitCode::Trust`] when it is not a package.
+/// [`ExitCode::Trust`] if it is not a package.
 pub(super) fn header(file: &Path) -> Result<Header> {
-    let mut open = crate::files::open(file).with_context(|| format!("reading {}", shown(file)))?;
+    let mut open = crate::files::open(file).with_context(|| format!("reading {}", display_path(file)))?;
     PackageHeaders::read(&mut open).and_then(|headers| read(&headers)).map_err(|error| {
         let name = file.file_name().unwrap_or_default().display();
         let message = format!("checking the package {name}: it is not a package, or its header is damaged");
@@ -91,11 +90,11 @@ fn read(headers: &PackageHeaders) -> Result<Header> {
     })
 }
 
-/// The package in a file, `name-epoch:version-release.arch`, and the ids of the keys that its
-/// signatures name.
+/// The `name-epoch:version-release.arch` of a package file, and the ids of the keys in its
+/// signatures.
 ///
 /// # Errors
-/// [`ExitCode::Trust`] when it is not a package.
+/// [`ExitCode::Trust`] if it is not a package.
 pub fn identify(file: &Path) -> Result<(String, Vec<String>)> {
     let header = header(file)?;
     Ok((header.nevra, header.signatures.into_iter().map(|signature| signature.key_id).collect()))

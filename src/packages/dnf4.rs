@@ -1,4 +1,4 @@
-//! dnf 4, through its Python API: truthful errors, real progress, groups by their names.
+//! dnf 4, through its Python API, which provides precise errors, progress and groups by name.
 
 use super::driver::{Driver, module_directories};
 use crate::error::{ExitCode, Failure, Result};
@@ -12,14 +12,14 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("dnf4_jobs.py", include_str!("drivers/dnf4_jobs.py")),
     ("dnf4_progress.py", include_str!("drivers/dnf4_progress.py")),
 ];
-/// How to get it.
-const CURE: &str = "install it: apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)";
+/// How to install it.
+const INSTALL_HINT: &str = "install it: apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)";
 
-/// How to get it where there is only microdnf.
+/// How to install it if there is only microdnf.
 const FROM_MICRODNF: &str = "install it: microdnf install python3-dnf";
 
-/// libcomps 0.1.21, which Debian 13 has, finds no group in a file, or crashes on it: recipes that
-/// name groups cannot be built there.
+/// libcomps 0.1.21 in Debian 13 finds no groups in a file, or crashes. Recipes with groups cannot
+/// be built there.
 const TRIAL: &str = r#"
 import dnf, libcomps
 comps = libcomps.Comps()
@@ -27,22 +27,22 @@ comps.fromxml_str("<comps><group><id>g</id><name>G</name><packagelist><packagere
     "<environment><id>e</id><name>E</name><grouplist><groupid>g</groupid></grouplist></environment></comps>")
 found = [(g.id, [p.name for p in g.packages]) for g in comps.groups], [(e.id, [g.name for g in e.group_ids]) for e in comps.environments]
 if found != ([("g", ["p"])], [("e", ["g"])]):
-    print("libcomps of this host cannot read groups of packages: it finds %s" % (found,))
+    print("libcomps on this host cannot read package groups: it returns %s" % (found,))
 "#;
 
-/// Looks for a Python that has dnf's module; `None` when the host has none.
+/// Looks for a Python with dnf's module; `None` if the host has none.
 ///
 /// # Errors
-/// When the module is there and rpm is not.
+/// If the module is installed but rpm is not.
 pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
-    // EL 8 keeps dnf's Python apart from the one that people use.
+    // EL 8 has a separate Python for dnf.
     let python = ["platform-python", "python3"].into_iter().find_map(|name| tools.program(name));
     let (Some(python), Some(version)) = (python, module_version(tools)) else { return Ok(None) };
-    super::need(tools, "rpm", "read the image's rpmdb", "rpm")?;
+    super::required_program(tools, "rpm", "read the image's rpmdb", "rpm")?;
     let description = format!("dnf {version}");
     Ok(Some(Driver {
         name: "dnf 4",
-        cure: CURE,
+        install_hint: INSTALL_HINT,
         files: FILES,
         python,
         description,
@@ -52,14 +52,15 @@ pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
     }))
 }
 
-/// That there is none.
+/// The failure if it is not installed.
 pub(super) fn missing(tools: &ToolRoot) -> Failure {
-    let failure = Failure::new(ExitCode::Host, "this host has no dnf 4, which fills the image");
-    // Minimal container images have only microdnf, which knows no groups, locks or package files.
-    failure.hint(if tools.program("microdnf").is_some() { FROM_MICRODNF } else { CURE })
+    let failure = Failure::new(ExitCode::Host, "dnf 4 is not installed on this host; it installs the image's packages");
+    // Minimal container images have only microdnf, which does not support groups, locks or package
+    // files.
+    failure.hint(if tools.program("microdnf").is_some() { FROM_MICRODNF } else { INSTALL_HINT })
 }
 
-/// The version of dnf's module, by looking where Python looks.
+/// The version of dnf's module, found in Python's module directories.
 fn module_version(tools: &ToolRoot) -> Option<String> {
     module_directories(tools).iter().find_map(|directory| {
         let text = crate::files::read_text(&directory.join("dnf/const.py"), crate::files::TEXT).ok()?;

@@ -1,8 +1,8 @@
-//! Running a driver: Python in the sandbox that speaks a package manager's own API and answers in
-//! lines of JSON.
+//! Runs a driver: Python in the sandbox that uses a package manager's API and answers in lines of
+//! JSON.
 //!
-//! The API and not the command, because its errors are truthful and its callbacks give real
-//! progress; a process of its own, because package code runs in it.
+//! The API instead of the command, because its errors are precise and its callbacks report
+//! progress. A separate process, because package code runs in it.
 
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::answers::{Answers, failure};
-use super::bounds::{self, Watch};
+use super::download_limits::{self, Watch};
 use super::events::{ErrorKind, TransactionPlan};
 use super::hints::BROKE;
 use super::phase::{ISOLATED, Phase};
-use super::retry::{Setback, persist};
-use super::{Failed, Job, Wanted, local, request, workbench};
+use super::retry::{PhaseError, with_retries};
+use super::{Failed, Job, Wanted, local, request, rpm_sandbox};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
 use crate::recipe::{SpecKind, Transaction};
@@ -30,36 +30,37 @@ const COMMON: &[(&str, &str)] = &[
     ("failures.py", include_str!("drivers/failures.py")),
 ];
 
-/// A package manager's Python API, and the program of ours that speaks it.
+/// A package manager's Python API, and the osimg program that uses it.
 #[derive(Debug)]
 pub struct Driver {
-    /// Its name in messages.
+    /// The name in messages.
     pub(super) name: &'static str,
     /// The command that installs it.
-    pub(super) cure: &'static str,
+    pub(super) install_hint: &'static str,
     /// The program and its modules, each with its name in the sandbox. The program comes first.
     pub(super) files: &'static [(&'static str, &'static str)],
-    /// The Python that has the API.
+    /// The Python interpreter that has the API.
     pub(super) python: PathBuf,
-    /// Its name and version.
+    /// Name and version.
     pub(super) description: String,
-    /// A program that tries the API. It prints nothing unless something is wrong.
+    /// A program that tests the API. It prints nothing unless something is wrong.
     pub(super) trial: &'static str,
-    /// Refuses, by name and line and before anything is downloaded, what it cannot do.
+    /// Refuses unsupported statements by name and line, before anything is downloaded.
     pub(super) check: fn(&Job<'_>, &Transaction) -> Result<()>,
-    /// Directories outside those of local repositories in which these keep packages.
+    /// Directories with packages outside those of the local repositories, as the repositories
+    /// reported them.
     pub(super) outside: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Driver {
-    /// Its name and version.
+    /// Name and version.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description
     }
 
-    /// Refuses, by name and line, what of the transaction it cannot do; asked of all transactions
-    /// before the first begins.
+    /// Refuses the statements of the transaction that it does not support, by name and line. All
+    /// transactions are checked before the first begins.
     ///
     /// # Errors
     /// [`ExitCode::Recipe`] for the first such statement.
@@ -70,7 +71,7 @@ impl Driver {
     /// Resolves the transaction and downloads its packages; no package code runs.
     ///
     /// # Errors
-    /// When a repository, a spec or the dependencies fail.
+    /// If a repository, a spec or a dependency fails.
     pub(super) fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
         self.solve(job, Phase::Download, transaction, step)
     }
@@ -86,23 +87,24 @@ impl Driver {
     /// Fetches files from their repositories, without their metadata.
     ///
     /// # Errors
-    /// When one of them is not available; the others have been fetched.
-    pub(super) fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<(), Setback> {
+    /// If one of them is not available; the others have been fetched.
+    pub(super) fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<(), PhaseError> {
         let detail = json!({ "files": wanted });
-        persist(job, false, || self.with_outside(|| self.run(job, Phase::Fetch, None, &detail, step).map(|_| ())))
+        with_retries(job, false, || self.with_outside(|| self.run(job, Phase::Fetch, None, &detail, step).map(|_| ())))
     }
 
-    /// Imports the pinned keys and runs the transaction, without a network; returns the scriptlets
-    /// that failed.
+    /// Imports the pinned keys and runs the transaction without a network; returns the failed
+    /// scriptlets.
     ///
     /// # Errors
-    /// When the transaction differs from `plan`, is refused, or fails.
+    /// If the transaction differs from `plan`, is refused, or fails.
     pub(super) fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
         let (done, failed) = self.planned(job, Phase::Install, transaction, &json!({ "only": job.only }), step)?;
         if done.install != plan.install || done.remove != plan.remove {
             return Err(Failure::new(
                 ExitCode::Transaction,
-                "the repositories changed between download and install: the transaction is no longer the same",
+                "the repositories changed between download and installation: the transaction is \
+                 different now",
             )
             .hint("run the build again")
             .into());
@@ -110,7 +112,7 @@ impl Driver {
         Ok(failed)
     }
 
-    /// As [`Driver::install`], from the files that the plan names, without any repository.
+    /// As [`Driver::install`], but from the plan's files and without repositories.
     ///
     /// # Errors
     /// As [`Driver::install`].
@@ -131,41 +133,41 @@ impl Driver {
             return Err(Failure::new(
                 ExitCode::Transaction,
                 format!(
-                    "the packages of the lock make another transaction than it says (left out: {}; added: {})",
+                    "the lock's packages result in a different transaction (missing: {}; added: {})",
                     list(&meant, &found),
                     list(&found, &meant)
                 ),
             )
-            .hint("make the lock again: osimg lock RECIPE")
+            .hint("create the lock again: osimg lock RECIPE")
             .into());
         }
         Ok(failed)
     }
 
-    /// Tries, with an empty `root` and `scratch`, functions that some releases are known to lack or
-    /// to get wrong.
+    /// Tests functions that are missing or broken in some releases, with an empty `root` and
+    /// `scratch`.
     ///
     /// # Errors
     /// [`ExitCode::Host`] with the reason.
     pub fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
-        let said = workbench::run_python(&self.python, &[self.trial], Network::None, scratch, root, &format!("trying {}", self.name))
-            .map_err(|error| Failure::new(ExitCode::Host, format!("{error:#}")).hint(self.cure))?;
-        if said.is_empty() {
+        let output = rpm_sandbox::run_python(&self.python, &[self.trial], Network::None, scratch, root, &format!("trying {}", self.name))
+            .map_err(|error| Failure::new(ExitCode::Host, format!("{error:#}")).hint(self.install_hint))?;
+        if output.is_empty() {
             return Ok(());
         }
-        Err(Failure::new(ExitCode::Host, said.join("\n")).hint(self.cure).into())
+        Err(Failure::new(ExitCode::Host, output.join("\n")).hint(self.install_hint).into())
     }
 
-    /// The sandboxes in which it downloads and in which it installs, for `osimg plan`.
+    /// The sandboxes of the download and the installation, for `osimg plan`.
     ///
     /// # Errors
-    /// As of both phases, before anything is run.
+    /// As for both phases, before anything runs.
     pub fn phases(&self, job: &Job<'_>, transaction: &Transaction) -> Result<[Plan; 2]> {
         let sandbox = |phase| self.sandbox(job, phase, Some(transaction), &Value::Null);
         Ok([sandbox(Phase::Download)?, sandbox(Phase::Install)?])
     }
 
-    /// The sandbox of a phase; without a transaction it is only to be shown.
+    /// The sandbox of a phase; without a transaction it is only displayed.
     fn sandbox(&self, job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Plan> {
         let mut extra = request::mounts(job, phase, transaction, detail)?;
         extra.extend(local::mounts(job, &self.outside()));
@@ -175,36 +177,36 @@ impl Driver {
         let python = self.python.to_string_lossy();
         let command = CommandLine::new([&*python, ISOLATED, "-B", &program]);
         Ok(if phase.installs() {
-            workbench::install_plan(job, extra, command)
+            rpm_sandbox::install_plan(job, extra, command)
         } else {
-            workbench::plan(job, Network::Host, extra, command)
+            rpm_sandbox::plan(job, Network::Host, extra, command)
         })
     }
 
-    /// Resolves, and downloads as `phase` says; what a network may have spoilt is tried again.
+    /// Resolves, and downloads if `phase` includes it. Network errors are retried.
     fn solve(&self, job: &Job<'_>, phase: Phase, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
         let detail = json!({ "only": job.only });
         let fetches = transaction.install.iter().any(|spec| spec.kind() == SpecKind::Url);
-        Ok(persist(job, fetches, || self.with_outside(|| Ok(self.planned(job, phase, transaction, &detail, step)?.0)))?)
+        Ok(with_retries(job, fetches, || self.with_outside(|| Ok(self.planned(job, phase, transaction, &detail, step)?.0)))?)
     }
 
     fn outside(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
         self.outside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work`, and again as long as it finds directories of this machine that the sandbox does
-    /// not see and can.
-    fn with_outside<T>(&self, work: impl Fn() -> Result<T, Setback>) -> Result<T, Setback> {
+    /// Runs `work`. Repeats it as long as it reports directories of this machine that the sandbox
+    /// should see and does not.
+    fn with_outside<T>(&self, work: impl Fn() -> Result<T, PhaseError>) -> Result<T, PhaseError> {
         loop {
             let known = self.outside().len();
             match work() {
-                Err(Setback { kind: Some(ErrorKind::Outside), .. }) if self.outside().len() > known => {}
+                Err(PhaseError { kind: Some(ErrorKind::Outside), .. }) if self.outside().len() > known => {}
                 done => return done,
             }
         }
     }
 
-    /// Runs a phase that tells a plan.
+    /// Runs a phase that reports a plan.
     fn planned(
         &self,
         job: &Job<'_>,
@@ -212,9 +214,9 @@ impl Driver {
         transaction: &Transaction,
         detail: &Value,
         step: &Step<'_>,
-    ) -> Result<(TransactionPlan, Vec<Failed>), Setback> {
+    ) -> Result<(TransactionPlan, Vec<Failed>), PhaseError> {
         let (plan, failed) = self.run(job, phase, Some(transaction), detail, step)?;
-        let plan = plan.ok_or_else(|| Failure::new(ExitCode::Transaction, format!("{} told no plan", self.name)))?;
+        let plan = plan.ok_or_else(|| Failure::new(ExitCode::Transaction, format!("{} did not report a plan", self.name)))?;
         Ok((plan, failed))
     }
 
@@ -226,7 +228,7 @@ impl Driver {
         transaction: Option<&Transaction>,
         detail: &Value,
         step: &Step<'_>,
-    ) -> Result<(Option<TransactionPlan>, Vec<Failed>), Setback> {
+    ) -> Result<(Option<TransactionPlan>, Vec<Failed>), PhaseError> {
         let plan = self.sandbox(job, phase, transaction, detail)?;
         job.report.command(&plan.command.quoted());
         for statement in transaction.iter().flat_map(|transaction| transaction.statements()) {
@@ -237,7 +239,7 @@ impl Driver {
             match stream {
                 Stream::Out => answers.borrow_mut().take(line),
                 Stream::Err => {
-                    answers.borrow_mut().said.push(line);
+                    answers.borrow_mut().other_output.push(line);
                     job.report.output(line);
                 }
             }
@@ -247,7 +249,7 @@ impl Driver {
             Sandbox::run(&plan, job.limits(), &mut on_line)
         } else {
             let mut watch = Watch::new(job, detail)?;
-            Sandbox::run_watched(&plan, job.limits(), &mut || watch.look(answers.borrow().planned()), &mut on_line)
+            Sandbox::run_watched(&plan, job.limits(), &mut || watch.check(answers.borrow().planned()), &mut on_line)
         };
         let answers = answers.into_inner();
         let outcome = match (outcome, &answers.scriptlet) {
@@ -255,35 +257,35 @@ impl Driver {
             (outcome, _) => outcome?,
         };
         if phase.installs() {
-            workbench::installed_by(job, &outcome);
+            rpm_sandbox::record_outcome(job, &outcome);
         }
         if let Some(error) = &answers.error {
             self.outside().extend(error.directories.iter().map(PathBuf::from).filter(|path| local::is_usable(path)));
-            let failed = failure(job, (self.name, self.cure), &answers, error, phase).into();
-            // Memory that is refused ends in either of these.
+            let failed = failure(job, (self.name, self.install_hint), &answers, error, phase).into();
+            // Both can be the result of a memory limit.
             let broke = matches!(error.kind, ErrorKind::Unexpected | ErrorKind::Metadata) && !phase.installs();
-            return Err(Setback { error: if broke { bounds::explain(job, failed) } else { failed }, kind: Some(error.kind) });
+            return Err(PhaseError { error: if broke { download_limits::explain(job, failed) } else { failed }, kind: Some(error.kind) });
         }
         if answers.done && outcome.success() && (answers.plan.is_some() || phase == Phase::Fetch) {
             return Ok((answers.plan, answers.failed));
         }
-        let end = format!("{} ended with {} before its work was done:\n{}", self.name, outcome.describe(), answers.said.last(12));
+        let end = format!("{} ended with {} before it was finished:\n{}", self.name, outcome.describe(), answers.other_output.last(12));
         let (failure, kind) = match &answers.reading {
             Some(what) => (Failure::new(ExitCode::Repository, format!("reading {what}: {end}")), Some(ErrorKind::Metadata)),
             None => (Failure::new(ExitCode::Transaction, end), None),
         };
         let error = failure.hint(BROKE).into();
-        Err(Setback { error: if phase.installs() { error } else { bounds::explain(job, error) }, kind })
+        Err(PhaseError { error: if phase.installs() { error } else { download_limits::explain(job, error) }, kind })
     }
 }
 
-/// That a driver does not do something, with the recipe's line.
+/// A failure for an unsupported statement, with the recipe's line.
 pub(super) fn refuse(job: &Job<'_>, line: usize, what: &str, hint: &str) -> Failure {
     Failure::new(ExitCode::Recipe, format!("{}:{line}: {what}", job.recipe.display())).hint(hint)
 }
 
-/// The directories in which the tools' Python looks for modules; nothing in them is run outside the
-/// sandbox.
+/// The directories in which the tools' Python looks for modules. They are only read: nothing in
+/// them runs outside the sandbox.
 pub(super) fn module_directories(tools: &ToolRoot) -> Vec<PathBuf> {
     let mut directories = vec!["/usr/lib/python3/dist-packages".to_owned()];
     for lib in ["/usr/lib", "/usr/lib64", "/usr/local/lib"] {
@@ -300,7 +302,7 @@ mod tests {
     use anyhow::Context;
 
     #[test]
-    fn the_drivers_are_python_that_compiles() -> Result<()> {
+    fn the_drivers_are_valid_python() -> Result<()> {
         let Some(python) = crate::process::find_program("python3") else { return Ok(()) };
         let dir = tempfile::tempdir().context("a temporary directory")?;
         use super::super::{dnf4, dnf5};

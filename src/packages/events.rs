@@ -1,4 +1,4 @@
-//! What the drivers of the package managers answer: one JSON object a line.
+//! The answers of the package managers' drivers: one JSON object per line.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,166 +6,166 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(super) enum Event {
-    /// The repositories whose metadata is being loaded.
+    /// The repositories with metadata being loaded.
     Loading {
         /// Their ids.
         repositories: Vec<String>,
     },
-    /// What is being read, if damage in it can end the whole process.
+    /// The item being read, if damage in it can crash the process.
     Reading {
-        /// Its name; `None` when it was read.
+        /// Its name; `None` after it was read.
         what: Option<String>,
     },
-    /// One package that comes in.
+    /// A package to be installed.
     Planned {
         /// The package.
         package: PlannedPackage,
     },
-    /// What one spec of an install statement can mean among them.
+    /// The packages that satisfy one spec of an install statement.
     Spec {
         /// The spec.
         spec: SpecMatch,
     },
-    /// What else the transaction will do; ends the plan.
+    /// The rest of the plan; it ends the plan.
     Plan(Box<TransactionPlan>),
-    /// Bytes downloaded of all.
+    /// Download progress.
     Download {
         /// Bytes so far.
         done: u64,
-        /// Bytes in all.
+        /// Total bytes.
         total: u64,
-        /// The file in hand.
+        /// The current file.
         item: String,
     },
-    /// What the person may want to know.
+    /// A remark for the user.
     Note {
         /// The remark.
         message: String,
     },
-    /// A download that is tried again from another mirror.
+    /// A download that is retried from another mirror.
     Retry {
         /// The file.
         item: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
     /// A package is being unpacked.
     Package {
         /// Its name, version and architecture.
         package: String,
-        /// Its place in the transaction.
+        /// Its number in the transaction.
         index: u64,
-        /// Packages in the transaction.
+        /// The number of packages in the transaction.
         total: u64,
     },
-    /// A scriptlet of that package begins.
+    /// A scriptlet of this package starts.
     Scriptlet {
         /// Its name, version and architecture.
         package: String,
     },
-    /// The scriptlets that follow the whole transaction begin.
+    /// The scriptlets after the whole transaction start.
     Posttrans,
     /// A line that rpm or a scriptlet printed.
     Output {
         /// The line.
         line: String,
     },
-    /// A scriptlet failed, whatever the package manager makes of it.
+    /// A scriptlet failed, even if the package manager ignores it.
     ScriptletFailed {
-        /// What it says of it.
+        /// The package manager's message.
         message: String,
     },
-    /// The driver gave up.
+    /// The driver failed.
     Error(DriverError),
-    /// The driver reached its end.
+    /// The driver finished.
     Done,
 }
 
-/// Why a driver gave up.
+/// Why a driver failed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct DriverError {
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub kind: ErrorKind,
-    /// What the package manager says.
+    /// The package manager's message.
     pub message: String,
-    /// The line of the recipe that it is about.
+    /// The line of the recipe that caused it.
     pub line: Option<usize>,
-    /// The specs that nothing matches.
+    /// The specs without a match.
     #[serde(default)]
     pub specs: Vec<AskedSpec>,
-    /// For each of them, packages with a similar name.
+    /// For each of these specs, packages with a similar name.
     #[serde(default)]
     pub near: std::collections::BTreeMap<String, Vec<String>>,
-    /// How many more of them there are.
+    /// The number of further specs.
     #[serde(default)]
     pub more: usize,
-    /// Those of them that an exclude hides.
+    /// Specs that match only excluded packages.
     #[serde(default)]
     pub excluded: Vec<String>,
     /// The existing groups or repositories, or the other members of a group.
     #[serde(default)]
     pub known: Vec<String>,
-    /// Directories of packages that the sandbox does not see.
+    /// Directories with packages that the sandbox does not see.
     #[serde(default)]
     pub directories: Vec<String>,
-    /// Seconds that a busy server asks to be left alone for.
+    /// The seconds that a busy server asks to wait.
     pub retry_after: Option<u64>,
 }
 
-/// The kinds of failure that a driver tells apart. Each has its exit status and its hint in
-/// `answers.rs`.
+/// The kinds of failure that a driver distinguishes. `answers.rs` has the exit status and hint of
+/// each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ErrorKind {
     /// The package manager's own library is missing.
     Host,
-    /// The settings leave nothing to work with.
+    /// There are no repositories to work with.
     Settings,
     /// The recipe enables or disables a repository that does not exist.
     UnknownRepository,
-    /// A server or the way to it failed.
+    /// A server or the connection to it failed.
     Network,
     /// A server's certificate is not trusted.
     Certificate,
-    /// A server knows the client and refuses it.
+    /// A server denies access.
     Refused,
-    /// An address without a repository.
+    /// There is no repository at the address.
     NoRepository,
-    /// A file that the metadata name does not exist.
+    /// A file listed in the metadata does not exist.
     Gone,
-    /// Packages of a repository on this machine are in directories that the sandbox does not see.
+    /// A local repository has packages in directories that the sandbox does not see.
     Outside,
-    /// Metadata came and cannot be read.
+    /// Metadata cannot be parsed.
     Metadata,
     /// The package cache is full.
     CacheFull,
-    /// Metadata that must be signed by a pinned key are not.
+    /// Metadata are not signed by a pinned key, although they must be.
     UnsignedMetadata,
-    /// A file is not what the metadata say.
+    /// A file does not match the metadata.
     Checksum,
-    /// rpm does not take a pinned key.
+    /// rpm does not accept a pinned key.
     Key,
-    /// Something that was asked for cannot be understood or found.
+    /// A request cannot be understood, or its object does not exist.
     Spec,
-    /// Packages asked for are in no repository.
+    /// Requested packages are in no repository.
     Missing,
     /// Dependencies cannot be satisfied.
     Dependency,
-    /// A package that no pinned key signed.
+    /// A package is not signed by a pinned key.
     UnsignedPackage,
-    /// A package that changed after it was signed.
+    /// A package was changed after it was signed.
     DamagedPackage,
     /// The workdir is full.
     NoSpace,
     /// rpm refused or failed.
     Transaction,
-    /// A group's mandatory member that cannot be installed.
+    /// A group's mandatory member cannot be installed.
     Member,
-    /// A defect.
+    /// A bug.
     Unexpected,
 }
 
-/// A spec with its place in the recipe.
+/// A spec with its line in the recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskedSpec {
     /// As written.
@@ -174,26 +174,27 @@ pub struct AskedSpec {
     pub line: usize,
 }
 
-/// What a transaction will do, resolved by the package manager.
+/// The transaction as resolved by the package manager.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TransactionPlan {
-    /// Packages that come in; told one by one before the rest.
+    /// Packages to be installed; reported one by one before the rest.
     #[serde(default)]
     pub install: Vec<PlannedPackage>,
-    /// NEVRAs that go out.
+    /// NEVRAs to be removed.
     pub remove: Vec<String>,
-    /// What each spec of an install statement can mean among them; told one by one before the rest.
+    /// The packages that satisfy each spec of an install statement; reported one by one before the
+    /// rest.
     #[serde(default)]
     pub specs: Vec<SpecMatch>,
-    /// The groups, by id, with the members they cannot be without.
+    /// The groups with their mandatory members, by id.
     pub groups: Vec<GroupMatch>,
-    /// The repositories that were enabled.
+    /// The enabled repositories.
     pub repositories: Vec<RepositoryState>,
-    /// The version of the rpm that will carry it out.
+    /// The version of the rpm that will run it.
     pub rpm: String,
 }
 
-/// A package that a transaction brings in.
+/// A package that a transaction installs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedPackage {
     /// `name-epoch:version-release.arch`.
@@ -208,19 +209,19 @@ pub struct PlannedPackage {
     pub release: String,
     /// Id of the repository it comes from.
     pub repo: String,
-    /// Its place below the repository's base.
+    /// Its path below the repository's base.
     pub location: String,
     /// Bytes to download.
     pub size: u64,
-    /// Bytes when installed.
+    /// Installed size in bytes.
     pub installed: u64,
-    /// When it was built, in seconds since 1970.
+    /// Build time in seconds since 1970.
     pub built: i64,
     /// `algorithm:hex`, from the repository's metadata.
     pub checksum: Option<String>,
-    /// Why: asked for, a group's, or a dependency.
+    /// The reason: requested, a group member, or a dependency.
     pub reason: String,
-    /// Where the package manager has its file, or will have it, as the sandbox sees it.
+    /// The path of its file in the sandbox, now or after the download.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
@@ -232,11 +233,11 @@ pub struct SpecMatch {
     pub text: String,
     /// Its line in the recipe.
     pub line: usize,
-    /// NEVRAs, any one of which satisfies it.
+    /// The NEVRAs, any of which satisfies it.
     pub packages: Vec<String>,
 }
 
-/// A group or environment that a recipe asks for.
+/// A group or environment that the recipe installs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupMatch {
     /// As written.
@@ -247,18 +248,18 @@ pub struct GroupMatch {
     pub kind: String,
     /// Its line in the recipe.
     pub line: usize,
-    /// Names of the packages it cannot be without.
+    /// The names of its mandatory packages.
     pub mandatory: Vec<String>,
 }
 
-/// A repository as it was found.
+/// The state of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepositoryState {
     /// Its id.
     pub id: String,
-    /// Its name for people.
+    /// Its descriptive name.
     pub name: String,
-    /// The revision that its metadata says.
+    /// The revision in its metadata.
     pub revision: String,
     /// `sha256:` and the digest of its repomd.xml.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -266,20 +267,20 @@ pub struct RepositoryState {
 }
 
 impl TransactionPlan {
-    /// Bytes that the packages take up as files.
+    /// Total size of the package files in bytes.
     #[must_use]
     pub fn download_size(&self) -> u64 {
         self.install.iter().map(|p| p.size).sum()
     }
 
-    /// Bytes that they take up when installed.
+    /// Total installed size in bytes.
     #[must_use]
     pub fn installed_size(&self) -> u64 {
         self.install.iter().map(|p| p.installed).sum()
     }
 
-    /// The newest build time among them: what an image of them can be dated by, whenever it is
-    /// made.
+    /// The newest build time among the packages. It can date the image independently of the time of
+    /// the build.
     #[must_use]
     pub fn newest_build(&self) -> Option<i64> {
         self.install.iter().map(|p| p.built).max()
@@ -291,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_of_a_driver_are_understood() {
+    fn answers_of_a_driver_are_parsed() {
         let line = r#"{"event": "error", "kind": "missing", "message": "", "specs": [{"text": "hello", "line": 3, "column": 9}], "near": {"hello": ["hello-world"]}}"#;
         let Event::Error(error) = serde_json::from_str(line).expect("an event") else { panic!("an error event") };
         assert_eq!(error.kind, ErrorKind::Missing);

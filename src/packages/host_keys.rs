@@ -1,8 +1,8 @@
-//! The keys that the host's own repositories name: `gpgcheck=1` and `gpgkey=file://…` in a .repo
-//! file are what a build insists on, when the settings name neither repositories nor keys.
+//! The keys of the host's own repositories: `gpgcheck=1` and `gpgkey=file://…` in .repo files. A
+//! build requires these keys if the settings name neither repositories nor keys.
 //!
-//! Read as dnf reads them: options of a repository, else of `[main]` in dnf.conf, else dnf's
-//! default; variables in the keys' paths.
+//! Options are read as dnf reads them: from the repository, then from `[main]` in dnf.conf, then
+//! dnf's default. The keys' paths may contain variables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,24 +14,24 @@ use crate::recipe::lock;
 use crate::recipe::lock::foreign::base_arch;
 use crate::recipe::{PackageSettings, RepoAction, Transaction, Verify};
 
-/// Where .repo files are.
+/// The directories of .repo files.
 const REPOSITORIES: [&str; 3] = ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"];
-/// Where options of `[main]` are, the strongest first: of directories every file counts, the last
-/// one most.
+/// The files and directories with options of `[main]`, the strongest first. In a directory all
+/// files count, and the last one wins.
 const MAIN: [&str; 3] = ["/etc/dnf/dnf.conf", "/etc/dnf/libdnf5.conf.d", "/usr/share/dnf5/libdnf.conf.d"];
-/// Where variables are, one a file; the later ones are stronger.
+/// The directories of variables, one per file; later ones win.
 const VARIABLES: [&str; 2] = ["/etc/yum/vars", "/etc/dnf/vars"];
-/// The most that one such file may hold.
+/// The maximum size of such a file.
 const LIMIT: u64 = 1 << 20;
 
 /// Options of an INI file by section and name.
 type Options = BTreeMap<String, BTreeMap<String, String>>;
 
-/// The keys by which the packages of the host's repositories are signed; none when the settings
-/// decide.
+/// The keys that sign the packages of the host's repositories; empty if the settings name keys or
+/// repositories.
 ///
 /// # Errors
-/// [`ExitCode::Trust`] with every repository that is enabled and has no check or no usable key.
+/// [`ExitCode::Trust`] with every enabled repository that has no check or no usable key.
 pub fn host_keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
     if !settings.repositories.is_empty() || !settings.keys.is_empty() || settings.verify == Verify::DigestOnly {
         return Ok(Vec::new());
@@ -39,7 +39,7 @@ pub fn host_keys(settings: &PackageSettings, transactions: &[Transaction]) -> Re
     read(Path::new("/"), settings, transactions, u64::try_from(crate::calendar::now()).unwrap_or(0))
 }
 
-/// As [`host_keys`], of the host whose tree is at `root`.
+/// As [`host_keys`], for the host with its tree at `root`.
 fn read(root: &Path, settings: &PackageSettings, transactions: &[Transaction], now: u64) -> Result<Vec<PinnedKey>> {
     let at = |path: &str| root.join(path.trim_start_matches('/'));
     let main = main_options(&at);
@@ -52,14 +52,14 @@ fn read(root: &Path, settings: &PackageSettings, transactions: &[Transaction], n
                 continue;
             }
             let mut complain = |why: String| wrong.push(format!("{id} ({}): {why}", file.display()));
-            if !option("pkg_gpgcheck").or_else(|| option("gpgcheck")).is_some_and(|value| truth(value)) {
+            if !option("pkg_gpgcheck").or_else(|| option("gpgcheck")).is_some_and(|value| is_true(value)) {
                 complain("gpgcheck is off".to_owned());
                 continue;
             }
             let named = option("gpgkey").map_or("", String::as_str);
-            let (keys, reasons) = of_repository(&at, &substituted(named, &variables), now);
+            let (keys, reasons) = repository_keys(&at, &substituted(named, &variables), now);
             if keys.is_empty() {
-                complain(if reasons.is_empty() { "it names no gpgkey".to_owned() } else { reasons.join("; ") });
+                complain(if reasons.is_empty() { "gpgkey is not set".to_owned() } else { reasons.join("; ") });
             }
             for key in keys {
                 if !found.iter().any(|known| known.fingerprint == key.fingerprint) {
@@ -71,25 +71,25 @@ fn read(root: &Path, settings: &PackageSettings, transactions: &[Transaction], n
     if wrong.is_empty() {
         return Ok(found);
     }
-    let message = format!("the host's own repositories do not say by which keys their packages are signed:\n  {}", wrong.join("\n  "));
+    let message = format!("packages of the host's own repositories cannot be verified:\n  {}", wrong.join("\n  "));
     Err(Failure::new(ExitCode::Trust, message)
         .hint(
-            "set gpgcheck=1 and gpgkey=file:///… to a local file in the .repo file; or disable the repository; or name repositories and \
-             keys in the settings ([[packages.repository]], [[packages.key]]); or trust whoever serves the packages: \
-             verify = \"digest-only\" under [packages]",
+            "set gpgcheck=1 and gpgkey=file:///… to a local file in the .repo file; or disable the \
+             repository; or add repositories and keys to the settings ([[packages.repository]], \
+             [[packages.key]]); or trust the servers: verify = \"digest-only\" under [packages]",
         )
         .into())
 }
 
-/// The valid keys in the files that a `gpgkey` names, and why others are not.
-fn of_repository(at: &dyn Fn(&str) -> PathBuf, named: &str, now: u64) -> (Vec<PinnedKey>, Vec<String>) {
+/// The valid keys in the files of a `gpgkey` option, and the reasons why others are not valid.
+fn repository_keys(at: &dyn Fn(&str) -> PathBuf, named: &str, now: u64) -> (Vec<PinnedKey>, Vec<String>) {
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
     for address in named.split([' ', '\t', '\n', ',']).filter(|address| !address.is_empty()) {
         let path = match address.split_once("://") {
             Some(("file", path)) => path,
             None if address.starts_with('/') => address,
             _ => {
-                // Without a user and password, which some addresses have.
+                // Some addresses have a user and password; they are not shown.
                 let shown = address.rsplit('@').next().unwrap_or_default();
                 reasons.push(format!("the key {shown} is not a local file"));
                 continue;
@@ -110,9 +110,9 @@ fn of_repository(at: &dyn Fn(&str) -> PathBuf, named: &str, now: u64) -> (Vec<Pi
     (found, reasons)
 }
 
-/// Whether any transaction takes packages from the repository.
+/// Whether any transaction uses the repository.
 fn enabled(id: &str, option: Option<&String>, transactions: &[Transaction]) -> bool {
-    let by_itself = option.is_none_or(|value| truth(value));
+    let by_itself = option.is_none_or(|value| is_true(value));
     let after = |transaction: &Transaction| {
         let mut changes = transaction.repos.iter().filter(|change| matches(&change.glob, id));
         changes.next_back().map_or(by_itself, |change| change.action == RepoAction::Enable)
@@ -120,7 +120,7 @@ fn enabled(id: &str, option: Option<&String>, transactions: &[Transaction]) -> b
     if transactions.is_empty() { by_itself } else { transactions.iter().any(after) }
 }
 
-/// Whether a glob of dnf means the repository.
+/// Whether a dnf glob matches the repository.
 fn matches(glob: &str, id: &str) -> bool {
     let mut pattern = String::from("^");
     for character in glob.chars() {
@@ -146,7 +146,7 @@ fn main_options(at: &dyn Fn(&str) -> PathBuf) -> BTreeMap<String, String> {
     options
 }
 
-/// The variables that the keys' paths may have, as the drivers set them.
+/// The variables for the keys' paths, as the drivers set them.
 fn variables(at: &dyn Fn(&str) -> PathBuf, settings: &PackageSettings) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for file in VARIABLES.iter().flat_map(|directory| files(&at(directory), "")) {
@@ -165,7 +165,7 @@ fn variables(at: &dyn Fn(&str) -> PathBuf, settings: &PackageSettings) -> BTreeM
     variables
 }
 
-/// The text with `$name` and `${name}` replaced; what is not known stays.
+/// The text with `$name` and `${name}` replaced; unknown variables are kept.
 fn substituted(text: &str, variables: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -188,11 +188,11 @@ fn substituted(text: &str, variables: &BTreeMap<String, String>) -> String {
     out + rest
 }
 
-fn truth(value: &str) -> bool {
+fn is_true(value: &str) -> bool {
     ["1", "yes", "true", "on"].contains(&value.trim().to_ascii_lowercase().as_str())
 }
 
-/// The options of an INI file; a line that begins with a blank continues the one before it.
+/// The options of an INI file. A line that begins with a blank continues the previous one.
 fn parse(text: &str) -> Options {
     let (mut options, mut section, mut name) = (Options::new(), None::<String>, None::<String>);
     for line in text.lines() {
@@ -218,7 +218,7 @@ fn parse(text: &str) -> Options {
     options
 }
 
-/// The files of a directory with this extension, sorted; none where there is no directory.
+/// The files of a directory with this extension, sorted; empty if the directory does not exist.
 fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
     let fits = |path: &PathBuf| extension.is_empty() || path.extension().is_some_and(|found| found == extension);
@@ -236,7 +236,7 @@ mod tests {
     use crate::recipe::RepoChange;
 
     #[test]
-    fn a_file_of_repositories_is_read_with_its_continued_lines() {
+    fn continued_lines_of_a_repo_file_are_read() {
         let options = parse("# no\n[a]\nname = A B\ngpgkey=file:///k1,\n  file:///k2\n;x=1\n[b]\nenabled=0\n");
         assert_eq!(options["a"]["gpgkey"], "file:///k1,\nfile:///k2");
         assert_eq!((options["a"]["name"].as_str(), options["b"]["enabled"].as_str(), options["b"].len()), ("A B", "0", 1));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recipe_turns_repositories_on_and_off() {
+    fn a_recipe_enables_and_disables_repositories() {
         let with = |changes: &[(RepoAction, &str)]| {
             let change = |(action, glob): &(RepoAction, &str)| RepoChange { action: *action, glob: (*glob).to_owned(), line: 1 };
             vec![Transaction { repos: changes.iter().map(change).collect(), ..Transaction::default() }]
@@ -264,14 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn repositories_without_a_check_or_a_key_are_all_named() {
+    fn all_repositories_without_a_check_or_a_key_are_reported() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let directory = root.path().join("etc/yum.repos.d");
         std::fs::create_dir_all(&directory).expect("made");
         let text = "[a]\ngpgcheck=0\n[b]\ngpgcheck=1\n[c]\ngpgcheck=1\ngpgkey=file:///none\n[d]\nenabled=0\n";
         std::fs::write(directory.join("x.repo"), text).expect("written");
         let error = read(root.path(), &PackageSettings::default(), &[], 1).expect_err("refused").to_string();
-        for part in ["a (", "gpgcheck is off", "b (", "names no gpgkey", "c (", "/none cannot be read"] {
+        for part in ["a (", "gpgcheck is off", "b (", "gpgkey is not set", "c (", "/none cannot be read"] {
             assert!(error.contains(part), "{part} is missing in: {error}");
         }
         assert!(!error.contains("d ("), "{error}");

@@ -1,4 +1,4 @@
-//! The host's own repositories and dnf's configuration, as each phase may see them.
+//! The host's own repositories and dnf configuration, as far as each phase may see them.
 
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::{Access, Mount};
 
-/// Where they are.
+/// Their paths.
 const PATHS: [&str; 6] = ["/etc/yum.repos.d", "/etc/distro.repos.d", "/etc/dnf", "/etc/yum", "/etc/pki/rpm-gpg", "/etc/os-release"];
-/// Options that hold secrets or the way to them; none is needed without a network.
+/// Options with secrets or paths to secrets; without a network they are not needed.
 const SECRET: [&str; 9] = [
     "username",
     "password",
@@ -20,32 +20,29 @@ const SECRET: [&str; 9] = [
     "proxy_sslclientkey",
     "proxy_sslclientcert",
 ];
-/// The most that one such file may hold.
+/// The maximum size of such a file.
 const LIMIT: u64 = 1 << 20;
 
-/// The mounts of a download: everything, as it is.
-pub(super) fn whole() -> Vec<Mount> {
+/// The mounts for a download: everything, unchanged.
+pub(super) fn all_files() -> Vec<Mount> {
     let bind =
         |path: &&str| Some(Mount::Bind { source: Path::new(path).canonicalize().ok()?, target: (*path).into(), access: Access::ReadOnly });
     PATHS.iter().filter_map(bind).collect()
 }
 
-/// The mounts of an installation, in which the packages' own code runs: copies without passwords.
+/// The mounts for an installation, which runs package code: copies without passwords.
 ///
 /// # Errors
-/// [`ExitCode::Trust`] when a URL itself holds a password: it names the package cache, so it cannot
-/// be left out.
+/// [`ExitCode::Trust`] if a URL contains a password. It cannot be removed, because the name of the
+/// package cache is derived from the URL.
 pub(super) fn without_secrets() -> Result<Vec<Mount>> {
     let mut mounts = Vec::new();
     for path in PATHS {
         for (file, target) in files(Path::new(path)) {
             let text = crate::files::read(&file, LIMIT).with_context(|| format!("reading {}", file.display()))?;
-            let content = harmless(&String::from_utf8_lossy(&text)).map_err(|line| {
-                Failure::new(
-                    ExitCode::Trust,
-                    format!("{}:{line}: a password in a URL would be shown to the packages' own code", file.display()),
-                )
-                .hint("write it as username and password of the repository")
+            let content = remove_secrets(&String::from_utf8_lossy(&text)).map_err(|line| {
+                Failure::new(ExitCode::Trust, format!("{}:{line}: package code could read the password in this URL", file.display()))
+                    .hint("use the repository options username and password instead")
             })?;
             mounts.push(Mount::File { target, content });
         }
@@ -53,7 +50,7 @@ pub(super) fn without_secrets() -> Result<Vec<Mount>> {
     Ok(mounts)
 }
 
-/// The small plain files at and below `path` with the names that they have there, sorted.
+/// The small regular files at and below `path`, with the paths that they have there, sorted.
 fn files(path: &Path) -> Vec<(PathBuf, PathBuf)> {
     let (mut found, mut directories) = (Vec::new(), vec![path.to_owned()]);
     while let Some(at) = directories.pop() {
@@ -67,9 +64,9 @@ fn files(path: &Path) -> Vec<(PathBuf, PathBuf)> {
     found
 }
 
-/// The text of an INI file without options that hold secrets; the number of the first line that has
-/// one in a URL.
-fn harmless(text: &str) -> Result<String, usize> {
+/// The text of an INI file without options for secrets, or the number of the first line with a
+/// password in a URL.
+fn remove_secrets(text: &str) -> Result<String, usize> {
     let mut kept = String::with_capacity(text.len());
     let mut leaving = false;
     for (index, line) in text.lines().enumerate() {
@@ -98,14 +95,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_and_their_continuations_stay_behind() {
+    fn passwords_and_their_continuation_lines_are_removed() {
         let text = "[a]\nbaseurl=https://host/a\n# password=old\npassword = s3cret\n more\nProxy_Password: x\nenabled=1\n";
-        assert_eq!(harmless(text), Ok("[a]\nbaseurl=https://host/a\nenabled=1\n".to_owned()));
+        assert_eq!(remove_secrets(text), Ok("[a]\nbaseurl=https://host/a\nenabled=1\n".to_owned()));
     }
 
     #[test]
-    fn a_password_in_a_url_is_found_with_its_line() {
-        assert_eq!(harmless("[a]\nbaseurl=https://ann:x@host/a\n"), Err(2));
-        assert_eq!(harmless("baseurl=https://host/a@b\n"), Ok("baseurl=https://host/a@b\n".to_owned()));
+    fn a_password_in_a_url_is_reported_with_its_line() {
+        assert_eq!(remove_secrets("[a]\nbaseurl=https://ann:x@host/a\n"), Err(2));
+        assert_eq!(remove_secrets("baseurl=https://host/a@b\n"), Ok("baseurl=https://host/a@b\n".to_owned()));
     }
 }

@@ -1,37 +1,35 @@
-//! A build as its package manager knows it.
+//! A build, as its package manager sees it.
 
 use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
 
 use super::scriptlet::FailedScriptlet;
-use super::{Cache, GivenAway, PinnedKey};
+use super::{Cache, PinnedKey, RecordedOwners};
 use crate::recipe::{Lock, PackageSettings};
 use crate::report::Report;
 use crate::sandbox::{Clock, Devices, Limits, ToolRoot};
 
-/// Everything that a package manager needs to know of a build.
+/// Everything that a package manager needs for a build.
 #[derive(Debug)]
 pub struct Job<'a> {
     /// The recipe's file, for messages.
     pub recipe: &'a Path,
-    /// The tree whose package manager does it.
+    /// The tree with the package manager.
     pub tools: &'a ToolRoot,
-    /// What the root becomes.
+    /// The purpose of the root.
     pub purpose: Purpose,
     /// The install root's directory.
     pub root: &'a Path,
     /// An empty directory for the sandbox to mount over.
     pub scratch: &'a Path,
-    /// A directory of this build, where a package manager keeps what its next transaction must
-    /// know.
+    /// A directory of this build, in which a package manager keeps state for its next transaction.
     pub state: &'a Path,
     /// The package cache.
     pub cache: &'a Cache,
-    /// The lock to go by, instead of what the repositories offer.
+    /// The lock to follow instead of the repositories.
     pub lock: Option<&'a Lock>,
-    /// The only packages that may come in, as `name-version-release.arch`; anything when there is
-    /// no list.
+    /// The only packages that may be installed, as `name-version-release.arch`; `None` allows all.
     pub only: Option<&'a [String]>,
     /// How much of a package is installed.
     pub extent: Extent,
@@ -39,30 +37,30 @@ pub struct Job<'a> {
     pub settings: &'a PackageSettings,
     /// The pinned keys.
     pub keys: Vec<PinnedKey>,
-    /// Which /dev scriptlets see.
+    /// The /dev that scriptlets see.
     pub devices: Devices,
-    /// The limit on one phase of one transaction.
+    /// The time limit of one phase of one transaction.
     pub timeout: Option<Duration>,
-    /// The limit on silence in it.
+    /// The time limit on silence during a phase.
     pub idle: Option<Duration>,
-    /// Seconds since 1970 that everything is dated by; `None` until the packages are known.
+    /// The timestamp of everything, in seconds since 1970; `None` until the packages are known.
     pub source_date_epoch: Option<i64>,
-    /// Another time of day for what the packages run.
+    /// The time of day that package code sees, if it differs from the host's.
     pub clock: Option<&'a Clock>,
-    /// Where the image's rpmdb goes.
+    /// The path of the image's rpmdb.
     pub dbpath: &'a str,
-    /// What was given away, where a build has a single id.
-    pub given: GivenAway,
-    /// Where talk goes.
+    /// The recorded owners of files, for a build with a single id.
+    pub given: RecordedOwners,
+    /// The destination of messages.
     pub report: &'a Report,
 }
 
-/// What an install root becomes.
+/// The purpose of an install root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// An image.
     Image,
-    /// The tools that fill one.
+    /// The tools that fill an image.
     Tools,
 }
 
@@ -71,28 +69,28 @@ pub enum Purpose {
 pub enum Extent {
     /// All of it.
     Whole,
-    /// Its entry in the rpmdb alone, for a next transaction to build upon; no scriptlet runs.
+    /// Only its entry in the rpmdb, for the next transaction; no scriptlet runs.
     DatabaseOnly,
 }
 
-/// A file that is fetched by its place in a repository.
+/// A file that is fetched by its path in a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Wanted<'a> {
     /// The repository's id.
     pub repository: &'a str,
-    /// Its place below the repository's base, or its whole address.
+    /// Its path below the repository's base, or its full address.
     pub location: &'a str,
     /// `algorithm:hex`.
     pub checksum: &'a str,
     /// Bytes.
     pub size: u64,
-    /// Where it goes, as the sandbox sees it.
+    /// Its destination in the sandbox.
     pub path: String,
 }
 
 impl Job<'_> {
-    /// The time limits of a phase; without a limit of its own silence may last as long as the
-    /// whole: scriptlets say nothing for minutes.
+    /// The time limits of a phase. By default silence may last as long as the whole phase, because
+    /// scriptlets can be silent for minutes.
     pub(super) fn limits(&self) -> Limits {
         Limits { total: self.timeout, idle: self.idle }
     }

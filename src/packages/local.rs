@@ -1,5 +1,5 @@
-//! Repositories on this machine: the directories and files that a sandbox must see for the
-//! addresses in settings, lists of mirrors and .repo files.
+//! Repositories on this machine. The sandbox must see the directories and files for `file://`
+//! addresses in settings, mirror lists and .repo files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use super::Job;
 use crate::recipe::{PackageSettings, RepositorySource, lock};
 use crate::sandbox::{Access, Mount};
 
-/// Directories of the host's own .repo files.
+/// The directories of the host's own .repo files.
 const REPO_FILES: [&str; 3] = ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"];
-/// Directories of variables, a file each.
+/// The directories of variables, one per file.
 const VARIABLES: [&str; 2] = ["/etc/yum/vars", "/etc/dnf/vars"];
-/// The sandbox has its own: neither they nor what is above them can be a repository.
+/// The sandbox has its own versions of these: they and their parents cannot be repositories.
 const OWN: [&str; 9] = ["/buildroot", "/dev", "/etc", "/osimg", "/proc", "/run", "/sys", "/tmp", "/var"];
-/// Nothing below these is mounted. The tools' /usr is there anyway.
+/// Nothing below these is mounted. The tools' /usr is visible already.
 const NEVER: [&str; 6] = ["/buildroot", "/dev", "/osimg", "/proc", "/sys", "/usr"];
-/// The largest list of mirrors or .repo file that is read.
+/// The maximum size of a mirror list or .repo file.
 const LIMIT: u64 = 1 << 20;
 
-/// The mounts of all repositories that are on this machine, each under its own path.
+/// The mounts for all repositories on this machine, each at its own path.
 pub(super) fn mounts(job: &Job<'_>, outside: &BTreeSet<PathBuf>) -> Vec<Mount> {
     let settings = job.settings;
     let variables = variables(settings);
@@ -46,7 +46,7 @@ pub(super) fn mounts(job: &Job<'_>, outside: &BTreeSet<PathBuf>) -> Vec<Mount> {
     usable.map(|path| Mount::Bind { source: path.clone(), target: path, access: Access::ReadOnly }).collect()
 }
 
-/// Whether a directory or file can be shown to a sandbox under its own path.
+/// Whether a directory or file can be mounted at its own path in a sandbox.
 pub(super) fn is_usable(path: &Path) -> bool {
     path.is_absolute()
         && path.exists()
@@ -55,7 +55,7 @@ pub(super) fn is_usable(path: &Path) -> bool {
 }
 
 /// The path of a `file://` address, as dnf reads it: variables are replaced, and escapes decoded.
-/// Where a variable has no value the path ends before it.
+/// If a variable has no value, the path ends before it.
 fn place(url: &str, variables: &BTreeMap<String, String>) -> Option<PathBuf> {
     let rest = url.strip_prefix("file://")?;
     let rest = rest.strip_prefix("localhost").unwrap_or(rest);
@@ -66,7 +66,7 @@ fn place(url: &str, variables: &BTreeMap<String, String>) -> Option<PathBuf> {
     path.is_absolute().then(|| path.components().collect())
 }
 
-/// The text with the values of its variables, as far as they are known; whether all are.
+/// The text with known variables replaced, and whether all were known.
 fn substitute(text: &str, variables: &BTreeMap<String, String>) -> (String, bool) {
     let mut parts = text.split('$');
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -82,7 +82,7 @@ fn substitute(text: &str, variables: &BTreeMap<String, String>) -> (String, bool
     (out, true)
 }
 
-/// The text with `%20` and the like decoded; what is not UTF-8 then is left as it was.
+/// The text with escapes such as `%20` decoded; unchanged if the result is not UTF-8.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -130,8 +130,7 @@ fn variables(settings: &PackageSettings) -> BTreeMap<String, String> {
     known
 }
 
-/// The `file://` addresses in the text of a list of mirrors, a metalink or a .repo file; those of
-/// keys are left out.
+/// The `file://` addresses in a mirror list, a metalink or a .repo file, without those of keys.
 fn addresses(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']) && !line.starts_with("gpgkey"));
     let found = lines.flat_map(|line| line.match_indices("file://").map(move |(at, _)| line.get(at..).unwrap_or_default()));
@@ -146,7 +145,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The text of a small file; none of one that cannot be read: the package manager then says why.
+/// The text of a small file; empty if it cannot be read, because the package manager reports that.
 fn text(file: &Path) -> String {
     crate::files::read(file, LIMIT).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
@@ -156,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_files_are_read_as_dnf_reads_them() {
+    fn file_addresses_are_read_as_dnf_reads_them() {
         let known = [("releasever", "9"), ("basearch", "x86_64"), ("own", "a b")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         let known = BTreeMap::from(known);
         for (url, path) in [
@@ -176,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_comments_are_no_repositories() {
+    fn keys_and_comments_are_not_repositories() {
         let text = "[dvd]\nbaseurl=file:///mnt/dvd/BaseOS,file:///mnt/b\n# file:///old\ngpgkey=file:///etc/key\nmirrorlist = file:///srv/list\n<url>file:///m/repodata/repomd.xml</url>";
         assert_eq!(addresses(text), ["file:///mnt/dvd/BaseOS", "file:///mnt/b", "file:///srv/list", "file:///m/repodata/repomd.xml"]);
     }
 
     #[test]
-    fn what_the_sandbox_has_itself_is_never_covered() {
+    fn directories_of_the_sandbox_are_never_covered() {
         for path in ["/", "/etc", "/var", "/proc/self", "/sys", "/usr/share", "/dev/shm", "relative", "/run"] {
             assert!(!is_usable(Path::new(path)), "{path}");
         }

@@ -1,40 +1,40 @@
-//! Packages as a lock says them: taken from the cache, or fetched by their place, and let in only
-//! when size, checksum, name and signer are what it says.
+//! The packages of a lock. They come from the cache, or are fetched by their path. They are
+//! accepted only if size, checksum, name and signer match the lock.
 
 use anyhow::Context;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::cache::{CACHE, Filling, PACKAGES, entries};
+use super::cache::{CACHE, FillLock, PACKAGES, entries};
 use super::digest;
 use super::events::{ErrorKind, GroupMatch, PlannedPackage, SpecMatch, TransactionPlan};
-use super::given::{self, Given};
-use super::retry::Setback;
+use super::package_files::{self, FileSource};
+use super::retry::PhaseError;
 use super::signatures::Signer;
 use super::{Driver, Job, Wanted};
 use crate::error::{ExitCode, Failure, Result};
 use crate::nevra::Nevra;
 use crate::private::VIEWS;
-use crate::private::shown;
+use crate::private::display_path;
 use crate::recipe::lock::GIVEN;
 use crate::recipe::{Lock, LockedPackage, LockedTransaction, Transaction};
 use crate::report::Step;
 
-/// The end of the name of a directory of the cache that holds what was fetched by its place.
+/// The suffix of the cache directories for packages that were fetched by their path.
 const FETCHED: &str = "-locked";
-/// What mends a lock that no longer fits.
-const AGAIN: &str = "make the lock again and look at the difference: osimg lock RECIPE";
+/// The fix for a lock that is out of date.
+const AGAIN: &str = "create the lock again and check the difference: osimg lock RECIPE";
 
-/// Puts the packages of the lock's transaction into the view, and says them as a plan.
+/// Links the packages of the lock's transaction into the view, and returns them as a plan.
 ///
 /// # Errors
-/// [`ExitCode::Repository`] for packages that are gone, [`ExitCode::Trust`] for those that are not
-/// what the lock says.
+/// [`ExitCode::Repository`] if packages no longer exist, [`ExitCode::Trust`] if they do not match
+/// the lock.
 pub(super) fn obtain(
     manager: &Driver,
     job: &Job<'_>,
-    filling: &Filling<'_>,
+    filling: &FillLock<'_>,
     (lock, number): (&Lock, usize),
     transaction: &Transaction,
     step: &Step<'_>,
@@ -65,7 +65,7 @@ pub(super) fn obtain(
     Ok(TransactionPlan { install, remove, ..asked(lock, locked, transaction) })
 }
 
-/// The cached files that are what the lock says, whichever build brought them.
+/// The cached files that match the lock, whichever build downloaded them.
 fn cached<'a>(cache: &Path, locked: &'a LockedTransaction) -> Result<HashMap<&'a str, PathBuf>> {
     let mut known: HashMap<std::ffi::OsString, Vec<PathBuf>> = HashMap::new();
     for repository in entries(cache)? {
@@ -79,7 +79,7 @@ fn cached<'a>(cache: &Path, locked: &'a LockedTransaction) -> Result<HashMap<&'a
     let mut found = HashMap::new();
     for package in &locked.packages {
         for file in known.get(std::ffi::OsStr::new(package.file_name())).into_iter().flatten() {
-            if file.is_file() && digest::holds(file, &package.checksum, package.size)? {
+            if file.is_file() && digest::matches(file, &package.checksum, package.size)? {
                 found.insert(package.nevra.as_str(), file.clone());
                 break;
             }
@@ -88,11 +88,11 @@ fn cached<'a>(cache: &Path, locked: &'a LockedTransaction) -> Result<HashMap<&'a
     Ok(found)
 }
 
-/// Fetches packages by their places; returns their files in the same order.
+/// Fetches packages by their paths; returns their files in the same order.
 fn fetch(
     manager: &Driver,
     job: &Job<'_>,
-    filling: &Filling<'_>,
+    filling: &FillLock<'_>,
     transaction: &Transaction,
     missing: &[&LockedPackage],
     step: &Step<'_>,
@@ -103,17 +103,17 @@ fn fetch(
     for (package, file) in missing.iter().zip(&files) {
         for place in [file, &job.cache.downloads().join(below(package))] {
             if let Some(directory) = place.parent() {
-                fs::create_dir_all(directory).with_context(|| format!("making {}", shown(directory)))?;
+                fs::create_dir_all(directory).with_context(|| format!("creating {}", display_path(directory)))?;
             }
         }
-        // A file of that name is not what the lock says, or it would have been found.
+        // An existing file does not match the lock, or it would have been found.
         remove(file)?;
-        // A file or an address outside of all repositories is the recipe's to name, and not the
-        // lock's.
+        // The location of a file or address outside of all repositories comes from the recipe, not
+        // from the lock.
         if package.repository == GIVEN
-            && let Given::Here(path) = given::at(job, transaction, &package.location)?
+            && let FileSource::Local(path) = package_files::by_location(job, transaction, &package.location)?
         {
-            let copying = || format!("copying {} to {}", path.display(), shown(file));
+            let copying = || format!("copying {} to {}", path.display(), display_path(file));
             let copied = crate::files::open(&path).and_then(|mut from| std::io::copy(&mut from, &mut fs::File::create(file)?));
             copied.with_context(copying)?;
             continue;
@@ -139,7 +139,7 @@ fn fetch(
             )
             .into());
         }
-        if !digest::holds(file, &package.checksum, package.size)? {
+        if !digest::matches(file, &package.checksum, package.size)? {
             remove(file)?;
             wrong.push(package.nevra.as_str());
         }
@@ -151,37 +151,39 @@ fn fetch(
 }
 
 fn differ(what: &str) -> Failure {
-    let message = format!("packages are not the ones that the lock says, their checksums differ: {what}");
+    let message = format!("packages do not match the lock, their checksums differ: {what}");
     Failure::new(ExitCode::Trust, message).hint(format!("find out who changed them; if the repository did, {AGAIN}"))
 }
 
 fn remove(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| format!("removing {}", shown(file))),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", display_path(file)))
+        }
         _ => Ok(()),
     }
 }
 
-/// A failed fetch as it appears to the user of a lock.
-fn explain(setback: Setback) -> anyhow::Error {
-    match setback.kind {
+/// A failed fetch, in terms of the lock.
+fn explain(error: PhaseError) -> anyhow::Error {
+    match error.kind {
         Some(ErrorKind::Gone | ErrorKind::Outside) => {
             let message = "packages of the lock are no longer in their repositories";
-            Failure::new(ExitCode::Repository, message).because(setback.error).hint(AGAIN).into()
+            Failure::new(ExitCode::Repository, message).because(error.error).hint(AGAIN).into()
         }
-        Some(ErrorKind::Checksum) => differ(&format!("{:#}", setback.error)).into(),
-        _ => setback.error,
+        Some(ErrorKind::Checksum) => differ(&format!("{:#}", error.error)).into(),
+        _ => error.error,
     }
 }
 
-/// A package whose file holds what the lock says of it, as a plan says packages.
+/// A package for a plan, if its file matches the lock.
 fn planned(package: &LockedPackage, file: &Path, below: &Path) -> Result<PlannedPackage> {
     let trust = |why: String| Failure::new(ExitCode::Trust, format!("checking {} against the lock: {why}", package.nevra)).hint(AGAIN);
     let header = digest::header(file)?;
     if header.nevra != package.nevra {
         return Err(trust(format!("the file is {}", header.nevra)).into());
     }
-    let nevra = Nevra::parse(&package.nevra).ok_or_else(|| trust("it is no name-epoch:version-release.arch".into()))?;
+    let nevra = Nevra::parse(&package.nevra).ok_or_else(|| trust("its name is not name-epoch:version-release.arch".into()))?;
     Ok(PlannedPackage {
         nevra: package.nevra.clone(),
         name: nevra.name.to_owned(),
@@ -199,7 +201,7 @@ fn planned(package: &LockedPackage, file: &Path, below: &Path) -> Result<Planned
     })
 }
 
-/// Refuses packages that others signed than the lock says.
+/// Refuses packages with another signer than in the lock.
 ///
 /// # Errors
 /// [`ExitCode::Trust`] with the first such package.
@@ -209,15 +211,15 @@ pub(super) fn compare_signers(locked: &LockedTransaction, signers: &BTreeMap<Str
         if let Some(signer) = &package.signer
             && found != Some(signer)
         {
-            let found = found.unwrap_or("nobody");
-            let message = format!("checking {} against the lock: it is signed by {found}, and the lock says {signer}", package.nevra);
+            let found = found.map_or_else(|| "not signed".to_owned(), |name| format!("signed by {name}"));
+            let message = format!("checking {} against the lock: it is {found}, but the lock requires {signer}", package.nevra);
             return Err(Failure::new(ExitCode::Trust, message).hint(AGAIN).into());
         }
     }
     Ok(())
 }
 
-/// What the recipe asked for, with its lines, and what the lock says that it means.
+/// The specs of the recipe, with their lines, and the packages that the lock has for them.
 fn asked(lock: &Lock, locked: &LockedTransaction, transaction: &Transaction) -> TransactionPlan {
     let line_of_spec = |text: &str| transaction.install.iter().find(|spec| spec.text == text).map_or(transaction.line, |spec| spec.line);
     let line_of_group =

@@ -1,5 +1,5 @@
-//! Making a lock: the package manager resolves the recipe, and what it says of every package is
-//! written down, signer included.
+//! Creates a lock: the package manager resolves the recipe, and the data of every package are
+//! recorded, including its signer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,71 +7,71 @@ use std::path::{Path, PathBuf};
 use super::cache::CACHE;
 use super::digest;
 use super::events::{PlannedPackage, TransactionPlan};
-use super::given::{self, Given};
+use super::package_files::{self, FileSource};
+use super::rpm_sandbox;
 use super::signatures::{Keyring, PackageFile, Signer};
-use super::workbench;
 use super::{Driver, Extent, Job};
 use crate::error::{ExitCode, Failure, Result};
 use crate::nevra::Nevra;
-use crate::recipe::lock::foreign::Listed;
+use crate::recipe::lock::foreign::ListedPackage;
 use crate::recipe::lock::{self, GIVEN, LOCK_VERSION, LockedGroup, LockedRepository, LockedSpec};
 use crate::recipe::{Lock, LockedPackage, LockedTransaction, Recipe, Transaction};
 use crate::sandbox::InstallRoot;
 
-/// Whether packages are downloaded to see who signed them.
+/// Whether packages are downloaded to find their signers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signers {
-    /// They are; a build finds them in the cache.
+    /// They are downloaded; a build finds them in the cache.
     Read,
-    /// They are not, and the lock says nothing of signers.
+    /// They are not downloaded, and the lock has no signers.
     Leave,
 }
 
-/// What a lock is made from.
+/// The input for a lock.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
+pub struct LockRequest<'a> {
     /// The recipe.
     pub recipe: &'a Recipe,
     /// Its transactions.
     pub transactions: &'a [Transaction],
-    /// Whether signers are wanted.
+    /// Whether signers are recorded.
     pub signers: Signers,
-    /// Another tool's list, beside which nothing may come in.
-    pub listed: Option<&'a [Listed]>,
+    /// Another tool's list; only its packages may be installed.
+    pub listed: Option<&'a [ListedPackage]>,
 }
 
 /// Resolves all transactions and returns the lock.
 ///
-/// A transaction is resolved against what those before it left: all but the last are carried out in
-/// the install root's rpmdb, and nowhere else.
+/// A transaction is resolved against the result of the previous ones. All but the last are carried
+/// out, but only in the install root's rpmdb.
 ///
 /// # Errors
-/// When the recipe has what cannot be locked, or does not resolve, or a package is not signed as
-/// the settings ask.
-pub fn lock(manager: &Driver, job: &mut Job<'_>, wish: &Wish<'_>) -> Result<Lock> {
-    wish.transactions.iter().try_for_each(|transaction| lockable(job.recipe, transaction))?;
-    wish.transactions.iter().try_for_each(|transaction| manager.check(job, transaction))?;
+/// If the recipe has statements that cannot be locked, does not resolve, or a package is not signed
+/// as the settings require.
+pub fn lock(manager: &Driver, job: &mut Job<'_>, request: &LockRequest<'_>) -> Result<Lock> {
+    request.transactions.iter().try_for_each(|transaction| lockable(job.recipe, transaction))?;
+    request.transactions.iter().try_for_each(|transaction| manager.check(job, transaction))?;
     let root = InstallRoot::open(job.root)?;
-    workbench::prepare(&root, job.dbpath)?;
+    rpm_sandbox::prepare_root(&root, job.dbpath)?;
     job.extent = Extent::DatabaseOnly;
-    let keyring = match wish.signers {
+    let keyring = match request.signers {
         Signers::Read => Some(Keyring::open(job)?),
         Signers::Leave => None,
     };
     let mut repositories = BTreeMap::new();
     let mut transactions = Vec::new();
-    for (number, transaction) in wish.transactions.iter().enumerate() {
-        let last = number + 1 == wish.transactions.len();
+    for (number, transaction) in request.transactions.iter().enumerate() {
+        let last = number + 1 == request.transactions.len();
         let step = job.report.step("resolving packages");
         let filling = job.cache.fill(job.report)?;
-        let plan = match wish.signers {
+        let plan = match request.signers {
             Signers::Leave if last => manager.resolve(job, transaction, &step)?,
             Signers::Leave | Signers::Read => manager.download(job, transaction, &step)?,
         };
         let mut packages = Vec::new();
         let mut files = Vec::new();
         for package in &plan.install {
-            let (package, file) = locked(job, transaction, package, wish.signers)?;
+            let (package, file) = locked(job, transaction, package, request.signers)?;
             files.extend(file.map(|path| PackageFile { nevra: package.nevra.clone(), path }));
             packages.push(package);
         }
@@ -93,7 +93,7 @@ pub fn lock(manager: &Driver, job: &mut Job<'_>, wish: &Wish<'_>) -> Result<Lock
     let settings = job.settings;
     let made = Lock {
         version: LOCK_VERSION,
-        recipe: lock::digest(&wish.recipe.script),
+        recipe: lock::digest(&request.recipe.script),
         arch: lock::arch(settings),
         releasever: settings.releasever.clone(),
         install_weak_deps: settings.install_weak_deps,
@@ -106,36 +106,39 @@ pub fn lock(manager: &Driver, job: &mut Job<'_>, wish: &Wish<'_>) -> Result<Lock
         repositories: repositories.into_values().map(|r| LockedRepository { id: r.id, revision: r.revision, repomd: r.repomd }).collect(),
         transactions,
     };
-    if let Some(listed) = wish.listed {
+    if let Some(listed) = request.listed {
         compare(job, &made, listed)?;
     }
     Ok(made)
 }
 
-/// What changes more than packages cannot be said by a lock.
+/// Refuses statements that change more than packages: a lock cannot express them.
 fn lockable(recipe: &Path, transaction: &Transaction) -> Result<()> {
     let line = |number: usize| format!("{}:{number}: ", recipe.display());
     if let Some(spec) = transaction.reinstall.iter().chain(&transaction.downgrade).find(|spec| spec.is_package_file()) {
         return Err(Failure::new(
             ExitCode::Recipe,
-            format!("{}a lock cannot say where the file '{}' comes from", line(spec.line), spec.text),
+            format!("{}a lock cannot record the origin of the file '{}'", line(spec.line), spec.text),
         )
-        .hint("name the file in an `install` line, or put it into a repository: createrepo_c FOLDER, and [[packages.repository]]")
+        .hint(
+            "use the file in an `install` line, or put it into a repository: createrepo_c \
+             DIRECTORY, and [[packages.repository]]",
+        )
         .into());
     }
     if !transaction.modules.is_empty() {
         let number = transaction.modules.iter().flat_map(|m| &m.specs).map(|s| s.line).next().unwrap_or(transaction.line);
-        let message = "a lock says packages, and the choice of a module's stream is more: dnf writes it into the image, where it decides \
-                       over later updates";
+        let message = "a lock records packages only, but a module stream is also written into the \
+                       image, where it affects later updates";
         return Err(Failure::new(ExitCode::Recipe, format!("{}{message}", line(number)))
-            .hint("build without a lock; the manifest says which packages came")
+            .hint("build without a lock; the manifest lists the installed packages")
             .into());
     }
     Ok(())
 }
 
-/// A package of a plan without its signer, and the file by which that can be judged when it is
-/// wanted.
+/// A package of a plan without its signer, and the file for checking the signature if it is
+/// required.
 fn locked(
     job: &Job<'_>,
     transaction: &Transaction,
@@ -147,24 +150,27 @@ fn locked(
     let (mut location, mut size) = (package.location.clone(), package.size);
     let checksum = if package.repo == GIVEN {
         let named = package.path.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-        let given = given::at(job, transaction, named)?;
+        let given = package_files::by_location(job, transaction, named)?;
         location = given.location();
-        if let Given::Here(path) = given {
+        if let FileSource::Local(path) = given {
             file = Some(path);
         }
-        let (checksum, bytes) = digest::of(file.as_deref().ok_or_else(|| trust("it was not downloaded"))?)?;
+        let (checksum, bytes) = digest::sha256(file.as_deref().ok_or_else(|| trust("it was not downloaded"))?)?;
         size = bytes;
         checksum
     } else {
-        package.checksum.clone().ok_or_else(|| trust("its repository says no checksum"))?
+        package.checksum.clone().ok_or_else(|| trust("its repository provides no checksum"))?
     };
     let file = match signers {
         Signers::Leave => None,
         Signers::Read => {
             let file = file.ok_or_else(|| trust("it was not downloaded"))?;
-            if !digest::holds(&file, &checksum, size)? {
-                return Err(trust("its file is not what the repository's metadata say")
-                    .hint("the checksum must be SHA-2: sha256 or longer; remove the cache if it is damaged: osimg cache --prune --max 0")
+            if !digest::matches(&file, &checksum, size)? {
+                return Err(trust("its file does not match the repository's metadata")
+                    .hint(
+                        "the checksum must be SHA-2: sha256 or longer; empty the cache if it is \
+                         damaged: osimg cache --prune --max 0",
+                    )
                     .into());
             }
             Some(file)
@@ -182,7 +188,7 @@ fn locked(
     Ok((package, file))
 }
 
-/// Where this host has a file that the package manager names as the sandbox sees it.
+/// The path on this host for a file that the package manager names by its path in the sandbox.
 fn host_path(job: &Job<'_>, package: &PlannedPackage) -> Option<PathBuf> {
     let path = Path::new(package.path.as_deref()?);
     Some(path.strip_prefix(CACHE).map_or_else(|_| path.to_owned(), |below| job.cache.directory().join(below)))
@@ -194,9 +200,9 @@ fn transaction_of(plan: TransactionPlan, packages: Vec<LockedPackage>) -> Locked
     LockedTransaction { remove: plan.remove, groups: groups.collect(), specs: specs.collect(), packages }
 }
 
-/// What another tool's list says of the packages must hold, and what it has beyond them is told.
-fn compare(job: &Job<'_>, made: &Lock, listed: &[Listed]) -> Result<()> {
-    let known: BTreeMap<String, &Listed> = listed.iter().map(|entry| (entry.nvra.clone(), entry)).collect();
+/// Checks the packages against another tool's list, and warns of entries that were not needed.
+fn compare(job: &Job<'_>, made: &Lock, listed: &[ListedPackage]) -> Result<()> {
+    let known: BTreeMap<String, &ListedPackage> = listed.iter().map(|entry| (entry.nvra.clone(), entry)).collect();
     let mut used = BTreeSet::new();
     for package in made.packages() {
         let Some(name) = nvra(&package.nevra) else { continue };
@@ -206,9 +212,9 @@ fn compare(job: &Job<'_>, made: &Lock, listed: &[Listed]) -> Result<()> {
         {
             return Err(Failure::new(
                 ExitCode::Trust,
-                format!("{} in the repository is not the one that the list says: its checksum or size differs", package.nevra),
+                format!("{} in the repository does not match the list: its checksum or size differs", package.nevra),
             )
-            .hint("make the list again with the tool that made it")
+            .hint("create the list again with the same tool")
             .into());
         }
         used.insert(name);
@@ -216,7 +222,7 @@ fn compare(job: &Job<'_>, made: &Lock, listed: &[Listed]) -> Result<()> {
     let unused: Vec<&str> = known.keys().filter(|name| !used.contains(*name)).map(String::as_str).collect();
     if !unused.is_empty() {
         let shown = unused.iter().take(10).copied().collect::<Vec<_>>().join(", ");
-        job.report.warn(&format!("the recipe does not need {} of the list's packages, which the lock leaves out: {shown}", unused.len()));
+        job.report.warn(&format!("{} packages of the list are not needed by the recipe and not in the lock: {shown}", unused.len()));
     }
     Ok(())
 }

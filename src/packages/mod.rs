@@ -1,21 +1,21 @@
-//! Package managers fill the install root; the verdict says whether they did.
+//! Package managers fill the install root, and the result is checked.
 //!
-//! Every transaction runs in two phases: download, with a network and no package code, then
-//! install, with package code and no network. What a package manager's exit status says is never
-//! believed: [`Filled`] exists only after the rpmdb, the scriptlets and the groups were judged.
+//! Every transaction runs in two phases. The download has a network and runs no package code. The
+//! installation runs package code and has no network. The exit status of a package manager is not
+//! trusted: [`FilledRoot`] exists only after the rpmdb, the scriptlets and the groups were checked.
 //!
-//! dnf 4 and dnf 5 have one driver in common, and each a program in Python (`drivers/`) that speaks
-//! its API.
+//! dnf 4 and dnf 5 share one driver. For each there is a Python program (`drivers/`) that uses its
+//! API.
 
 mod answers;
-mod bounds;
 mod cache;
+mod cache_contents;
 mod digest;
 mod dnf4;
 mod dnf5;
+mod download_limits;
 mod driver;
 mod events;
-mod given;
 mod hints;
 mod host_keys;
 mod host_repositories;
@@ -25,34 +25,34 @@ mod local;
 mod locked;
 mod locking;
 mod owners;
+mod package_files;
 mod phase;
 mod provenance;
 mod replay;
 mod request;
 mod retry;
+mod rpm_sandbox;
 mod rpmdb;
 mod scriptlet;
-mod shelf;
 mod signatures;
 mod verdict;
-mod workbench;
 
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use cache::{Cache, Programs};
+pub use cache_contents::{CacheContents, Limit, Pruned};
 pub use digest::identify;
 pub use driver::Driver;
 pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
 pub use host_keys::host_keys;
 pub use job::{Extent, Failed, Job, Purpose, Wanted};
 pub use keys::PinnedKey;
-pub use locking::{Signers, Wish, lock};
-pub use owners::{GivenAway, KnownOwners, PackagedFile};
+pub use locking::{LockRequest, Signers, lock};
+pub use owners::{KnownOwners, PackagedFile, RecordedOwners};
 pub use provenance::{Provenance, provenance};
 pub use rpmdb::InstalledPackage;
-pub use shelf::{Limit, Pruned, Shelf};
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify, checked_dbpath};
@@ -61,27 +61,27 @@ use crate::sandbox::{Ids, InstallRoot, ToolRoot};
 use signatures::{Keyring, PackageFile, Signer};
 use verdict::Evidence;
 
-/// An install root that holds what the recipe asks for.
+/// An install root with the packages of the recipe.
 #[derive(Debug, Clone, Serialize)]
-pub struct Filled {
+pub struct FilledRoot {
     /// The package manager's name and version.
     pub manager: String,
-    /// What each transaction did.
+    /// The result of each transaction.
     pub plans: Vec<TransactionPlan>,
-    /// What the rpmdb holds now, sorted.
+    /// The packages in the rpmdb, sorted.
     pub installed: Vec<InstalledPackage>,
-    /// Who signed each package, by NEVRA: the fingerprint of a pinned key, else a key id.
+    /// The signer of each package, by NEVRA: the fingerprint of a pinned key, or else a key id.
     pub signers: BTreeMap<String, String>,
-    /// Where the rpmdb is.
+    /// The path of the rpmdb.
     pub dbpath: String,
-    /// The time that everything is dated by, in seconds since 1970.
+    /// The timestamp of everything, in seconds since 1970.
     pub source_date_epoch: i64,
-    /// Who owns which file, where the tree itself cannot tell because the build has a single id.
+    /// The owners of files, if the tree does not have them because the build has a single id.
     #[serde(skip)]
     pub owners: Option<KnownOwners>,
 }
 
-/// Chooses a package manager that the tools' tree has.
+/// Chooses a package manager in the tools' tree.
 ///
 /// # Errors
 /// [`ExitCode::Host`] with the command that installs one.
@@ -94,19 +94,19 @@ pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Driver> {
     Ok(found.ok_or(missing)?)
 }
 
-/// Carries out all transactions in order and judges the result.
+/// Runs all transactions in order and checks the result.
 ///
 /// # Errors
-/// Whatever a phase or the verdict fails with; the install root is then to be thrown away.
+/// If a phase or the check fails. The install root must then be discarded.
 pub fn fill(
     manager: &Driver,
     job: &mut Job<'_>,
     transactions: &[Transaction],
     on_planned: &mut dyn FnMut(&TransactionPlan) -> Result<()>,
-) -> Result<Filled> {
+) -> Result<FilledRoot> {
     transactions.iter().try_for_each(|transaction| manager.check(job, transaction))?;
-    // Not kept open: the root may be moved to another place when a plan turns out to be large.
-    workbench::prepare(&InstallRoot::open(job.root)?, job.dbpath)?;
+    // Not kept open: the root may move to another file system if a plan turns out to be large.
+    rpm_sandbox::prepare_root(&InstallRoot::open(job.root)?, job.dbpath)?;
     let keyring = Keyring::open(job)?;
     let (mut plans, mut failed, mut signers) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (number, transaction) in transactions.iter().enumerate() {
@@ -119,8 +119,8 @@ pub fn fill(
         }
         let step = job.report.step("installing packages");
         let mut done = install(manager, job, &keyring, (transaction, number), &plan, &step);
-        // rpm looks at all packages before it installs the first: what it refuses because the cache
-        // was damaged is fetched again.
+        // rpm checks all packages before it installs the first. Packages that it refuses because
+        // the cache was damaged are fetched again.
         if done.as_ref().is_err_and(cache::may_be_damage) && job.cache.discard_damaged(&plan, job.report)? > 0 {
             plan = obtain(manager, job, number, transaction, &step)?;
             done = install(manager, job, &keyring, (transaction, number), &plan, &step);
@@ -131,17 +131,17 @@ pub fn fill(
         step.finish(&format!("{} packages, {}", plan.install.len(), crate::report::bytes(plan.installed_size())));
         plans.push(plan);
     }
-    let step = job.report.step("judging the transaction");
+    let step = job.report.step("checking the transaction");
     let root = InstallRoot::open(job.root)?;
-    let (installed, keys_found) = workbench::installed(job)?;
-    let database_of_target = match job.purpose {
-        Purpose::Image => workbench::database_of_target(job, &root)?,
-        // Nobody will ask the rpm of a bootstrap root for what is in it.
+    let (installed, keys_found) = rpm_sandbox::installed(job)?;
+    let target_database = match job.purpose {
+        Purpose::Image => rpm_sandbox::target_database(job, &root)?,
+        // The rpm of a bootstrap root is never used with that root's own rpmdb.
         Purpose::Tools => None,
     };
-    let backend = match &database_of_target {
+    let backend = match &target_database {
         _ if job.tools.is_host() => Some("sqlite".to_owned()),
-        Some(_) => workbench::database_of_tools(job.tools, job.scratch, job.root)?.map(|database| database.backend),
+        Some(_) => rpm_sandbox::tools_database(job.tools, job.scratch, job.root)?.map(|database| database.backend),
         None => None,
     };
     let evidence = Evidence {
@@ -152,14 +152,14 @@ pub fn fill(
         failed_scriptlets: &failed,
         allowed_failures: &job.settings.allow_failed_scriptlets,
         dbpath: job.dbpath,
-        database_of_target: database_of_target.as_ref(),
+        target_database: target_database.as_ref(),
         backend: backend.as_deref(),
     };
     verdict::judge(&evidence, &root)?;
     let owners = if Ids::of_this_process()? == Ids::Single { Some(owners::known(job)?) } else { None };
     step.finish(&format!("{} packages in the rpmdb", installed.len()));
     let rpm = plans.last().map_or("", |plan| plan.rpm.as_str());
-    Ok(Filled {
+    Ok(FilledRoot {
         manager: format!("{} with rpm {rpm}", manager.description()),
         plans,
         installed,
@@ -170,38 +170,37 @@ pub fn fill(
     })
 }
 
-/// What a bootstrap root of a release is made of.
+/// The packages of a bootstrap root for a release.
 #[must_use]
 pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
     if !settings.bootstrap_packages.is_empty() {
         return settings.bootstrap_packages.clone();
     }
     let release = settings.releasever.as_deref().and_then(|text| text.split(['.', '-']).next()).and_then(|text| text.parse::<u32>().ok());
-    // Fedora's dnf is dnf 5 since release 41. Enterprise Linux still has dnf 4.
+    // Fedora's dnf is dnf 5 since release 41. Enterprise Linux has dnf 4.
     let manager = match release {
         Some(41..) => "python3-libdnf5",
         _ => "python3-dnf",
     };
-    // The release has macros of rpm; the last three are what scriptlets of the others take for
-    // granted.
+    // The release package has rpm macros; scriptlets of other packages assume the last three.
     [manager, "python3-rpm", "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
 }
 
-/// Where the rpm of the tools puts a database by itself.
+/// The default database path of the tools' rpm.
 ///
 /// # Errors
-/// When it cannot be run.
-pub fn dbpath_of_tools(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
-    let Some(database) = workbench::database_of_tools(tools, scratch, root)? else { return Ok(None) };
+/// If it cannot be run.
+pub fn tools_dbpath(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
+    let Some(database) = rpm_sandbox::tools_database(tools, scratch, root)? else { return Ok(None) };
     checked_dbpath(&database.path).map_err(|_| {
         let path = database.path.escape_debug();
-        Failure::new(ExitCode::Transaction, format!("the rpm of the bootstrap root has its database in {path}"))
+        Failure::new(ExitCode::Transaction, format!("the rpm of the bootstrap root uses the database {path}"))
             .hint("set `dbpath` under [packages]")
     })?;
     Ok(Some(database.path))
 }
 
-/// The packages of one transaction, in this build's view of the cache.
+/// Obtains the packages of one transaction into this build's view of the cache.
 fn obtain(manager: &Driver, job: &Job<'_>, number: usize, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
     let filling = job.cache.fill(job.report)?;
     match job.lock {
@@ -215,7 +214,7 @@ fn obtain(manager: &Driver, job: &Job<'_>, number: usize, transaction: &Transact
     }
 }
 
-/// Judges the packages' signatures, and then lets the package manager install them.
+/// Checks the packages' signatures, and then installs them.
 fn install(
     manager: &Driver,
     job: &Job<'_>,
@@ -229,7 +228,7 @@ fn install(
         locked::compare_signers(locked, &signers)?;
     }
     let failed = match job.lock {
-        // Such a transaction can be empty: it marked packages, or moved none.
+        // Such a transaction can be empty: it only marked packages, or changed none.
         Some(_) if plan.install.is_empty() && plan.remove.is_empty() => Ok(Vec::new()),
         Some(_) => manager.install_files(job, transaction, plan, step),
         None => manager.install(job, transaction, plan, step),
@@ -237,14 +236,14 @@ fn install(
     Ok((failed?, signers))
 }
 
-/// The files of a plan's packages as the installation takes them.
+/// The files of a plan's packages, as the installation uses them.
 fn files(job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Result<Vec<PackageFile>> {
     let file = |package: &PlannedPackage| {
         let path = match package.path.as_deref() {
-            Some(path) => match (cache::below(Path::new(path)), given::seen_at(job, transaction, path)?) {
+            Some(path) => match (cache::below(Path::new(path)), package_files::host_file(job, transaction, path)?) {
                 (Some(below), _) => Some(job.cache.view().join(below)),
                 (None, Some(source)) => Some(source),
-                // A directory of this host that is a repository.
+                // A repository in a directory of this host.
                 (None, None) => Some(path.into()),
             },
             None => None,
@@ -258,12 +257,11 @@ fn files(job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Re
     plan.install.iter().map(file).collect()
 }
 
-/// Reads and checks the keys that the settings pin, fetching those that are addresses, else those
-/// of the host's own repositories.
+/// Reads and checks the pinned keys of the settings and fetches those with addresses; without
+/// them, uses the keys of the host's own repositories.
 ///
 /// # Errors
-/// [`ExitCode::Trust`] for a key that is not what was agreed, [`ExitCode::Repository`] for one that
-/// cannot be fetched.
+/// [`ExitCode::Trust`] if a key does not match, [`ExitCode::Repository`] if one cannot be fetched.
 pub fn pinned_keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
     let now = u64::try_from(crate::calendar::now()).unwrap_or(0);
     let pinned = settings
@@ -280,17 +278,17 @@ pub fn pinned_keys(settings: &PackageSettings, transactions: &[Transaction]) -> 
     Ok(pinned.into_iter().chain(host_keys(settings, transactions)?).collect())
 }
 
-/// Where the image's rpmdb goes, as far as that is known before any rpm was asked.
+/// The path of the image's rpmdb, as far as it is known before any rpm runs.
 #[must_use]
 pub fn known_dbpath(settings: &PackageSettings) -> String {
     settings.dbpath.clone().unwrap_or_else(|| default_dbpath(settings.releasever.as_deref()).to_owned())
 }
 
-/// Where the image's rpmdb goes when the settings do not say: by the host's rpm, which is the
-/// target's on EL and Fedora.
+/// The default path of the image's rpmdb: that of the host's rpm, which on EL and Fedora is also
+/// the target's.
 #[must_use]
 pub fn default_dbpath(releasever: Option<&str>) -> &'static str {
-    // EL 10 and Fedora moved it below /usr; EL 8, 9 and everything else keep the old place.
+    // EL 10 and Fedora moved it below /usr; EL 8, 9 and all others use the old path.
     match releasever.and_then(|version| version.split(['.', '-']).next()).and_then(|major| major.parse::<u32>().ok()) {
         Some(major) if major == 10 || major >= 36 => "/usr/lib/sysimage/rpm",
         Some(_) => "/var/lib/rpm",
@@ -299,16 +297,16 @@ pub fn default_dbpath(releasever: Option<&str>) -> &'static str {
     }
 }
 
-/// A program of the tools that must be there.
-fn need(tools: &ToolRoot, name: &str, purpose: &str, packages: &str) -> Result<PathBuf> {
+/// A required program of the tools.
+fn required_program(tools: &ToolRoot, name: &str, purpose: &str, packages: &str) -> Result<PathBuf> {
     tools.program(name).ok_or_else(|| {
         if tools.is_host() {
-            Failure::new(ExitCode::Host, format!("this host has no {name}, which is needed to {purpose}"))
+            Failure::new(ExitCode::Host, format!("{name} is not installed on this host; it is needed to {purpose}"))
                 .hint(format!("install it: apt-get install {packages}   (or: dnf install {packages})"))
                 .into()
         } else {
             Failure::new(ExitCode::Host, format!("{} has no {name}, which is needed to {purpose}", tools.path().display()))
-                .hint("name the packages of the bootstrap root: bootstrap_packages under [packages]")
+                .hint("list the packages of the bootstrap root: bootstrap_packages under [packages]")
                 .into()
         }
     })
@@ -319,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rpmdb_goes_where_the_release_expects_it() {
+    fn the_rpmdb_is_where_the_release_expects_it() {
         assert_eq!(default_dbpath(Some("9")), "/var/lib/rpm");
         assert_eq!(default_dbpath(Some("9-stream")), "/var/lib/rpm");
         assert_eq!(default_dbpath(Some("10")), "/usr/lib/sysimage/rpm");
@@ -345,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tools_of_a_release_are_those_that_it_has() {
+    fn the_tools_of_a_release_are_part_of_that_release() {
         let tools = |release: &str| {
             let settings = PackageSettings { releasever: Some(release.into()), ..PackageSettings::default() };
             bootstrap_packages(&settings)[..2].join(" ")

@@ -1,41 +1,41 @@
-//! Who owns the image's files where a build can give them to nobody: as its runs told, else as the
-//! packages' headers in the rpmdb say.
+//! The owners of the image's files, for a build that cannot change owners. Its runs record them;
+//! otherwise they come from the package headers in the rpmdb.
 
 use std::cell::RefCell;
 
-use super::{Job, workbench};
+use super::{Job, rpm_sandbox};
 use crate::error::Result;
 use crate::process::CommandLine;
 use crate::sandbox::{BUILD_ROOT, Given, Network, Outcome};
 
-/// What is known of the owners of a tree that is all of one user's.
+/// The known owners in a tree in which all files belong to one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KnownOwners {
-    /// All there is to know; every other file is root's.
+    /// All owners are known; every other file belongs to root.
     Given(Vec<Given>),
-    /// What rpm gave away; nobody saw what scriptlets did.
+    /// Only rpm's changes of owners; those of scriptlets were not recorded.
     Packaged(Vec<PackagedFile>),
 }
 
-/// What the runs that install have told of the files that they gave away; nothing any more once one
-/// told nothing.
+/// The changes of owners that the installing runs recorded; `None` after a run that could not
+/// record.
 #[derive(Debug)]
-pub struct GivenAway(RefCell<Option<Vec<Given>>>);
+pub struct RecordedOwners(RefCell<Option<Vec<Given>>>);
 
-impl Default for GivenAway {
+impl Default for RecordedOwners {
     fn default() -> Self {
         Self(RefCell::new(Some(Vec::new())))
     }
 }
 
-impl GivenAway {
-    /// What the next run has to know.
-    pub(super) fn so_far(&self) -> Vec<Given> {
+impl RecordedOwners {
+    /// The state that the next run needs.
+    pub(super) fn current(&self) -> Vec<Given> {
         self.0.borrow().clone().unwrap_or_default()
     }
 
-    /// A run told all of it that still stands.
-    pub(super) fn learn(&self, outcome: &Outcome) {
+    /// Stores the state after a run.
+    pub(super) fn update(&self, outcome: &Outcome) {
         let mut known = self.0.borrow_mut();
         *known = known.as_ref().and(outcome.given.clone());
     }
@@ -44,7 +44,7 @@ impl GivenAway {
 /// A packaged file and the names of its owners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackagedFile {
-    /// Its absolute path, as the package has it: links in it are still to be followed.
+    /// Its absolute path in the package; links in it are not resolved yet.
     pub path: String,
     /// The name of the user.
     pub user: String,
@@ -52,28 +52,31 @@ pub struct PackagedFile {
     pub group: String,
 }
 
-/// One line a file, the path last: it alone may hold anything. `DBINSTANCE` counts in the order of
-/// installation.
+/// One line per file, with the path last because only it may contain any character. `DBINSTANCE`
+/// increases in the order of installation.
 const QUERY: &str = "[%{=DBINSTANCE}\\t%{FILESTATES:fstate}\\t%{FILEFLAGS:fflags}\\t%{FILEUSERNAME}\\t%{FILEGROUPNAME}\\t%{FILENAMES}\\n]";
 
-/// The owners as far as they can be had.
+/// The owners, as far as they are available.
 ///
 /// # Errors
-/// When the rpmdb cannot be read.
+/// If the rpmdb cannot be read.
 pub(super) fn known(job: &Job<'_>) -> Result<KnownOwners> {
     if let Some(given) = job.given.0.borrow().clone() {
         return Ok(KnownOwners::Given(given));
     }
-    job.report.warn("this host lets no process follow another: owners are taken from the packages, those that scriptlets choose are lost");
+    job.report.warn(
+        "tracing is not possible on this host: owners are taken from the packages, and owners set \
+         by scriptlets are lost",
+    );
     Ok(KnownOwners::Packaged(packaged(job)?))
 }
 
-/// The files that rpm has put there and given away, in the order in which it did.
+/// The files that rpm installed with other owners, in the order of installation.
 fn packaged(job: &Job<'_>) -> Result<Vec<PackagedFile>> {
-    let rpm = super::need(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
+    let rpm = super::required_program(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
     let command = CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", job.dbpath, "-qa", "--qf", QUERY]);
-    let plan = workbench::plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));
-    Ok(parse(&workbench::ask(&plan, "reading the owners of the image's files")?))
+    let plan = rpm_sandbox::plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));
+    Ok(parse(&rpm_sandbox::query(&plan, "reading the owners of the image's files")?))
 }
 
 fn parse(lines: &[String]) -> Vec<PackagedFile> {
@@ -83,7 +86,7 @@ fn parse(lines: &[String]) -> Vec<PackagedFile> {
             let mut fields = line.splitn(6, '\t');
             let (instance, state, flags) = (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
             let (user, group, path) = (fields.next()?.to_owned(), fields.next()?.to_owned(), fields.next()?.to_owned());
-            // What another package replaced, what is left out, and ghosts, rpm does not touch.
+            // rpm does not change replaced files, excluded files or ghosts.
             (state == "normal" && !flags.contains('g')).then_some((instance, PackagedFile { path, user, group }))
         })
         .collect();
@@ -96,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_come_in_the_order_of_installation_and_ghosts_do_not() {
+    fn files_are_in_the_order_of_installation_without_ghosts() {
         let lines = [
             "12\tnormal\t\troot\tdbus\t/usr/libexec/helper",
             "3\tnormal\tc\troot\troot\t/etc/a\tb",

@@ -1,26 +1,26 @@
-//! The phases in which a driver is run, and the option that isolates it.
+//! The phases of a driver run, and the option that isolates it.
 
-/// The option of Python that ignores the environment and the user's own modules.
+/// Python's option to ignore the environment and the user's own modules.
 pub(super) const ISOLATED: &str = "-I";
 
 /// The phases of a driver's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Metadata come, and no package.
+    /// Downloads only metadata.
     Resolve,
-    /// Metadata and packages come; there is a network, and no package code runs.
+    /// Downloads metadata and packages; there is a network, and no package code runs.
     Download,
-    /// Files come from repositories by their place, without metadata.
+    /// Fetches files by their path in a repository, without metadata.
     Fetch,
-    /// rpm works; there is no network.
+    /// Runs rpm; there is no network.
     Install,
-    /// rpm works on files that are named one by one, whatever the repositories have.
+    /// Runs rpm on listed files, without repositories.
     InstallFiles,
 }
 
 impl Phase {
-    /// Whether package code runs: there is no network then, and only this build's view of the
-    /// cache.
+    /// Whether package code runs. In that case there is no network, and only this build's view of
+    /// the cache.
     pub fn installs(self) -> bool {
         matches!(self, Self::Install | Self::InstallFiles)
     }

@@ -1,36 +1,36 @@
-//! Who is behind a file of the image: the package that brought it, and the packages whose
-//! scriptlets speak of it.
+//! The origin of a file in the image: the package that owns it, and the packages with scriptlets
+//! that mention it.
 
 use std::path::Path;
 
-use super::workbench;
+use super::rpm_sandbox;
 use crate::error::Result;
 use crate::process::CommandLine;
 use crate::sandbox::{BUILD_ROOT, Mount, Network, Plan, ToolRoot};
 
-/// What the rpmdb knows of a file.
+/// The packages in the rpmdb that relate to a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provenance {
-    /// The packages that the file belongs to.
+    /// The packages that own the file.
     pub owners: Vec<String>,
-    /// The packages whose scriptlets name the file, or else its directory.
+    /// The packages with scriptlets that mention the file, or else its directory.
     pub scriptlets: Vec<String>,
 }
 
-/// Marks the line of a package's name in what rpm prints; no scriptlet can have it.
+/// Marks the line of a package's name in rpm's output; it cannot occur in a scriptlet.
 const MARK: char = '\u{1}';
 const FILES: &str = "[%{FILENAMES}\\t%{=NAME}-%{=VERSION}-%{=RELEASE}.%{=ARCH}\\n]";
 
-/// Asks the image's rpmdb about the absolute path `file`.
+/// Queries the image's rpmdb for the absolute path `file`.
 ///
 /// # Errors
-/// When rpm cannot be run.
+/// If rpm cannot be run.
 pub fn provenance(root: &Path, scratch: &Path, dbpath: &str, file: &str) -> Result<Provenance> {
     let scriptlets = ["PRETRANS", "PREIN", "POSTIN", "POSTTRANS"].map(|tag| format!("%|{tag}?{{%{{{tag}}}\\n}}|")).concat();
     let scriptlets = format!("{MARK}%{{NAME}}-%{{VERSION}}-%{{RELEASE}}.%{{ARCH}}\\n{scriptlets}[%{{TRIGGERSCRIPTS}}\\n]");
     let host = ToolRoot::host();
     let ask = |query: &str| -> Result<Vec<String>> {
-        let rpm = super::need(&host, "rpm", "read the image's rpmdb", "rpm")?;
+        let rpm = super::required_program(&host, "rpm", "read the image's rpmdb", "rpm")?;
         let command = CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", dbpath, "-qa", "--qf", query])
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", "/root")
@@ -38,7 +38,7 @@ pub fn provenance(root: &Path, scratch: &Path, dbpath: &str, file: &str) -> Resu
             .env("RPM_FORCE_DEBIAN", "1");
         let mut plan = Plan::of_tools(&host, root, scratch, Network::None, command);
         plan.mounts.push(Mount::Directory { target: "/etc/rpm".into() });
-        workbench::ask(&plan, "asking the rpmdb about a file")
+        rpm_sandbox::query(&plan, "asking the rpmdb about a file")
     };
     let owners = owners(&ask(FILES)?, file);
     Ok(Provenance { owners, scriptlets: naming(&ask(&scriptlets)?, file) })
@@ -56,8 +56,8 @@ fn owners(lines: &[String], file: &str) -> Vec<String> {
     found
 }
 
-/// The packages whose scriptlets hold the path, else the nearest directory above it that any of
-/// them holds.
+/// The packages with scriptlets that mention the path, or else the nearest parent directory that
+/// any of them mentions.
 fn naming(lines: &[String], file: &str) -> Vec<String> {
     for part in Path::new(file).ancestors().filter(|path| path.components().count() > 2) {
         let part = part.to_string_lossy();
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scriptlets_are_found_by_the_file_and_else_by_its_directory() {
+    fn scriptlets_are_found_by_the_file_or_its_directory() {
         let lines =
             ["\u{1}a-1-1.noarch", "date > /etc/app/stamp", "\u{1}b-1-1.noarch", "mkdir /etc/app", "date > /etc/other"].map(str::to_owned);
         assert_eq!(naming(&lines, "/etc/app/stamp"), ["a-1-1.noarch"]);

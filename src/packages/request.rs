@@ -1,33 +1,33 @@
-//! What a driver is asked: the transaction, the repositories and the limits, as the JSON that it
-//! reads.
+//! The request to a driver: the transaction, the repositories and the limits, as JSON.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 use super::cache::{CACHE, PACKAGES};
-use super::given::{self, Given};
+use super::package_files::{self, FileSource};
 use super::phase::Phase;
-use super::{Extent, Job, bounds, host_repositories, workbench};
+use super::{Extent, Job, download_limits, host_repositories, rpm_sandbox};
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{Repository, RepositorySource, Transaction, Verify};
 use crate::sandbox::{Access, BUILD_ROOT, Mount, OWN};
 
-/// Where the package manager remembers, from one transaction to the next, why a package is there.
+/// The directory in which the package manager records, for its next transaction, why packages are
+/// installed.
 const STATE: &str = "/osimg/state";
 
-/// The request file of one phase, and the files of the host that it speaks of.
+/// The request file of one phase, and the files of the host that it refers to.
 ///
-/// `detail` is what a phase needs to know beside the transaction.
+/// `detail` has further data for the phase.
 pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Vec<Mount>> {
-    let (mut mounts, key_paths) = workbench::key_files(job);
+    let (mut mounts, key_paths) = rpm_sandbox::key_files(job);
     mounts.extend(cache(job, phase)?);
     mounts.push(Mount::Bind { source: job.state.to_owned(), target: STATE.into(), access: Access::ReadWrite });
     let (repositories, tls) = repositories(job, phase, transaction)?;
     mounts.extend(tls);
     let host_repositories = job.settings.repositories.is_empty();
     if host_repositories {
-        mounts.extend(if phase.installs() { host_repositories::without_secrets()? } else { host_repositories::whole() });
+        mounts.extend(if phase.installs() { host_repositories::without_secrets()? } else { host_repositories::all_files() });
     }
     if transaction.is_some() || phase == Phase::Fetch {
         let (files, binds) = transaction.map_or_else(|| Ok((json!({}), Vec::new())), |transaction| package_files(job, transaction))?;
@@ -40,10 +40,10 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
             "cachedir": CACHE,
             "state": STATE,
             "scratch": "/var/tmp/dnf",
-            "signatures": workbench::insists_on_signatures(job),
+            "signatures": rpm_sandbox::requires_signatures(job),
             "releasever": job.settings.releasever,
             "arch": job.settings.arch,
-            "limits": bounds::request(job),
+            "limits": download_limits::request(job),
             "vars": job.settings.vars,
             "install_weak_deps": job.settings.install_weak_deps.unwrap_or(true),
             "tsflags": flags(job),
@@ -59,8 +59,8 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
     Ok(mounts)
 }
 
-/// The package cache as a phase sees it: the shared one while packages are downloaded, and never
-/// while package code runs.
+/// The package cache in a phase. The shared cache is visible only during downloads, never while
+/// package code runs.
 fn cache(job: &Job<'_>, phase: Phase) -> Result<Vec<Mount>> {
     if phase.installs() {
         return job.cache.view_mounts();
@@ -68,19 +68,19 @@ fn cache(job: &Job<'_>, phase: Phase) -> Result<Vec<Mount>> {
     job.cache.download_mounts()
 }
 
-/// The package files that the transaction names: where the driver finds each, and from where it
-/// fetches those behind an address.
+/// The package files in the transaction: where the driver finds each, and from where it fetches
+/// those with addresses.
 fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec<Mount>)> {
     let (mut files, mut mounts) = (serde_json::Map::new(), Vec::new());
-    for spec in given::specs(transaction) {
-        let name = given::name(spec);
-        let value = match given::find(job, spec)? {
-            Given::Here(source) => {
-                let target = given::target(mounts.len(), name);
+    for spec in package_files::specs(transaction) {
+        let name = package_files::name(spec);
+        let value = match package_files::find(job, spec)? {
+            FileSource::Local(source) => {
+                let target = package_files::target(mounts.len(), name);
                 mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
                 json!({ "path": target })
             }
-            Given::Address(url) => {
+            FileSource::Address(url) => {
                 let directory = hex::encode(Sha256::digest(url.as_bytes()));
                 json!({ "path": format!("{CACHE}/files/{directory}/{PACKAGES}/{name}"), "url": url })
             }
@@ -90,7 +90,7 @@ fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec
     Ok((files.into(), mounts))
 }
 
-/// rpm's transaction flags by dnf's names.
+/// rpm's transaction flags, by dnf's names.
 fn flags(job: &Job<'_>) -> Vec<&'static str> {
     let docs = (job.settings.docs == Some(false)).then_some("nodocs");
     let files = match job.extent {
@@ -100,11 +100,10 @@ fn flags(job: &Job<'_>) -> Vec<&'static str> {
     docs.into_iter().chain(files).collect()
 }
 
-/// The repositories of the settings as dnf's options, and the files of theirs that the sandbox must
-/// see.
+/// The repositories of the settings as dnf options, and their files that the sandbox must see.
 ///
-/// Secrets are passed to the download alone: scriptlets, which run while packages are installed,
-/// are the packages' own code.
+/// Secrets are passed only to the download. During the installation scriptlets run, which are
+/// package code.
 pub(super) fn repositories(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>) -> Result<(Vec<Value>, Vec<Mount>)> {
     let named = transaction.is_some_and(|transaction| !transaction.repos.is_empty());
     let mut mounts = Vec::new();
@@ -115,15 +114,14 @@ pub(super) fn repositories(job: &Job<'_>, phase: Phase, transaction: Option<&Tra
         Some(target)
     };
     let mut values = Vec::new();
-    // Those that are not enabled wait for a `repo enable`; what is fetched by its place may come
-    // from any.
+    // Disabled repositories are needed for `repo enable`. A fetch by path may use any repository.
     let wanted = |repository: &&Repository| repository.enabled || named || phase == Phase::Fetch;
     for repository in job.settings.repositories.iter().filter(wanted) {
         let password = repository
             .password_file
             .as_deref()
             .filter(|_| !phase.installs())
-            .map(workbench::host_text)
+            .map(rpm_sandbox::host_text)
             .transpose()?
             .map(|text| text.trim_end().to_owned());
         values.push(json!({
@@ -149,8 +147,11 @@ pub(super) fn repositories(job: &Job<'_>, phase: Phase, transaction: Option<&Tra
     }
     let strict_without_keys = job.settings.verify == Verify::Strict && job.keys.is_empty() && !values.is_empty();
     if strict_without_keys {
-        return Err(Failure::new(ExitCode::Trust, "the settings name repositories, but no key that signs their packages")
-            .hint("add [[packages.key]] with file or url and fingerprint, or verify = \"digest-only\" under [packages] to trust whoever serves them")
+        return Err(Failure::new(ExitCode::Trust, "the settings have repositories, but no key for their packages")
+            .hint(
+                "add [[packages.key]] with file or url and fingerprint; or, to trust the servers, \
+                 verify = \"digest-only\" under [packages]",
+            )
             .into());
     }
     Ok((values, mounts))

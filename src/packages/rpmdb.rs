@@ -1,39 +1,39 @@
-//! What is really installed: the rpmdb of the image, asked through rpm inside the sandbox.
+//! The packages that are really installed: the image's rpmdb, queried by rpm in the sandbox.
 
 use serde::Serialize;
 
 use crate::error::{ExitCode, Failure, Result};
 
-/// A package that the rpmdb says is installed.
+/// An installed package in the rpmdb.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InstalledPackage {
-    /// `name-epoch:version-release.arch`, the epoch written out.
+    /// `name-epoch:version-release.arch`; the epoch is always present.
     pub nevra: String,
     /// Name.
     pub name: String,
-    /// Bytes of its files.
+    /// Total size of its files in bytes.
     pub size: u64,
     /// Its licence.
     pub license: String,
     /// The source package it was built from.
     pub source: String,
-    /// Who made it, when it says so.
+    /// Its vendor, if known.
     pub vendor: Option<String>,
-    /// Its home page, when it says so.
+    /// Its home page, if known.
     pub url: Option<String>,
-    /// What it is, in a line.
+    /// Its summary.
     pub summary: Option<String>,
 }
 
-/// The question to rpm for each package: fields between tabs, each quoted as for a shell, because
-/// texts can contain anything.
+/// The query format for each package: tab-separated fields, quoted as for a shell because texts can
+/// contain any character.
 pub(super) const QUERY: &str = "%{NAME:shescape}\\t%{EPOCHNUM}\\t%{VERSION:shescape}\\t%{RELEASE:shescape}\\t%{ARCH:shescape}\\t\
 %{LONGSIZE}\\t%{LICENSE:shescape}\\t%{SOURCERPM:shescape}\\t%{VENDOR:shescape}\\t%{URL:shescape}\\t%{SUMMARY:shescape}\\n";
 
-/// Reads rpm's answer; keys, which rpm keeps as pseudo-packages, come second as their names.
+/// Parses rpm's output. rpm keeps keys as pseudo-packages; their names are the second result.
 ///
 /// # Errors
-/// When a record is not of the form asked for.
+/// If a record has another form.
 pub(super) fn parse(lines: &[String]) -> Result<(Vec<InstalledPackage>, Vec<String>)> {
     let (mut packages, mut keys) = (Vec::new(), Vec::new());
     for fields in records(&lines.join("\n")) {
@@ -52,16 +52,16 @@ pub(super) fn parse(lines: &[String]) -> Result<(Vec<InstalledPackage>, Vec<Stri
             size: size.parse().unwrap_or(0),
             license: license.clone(),
             source: source.clone(),
-            vendor: said(vendor),
-            url: said(url),
-            summary: said(summary),
+            vendor: non_empty(vendor),
+            url: non_empty(url),
+            summary: non_empty(summary),
         });
     }
     packages.sort_by(|a, b| a.nevra.cmp(&b.nevra));
     Ok((packages, keys))
 }
 
-/// The records of a text, one a line, and their fields, without the quotes of a shell.
+/// The records of a text, one per line, as fields without shell quotes.
 fn records(text: &str) -> Vec<Vec<String>> {
     let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
     let mut characters = text.chars().chain(['\n']);
@@ -84,7 +84,7 @@ fn records(text: &str) -> Vec<Vec<String>> {
     records
 }
 
-fn said(value: &str) -> Option<String> {
+fn non_empty(value: &str) -> Option<String> {
     Some(value.trim()).filter(|value| !value.is_empty() && *value != "(none)").map(str::to_owned)
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_and_keys_are_told_apart() {
+    fn packages_and_keys_are_distinguished() {
         let lines = [
             "'gpg-pubkey'\t0\t'd4c2a1f0'\t'65b1c0de'\t(none)\t0\t'pubkey'\t(none)\t(none)\t(none)\t'key'".to_owned(),
             "'bash'\t0\t'5.2'\t'1'\t'x86_64'\t7\t'GPL'\t'bash-5.2-1.src.rpm'\t'Maker'\t(none)\t'A shell'".to_owned(),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_a_package_can_contain_tabs_newlines_quotes_and_backslashes() {
+    fn a_field_can_contain_tabs_newlines_quotes_and_backslashes() {
         let lines = ["'a'\t0\t'1'\t'1'\t'noarch'\t7\t'M\tIT'\t'a'\t'O'\\''Neill \\t'\t(none)\t'two".to_owned(), "lines'".to_owned()];
         let (packages, _) = parse(&lines).expect("parsed");
         assert_eq!(packages[0].license, "M\tIT");

@@ -1,44 +1,44 @@
-//! The verdict on a finished transaction: the rpmdb, the scriptlets and the groups decide, never an
-//! exit status.
+//! The check of a finished transaction. It relies on the rpmdb, the scriptlets and the groups, not
+//! on an exit status.
 
 use std::collections::BTreeSet;
 
 use super::events::TransactionPlan;
 use super::hints::LOOK;
 use super::keys::PinnedKey;
+use super::rpm_sandbox::Database;
 use super::rpmdb::InstalledPackage;
 use super::scriptlet::FailedScriptlet;
-use super::workbench::Database;
 use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::{InstallRoot, Kind};
 
-/// What is known after the last transaction.
+/// The facts after the last transaction.
 #[derive(Debug)]
 pub(super) struct Evidence<'a> {
-    /// What each transaction meant to do, in order.
+    /// The planned result of each transaction, in order.
     pub plans: &'a [TransactionPlan],
-    /// What the rpmdb holds.
+    /// The packages in the rpmdb.
     pub installed: &'a [InstalledPackage],
     /// The names of the keys in the rpmdb.
     pub keys_found: &'a [String],
-    /// The keys that may be there; `None` when any may.
+    /// The keys that are allowed; `None` allows any.
     pub keys_pinned: Option<&'a [PinnedKey]>,
-    /// What was said of failed scriptlets, with the package's name.
+    /// Failed scriptlets with their messages and packages.
     pub failed_scriptlets: &'a [FailedScriptlet],
-    /// Packages whose scriptlets may fail, by the settings.
+    /// Packages with scriptlets that may fail, from the settings.
     pub allowed_failures: &'a [String],
-    /// Where the rpmdb was put, and what the image's own rpm uses.
+    /// The path of the rpmdb, and the path that the image's own rpm uses.
     pub dbpath: &'a str,
-    /// As above; `None` when the image has no rpm.
-    pub database_of_target: Option<&'a Database>,
-    /// The format that it was written in, where someone could read it.
+    /// The latter; `None` if the image has no rpm.
+    pub target_database: Option<&'a Database>,
+    /// The format in which it was written, if known.
     pub backend: Option<&'a str>,
 }
 
-/// Says everything that is wrong, at once.
+/// Reports all problems at once.
 ///
 /// # Errors
-/// One failure that lists every finding.
+/// One failure that lists every problem.
 pub(super) fn judge(evidence: &Evidence<'_>, root: &InstallRoot) -> Result<()> {
     let mut findings = Vec::new();
     packages(evidence, &mut findings);
@@ -51,10 +51,13 @@ pub(super) fn judge(evidence: &Evidence<'_>, root: &InstallRoot) -> Result<()> {
     let list = findings.iter().map(|f| format!("\n  - {f}")).collect::<String>();
     let mut failure = Failure::new(
         ExitCode::Transaction,
-        format!("the package manager ended without an error, but the image is not what the recipe asks for:{list}"),
+        format!("the package manager reported no error, but the image does not match the recipe:{list}"),
     );
     if !evidence.failed_scriptlets.is_empty() {
-        failure = failure.hint("a scriptlet that may fail is named in the settings: [packages] allow_failed_scriptlets = [\"name\"]");
+        failure = failure.hint(
+            "to allow a scriptlet to fail, add its package to the settings: [packages] \
+             allow_failed_scriptlets = [\"name\"]",
+        );
     }
     Err(failure.hint(LOOK).into())
 }
@@ -71,8 +74,8 @@ fn packages(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     if installed.is_empty() {
         findings.push("no package is installed".to_owned());
     }
-    findings.extend(expected.difference(&installed).map(|nevra| format!("{nevra} was planned and is not installed")));
-    findings.extend(installed.difference(&expected).map(|nevra| format!("{nevra} is installed and was not planned")));
+    findings.extend(expected.difference(&installed).map(|nevra| format!("{nevra} was planned but is not installed")));
+    findings.extend(installed.difference(&expected).map(|nevra| format!("{nevra} is installed but was not planned")));
     let names: BTreeSet<&str> = evidence.installed.iter().map(|p| p.name.as_str()).collect();
     for plan in evidence.plans {
         for spec in &plan.specs {
@@ -89,7 +92,7 @@ fn packages(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     }
 }
 
-/// Whether a later transaction of the recipe took all of them out again.
+/// Whether a later transaction of the recipe removed all of them.
 fn removed_later(plans: &[TransactionPlan], nevras: &[String]) -> bool {
     !nevras.is_empty() && nevras.iter().all(|nevra| plans.iter().any(|plan| plan.remove.contains(nevra)))
 }
@@ -112,28 +115,30 @@ fn scriptlets(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
 fn keys(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     let Some(pinned) = evidence.keys_pinned else { return };
     for found in evidence.keys_found {
-        // rpm 4 names a key by the last eight digits of its id, rpm 6 by the whole fingerprint.
-        if !pinned.iter().any(|key| key.is_called(found)) {
+        // rpm 4 uses the last eight digits of a key's id, rpm 6 the full fingerprint.
+        if !pinned.iter().any(|key| key.has_id(found)) {
             findings.push(format!("the rpmdb trusts the key {found}, which the settings do not pin"));
         }
     }
 }
 
 fn tree(evidence: &Evidence<'_>, root: &InstallRoot, findings: &mut Vec<String>) -> Result<()> {
-    if let Some(Database { path: target, .. }) = evidence.database_of_target
+    if let Some(Database { path: target, .. }) = evidence.target_database
         && target != evidence.dbpath
         && !same_directory(root, target, evidence.dbpath)?
     {
         findings.push(format!(
-            "the rpmdb is in {}, but the image's rpm looks in {target}: set dbpath = \"{target}\" under [packages]",
+            "the rpmdb is in {}, but the image's rpm uses {target}: set dbpath = \"{target}\" under \
+             [packages]",
             evidence.dbpath
         ));
     }
-    if let (Some(Database { backend, .. }), Some(written)) = (evidence.database_of_target, evidence.backend)
+    if let (Some(Database { backend, .. }), Some(written)) = (evidence.target_database, evidence.backend)
         && backend != written
     {
         findings.push(format!(
-            "the rpmdb is in the format {written}, but the image's rpm reads {backend}: set bootstrap = true under [packages], which builds with the image's own rpm"
+            "the rpmdb has the format {written}, but the image's rpm reads {backend}: set bootstrap \
+             = true under [packages], which builds with the image's own rpm"
         ));
     }
     if root.kind("root/.rpmdb".as_ref())?.is_some() {
@@ -145,19 +150,19 @@ fn tree(evidence: &Evidence<'_>, root: &InstallRoot, findings: &mut Vec<String>)
     Ok(())
 }
 
-/// Whether one of the two is a link to the other inside the image, as EL and Fedora keep the old
-/// place alive.
+/// Whether one path is a link to the other in the image, as EL and Fedora link the old path.
 fn same_directory(root: &InstallRoot, a: &str, b: &str) -> Result<bool> {
     let leads = |from: &str, to: &str| -> Result<bool> {
-        Ok(root.read_link(from.as_ref())?.is_some_and(|says| {
-            let joined = if says.is_absolute() { says } else { std::path::Path::new(from).parent().unwrap_or("/".as_ref()).join(says) };
+        Ok(root.read_link(from.as_ref())?.is_some_and(|target| {
+            let joined =
+                if target.is_absolute() { target } else { std::path::Path::new(from).parent().unwrap_or("/".as_ref()).join(target) };
             normal(&joined) == normal(to.as_ref())
         }))
     };
     Ok(leads(a, b)? || leads(b, a)?)
 }
 
-/// A path without `.` and `..`, by its text alone.
+/// A path without `.` and `..`; links are not resolved.
 fn normal(path: &std::path::Path) -> std::path::PathBuf {
     let mut out = std::path::PathBuf::new();
     for part in path.components() {
@@ -224,20 +229,20 @@ mod tests {
             failed_scriptlets: failed,
             allowed_failures: allowed,
             dbpath: "/var/lib/rpm",
-            database_of_target: None,
+            target_database: None,
             backend: Some("sqlite"),
         };
         judge(&evidence, &root).map_err(|e| e.to_string())
     }
 
     #[test]
-    fn an_image_that_is_as_planned_passes() {
+    fn an_image_that_matches_the_plan_passes() {
         let plan = TransactionPlan { install: vec![planned("a-0:1-1.noarch")], ..Default::default() };
         assert_eq!(verdict(plan, &[installed("a-0:1-1.noarch")], &[], &[]), Ok(()));
     }
 
     #[test]
-    fn everything_wrong_is_listed_at_once() {
+    fn all_problems_are_listed_at_once() {
         let plan = TransactionPlan {
             install: vec![planned("a-0:1-1.noarch"), planned("b-0:1-1.noarch")],
             specs: vec![SpecMatch { text: "b".into(), line: 7, packages: vec!["b-0:1-1.noarch".into()] }],
@@ -260,14 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn a_scriptlet_that_may_fail_is_no_finding() {
+    fn a_scriptlet_that_may_fail_is_not_reported() {
         let plan = TransactionPlan { install: vec![planned("a-0:1-1.noarch")], ..Default::default() };
         let failed = FailedScriptlet::new("Error in POSTIN scriptlet in rpm package a", String::new());
         assert_eq!(verdict(plan, &[installed("a-0:1-1.noarch")], &[failed], &["a".into()]), Ok(()));
     }
 
     #[test]
-    fn an_empty_image_is_never_right() {
+    fn an_empty_image_is_always_refused() {
         assert!(verdict(TransactionPlan::default(), &[], &[], &[]).is_err());
     }
 }

@@ -1,9 +1,8 @@
-//! The words a recipe's line may begin with: every command and alias of yum 3 and dnf 4, and why
-//! some are refused.
+//! The commands of a recipe: every command and alias of yum 3 and dnf 4, and why some are refused.
 
 use super::suggest;
 
-/// What the first word of a line asks for.
+/// The command that a line begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
     Install,
@@ -29,21 +28,21 @@ pub(super) enum Command {
     Solve,
     Repo,
     Config,
-    /// Shows something and changes nothing.
+    /// Displays something and changes nothing.
     Query,
     Exit,
-    /// A command of dnf that has no place in a recipe.
+    /// A command of dnf that is not allowed in a recipe.
     Refused(Refusal),
 }
 
 impl Command {
-    /// Whether package specs are all that follows.
+    /// Whether the arguments are only package specs.
     pub(super) fn takes_specs(self) -> bool {
         matches!(self, Self::Install | Self::Remove | Self::Downgrade | Self::Reinstall | Self::DistroSync | Self::Autoremove | Self::Swap)
     }
 }
 
-/// Why a command of dnf has no place in a recipe.
+/// Why a command of dnf is not allowed in a recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Shell,
@@ -110,7 +109,7 @@ const COMMANDS: &[(Command, &[&str])] = &[
         &["config-manager", "copr"],
     ),
     (
-        Command::Refused(Refusal::Plugin("leave it out; it does not change an image")),
+        Command::Refused(Refusal::Plugin("remove it; it does not change an image")),
         &[
             "download",
             "reposync",
@@ -123,69 +122,71 @@ const COMMANDS: &[(Command, &[&str])] = &[
             "upgrade-offline",
         ],
     ),
-    (Command::Refused(Refusal::Plugin("name the packages in an install line")), &["builddep", "debuginfo-install"]),
-    (Command::Refused(Refusal::Plugin("give the exact versions in the install line, or build with --locked")), &["versionlock"]),
+    (Command::Refused(Refusal::Plugin("list the packages in an install line")), &["builddep", "debuginfo-install"]),
+    (Command::Refused(Refusal::Plugin("write the exact versions in the install line, or build with --locked")), &["versionlock"]),
 ];
 
-/// The command of a line's first word; names are exact and lower case.
+/// The command for a line's first word; names are exact and lower-case.
 pub(super) fn find(word: &str) -> Option<Command> {
     COMMANDS.iter().find(|(_, names)| names.contains(&word)).map(|(command, _)| *command)
 }
 
-/// The command name that `word` is most likely a misspelling of.
+/// The command name that was probably meant by a misspelled `word`.
 pub(super) fn nearest(word: &str) -> Option<&'static str> {
     if word == "rpm" {
-        return None; // it is near `rm`, and means something else
+        return None; // it is similar to `rm`, but means something else
     }
     let known = COMMANDS.iter().filter(|(command, _)| !matches!(command, Command::Refused(_))).flat_map(|(_, names)| names.iter().copied());
     suggest::nearest(word, known)
 }
 
-/// What to do about an option word inside a line. dnf's shell reads such options and silently
-/// ignores them.
+/// The advice for an option inside a line. dnf's shell reads such options and silently ignores
+/// them.
 pub(super) fn option_advice(option: &str) -> &'static str {
     let name = option.split('=').next().unwrap_or_default();
     match name {
-        "-y" | "--assumeyes" => "leave it out; osimg never asks",
+        "-y" | "--assumeyes" => "remove it; osimg never asks",
         "-q" | "--quiet" | "-v" | "--verbose" | "-d" | "--debuglevel" | "-e" | "--errorlevel" => {
-            "leave it out; how much is said is chosen with `osimg -q` and `osimg -v`"
+            "remove it; `osimg -q` and `osimg -v` select the amount of output"
         }
         "-x" | "--exclude" | "--excludepkgs" => {
-            "write `config exclude NAME` on a line before, or list it as `exclude` under [packages] in the settings file"
+            "write `config exclude NAME` on an earlier line, or list it in `exclude` under \
+             [packages] in the settings file"
         }
-        "--setopt" => "write `config KEY VALUE` on a line before",
-        "--enablerepo" | "--enable-repo" => "write `repo enable ID` on a line before",
-        "--disablerepo" | "--disable-repo" => "write `repo disable ID` on a line before",
+        "--setopt" => "write `config KEY VALUE` on an earlier line",
+        "--enablerepo" | "--enable-repo" => "write `repo enable ID` on an earlier line",
+        "--disablerepo" | "--disable-repo" => "write `repo disable ID` on an earlier line",
         "--repo" | "--repoid" | "--repofrompath" => "declare the repository in the settings file, under [[packages.repository]]",
         "--nogpgcheck" | "--no-gpgchecks" => {
-            "declare the keys in the settings file, under [[packages.key]]; `verify = \"digest-only\"` under [packages] gives signatures up"
+            "declare the keys in the settings file, under [[packages.key]]; `verify = \
+             \"digest-only\"` under [packages] turns signature checks off"
         }
-        "--installroot" | "--root" => "leave it out; osimg owns the install root",
+        "--installroot" | "--root" => "remove it; osimg sets the install root",
         "--releasever" => "set `releasever` under [packages] in the settings file",
         "--forcearch" | "--arch" => "set `arch` under [packages] in the settings file",
         "--nodocs" | "--no-docs" => "set `docs = false` under [packages] in the settings file",
-        "--nobest" | "--no-best" => "write `config best 0` on a line before",
-        "--best" => "leave it out; osimg always takes the best, unless `config best 0` says otherwise",
-        "--skip-broken" | "--skip-unavailable" => "leave it out; a recipe gets all that it asks for, or fails",
-        "--with-optional" => "it belongs to `group install`",
-        "--allowerasing" => "name what gives way in a `remove` or `swap` line",
+        "--nobest" | "--no-best" => "write `config best 0` on an earlier line",
+        "--best" => "remove it; this is the default, unless `config best 0` is set",
+        "--skip-broken" | "--skip-unavailable" => "remove it; if anything in a recipe is unavailable, the build fails",
+        "--with-optional" => "it is an option of `group install`",
+        "--allowerasing" => "list the packages to remove in a `remove` or `swap` line",
         "--bugfix" | "--security" | "--enhancement" | "--newpackage" | "--advisory" | "--advisories" | "--bz" | "--bzs" | "--cve"
-        | "--cves" | "--sec-severity" | "--secseverity" => "it belongs to `upgrade` and `upgrade-minimal`",
+        | "--cves" | "--sec-severity" | "--secseverity" => "it is an option of `upgrade` and `upgrade-minimal`",
         "--downloadonly" | "--downloaddir" | "--destdir" | "-C" | "--cacheonly" | "--refresh" | "--noplugins" | "--no-plugins" | "-c"
         | "--config" | "-b" | "-R" | "-h" | "--help" | "--version" | "-4" | "-6" | "--comment" | "--color" => {
-            "leave it out; osimg chooses how the package manager is run"
+            "remove it; osimg decides how the package manager runs"
         }
-        _ => "options have no place in a recipe's line; dnf's shell would ignore it silently",
+        _ => "options are not allowed in a recipe's line; dnf's shell would ignore it silently",
     }
 }
 
-/// Whether dnf has a short option of exactly this spelling; any other `-word` is kickstart's way of
-/// leaving a package out.
+/// Whether dnf has a short option with exactly this spelling. Any other `-word` is kickstart's
+/// exclusion of a package.
 pub(super) fn is_short_option(word: &str) -> bool {
     matches!(word, "-y" | "-q" | "-v" | "-d" | "-e" | "-x" | "-C" | "-c" | "-b" | "-R" | "-h" | "-4" | "-6")
 }
 
-/// Whether an option narrows an upgrade to advisories; `--name=value` or alone.
+/// Whether an option limits an upgrade to advisories; with or without `=value`.
 pub(super) fn is_advisory_filter(word: &str) -> bool {
     match word.split_once('=') {
         None => matches!(word, "--bugfix" | "--security" | "--enhancement" | "--newpackage"),
@@ -204,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_name_stands_twice_in_the_table() {
+    fn no_name_is_in_the_table_twice() {
         let mut seen = std::collections::BTreeSet::new();
         for name in COMMANDS.iter().flat_map(|(_, names)| *names) {
             assert!(seen.insert(name), "{name}");
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_and_capitals_are_no_commands() {
+    fn prefixes_and_capitals_are_not_commands() {
         for word in ["ins", "INSTALL", "Ts", "", "EOF", "\u{feff}install"] {
             assert_eq!(find(word), None, "{word}");
         }

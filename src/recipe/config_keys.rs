@@ -1,13 +1,12 @@
-//! Which keys a recipe's `config` lines may set, with what values; the others are refused with the
-//! reason.
+//! The keys and values that a recipe's `config` lines may set, and the reasons for refusing others.
 
 use super::suggest;
 
-/// What a key's value must look like.
+/// The allowed values of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value {
     Bool,
-    /// Only the true value: the other would weaken the build.
+    /// Only a true value: false would weaken the build.
     True(&'static str),
     Number {
         least: u32,
@@ -16,14 +15,14 @@ enum Value {
     OneOf(&'static [&'static str]),
     /// Names separated by commas or blanks.
     List,
-    /// A list made of these only.
+    /// A list of only these names.
     ListOf(&'static [&'static str]),
 }
 
-const TRUST: &str =
-    "declare keys under [[packages.key]] in the settings file; `verify = \"digest-only\"` under [packages] gives signatures up";
+const TRUST: &str = "declare keys under [[packages.key]] in the settings file; `verify = \
+                     \"digest-only\"` under [packages] turns signature checks off";
 
-/// Keys of the whole run.
+/// Keys for the whole run.
 const MAIN: &[(&str, Value)] = &[
     ("best", Value::Bool),
     ("install_weak_deps", Value::Bool),
@@ -41,7 +40,7 @@ const MAIN: &[(&str, Value)] = &[
     ("assumeyes", Value::True("osimg never asks")),
     ("gpgcheck", Value::True(TRUST)),
     ("localpkg_gpgcheck", Value::True(TRUST)),
-    ("strict", Value::True("a recipe gets all that it asks for, or fails")),
+    ("strict", Value::True("if anything in a recipe is unavailable, the build fails")),
 ];
 
 /// Keys of one repository, written `REPOSITORY.key`.
@@ -54,18 +53,25 @@ const REPO: &[(&str, Value)] = &[
     ("priority", Value::Number { least: 1, most: 99 }),
     ("cost", Value::Number { least: 0, most: 1_000_000 }),
     ("gpgcheck", Value::True(TRUST)),
-    ("sslverify", Value::True("name the authority's certificate as `ca` under [[packages.repository]] in the settings file")),
+    (
+        "sslverify",
+        Value::True(
+            "set `ca` to the authority's certificate under [[packages.repository]] in the settings \
+             file",
+        ),
+    ),
 ];
 
-/// Keys that dnf knows and a recipe must not touch, with what to do instead.
+/// Keys of dnf that a recipe must not set, with the alternative.
 fn refusal(key: &str) -> Option<&'static str> {
     Some(match key {
         "installroot" => {
-            "leave it out; osimg owns the install root (dnf would install into the directory named here, even the build host's own)"
+            "remove it; osimg sets the install root (dnf would install into this directory, even \
+             the build host's root)"
         }
         "reposdir" | "varsdir" | "cachedir" | "system_cachedir" | "persistdir" | "logdir" | "config_file_path" | "pluginpath"
-        | "pluginconfpath" => "leave it out; osimg decides where the package manager reads and writes",
-        "plugins" => "leave it out; plugins of the build host have no say in an image",
+        | "pluginconfpath" => "remove it; osimg decides where the package manager reads and writes",
+        "plugins" => "remove it; plugins of the build host are not used for images",
         "repo_gpgcheck" => "set `signed_metadata = true` for the repository in the settings file",
         "releasever" => "set `releasever` under [packages] in the settings file",
         "arch" | "basearch" | "ignorearch" => "set `arch` under [packages] in the settings file",
@@ -76,17 +82,17 @@ fn refusal(key: &str) -> Option<&'static str> {
             "set it for the repository in the settings file, under [[packages.repository]]"
         }
         "gpgkey" => TRUST,
-        "skip_if_unavailable" | "skip_broken" => "leave it out; a repository that cannot be reached fails the build",
-        "assumeno" => "leave it out; `osimg plan` shows what a build would do",
-        "includepkgs" => "name the repository too: `config REPOSITORY.includepkgs NAMES`",
+        "skip_if_unavailable" | "skip_broken" => "remove it; if a repository is unreachable, the build fails",
+        "assumeno" => "remove it; `osimg plan` shows what a build would do",
+        "includepkgs" => "include the repository: `config REPOSITORY.includepkgs NAMES`",
         "enabled" => "write `repo enable ID` or `repo disable ID`",
         "retries" | "timeout" | "minrate" | "throttle" | "bandwidth" | "ip_resolve" | "fastestmirror" | "metadata_expire" | "deltarpm"
-        | "zchunk" => "leave it out; osimg chooses how packages are fetched",
+        | "zchunk" => "remove it; osimg decides how packages are fetched",
         _ => return None,
     })
 }
 
-/// Why a `config` line cannot stand: what is wrong, and how to mend it.
+/// Why a `config` line is refused, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wrong {
     pub part: Part,
@@ -94,14 +100,14 @@ pub(super) struct Wrong {
     pub hint: String,
 }
 
-/// Which of the two words is wrong.
+/// Which part of the line is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Key,
     Value,
 }
 
-/// Judges a key and its value; `repo` is what stands before the key's dot.
+/// Checks a key and its value; `repo` is the part before the key's dot.
 pub(super) fn check(repo: Option<&str>, key: &str, value: &str) -> Result<(), Wrong> {
     let table = if repo.is_some() { REPO } else { MAIN };
     let Some((_, kind)) = table.iter().find(|(name, _)| *name == key) else {
@@ -109,16 +115,16 @@ pub(super) fn check(repo: Option<&str>, key: &str, value: &str) -> Result<(), Wr
     };
     let wrong = |message: String, hint: String| Err(Wrong { part: Part::Value, message, hint });
     match *kind {
-        Value::Bool if truth(value).is_some() => Ok(()),
-        Value::Bool => wrong(format!("`{key}` takes a yes or no"), format!("write `config {key} 1` or `config {key} 0`")),
-        Value::True(reason) => match truth(value) {
+        Value::Bool if parse_bool(value).is_some() => Ok(()),
+        Value::Bool => wrong(format!("`{key}` must be 1 or 0"), format!("write `config {key} 1` or `config {key} 0`")),
+        Value::True(reason) => match parse_bool(value) {
             Some(true) => Ok(()),
             Some(false) => wrong(format!("`{key}` cannot be turned off in a recipe"), reason.to_owned()),
-            None => wrong(format!("`{key}` takes a yes or no"), format!("leave the line out; `{key}` is on")),
+            None => wrong(format!("`{key}` must be 1 or 0"), format!("remove the line; `{key}` is on")),
         },
         Value::Number { least, most } => match value.parse::<u32>() {
             Ok(number) if (least..=most).contains(&number) => Ok(()),
-            _ => wrong(format!("`{key}` takes a number from {least} to {most}"), format!("write `config {key} {most}`, say")),
+            _ => wrong(format!("`{key}` must be a number from {least} to {most}"), format!("for example, write `config {key} {most}`")),
         },
         Value::OneOf(values) if values.contains(&value) => Ok(()),
         Value::OneOf(values) => wrong(
@@ -126,14 +132,15 @@ pub(super) fn check(repo: Option<&str>, key: &str, value: &str) -> Result<(), Wr
             format!("write `config {key} {}`", values.join(" | ")),
         ),
         Value::List => match names(value).find(|name| name.starts_with('-')) {
-            Some(_) => wrong("an option word among names".to_owned(), "write the names alone, separated by commas".to_owned()),
+            Some(_) => wrong("an option in a list of names".to_owned(), "write only the names, separated by commas".to_owned()),
             None => Ok(()),
         },
         Value::ListOf(known) => match names(value).find(|name| !known.contains(name)) {
-            Some(_) => {
-                wrong(format!("`{key}` is a list of {}", known.join(", ")), format!("write `config {key} {}`, say", known.join(",")))
-            }
-            None if names(value).next().is_none() => wrong(format!("`{key}` cannot be empty"), "leave the line out".to_owned()),
+            Some(_) => wrong(
+                format!("`{key}` can only contain {}", known.join(", ")),
+                format!("for example, write `config {key} {}`", known.join(",")),
+            ),
+            None if names(value).next().is_none() => wrong(format!("`{key}` cannot be empty"), "remove the line".to_owned()),
             None => Ok(()),
         },
     }
@@ -154,8 +161,8 @@ fn unknown(table: &[(&'static str, Value)], key: &str) -> Wrong {
     Wrong { part: Part::Key, message, hint }
 }
 
-/// dnf's truth words.
-pub(super) fn truth(value: &str) -> Option<bool> {
+/// dnf's words for true and false.
+pub(super) fn parse_bool(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "yes" | "true" | "on" => Some(true),
         "0" | "no" | "false" | "off" => Some(false),
@@ -168,8 +175,8 @@ pub(super) fn names(value: &str) -> impl Iterator<Item = &str> {
     value.split([',', ' ', '\t']).filter(|name| !name.is_empty())
 }
 
-/// Whether dnf looks at a key only when the whole transaction is solved, so that its place before
-/// or after the work does not matter.
+/// Whether dnf reads a key only while it resolves the whole transaction. Then the position of the
+/// line in the transaction does not matter.
 pub(super) fn read_when_solving(repo: Option<&str>, key: &str) -> bool {
     repo.is_none()
         && matches!(
@@ -194,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn allowed_keys_take_good_values_only() {
+    fn allowed_keys_accept_only_valid_values() {
         let good = [
             (None, "install_weak_deps", "0"),
             (None, "install_weak_deps", "False"),
@@ -230,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn forbidden_keys_say_why_and_unknown_ones_what_was_meant() {
+    fn forbidden_keys_have_a_reason_and_unknown_ones_a_suggestion() {
         for key in ["installroot", "reposdir", "cachedir", "persistdir", "plugins", "repo_gpgcheck", "releasever", "skip_if_unavailable"] {
             let wrong = check(None, key, "/").unwrap_err();
             assert!(wrong.part == Part::Key && wrong.message.starts_with("a recipe cannot set"), "{key}");

@@ -1,4 +1,4 @@
-//! What is wrong with a recipe or its settings, shown as compilers show it: place, line, underline,
+//! Errors in a recipe or its settings, displayed like compiler errors: position, line, underline,
 //! hints.
 
 use crate::error::{ExitCode, Failure};
@@ -7,13 +7,13 @@ use serde::Serialize;
 use std::fmt;
 use unicode_width::UnicodeWidthChar;
 
-/// A recipe with this many errors has told enough; it is read no further.
+/// After this many errors the rest of a recipe is not read.
 const SHOWN_ERRORS: usize = 50;
-/// How many characters of a long line are shown before and after the place of an error.
+/// The number of characters of a long line that are shown before and after an error.
 const SHOWN_BEFORE: usize = 80;
 const SHOWN_AFTER: usize = 100;
 
-/// A place in a text.
+/// A position in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
     /// The line, from 1.
@@ -22,37 +22,37 @@ pub struct Span {
     pub column: usize,
     /// The first byte, from 0.
     pub start: usize,
-    /// The byte after the last.
+    /// The byte after the last one.
     pub end: usize,
 }
 
-/// One error with the place it stands at.
+/// An error with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// Where it is.
+    /// Its position.
     pub span: Span,
     /// What is wrong: a lower-case fragment without a final period.
     pub message: String,
-    /// How to mend it, each for a line of its own.
+    /// How to fix it; each hint is one line.
     pub hints: Vec<String>,
-    /// What to write instead of the span; the collector makes the corrected line of it.
+    /// The replacement for the span; the collector builds the corrected line from it.
     replacement: Option<String>,
 }
 
 impl SyntaxError {
-    /// An error at a place.
+    /// An error at a position.
     pub fn new(span: Span, message: impl Into<String>) -> Self {
         Self { span, message: message.into(), hints: Vec::new(), replacement: None }
     }
 
-    /// Has the line shown as it is with other words in this place.
+    /// Adds the corrected line, with `replacement` at this position.
     #[must_use]
     pub(in crate::recipe) fn replace(mut self, replacement: impl Into<String>) -> Self {
         self.replacement = Some(replacement.into());
         self
     }
 
-    /// Adds a way to mend it.
+    /// Adds a hint how to fix it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
@@ -60,7 +60,7 @@ impl SyntaxError {
     }
 }
 
-/// All the errors of one file, ready to be shown: `Display` is the whole text for a person.
+/// All errors of one file; `Display` writes the complete text for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxErrors {
     file: String,
@@ -69,7 +69,7 @@ pub struct SyntaxErrors {
 }
 
 impl SyntaxErrors {
-    /// The errors in the order of their places; at most fifty.
+    /// The errors in the order of their positions; at most fifty.
     pub fn iter(&self) -> impl Iterator<Item = &SyntaxError> {
         self.errors.iter().map(|(error, _)| error)
     }
@@ -102,7 +102,7 @@ impl From<SyntaxErrors> for Failure {
     }
 }
 
-/// Gathers the errors of one file, so that a person sees all of them at once.
+/// Collects the errors of one file, so that the user sees all of them at once.
 #[derive(Debug)]
 pub(in crate::recipe) struct Collector<'a> {
     file: &'a str,
@@ -131,12 +131,12 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Remembers that there may be more errors than those gathered.
+    /// Records that there may be more errors than those collected.
     pub(in crate::recipe) fn stop(&mut self) {
         self.more = true;
     }
 
-    /// Whether nothing is wrong so far.
+    /// Whether there are no errors so far.
     pub(in crate::recipe) fn is_empty(&self) -> bool {
         self.errors.is_empty()
     }
@@ -146,7 +146,7 @@ impl<'a> Collector<'a> {
         self.errors.len() >= SHOWN_ERRORS
     }
 
-    /// The span of the word at a line and column; quotes are not looked at, it is for an underline.
+    /// The span of the word at a line and column, for an underline. Quotes are ignored.
     pub(in crate::recipe) fn word_at(&self, line: usize, column: usize) -> Span {
         let mut offset = 0;
         let mut text = "";
@@ -166,7 +166,7 @@ impl<'a> Collector<'a> {
         Span { line, column, start: offset + start, end: offset + start + len }
     }
 
-    /// The errors, when there are any.
+    /// The collected errors, if any.
     pub(in crate::recipe) fn finish<T>(self, value: T) -> Result<T, SyntaxErrors> {
         if self.errors.is_empty() {
             return Ok(value);
@@ -184,7 +184,7 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// The line of an error as a terminal shows it, and the underline that fits it.
+/// The line of an error as the terminal shows it, and the matching underline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Excerpt {
     line: String,
@@ -197,7 +197,7 @@ impl Excerpt {
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let before = before.get(line_start..).unwrap_or_default();
         let after = after.split('\n').next().unwrap_or_default().trim_end_matches('\r');
-        // Cut long lines to a window, or a one-megabyte line would be the message.
+        // Long lines are cut to a window; otherwise a line of 1 MB would be the message.
         let cut = before.char_indices().rev().nth(SHOWN_BEFORE).map_or(0, |(at, c)| at + c.len_utf8());
         let mut line = if cut > 0 { String::from("...") } else { String::new() };
         let mut width = line.len();
@@ -223,7 +223,7 @@ impl Excerpt {
     }
 }
 
-/// Appends a character as a terminal can show it and returns how many columns that takes.
+/// Appends a character in displayable form and returns its width in columns.
 fn push_shown(line: &mut String, c: char, column: usize) -> usize {
     if c == '\t' {
         let width = 8 - column % 8;
@@ -239,13 +239,12 @@ fn push_shown(line: &mut String, c: char, column: usize) -> usize {
     c.width().unwrap_or(1)
 }
 
-/// Whether a character has no place in a recipe: it would not be seen, or look like the space that
-/// it is not.
+/// Whether a character is not allowed in a recipe, because it is invisible or looks like a space.
 pub(in crate::recipe) fn hidden(c: char) -> bool {
     text::is_hidden(c) || (c.is_whitespace() && c != ' ')
 }
 
-/// A text in backticks for a message, shortened when it is long.
+/// A text in backticks for a message; long texts are shortened.
 pub(in crate::recipe) fn quoted(text: &str) -> String {
     match text.char_indices().nth(SHOWN_BEFORE) {
         Some((at, _)) => format!("`{}...`", text::line(text.get(..at).unwrap_or_default())),
@@ -253,24 +252,24 @@ pub(in crate::recipe) fn quoted(text: &str) -> String {
     }
 }
 
-/// How grave a remark is that stops nothing.
+/// The severity of a remark that does not stop the build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing.
+    /// For information.
     Note,
-    /// Probably not what was meant.
+    /// Probably a mistake.
     Warning,
 }
 
-/// A remark on a line of a recipe that stops nothing.
+/// A remark on a line of a recipe that does not stop the build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// The line, from 1.
     pub line: usize,
-    /// How grave it is.
+    /// The severity.
     pub severity: Severity,
-    /// What to know: a lower-case fragment without a final period.
+    /// The text: a lower-case fragment without a final period.
     pub text: String,
 }
 
@@ -284,13 +283,13 @@ impl Diagnostic {
     }
 }
 
-/// The span of a byte range; for places that a parser gives in bytes only.
+/// The span for a byte range, for parsers that report only bytes.
 pub(in crate::recipe) fn span_of(source: &str, range: std::ops::Range<usize>) -> Span {
     let before = source.get(..range.start).unwrap_or(source);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let line = before.matches('\n').count() + 1;
     let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-    // A span of several lines is underlined on its first.
+    // A span of several lines is underlined only on its first line.
     let len = source.get(range.clone()).map_or(0, |s| s.split('\n').next().unwrap_or_default().len());
     Span { line, column, start: before.len(), end: before.len() + len }
 }
@@ -301,24 +300,24 @@ mod tests {
 
     fn shown(source: &str, start: usize, end: usize) -> String {
         let mut errors = Collector::new("a.yum", source);
-        errors.push(SyntaxError::new(span_of(source, start..end), "odd").hint("mend it"));
+        errors.push(SyntaxError::new(span_of(source, start..end), "odd").hint("fix it"));
         errors.finish(()).unwrap_err().to_string()
     }
 
     #[test]
-    fn a_tab_and_a_wide_character_keep_the_underline_below_its_word() {
-        assert_eq!(shown("a\n\tx \u{6f22} bad", 9, 12), "a.yum:2:6: odd\n          x \u{6f22} bad\n               ^^^\nhint: mend it");
+    fn the_underline_is_correct_after_a_tab_or_a_wide_character() {
+        assert_eq!(shown("a\n\tx \u{6f22} bad", 9, 12), "a.yum:2:6: odd\n          x \u{6f22} bad\n               ^^^\nhint: fix it");
     }
 
     #[test]
-    fn hidden_characters_reach_no_terminal() {
+    fn hidden_characters_are_never_displayed() {
         let text = shown("\u{1b}[31m\u{202e} bad", 9, 12);
         assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
         assert!(text.contains("\\u{1b}[31m\\u{202e} bad"), "{text}");
     }
 
     #[test]
-    fn a_long_line_is_shown_around_the_error_only() {
+    fn only_the_part_around_the_error_is_shown_of_a_long_line() {
         let source = format!("{} bad {}", "x".repeat(100_000), "y".repeat(100_000));
         let text = shown(&source, 100_001, 100_004);
         assert!(text.len() < 700, "{}", text.len());

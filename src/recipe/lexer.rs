@@ -1,5 +1,5 @@
-//! Lines into words, by the rules of Python's `shlex.split` that `dnf shell` uses, with the place
-//! of every word.
+//! Splits lines into words like Python's `shlex.split`, which `dnf shell` uses, and keeps the
+//! position of every word.
 
 use super::diagnostic::{Collector, Span, SyntaxError, hidden, quoted};
 
@@ -8,32 +8,31 @@ use super::diagnostic::{Collector, Span, SyntaxError, hidden, quoted};
 pub(super) struct Word {
     /// The word without its quotes and backslashes.
     pub text: String,
-    /// Where it stands.
+    /// Its position.
     pub span: Span,
-    /// Whether any of it was quoted or escaped: then its odd characters are meant.
+    /// Whether any part was quoted or escaped: then special characters are intentional.
     pub quoted: bool,
 }
 
-/// A line that has words.
+/// A line with at least one word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line<'a> {
     /// The line as written, without its end.
     pub text: &'a str,
-    /// The place of its first word to its last.
+    /// The span from its first word to its last.
     pub span: Span,
     /// At least one.
     pub words: Vec<Word>,
 }
 
-/// Whether a text began with a byte order mark, which dnf would take for part of the first command.
+/// Whether a text began with a byte order mark, which dnf would read as part of the first command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ByteOrderMark {
     Absent,
     Stripped,
 }
 
-/// Splits a text into its lines of words. Empty lines and comments are left out; wrong lines go to
-/// `errors`.
+/// Splits a text into lines of words. Empty lines and comments are skipped; errors go to `errors`.
 pub(super) fn split<'a>(source: &'a str, errors: &mut Collector<'_>) -> (Vec<Line<'a>>, ByteOrderMark) {
     let mut lines = Vec::new();
     let mut offset = 0;
@@ -50,7 +49,7 @@ pub(super) fn split<'a>(source: &'a str, errors: &mut Collector<'_>) -> (Vec<Lin
             at += '\u{feff}'.len_utf8();
             mark = ByteOrderMark::Stripped;
         }
-        // Both yum and this parser take an indented comment; dnf 4 would print its help instead.
+        // yum and this parser accept an indented comment; dnf 4 would print its help instead.
         if text.trim_start_matches([' ', '\t']).starts_with('#') {
             if let Some(byte) = text.find('\0') {
                 errors.push(nul(text, index + 1, at, byte));
@@ -73,10 +72,10 @@ pub(super) fn split<'a>(source: &'a str, errors: &mut Collector<'_>) -> (Vec<Lin
 fn nul(text: &str, line: usize, start: usize, byte: usize) -> SyntaxError {
     let column = text.get(..byte).map_or(0, |before| before.chars().count()) + 1;
     SyntaxError::new(Span { line, column, start: start + byte, end: start + byte + 1 }, "a NUL byte in a recipe")
-        .hint("a recipe is plain UTF-8 text; is this another kind of file?")
+        .hint("a recipe is plain UTF-8 text; is this a different kind of file?")
 }
 
-/// Where the splitter stands, named as in POSIX shells.
+/// The state of the splitter, with the terms of POSIX shells.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Between,
@@ -93,7 +92,7 @@ fn split_line(text: &str, line: usize, offset: usize) -> Result<Vec<Word>, Synta
     let mut words = Vec::new();
     let mut word = Word { text: String::new(), span: Span::default(), quoted: false };
     let mut state = State::Between;
-    // The place of the quote or backslash that must be closed.
+    // The position of the quote or backslash that is still open.
     let mut open = Span::default();
     for (index, (byte, c)) in text.char_indices().enumerate() {
         let here = Span { line, column: index + 1, start: offset + byte, end: offset + byte + c.len_utf8() };
@@ -149,8 +148,8 @@ fn split_line(text: &str, line: usize, offset: usize) -> Result<Vec<Word>, Synta
             words.push(word);
         }
         State::Single | State::Double | State::DoubleEscape => {
-            return Err(SyntaxError::new(open, "a quote that is never closed")
-                .hint("close it on the same line; for a quote as such write a backslash before it"));
+            return Err(SyntaxError::new(open, "an unclosed quote")
+                .hint("close it on the same line; to write a literal quote, put a backslash before it"));
         }
         State::Escape => {
             let kept = text.trim_end_matches('\\').trim_end();
@@ -166,7 +165,7 @@ fn split_line(text: &str, line: usize, offset: usize) -> Result<Vec<Word>, Synta
     Ok(words)
 }
 
-/// Refuses characters that cannot be seen, or that only look like a blank.
+/// Refuses characters that are invisible or look like a blank.
 fn check_char(c: char, here: Span, state: State) -> Result<(), SyntaxError> {
     if c.is_ascii_graphic() || c == ' ' || c == '\t' || !hidden(c) {
         return Ok(());
@@ -174,13 +173,13 @@ fn check_char(c: char, here: Span, state: State) -> Result<(), SyntaxError> {
     let error = match c {
         '\0' => {
             return Err(
-                SyntaxError::new(here, "a NUL byte in a recipe").hint("a recipe is plain UTF-8 text; is this another kind of file?")
+                SyntaxError::new(here, "a NUL byte in a recipe").hint("a recipe is plain UTF-8 text; is this a different kind of file?")
             );
         }
         '\r' => SyntaxError::new(here, "a carriage return inside a line")
             .hint("end lines with a line feed, or with carriage return and line feed"),
         _ if c.is_whitespace() && matches!(state, State::Between | State::Word) => {
-            SyntaxError::new(here, format!("the character U+{:04X} looks like a blank but is none to dnf", u32::from(c)))
+            SyntaxError::new(here, format!("the character U+{:04X} looks like a blank, but dnf does not treat it as one", u32::from(c)))
                 .hint("replace it with a plain space")
         }
         _ => SyntaxError::new(here, format!("the invisible character U+{:04X}", u32::from(c))).hint("remove it"),
@@ -188,7 +187,7 @@ fn check_char(c: char, here: Span, state: State) -> Result<(), SyntaxError> {
     Err(error)
 }
 
-/// The shortest way to write a word so that it is read back as itself.
+/// Quotes a word in the shortest way.
 pub(super) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "@%+=:,./_-*?[]()!^~".contains(c);
     if !word.is_empty() && !word.starts_with('~') && word.chars().all(plain) {
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_knows_its_column_in_characters_and_its_bytes() {
+    fn every_word_has_its_column_in_characters_and_its_bytes() {
         let line = "install \u{fc}\u{fc} 'a b'";
         let found = split_line(line, 7, 100).unwrap();
         let last = &found[2];
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_words_are_read_back() {
+    fn quoted_words_can_be_parsed_again() {
         for word in ["", "a", "a b", "it's", "#x", "~/x", r"a\b", "a\"b", "$x", "*.rpm", "foo >= 1"] {
             assert_eq!(words(&quote(word)), [word]);
         }

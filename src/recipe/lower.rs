@@ -1,10 +1,10 @@
-//! Statements into transactions: what waits for a `ts run`, what holds from a line on, and what dnf
-//! would lose on the way.
+//! Turns statements into transactions: the work pending for a `ts run`, the settings that persist
+//! from a line on, and the work that dnf would lose.
 //!
-//! An image begins as an empty install root, and the rules rest on that. Where dnf's shell would
-//! drop work in silence (`exit` or `repo` with pending work, `remove` of what the same transaction
-//! brings in) the recipe is refused; a recipe whose last `ts run` is missing is run to its end, as
-//! dnf does with a file.
+//! An image begins as an empty install root; the rules rely on that. dnf's shell drops some work
+//! silently (`exit` or `repo` with pending work, `remove` of packages that the same transaction
+//! installs). Such recipes are refused. If the last `ts run` is missing, the recipe is run to its
+//! end, as dnf does with a file.
 
 use super::config_keys;
 use super::diagnostic::{Collector, Diagnostic, Span, SyntaxError, quoted};
@@ -14,10 +14,10 @@ use super::transaction::{GroupChange, GroupSpec, Mark, ModuleChange, RepoChange,
 use crate::error::{ExitCode, Failure, Result};
 use std::collections::BTreeSet;
 
-/// A recipe's transactions, and what is worth knowing about them.
+/// A recipe's transactions, with notes and warnings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lowered {
-    /// In the order in which they run; at least one, and at least one that installs something.
+    /// The transactions in order; at least one, and at least one that installs something.
     pub transactions: Vec<Transaction>,
     /// Notes and warnings on the text and on the transactions, by line.
     pub diagnostics: Vec<Diagnostic>,
@@ -27,8 +27,8 @@ impl Script {
     /// The transactions of the recipe, with notes and warnings.
     ///
     /// # Errors
-    /// Fails with [`ExitCode::Recipe`] on everything that the package manager would lose in
-    /// silence, all places at once, and when the recipe installs nothing.
+    /// Fails with [`ExitCode::Recipe`] if the package manager would silently lose work, reporting
+    /// all such lines at once, and if the recipe installs nothing.
     pub fn lower(&self) -> Result<Lowered> {
         let mut lowering = Lowering {
             errors: Collector::new(&self.file, &self.source),
@@ -43,15 +43,16 @@ impl Script {
             lowering.statement(statement);
         }
         if let Some(pending) = &lowering.pending {
-            let text = "the end of the recipe runs what is pending; a last `ts run` would say so";
+            let text = "the pending work is run at the end of the recipe; a last `ts run` would \
+                        make that explicit";
             lowering.diagnostics.push(Diagnostic::note(pending.last.line, text));
         }
         lowering.run();
         let Lowering { errors, mut diagnostics, done, filled, .. } = lowering;
         errors.finish(()).map_err(Failure::from)?;
         if !filled {
-            let failure = Failure::new(ExitCode::Recipe, format!("{}: the recipe asks for nothing", crate::text::line(&self.file)));
-            return Err(failure.hint("an image begins empty; write `group install 'Minimal Install'` or `install NAME`").into());
+            let failure = Failure::new(ExitCode::Recipe, format!("{}: the recipe installs nothing", crate::text::line(&self.file)));
+            return Err(failure.hint("an image starts empty; write `group install 'Minimal Install'` or `install NAME`").into());
         }
         diagnostics.sort_by_key(|diagnostic| diagnostic.line);
         Ok(Lowered { transactions: done, diagnostics })
@@ -66,33 +67,33 @@ impl Script {
     }
 }
 
-/// Work that waits for a `ts run`.
+/// Work that is pending for a `ts run`.
 struct Pending {
     transaction: Transaction,
     first: Span,
     last: Span,
-    /// The first job other than a module's, which must come before all others.
+    /// The first job that is not for a module; module changes must come first.
     first_job: Option<Span>,
     first_mark: Option<Span>,
     statements: usize,
 }
 
-/// Whether the recipe was left with `exit`.
+/// Whether `exit` has ended the recipe.
 enum Left {
     No,
     Yes,
-    /// And what comes after was told.
+    /// And the lines after it were reported.
     Told,
 }
 
 struct Lowering<'a> {
     errors: Collector<'a>,
     diagnostics: Vec<Diagnostic>,
-    /// What holds for every transaction from here on.
+    /// The settings that apply to all transactions from here on.
     context: Transaction,
     pending: Option<Pending>,
     done: Vec<Transaction>,
-    /// Whether a transaction that installs something has ended: the root is no longer empty.
+    /// Whether a transaction that installs something has ended, so that the root is not empty.
     filled: bool,
     left: Left,
 }
@@ -103,7 +104,7 @@ impl Lowering<'_> {
         if !matches!(self.left, Left::No) {
             if matches!(self.left, Left::Yes) {
                 self.errors.push(
-                    SyntaxError::new(span, "a command after `exit`, which nothing would run").hint("remove `exit`, or what follows it"),
+                    SyntaxError::new(span, "a command after `exit`, which would never run").hint("remove `exit`, or the lines after it"),
                 );
                 self.left = Left::Told;
             }
@@ -112,13 +113,13 @@ impl Lowering<'_> {
         match &statement.kind {
             Kind::Run => {
                 if self.pending.is_none() {
-                    self.diagnostics.push(Diagnostic::warning(span.line, "nothing waits for this `ts run`"));
+                    self.diagnostics.push(Diagnostic::warning(span.line, "nothing is pending for this `ts run`"));
                 }
                 self.run();
             }
             Kind::Reset => {
                 if let Some(pending) = self.pending.take() {
-                    let text = format!("`ts reset` forgets the {} pending lines from line {} on", pending.statements, pending.first.line);
+                    let text = format!("`ts reset` drops the {} pending lines from line {} on", pending.statements, pending.first.line);
                     self.diagnostics.push(Diagnostic::warning(span.line, text));
                 }
             }
@@ -137,7 +138,7 @@ impl Lowering<'_> {
     fn exit(&mut self, span: Span) {
         if let Some(pending) = self.pending.take() {
             self.errors.push(
-                SyntaxError::new(span, format!("`exit` while the work from line {} on is pending; dnf would drop it", pending.first.line))
+                SyntaxError::new(span, format!("`exit` while work is pending from line {} on; dnf would drop it", pending.first.line))
                     .hint("write `ts run` before it, or remove `exit`"),
             );
         }
@@ -148,7 +149,7 @@ impl Lowering<'_> {
         if let Some(pending) = &self.pending {
             let line = pending.first.line;
             self.errors.push(
-                SyntaxError::new(span, format!("{what} while the work from line {line} on is pending; dnf would forget one or the other"))
+                SyntaxError::new(span, format!("{what} while work is pending from line {line} on; dnf would drop one of them"))
                     .hint(format!("move this line before line {line}, or write `ts run` before it")),
             );
         }
@@ -157,7 +158,7 @@ impl Lowering<'_> {
     fn config(&mut self, span: Span, repo: Option<&str>, key: &str, value: &str) {
         if config_keys::read_when_solving(repo, key) {
             if let Some(pending) = &self.pending {
-                let text = format!("`config {key}` holds for the whole transaction, from line {} on", pending.first.line);
+                let text = format!("`config {key}` applies to the whole transaction, from line {} on", pending.first.line);
                 self.diagnostics.push(Diagnostic::warning(span.line, text));
             }
         } else {
@@ -172,7 +173,7 @@ impl Lowering<'_> {
             return;
         }
         if matches!(key, "assumeyes" | "strict" | "localpkg_gpgcheck" | "debuglevel" | "errorlevel") {
-            self.diagnostics.push(Diagnostic::note(span.line, format!("`config {key}` does nothing; osimg decides that")));
+            self.diagnostics.push(Diagnostic::note(span.line, format!("`config {key}` has no effect; osimg decides this")));
             return;
         }
         let key = if key == "exclude" { "excludepkgs" } else { key };
@@ -202,8 +203,7 @@ impl Lowering<'_> {
             Kind::Module { action: ModuleAction::Enable | ModuleAction::Disable | ModuleAction::Reset | ModuleAction::SwitchTo, .. }
         );
         if streams && let Some(job) = pending.first_job {
-            let error =
-                SyntaxError::new(span, format!("a module's stream is chosen after the work of line {}, which would not see it", job.line));
+            let error = SyntaxError::new(span, format!("this module stream is chosen after line {}, which would not use it", job.line));
             self.errors.push(error.hint(format!("move this line before line {}, or write `ts run` before it", job.line)));
         }
         if matches!(kind, Kind::Mark { .. }) {
@@ -215,10 +215,10 @@ impl Lowering<'_> {
         pending.transaction.add(kind);
     }
 
-    /// What has no effect on an empty install root, and would be passed over by dnf with a word at
-    /// most.
+    /// Finds a statement without effect on an empty install root. dnf would ignore it, at most with
+    /// a message.
     fn without_effect(&mut self, span: Span, kind: &Kind) -> Option<SyntaxError> {
-        let nothing = |what: &str| SyntaxError::new(span, format!("{what} before anything is installed: an image begins empty"));
+        let nothing = |what: &str| SyntaxError::new(span, format!("{what} before anything is installed: an image starts empty"));
         match kind {
             Kind::Remove { specs } => {
                 let names: Vec<&str> = specs.iter().map(|spec| spec.text.as_str()).filter(|name| !name.starts_with('@')).collect();
@@ -227,12 +227,12 @@ impl Lowering<'_> {
                     error
                 } else {
                     let line = format!("config exclude {}", super::lexer::quote(&names.join(",")));
-                    error.hint(format!("to leave it out write {} before the install lines", quoted(&line)))
+                    error.hint(format!("to exclude it write {} before the install lines", quoted(&line)))
                 };
                 Some(error.hint("to remove it again later write `ts run` before this line"))
             }
             Kind::Group { action: GroupAction::Remove | GroupAction::Upgrade | GroupAction::MarkRemove, .. } => {
-                Some(nothing("a change to an installed group").hint("write `ts run` before this line, or leave it out"))
+                Some(nothing("a change to an installed group").hint("write `ts run` before this line, or remove it"))
             }
             Kind::Module { action: ModuleAction::Remove | ModuleAction::Upgrade | ModuleAction::SwitchTo, .. } => Some(
                 nothing("a change to an installed module")
@@ -242,17 +242,17 @@ impl Lowering<'_> {
                 Some(nothing("`swap`").hint(format!("write {}", quoted(&format!("install {}", super::lexer::quote(&install.text))))))
             }
             Kind::Downgrade { .. } | Kind::Reinstall { .. } => {
-                Some(nothing("a change to installed packages").hint("name the version wanted in the install line"))
+                Some(nothing("a change to installed packages").hint("write the version in the install line"))
             }
             Kind::Upgrade { specs, .. } if !specs.is_empty() => {
-                Some(nothing("`upgrade`").hint("write `install` for it, or leave it out; installing takes the newest"))
+                Some(nothing("`upgrade`").hint("write `install` instead, or remove it; `install` chooses the newest version"))
             }
             Kind::DistroSync { specs } | Kind::Autoremove { specs } if !specs.is_empty() => {
-                Some(nothing("a change to installed packages").hint("leave it out"))
+                Some(nothing("a change to installed packages").hint("remove it"))
             }
             Kind::Mark { .. } => Some(nothing("`mark`").hint("write `ts run` before this line")),
             Kind::Upgrade { .. } | Kind::DistroSync { .. } | Kind::Autoremove { .. } => {
-                self.diagnostics.push(Diagnostic::note(span.line, "does nothing before anything is installed"));
+                self.diagnostics.push(Diagnostic::note(span.line, "has no effect before anything is installed"));
                 None
             }
             _ => None,
@@ -264,7 +264,7 @@ impl Lowering<'_> {
         let Some(Pending { mut transaction, first_mark, first_job, .. }) = self.pending.take() else { return };
         if let (Some(mark), Some(job)) = (first_mark, first_job) {
             self.errors.push(
-                SyntaxError::new(mark, format!("`mark` in one transaction with the work of line {}", job.line))
+                SyntaxError::new(mark, format!("`mark` in the same transaction as line {}", job.line))
                     .hint("write `ts run` before and after the `mark` lines"),
             );
         }
@@ -280,8 +280,8 @@ impl Lowering<'_> {
         self.done.push(transaction);
     }
 
-    /// What is both wanted and unwanted: dnf looks only at what is installed already when it
-    /// removes.
+    /// Refuses packages that a transaction both installs and removes: when removing, dnf only
+    /// considers installed packages.
     fn refuse_contradictions(&mut self, transaction: &Transaction) {
         let wanted: BTreeSet<&str> = transaction.install.iter().map(|spec| spec.text.as_str()).collect();
         let source = transaction.remove.iter().filter(|spec| wanted.contains(spec.text.as_str()));
@@ -298,14 +298,14 @@ impl Lowering<'_> {
             let span = self.errors.word_at(line, column);
             self.errors.push(
                 SyntaxError::new(span, format!("{} is installed and removed by one transaction", quoted(name)))
-                    .hint("leave one of the two out, or write `ts run` between them"),
+                    .hint("remove one of the two, or write `ts run` between them"),
             );
         }
     }
 }
 
 impl Transaction {
-    /// Adds the work of a statement; those that are no work add nothing.
+    /// Adds the work of a statement, if it has any.
     fn add(&mut self, kind: &Kind) {
         match kind {
             Kind::Install { specs } => self.add_installs(specs),
@@ -338,7 +338,7 @@ impl Transaction {
     }
 }
 
-/// Joins two selections of which an empty one means everything.
+/// Merges two selections; an empty one means everything.
 fn widen(selection: &mut Option<Vec<Spec>>, specs: &[Spec]) {
     match selection {
         Some(known) if known.is_empty() || specs.is_empty() => known.clear(),

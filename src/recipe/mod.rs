@@ -1,9 +1,9 @@
-//! Step 1: the recipe, a script in `dnf shell`'s language (`NAME.yum`), with its settings
-//! (`NAME.toml`) beside it.
+//! Step 1: the recipe, a script for `dnf shell` (`NAME.yum`), with its settings (`NAME.toml`) next
+//! to it.
 //!
-//! [`Recipe::load`] reads both. [`Script::parse`] reads the language, strictly; [`Script::lower`]
-//! makes [`Transaction`]s of it, and refuses what dnf's shell would lose in silence.
-//! [`Settings::parse`] reads the settings.
+//! [`Recipe::load`] reads both. [`Script::parse`] parses the script strictly. [`Script::lower`]
+//! converts it to [`Transaction`]s, and refuses work that dnf's shell would silently lose.
+//! [`Settings::parse`] parses the settings.
 
 mod advice;
 mod arguments;
@@ -44,9 +44,9 @@ use std::path::{Path, PathBuf};
 pub struct Recipe {
     /// The recipe's file.
     pub path: PathBuf,
-    /// What it says.
+    /// Its statements.
     pub script: Script,
-    /// The settings beside it, or the defaults.
+    /// The settings next to it, or the defaults.
     pub settings: Settings,
 }
 
@@ -55,23 +55,22 @@ impl Recipe {
     /// if there is one.
     ///
     /// # Errors
-    /// Fails with [`ExitCode::Recipe`] when a file cannot be read, is no text, or says something
-    /// wrong.
+    /// Fails with [`ExitCode::Recipe`] if a file cannot be read, is not text, or has errors.
     pub fn load(path: &Path, settings_path: Option<&Path>) -> Result<Self> {
         let text = read_text(path, "recipe")?;
         let script = Script::parse(&text, &path.display().to_string()).map_err(Failure::from)?;
-        let beside = path.with_extension("toml");
+        let sibling = path.with_extension("toml");
         let settings = match settings_path {
             Some(given) => Settings::load(given)?,
-            // `symlink_metadata`, so that a dangling link is an error and not a build with other
-            // settings than meant.
-            None if !is_input(path) && beside != path && std::fs::symlink_metadata(&beside).is_ok() => Settings::load(&beside)?,
+            // `symlink_metadata`, so that a dangling link is an error, not a build with the wrong
+            // settings.
+            None if !is_input(path) && sibling != path && std::fs::symlink_metadata(&sibling).is_ok() => Settings::load(&sibling)?,
             None => Settings::default(),
         };
         Ok(Self { path: path.to_owned(), script, settings })
     }
 
-    /// The image's name: as the settings say, or else the recipe's stem.
+    /// The image's name from the settings, or else the recipe's stem.
     #[must_use]
     pub fn name(&self) -> String {
         let named = (!is_input(&self.path)).then(|| self.path.file_stem()).flatten();
@@ -81,10 +80,10 @@ impl Recipe {
 }
 
 impl Settings {
-    /// Reads a settings file; relative paths in it begin at its directory.
+    /// Reads a settings file; relative paths in it start at its directory.
     ///
     /// # Errors
-    /// Fails with [`ExitCode::Recipe`] when it cannot be read, is no text, or says something wrong.
+    /// Fails with [`ExitCode::Recipe`] if it cannot be read, is not text, or has errors.
     pub fn load(path: &Path) -> Result<Self> {
         let text = read_text(path, "settings")?;
         let shown = path.display().to_string();
@@ -95,16 +94,16 @@ impl Settings {
     }
 }
 
-/// The name that means standard input.
+/// The name for standard input.
 const INPUT: &str = "-";
 
-/// Whether a path of the command line means standard input.
+/// Whether a path stands for standard input.
 #[must_use]
 pub fn is_input(path: &Path) -> bool {
     path == Path::new(INPUT)
 }
 
-/// Reads a text file that a user wrote, or standard input. Messages call it `what`.
+/// Reads a text file of the user, or standard input. Messages call it `what`.
 fn read_text(path: &Path, what: &str) -> Result<String> {
     let shown = path.display();
     let fail = |message: String| Failure::new(ExitCode::Recipe, message);
@@ -114,18 +113,19 @@ fn read_text(path: &Path, what: &str) -> Result<String> {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let dangling = std::fs::symlink_metadata(path).is_ok();
-            let why = if dangling { "the link leads nowhere" } else { "there is no such file" };
+            let why = if dangling { "it is a dangling link" } else { "the file does not exist" };
             return Err(fail(format!("reading {what} {shown}: {why}")).into());
         }
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::FileTooLarge) => {
-            return Err(fail(format!("reading {what} {shown}: {error}")).hint(format!("name the {what} file itself")).into());
+            return Err(fail(format!("reading {what} {shown}: {error}")).hint(format!("use the path of the {what} file")).into());
         }
         Err(error) => return Err(fail(format!("reading {what} {shown}")).because(error).into()),
     };
     String::from_utf8(bytes).map_err(|error| not_text(error.as_bytes(), error.utf8_error().valid_up_to(), path, what).into())
 }
 
-/// A file that is no text: where it stops being one, and what it may be.
+/// The error for a file that is not text: the position of the first invalid byte, and what it may
+/// be.
 fn not_text(bytes: &[u8], valid: usize, path: &Path, what: &str) -> Failure {
     let before = bytes.get(..valid).unwrap_or_default();
     let shown = path.display();
@@ -137,5 +137,5 @@ fn not_text(bytes: &[u8], valid: usize, path: &Path, what: &str) -> Failure {
     let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count() + 1;
     Failure::new(ExitCode::Recipe, format!("{shown}:{line}:{column}: the {what} is not UTF-8"))
-        .hint("convert it, such as with `iconv -f latin1 -t utf-8`")
+        .hint("convert it, for example with `iconv -f latin1 -t utf-8`")
 }

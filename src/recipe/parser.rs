@@ -1,5 +1,5 @@
-//! A line's words into a statement, strictly: what `dnf shell` would swallow in silence is an error
-//! here.
+//! Parses a line's words into a statement, strictly: errors that `dnf shell` would silently ignore
+//! are reported.
 
 use super::advice::{refused, unknown_command, unknown_subcommand, unknown_subcommand_of, written};
 use super::arguments;
@@ -9,16 +9,16 @@ use super::diagnostic::{Collector, Diagnostic, SyntaxError, quoted};
 use super::lexer::{self, Line, Word};
 use super::statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, StatementKind};
 
-/// What the words of one line are checked with.
+/// The context for checking the words of one line.
 pub(super) struct Parser<'a> {
     pub errors: Collector<'a>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Parser<'_> {
-    /// The statement of a line; what is wrong with it is noted, and there is none then.
+    /// The statement of a line. Errors are recorded, and then there is no statement.
     pub fn statement(&mut self, line: &Line<'_>) -> Option<StatementKind> {
-        // Advice costs time, and nobody reads the thousandth piece of it.
+        // Advice is expensive, and is not needed for the thousandth error.
         if self.errors.is_full() {
             self.errors.stop();
             return None;
@@ -27,7 +27,7 @@ impl Parser<'_> {
         let (first, rest) = words.split_first()?;
         let Some(command) = commands::find(&first.text) else {
             self.errors.push(unknown_command(line, first, rest));
-            // The names after a misspelt command are wrong or right all the same.
+            // Check the names even after a misspelled command.
             if let Some(meant) = commands::nearest(&first.text).and_then(commands::find).filter(|meant| meant.takes_specs()) {
                 self.specs(rest, meant);
             }
@@ -38,14 +38,13 @@ impl Parser<'_> {
                 let specs = self.specs(rest, command)?;
                 if specs.is_empty() {
                     self.errors.push(
-                        SyntaxError::new(first.span, format!("`{}` names nothing", first.text))
-                            .hint(format!("write `{} NAME`", first.text)),
+                        SyntaxError::new(first.span, format!("`{}` needs a name", first.text)).hint(format!("write `{} NAME`", first.text)),
                     );
                     return None;
                 }
-                StatementKind::of_specs(command, specs)
+                StatementKind::from_specs(command, specs)
             }
-            Command::DistroSync | Command::Autoremove => StatementKind::of_specs(command, self.specs(rest, command)?),
+            Command::DistroSync | Command::Autoremove => StatementKind::from_specs(command, self.specs(rest, command)?),
             Command::Upgrade | Command::UpgradeMinimal => self.upgrade(command, rest),
             Command::Swap => self.swap(first, rest),
             Command::Group => self.group(line, first, rest),
@@ -59,12 +58,12 @@ impl Parser<'_> {
             Command::Module => self.module(first, rest),
             Command::Mark => self.mark(first, rest),
             Command::Transaction => self.transaction(first, rest),
-            Command::Run => self.alone(StatementKind::Run, rest),
+            Command::Run => self.without_arguments(StatementKind::Run, rest),
             Command::Solve => self.note_of_nothing(line.span.line, &first.text, StatementKind::Solve),
             Command::Repo => self.repo(first, rest),
             Command::Config => self.config(first, rest),
             Command::Query => self.query(first, rest),
-            Command::Exit => self.alone(StatementKind::Exit, rest),
+            Command::Exit => self.without_arguments(StatementKind::Exit, rest),
             Command::Refused(refusal) => {
                 self.errors.push(refused(first, refusal));
                 None
@@ -72,7 +71,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The words before a trailing `# comment`, which dnf would take for names.
+    /// The words before a trailing `# comment`, which dnf would read as names.
     fn without_comment<'w>(&mut self, line: &'w Line<'_>) -> Option<&'w [Word]> {
         let Some(at) = line.words.iter().position(|word| !word.quoted && word.text.starts_with('#')) else {
             return Some(&line.words);
@@ -83,8 +82,8 @@ impl Parser<'_> {
         (span.start, span.column) = (comment.span.start, comment.span.column);
         let kept = written(line, words);
         self.errors.push(
-            SyntaxError::new(span, "a comment after a command; dnf would take its words for names")
-                .hint(format!("put the comment on a line of its own and write {}", quoted(kept))),
+            SyntaxError::new(span, "a comment after a command; dnf would read its words as names")
+                .hint(format!("put the comment on a separate line and write {}", quoted(kept))),
         );
         Some(words)
     }
@@ -105,7 +104,7 @@ impl Parser<'_> {
             return Some(StatementKind::Swap { remove, install });
         }
         self.errors.push(
-            SyntaxError::new(first.span, format!("`swap` takes two names and got {count}"))
+            SyntaxError::new(first.span, format!("`swap` needs two names but has {count}"))
                 .hint("write `swap OLD NEW`; for more, use `remove` and `install` lines"),
         );
         None
@@ -119,7 +118,7 @@ impl Parser<'_> {
         if word == "mark" {
             let Some((second, remaining)) = names.split_first() else {
                 self.errors.push(
-                    SyntaxError::new(action.span, "`group mark` does not say what to mark")
+                    SyntaxError::new(action.span, "`group mark` needs an action")
                         .hint("write `group mark install GROUP` or `group mark remove GROUP`"),
                 );
                 return None;
@@ -143,11 +142,12 @@ impl Parser<'_> {
         let names: Vec<Word> = names.into_iter().cloned().collect();
         let mut good = true;
         if let Some(flag) = flags.first().filter(|_| action != GroupAction::Install) {
-            self.errors.push(SyntaxError::new(flag.span, "`--with-optional` belongs to `group install`").hint("leave it out"));
+            self.errors.push(SyntaxError::new(flag.span, "`--with-optional` is an option of `group install`").hint("remove it"));
             good = false;
         }
         if names.is_empty() {
-            self.errors.push(SyntaxError::new(first.span, "no group is named").hint("write `group install 'Minimal Install'`, say"));
+            self.errors
+                .push(SyntaxError::new(first.span, "the group is missing").hint("for example, write `group install 'Minimal Install'`"));
             return None;
         }
         let groups = self.groups(&names);
@@ -155,13 +155,13 @@ impl Parser<'_> {
         good.then_some(StatementKind::Group { action, with_optional: !flags.is_empty(), groups: groups? })
     }
 
-    /// `group install Minimal Install` asks for two groups; their capitals tell that one was meant.
+    /// `group install Minimal Install` means two groups; the capitals suggest that one was meant.
     fn warn_of_split_name(&mut self, line: &Line<'_>, action: GroupAction, names: &[Word]) {
         let capital = |word: &Word| !word.quoted && word.text.starts_with(char::is_uppercase);
         if action == GroupAction::Install && names.len() > 1 && names.iter().all(capital) {
             let joined: Vec<&str> = names.iter().map(|word| word.text.as_str()).collect();
             let text =
-                format!("this asks for {} groups; if one is meant, write `group install {}`", names.len(), lexer::quote(&joined.join(" ")));
+                format!("these are {} groups; if you mean one, write `group install {}`", names.len(), lexer::quote(&joined.join(" ")));
             self.diagnostics.push(Diagnostic::warning(line.span.line, crate::text::line(&text)));
         }
     }
@@ -169,7 +169,7 @@ impl Parser<'_> {
     fn module(&mut self, first: &Word, rest: &[Word]) -> Option<StatementKind> {
         let Some((action, names)) = rest.split_first() else {
             self.errors
-                .push(SyntaxError::new(first.span, "`module` does not say what to do").hint("write `module enable NAME:STREAM`, say"));
+                .push(SyntaxError::new(first.span, "`module` needs an action").hint("for example, write `module enable NAME:STREAM`"));
             return None;
         };
         if matches!(action.text.as_str(), "list" | "info" | "provides" | "repoquery") {
@@ -183,7 +183,7 @@ impl Parser<'_> {
         let specs = self.specs(names, Command::Module)?;
         if specs.is_empty() {
             self.errors
-                .push(SyntaxError::new(action.span, "no module is named").hint(format!("write `module {} NAME:STREAM`", action.text)));
+                .push(SyntaxError::new(action.span, "the module is missing").hint(format!("write `module {} NAME:STREAM`", action.text)));
             return None;
         }
         Some(StatementKind::Module { action: found, specs })
@@ -192,7 +192,7 @@ impl Parser<'_> {
     fn mark(&mut self, first: &Word, rest: &[Word]) -> Option<StatementKind> {
         let Some((action, names)) = rest.split_first() else {
             self.errors
-                .push(SyntaxError::new(first.span, "`mark` does not say as what").hint("write `mark install NAME` or `mark remove NAME`"));
+                .push(SyntaxError::new(first.span, "`mark` needs an action").hint("write `mark install NAME` or `mark remove NAME`"));
             return None;
         };
         let Some(found) = MarkAction::find(&action.text) else {
@@ -201,7 +201,7 @@ impl Parser<'_> {
         };
         let specs = self.specs(names, Command::Mark)?;
         if specs.is_empty() {
-            self.errors.push(SyntaxError::new(action.span, "no package is named").hint(format!("write `mark {} NAME`", action.text)));
+            self.errors.push(SyntaxError::new(action.span, "the package is missing").hint(format!("write `mark {} NAME`", action.text)));
             return None;
         }
         Some(StatementKind::Mark { action: found, specs })
@@ -221,7 +221,7 @@ impl Parser<'_> {
                 return None;
             }
         };
-        let kind = self.alone(kind, extra)?;
+        let kind = self.without_arguments(kind, extra)?;
         if matches!(kind, StatementKind::List | StatementKind::Solve) {
             return self.note_of_nothing(first.span.line, &format!("ts {}", action.text), kind);
         }
@@ -242,7 +242,7 @@ impl Parser<'_> {
             }
         };
         if names.is_empty() {
-            self.errors.push(SyntaxError::new(action.span, "no repository is named").hint(format!("write `repo {} ID`", action.text)));
+            self.errors.push(SyntaxError::new(action.span, "the repository is missing").hint(format!("write `repo {} ID`", action.text)));
             return None;
         }
         Some(StatementKind::Repo { action: found, globs: self.repo_globs(names)? })
@@ -250,7 +250,7 @@ impl Parser<'_> {
 
     fn config(&mut self, first: &Word, rest: &[Word]) -> Option<StatementKind> {
         let Some((key, values)) = rest.split_first() else {
-            self.errors.push(SyntaxError::new(first.span, "`config` names no key").hint("write `config KEY VALUE`"));
+            self.errors.push(SyntaxError::new(first.span, "`config` needs a key").hint("write `config KEY VALUE`"));
             return None;
         };
         if let Some((name, value)) = key.text.split_once('=') {
@@ -263,14 +263,13 @@ impl Parser<'_> {
             None => (None, key.text.as_str()),
         };
         let Some((value, extra)) = values.split_first() else {
-            self.errors
-                .push(SyntaxError::new(key.span, format!("{} is given no value", quoted(&key.text))).hint("write `config KEY VALUE`"));
+            self.errors.push(SyntaxError::new(key.span, format!("{} needs a value", quoted(&key.text))).hint("write `config KEY VALUE`"));
             return None;
         };
         if let Some(second) = extra.first() {
             let all: Vec<&str> = values.iter().map(|word| word.text.as_str()).collect();
             let fixed = format!("config {} {}", lexer::quote(&key.text), lexer::quote(&all.join(",")));
-            self.errors.push(SyntaxError::new(second.span, "`config` takes one value").hint(format!("write {}", quoted(&fixed))));
+            self.errors.push(SyntaxError::new(second.span, "`config` needs exactly one value").hint(format!("write {}", quoted(&fixed))));
             return None;
         }
         if let Some(repo) = repo
@@ -294,7 +293,7 @@ impl Parser<'_> {
                 && matches!(second.text.as_str(), "undo" | "redo" | "rollback" | "replay" | "store")
             {
                 self.errors.push(
-                    SyntaxError::new(second.span, format!("`{name} {}` in a recipe; an image has no history to go back to", second.text))
+                    SyntaxError::new(second.span, format!("`{name} {}` in a recipe; an image has no history to return to", second.text))
                         .hint("remove the line"),
                 );
                 return None;
@@ -308,16 +307,16 @@ impl Parser<'_> {
     }
 
     fn note_of_nothing(&mut self, line: usize, command: &str, kind: StatementKind) -> Option<StatementKind> {
-        self.diagnostics.push(Diagnostic::note(line, format!("{} does nothing in a recipe", quoted(command))));
+        self.diagnostics.push(Diagnostic::note(line, format!("{} has no effect in a recipe", quoted(command))));
         Some(kind)
     }
 
-    /// A statement that takes no further words; dnf ignores them silently.
-    fn alone(&mut self, kind: StatementKind, extra: &[Word]) -> Option<StatementKind> {
+    /// A statement without arguments; dnf silently ignores extra words.
+    fn without_arguments(&mut self, kind: StatementKind, extra: &[Word]) -> Option<StatementKind> {
         let Some(word) = extra.first() else { return Some(kind) };
         self.errors.push(
-            SyntaxError::new(word.span, format!("{} after `{kind}`, which takes no further words", quoted(&word.text)))
-                .hint(format!("write `{kind}` alone on its line")),
+            SyntaxError::new(word.span, format!("{} after `{kind}`, which has no arguments", quoted(&word.text)))
+                .hint(format!("write only `{kind}` on the line")),
         );
         None
     }
@@ -334,7 +333,7 @@ impl Parser<'_> {
         self.each(words, |word| arguments::check_option(word).and_then(|()| arguments::check_repo_glob(&word.text, word.span)))
     }
 
-    /// Checks every word, so that all the wrong ones are told.
+    /// Checks every word, so that all errors are reported.
     fn each(&mut self, words: &[Word], check: impl Fn(&Word) -> Result<(), SyntaxError>) -> Option<Vec<Spec>> {
         let mut good = true;
         let mut specs = Vec::with_capacity(words.len());

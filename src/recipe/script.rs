@@ -1,4 +1,4 @@
-//! A recipe's text and its statements, there and back.
+//! A recipe's text and its statements, with conversions in both directions.
 
 use super::diagnostic::{Collector, Diagnostic, SyntaxErrors};
 use super::lexer::{self, ByteOrderMark};
@@ -8,8 +8,8 @@ use std::fmt;
 
 /// A recipe's statements, in order.
 ///
-/// `Display` writes them in canonical form, one a line, which is parsed to the same statements in
-/// other places; comments are not kept.
+/// `Display` writes them in canonical form, one per line. That form is parsed to the same
+/// statements, except for their positions; comments are not kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
     /// The statements, in order.
@@ -20,7 +20,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// The text that it was parsed from.
+    /// The source text.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
@@ -29,7 +29,7 @@ impl Script {
     /// Parses a recipe's text; `file` is its name in messages.
     ///
     /// # Errors
-    /// Returns all that is wrong with the text, each with its line and column.
+    /// Returns all errors in the text, each with its line and column.
     pub fn parse(text: &str, file: &str) -> Result<Self, SyntaxErrors> {
         let mut errors = Collector::new(file, text);
         let (lines, mark) = lexer::split(text, &mut errors);
@@ -37,7 +37,7 @@ impl Script {
         if mark == ByteOrderMark::Stripped {
             parser
                 .diagnostics
-                .push(Diagnostic::warning(1, "ignoring the byte order mark; dnf's shell would take it for part of the first command"));
+                .push(Diagnostic::warning(1, "ignoring the byte order mark; dnf's shell would read it as part of the first command"));
         }
         let statements = lines
             .iter()
@@ -48,7 +48,7 @@ impl Script {
         Ok(Self { statements, file: file.to_owned(), source: text.to_owned(), diagnostics })
     }
 
-    /// What is worth knowing about the text though nothing is wrong with it.
+    /// Notes and warnings on the text.
     #[must_use]
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics

@@ -1,4 +1,4 @@
-//! A recipe's statements: typed, with their places, and written back in canonical form.
+//! A recipe's statements: typed, with their positions, and printable in canonical form.
 
 use super::commands::Command;
 use super::diagnostic::Span;
@@ -6,10 +6,11 @@ use super::lexer::quote;
 use serde::Serialize;
 use std::fmt;
 
-/// What a line names: a package, glob, provide, path, file, URL, `@group`, module or group name.
+/// An argument of a line: a package, glob, provide, path, file, URL, `@group`, module or group
+/// name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Spec {
-    /// The word as dnf gets it.
+    /// The word that dnf receives.
     pub text: String,
     /// The line, from 1.
     pub line: usize,
@@ -17,7 +18,7 @@ pub struct Spec {
     pub column: usize,
 }
 
-/// What kind of thing an `install` spec names, as far as its spelling tells.
+/// The kind of an `install` spec, as far as its spelling shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SpecKind {
@@ -25,11 +26,11 @@ pub enum SpecKind {
     Package,
     /// A path inside the image that some package owns.
     Path,
-    /// A package file on the build host; where a relative path begins is for the caller to say.
+    /// A package file on the build host; the caller resolves relative paths.
     File,
     /// The URL of a package file.
     Url,
-    /// `@name`: a group, or an environment of that id.
+    /// `@name`: a group, or an environment with that id.
     Group,
     /// `@^name`: an environment.
     Environment,
@@ -38,7 +39,7 @@ pub enum SpecKind {
 }
 
 impl Spec {
-    /// What kind of thing it names.
+    /// The kind of the spec.
     #[must_use]
     pub fn kind(&self) -> SpecKind {
         let text = self.text.as_str();
@@ -49,7 +50,7 @@ impl Spec {
         } else if ["http://", "https://", "ftp://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
             SpecKind::Url
         } else if text.ends_with(".rpm") {
-            // dnf's shell takes every such word for a file, also one without a directory.
+            // dnf's shell treats every such word as a file, even without a directory.
             SpecKind::File
         } else if text.starts_with('/') || text.starts_with("*/") {
             SpecKind::Path
@@ -60,14 +61,14 @@ impl Spec {
 }
 
 impl Spec {
-    /// Whether it names a package file, on the build host or behind a URL.
+    /// Whether it is a package file, on the build host or at a URL.
     #[must_use]
     pub fn is_package_file(&self) -> bool {
         matches!(self.kind(), SpecKind::File | SpecKind::Url)
     }
 }
 
-/// What a `group` line does.
+/// The action of a `group` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GroupAction {
@@ -75,15 +76,15 @@ pub enum GroupAction {
     Install,
     /// Removes them.
     Remove,
-    /// Brings them up to date and adds those that the group gained.
+    /// Upgrades them and installs new members of the group.
     Upgrade,
     /// Records the group as installed, without its packages.
     MarkInstall,
-    /// Forgets the group, and keeps its packages.
+    /// Removes the record of the group, and keeps its packages.
     MarkRemove,
 }
 
-/// What a `module` line does.
+/// The action of a `module` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModuleAction {
@@ -91,7 +92,7 @@ pub enum ModuleAction {
     Enable,
     /// Hides the module.
     Disable,
-    /// Forgets what was enabled or disabled.
+    /// Resets whether it is enabled or disabled.
     Reset,
     /// Installs a profile.
     Install,
@@ -103,31 +104,31 @@ pub enum ModuleAction {
     SwitchTo,
 }
 
-/// What a `mark` line does.
+/// The action of a `mark` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MarkAction {
-    /// As if the person had asked for the package.
+    /// As requested by the user.
     Install,
-    /// As if it had come as a dependency.
+    /// As a dependency.
     Remove,
-    /// As if a group had brought it.
+    /// As a member of a group.
     Group,
 }
 
-/// What a `repo` line does.
+/// The action of a `repo` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RepoAction {
-    /// Uses the repositories from here on.
+    /// Enables the repositories from here on.
     Enable,
-    /// Does without them from here on.
+    /// Disables them from here on.
     Disable,
 }
 
-/// What a line says.
+/// The contents of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are the words of dnf's own documentation")]
+#[expect(missing_docs, reason = "the fields are terms of dnf's own documentation")]
 pub enum StatementKind {
     /// `install`
     Install { specs: Vec<Spec> },
@@ -142,7 +143,7 @@ pub enum StatementKind {
     Reinstall { specs: Vec<Spec> },
     /// `distro-sync`; no specs means everything.
     DistroSync { specs: Vec<Spec> },
-    /// `autoremove`; no specs means all that nothing needs any more.
+    /// `autoremove`; no specs means all packages that are no longer needed.
     Autoremove { specs: Vec<Spec> },
     /// `swap`
     Swap { remove: Spec, install: Spec },
@@ -152,7 +153,7 @@ pub enum StatementKind {
     Module { action: ModuleAction, specs: Vec<Spec> },
     /// `mark`
     Mark { action: MarkAction, specs: Vec<Spec> },
-    /// `config`; `repo` is what stands before the dot of a key such as `updates.exclude`.
+    /// `config`; `repo` is the part before the dot of a key such as `updates.exclude`.
     Config { repo: Option<String>, key: String, value: String },
     /// `repo`
     Repo { action: RepoAction, globs: Vec<Spec> },
@@ -160,11 +161,11 @@ pub enum StatementKind {
     Run,
     /// `ts reset`
     Reset,
-    /// `ts solve`: does nothing.
+    /// `ts solve`: has no effect.
     Solve,
-    /// `ts list`: does nothing.
+    /// `ts list`: has no effect.
     List,
-    /// A command that only shows something: does nothing.
+    /// A command that only displays something: has no effect.
     Query { name: String },
     /// `exit`
     Exit,
@@ -175,9 +176,9 @@ pub enum StatementKind {
 pub struct Statement {
     /// The line, from 1.
     pub line: usize,
-    /// The place of its words.
+    /// The span of its words.
     pub span: Span,
-    /// What it says.
+    /// Its contents.
     pub kind: StatementKind,
 }
 
@@ -251,8 +252,8 @@ impl MarkAction {
 }
 
 impl StatementKind {
-    /// The statement of a command that takes nothing but specs, or `None` for the others.
-    pub(super) fn of_specs(command: Command, specs: Vec<Spec>) -> Option<Self> {
+    /// The statement for a command with only specs as arguments; `None` for other commands.
+    pub(super) fn from_specs(command: Command, specs: Vec<Spec>) -> Option<Self> {
         Some(match command {
             Command::Install => Self::Install { specs },
             Command::Remove => Self::Remove { specs },
@@ -265,7 +266,7 @@ impl StatementKind {
     }
 }
 
-/// The canonical line: one that is parsed to the same statement, but for the places of its words.
+/// The canonical line. It is parsed to the same statement, except for positions.
 impl fmt::Display for StatementKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |f: &mut fmt::Formatter<'_>, head: &str, specs: &[Spec]| {

@@ -1,10 +1,9 @@
-//! "Did you mean": the nearest of a few known words.
+//! Suggestions for misspelled words: the most similar known word.
 
-/// Longer words are no misspelling of a short one; the bound keeps the comparison cheap on any
-/// input.
+/// Longer words are not compared. This keeps the comparison fast on any input.
 const LONGEST: usize = 40;
 
-/// The known word that `word` is most likely a misspelling of.
+/// The known word that was probably meant by a misspelled `word`.
 pub(in crate::recipe) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > LONGEST * 4 || word.chars().count() > LONGEST {
         return None;
@@ -27,8 +26,8 @@ fn allowed(len: usize) -> usize {
     }
 }
 
-/// The number of insertions, deletions, replacements and swaps of neighbours between two short
-/// words.
+/// The number of insertions, deletions, replacements and swaps of adjacent characters between two
+/// short words.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut before: Vec<usize> = Vec::new();
@@ -56,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misspelling_finds_its_word_and_a_stranger_finds_none() {
+    fn only_a_similar_word_gets_a_suggestion() {
         let known = ["install", "remove", "upgrade", "ts", "rm"];
         assert_eq!(nearest("isntall", known), Some("install"));
         assert_eq!(nearest("INSTAL", known), Some("install"));
@@ -67,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_of_neighbours_counts_once() {
+    fn a_swap_of_adjacent_letters_counts_once() {
         assert_eq!(distance("ab", "ba"), 1);
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("kitten", "sitting"), 3);

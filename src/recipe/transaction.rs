@@ -1,53 +1,53 @@
-//! What a recipe asks the package manager for, transaction by transaction.
+//! The transactions of a recipe, as input for the package manager.
 
 use super::statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, StatementKind};
 use serde::Serialize;
 
-/// Everything between two `ts run` lines, for one run of the package manager.
+/// All statements between two `ts run` lines, for one run of the package manager.
 ///
-/// `repos`, `config` and `exclude` hold all that the recipe has said so far, earlier transactions
-/// included, because dnf's shell keeps them too: a transaction can be run without knowing the ones
-/// before it.
+/// `repos`, `config` and `exclude` contain all settings so far, including those before earlier
+/// transactions, because dnf's shell keeps them too. Each transaction can therefore run on its own.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Transaction {
     /// The line of its first statement, from 1.
     pub line: usize,
-    /// Repositories to use or not, in order; later ones win.
+    /// Repositories to enable or disable, in order; later ones win.
     pub repos: Vec<RepoChange>,
-    /// Settings as `--setopt` takes them: `key` or `repository.key`, and the value. Every key once.
+    /// Settings in the form of `--setopt`: `key` or `repository.key`, and the value. Keys are
+    /// unique.
     pub config: Vec<(String, String)>,
-    /// Names and globs that no transaction may bring in.
+    /// Names and globs of packages that must not be installed.
     pub exclude: Vec<String>,
-    /// Module changes, which come before everything else.
+    /// Module changes, which are applied first.
     pub modules: Vec<ModuleChange>,
-    /// What to install. Package files come first, because dnf 4 takes them in no other place.
+    /// Packages to install. Package files come first, because dnf 4 requires that.
     pub install: Vec<Spec>,
     /// Groups and environments to install.
     pub groups: Vec<GroupSpec>,
     /// Groups to remove, upgrade or mark.
     pub group_changes: Vec<GroupChange>,
-    /// What to remove.
+    /// Packages to remove.
     pub remove: Vec<Spec>,
-    /// What to upgrade.
+    /// Packages to upgrade.
     pub upgrade: Vec<Upgrade>,
-    /// What to downgrade.
+    /// Packages to downgrade.
     pub downgrade: Vec<Spec>,
-    /// What to reinstall.
+    /// Packages to reinstall.
     pub reinstall: Vec<Spec>,
-    /// What to bring to the repositories' versions; an empty list is everything.
+    /// Packages to synchronize with the repositories; an empty list means everything.
     pub distro_sync: Option<Vec<Spec>>,
-    /// What to exchange.
+    /// Packages to swap.
     pub swap: Vec<Swap>,
-    /// What to remove if nothing needs it; an empty list is everything.
+    /// Packages to remove if they are not needed; an empty list means everything.
     pub autoremove: Option<Vec<Spec>>,
-    /// Why packages are held to be there. Such a transaction has nothing else in it.
+    /// Changes of reasons. Such a transaction contains nothing else.
     pub mark: Vec<Mark>,
 }
 
-/// A repository, or a glob over repositories, to use or to do without.
+/// A repository, or a glob of repositories, to enable or disable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepoChange {
-    /// Which of the two.
+    /// The action.
     pub action: RepoAction,
     /// The id or glob.
     pub glob: String,
@@ -58,13 +58,13 @@ pub struct RepoChange {
 /// A change of module streams or profiles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModuleChange {
-    /// What to do.
+    /// The action.
     pub action: ModuleAction,
     /// Module specs such as `nodejs:18/minimal`, without `@`.
     pub specs: Vec<Spec>,
 }
 
-/// What a group's name may stand for.
+/// The possible meanings of a group's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupScope {
@@ -79,9 +79,9 @@ pub enum GroupScope {
 pub struct GroupSpec {
     /// Its id or name as in the recipe, without `@` or `@^`; it may be a glob.
     pub name: String,
-    /// What the name may stand for.
+    /// The possible meanings of the name.
     pub scope: GroupScope,
-    /// Whether its optional packages are wanted too.
+    /// Whether its optional packages are installed too.
     pub with_optional: bool,
     /// The line, from 1.
     pub line: usize,
@@ -89,46 +89,46 @@ pub struct GroupSpec {
     pub column: usize,
 }
 
-/// Something done to a group other than installing it.
+/// A change of a group other than its installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GroupChange {
-    /// What to do.
+    /// The action.
     pub action: GroupAction,
-    /// To which group.
+    /// The group.
     pub group: GroupSpec,
 }
 
 /// An `upgrade` line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Upgrade {
-    /// Only as far as an advisory asks for (`upgrade-minimal`).
+    /// Whether to stop at the version of an advisory (`upgrade-minimal`).
     pub minimal: bool,
     /// Options such as `--security`.
     pub filters: Vec<String>,
-    /// What; an empty list is everything.
+    /// The packages; an empty list means everything.
     pub specs: Vec<Spec>,
 }
 
 /// A `swap` line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Swap {
-    /// What goes.
+    /// The package to remove.
     pub remove: Spec,
-    /// What comes.
+    /// The package to install.
     pub install: Spec,
 }
 
 /// A `mark` line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mark {
-    /// As what.
+    /// The new reason.
     pub action: MarkAction,
-    /// Which packages.
+    /// The packages.
     pub specs: Vec<Spec>,
 }
 
 impl GroupSpec {
-    /// The group of a spec: `@name`, `@^name`, or a bare name of a `group` line.
+    /// The group for a spec: `@name`, `@^name`, or the plain name in a `group` line.
     pub(super) fn new(spec: &Spec, with_optional: bool) -> Self {
         let (name, scope) = match spec.text.strip_prefix("@^") {
             Some(name) => (name, GroupScope::Environment),
@@ -139,7 +139,7 @@ impl GroupSpec {
 }
 
 impl Transaction {
-    /// Whether nothing but installing is asked for, so that one `install` command does.
+    /// Whether the transaction only installs, so that one `install` command is enough.
     #[must_use]
     pub fn is_install_only(&self) -> bool {
         self.installs()
@@ -155,7 +155,7 @@ impl Transaction {
             && self.mark.is_empty()
     }
 
-    /// Whether anything new is asked for.
+    /// Whether the transaction installs anything new.
     #[must_use]
     pub fn installs(&self) -> bool {
         !self.install.is_empty()
@@ -164,10 +164,10 @@ impl Transaction {
             || self.modules.iter().any(|m| m.action == ModuleAction::Install)
     }
 
-    /// The statements that ask for just this, but for the `ts run` at their end.
+    /// The statements for exactly this transaction, without the final `ts run`.
     #[must_use]
     pub fn statements(&self) -> Vec<StatementKind> {
-        // Taken apart whole, so that the compiler tells of a field that nobody would be shown.
+        // Destructured completely, so that the compiler reports a field that is not printed.
         let Self {
             line,
             repos,
@@ -188,7 +188,7 @@ impl Transaction {
         } = self;
         let word = |text: &str| Spec { text: text.to_owned(), line: *line, column: 1 };
         let group = |group: &GroupSpec, action| match (group.scope, action) {
-            // Only these two lines have a word for it.
+            // Only these two statements can name an environment.
             (GroupScope::Environment, GroupAction::Install) => StatementKind::Install { specs: vec![word(&format!("@^{}", group.name))] },
             (GroupScope::Environment, GroupAction::Remove) => StatementKind::Remove { specs: vec![word(&format!("@^{}", group.name))] },
             _ => StatementKind::Group { action, with_optional: group.with_optional, groups: vec![word(&group.name)] },
@@ -214,7 +214,7 @@ impl Transaction {
         all
     }
 
-    /// Adds what an `install` line names, each to the list of its kind.
+    /// Adds the specs of an `install` line to the lists of their kinds.
     pub(super) fn add_installs(&mut self, specs: &[Spec]) {
         for spec in specs {
             match spec.kind() {
@@ -225,7 +225,7 @@ impl Transaction {
         }
     }
 
-    /// Adds what a `remove` line names.
+    /// Adds the specs of a `remove` line.
     pub(super) fn add_removals(&mut self, specs: &[Spec]) {
         for spec in specs {
             match spec.kind() {

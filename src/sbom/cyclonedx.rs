@@ -68,7 +68,7 @@ fn component(package: &Package, manifest: &Manifest) -> Value {
     if let Some(summary) = &package.summary {
         component.insert("description".into(), json!(summary));
     }
-    match Licence::of(&package.license) {
+    match Licence::parse(&package.license) {
         Licence::Expression(text) => component.insert("licenses".into(), json!([{"expression": text, "acknowledgement": "declared"}])),
         Licence::Text(text) => component.insert("licenses".into(), json!([{"license": {"name": text, "acknowledgement": "declared"}}])),
         Licence::Unknown => None,
@@ -100,7 +100,7 @@ fn property(name: &str, value: &str) -> Value {
     json!({"name": name, "value": value})
 }
 
-/// As CycloneDX spells it.
+/// The algorithm's name in CycloneDX.
 fn algorithm_name(name: &str) -> Option<&'static str> {
     match name {
         "md5" => Some("MD5"),

@@ -1,5 +1,5 @@
-//! Names that the rest of the world knows things by: package URLs and UUIDs, none of them taken
-//! from chance or the clock.
+//! Standard identifiers: package URLs and UUIDs. None of them depends on random numbers or the
+//! clock.
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::set::manifest::{Manifest, Package};
 /// `pkg:rpm/DISTRIBUTION/NAME@VERSION-RELEASE?arch=…`; see
 /// <https://github.com/package-url/purl-spec>.
 ///
-/// `os_release` names the distribution; the namespace is its `ID`, as scanners look it up.
+/// `os_release` describes the distribution; the namespace is its `ID`, as scanners expect.
 #[must_use]
 pub fn package_url(nevra: &str, source: &str, os_release: &BTreeMap<String, String>) -> String {
     let parts = Nevra::lenient(nevra);
@@ -24,7 +24,7 @@ pub fn package_url(nevra: &str, source: &str, os_release: &BTreeMap<String, Stri
     url.push_str(&encoded(parts.name, UNRESERVED));
     url.push('@');
     url.push_str(&encoded(parts.version_release(), UNRESERVED));
-    // Qualifiers stand in the order of their names.
+    // Qualifiers are sorted by name.
     let mut qualifiers = vec![("arch", parts.arch.to_owned())];
     if let (false, Some(version)) = (id.is_empty(), os_release.get("VERSION_ID")) {
         qualifiers.push(("distro", format!("{id}-{version}")));
@@ -50,7 +50,7 @@ pub(super) fn url_of(package: &Package, manifest: &Manifest) -> String {
     package_url(&package.nevra, &package.source, &manifest.os_release)
 }
 
-/// A UUID of version 8 (RFC 9562: made in a way of one's own) from what the artifact is.
+/// A UUID of version 8 (RFC 9562, custom), derived from the artifact's properties.
 pub(super) fn uuid(manifest: &Manifest, purpose: &str) -> String {
     let mut digest = Sha256::new();
     for part in [purpose, &manifest.name, &manifest.version] {
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn package_urls_are_those_of_the_specification() {
+    fn package_urls_follow_the_specification() {
         assert_eq!(
             package_url("curl-0:7.50.3-1.fc25.i386", "curl-7.50.3-1.fc25.src.rpm", &release("Fedora", "25")),
             "pkg:rpm/fedora/curl@7.50.3-1.fc25?arch=i386&distro=fedora-25&upstream=curl-7.50.3-1.fc25.src.rpm"

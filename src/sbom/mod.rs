@@ -1,9 +1,8 @@
-//! What goes beside an artifact for those who must know what is in it: bills of materials,
-//! provenance and signatures.
+//! Documents about the contents of an artifact: bills of materials, provenance and signatures.
 //!
-//! All of it is made from the manifest, so that equal builds give equal documents: times are the
-//! image's own, identifiers come from digests. Only the provenance's `runDetails.metadata` says
-//! when a build ran.
+//! They are created from the manifest, so that equal builds give equal documents: times are the
+//! image's own, identifiers come from digests. Only the provenance's `runDetails.metadata` contains
+//! the time of the build.
 
 mod cyclonedx;
 mod identity;
@@ -24,28 +23,28 @@ use crate::recipe::SbomKind;
 use crate::set::manifest::Manifest;
 pub use sign::{Passphrase, SignKey, Signer};
 
-/// A file beside the tarballs.
+/// A file next to the tarballs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// What follows the artifact's `NAME-VERSION`, or the whole name of a file: see
+    /// The suffix after the artifact's `NAME-VERSION` or after a full file name: see
     /// [`Document::name`].
     pub suffix: String,
-    /// The file that it belongs to when that is not the artifact: `NAME-VERSION.tgz` of
+    /// The file that it describes, if that is not the artifact: `NAME-VERSION.tgz` for
     /// `NAME-VERSION.tgz.minisig`.
     pub of: Option<String>,
-    /// Its bytes.
+    /// Its content.
     pub content: Vec<u8>,
 }
 
 impl Document {
-    /// Its file name beside an artifact whose names begin with `stem`.
+    /// Its file name; `stem` is the artifact's `NAME-VERSION`.
     #[must_use]
     pub fn name(&self, stem: &str) -> String {
         format!("{}.{}", self.of.as_deref().unwrap_or(stem), self.suffix)
     }
 }
 
-/// Which documents a build writes, and who signs.
+/// The documents that a build writes, and their signers.
 #[derive(Debug, Clone, Default)]
 pub struct Documents {
     kinds: Vec<SbomKind>,
@@ -53,11 +52,10 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Opens every signing key, so that a wrong passphrase is told before the build and not after
-    /// it.
+    /// Opens every signing key, so that a wrong passphrase is reported before the build.
     ///
     /// # Errors
-    /// When a key cannot be read or opened.
+    /// If a key cannot be read or opened.
     pub fn new(kinds: &[SbomKind], keys: &[SignKey], passphrase: &Passphrase) -> Result<Self> {
         let signers = keys.iter().map(|key| Signer::open(key, passphrase)).collect::<Result<_>>()?;
         let mut kinds = kinds.to_vec();
@@ -66,12 +64,12 @@ impl Documents {
         Ok(Self { kinds, signers: Arc::new(signers) })
     }
 
-    /// All documents of the artifact that `manifest` is of; `tarballs` are its files, open for
-    /// reading, with their names.
+    /// All documents for the artifact of `manifest`; `tarballs` are its files, open for reading,
+    /// with their names.
     ///
     /// # Errors
-    /// When a tarball cannot be read or a signature cannot be made.
-    pub fn of<R: Read + Seek>(&self, manifest: &Manifest, stem: &str, tarballs: Vec<(String, R)>) -> Result<Vec<Document>> {
+    /// If a tarball cannot be read or a signature cannot be created.
+    pub fn create<R: Read + Seek>(&self, manifest: &Manifest, stem: &str, tarballs: Vec<(String, R)>) -> Result<Vec<Document>> {
         let mut documents = Vec::new();
         for kind in &self.kinds {
             let (suffix, value) = match kind {
@@ -82,8 +80,8 @@ impl Documents {
             documents.push(Document { suffix: suffix.to_owned(), of: None, content: text(&value)? });
         }
         if self.kinds.contains(&SbomKind::Provenance) {
-            let beside: Vec<_> = documents.iter().map(|d| (d.name(stem), hex::encode(Sha256::digest(&d.content)))).collect();
-            let value = provenance::statement(manifest, &beside, SystemTime::now());
+            let digests: Vec<_> = documents.iter().map(|d| (d.name(stem), hex::encode(Sha256::digest(&d.content)))).collect();
+            let value = provenance::statement(manifest, &digests, SystemTime::now());
             documents.push(Document { suffix: "intoto.json".to_owned(), of: None, content: text(&value)? });
         }
         let mut signatures = Vec::new();

@@ -1,6 +1,6 @@
 //! Provenance: an in-toto statement (<https://github.com/in-toto/attestation>, v1) with SLSA's
-//! predicate (<https://slsa.dev/spec/v1.0/provenance>). Only `runDetails.metadata` differs between
-//! two equal builds.
+//! predicate (<https://slsa.dev/spec/v1.0/provenance>). Two equal builds differ only in
+//! `runDetails.metadata`.
 
 use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,19 +9,19 @@ use super::identity::url_of;
 use crate::calendar::rfc3339;
 use crate::set::manifest::Manifest;
 
-/// What kind of build the parameters belong to.
+/// The type of build that the parameters belong to.
 const BUILD_TYPE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/build/v1");
-/// Who built: this program, on whatever host; it cannot vouch for more.
+/// The builder: this program, on any host; nothing more can be guaranteed.
 const BUILDER: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/builder/v1");
 
-/// `beside` are the names and digests of the documents that were written with it.
-pub(super) fn statement(manifest: &Manifest, beside: &[(String, String)], now: SystemTime) -> Value {
+/// `documents` are the names and digests of the documents written with it.
+pub(super) fn statement(manifest: &Manifest, documents: &[(String, String)], now: SystemTime) -> Value {
     let subject: Vec<Value> = manifest
         .tarballs
         .iter()
         .map(|tarball| json!({"name": tarball.file, "digest": {"sha256": tarball.sha256, "sha512": tarball.sha512}}))
         .collect();
-    let byproducts: Vec<Value> = beside.iter().map(|(name, sha256)| json!({"name": name, "digest": {"sha256": sha256}})).collect();
+    let byproducts: Vec<Value> = documents.iter().map(|(name, sha256)| json!({"name": name, "digest": {"sha256": sha256}})).collect();
     let finished = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     json!({
         "_type": "https://in-toto.io/Statement/v1",
@@ -93,7 +93,7 @@ fn dependencies(manifest: &Manifest) -> Vec<Value> {
         .collect()
 }
 
-/// A document that travels carries no `user:password@` of a repository's or proxy's address.
+/// The value without `user:password@` in addresses of repositories and proxies.
 fn without_passwords(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(without_userinfo(text)),
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_in_addresses_do_not_travel() {
+    fn passwords_in_addresses_are_removed() {
         let settings = json!({"packages": {"repositories": [{"baseurl": ["https://me:s3cret@mirror/x@y", "file:///a@b"]}], "proxy": "http://a:b@p:3128"}});
         let clean = without_passwords(&settings).to_string();
         assert!(!clean.contains("s3cret") && !clean.contains("a:b"), "{clean}");

@@ -1,5 +1,5 @@
-//! Detached signatures: minisign's (one small key, one small tool) and OpenPGP's (what
-//! distributions' users have).
+//! Detached signatures: by minisign (small keys, a small tool) and OpenPGP (which users of
+//! distributions have).
 
 use anyhow::{Context, anyhow};
 use ct_codecs::{Base64, Decoder};
@@ -14,12 +14,12 @@ use std::str::FromStr;
 use super::Document;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 
-/// The environment variable that holds the passphrase of signing keys.
+/// The environment variable for the passphrase of signing keys.
 const PASSPHRASE: &str = "OSIMG_SIGN_PASSPHRASE";
-/// A key file is a few KiB; what is larger is none.
+/// The size limit of a key file; real ones have a few KiB.
 const LARGEST_KEY: u64 = 1 << 20;
 
-/// How a signature is made.
+/// The signature scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// `FILE.minisig`
@@ -37,12 +37,12 @@ impl Scheme {
     }
 }
 
-/// A signing key as the person names it: `minisign:FILE` or `openpgp:FILE`.
+/// A signing key as given by the user: `minisign:FILE` or `openpgp:FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignKey {
-    /// How to sign.
+    /// The scheme.
     pub scheme: Scheme,
-    /// The secret key's file.
+    /// The file with the secret key.
     pub file: PathBuf,
 }
 
@@ -53,16 +53,16 @@ impl FromStr for SignKey {
         let (scheme, file) = match text.split_once(':') {
             Some(("minisign", file)) => (Scheme::Minisign, file),
             Some(("openpgp", file)) => (Scheme::OpenPgp, file),
-            _ => return Err(format!("'{text}' is no signing key: write minisign:FILE or openpgp:FILE")),
+            _ => return Err(format!("'{text}' is not a signing key: write minisign:FILE or openpgp:FILE")),
         };
         if file.is_empty() {
-            return Err(format!("'{text}' names no file: write minisign:FILE or openpgp:FILE"));
+            return Err(format!("'{text}' has no file: write minisign:FILE or openpgp:FILE"));
         }
         Ok(Self { scheme, file: file.into() })
     }
 }
 
-/// Where the passphrase of a locked key comes from; it is never printed.
+/// The passphrase of a locked key; it is never printed.
 #[derive(Clone, Default)]
 pub struct Passphrase(Option<String>);
 
@@ -73,10 +73,10 @@ impl fmt::Debug for Passphrase {
 }
 
 impl Passphrase {
-    /// The first line of `file`, else the variable `OSIMG_SIGN_PASSPHRASE`, else none.
+    /// The first line of `file`, or else the variable `OSIMG_SIGN_PASSPHRASE`, or else none.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn find(file: Option<&Path>) -> Result<Self> {
         let passphrase = match file {
             None => std::env::var(PASSPHRASE).ok(),
@@ -101,7 +101,7 @@ enum Secret {
     OpenPgp(Box<SignedSecretKey>, Password),
 }
 
-/// Says which key it is and nothing of its secret; the libraries' own would print it.
+/// Prints only the file name; derived implementations of the libraries would print the secret.
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signer").field("file", &self.file).finish_non_exhaustive()
@@ -109,10 +109,10 @@ impl fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// Reads the key and opens it with the passphrase when it is locked.
+    /// Reads the key, and unlocks it with the passphrase if necessary.
     ///
     /// # Errors
-    /// [`ExitCode::Trust`] when it is no such key, or the passphrase is missing or wrong.
+    /// [`ExitCode::Trust`] if it is not such a key, or if the passphrase is missing or wrong.
     pub fn open(key: &SignKey, passphrase: &Passphrase) -> Result<Self> {
         let opening = || format!("opening the signing key {}", key.file.display());
         let text = read_small(&key.file).or_fail(ExitCode::Trust, opening())?;
@@ -124,20 +124,23 @@ impl Signer {
             Ok(key_) => Ok(Self { file: key.file.clone(), key: key_ }),
             Err(error) => Err(Failure::new(ExitCode::Trust, opening())
                 .because(error)
-                .hint(format!("its passphrase is taken from --sign-passphrase-file FILE or from the variable {PASSPHRASE}"))
+                .hint(format!(
+                    "the passphrase is read from --sign-passphrase-file FILE or from the variable \
+                     {PASSPHRASE}"
+                ))
                 .into()),
         }
     }
 
-    /// Signs what `data` gives, as the file `name`.
+    /// Signs the contents of `data`, for the file `name`.
     ///
     /// # Errors
-    /// When it cannot be read or the key cannot sign.
+    /// If it cannot be read or the key cannot sign.
     pub(super) fn sign(&self, name: &str, epoch: i64, data: impl Read) -> Result<Document> {
         let signing = || format!("signing {name} with {}", self.file.display());
         let (scheme, text) = match &self.key {
             Secret::Minisign(key) => {
-                // The name is signed with the content, so that one image cannot be passed off as
+                // The name is part of the signed text, so that one image cannot be passed off as
                 // another.
                 let trusted = format!("timestamp:{epoch}\tfile:{name}\thashed");
                 let signature = minisign::sign(None, key, data, Some(&trusted), Some("signature from osimg"));
@@ -150,15 +153,16 @@ impl Signer {
 }
 
 fn open_minisign(text: &str, passphrase: &Passphrase) -> Result<Secret> {
-    let encoded = text.lines().nth(1).context("it is no minisign key: its second line is missing")?;
-    let bytes = Base64::decode_to_vec(encoded.trim(), None).map_err(|_| anyhow!("it is no minisign key: its second line is not base64"))?;
-    anyhow::ensure!(bytes.starts_with(b"Ed"), "it is no secret key of minisign");
+    let encoded = text.lines().nth(1).context("it is not a minisign key: its second line is missing")?;
+    let bytes =
+        Base64::decode_to_vec(encoded.trim(), None).map_err(|_| anyhow!("it is not a minisign key: its second line is not base64"))?;
+    anyhow::ensure!(bytes.starts_with(b"Ed"), "it is not a secret key of minisign");
     let key = minisign::SecretKey::from_bytes(&bytes).map_err(|error| anyhow!("{error}"))?;
     if !key.is_encrypted() {
         return Ok(Secret::Minisign(Box::new(key)));
     }
-    // Without one the library would ask at the terminal, in the middle of a build.
-    let Some(passphrase) = &passphrase.0 else { anyhow::bail!("it is locked, and there is no passphrase") };
+    // Without a passphrase the library would prompt at the terminal during the build.
+    let Some(passphrase) = &passphrase.0 else { anyhow::bail!("it is locked, but no passphrase was given") };
     let locked = minisign::SecretKeyBox::from_string(text).map_err(|error| anyhow!("{error}"))?;
     let key = locked.into_secret_key(Some(passphrase.clone())).map_err(|error| anyhow!("{error}"))?;
     Ok(Secret::Minisign(Box::new(key)))
@@ -167,12 +171,12 @@ fn open_minisign(text: &str, passphrase: &Passphrase) -> Result<Secret> {
 fn open_pgp(text: &str, passphrase: &Passphrase) -> Result<Secret> {
     let (key, _) = SignedSecretKey::from_string(text).context("reading an armored OpenPGP secret key")?;
     let password = passphrase.0.as_deref().map_or_else(Password::empty, Password::from);
-    // Whether it opens is known before anything is built.
+    // The test shows before the build whether the key can be unlocked.
     sign_pgp(&key, &password, &b""[..]).context("trying the key")?;
     Ok(Secret::OpenPgp(Box::new(key), password))
 }
 
-/// Signs with the newest subkey for signing, as gpg does, else with the primary key.
+/// Signs with the newest signing subkey, like gpg, or else with the primary key.
 fn sign_pgp(key: &SignedSecretKey, password: &Password, data: impl Read) -> Result<String> {
     let subkey = key
         .secret_subkeys
@@ -196,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_named_by_its_scheme_and_file() {
+    fn a_key_is_given_by_its_scheme_and_file() {
         assert_eq!("minisign:/k".parse(), Ok(SignKey { scheme: Scheme::Minisign, file: "/k".into() }));
         assert_eq!("openpgp:a:b".parse(), Ok(SignKey { scheme: Scheme::OpenPgp, file: "a:b".into() }));
         for text in ["", "minisign:", "gpg:/k", "/k"] {
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_of_keys_and_passphrases_is_no_secret() {
+    fn keys_and_passphrases_are_printed_without_secrets() {
         let pair = minisign::KeyPair::generate_unencrypted_keypair().expect("a key");
         let signer = Signer { file: "/k".into(), key: Secret::Minisign(Box::new(pair.sk)) };
         assert_eq!(format!("{signer:?}"), "Signer { file: \"/k\", .. }");

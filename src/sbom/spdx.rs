@@ -16,13 +16,13 @@ pub(super) fn document(manifest: &Manifest) -> Value {
     let mut relationships = vec![relationship("SPDXRef-DOCUMENT", "DESCRIBES", IMAGE)];
     let mut texts = BTreeMap::new();
     for package in &manifest.packages {
-        let licence = Licence::of(&package.license);
+        let licence = Licence::parse(&package.license);
         if let Licence::Text(text) = &licence {
             texts.insert(licence.reference(), text.clone());
         }
         let id = id(&package.nevra);
         relationships.push(relationship(IMAGE, "CONTAINS", &id));
-        packages.push(of_package(package, manifest, &id, &licence));
+        packages.push(package_entry(package, manifest, &id, &licence));
     }
     let mut document = json!({
         "spdxVersion": "SPDX-2.3",
@@ -45,7 +45,7 @@ pub(super) fn document(manifest: &Manifest) -> Value {
                 json!({
                     "licenseId": id,
                     "name": text,
-                    "extractedText": format!("The licence field of the package says: {text}"),
+                    "extractedText": format!("The licence field of the package contains: {text}"),
                 })
             })
             .collect();
@@ -81,7 +81,7 @@ fn image(manifest: &Manifest) -> Value {
     package
 }
 
-fn of_package(package: &Package, manifest: &Manifest, id: &str, licence: &Licence) -> Value {
+fn package_entry(package: &Package, manifest: &Manifest, id: &str, licence: &Licence) -> Value {
     let parts = Nevra::lenient(&package.nevra);
     let supplier = package.vendor.as_deref().map_or("NOASSERTION".to_owned(), |vendor| format!("Organization: {vendor}"));
     let mut value = json!({
@@ -128,8 +128,7 @@ fn relationship(from: &str, kind: &str, to: &str) -> Value {
     json!({"spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to})
 }
 
-/// An identifier made of letters, digits, dots and dashes only; a digest keeps apart what then
-/// looks alike.
+/// An identifier of only letters, digits, dots and dashes. A digest distinguishes similar names.
 fn id(nevra: &str) -> String {
     use sha2::{Digest, Sha256};
     let mut digest = hex::encode(Sha256::digest(nevra.as_bytes()));

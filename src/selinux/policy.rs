@@ -137,7 +137,10 @@ fn read_all(base: &Path, read: impl Fn(&Path) -> Result<Option<Source>>) -> Resu
                 ExitCode::Unexpected,
                 format!("reading SELinux file contexts {}: only the compiled form exists", path.display()),
             )
-            .hint("the compiled form belongs to one version of PCRE2; install the policy's text form next to it")
+            .hint(
+                "the compiled form belongs to one version of PCRE2; install the policy's text form \
+                 next to it",
+            )
             .into());
         }
         anyhow::Ok(source)

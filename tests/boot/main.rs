@@ -120,7 +120,7 @@ fn the_demo_image_boots_with_selinux_enforcing_and_has_its_labels_capabilities_a
     assert!(trial["labels_compared"].as_u64().expect("a number") > 10_000);
     assert_eq!(strings(&trial["wrong_labels_unpacked"]), [""; 0]);
 
-    assert!(trial["seconds_to_login"].as_f64().is_some_and(|seconds| seconds > 0.0), "the login prompt came");
+    assert!(trial["seconds_to_login"].as_f64().is_some_and(|seconds| seconds > 0.0), "the login prompt appeared");
     let failed: Vec<_> = strings(&checks["failed_units"]).into_iter().filter(|unit| !MAY_FAIL.contains(unit)).collect();
     assert_eq!(failed, [""; 0]);
     assert_eq!(strings(&checks["inactive_units"]), [""; 0]);

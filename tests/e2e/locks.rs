@@ -282,7 +282,7 @@ fn lock_formats_of_other_tools_are_written_and_read_back_as_the_same_lock() {
     fs::write(&list, wrong).unwrap();
     let done = lock(&stage, RECIPE).arg("--import").arg(&list).run();
     assert_eq!(done.code, Some(6), "{}", done.stderr);
-    done.reports(&["not the one that the list says"]);
+    done.reports(&["does not match the list"]);
 }
 
 /// The line with another last digit.

@@ -58,7 +58,7 @@ fn an_unsigned_package_file_is_refused() {
         return;
     }
     stage(Signature::None).build(&format!("install {FILE}\nts run\n")).fails(6).reports(&["own", "hint: "]);
-    stage(Signature::Foreign).build(&format!("install {FILE}\nts run\n")).fails(6).reports(&["own", "no pinned key"]);
+    stage(Signature::Foreign).build(&format!("install {FILE}\nts run\n")).fails(6).reports(&["own", "by a pinned key"]);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_package_file_that_is_missing_or_invalid_is_named_with_its_line() {
         "hint: ",
     ]);
     stage.write("broken.rpm", "no package at all");
-    stage.build("install ./broken.rpm\nts run\n").fails(7).reports(&["image.yum:1", "./broken.rpm is no package file"]);
+    stage.build("install ./broken.rpm\nts run\n").fails(7).reports(&["image.yum:1", "./broken.rpm is not a package file"]);
     let server = Server::start(stage.path().to_owned(), |_, _| Answer::File);
     stage.build(&format!("install {}gone.rpm\nts run\n", server.url())).fails(5).reports(&["gone.rpm", "404"]);
     stage.build(&format!("install {}download?name=own.rpm\nts run\n", server.url())).fails(3).reports(&["image.yum:1:9", "hint: "]);

@@ -98,7 +98,7 @@ fn a_comment_after_a_command_is_not_read_as_packages() {
 #[test]
 fn an_empty_recipe_is_refused() {
     for text in ["", "\n\n# nothing\n", "ts run\n"] {
-        hello().build(text).fails(3).reports(&["image.yum", "asks for nothing"]);
+        hello().build(text).fails(3).reports(&["image.yum", "installs nothing"]);
     }
 }
 
@@ -116,7 +116,7 @@ fn a_recipe_without_ts_run_is_built_with_a_note() {
 fn a_recipe_that_is_a_directory_or_missing_or_binary_is_refused() {
     let stage = hello();
     stage.build_file(stage.path()).fails(3).reports(&["directory"]);
-    stage.build_file(&stage.path().join("nosuch.yum")).fails(3).reports(&["nosuch.yum", "no such file"]);
+    stage.build_file(&stage.path().join("nosuch.yum")).fails(3).reports(&["nosuch.yum", "does not exist"]);
     // Any program that is not larger than the limit for recipes.
     stage.build_file(Path::new("/usr/bin/env")).fails(3).reports(&["binary"]);
 }

@@ -72,7 +72,7 @@ fn a_package_signed_by_another_key_is_refused() {
     if !require_root() {
         return;
     }
-    hello(Signature::Foreign).build(RECIPE).fails(6).reports(&["hello", "no pinned key"]);
+    hello(Signature::Foreign).build(RECIPE).fails(6).reports(&["hello", "by a pinned key"]);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn only_the_pinned_key_of_a_file_with_two_keys_is_trusted() {
     }
     let stage = hello(Signature::Foreign);
     fs::write(stage.repo().join("KEY.asc"), format!("{}\n{}", keys::ours().public, keys::foreign().public)).unwrap();
-    stage.build(RECIPE).fails(6).reports(&["hello", "no pinned key"]);
+    stage.build(RECIPE).fails(6).reports(&["hello", "by a pinned key"]);
 }
 
 #[test]

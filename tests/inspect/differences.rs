@@ -192,7 +192,7 @@ fn a_manifest_replaces_its_tarball_in_a_comparison_of_packages() {
     assert_eq!(diff(&[&path("one/image.json"), &path("one/image.tgz"), "--fail-on", "packages", "--fail-on", "size:+0%"]).code, Some(0));
     let done = diff(&[&path("one/image.json"), &path("two/image.json"), "--fail-on", "files"]);
     assert_eq!(done.code, Some(2), "{}", done.stderr);
-    done.reports(&["no single files"]);
+    done.reports(&["does not list files"]);
 }
 
 #[test]

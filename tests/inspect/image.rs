@@ -121,14 +121,14 @@ fn the_text_output_has_the_same_facts_and_a_manifest_suffices_for_packages() {
         "odd 2:1.0-1",
         "/usr/bin/setuid",
         "cap_net_bind_service,cap_net_raw=ep",
-        "What no package owns",
+        "Not owned by a package",
         "Built in",
         "packing",
     ] {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
     let text = words(&stage.out().join("image.json"));
-    for part in ["odd 2:1.0-1", "Built in", "knows no single files"] {
+    for part in ["odd 2:1.0-1", "Built in", "does not list files"] {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
     // The manifest of another tarball is ignored.

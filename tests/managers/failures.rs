@@ -80,8 +80,8 @@ const CASES: &[Case] = &[
     ("a failing %postun", "install fails-postun\nts run\nremove fails-postun\nts run\n", 7, &["fails-postun", "POSTUN", "gone"]),
     ("a failing %trigger", "install fails-trigger\nts run\ninstall left\nts run\n", 7, &["fails-trigger", "triggered"]),
     ("a failing %transfiletrigger", "install fails-filetrigger\nts run\ninstall left\nts run\n", 7, &["fails-filetrigger", "by a file"]),
-    ("an unsigned package", "install unsigned\nts run\n", 6, &["unsigned", "no pinned key signed"]),
-    ("someone else's signature", "install foreign\nts run\n", 6, &["foreign", "no pinned key signed"]),
+    ("an unsigned package", "install unsigned\nts run\n", 6, &["unsigned", "by a pinned key"]),
+    ("someone else's signature", "install foreign\nts run\n", 6, &["foreign", "by a pinned key"]),
     ("one unsigned of two", "install hello unsigned\nts run\n", 6, &["unsigned"]),
     ("a changed package", "install changed\nts run\n", 6, &["changed", "metadata"]),
     ("a damaged payload that matches its metadata", "install damaged\nts run\n", 6, &["damaged", "digest: BAD"]),
@@ -92,7 +92,7 @@ const CASES: &[Case] = &[
     ("no run at the end, and a file in two packages", "install one two\n", 7, &["/usr/share/same"]),
     ("no run at the end, and a failing %pre", "install fails-pre\n", 7, &["fails-pre", "PREIN"]),
     ("no run at the end, and a failing %post", "install fails-post\n", 7, &["fails-post", "POSTIN"]),
-    ("no run at the end, and an unsigned package", "install unsigned\n", 6, &["unsigned", "no pinned key signed"]),
+    ("no run at the end, and an unsigned package", "install unsigned\n", 6, &["unsigned", "by a pinned key"]),
     ("no run at the end, and a damaged payload", "install damaged\n", 6, &["damaged"]),
     ("a mark of a package that is not installed", "install hello\nts run\nmark install left\nts run\n", 7, &["image.yum:3", "left"]),
 ];
@@ -203,7 +203,7 @@ fn a_missing_package_manager_is_reported_with_the_way_to_install_it() {
     for name in ["dnf4", "yum"] {
         let done = build(name);
         assert_eq!(done.code, Some(4), "{}", done.stderr);
-        done.reports(&["no dnf 4", "python3-dnf"]);
+        done.reports(&["dnf 4 is not installed", "python3-dnf"]);
     }
 }
 

@@ -42,7 +42,7 @@ fn damaged_metadata_are_a_repository_error_that_names_the_repository() {
         sh(stage.path(), &format!("{remove}; modifyrepo_c --mdtype={kind} {kind} repo/repodata"));
         for machine in &machines {
             let done = machine.fails(&stage, recipe, 5);
-            done.reports(words).reports(&["hint: "]).does_not_report(&["of this host", "Error:"]);
+            done.reports(words).reports(&["hint: "]).does_not_report(&["on this host", "Error:"]);
         }
     }
 }

@@ -51,7 +51,7 @@ fn a_connection_that_is_always_cut_leaves_nothing() {
                 move |method, path| if is_upload(method, path) { Fault::Cut(40_000 * tenth / 10) } else { Fault::Pass },
             );
         let Some((output, left)) = cut else { return };
-        fails(&output, 9, &["uploading", "is the service up?"]);
+        fails(&output, 9, &["uploading", "is the service running?"]);
         assert_eq!(left, []);
     }
 }

@@ -84,7 +84,7 @@ fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
 
     // With --all-projects they are listed, and nothing is removed without a confirmation.
     let asked = all.images("osimg", &["--prune", "0", "--all-projects"]);
-    fails(&asked, 2, &["there is no terminal to ask on", "--yes", &theirs[0]]);
+    fails(&asked, 2, &["there is no terminal for the question", "--yes", &theirs[0]]);
     assert!(all.exists("osimg-demo", &theirs[0]));
     assert_eq!(all.images("osimg", &["--all-projects"]).status.code(), Some(2), "only with --prune or --remove");
     for answer in ["no", ""] {

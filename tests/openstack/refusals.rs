@@ -27,7 +27,7 @@ fn problems_of_a_cloud_are_reported_with_a_fix_and_without_secrets() {
             "osimg-demo",
             Box::new(move |c| c["auth"]["auth_url"] = json!(format!("https://127.0.0.1:{}/v3", port(0)))),
             9,
-            vec!["speaks no TLS", "plain HTTP"],
+            vec!["does not use TLS", "plain HTTP"],
         ),
         (
             "http to a server with TLS",
@@ -55,7 +55,7 @@ fn problems_of_a_cloud_are_reported_with_a_fix_and_without_secrets() {
             "osimg-demo",
             Box::new(move |c| c["image_endpoint_override"] = json!("http://127.0.0.1:1")),
             9,
-            vec!["nothing listens"],
+            vec!["the connection was refused"],
         ),
         (
             "no token",

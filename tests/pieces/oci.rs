@@ -256,7 +256,7 @@ fn a_registry_that_stops_and_a_server_that_is_not_a_registry_are_reported() {
     let oci = open(server.port, &Access::default());
     server.kill();
     let error = publish(&oci, &set(directory.path(), "web-1", "hello")).unwrap_err();
-    assert!(render(&error).contains("nothing listens there"), "{}", render(&error));
+    assert!(render(&error).contains("the connection was refused"), "{}", render(&error));
     let www = crate::servers::python(directory.path());
     let error = Oci::open(&format!("127.0.0.1:{}/os", www.port), &Access::default()).unwrap_err();
     assert!(render(&error).contains("no OCI registry answers there"), "{}", render(&error));

@@ -285,12 +285,12 @@ fn temporary_errors_of_a_server_are_retried_and_others_are_reported() {
 
     for (answer, why) in [
         // Used as a path on the same server, never as a file of this machine.
-        ("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "in a circle"),
+        ("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "in a loop"),
         (
             "HTTP/1.1 302 Found\r\nLocation: file://localhost/etc/passwd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             "not a web address",
         ),
-        ("HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "in a circle"),
+        ("HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "in a loop"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "longer than"),
         ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", "Content-Encoding"),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "403"),

@@ -23,7 +23,7 @@ fn findings_are_reported_with_a_fix_and_by_the_exit_status() {
     assert_eq!(done.status.code(), Some(10));
     let stdout = text(&done.stdout);
     for part in
-        ["error: there is no kernel", "[kernel]", "fix: install kernel", "warning: there is no program cloud-init", "1 errors, 1 warnings"]
+        ["error: there is no kernel", "[kernel]", "fix: install kernel", "warning: there is no program cloud-init", "1 error, 1 warning"]
     {
         assert!(stdout.contains(part), "{part}: {stdout}");
     }

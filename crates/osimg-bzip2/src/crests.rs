@@ -1,6 +1,6 @@
 //! Sorts crests by the bytes up to the next crest, then by the ranks of the crests that follow.
 
-/// The bits of a place in a block.
+/// The bits for a position in a block.
 pub(crate) const PLACE: u32 = (1 << 20) - 1;
 /// Bytes that a later round of sorting compares.
 const LATER: usize = 13;
@@ -30,7 +30,7 @@ pub(crate) fn each_group<K: Copy + PartialEq + std::ops::Shr<u32, Output = K>>(k
 pub(crate) struct Crests<'a> {
     /// The block, preceded by its last byte and followed by its first bytes.
     pub text: &'a [u8],
-    /// The places of the crests, by number, in ascending order.
+    /// The positions of the crests in ascending order, by number.
     pub places: &'a [u32],
     /// The block's length.
     pub n: usize,

@@ -12,8 +12,8 @@ pub(crate) type Lengths = [u8; ALPHABET];
 /// The code lengths with the smallest total for the given counts under the limit (package-merge;
 /// Larmore and Hirschberg, 1990).
 ///
-/// bzip2 requires a code for symbols that do not occur as well. They are counted once, because
-/// lengths that vary strongly from symbol to symbol need more bits in the table than they save.
+/// bzip2 also requires a code for symbols that do not occur. They are counted once, because lengths
+/// that vary strongly from symbol to symbol cost more bits in the table than they save.
 pub(crate) fn lengths(counts: &[u32], lengths: &mut Lengths) {
     let size = counts.len();
     let mut sorted = [(0_u64, 0_u16); ALPHABET];

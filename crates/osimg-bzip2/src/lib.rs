@@ -36,7 +36,7 @@ pub fn block_size(level: u32) -> usize {
 ///
 /// For each byte of a block: the packed runs, the text, the sorted column and the copy for the
 /// checksum (4), the order (4), crests with their keys and ranks (at most 8), the symbols (2), and
-/// the groups that are still to be sorted.
+/// the groups that are not sorted yet.
 #[must_use]
 pub fn memory(level: u32) -> u64 {
     block_size(level) as u64 * 24 + (2 << 20)
@@ -69,8 +69,8 @@ impl Encoder {
 
     /// Appends `block` to `packed` as one complete bzip2 stream.
     ///
-    /// A block that is longer than [`block_size`], or whose run-length encoding is, becomes a
-    /// stream of several bzip2 blocks.
+    /// If a block or its run-length encoding is longer than [`block_size`], it becomes a stream of
+    /// several bzip2 blocks.
     pub fn encode(&mut self, block: &[u8], packed: &mut Vec<u8>) {
         // Incompressible data grow by about one per cent, and the tables need some room.
         packed.reserve(block.len() + block.len() / 64 + 4096);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn incompressible_data_hardly_grow() {
+    fn incompressible_data_grow_only_slightly() {
         for level in [1, 9] {
             let size = block_size(level);
             assert!(check(level, &noise(size)) < size + size / 64 + 4096);

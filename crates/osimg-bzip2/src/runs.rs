@@ -4,7 +4,7 @@
 /// The longest run that one count can describe.
 const LONGEST_RUN: usize = 255;
 
-/// Encodes the longest prefix of `plain` whose encoding is at most `limit` bytes long, and returns
+/// Encodes the longest prefix of `plain` with an encoding of at most `limit` bytes, and returns
 /// the length of that prefix.
 pub(crate) fn pack(plain: &[u8], limit: usize, packed: &mut Vec<u8>) -> usize {
     let mut taken = 0;

@@ -7,25 +7,25 @@
 //! of all rotations, are sorted. One pass derives the order of the rising rotations from the
 //! crests, and a second pass derives the order of the falling ones from the rising ones. Crests are
 //! sorted by the bytes up to the next crest. Those that are still equal are sorted by the ranks of
-//! the crests that follow, and each round doubles the distance (Larsson and Sadakane, 1999), so
-//! that no block takes more than n log n.
+//! the crests that follow, and each round doubles the distance (Larsson and Sadakane, 1999). So
+//! every block is sorted in n log n.
 //!
-//! Places are smaller than the block's length, and the counts add up to it by construction, so no
-//! content can make an index leave its range.
+//! Positions are smaller than the block's length, and the counts add up to it by construction. So
+//! no content can make an index leave its range.
 
 use super::crests::{Crests, NUMBER, PLACE, each_group, read, sort_by_ranks};
 
 /// The longest block: bzip2's limit, which fits in twenty bits.
 pub(crate) const LONGEST: usize = 900_000;
 
-/// Of an entry of the order, besides the place ([`PLACE`]): the byte before it, and whether the
-/// rotation of that byte falls.
+/// The other bits of an entry of the order, besides the position ([`PLACE`]): the byte before it,
+/// and whether the rotation of that byte falls.
 const BEFORE: u32 = 20;
 const FALLS: u32 = 1 << 28;
 
 /// Bytes repeated after the block, so that most reads do not have to wrap around.
 const MARGIN: usize = 32;
-/// Bytes that the first round of sorting compares. They follow the two bytes that a bucket shares.
+/// Bytes that the first round of sorting compares. They follow the two bytes of the bucket.
 const FIRST: usize = 5;
 const PAIRS: usize = 1 << 16;
 
@@ -36,7 +36,7 @@ pub(crate) struct Sorter {
     text: Vec<u8>,
     /// The number of rotations by their first two bytes: falling, rising, crests.
     counts: Vec<u32>,
-    /// Places of the crests in ascending order, at the end of the array.
+    /// Positions of the crests in ascending order, at the end of the array.
     crests: Vec<u32>,
     keys: Vec<u64>,
     /// The ranks of the crests, by crest number.
@@ -113,7 +113,7 @@ impl Sorter {
         for (number, place) in crests.iter().enumerate() {
             let at = *place as usize + 1;
             let slot = &mut next[usize::from(text[at]) << 8 | usize::from(text[at + 1])];
-            // A place near the end finds what follows in the margin.
+            // The bytes after a position near the end are in the margin.
             let bytes = (read(text, at + 2) >> (128 - 8 * FIRST)) as u64;
             keys[*slot as usize] = bytes << NUMBER | number as u64;
             *slot += 1;
@@ -134,7 +134,7 @@ impl Sorter {
         }
     }
 
-    /// Puts every rotation into its place, and its last byte into `last`.
+    /// Puts every rotation into its position, and its last byte into `last`.
     fn induce(&mut self, n: usize, count: usize, last: &mut Vec<u8>) -> u32 {
         let Self { text, counts, crests, keys, next, order, .. } = self;
         let crests = &crests[crests.len() - count..];
@@ -142,8 +142,8 @@ impl Sorter {
         order.resize(n, 0);
         next.clear();
         next.resize(PAIRS, 0);
-        // Of the rotations that begin with a byte those that fall come first; among those that
-        // begin with two bytes, crests come first.
+        // Rotations with the same first byte: falling ones come first. Rotations with the same
+        // first two bytes: crests come first.
         let (mut falling, mut rising) = ([0_u32; 257], [0_u32; 256]);
         let (mut at, mut key) = (0, 0);
         for first in 0..256 {
@@ -194,7 +194,7 @@ impl Sorter {
     }
 }
 
-/// The entry of a place whose predecessor's class is told by the byte before it.
+/// The entry of a position. The byte before it determines the class of its predecessor.
 fn entry(text: &[u8], place: u32, falls: impl Fn(u8) -> bool) -> u32 {
     let before = text[place as usize];
     place | u32::from(before) << BEFORE | if falls(before) { FALLS } else { 0 }
@@ -205,8 +205,8 @@ fn earlier(found: u32, n: usize) -> u32 {
     (if place == 0 { n as u32 } else { place }) - 1
 }
 
-/// Whether the rotation is less than the one that starts a byte later; of a block that is not all
-/// alike.
+/// Whether the rotation is less than the one that starts a byte later. The block must have at least
+/// two different bytes.
 fn rises(block: &[u8], place: usize) -> bool {
     let byte = block[place];
     block.iter().cycle().skip(place + 1).find(|other| **other != byte).is_some_and(|other| byte < *other)
@@ -223,7 +223,7 @@ mod tests {
         (last, origin)
     }
 
-    /// By sorting the rotations themselves.
+    /// The result of sorting the rotations directly.
     fn naive(block: &[u8]) -> Vec<u8> {
         let twice = [block, block].concat();
         let mut places: Vec<usize> = (0..block.len()).collect();
@@ -231,7 +231,7 @@ mod tests {
         places.iter().map(|place| twice[place + block.len() - 1]).collect()
     }
 
-    /// What a decoder does.
+    /// The inverse transform, as a decoder does it.
     fn restored(last: &[u8], origin: u32) -> Vec<u8> {
         let mut rows: Vec<usize> = (0..last.len()).collect();
         rows.sort_by_key(|row| last[*row]);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn large_blocks_that_are_hard_to_sort_come_back() {
+    fn large_blocks_that_are_hard_to_sort_are_restored() {
         const SIZE: usize = 150_000;
         check(&vec![b'x'; LONGEST]);
         check(&fibonacci(SIZE));

@@ -43,7 +43,7 @@ pub(crate) fn choose(symbols: &Symbols) -> Tables {
         for group in list.chunks(GROUP) {
             let sums: u64 = group.iter().map(|symbol| costs[usize::from(*symbol) & 511]).sum();
             let cost = |table: usize| sums >> (table as u32 * SUM) & ((1 << SUM) - 1);
-            // The selection costs bits as well, and fewest when the previous table is selected
+            // The selection also costs bits, and the fewest if the previous table is selected
             // again.
             let whole = |table: usize| cost(table) + if table == last { 0 } else { OTHER };
             let best = (1..count).fold(0, |best, table| if whole(table) < whole(best) { table } else { best });

@@ -1,27 +1,27 @@
-//! Sets of bytes: what one place of a regex matches; read from PCRE2's escapes and classes, written
-//! in Rust's syntax.
+//! Sets of bytes that one position of a regex matches. They are parsed from PCRE2's escapes and
+//! classes, and written in Rust's syntax.
 
 /// A set of bytes, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ByteSet([u64; 4]);
 
 impl ByteSet {
-    /// Every byte: `.` where it matches newlines too.
+    /// Every byte: the meaning of `.` if it also matches newlines.
     pub(crate) fn all() -> Self {
         Self([u64::MAX; 4])
     }
 
     /// One byte.
-    pub(crate) fn of(byte: u8) -> Self {
+    pub(crate) fn single(byte: u8) -> Self {
         Self::default().with(byte)
     }
 
-    /// Every byte but one.
+    /// Every byte except one.
     pub(crate) fn without(byte: u8) -> Self {
-        Self::of(byte).inverted()
+        Self::single(byte).inverted()
     }
 
-    /// The byte, if the set has just one.
+    /// The byte, if the set has exactly one.
     pub(crate) fn only(&self) -> Option<u8> {
         let count: u32 = self.0.iter().map(|word| word.count_ones()).sum();
         let place: u32 =
@@ -29,7 +29,7 @@ impl ByteSet {
         u8::try_from(place).ok().filter(|_| count == 1)
     }
 
-    fn of_matching(test: impl Fn(u8) -> bool) -> Self {
+    fn from_predicate(test: impl Fn(u8) -> bool) -> Self {
         (0..=u8::MAX).filter(|&byte| test(byte)).fold(Self::default(), Self::with)
     }
 
@@ -94,7 +94,7 @@ fn write_byte(out: &mut String, byte: u8) {
     }
 }
 
-/// What an escape or a piece of a class stands for.
+/// The meaning of an escape or of a part of a class.
 pub(crate) enum Piece {
     One(u8),
     Set(ByteSet),
@@ -106,23 +106,23 @@ fn take(rest: &mut &[u8]) -> Option<u8> {
     Some(byte)
 }
 
-/// Reads the escape whose backslash has just been taken.
+/// Reads an escape after its backslash.
 ///
 /// # Errors
-/// Names an escape that is unfinished, or that stands for more than a set of bytes.
+/// Names an escape that is incomplete, or that means more than a set of bytes.
 pub(crate) fn escape(rest: &mut &[u8]) -> Result<Piece, String> {
     let byte = take(rest).ok_or("a backslash at the end")?;
     let set = match byte {
-        b'd' => ByteSet::of_matching(|b| b.is_ascii_digit()),
-        b'D' => ByteSet::of_matching(|b| !b.is_ascii_digit()),
-        b'w' => ByteSet::of_matching(is_word),
-        b'W' => ByteSet::of_matching(|b| !is_word(b)),
-        b's' => ByteSet::of_matching(is_space),
-        b'S' => ByteSet::of_matching(|b| !is_space(b)),
-        b'h' => ByteSet::of_matching(is_horizontal),
-        b'H' => ByteSet::of_matching(|b| !is_horizontal(b)),
-        b'v' => ByteSet::of_matching(is_vertical),
-        b'V' => ByteSet::of_matching(|b| !is_vertical(b)),
+        b'd' => ByteSet::from_predicate(|b| b.is_ascii_digit()),
+        b'D' => ByteSet::from_predicate(|b| !b.is_ascii_digit()),
+        b'w' => ByteSet::from_predicate(is_word),
+        b'W' => ByteSet::from_predicate(|b| !is_word(b)),
+        b's' => ByteSet::from_predicate(is_space),
+        b'S' => ByteSet::from_predicate(|b| !is_space(b)),
+        b'h' => ByteSet::from_predicate(is_horizontal),
+        b'H' => ByteSet::from_predicate(|b| !is_horizontal(b)),
+        b'v' => ByteSet::from_predicate(is_vertical),
+        b'V' => ByteSet::from_predicate(|b| !is_vertical(b)),
         b'N' if !matches!(*rest, [b'{', next, ..] if !next.is_ascii_digit()) => ByteSet::without(b'\n'),
         b'a' => return Ok(Piece::One(0x07)),
         b'e' => return Ok(Piece::One(0x1b)),
@@ -138,9 +138,9 @@ pub(crate) fn escape(rest: &mut &[u8]) -> Result<Piece, String> {
     Ok(Piece::Set(set))
 }
 
-/// `\xh`, `\xhh` or `\x{h...}`; the `\x` has been taken.
+/// `\xh`, `\xhh` or `\x{h...}`; reads the part after `\x`.
 fn hexadecimal(rest: &mut &[u8]) -> Result<u8, String> {
-    let wrong = || "an escape `\\x` that is no byte".to_owned();
+    let wrong = || "an escape `\\x` that is not a byte".to_owned();
     let digits: Vec<u8> = if let Some(after) = rest.strip_prefix(b"{") {
         let end = after.iter().position(|&b| b == b'}').ok_or_else(wrong)?;
         let (inside, after) = after.split_at(end);
@@ -151,7 +151,7 @@ fn hexadecimal(rest: &mut &[u8]) -> Result<u8, String> {
         *rest = rest.get(digits.len()..).unwrap_or_default();
         digits
     };
-    // PCRE2 reads a bare `\x` as a zero byte, which no path has.
+    // PCRE2 reads a plain `\x` as a zero byte, which does not occur in paths.
     std::str::from_utf8(&digits)
         .ok()
         .and_then(|text| u8::from_str_radix(text, 16).ok())
@@ -159,11 +159,10 @@ fn hexadecimal(rest: &mut &[u8]) -> Result<u8, String> {
         .ok_or_else(wrong)
 }
 
-/// Reads the class whose `[` has just been taken.
+/// Reads a class after its `[`.
 ///
 /// # Errors
-/// Names a class that does not end, a range that is none, or an escape that stands for more than a
-/// set of bytes.
+/// Names an unclosed class, an invalid range, or an escape that means more than a set of bytes.
 pub(crate) fn class(rest: &mut &[u8]) -> Result<ByteSet, String> {
     if rest.first().is_some_and(|&kind| matches!(kind, b':' | b'.' | b'=') && posix_end(rest, kind).is_some()) {
         return Err("a class name `[: :]` outside of a class".into());
@@ -225,7 +224,7 @@ fn piece(rest: &mut &[u8]) -> Result<Piece, String> {
     }
 }
 
-/// Where the name that begins `[:` ends, if a `:]` follows before the class may end.
+/// The end of the name that begins with `[:`, if `:]` follows before the class can end.
 fn posix_end(after: &[u8], kind: u8) -> Option<usize> {
     let mut at = 1;
     loop {
@@ -242,20 +241,20 @@ fn posix_end(after: &[u8], kind: u8) -> Option<usize> {
 fn posix(name: &[u8]) -> Option<ByteSet> {
     let (name, is_inverted) = name.strip_prefix(b"^").map_or((name, false), |name| (name, true));
     let set = match name {
-        b"alnum" => ByteSet::of_matching(|b| b.is_ascii_alphanumeric()),
-        b"alpha" => ByteSet::of_matching(|b| b.is_ascii_alphabetic()),
-        b"ascii" => ByteSet::of_matching(|b| b.is_ascii()),
-        b"blank" => ByteSet::of_matching(|b| matches!(b, b' ' | b'\t')),
-        b"cntrl" => ByteSet::of_matching(|b| b.is_ascii_control()),
-        b"digit" => ByteSet::of_matching(|b| b.is_ascii_digit()),
-        b"graph" => ByteSet::of_matching(|b| b.is_ascii_graphic()),
-        b"lower" => ByteSet::of_matching(|b| b.is_ascii_lowercase()),
-        b"print" => ByteSet::of_matching(|b| b.is_ascii_graphic() || b == b' '),
-        b"punct" => ByteSet::of_matching(|b| b.is_ascii_punctuation()),
-        b"space" => ByteSet::of_matching(is_space),
-        b"upper" => ByteSet::of_matching(|b| b.is_ascii_uppercase()),
-        b"word" => ByteSet::of_matching(is_word),
-        b"xdigit" => ByteSet::of_matching(|b| b.is_ascii_hexdigit()),
+        b"alnum" => ByteSet::from_predicate(|b| b.is_ascii_alphanumeric()),
+        b"alpha" => ByteSet::from_predicate(|b| b.is_ascii_alphabetic()),
+        b"ascii" => ByteSet::from_predicate(|b| b.is_ascii()),
+        b"blank" => ByteSet::from_predicate(|b| matches!(b, b' ' | b'\t')),
+        b"cntrl" => ByteSet::from_predicate(|b| b.is_ascii_control()),
+        b"digit" => ByteSet::from_predicate(|b| b.is_ascii_digit()),
+        b"graph" => ByteSet::from_predicate(|b| b.is_ascii_graphic()),
+        b"lower" => ByteSet::from_predicate(|b| b.is_ascii_lowercase()),
+        b"print" => ByteSet::from_predicate(|b| b.is_ascii_graphic() || b == b' '),
+        b"punct" => ByteSet::from_predicate(|b| b.is_ascii_punctuation()),
+        b"space" => ByteSet::from_predicate(is_space),
+        b"upper" => ByteSet::from_predicate(|b| b.is_ascii_uppercase()),
+        b"word" => ByteSet::from_predicate(is_word),
+        b"xdigit" => ByteSet::from_predicate(|b| b.is_ascii_hexdigit()),
         _ => return None,
     };
     Some(if is_inverted { set.inverted() } else { set })
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_follow_pcre2_where_rust_reads_them_otherwise() {
+    fn classes_have_the_meaning_of_pcre2_and_not_of_rust() {
         assert_eq!(written("a[b]").unwrap(), r"[\[a-b]");
         assert_eq!(written("]a]").unwrap(), r"[\]a]");
         assert_eq!(written("^]]").unwrap(), r"[^\]]");
@@ -306,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_class_is_refused() {
+    fn an_invalid_class_is_refused() {
         assert!(written("a").unwrap_err().contains("without its"));
         assert!(written("]").unwrap_err().contains("without its"));
         assert!(written("z-a]").unwrap_err().contains("out of order"));
@@ -314,6 +313,6 @@ mod tests {
         assert!(written(r"\d-a]").unwrap_err().contains("begins with a set"));
         assert!(written(":alpha:]").unwrap_err().contains("outside of a class"));
         assert!(written("[:nope:]]").unwrap_err().contains("unknown class name"));
-        assert!(written(r"\x{100}]").unwrap_err().contains("no byte"));
+        assert!(written(r"\x{100}]").unwrap_err().contains("not a byte"));
     }
 }

@@ -69,7 +69,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) context: Option<&'a [u8]>,
 }
 
-/// A text, with the name that errors use for it.
+/// A text, with its name in error messages.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The path that errors report.
@@ -90,9 +90,9 @@ impl Source {
 pub struct Sources {
     /// `file_contexts`.
     pub base: Source,
-    /// `file_contexts.homedirs`, whose regexes take precedence over those of the base.
+    /// `file_contexts.homedirs`. Its regexes take precedence over those of the base.
     pub homedirs: Option<Source>,
-    /// `file_contexts.local`, whose regexes take precedence over both.
+    /// `file_contexts.local`. Its regexes take precedence over both.
     pub local: Option<Source>,
     /// `file_contexts.subs`: the administrator's path substitutions, applied first.
     pub subs: Option<Source>,

@@ -1,4 +1,4 @@
-//! Finds the spec that decides a path: the last literal that equals it, else the last regex that
+//! Finds the spec for a path: the last literal that is equal to it, or else the last regex that
 //! matches it.
 
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::contexts::FileKind;
 use crate::matcher::Matcher;
 
-/// What a spec gives: the number of a context, or `None` for `<<none>>`.
+/// The result of a spec: the number of a context, or `None` for `<<none>>`.
 pub(crate) type Verdict = Option<u32>;
 
 #[derive(Debug)]
@@ -17,24 +17,24 @@ struct Literal {
 
 #[derive(Debug)]
 struct Spec {
-    /// The place among all specs; the greatest wins.
+    /// The position among all specs; the greatest wins.
     order: usize,
     kind: FileKind,
     verdict: Verdict,
     matcher: Matcher,
 }
 
-/// The regex specs whose fixed beginning is the same.
+/// The regex specs with the same fixed prefix.
 #[derive(Debug)]
 struct Node {
     prefix: Box<[u8]>,
-    /// The node with the longest prefix that begins this one's.
+    /// The node with the longest prefix that is a prefix of this one's.
     parent: Option<usize>,
-    /// The last in order comes first.
+    /// In reverse order: the last spec comes first.
     specs: Vec<Spec>,
 }
 
-/// All specs of a policy, arranged for lookups.
+/// All specs of a policy, indexed for lookups.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     literals: HashMap<Box<[u8]>, Vec<Literal>>,
@@ -53,7 +53,8 @@ impl Builder {
     /// Adds the next spec.
     ///
     /// # Errors
-    /// Names the construct of the regex that is wrong, or that Rust's `regex` has no equal of.
+    /// Names the construct of the regex that is invalid, or that has no equivalent in Rust's
+    /// `regex`.
     pub(crate) fn add(&mut self, regex: &str, kind: FileKind, verdict: Verdict) -> Result<(), String> {
         if let Some(path) = literal(regex) {
             self.literals.entry(path.into()).or_default().push(Literal { kind, verdict });
@@ -63,7 +64,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Arranges what was added.
+    /// Builds the index.
     pub(crate) fn finish(self) -> Index {
         let mut specs = self.specs;
         specs.sort_by(|a, b| a.matcher.prefix().cmp(b.matcher.prefix()).then(b.order.cmp(&a.order)));
@@ -83,7 +84,7 @@ impl Builder {
 }
 
 impl Index {
-    /// The verdict of the spec that decides `path`, if any speaks of it.
+    /// The result of the spec for `path`, if one matches.
     pub(crate) fn lookup(&self, path: &[u8], file: FileKind) -> Option<Verdict> {
         let literal = self.literals.get(path).and_then(|all| all.iter().rfind(|literal| literal.kind.fits(file)));
         if let Some(literal) = literal {
@@ -101,11 +102,11 @@ impl Index {
     }
 }
 
-/// The longest prefix that begins `path`, on the way from a node to its parents.
+/// The longest prefix of `path` among a node and its ancestors.
 ///
-/// From the last node that sorts at or before `path` this finds the longest of all: whatever sorts
-/// between a prefix of `path` and `path` begins with that prefix too, so the prefix is among its
-/// parents.
+/// The search starts at the last node that sorts at or before `path`, and finds the longest prefix
+/// of all. Everything that sorts between a prefix of `path` and `path` itself begins with that
+/// prefix. So the prefix is among its ancestors.
 fn last_beginning(nodes: &[Node], from: Option<usize>, path: &[u8]) -> Option<usize> {
     let mut at = from;
     while let Some((number, node)) = at.and_then(|at| Some((at, nodes.get(at)?))) {
@@ -117,9 +118,9 @@ fn last_beginning(nodes: &[Node], from: Option<usize>, path: &[u8]) -> Option<us
     None
 }
 
-/// The only path that a spec speaks of, if its regex has no meta characters.
+/// The only path that a spec matches, if its regex has no meta characters.
 ///
-/// Escaped letters and digits mean something in a regex, so they make no literal.
+/// Escaped letters and digits have a meaning in a regex, so such a regex is not a literal.
 fn literal(regex: &str) -> Option<Vec<u8>> {
     let mut path = Vec::with_capacity(regex.len());
     let mut bytes = regex.bytes();
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_matching_regex_wins_whatever_its_prefix() {
+    fn the_last_matching_regex_wins_regardless_of_its_prefix() {
         let index = index(&["/.*", "/usr/lib/.*", "/usr/.*x", "/usr/li.*", "/usrlocal.*"]);
         let number = |path: &str| index.lookup(path.as_bytes(), FileKind::Any);
         assert_eq!(number("/usr/lib/a"), Some(Some(3)));
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_letter_makes_no_literal() {
+    fn a_regex_with_an_escaped_letter_is_not_a_literal() {
         assert_eq!(literal(r"/a\.b\+\-c"), Some(b"/a.b+-c".to_vec()));
         assert_eq!(literal(r"/a\d"), None);
         assert_eq!(index(&[r"/a\d"]).lookup(b"/a7", FileKind::Any), Some(Some(0)));

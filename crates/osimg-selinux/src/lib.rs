@@ -1,5 +1,5 @@
-//! SELinux labels from a policy's `file_contexts`, computed as libselinux computes them, on any
-//! host.
+//! SELinux labels from a policy's `file_contexts`, on any host. The results are those of
+//! libselinux.
 //!
 //! The rules of `selabel_file(5)`, in the order in which they apply:
 //!

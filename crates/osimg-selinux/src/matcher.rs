@@ -1,8 +1,8 @@
 //! Tests one path against one spec, as cheaply as the spec's regex allows.
 //!
-//! Most regexes of a policy are a fixed beginning with a simple ending, such as `/usr/lib(/.*)?`;
-//! these need no regex engine. The others are compiled when a path first comes to them: of
-//! thousands, an image's paths ask for some hundreds.
+//! Most regexes of a policy are a fixed prefix with a simple ending, such as `/usr/lib(/.*)?`. They
+//! need no regex engine. The others are compiled when they are first needed: of thousands, an
+//! image's paths need a few hundred.
 
 use std::sync::OnceLock;
 
@@ -12,37 +12,36 @@ use crate::byteset::ByteSet;
 use crate::parser::parse;
 use crate::pattern::{Atom, Item, Pattern, Repeat, write_alternatives, write_sequence};
 
-/// The largest compiled regex; only counted quantifiers can come near it, a pattern's text being
-/// limited.
+/// The limit on the size of a compiled regex. The text of a pattern is limited, so only counted
+/// quantifiers can reach it.
 const COMPILED_LIMIT: usize = 64 << 20;
 
-/// What decides whether a path matches a regex spec.
+/// Decides whether a path matches a regex spec.
 #[derive(Debug)]
 pub(crate) struct Matcher {
-    /// Every path that matches begins with this.
+    /// The fixed prefix of every matching path.
     prefix: Box<[u8]>,
     tail: Tail,
 }
 
-/// What may follow the prefix.
+/// The part after the prefix.
 #[derive(Debug)]
 enum Tail {
-    /// `.*` or `.+`: at least so many bytes.
+    /// `.*` or `.+`: at least this many bytes.
     Anything { at_least: usize },
-    /// `[^/]*` or `[^/]+`: at least so many bytes, none of them a slash.
+    /// `[^/]*` or `[^/]+`: at least this many bytes, none of them a slash.
     Name { at_least: usize },
-    /// `(/.*)?`: the directory itself and all below it.
+    /// `(/.*)?`: the directory itself and everything below it.
     Subtree,
-    /// Whatever the regex says of the bytes after the prefix.
+    /// A regex for the bytes after the prefix.
     Rest(Lazy),
-    /// Whatever the regex says of the whole path.
+    /// A regex for the full path.
     Whole(Lazy),
 }
 
 #[derive(Debug)]
 struct Lazy {
-    /// Every path that matches has these bytes where the regex looks; a look for them is cheaper
-    /// than the regex.
+    /// Bytes that every matching path contains. Searching for them is faster than the regex.
     needle: Box<[u8]>,
     text: Box<str>,
     compiled: OnceLock<Option<Regex>>,
@@ -52,28 +51,28 @@ impl Matcher {
     /// Prepares the regex of a spec.
     ///
     /// # Errors
-    /// Names the construct that is wrong, or that Rust's `regex` has no equal of.
+    /// Names the construct that is invalid, or that has no equivalent in Rust's `regex`.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         let pattern = parse(text)?;
-        let matcher = Self::of(text, &pattern);
+        let matcher = Self::from_pattern(text, &pattern);
         if pattern.is_counted
             && let Tail::Rest(lazy) | Tail::Whole(lazy) = &matcher.tail
             && lazy.regex().is_none()
         {
-            return Err("counted quantifiers that multiply to too large a regex".into());
+            return Err("counted quantifiers that make the regex too large".into());
         }
         Ok(matcher)
     }
 
-    fn of(text: &str, pattern: &Pattern) -> Self {
+    fn from_pattern(text: &str, pattern: &Pattern) -> Self {
         if let [items] = &pattern.alternatives[..]
             && pattern.is_plain
         {
             let prefix: Vec<u8> = items.iter().map_while(fixed_byte).collect();
-            // libselinux compares the first component of path and spec before the regex: `/usr/?`
-            // never matches `/usr`.
+            // libselinux compares the first component of path and spec before the regex, so
+            // `/usr/?` never matches `/usr`.
             if stem(text).is_none_or(|stem| prefix.starts_with(stem)) {
-                let tail = Tail::of(items.get(prefix.len()..).unwrap_or_default());
+                let tail = Tail::from_items(items.get(prefix.len()..).unwrap_or_default());
                 return Self { prefix: prefix.into(), tail };
             }
         }
@@ -82,12 +81,12 @@ impl Matcher {
         Self { prefix: stem(text).unwrap_or_default().into(), tail: Tail::Whole(Lazy::new(whole, Box::default())) }
     }
 
-    /// The bytes that every matching path begins with.
+    /// The fixed prefix of every matching path.
     pub(crate) fn prefix(&self) -> &[u8] {
         &self.prefix
     }
 
-    /// Whether `path`, which begins with the prefix, matches.
+    /// Whether `path`, which must begin with the prefix, matches.
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
         let rest = path.get(self.prefix.len()..).unwrap_or_default();
         match &self.tail {
@@ -101,7 +100,7 @@ impl Matcher {
 }
 
 impl Tail {
-    fn of(items: &[Item]) -> Self {
+    fn from_items(items: &[Item]) -> Self {
         let bytes_repeated = |item: &Item, set: ByteSet| {
             let is_open = matches!(item.repeat, Repeat { min: 0 | 1, max: None });
             (is_open && item.atom == Atom::Byte(Box::new(set))).then_some(usize::from(item.repeat.min == 1))
@@ -131,7 +130,7 @@ impl Tail {
 
 impl Lazy {
     fn new(mut text: String, needle: Box<[u8]>) -> Self {
-        // PCRE2's `$` also stands before a newline that ends the path.
+        // PCRE2's `$` also matches before a newline at the end of the path.
         text.push_str(r"\n?\z");
         Self { needle, text: text.into(), compiled: OnceLock::new() }
     }
@@ -183,13 +182,13 @@ fn contains(text: &[u8], needle: &[u8]) -> bool {
     false
 }
 
-/// The first component of a spec with the slash that ends it, if it is fixed text: what libselinux
-/// calls the stem.
+/// The first component of a spec including its slash, if it is fixed text. libselinux calls it the
+/// stem.
 fn stem(text: &str) -> Option<&[u8]> {
     let bytes = text.as_bytes();
     let end = bytes.iter().skip(1).position(|&byte| byte == b'/')? + 1;
-    // A backslash is no meta character there, but makes a stem that no path has; newer versions
-    // removed that fault.
+    // libselinux does not treat a backslash as a meta character here, so the stem matches no path.
+    // Newer versions fixed this bug.
     let is_fixed = !bytes.iter().take(end).any(|byte| br".^$?*+|[({\".contains(byte));
     bytes.get(..=end).filter(|_| is_fixed)
 }
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_ends_before_what_a_quantifier_applies_to() {
+    fn the_prefix_ends_before_an_item_with_a_quantifier() {
         assert_eq!(Matcher::new("/abc?d").unwrap().prefix(), b"/ab");
         assert_eq!(Matcher::new(r"/a\+b.*").unwrap().prefix(), b"/a+b");
         assert_eq!(Matcher::new("/a|/b").unwrap().prefix(), b"");
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_component_must_be_the_same_before_the_regex_is_asked() {
+    fn the_first_component_is_compared_before_the_regex() {
         assert!(!matches("/srv/?", "/srv"));
         assert!(matches("/srv/?x", "/srv/x"));
         assert!(!matches("/srv/?x", "/srvx"));
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parser_accepts_without_counted_quantifiers_always_compiles() {
+    fn accepted_patterns_without_counted_quantifiers_always_compile() {
         let deep = format!("/{}a{}", "(x|".repeat(50), ")*b".repeat(50));
         for regex in
             [format!("/{}", "[a-zA-Z0-9]?".repeat(300)), format!("/{}", ".*".repeat(2000)), format!("/{}", "(.|)+".repeat(800)), deep]

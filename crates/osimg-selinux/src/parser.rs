@@ -1,11 +1,11 @@
-//! Reads a spec's regex by the rules of `pcre2pattern(3)`, or names the construct that Rust's
-//! `regex` has no equal of.
+//! Parses a spec's regex by the rules of `pcre2pattern(3)`. The error names a construct that has no
+//! equivalent in Rust's `regex`.
 
 use crate::byteset::{ByteSet, Piece, class, escape};
 use crate::pattern::{Atom, Item, Pattern, Repeat, Sequence};
 
-/// Groups within groups. Rust's `regex` allows 250 levels, and one group with its quantifier and
-/// content may take four.
+/// The limit on nested groups. Rust's `regex` allows 250 levels, and one group with its quantifier
+/// and content may use four.
 const MAX_DEPTH: usize = 50;
 
 /// libselinux refuses longer patterns as well (3.8 and later).
@@ -14,7 +14,7 @@ const MAX_LENGTH: usize = 4095;
 /// Parses a pattern.
 ///
 /// # Errors
-/// Names the construct that is wrong, or that has no equivalent in Rust's `regex`.
+/// Names the construct that is invalid, or that has no equivalent in Rust's `regex`.
 pub(crate) fn parse(text: &str) -> Result<Pattern, String> {
     if text.len() > MAX_LENGTH {
         return Err(format!("a regex of more than {MAX_LENGTH} bytes"));
@@ -22,17 +22,17 @@ pub(crate) fn parse(text: &str) -> Result<Pattern, String> {
     Parser::new(text.as_bytes()).pattern()
 }
 
-/// What a `(?` begins.
+/// The meaning of `(?`.
 enum Kind {
     /// A group, captured or not.
     Plain,
-    /// A group with a flag of its own, in Rust's spelling.
+    /// A group with a flag, in Rust's syntax.
     Flagged(&'static str),
-    /// No group but a flag for what follows.
+    /// Not a group, but a flag for the rest.
     Setting(&'static str),
 }
 
-/// Reads a pattern from its beginning to its end.
+/// Parses a pattern from start to end.
 struct Parser<'a> {
     rest: &'a [u8],
     depth: usize,
@@ -41,15 +41,15 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    /// A parser at the beginning of `text`.
+    /// A parser at the start of `text`.
     fn new(text: &'a [u8]) -> Self {
         Self { rest: text, depth: 0, is_plain: true, is_counted: false }
     }
 
-    /// Reads the whole pattern.
+    /// Parses the whole pattern.
     ///
     /// # Errors
-    /// Names the construct that is wrong, or that Rust's `regex` has no equal of.
+    /// Names the construct that is invalid, or that has no equivalent in Rust's `regex`.
     fn pattern(mut self) -> Result<Pattern, String> {
         let alternatives = self.alternatives()?;
         match self.rest {
@@ -108,7 +108,7 @@ impl<'a> Parser<'a> {
     }
 
     fn atom(&mut self) -> Result<Atom, String> {
-        let byte = self.next().ok_or("an end where more was to come")?;
+        let byte = self.next().ok_or("an unexpected end")?;
         let set = match byte {
             b'(' => return self.group(),
             b'^' => return Ok(self.place("^")),
@@ -124,7 +124,7 @@ impl<'a> Parser<'a> {
             },
             b'*' | b'+' | b'?' => return Err("a quantifier with nothing before it".into()),
             b'{' if counted(self.rest)?.is_some() => return Err("a quantifier with nothing before it".into()),
-            _ => ByteSet::of(byte),
+            _ => ByteSet::single(byte),
         };
         Ok(Atom::Byte(Box::new(set)))
     }
@@ -144,7 +144,7 @@ impl<'a> Parser<'a> {
         if self.eat(b"+") {
             return Err("a possessive quantifier".into());
         }
-        // Lazy or greedy is no matter when all that is asked is whether the whole path matches.
+        // Lazy and greedy do not differ for the question whether the whole path matches.
         self.eat(b"?");
         if self.quantifier()?.is_some() {
             return Err("a quantifier after a quantifier".into());
@@ -183,7 +183,7 @@ impl<'a> Parser<'a> {
         }
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(format!("more than {MAX_DEPTH} groups within each other"));
+            return Err(format!("more than {MAX_DEPTH} nested groups"));
         }
         let mut inner = self.alternatives()?;
         self.depth -= 1;
@@ -196,7 +196,7 @@ impl<'a> Parser<'a> {
         Ok(Atom::Group(inner))
     }
 
-    /// What stands between `(?` and the group's content.
+    /// The part between `(?` and the group's content.
     fn group_kind(&mut self) -> Result<Kind, String> {
         for (token, name) in [
             (&b"="[..], "lookahead `(?=...)`"),
@@ -221,7 +221,7 @@ impl<'a> Parser<'a> {
         }
         for (open, close) in [(&b"P<"[..], b'>'), (b"<", b'>'), (b"'", b'\'')] {
             if self.eat(open) {
-                while self.next().ok_or("a group name without its end")? != close {}
+                while self.next().ok_or("an unclosed group name")? != close {}
                 return Ok(Kind::Plain);
             }
         }
@@ -241,7 +241,7 @@ impl<'a> Parser<'a> {
     /// The set after a backslash outside a class.
     fn escape(&mut self) -> Result<ByteSet, String> {
         match escape(&mut self.rest)? {
-            Piece::One(byte) => Ok(ByteSet::of(byte)),
+            Piece::One(byte) => Ok(ByteSet::single(byte)),
             Piece::Set(set) => Ok(set),
         }
     }
@@ -251,8 +251,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// The counted quantifier whose text after `{` begins here, and how long it is with its `}`; else
-/// the brace means itself.
+/// The counted quantifier that begins after `{`, and its length including `}`. Without a
+/// quantifier, the brace is literal.
 fn counted(rest: &[u8]) -> Result<Option<(usize, Repeat)>, String> {
     let Some(end) = rest.iter().position(|&byte| byte == b'}') else { return Ok(None) };
     let inside = rest.get(..end).unwrap_or_default();
@@ -263,7 +263,7 @@ fn counted(rest: &[u8]) -> Result<Option<(usize, Repeat)>, String> {
     let mut parts = inside.splitn(2, |&byte| byte == b',');
     let (low, high) = (parts.next().unwrap_or_default(), parts.next());
     if low.is_empty() && high.and_then(number).is_some() {
-        return Err("`{,n}`, whose meaning depends on the version of PCRE2".into());
+        return Err("`{,n}`, which has different meanings in different versions of PCRE2".into());
     }
     let Some(min) = number(low) else { return Ok(None) };
     let max = match high {
@@ -275,7 +275,7 @@ fn counted(rest: &[u8]) -> Result<Option<(usize, Repeat)>, String> {
         },
     };
     if max.is_some_and(|max| max < min) || min > 65_535 || max.is_some_and(|max| max > 65_535) {
-        return Err("a quantifier whose numbers are out of order or too large".into());
+        return Err("a quantifier with numbers that are out of order or too large".into());
     }
     Ok(Some((end + 1, Repeat { min, max })))
 }

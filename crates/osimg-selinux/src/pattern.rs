@@ -1,22 +1,22 @@
-//! The PCRE2 regex of a spec as a tree, and the same in the words of Rust's `regex`.
+//! The PCRE2 regex of a spec as a tree, and its translation to Rust's `regex`.
 //!
-//! The two dialects agree on little more than the looks (`a*+`, `[a[b]`, `[a&&b]`, `\<` mean
-//! different things), so nothing is passed through: a pattern is parsed by PCRE2's rules
-//! (`pcre2pattern(3)`) and written again, sets of bytes spelled out.
+//! The two dialects look alike but often differ in meaning (`a*+`, `[a[b]`, `[a&&b]`, `\<`).
+//! Therefore nothing is copied: a pattern is parsed by PCRE2's rules (`pcre2pattern(3)`) and
+//! written again, with sets of bytes spelled out.
 
 use crate::byteset::ByteSet;
 
-/// A sequence of items; alternatives are several of them.
+/// A sequence of items; alternatives are several sequences.
 pub(crate) type Sequence = Vec<Item>;
 
-/// An atom and how often it may stand.
+/// An atom with its number of repetitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) atom: Atom,
     pub(crate) repeat: Repeat,
 }
 
-/// How often an atom stands: at least, and at most if there is a bound.
+/// The number of repetitions: the minimum, and the maximum if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Repeat {
     pub(crate) min: u32,
@@ -36,13 +36,13 @@ impl Repeat {
     }
 }
 
-/// What a quantifier applies to.
+/// The operand of a quantifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Atom {
     /// One byte of a set.
     Byte(Box<ByteSet>),
     Group(Vec<Sequence>),
-    /// A condition on the place, or a flag from here on, as Rust's `regex` spells it.
+    /// An assertion about the position, or a flag from here on, in the syntax of Rust's `regex`.
     Zero(&'static str),
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum Atom {
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
     pub(crate) alternatives: Vec<Sequence>,
-    /// Whether all bytes mean themselves at any place: no flags, no conditions such as `^` or `\b`.
+    /// Whether all bytes are literal: no flags, no assertions such as `^` or `\b`.
     pub(crate) is_plain: bool,
     /// Whether a counted quantifier may make the compiled form much larger than the text.
     pub(crate) is_counted: bool,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_both_dialects_know_is_written_in_rusts() {
+    fn constructs_of_both_dialects_are_written_in_the_syntax_of_rust() {
         assert_eq!(rust(r"/a\.b(/.*)?"), r"/a\.b(?:/.*)?");
         assert_eq!(rust(r"/(?<n>x)(?#c)(?:y|)+?z{2}{"), r"/(?:x)(?:y|)+z{2,2}\{");
         assert_eq!(rust("/(?i)a(?s:b)(?i:)+"), "/(?i)a(?:(?s)b)(?:(?i))+");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn constructs_that_rust_lacks_are_named() {
+    fn errors_name_constructs_without_an_equivalent_in_rust() {
         for (text, name) in [
             ("/(?=a)", "lookahead"),
             ("/(?!a)", "negative lookahead"),
@@ -128,7 +128,7 @@ mod tests {
             ("/(*UTF)", "verb"),
             ("/a*+", "possessive"),
             ("/a{2}{3}", "a quantifier after a quantifier"),
-            ("/a{,3}", "version of PCRE2"),
+            ("/a{,3}", "versions of PCRE2"),
             ("/a{3,2}", "out of order"),
             (r"/(a)\1", "back-reference"),
             (r"/\k<n>", "back-reference"),
@@ -142,7 +142,7 @@ mod tests {
         ] {
             assert!(refusal(text).contains(name), "{text}: {}", refusal(text));
         }
-        assert!(refusal(&"(".repeat(300)).contains("within each other"));
+        assert!(refusal(&"(".repeat(300)).contains("nested groups"));
         assert!(refusal(&"a".repeat(5000)).contains("4095"));
     }
 }

@@ -50,7 +50,7 @@
   if (data.findings) {
     show("findings");
     const box = $("findings-list");
-    if (!data.findings.length) box.append(h("div", null, h("span", { class: "pill good" }, "fit"), "No check of osimg verify found anything."));
+    if (!data.findings.length) box.append(h("div", null, h("span", { class: "pill good" }, "fit"), "All checks of osimg verify passed."));
     for (const finding of data.findings) {
       const bad = finding.severity === "error";
       box.append(h("div", { class: "finding" },
@@ -58,7 +58,7 @@
         h("p", null, finding.message),
         finding.why ? h("p", { class: "soft" }, finding.why) : null,
         finding.paths.length ? h("details", null, h("summary", { class: "soft" }, finding.count === 1 ? "1 file" : number(finding.count) + " files"), h("ul", { class: "list mono" }, finding.paths.map((path) => h("li", null, path)), finding.count > finding.paths.length ? h("li", { class: "soft" }, `and ${number(finding.count - finding.paths.length)} more`) : null)) : null,
-        finding.mend ? h("p", { class: "soft" }, "Mend it: " + finding.mend) : null));
+        finding.fix ? h("p", { class: "soft" }, "Fix: " + finding.fix) : null));
     }
   }
 
@@ -135,7 +135,7 @@
   }));
 
   const tip = $("tip");
-  const tell = (event, lines) => {
+  const showTip = (event, lines) => {
     tip.replaceChildren(...lines.map((line, at) => h(at ? "div" : "b", null, line)));
     tip.hidden = false;
     const x = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8), y = event.clientY + 18;
@@ -149,7 +149,7 @@
     const width = Math.max(240, $("map").clientWidth), height = width < 600 ? 380 : 440;
     let items = (mode === "package" ? byPackage() : byFolder()).filter((item) => item.bytes > 0).sort((a, b) => b.bytes - a.bytes);
     const total = items.reduce((sum, item) => sum + item.bytes, 0);
-    // What would be thinner than a line is put together.
+    // Items thinner than a line are merged.
     const least = total * 24 / (width * height), small = items.filter((item) => item.bytes < least);
     if (small.length > 1) {
       items = items.filter((item) => item.bytes >= least);
@@ -166,7 +166,7 @@
         if (name) cell.append(s("text", { x: x + 7, y: y + 16 }, name));
         if (name && tall > 36 && w > 62) cell.append(s("text", { class: "size", x: x + 7, y: y + 31 }, size(item.bytes)));
       }
-      cell.addEventListener("pointermove", (event) => tell(event, [item.name, `${size(item.bytes)}, ${percent(item.bytes, total)}`, item.files ? `${number(item.files)} files, mostly ${kinds[item.kind]}` : ""].filter(Boolean)));
+      cell.addEventListener("pointermove", (event) => showTip(event, [item.name, `${size(item.bytes)}, ${percent(item.bytes, total)}`, item.files ? `${number(item.files)} files, mostly ${kinds[item.kind]}` : ""].filter(Boolean)));
       cell.addEventListener("pointerleave", () => { tip.hidden = true; });
       if (item.open) {
         cell.addEventListener("click", () => { tip.hidden = true; item.open(); });
@@ -209,11 +209,11 @@
       box.append(h("div", { class: "step" }, h("span", null, name), s("svg", { class: "bar", viewBox: "0 0 1000 16", preserveAspectRatio: "none", "aria-hidden": "true" }, rect), h("span", { class: "num" }, seconds.toFixed(seconds < 1 ? 3 : 1) + " s")));
       before += seconds;
     }
-    $("timeline").append(box, h("p", { class: "note" }, `osimg ${osimg} with ${manager}` + (started ? `, begun ${new Date(started * 1000).toISOString().replace("T", " ").slice(0, 16)} UTC` : "")));
+    $("timeline").append(box, h("p", { class: "note" }, `osimg ${osimg} with ${manager}` + (started ? `, started ${new Date(started * 1000).toISOString().replace("T", " ").slice(0, 16)} UTC` : "")));
     if (warnings.length) $("timeline").append(h("ul", { class: "list note" }, warnings.map((line) => h("li", null, h("span", { class: "pill warn" }, "warning"), line))));
   }
 
-  // ---- tables: only the rows that are seen exist
+  // ---- tables: only visible rows exist
   const ROW = 32;
   class Table {
     constructor(box, columns, rows, noun, order) {
@@ -342,7 +342,7 @@
       ...(closed.length ? [h("span", { class: "soft" }, `${closed.length} cannot log in: ${closed.map((user) => user.name).join(", ")}`)] : [])]));
     const enabled = image.services.filter((unit) => unit.state === "enabled"), fixed = image.services.filter((unit) => unit.state !== "enabled");
     card("trust-cards", `Enabled units (${enabled.length})`, list([...enabled.map((unit) => [h("b", null, unit.unit), h("span", { class: "soft" }, " " + unit.wanted_by.join(", "))]),
-      ...(fixed.length ? [h("details", null, h("summary", { class: "soft" }, `${fixed.length} that packages start by themselves`), h("span", { class: "soft" }, fixed.map((unit) => unit.unit).join(", ")))] : [])]));
+      ...(fixed.length ? [h("details", null, h("summary", { class: "soft" }, `${fixed.length} started by default`), h("span", { class: "soft" }, fixed.map((unit) => unit.unit).join(", ")))] : [])]));
   }
   if (image.keys.length) card("trust-cards", `Keys (${image.keys.length})`, list(image.keys.map((key) => [h("span", { class: "pill" }, key.kind), h("span", { class: "mono" }, key.name)])));
   if ($("trust-cards").children.length) show("trust");
@@ -361,7 +361,7 @@
   fact("SHA-256", image.origin.sha256 ? h("span", { class: "mono" }, image.origin.sha256) : null);
   card("identity-cards", "The image", facts);
   if (image.built && image.built.recipe[1]) card("identity-cards", image.built.recipe[0] || "Recipe", h("div", { class: "tall" }, h("pre", null, image.built.recipe[1])));
-  if (image.unowned.length) card("identity-cards", `What no package owns (${number(data.unowned)})`, list(image.unowned.map((share) => [h("span", { class: "mono" }, share.name), h("span", { class: "soft" }, " " + size(share.bytes))])));
+  if (image.unowned.length) card("identity-cards", `Not owned by a package (${number(data.unowned)})`, list(image.unowned.map((share) => [h("span", { class: "mono" }, share.name), h("span", { class: "soft" }, " " + size(share.bytes))])));
 
   for (const section of document.querySelectorAll("main section:not([hidden])")) $("nav").append(h("a", { href: "#" + section.id }, section.querySelector("h2").textContent));
   document.documentElement.dataset.ready = "yes";

@@ -1,4 +1,4 @@
-//! What a build adds to the shared cache, takes over into it, and links into its view.
+//! Adding to the shared cache: metadata, packages, and links in the view of a build.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -9,22 +9,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::paths::{PACKAGES, downloaded, repository};
-use super::{Filling, Programs, SHARED, entries};
+use super::{FillLock, Programs, SHARED, entries};
 use crate::error::Result;
 use crate::packages::events::TransactionPlan;
-use crate::private::{self, shown};
+use crate::private::{self, display_path};
 use crate::sandbox::remove_tree;
 
-impl Filling<'_> {
-    /// Gives packages' programs a copy of the shared metadata, and the shared packages by links
-    /// that they can only read.
+impl FillLock<'_> {
+    /// Gives programs from packages a copy of the shared metadata, and read-only links to the
+    /// shared packages.
     ///
-    /// Solver caches are left out: nothing verifies them, and other programs made them.
+    /// Solver caches are left out: other programs wrote them, and nothing verifies them.
     pub(super) fn prepare(&self) -> Result<()> {
         let (Some(incoming), Programs::OfPackages { repositories }) = (&self.cache.incoming, &self.cache.programs) else { return Ok(()) };
         clear(incoming)?;
         let used = |id: &str| repositories.is_empty() || repositories.iter().any(|repository| repository == id);
-        for entry in entries(&self.cache.folder)? {
+        for entry in entries(&self.cache.shared)? {
             let name = entry.file_name();
             if !repository(&name).is_some_and(used) || !entry.path().is_dir() {
                 continue;
@@ -32,7 +32,7 @@ impl Filling<'_> {
             let (from, to) = (entry.path(), incoming.join(&name));
             place_metadata(&from, &to, copy_unless_solver_cache)?;
             let packages = from.join(PACKAGES);
-            fs::create_dir_all(to.join(PACKAGES)).with_context(|| format!("making {}", shown(&to)))?;
+            fs::create_dir_all(to.join(PACKAGES)).with_context(|| format!("creating {}", display_path(&to)))?;
             for package in if packages.is_dir() { entries(&packages)? } else { Vec::new() } {
                 let below = Path::new(&name).join(PACKAGES).join(package.file_name());
                 std::os::unix::fs::symlink(Path::new(SHARED).join(&below), incoming.join(&below))
@@ -42,15 +42,15 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Takes a downloaded file over into the shared cache, and returns its path there. Programs of
-    /// packages may have put anything in its place, so no link is followed and the file is copied;
-    /// whoever uses it verifies it.
+    /// Copies a downloaded file into the shared cache, and returns its path there. Programs from
+    /// packages may have replaced it with anything, so links are not followed and the file is
+    /// copied. It is verified before it is used.
     pub(in crate::packages) fn take_over(&self, below: &Path) -> Result<PathBuf> {
-        let shared = self.cache.folder.join(below);
+        let shared = self.cache.shared.join(below);
         let Some(incoming) = self.cache.open.as_ref().and_then(|open| open.incoming.as_ref()) else { return Ok(shared) };
         let Some(mut file) = private::regular(incoming, below)? else { return Ok(shared) };
-        let directory = shared.parent().with_context(|| format!("taking over {}", below.display()))?;
-        fs::create_dir_all(directory).with_context(|| format!("making {}", shown(directory)))?;
+        let directory = shared.parent().with_context(|| format!("copying {} into the package cache", below.display()))?;
+        fs::create_dir_all(directory).with_context(|| format!("creating {}", display_path(directory)))?;
         let keeping = || format!("copying {} into the package cache", below.display());
         let mut copy = tempfile::NamedTempFile::new_in(directory).with_context(keeping)?;
         std::io::copy(&mut file, copy.as_file_mut()).with_context(keeping)?;
@@ -58,10 +58,10 @@ impl Filling<'_> {
         Ok(shared)
     }
 
-    /// Makes the view from the repositories' metadata and the plan's packages, as they are now.
+    /// Fills the view with the repositories' current metadata and the plan's packages.
     ///
     /// # Errors
-    /// When a file cannot be linked.
+    /// If a file cannot be linked.
     pub(in crate::packages) fn share(&self, plan: &TransactionPlan) -> Result<()> {
         self.clear()?;
         for entry in entries(self.cache.downloads())? {
@@ -78,16 +78,16 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Puts one file of the cache into the view and marks it as used.
+    /// Links one file of the cache into the view and marks it as used.
     pub(in crate::packages) fn link(&self, file: &Path, below: &Path) -> Result<()> {
         let to = self.cache.view.join(below);
         if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("making {}", shown(parent)))?;
+            fs::create_dir_all(parent).with_context(|| format!("creating {}", display_path(parent)))?;
         }
-        // The time of access says when it was needed last, which is what pruning goes by. Mount
-        // options may hold back the kernel's own mark, and the time of change is part of librepo's.
+        // The access time records the last use, for pruning. Mount options may suppress the
+        // kernel's own updates, and librepo uses the modification time.
         utimensat(AT_FDCWD, file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_OMIT, UtimensatFlags::NoFollowSymlink)
-            .with_context(|| format!("marking {} as used", shown(file)))?;
+            .with_context(|| format!("marking {} as used", display_path(file)))?;
         link(file, &to)
     }
 
@@ -102,31 +102,31 @@ fn clear(directory: &Path) -> Result<()> {
     entries(directory)?.iter().try_for_each(|entry| remove_tree(&entry.path()))
 }
 
-/// A copy of a file, unless it is a solver cache.
+/// Copies a file, unless it is a solver cache.
 fn copy_unless_solver_cache(from: &Path, to: &Path) -> Result<()> {
     if from.extension().is_some_and(|end| end == "solv" || end == "solvx") {
         return Ok(());
     }
-    fs::copy(from, to).map(|_| ()).with_context(|| format!("copying {} to {}", shown(from), shown(to)))
+    fs::copy(from, to).map(|_| ()).with_context(|| format!("copying {} to {}", display_path(from), display_path(to)))
 }
 
-/// Places everything but packages, directory by directory.
+/// Applies `place` to everything except packages, directory by directory.
 fn place_metadata(from: &Path, to: &Path, place: fn(&Path, &Path) -> Result<()>) -> Result<()> {
-    let kind = from.symlink_metadata().with_context(|| format!("looking at {}", shown(from)))?.file_type();
+    let kind = from.symlink_metadata().with_context(|| format!("examining {}", display_path(from)))?.file_type();
     if kind.is_file() {
         return place(from, to);
     }
     if !kind.is_dir() || from.file_name().is_some_and(|name| name == PACKAGES) {
         return Ok(());
     }
-    fs::create_dir_all(to).with_context(|| format!("making {}", shown(to)))?;
+    fs::create_dir_all(to).with_context(|| format!("creating {}", display_path(to)))?;
     for entry in entries(from)? {
         place_metadata(&entry.path(), &to.join(entry.file_name()), place)?;
     }
     Ok(())
 }
 
-/// A second name for a file; a copy where the file system knows no such thing.
+/// Creates a hard link, or a copy if the file system has no hard links.
 fn link(from: &Path, to: &Path) -> Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(()),
@@ -136,9 +136,9 @@ fn link(from: &Path, to: &Path) -> Result<()> {
                 Some(Errno::EPERM | Errno::EMLINK | Errno::EXDEV | Errno::EOPNOTSUPP)
             ) =>
         {
-            fs::copy(from, to).map(|_| ()).with_context(|| format!("copying {} to {}", shown(from), shown(to)))
+            fs::copy(from, to).map(|_| ()).with_context(|| format!("copying {} to {}", display_path(from), display_path(to)))
         }
-        Err(error) => Err(error).with_context(|| format!("linking {} to {}", shown(from), shown(to))),
+        Err(error) => Err(error).with_context(|| format!("linking {} to {}", display_path(from), display_path(to))),
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn packages_programs_get_copies_without_solver_caches_and_only_plain_files_are_taken_over() {
+    fn programs_from_packages_get_copies_and_only_their_plain_files_are_copied_back() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("cache");
         let repo = Path::new("tiny-0123456789abcdef");
@@ -172,7 +172,7 @@ mod tests {
         assert!(!incoming.join("tiny.solv").exists());
         let link = Path::new(SHARED).join(repo).join("packages/old.rpm");
         assert_eq!(fs::read_link(incoming.join("packages/old.rpm")).unwrap(), link);
-        // What the programs leave there.
+        // Files that the programs leave there.
         fs::write(base.path().join("host"), "the host's").unwrap();
         fs::write(incoming.join("packages/new.rpm"), "new").unwrap();
         fs::set_permissions(incoming.join("packages/new.rpm"), std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();

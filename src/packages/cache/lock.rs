@@ -1,4 +1,4 @@
-//! The locks over a cache and over the views of its builds.
+//! The locks of a cache and of the views of its builds.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -9,49 +9,48 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::private::shown;
+use crate::private::display_path;
 use crate::process;
 use crate::report::Report;
 use crate::sandbox::remove_tree;
 
-/// Held by who adds to the cache or takes from it.
+/// Locked by a process that adds to the cache or removes from it.
 pub(super) const LOCK: &str = ".lock";
 
-/// The lock over a cache, whose directory is used through `folder` and called `path`.
-pub(in crate::packages) fn lock(folder: &Path, path: &Path, report: &Report) -> Result<Flock<File>> {
-    lock_file(&folder.join(LOCK), Some((report, path)))
+/// Locks a cache; `directory` is its descriptor's path, `path` the one for messages.
+pub(in crate::packages) fn lock(directory: &Path, path: &Path, report: &Report) -> Result<Flock<File>> {
+    lock_file(&directory.join(LOCK), Some((report, path)))
 }
 
-pub(super) fn lock_file(path: &Path, told: Option<(&Report, &Path)>) -> Result<Flock<File>> {
+pub(super) fn lock_file(path: &Path, waiting: Option<(&Report, &Path)>) -> Result<Flock<File>> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     let options = File::options().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
-    let mut file = options.with_context(|| format!("opening {}", shown(path)))?;
-    if !file.metadata().with_context(|| format!("looking at {}", shown(path)))?.is_file() {
-        anyhow::bail!("opening {}: it is not a regular file", shown(path));
+    let mut file = options.with_context(|| format!("opening {}", display_path(path)))?;
+    if !file.metadata().with_context(|| format!("examining {}", display_path(path)))?.is_file() {
+        anyhow::bail!("opening {}: it is not a regular file", display_path(path));
     }
-    let mut told = told;
+    let mut waiting = waiting;
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
             Err((file, Errno::EWOULDBLOCK)) => file,
-            Err((_, error)) => return Err(error).with_context(|| format!("locking {}", shown(path))),
+            Err((_, error)) => return Err(error).with_context(|| format!("locking {}", display_path(path))),
         };
-        if let Some((report, path)) = told.take() {
-            report.note(&format!("waiting for another build that fills the package cache {}", shown(path)));
+        if let Some((report, path)) = waiting.take() {
+            report.note(&format!("waiting for another build that fills the package cache {}", display_path(path)));
         }
         process::pause(Duration::from_millis(50))?;
     }
 }
 
-/// Removes the views of builds that were killed; one that cannot be removed is no reason not to
-/// build.
+/// Removes the views of killed builds. Failures are ignored: they must not prevent a build.
 pub(in crate::packages) fn sweep(views: &Path) {
     for entry in fs::read_dir(views).into_iter().flatten().filter_map(Result::ok) {
         let path = entry.path();
         if !path.is_dir() {
             continue;
         }
-        if let Ok(Ok(_unused)) = File::open(&path).map(|folder| Flock::lock(folder, FlockArg::LockExclusiveNonblock)) {
+        if let Ok(Ok(_unused)) = File::open(&path).map(|directory| Flock::lock(directory, FlockArg::LockExclusiveNonblock)) {
             let _ = remove_tree(&path);
         }
     }
@@ -62,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_that_is_a_link_or_a_fifo_is_refused_at_once() {
+    fn a_lock_that_is_a_link_or_a_fifo_is_refused_immediately() {
         let base = tempfile::tempdir().unwrap();
         let (victim, link, fifo) = (base.path().join("victim"), base.path().join("link"), base.path().join("fifo"));
         fs::write(&victim, "precious").unwrap();

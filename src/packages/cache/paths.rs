@@ -1,34 +1,34 @@
-//! Paths within a cache: what belongs to a repository, and what is a package.
+//! Paths in a cache: which belong to a repository, and which are packages.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path};
 
 use crate::private::VIEWS;
 
-/// Where the package cache is inside the sandbox.
+/// The path of the package cache in the sandbox.
 pub(in crate::packages) const CACHE: &str = "/osimg/cache";
-/// The directory of packages within a repository's.
+/// The subdirectory for packages in a repository's directory.
 pub(in crate::packages) const PACKAGES: &str = "packages";
 
-/// A path of the sandbox, below the cache; `None` when it is elsewhere, in a directory of this
+/// The path below the cache for a path in the sandbox; `None` if it is in another directory of this
 /// host.
 pub(in crate::packages) fn below(path: &Path) -> Option<&Path> {
     let below = path.strip_prefix(CACHE).ok()?;
     below.components().all(|part| matches!(part, Component::Normal(_))).then_some(below)
 }
 
-/// The place below the cache of a package that was downloaded.
+/// The path below the cache of a downloaded package.
 ///
-/// Programs of packages may name any path. Only those in a directory of packages count, so that no
-/// metadata, solver cache or view is replaced or removed.
+/// Programs from packages may report any path. Only paths in a directory for packages count, so
+/// that no metadata, solver cache or view is replaced or removed.
 pub(in crate::packages) fn downloaded(path: &Path) -> Option<&Path> {
     let below = below(path)?;
     let first = below.iter().next()?.to_str()?;
     (below.parent()?.file_name()? == PACKAGES && first != VIEWS && !first.starts_with('.')).then_some(below)
 }
 
-/// The id of the repository that an entry of the cache belongs to: the dnfs name directories and
-/// solver caches by it. `None` for what others keep there.
+/// The id of the repository that an entry of the cache belongs to. dnf 4 and dnf 5 use it in the
+/// names of directories and solver caches. `None` for other entries.
 pub(in crate::packages) fn repository(entry: &OsStr) -> Option<&str> {
     let name = entry.to_str()?;
     let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_packages_are_taken_by_their_path() {
+    fn only_paths_of_packages_are_accepted() {
         let at = |name: &str| downloaded(&Path::new(CACHE).join(name)).is_some();
         for name in ["tiny-0123456789abcdef/packages/a.rpm", "files/00ff/packages/a.rpm", "tiny-locked/packages/a.rpm"] {
             assert!(at(name), "{name}");
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_is_known_by_the_names_of_its_files() {
+    fn a_repository_is_recognized_by_its_file_names() {
         for name in ["my-repo-0123456789abcdef", "my-repo.solv", "my-repo-filenames.solvx", "my-repo-0123456789abcdef.solv"] {
             assert_eq!(repository(OsStr::new(name)), Some("my-repo"), "{name}");
         }

@@ -1,4 +1,4 @@
-# Groups of packages: the rule by which a group's name is understood, and what is wrong with a repository's description of them.
+# Package groups: how a group's name is matched, and problems in a repository's group file.
 import bz2
 import fnmatch
 import gzip
@@ -13,9 +13,10 @@ OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open, ".xml": open}
 
 
 def choose_group(wanted, known):
-    """The one group or environment that a name means, by dnf 4's rule: exact id or name first, then glob in any case.
+    """The one group or environment that matches the name, by dnf 4's rule: first exact id or name,
+    then a glob in any case.
 
-    `known` holds tuples of kind, id, name and object.
+    `known` has tuples of kind, id, name and object.
     """
     name, line = wanted["name"], wanted["line"]
     if wanted["scope"] == "environment":
@@ -25,23 +26,24 @@ def choose_group(wanted, known):
         match = re.compile(fnmatch.translate(name), re.IGNORECASE).match
         found = [entry for entry in known if match(entry[1]) or match(entry[2] or "")]
     if not found:
-        fail("spec", "no group or environment is called '%s'" % name, line=line, known=sorted({"%s (%s)" % (n, i) for _, i, n, _ in known})[:40])
+        fail("spec", "no group or environment has the name '%s'" % name, line=line, known=sorted({"%s (%s)" % (n, i) for _, i, n, _ in known})[:40])
     if len(found) > 1:
-        fail("spec", "'%s' names several groups: %s" % (name, ", ".join(sorted("%s (%s)" % (n, i) for _, i, n, _ in found))), line=line)
+        fail("spec", "'%s' matches several groups: %s" % (name, ", ".join(sorted("%s (%s)" % (n, i) for _, i, n, _ in found))), line=line)
     return found[0]
 
 
 def check_comps(files):
-    """Refuses repositories whose groups cannot be read; dnf passes over them, whole or from the damage on.
+    """Refuses repositories with unreadable groups. dnf ignores such groups, all of them or those
+    after the damage.
 
-    `files` holds tuples of a repository's id and its file. Returns whether any group is in them, and the members of types that
-    dnf does not know, by their group's id.
+    `files` has tuples of a repository's id and its file. Returns whether they have any group, and
+    the members of types unknown to dnf, by their group's id.
     """
     groups, odd = False, {}
     for ident, path in files:
         opener = next((opener for end, opener in OPENERS.items() if path.endswith(end)), None)
         if not opener:
-            groups = True  # in a format that only dnf's libraries read
+            groups = True  # only dnf's libraries can read this format
             continue
         try:
             with opener(path, "rb") as file:
@@ -58,7 +60,7 @@ def check_comps(files):
 
 
 def refuse_odd_members(odd, groups):
-    """Refuses groups that the transaction uses and that have members of unknown types."""
+    """Refuses groups of the transaction that have members of unknown types."""
     for ident in groups:
         for repository, member, kind in odd.get(ident, []):
             fail("metadata", "reading the groups (comps) of repository '%s': the member %s of group '%s' has the unknown type '%s'"

@@ -1,6 +1,9 @@
-# Drives dnf 4 through its Python API for osimg: one transaction, described by /osimg/request.json, in one of two phases.
-# Every answer is one JSON object a line on standard output; whatever else is printed goes to standard error.
-# Why the API and not the command: its exit status and its errors are truthful, and its callbacks give real progress.
+# Runs dnf 4 through its Python API for osimg: one transaction from /osimg/request.json, in one of
+# two phases.
+# Every answer is one JSON object per line on standard output; all other output goes to standard
+# error.
+# The API is used instead of the command because its errors are precise and its callbacks report
+# progress.
 import os
 import sys
 
@@ -9,8 +12,8 @@ from dnf4_files import fetch, mark_files
 from dnf4_jobs import add_files, change_module, change_reasons, is_excluded, mark
 from dnf4_progress import Download, Transaction
 from comps import check_comps
-from driver import EMPTY, among, fail, fail_dependency, import_keys, refuse_outside, repomd, run, satisfied_members, tell
-from failures import Heard, fail_download, fail_metadata, fail_rpm, listen_to_rpm
+from driver import EMPTY, allow_list, fail, fail_dependency, import_keys, refuse_outside, repomd, run, satisfied_members, send
+from failures import DownloadErrors, fail_download, fail_metadata, fail_rpm, record_rpm_problems
 
 try:
     import dnf
@@ -32,21 +35,23 @@ def nevra(package):
     return "%s-%s:%s-%s.%s" % (package.name, package.epoch, package.version, package.release, package.arch)
 
 
-def trust_our_own_lock():
-    """dnf's locks are files with process numbers, which mean nothing in a pid namespace: one left by a killed build would be waited for.
+def disable_dnf_locks():
+    """Disables dnf's locks. They are files with process ids, which mean nothing in a pid namespace:
+    dnf would wait for a killed build.
 
-    osimg holds a lock of the kernel's on everything that they guard.
+    osimg holds a kernel lock on everything that they protect.
     """
     dnf.lock.ProcessLock.__enter__ = lambda self: self._lock_thread()
     dnf.lock.ProcessLock.__exit__ = lambda self, *exception: self._unlock_thread()
 
 
 def make_base(request):
-    # A Conf of our own: the default one would ask the host's rpmdb for its release.
+    # A new Conf: the default one would query the host's rpmdb for the release.
     conf = dnf.conf.Conf()
     conf.installroot = request["installroot"]
     conf.cachedir = request["cachedir"]
-    # Why each package is there must outlive the process: the next transaction removes what only a removed package needed.
+    # The reasons why packages are installed must be kept for the next transaction, which removes
+    # unneeded dependencies.
     conf.persistdir = request["state"]
     conf.logdir = request["scratch"] + "/log"
     os.makedirs(conf.logdir, exist_ok=True)
@@ -58,12 +63,12 @@ def make_base(request):
     conf.strict = True
     conf.keepcache = True
     if hasattr(conf, "protect_running_kernel"):
-        conf.protect_running_kernel = False  # it is the build host's
+        conf.protect_running_kernel = False  # the running kernel is the build host's
     conf.skip_if_unavailable = False
     conf.check_config_file_age = False
     conf.install_weak_deps = request["install_weak_deps"]
-    # rpm itself refuses what is not signed by an imported key (%_pkgverify_level), in one process and for local files too;
-    # dnf would start a program for each package to the same end.
+    # rpm itself refuses packages that are not signed by an imported key (%_pkgverify_level), also
+    # local files. dnf would start a program for each package, with the same result.
     conf.gpgcheck = False
     conf.localpkg_gpgcheck = False
     conf.max_parallel_downloads = 20
@@ -77,7 +82,7 @@ def make_base(request):
         conf.substitutions["arch"] = request["arch"]
         conf.substitutions["basearch"] = dnf.rpm.basearch(request["arch"])
         conf.arch, conf.basearch = request["arch"], conf.substitutions["basearch"]
-        conf.ignorearch = True  # rpm would refuse what this machine's processor cannot run by itself
+        conf.ignorearch = True  # otherwise rpm refuses packages for a foreign processor
     conf.substitutions["releasever"] = request.get("releasever") or ""
     for name, value in request.get("vars", {}).items():
         conf.substitutions[name] = value
@@ -87,7 +92,7 @@ def make_base(request):
 
 
 def configure(base, request):
-    """The recipe's own `config` lines."""
+    """Applies the recipe's `config` lines."""
     for key, value in request["transaction"]["config"]:
         repo, _, option = key.rpartition(".")
         try:
@@ -117,7 +122,7 @@ def add_repositories(base, request):
         for key, value in wanted.items():
             if key not in ("id", "signed_metadata") and value not in (None, [], ""):
                 setattr(repo, key, value)
-        # dnf itself does not replace variables in the path of a repository on this machine.
+        # dnf itself does not replace variables in the path of a local repository.
         repo.baseurl = [libdnf.conf.ConfigParser.substitute(url, base.conf.substitutions) if url.startswith("file:") else url for url in repo.baseurl]
         repo.repo_gpgcheck = wanted.get("signed_metadata", False)
         repo.gpgkey = ["file://" + key for key in request["keys"]] if repo.repo_gpgcheck else []
@@ -131,7 +136,7 @@ def add_repositories(base, request):
     for repo in base.repos.iter_enabled():
         repo.skip_if_unavailable = False
         repo.gpgcheck = False
-        # A build asks every repository whether its metadata is still the newest; the install phase takes what that gave.
+        # Each build checks every repository for newer metadata; the install phase uses the result.
         if request["offline"]:
             repo.metadata_expire = -1
             repo._repo.setSyncStrategy(dnf.repo.SYNC_ONLY_CACHE)
@@ -142,32 +147,34 @@ def add_repositories(base, request):
 
 
 def load(base, request):
-    # Only the callbacks hear what became of each address; dnf's error says merely that none was left.
-    heard = Heard()
-    dnf.repo.MDPayload._mirror_failure_cb = lambda payload, data, message, url, metadata: heard.failed(url, message)
-    # A damaged description of modules ends the whole process.
+    # Only the callbacks receive the error of each address; dnf's own error only reports that none
+    # worked.
+    errors = DownloadErrors()
+    dnf.repo.MDPayload._mirror_failure_cb = lambda payload, data, message, url, metadata: errors.failed(url, message)
+    # Damaged module metadata can crash the whole process.
     reading = base._setup_modular_excludes
-    base._setup_modular_excludes = lambda: [tell("reading", what="the modules of %s" % modular(base)), reading(), tell("reading", what=None)]
+    base._setup_modular_excludes = lambda: [send("reading", what="the modules of %s" % modular(base)), reading(), send("reading", what=None)]
     try:
         base.fill_sack(load_system_repo=True, load_available_repos=True)
         base.odd_members = read_comps(base, request["transaction"])
     except dnf.exceptions.RepoError as error:
-        # The reason of damaged metadata is in hawkey's exception, which dnf drops.
+        # The cause of damaged metadata is in hawkey's exception, which dnf drops.
         cause = error.__context__ if isinstance(error.__context__, hawkey.Exception) else None
-        fail_metadata("%s: %s" % (error, cause) if cause else error, heard)
+        fail_metadata("%s: %s" % (error, cause) if cause else error, errors)
     except (dnf.exceptions.Error, hawkey.Exception) as error:
-        fail_metadata(error, heard)
+        fail_metadata(error, errors)
     only = request["detail"] and request["detail"].get("only")
     if only:
-        allowed = among(only)
+        allowed = allow_list(only)
         others = [p for p in base.sack.query().available() if not allowed(p.name, p.version, p.release, p.arch)]
         base.sack.add_excludes(base.sack.query().filter(pkg=others))
 
 
-def forget_streams(base, request):
-    """Carries out what resets or disables modules before other changes of them, one by one; returns a base that knows of it.
+def reset_streams(base, request):
+    """Applies resets and disablements of modules one by one, before other changes of them; returns
+    a base with the new state.
 
-    dnf takes a stream of a module that had another one only after the reset was written down.
+    dnf accepts a different stream of a module only after its reset has been saved.
     """
     modules = request["transaction"]["modules"]
     while any(change["action"] in ("reset", "disable") for change in modules[:-1]):
@@ -183,19 +190,20 @@ def forget_streams(base, request):
 
 
 def modular(base):
-    """The repositories that describe modules, for messages."""
+    """The repositories with module metadata, for messages."""
     found = [repo.id for repo in base.repos.iter_enabled() if repo._repo.getMetadataPath("modules")]
     return "repository %s" % " or ".join("'%s'" % ident for ident in found)
 
 
 def read_comps(base, wanted):
-    """Reads the groups, if the transaction names any; returns the members that dnf does not understand."""
+    """Reads the groups if the transaction uses any; returns the members that dnf does not
+    understand."""
     if not wanted["groups"] and not wanted["group_changes"] and not wanted["mark"]:
         return {}
     groups, odd = check_comps([(repo.id, repo._repo.getCompsFn()) for repo in base.repos.iter_enabled() if repo._repo.getCompsFn()])
     base.read_comps(arch_filter=True)
     if groups and not base.comps.groups:
-        fail("host", "the repositories have groups, and libcomps of this host finds none in them")
+        fail("host", "the repositories have groups, but libcomps on this host finds none")
     return odd
 
 
@@ -207,7 +215,7 @@ def resolve(base, request):
 
 
 def with_obsoleting(base, packages):
-    """The packages and those that obsolete them, directly or not."""
+    """The packages and those that obsolete them, directly or indirectly."""
     found = set(packages)
     while True:
         more = set(base.sack.query().filter(obsoletes=base.sack.query().filter(pkg=list(found)))) - found
@@ -217,7 +225,8 @@ def with_obsoleting(base, packages):
 
 
 def names_for(base, name, here):
-    """The names of packages that stand for a group's member: by name, else by what they provide or obsolete."""
+    """The names of the packages for a group's member: by name, or else those that provide or
+    obsolete it."""
     query = base.sack.query()
     for packages in (lambda: query.filter(name=name), lambda: query.filter(provides=name), lambda: with_obsoleting(base, query.filter(name=name))):
         names = sorted({package.name for package in packages() if nevra(package) in here})
@@ -229,12 +238,12 @@ def names_for(base, name, here):
 def describe(base, request, groups, files=()):
     outgoing = []
     install_set = set(base.transaction.install_set) if base.transaction else set()
-    # An item that only changes why a package is there has no package of its own.
+    # An item that only changes the reason of a package has no package.
     moves = [item for item in base.transaction or () if item.action != libdnf.transaction.TransactionItemAction_REASON_CHANGE]
     reasons = {item.pkg: item.reason for item in moves}
     for package in sorted(install_set, key=nevra):
         kind, digest = package.chksum if package.chksum else (None, b"")
-        tell("planned", package=dict(
+        send("planned", package=dict(
             nevra=nevra(package), name=package.name, epoch=package.epoch, version=package.version, release=package.release,
             arch=package.arch, repo=package.reponame, location=package.location, size=package.downloadsize, installed=package.installsize,
             built=package.buildtime, checksum="%s:%s" % (hash_name(kind), digest.hex()) if kind else None,
@@ -248,11 +257,11 @@ def describe(base, request, groups, files=()):
     for spec in request["transaction"]["install"]:
         query = [files[spec["text"]]] if spec["text"] in files else dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
         found = {nevra(p) for p in query} & here or {nevra(p) for p in with_obsoleting(base, query)} & here
-        tell("spec", spec=dict(text=spec["text"], line=spec["line"], packages=sorted(found)))
+        send("spec", spec=dict(text=spec["text"], line=spec["line"], packages=sorted(found)))
     groups = satisfied_members(groups, lambda name: names_for(base, name, here), lambda name: is_excluded(base, name))
     repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision(), repomd=repomd(repo._repo.getCachedir()))
                     for repo in base.repos.iter_enabled()]
-    tell("plan", remove=outgoing, groups=groups, repositories=repositories, rpm=rpm.__version__)
+    send("plan", remove=outgoing, groups=groups, repositories=repositories, rpm=rpm.__version__)
 
 
 def hash_name(kind):
@@ -261,25 +270,26 @@ def hash_name(kind):
 
 
 def local_packages(base, wrong):
-    """Names of packages in local directories that are wrong in that way: dnf says only that there are some."""
+    """The names of local packages for which `wrong` is true: dnf reports only that there are
+    some."""
     return ", ".join(sorted(os.path.basename(p.localPkg()) for p in base.transaction.install_set if p._is_local_pkg() and wrong(p)))
 
 
 def main(request):
-    trust_our_own_lock()
+    disable_dnf_locks()
     base = make_base(request)
     if request["phase"] == "install-files":
         base.conf.excludepkgs = []
         mark_files(base, request, nevra)
         resolve(base, dict(request, transaction=dict(EMPTY, line=1)))
         describe(base, request, [])
-        return carry_out(base, request)
+        return run_transaction(base, request)
     add_repositories(base, request)
     if request["phase"] == "fetch":
         return fetch(base, request, Download())
-    base = forget_streams(base, request)
+    base = reset_streams(base, request)
     configure(base, request)
-    tell("loading", repositories=[r.id for r in base.repos.iter_enabled()])
+    send("loading", repositories=[r.id for r in base.repos.iter_enabled()])
     load(base, request)
     files = add_files(base, request)
     groups = mark(base, request, files)
@@ -294,18 +304,19 @@ def main(request):
     except dnf.exceptions.Error as error:
         gone = local_packages(base, lambda package: not os.path.exists(package.localPkg()))
         if gone:
-            fail("gone", "%s: no longer in the repository's directory" % gone)
+            fail("gone", "%s: missing in the repository's directory" % gone)
         changed = local_packages(base, lambda package: not package.verifyLocalPkg())
         if changed:
-            fail("checksum", "%s: not what the repository's metadata say" % changed)
-        fail_download(error, progress.heard)
+            fail("checksum", "%s: does not match the repository's metadata" % changed)
+        fail_download(error, progress.errors)
     if request["phase"] == "download":
         return
-    carry_out(base, request)
+    run_transaction(base, request)
 
 
-def carry_out(base, request):
-    # Of a set that imports a key itself, rpm before 4.19 knows no subkeys: one that reads the database afterwards does.
+def run_transaction(base, request):
+    # rpm before 4.19 ignores subkeys of keys imported by the same transaction set. A set that opens
+    # the database later reads them.
     keys = rpm.TransactionSet(request["installroot"])
     import_keys(keys, request)
     keys.closeDB()
@@ -313,13 +324,13 @@ def carry_out(base, request):
         change_reasons(base, request["transaction"]["mark"])
         base.close()
         return
-    kinds = listen_to_rpm(rpm, base._ts.ts)
+    kinds = record_rpm_problems(rpm, base._ts.ts)
     try:
         base.do_transaction(Transaction())
     except dnf.exceptions.Error as error:
         fail_rpm(error, kinds)
     failed = [str(i) for i in base.transaction or () if i.state == libdnf.transaction.TransactionItemState_ERROR]
-    # The rpmdb's write-ahead log is folded into it only when it is closed.
+    # Closing the rpmdb merges its write-ahead log.
     base.close()
     if failed:
         fail("transaction", "packages failed to install: %s" % ", ".join(failed))

@@ -1,7 +1,8 @@
-# The part of dnf 4's driver that goes by a lock: files fetched by their places, and installed one by one by their names.
+# The part of dnf 4's driver for locks: it fetches files by their paths, and installs the listed
+# files.
 import os
 
-from driver import fail, of_files, of_repositories, refuse_outside, tell
+from driver import fail, local_path, repository_files, refuse_outside, send
 from failures import fail_download
 
 try:
@@ -12,15 +13,16 @@ except ImportError as error:
 
 
 def fetch(base, request, progress):
-    """Fetches files by their places, through the mirrors of their repositories; no metadata is read."""
+    """Fetches files by their paths, through the mirrors of their repositories; metadata are not
+    read."""
     progress.start(len(request["detail"]["files"]), sum(file["size"] for file in request["detail"]["files"]))
     targets, local = [], []
-    for file in of_repositories(request["detail"]["files"]):
+    for file in repository_files(request["detail"]["files"]):
         repo = base.repos.get(file["repository"])
         if repo is None:
-            fail("settings", "there is no repository '%s', which the lock names" % file["repository"])
+            fail("settings", "the repository '%s' of the lock does not exist" % file["repository"])
         base_url, location = None, file["location"]
-        local.append(of_files((list(repo.baseurl) + [""])[0], location))
+        local.append(local_path((list(repo.baseurl) + [""])[0], location))
         if "://" in location:
             base_url, location = location.rsplit("/", 1)
         callbacks = Fetched(progress, file)
@@ -32,16 +34,16 @@ def fetch(base, request, progress):
     try:
         libdnf.repo.PackageTarget.downloadPackages(libdnf.repo.VectorPPackageTarget([target for target, _, _ in targets]), False)
     except Exception as error:
-        fail_download(error, progress.heard)
-    # A target's own word on a file that came, or was there, is no failure.
+        fail_download(error, progress.errors)
+    # A message about a file that arrived or existed already is not an error.
     wrong = ["%s: %s" % (file["location"], target.getErr()) for target, _, file in targets
              if target.getErr() and target.getErr() != "Already downloaded"]
     if wrong:
-        fail_download("\n".join(wrong), progress.heard)
+        fail_download("\n".join(wrong), progress.errors)
 
 
 class Fetched(libdnf.repo.PackageTargetCB):
-    """Passes the bytes of one file on to the progress of all."""
+    """Reports the progress of one file as part of the total."""
 
     def __init__(self, whole, file):
         super().__init__()
@@ -52,15 +54,16 @@ class Fetched(libdnf.repo.PackageTargetCB):
         return 0
 
     def mirrorFailure(self, message, url):
-        tell("retry", item=self.name, message=message or "failed")
-        self.whole.heard.failed(self.name, message)
+        send("retry", item=self.name, message=message or "failed")
+        self.whole.errors.failed(self.name, message)
         return 0
 
 
 def mark_files(base, request, nevra):
-    """Marks files to be installed, and what the plan removes to be removed; nothing else is known or considered."""
+    """Marks the files to be installed and the packages that the plan removes; other packages are
+    not considered."""
     detail = request["detail"]
-    # What goes is said by name: nothing follows it that the plan does not name too.
+    # Removals are marked by name, so that nothing is removed that the plan does not list.
     base.conf.clean_requirements_on_remove = False
     try:
         base.fill_sack(load_system_repo=True, load_available_repos=False)
@@ -75,7 +78,7 @@ def mark_files(base, request, nevra):
         for name in detail["remove"]:
             package = here.get(name)
             if package is None:
-                fail("transaction", "%s is to be removed and not there" % name)
+                fail("transaction", "%s is to be removed but is not installed" % name)
             if package.name not in coming:
                 base.package_remove(package)
     except (OSError, dnf.exceptions.Error) as error:

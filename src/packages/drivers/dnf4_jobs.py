@@ -1,6 +1,7 @@
-# The part of dnf 4's driver that marks what a transaction asks for: packages, files, groups, modules, and why packages are there.
+# The part of dnf 4's driver that marks a transaction's packages, files, groups, modules, and the
+# reasons of packages.
 from comps import choose_group, refuse_odd_members
-from driver import advisories, fail, fail_missing, package_files, tell
+from driver import advisories, fail, fail_missing, package_files, send
 
 try:
     import dnf.exceptions
@@ -19,7 +20,7 @@ def available_groups(base):
 
 
 def mark_group(base, wanted, kinds):
-    """Installs the one group or environment that the name means."""
+    """Installs the one group or environment that matches the name."""
     kind, ident, _, group = choose_group(wanted, available_groups(base))
     refuse_odd_members(base.odd_members, [inside.id for inside in group.mandatory_groups] if kind == "environment" else [ident])
     types = list(kinds) + (["optional"] if wanted["with_optional"] and "optional" not in kinds else [])
@@ -38,7 +39,8 @@ def change_group(base, change, kinds):
     kind, ident, _, _ = choose_group(change["group"], available_groups(base))
     jobs = {("group", "remove"): base.group_remove, ("group", "upgrade"): base.group_upgrade,
             ("environment", "remove"): base.environment_remove, ("environment", "upgrade"): base.environment_upgrade}
-    # The record alone, as dnf's own `group mark` writes it: what the solver would do to packages is let go.
+    # Only the record is changed, as by dnf's `group mark`; the solver's changes to packages are
+    # discarded.
     solver, types = base._build_comps_solver(), libdnf.transaction.listToCompsPackageType(tuple(kinds))
     jobs.update({("group", "mark-install"): lambda name: solver._group_install(name, types), ("group", "mark-remove"): solver._group_remove,
                  ("environment", "mark-install"): lambda name: solver._environment_install(name, types),
@@ -55,30 +57,31 @@ def change_module(base, change):
     try:
         getattr(module, change["action"].replace("-", "_"))(specs)
     except dnf.exceptions.MarkingErrors as error:
-        # As dnf's own command: another module's default stream that does not go with this one was not asked for.
+        # As dnf's command does: ignores a conflict with another module's default stream, which was
+        # not requested.
         defaults = libdnf.module.ModulePackageContainer.ModuleErrorType_ERROR_IN_DEFAULTS
         problems = error.module_depsolv_errors
         if error.no_match_group_specs or error.error_group_specs or not problems or problems[1] != defaults:
             fail("spec", error, line=change["specs"][0]["line"])
-        tell("note", message=str(error))
+        send("note", message=str(error))
     except dnf.exceptions.Error as error:
         fail("spec", error, line=change["specs"][0]["line"])
 
 
 def add_files(base, request):
-    """The packages of the files that the transaction names, by spec."""
+    """The packages of the transaction's package files, by spec."""
     packages = {}
     for text, path in package_files(request).items():
         try:
             packages[text], = base.add_remote_rpms([path], strict=True)
         except (dnf.exceptions.Error, OSError) as error:
             lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
-            fail("spec", "%s is no package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
+            fail("spec", "%s is not a package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
     return packages
 
 
 def mark(base, request, files):
-    """Marks what the transaction asks for; returns the groups it names."""
+    """Marks everything that the transaction requests; returns its groups."""
     wanted = request["transaction"]
     kinds = list(base.conf.group_package_types)
     for change in wanted["modules"]:
@@ -118,7 +121,7 @@ def mark(base, request, files):
             missing.append(spec)
         except dnf.exceptions.Error as error:
             fail("spec", error, line=spec["line"])
-    # dnf itself passes over what a `distro-sync` names and nobody installed.
+    # dnf itself ignores packages of a `distro-sync` that are not installed.
     missing += [spec for spec in wanted["distro_sync"] or [] if not marked(base, spec)]
     missing += [spec for change in wanted["mark"] for spec in change["specs"] if not marked(base, spec)]
     for spec in [spec for change in wanted["mark"] if change["action"] == "group" for spec in change["specs"] if spec not in missing]:
@@ -133,13 +136,13 @@ def mark(base, request, files):
 
 
 def is_excluded(base, text):
-    """Whether repositories have what a spec means, and an exclude hides it."""
+    """Whether repositories have matches for a spec that an exclude hides."""
     whole = base.sack.query(flags=hawkey.IGNORE_EXCLUDES).available()
     return bool(whole.filter(name__glob=text)) and not base.sack.query().available().filter(name__glob=text)
 
 
 def narrowed(base, upgrade, job):
-    """The job with the upgrade's advisories as its limits; dnf would keep them for all that follows."""
+    """The job limited to the upgrade's advisories; dnf would keep the limits for later jobs."""
     def run(*words):
         base.add_security_filters("eq" if upgrade["minimal"] else "gte", **advisories(upgrade))
         try:
@@ -151,7 +154,8 @@ def narrowed(base, upgrade, job):
 
 
 def change_reasons(base, marks):
-    """Writes down again why packages are there, as dnf's own `mark` does it; nothing is installed."""
+    """Changes the reasons why packages are installed, as dnf's `mark` does; nothing is
+    installed."""
     reasons = {"install": libdnf.transaction.TransactionItemReason_USER, "remove": libdnf.transaction.TransactionItemReason_DEPENDENCY,
                "group": libdnf.transaction.TransactionItemReason_GROUP}
     last = base.history.last()

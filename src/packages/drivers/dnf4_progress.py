@@ -1,6 +1,6 @@
-# The part of dnf 4's driver that listens: downloads and transactions, told as they go.
-from driver import fail, tell
-from failures import Heard
+# The part of dnf 4's driver that reports the progress of downloads and transactions.
+from driver import fail, send
+from failures import DownloadErrors
 
 try:
     import dnf.callback
@@ -10,35 +10,35 @@ except ImportError as error:
 
 
 class Download(dnf.callback.DownloadProgress):
-    """Bytes of all files together, and each file as it ends."""
+    """The bytes of all files together, and the end of each file."""
 
     def __init__(self):
         self.files = self.size = self.ended = self.failed = 0
-        self.parts, self.heard = {}, Heard()
+        self.parts, self.errors = {}, DownloadErrors()
 
     def start(self, total_files, total_size, total_drpms=0):
         self.files, self.size, self.ended, self.parts = total_files, total_size, 0, {}
 
     def progress(self, payload, done):
         self.parts[str(payload)] = done
-        tell("download", done=sum(self.parts.values()), total=self.size, item=str(payload))
+        send("download", done=sum(self.parts.values()), total=self.size, item=str(payload))
 
     def end(self, payload, status, msg):
         if status == dnf.callback.STATUS_OK or status == dnf.callback.STATUS_ALREADY_EXISTS:
             self.parts[str(payload)] = payload.download_size
-            self.heard.came(str(payload))
+            self.errors.arrived(str(payload))
         if status == dnf.callback.STATUS_MIRROR:
-            tell("retry", item=str(payload), message=str(msg or ""))
-            self.heard.failed(str(payload), msg)
+            send("retry", item=str(payload), message=str(msg or ""))
+            self.errors.failed(str(payload), msg)
             return
         self.ended += 1
         if status == dnf.callback.STATUS_FAILED:
-            tell("retry", item=str(payload), message=str(msg or "failed"))
-        tell("download", done=sum(self.parts.values()), total=self.size, item=str(payload), files=self.ended, of=self.files)
+            send("retry", item=str(payload), message=str(msg or "failed"))
+        send("download", done=sum(self.parts.values()), total=self.size, item=str(payload), files=self.ended, of=self.files)
 
 
 class Transaction(dnf.callback.TransactionProgress):
-    """Packages as they are unpacked, scriptlets as they run, and what they say."""
+    """Packages as they are unpacked, running scriptlets, and their output."""
 
     def __init__(self):
         super().__init__()
@@ -46,20 +46,20 @@ class Transaction(dnf.callback.TransactionProgress):
 
     def progress(self, package, action, ti_done, ti_total, ts_done, ts_total):
         if action == dnf.transaction.PKG_SCRIPTLET:
-            tell("scriptlet", package=str(package))
+            send("scriptlet", package=str(package))
         elif action == dnf.transaction.TRANS_POST:
-            tell("posttrans")
+            send("posttrans")
         elif package and action != dnf.transaction.PKG_VERIFY and self.last != (str(package), action):
             self.last = (str(package), action)
-            tell("package", package=str(package), index=ts_done, total=ts_total)
+            send("package", package=str(package), index=ts_done, total=ts_total)
 
     def scriptout(self, msgs):
         text = msgs.decode("utf-8", "replace") if isinstance(msgs, bytes) else msgs or ""
         for line in text.splitlines():
-            tell("output", line=line[:4000])
+            send("output", line=line[:4000])
 
     def error(self, message):
-        tell("scriptlet-failed", message=str(message))
+        send("scriptlet-failed", message=str(message))
 
     def verify_tsi_package(self, pkg, count, total):
         pass

@@ -1,5 +1,7 @@
-# Drives dnf 5 through its Python API for osimg: one transaction, described by /osimg/request.json, in one of two phases.
-# Why the API and not the command: `dnf5` has no shell, `do` has no environments, and the callbacks give codes and progress.
+# Runs dnf 5 through its Python API for osimg: one transaction from /osimg/request.json, in one of
+# two phases.
+# The API is used because `dnf5` has no shell, `do` has no environments, and the callbacks report
+# codes and progress.
 import fnmatch
 import sys
 
@@ -7,7 +9,7 @@ sys.path.insert(0, "/osimg")
 from dnf5_files import fetch, mark_files
 from dnf5_jobs import add_files, mark, specs_of, strict_settings
 from dnf5_progress import Download, Transaction
-from driver import advisories, among, fail, fail_dependency, fail_missing, import_keys, of_files, refuse_outside, repomd, run, satisfied_members, tell
+from driver import advisories, allow_list, fail, fail_dependency, fail_missing, import_keys, local_path, refuse_outside, repomd, run, satisfied_members, send
 from failures import fail_download, fail_metadata, fail_rpm
 
 try:
@@ -29,8 +31,8 @@ REASONS = {
 }
 
 
-def put(config, key, value):
-    """Sets an option in the words of a configuration file, above everything that was read."""
+def set_option(config, key, value):
+    """Sets an option by its text in a configuration file, with the highest priority."""
     if isinstance(value, bool):
         value = "1" if value else "0"
     elif isinstance(value, (list, tuple)):
@@ -41,51 +43,52 @@ def put(config, key, value):
 def make_base(request, filelists):
     base = libdnf5.base.Base()
     conf = base.get_config()
-    # Nothing is read from the install root, where packages could have put it, and nothing from the host unless asked for.
-    put(conf, "use_host_config", True)
-    put(conf, "installroot", request["installroot"])
+    # Nothing is read from the install root, where packages may have written, or from the host
+    # unless requested.
+    set_option(conf, "use_host_config", True)
+    set_option(conf, "installroot", request["installroot"])
     if request["host_repositories"]:
-        put(conf, "reposdir", ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"])
+        set_option(conf, "reposdir", ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"])
         base.load_config()
     else:
-        put(conf, "reposdir", [])
-        put(conf, "varsdir", [])
-    put(conf, "cachedir", request["cachedir"])
-    put(conf, "system_cachedir", request["cachedir"])
-    put(conf, "logdir", request["scratch"])
-    put(conf, "plugins", False)
-    put(conf, "assumeyes", True)
-    put(conf, "best", True)
-    put(conf, "skip_broken", False)
-    put(conf, "skip_unavailable", False)
-    put(conf, "keepcache", True)
-    put(conf, "skip_if_unavailable", False)
-    put(conf, "check_config_file_age", False)
-    put(conf, "exclude_from_weak_autodetect", False)
-    # The kernel that runs is the build host's.
-    put(conf, "protect_running_kernel", False)
-    put(conf, "protected_packages", [])
-    put(conf, "install_weak_deps", request["install_weak_deps"])
-    # dnf 5 lowers rpm's own demand for signatures to digests wherever its check is off.
-    put(conf, "pkg_gpgcheck", request["signatures"])
-    put(conf, "localpkg_gpgcheck", request["signatures"])
-    put(conf, "repo_gpgcheck", False)
-    put(conf, "max_parallel_downloads", 20)
-    put(conf, "max_downloads_per_mirror", 20)
-    put(conf, "retries", 10)
-    put(conf, "timeout", 30)
-    put(conf, "minrate", 1000)
-    put(conf, "tsflags", request["tsflags"])
-    put(conf, "excludepkgs", request["exclude"])
+        set_option(conf, "reposdir", [])
+        set_option(conf, "varsdir", [])
+    set_option(conf, "cachedir", request["cachedir"])
+    set_option(conf, "system_cachedir", request["cachedir"])
+    set_option(conf, "logdir", request["scratch"])
+    set_option(conf, "plugins", False)
+    set_option(conf, "assumeyes", True)
+    set_option(conf, "best", True)
+    set_option(conf, "skip_broken", False)
+    set_option(conf, "skip_unavailable", False)
+    set_option(conf, "keepcache", True)
+    set_option(conf, "skip_if_unavailable", False)
+    set_option(conf, "check_config_file_age", False)
+    set_option(conf, "exclude_from_weak_autodetect", False)
+    # The running kernel is the build host's.
+    set_option(conf, "protect_running_kernel", False)
+    set_option(conf, "protected_packages", [])
+    set_option(conf, "install_weak_deps", request["install_weak_deps"])
+    # If dnf 5's check is off, it reduces rpm's own required level from signatures to digests.
+    set_option(conf, "pkg_gpgcheck", request["signatures"])
+    set_option(conf, "localpkg_gpgcheck", request["signatures"])
+    set_option(conf, "repo_gpgcheck", False)
+    set_option(conf, "max_parallel_downloads", 20)
+    set_option(conf, "max_downloads_per_mirror", 20)
+    set_option(conf, "retries", 10)
+    set_option(conf, "timeout", 30)
+    set_option(conf, "minrate", 1000)
+    set_option(conf, "tsflags", request["tsflags"])
+    set_option(conf, "excludepkgs", request["exclude"])
     narrowed = any(advisories(upgrade) for upgrade in (request["transaction"] or {"upgrade": []})["upgrade"])
-    put(conf, "optional_metadata_types", ["comps"] + (["filelists"] if filelists else []) + (["updateinfo"] if narrowed else []))
+    set_option(conf, "optional_metadata_types", ["comps"] + (["filelists"] if filelists else []) + (["updateinfo"] if narrowed else []))
     if request["offline"]:
-        put(conf, "cacheonly", "all")
+        set_option(conf, "cacheonly", "all")
     variables = base.get_vars()
     if request.get("arch"):
         variables.set("arch", request["arch"])
         variables.set("basearch", libdnf5.rpm.get_base_arch(request["arch"]))
-        put(conf, "ignorearch", True)  # rpm would refuse what this machine's processor cannot run by itself
+        set_option(conf, "ignorearch", True)  # otherwise rpm refuses packages for a foreign processor
     variables.set("releasever", request.get("releasever") or "")
     for name, value in request.get("vars", {}).items():
         variables.set(name, value)
@@ -108,15 +111,15 @@ def enabled(base):
 
 
 def configure(base, request):
-    """The recipe's own `config` lines."""
+    """Applies the recipe's `config` lines."""
     for key, value in request["transaction"]["config"]:
         repo, _, option = key.rpartition(".")
-        # Their one allowed value is what osimg has set already, or better.
+        # osimg has already set their only allowed value, or a stricter one.
         if option in ("gpgcheck", "strict"):
             continue
         try:
             for target in [r.get_config() for r in matching(base, repo)] if repo else [base.get_config()]:
-                put(target, option, value)
+                set_option(target, option, value)
         except Exception as error:
             fail("spec", "config %s %s: %s" % (key, value, error), line=request["transaction"]["line"])
 
@@ -129,9 +132,9 @@ def add_repositories(base, request):
         conf = sack.create_repo(wanted["id"]).get_config()
         for key, value in wanted.items():
             if key not in ("id", "signed_metadata") and value not in (None, [], ""):
-                put(conf, key, value)
-        put(conf, "repo_gpgcheck", wanted.get("signed_metadata", False))
-        put(conf, "gpgkey", ["file://" + key for key in request["keys"]] if wanted.get("signed_metadata") else [])
+                set_option(conf, key, value)
+        set_option(conf, "repo_gpgcheck", wanted.get("signed_metadata", False))
+        set_option(conf, "gpgkey", ["file://" + key for key in request["keys"]] if wanted.get("signed_metadata") else [])
     for change in (request["transaction"] or {"repos": []})["repos"]:
         matched = matching(base, change["glob"])
         if not matched:
@@ -141,17 +144,18 @@ def add_repositories(base, request):
             (repo.enable if change["action"] == "enable" else repo.disable)()
     if request["transaction"]:
         configure(base, request)
-    # Of one package in several repositories both phases must choose the same; by itself the choice is as they happen to be loaded.
+    # Both phases must choose the same repository for a package that several have; the default order
+    # depends on loading.
     order = [wanted["id"] for wanted in request["repositories"]]
     for repo in enabled(base):
         conf = repo.get_config()
         place = order.index(repo.get_id()) if repo.get_id() in order else len(order)
-        put(conf, "cost", conf.get_cost_option().get_value() * 1000 + place)
-        put(conf, "skip_if_unavailable", False)
-        put(conf, "pkg_gpgcheck", request["signatures"])
-        # A build asks every repository whether its metadata is still the newest; the install phase takes what that gave.
+        set_option(conf, "cost", conf.get_cost_option().get_value() * 1000 + place)
+        set_option(conf, "skip_if_unavailable", False)
+        set_option(conf, "pkg_gpgcheck", request["signatures"])
+        # Each build checks every repository for newer metadata; the install phase uses the result.
         if request["offline"]:
-            put(conf, "metadata_expire", -1)
+            set_option(conf, "metadata_expire", -1)
         else:
             repo.expire()
     if not enabled(base):
@@ -159,24 +163,25 @@ def add_repositories(base, request):
 
 
 def load(base, downloads):
-    tell("loading", repositories=[repo.get_id() for repo in enabled(base)])
+    send("loading", repositories=[repo.get_id() for repo in enabled(base)])
     try:
         base.get_repo_sack().load_repos()
     except libdnf5.exception.Error as error:
-        # Only the callbacks hear what became of each address. Nor does every error name its repository.
+        # Only the callbacks receive the error of each address, and not every error contains its
+        # repository.
         text = ": ".join(line.strip() for line in error.format(libdnf5.exception.FormatDetailLevel_Plain).splitlines() if line.strip())
         names = [repo.get_id() for repo in enabled(base)]
         if not any('"%s"' % name in text for name in names):
             text = "reading the metadata of %s: %s" % (", ".join("'%s'" % name for name in names), text)
-        fail_metadata(text, downloads.heard)
+        fail_metadata(text, downloads.errors)
 
 
 def restrict(base, request):
-    """Hides every package that is not on the list, when there is one."""
+    """Excludes all packages that are not on the list, if there is one."""
     only = request["detail"] and request["detail"].get("only")
     if not only:
         return
-    allowed = among(only)
+    allowed = allow_list(only)
     available, others = libdnf5.rpm.PackageQuery(base), libdnf5.rpm.PackageSet(base)
     available.filter_available()
     for package in available:
@@ -186,7 +191,7 @@ def restrict(base, request):
 
 
 def resolve(base, goal, request):
-    """Resolves the goal; a spec that means nothing and a dependency that cannot be had are told apart."""
+    """Resolves the goal; distinguishes unmatched specs from unavailable dependencies."""
     goal.set_allow_erasing(True)
     transaction = goal.resolve()
     if transaction.get_problems() == libdnf5.base.GoalProblem_NO_PROBLEM:
@@ -195,21 +200,21 @@ def resolve(base, goal, request):
                 ("NOT_FOUND", "NOT_FOUND_IN_REPOSITORIES", "NOT_INSTALLED", "NOT_INSTALLED_FOR_ARCHITECTURE", "NOT_AVAILABLE", "ONLY_SRC", "EXCLUDED")]
     ignored = [libdnf5.base.GoalProblem_ALREADY_INSTALLED, libdnf5.base.GoalProblem_HINT_ICASE, libdnf5.base.GoalProblem_HINT_ALTERNATIVES]
     asked = specs_of(request["transaction"])
-    missing, said = [], []
+    missing, output = [], []
     for event in transaction.get_resolve_logs():
         if event.get_action() == libdnf5.base.GoalAction_INSTALL_BY_COMPS or event.get_problem() in ignored:
             continue
         named = [spec for spec in asked if spec["text"] == event.get_spec()] if event.get_problem() in no_match else []
         missing += [spec for spec in named if spec not in missing]
         if not named:
-            said.append(event.to_string())
-    return None, (missing, said)
+            output.append(event.to_string())
+    return None, (missing, output)
 
 
-def complain(base, problems, request):
-    missing, said = problems
+def fail_unresolved(base, problems, request):
+    missing, output = problems
     if not missing:
-        fail_dependency("\n".join(said), request)
+        fail_dependency("\n".join(output), request)
 
     def near(text):
         query = libdnf5.rpm.PackageQuery(base)
@@ -221,14 +226,15 @@ def complain(base, problems, request):
 
 
 def is_excluded(base, text):
-    """Whether an exclude hides what a spec means; libdnf5's Python has no query that looks behind excludes."""
+    """Whether an exclude hides the matches of a spec; libdnf5's Python cannot query excluded
+    packages."""
     configs = [base.get_config()] + [repo.get_config() for repo in enabled(base)]
     patterns = [pattern for config in configs for pattern in config.get_excludepkgs_option().get_value()]
     return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
 
 
 def with_obsoleting(base, packages):
-    """The packages and those that obsolete them, directly or not."""
+    """The packages and those that obsolete them, directly or indirectly."""
     found = libdnf5.rpm.PackageSet(base)
     for package in packages:
         found.add(package)
@@ -241,7 +247,8 @@ def with_obsoleting(base, packages):
 
 
 def names_for(base, name, here):
-    """The names of packages that stand for a group's member: by name, else by what they provide or obsolete."""
+    """The names of the packages for a group's member: by name, or else those that provide or
+    obsolete it."""
     named, providing = libdnf5.rpm.PackageQuery(base), libdnf5.rpm.PackageQuery(base)
     named.filter_name([name])
     providing.filter_provides([name])
@@ -263,7 +270,7 @@ def describe(base, transaction, request, groups, files=()):
     for item in incoming:
         package = item.get_package()
         checksum = package.get_checksum()
-        tell("planned", package=dict(
+        send("planned", package=dict(
             nevra=package.get_full_nevra(), name=package.get_name(), epoch=int(package.get_epoch() or 0), version=package.get_version(),
             release=package.get_release(), arch=package.get_arch(), repo=package.get_repo_id(), location=package.get_location(),
             size=package.get_download_size(), installed=package.get_install_size(), built=package.get_build_time(),
@@ -279,37 +286,39 @@ def describe(base, transaction, request, groups, files=()):
             query.resolve_pkg_spec(spec["text"], strict_settings(), False)
         found = ({package.get_full_nevra() for package in query} & here
                  or {package.get_full_nevra() for package in with_obsoleting(base, query)} & here)
-        tell("spec", spec=dict(text=spec["text"], line=spec["line"], packages=sorted(found)))
+        send("spec", spec=dict(text=spec["text"], line=spec["line"], packages=sorted(found)))
     groups = satisfied_members(groups, lambda name: names_for(base, name, here), lambda name: is_excluded(base, name))
     repositories = [dict(id=repo.get_id(), name=repo.get_config().get_name_option().get_value(), revision=repo.get_revision(),
                          repomd=repomd(repo.get_cachedir())) for repo in enabled(base)]
-    tell("plan", remove=sorted(outgoing), groups=groups, repositories=repositories, rpm=rpm.__version__)
+    send("plan", remove=sorted(outgoing), groups=groups, repositories=repositories, rpm=rpm.__version__)
     return [item.get_package() for item in incoming]
 
 
-def carry_out(transaction, request):
+def run_transaction(transaction, request):
     keys = rpm.TransactionSet(request["installroot"])
     import_keys(keys, request)
-    # rpm locks its database; the set that wrote the keys must let go of it first.
+    # rpm locks its database; the set that imported the keys must release it first.
     keys.closeDB()
     callbacks = Transaction(transaction)
     transaction.set_callbacks(libdnf5.rpm.TransactionCallbacksUniquePtr(callbacks))
     result = transaction.run()
     if result == libdnf5.base.Transaction.TransactionRunResult_SUCCESS:
         return
-    said = list(dict.fromkeys(list(transaction.get_transaction_problems()) + callbacks.broken))
+    output = list(dict.fromkeys(list(transaction.get_transaction_problems()) + callbacks.broken))
     if result == libdnf5.base.Transaction.TransactionRunResult_ERROR_GPG_CHECK:
         fail_rpm("\n".join(transaction.get_gpg_signature_problems()))
-    # rpm 6 reports a scriptlet that only warns as a failed transaction; what that means is for the verdict to say.
-    if callbacks.warned and not said and result == libdnf5.base.Transaction.TransactionRunResult_ERROR_RPM_RUN:
+    # rpm 6 reports a scriptlet that only warns as a failed transaction; osimg decides about it
+    # later.
+    if callbacks.warned and not output and result == libdnf5.base.Transaction.TransactionRunResult_ERROR_RPM_RUN:
         return
-    said += list(transaction.get_rpm_messages())
-    fail_rpm("\n".join(said) or libdnf5.base.Transaction.transaction_result_to_string(result))
+    output += list(transaction.get_rpm_messages())
+    fail_rpm("\n".join(output) or libdnf5.base.Transaction.transaction_result_to_string(result))
 
 
 def choose_streams(request):
-    """Enables, disables or resets modules in transactions of their own: libdnf5 hides other streams only as it loads repositories."""
-    # Nor does it take a stream that is enabled after a reset of the same module, unless each has a transaction of its own.
+    """Enables, disables or resets modules in separate transactions: libdnf5 hides other streams
+    only while loading repositories."""
+    # It also accepts a stream after a reset of the same module only in a separate transaction.
     for change in request["transaction"]["modules"]:
         base, downloads = make_base(request, False), Download()
         base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(downloads))
@@ -329,7 +338,7 @@ def choose_streams(request):
         if result != libdnf5.base.Transaction.TransactionRunResult_SUCCESS:
             fail("transaction", libdnf5.base.Transaction.transaction_result_to_string(result))
     if request["transaction"]["modules"] and request["phase"] == "install":
-        tell("note", message="the streams of modules are written down for dnf 5; an image whose own dnf is dnf 4 does not know of them")
+        send("note", message="module streams are recorded for dnf 5; if the image has dnf 4, that does not see them")
 
 
 def solve(request, downloads, filelists):
@@ -355,7 +364,8 @@ def main(request):
     if request["phase"] == "install-files":
         return install_files(request)
     choose_streams(request)
-    # The lists of all files are large and rarely needed; dnf 4 has them always, so what fails without is tried with them.
+    # File lists are large and rarely needed. dnf 4 always loads them, so a failure without them is
+    # retried with them.
     paths = any(spec["text"].startswith(("/", "*/")) and spec["text"] not in request["files"] for spec in specs_of(request["transaction"]))
     kept = solve(request, downloads, paths)
     if kept[3] and not paths:
@@ -363,21 +373,21 @@ def main(request):
         kept = solve(request, downloads, True)
     base, groups, transaction, problems, files = kept
     if problems:
-        complain(base, problems, request)
+        fail_unresolved(base, problems, request)
     incoming = describe(base, transaction, request, groups, files)
     if request["phase"] == "resolve":
         return
     urls = [url for package in incoming if package.get_repo().is_local() for url in list(package.get_remote_locations())[:1]]
-    local = [of_files("", base.get_vars().substitute(url)) for url in urls]
+    local = [local_path("", base.get_vars().substitute(url)) for url in urls]
     refuse_outside([path for path in local if path])
     try:
         downloads.begin([package for package in incoming if not package.is_available_locally()])
         transaction.download()
     except Exception as error:
-        fail_download(error, downloads.heard)
+        fail_download(error, downloads.errors)
     if request["phase"] == "download":
         return
-    carry_out(transaction, request)
+    run_transaction(transaction, request)
 
 
 def install_files(request):
@@ -388,7 +398,7 @@ def install_files(request):
     if transaction.get_problems() != libdnf5.base.GoalProblem_NO_PROBLEM:
         fail("dependency", "\n".join(transaction.get_resolve_logs_as_strings()))
     describe(base, transaction, dict(request, transaction={"install": []}), [])
-    carry_out(transaction, request)
+    run_transaction(transaction, request)
 
 
 run(main)

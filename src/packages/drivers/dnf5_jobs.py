@@ -1,6 +1,7 @@
-# The part of dnf 5's driver that marks what a transaction asks for: packages, files, groups, and why packages are there.
+# The part of dnf 5's driver that marks a transaction's packages, files, groups, and the reasons of
+# packages.
 from comps import check_comps, choose_group, refuse_odd_members
-from driver import advisories, fail, package_files, tell
+from driver import advisories, fail, package_files, send
 
 try:
     import libdnf5.advisory
@@ -19,7 +20,8 @@ PACKAGE_TYPES = {
 
 
 def strict_settings():
-    """What a spec can mean is what it means to dnf 4: no guesses at programs, and nothing is passed over."""
+    """Specs have the same meaning as for dnf 4: programs are not guessed, and nothing is
+    ignored."""
     settings = libdnf5.base.GoalJobSettings()
     settings.set_with_binaries(False)
     settings.set_report_hint(False)
@@ -49,7 +51,8 @@ def group_settings(base, with_optional=False):
 
 
 def add_environment_alone(goal, ident):
-    """Adds an environment without its groups: dnf 5 would add optional ones, dnf 4 installs those that the environment lists."""
+    """Adds an environment without its groups: dnf 5 would add optional ones, dnf 4 installs the
+    listed ones."""
     settings = strict_settings()
     settings.set_group_search_groups(False)
     settings.set_environment_no_groups(True)
@@ -57,7 +60,7 @@ def add_environment_alone(goal, ident):
 
 
 def check_groups(base):
-    """Refuses damaged descriptions of groups; returns the members that dnf does not understand."""
+    """Refuses damaged group files; returns the members that dnf does not understand."""
     repositories, files = libdnf5.repo.RepoQuery(base), []
     repositories.filter_type(libdnf5.repo.Repo.Type_AVAILABLE)
     repositories.filter_enabled(True)
@@ -68,7 +71,7 @@ def check_groups(base):
 
 
 def mark_group(base, goal, known, wanted, odd):
-    """Installs the one group or environment that a name means, by its id."""
+    """Installs the one group or environment that matches the name, by its id."""
     kind, ident, _, found = choose_group(wanted, list(known.values()))
     refuse_odd_members(odd, found.get_groups() if kind == "environment" else [ident])
     settings = group_settings(base, wanted["with_optional"])
@@ -81,7 +84,7 @@ def mark_group(base, goal, known, wanted, odd):
                 goal.add_group_install(name, dependency, settings)
                 groups.append(known["group", name][3])
             else:
-                tell("note", message="the environment '%s' lists a group that no repository has: %s" % (ident, name))
+                send("note", message="the environment '%s' lists a group that is in no repository: %s" % (ident, name))
     else:
         goal.add_group_install(ident, user, settings)
         groups.append(found)
@@ -91,7 +94,7 @@ def mark_group(base, goal, known, wanted, odd):
 
 
 def mark_installed(base, goal, known, wanted):
-    """Writes a group or environment down as installed, without its packages."""
+    """Records a group or environment as installed, without its packages."""
     kind, ident, _, found = choose_group(wanted, list(known.values()))
     settings = group_settings(base)
     settings.set_group_no_packages(True)
@@ -120,23 +123,23 @@ def change_group(base, goal, change):
 
 
 def add_files(base, request):
-    """The packages of the files that the transaction names, by spec."""
+    """The packages of the transaction's package files, by spec."""
     packages = {}
     for text, path in package_files(request).items():
         try:
             base.get_repo_sack().add_cmdline_packages([path])
             query = libdnf5.rpm.PackageQuery(base)
             query.filter_repo_id(["@commandline"])
-            # What the call returns is opaque to Python.
+            # The call returns an object that Python cannot inspect.
             packages[text], = [package for package in query if package.get_package_path() == path]
         except Exception as error:
             lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
-            fail("spec", "%s is no package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
+            fail("spec", "%s is not a package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
     return packages
 
 
 def mark(base, goal, request, files):
-    """Puts all that the transaction asks for into the goal; returns the groups it names."""
+    """Adds everything that the transaction requests to the goal; returns its groups."""
     wanted = request["transaction"]
     odd = check_groups(base) if wanted["groups"] or wanted["group_changes"] else {}
     known = comps(base, False)
@@ -146,7 +149,7 @@ def mark(base, goal, request, files):
     settings = strict_settings()
     jobs = [(goal.add_rpm_install, spec) for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]]
     remove = strict_settings()
-    # dnf 4 gives up what only a removed package needed, unless the recipe says otherwise.
+    # By default, dnf 4 also removes dependencies that only a removed package needed.
     remove.set_clean_requirements_on_remove(libdnf5.base.GoalSetting_AUTO)
     for spec in wanted["remove"] + [swap["remove"] for swap in wanted["swap"]]:
         goal.add_rpm_remove(spec["text"], remove)
@@ -175,7 +178,7 @@ def mark(base, goal, request, files):
 
 
 def upgrade_settings(base, upgrade):
-    """Settings with the upgrade's advisories as its limits."""
+    """Settings that limit an upgrade to its advisories."""
     settings = strict_settings()
     narrowed = advisories(upgrade)
     if not narrowed:
@@ -195,7 +198,8 @@ def upgrade_settings(base, upgrade):
 
 
 def group_of(base, spec):
-    """The installed group that a package is in: dnf 5 writes down whose it is; nothing for what is not installed."""
+    """The installed group of a package, which dnf 5 records with the package; empty if it is not
+    installed."""
     query = libdnf5.rpm.PackageQuery(base)
     query.filter_installed()
     query.resolve_pkg_spec(spec["text"], strict_settings(), False)
@@ -220,7 +224,7 @@ def autoremove(base, goal, specs, settings):
 
 
 def specs_of(wanted):
-    """Every spec of packages with its line."""
+    """All package specs with their lines."""
     specs = wanted["install"] + wanted["remove"] + wanted["downgrade"] + wanted["reinstall"]
     specs += [swap[part] for swap in wanted["swap"] for part in ("remove", "install")]
     specs += [spec for upgrade in wanted["upgrade"] for spec in upgrade["specs"]]

@@ -1,5 +1,5 @@
-# The common part of the drivers of dnf 4 and dnf 5: answers as one JSON object a line on standard output, package files that a
-# recipe names, and keys as rpm takes them. Everything else that is printed goes to standard error.
+# The common part of the drivers of dnf 4 and dnf 5: answers as JSON lines on standard output,
+# package files of the recipe, and keys in rpm's form. All other output goes to standard error.
 import base64
 import hashlib
 import json
@@ -12,27 +12,27 @@ from http.client import HTTPException
 from urllib.parse import unquote
 from urllib.request import urlopen
 
-EVENTS = os.fdopen(os.dup(1), "wb")  # not inherited by scriptlets, which have nothing to say here
-os.dup2(2, 1)  # a library that prints must not be taken for an answer
+EVENTS = os.fdopen(os.dup(1), "wb")  # not inherited by scriptlets
+os.dup2(2, 1)  # output of a library must not look like an answer
 
 
-# A transaction in which a lock's packages are installed: nothing of it is by name.
+# The transaction for a lock's packages: no spec is resolved by name.
 EMPTY = {part: [] for part in ("install", "upgrade", "downgrade", "reinstall")}
 
 
-def tell(event, **fields):
+def send(event, **fields):
     EVENTS.write(json.dumps(dict(event=event, **fields)).encode("ascii") + b"\n")
     EVENTS.flush()
 
 
 def fail(kind, message, **fields):
-    tell("error", kind=kind, message=str(message), **fields)
+    send("error", kind=kind, message=str(message), **fields)
     EVENTS.flush()
-    os._exit(3)  # not sys.exit: objects of a half-made transaction crash in their destructors
+    os._exit(3)  # not sys.exit: destructors crash in an incomplete transaction
 
 
 def repomd(cachedir, name="/repodata/repomd.xml"):
-    """The digest of a repository's index as it was read."""
+    """The digest of a repository's index."""
     try:
         with open(cachedir + name, "rb") as file:
             return "sha256:" + hashlib.sha256(file.read()).hexdigest()
@@ -40,30 +40,32 @@ def repomd(cachedir, name="/repodata/repomd.xml"):
         return None
 
 
-def among(only):
-    """Whether a package is one of those that may come in."""
+def allow_list(only):
+    """Whether a package may be installed."""
     allowed = set(only)
     return lambda name, version, release, arch: "%s-%s-%s.%s" % (name, version, release, arch) in allowed
 
 
 def fail_missing(specs, near, excluded):
-    """Gives up over all specs that nothing matches, each with the names that `near` finds for it, or that it is excluded."""
+    """Fails for all specs without a match: with the names that `near` finds for each, or with the
+    note that it is excluded."""
     shown = specs[:50]  # a generated list can have thousands
     fail("missing", "", specs=shown, more=len(specs) - len(shown), near={spec["text"]: near(spec["text"].strip("*@")) for spec in shown},
          excluded=[spec["text"] for spec in shown if excluded(spec["text"])])
 
 
-def fail_dependency(said, request):
-    """Gives up over dependencies, at the line of the first statement that they are about."""
+def fail_dependency(output, request):
+    """Fails for dependencies, with the line of the first statement that they concern."""
     lines = [spec["line"] for part in ("install", "upgrade", "downgrade", "reinstall") for spec in request["transaction"][part]
-             if "text" in spec and re.search(r"(?<![\w.+-])%s(?![\w+])" % re.escape(spec["text"]), said)]
-    fail("dependency", said, line=min(lines or [request["transaction"]["line"]]))
+             if "text" in spec and re.search(r"(?<![\w.+-])%s(?![\w+])" % re.escape(spec["text"]), output)]
+    fail("dependency", output, line=min(lines or [request["transaction"]["line"]]))
 
 
 def satisfied_members(groups, satisfying, excluded):
-    """The groups with the names of the packages that stand for their mandatory members.
+    """The groups with the names of the packages that satisfy their mandatory members.
 
-    A member is satisfied by a package of that name, or one that provides or obsoletes it: `satisfying` returns their names.
+    A member is satisfied by a package of that name, or by one that provides or obsoletes it:
+    `satisfying` returns their names.
     """
     for group in groups:
         members, found = group.pop("members"), []
@@ -79,21 +81,23 @@ def satisfied_members(groups, satisfying, excluded):
 
 
 def refuse_outside(paths):
-    """Gives up over package files on this machine in directories that the sandbox does not see: osimg shows them to the next run."""
+    """Fails if local package files are in directories that the sandbox does not see: osimg mounts
+    them for the next run."""
     paths = [os.path.normpath(path) for path in paths]
     unseen = sorted({os.path.dirname(path) for path in paths if not os.path.isdir(os.path.dirname(path))})
     if unseen:
         fail("outside", "no such directory: %s" % ", ".join(unseen), directories=unseen)
 
 
-def of_files(base_url, location):
-    """The path of a file in a repository on this machine, by the address and the place below it; nothing for other addresses."""
+def local_path(base_url, location):
+    """The path of a file in a local repository, from the address and the path below it; None for
+    other addresses."""
     url = location if "://" in location else base_url.rstrip("/") + "/" + location
     return unquote(url[7:]) if url.startswith("file://") else None
 
 
 def package_files(request):
-    """The package files that the transaction names, by spec; those behind an address are fetched first."""
+    """The transaction's package files, by spec; those with addresses are fetched first."""
     for text, file in request["files"].items():
         if "url" in file and request["phase"] != "install":
             fetch_address(text, file["path"])
@@ -101,7 +105,7 @@ def package_files(request):
 
 
 def fetch_address(url, path):
-    """Fetches the file behind an address that is no repository's."""
+    """Fetches a file from an address outside of all repositories."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     part = "%s.%d" % (path, os.getpid())
     try:
@@ -109,7 +113,7 @@ def fetch_address(url, path):
             shutil.copyfileobj(answer, copy)
             length = answer.headers.get("Content-Length")
             if length is not None and copy.tell() != int(length):
-                fail("network", "%s: %d of %s bytes came" % (url, copy.tell(), length))
+                fail("network", "%s: received %d of %s bytes" % (url, copy.tell(), length))
         os.rename(part, path)
     except (OSError, HTTPException) as error:
         status = getattr(error, "code", None)
@@ -117,8 +121,9 @@ def fetch_address(url, path):
         fail(kind, "%s: %s" % (url, "Status code: %d" % status if status else error))
 
 
-def of_repositories(files):
-    """The wanted files that repositories have; those that the recipe named by an address are fetched here and now."""
+def repository_files(files):
+    """The wanted files in repositories; files that the recipe names by an address are fetched
+    immediately."""
     for file in files:
         if file["repository"] == "@commandline":
             fetch_address(file["location"], file["path"])
@@ -126,7 +131,7 @@ def of_repositories(files):
 
 
 def advisories(upgrade):
-    """What an upgrade is narrowed to, by kind of filter; nothing when it takes whatever is newer."""
+    """The filters of an upgrade, by kind; empty if it has none."""
     kinds = {"advisory": "advisory", "advisories": "advisory", "bz": "bugzilla", "bzs": "bugzilla", "cve": "cves", "cves": "cves",
              "sec-severity": "severity", "secseverity": "severity"}
     narrowed = {}
@@ -142,7 +147,7 @@ def advisories(upgrade):
 
 
 def key_packets(path):
-    """The bytes of an armored key; osimg has made sure that the file holds one key and nothing else."""
+    """The bytes of an armored key; osimg has checked that the file contains only this key."""
     with open(path, encoding="ascii") as file:
         lines = [line.strip() for line in file]
     begin = lines.index("-----BEGIN PGP PUBLIC KEY BLOCK-----")
@@ -151,15 +156,15 @@ def key_packets(path):
 
 
 def import_keys(transaction_set, request):
-    """Puts the pinned keys, and no other, into the rpmdb of the image before anything is installed."""
+    """Imports only the pinned keys into the image's rpmdb before anything is installed."""
     for path in request["keys"]:
         code = transaction_set.pgpImportPubkey(key_packets(path))
         if code != 0:
             fail("key", "rpm could not import the key %s (code %d)" % (os.path.basename(path), code))
 
 
-def bound(request):
-    """Limits the size of each file that is written, and the memory for what is read, while a server decides on both."""
+def set_limits(request):
+    """Limits the size of each written file and the memory, because a server controls both."""
     if request["phase"].startswith("install"):
         return
     for limit, value in ((resource.RLIMIT_FSIZE, request["limits"]["file"]), (resource.RLIMIT_DATA, request["limits"]["memory"])):
@@ -168,15 +173,15 @@ def bound(request):
 
 
 def run(main):
-    """Runs the driver; every way out is an answer."""
+    """Runs the driver; every outcome is an answer."""
     try:
         with open("/osimg/request.json", encoding="utf-8") as file:
             request = json.load(file)
-        bound(request)
+        set_limits(request)
         main(request)
     except SystemExit:
         raise
-    except BaseException as error:  # given as an answer: a traceback alone would be lost among rpm's warnings
+    except BaseException as error:  # sent as an answer: a traceback would be lost among rpm's warnings
         import errno
         import traceback
 
@@ -184,6 +189,6 @@ def run(main):
         if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
             fail("no-space", error)
         fail("unexpected", "%s: %s" % (type(error).__name__, error))
-    tell("done")
+    send("done")
     EVENTS.flush()
     os._exit(0)

@@ -1,20 +1,21 @@
-# Failures of downloads, metadata and rpm: each gets the kind that decides osimg's exit status. The libraries give exceptions with
-# types where they can. Where librepo and rpm give only text, the words that tell the kinds apart are here and nowhere else.
+# Failures of downloads, metadata and rpm, with the kind that determines osimg's exit status. Where
+# the libraries have typed exceptions, those are used. librepo and rpm often provide only text; all
+# matching of such text is in this file.
 import re
 
 from driver import fail
 
-# Kinds of failed downloads. The first of them that any address has is the kind of the whole: what waiting may help goes before
-# what only another repository helps.
+# The kinds of failed downloads. If addresses fail in different ways, the first kind in this list
+# counts: failures that may pass come before those that only another repository can fix.
 KINDS = ("cache-full", "network", "certificate", "refused", "unsigned-metadata", "checksum", "no-repository", "gone")
-# curl's numbers: https://curl.se/libcurl/c/libcurl-errors.html
+# curl's error codes: https://curl.se/libcurl/c/libcurl-errors.html
 CURL = {"23": "cache-full", "51": "certificate", "58": "certificate", "60": "certificate", "77": "certificate", "83": "certificate",
         "37": "gone", "78": "gone"}
 STATUS = {"401": "refused", "403": "refused", "407": "refused", "404": "gone", "410": "gone"}
 
 
-class Heard:
-    """The reasons why downloads failed, by file. A file that came in the end has no reasons left."""
+class DownloadErrors:
+    """The reasons of failed downloads, by file. They are dropped if the file arrives after all."""
 
     def __init__(self):
         self.reasons = {}
@@ -22,7 +23,7 @@ class Heard:
     def failed(self, item, reason):
         self.reasons.setdefault(item, set()).add(str(reason or "failed"))
 
-    def came(self, item):
+    def arrived(self, item):
         self.reasons.pop(item, None)
 
     def texts(self):
@@ -30,7 +31,8 @@ class Heard:
 
 
 def kind_of_download(text):
-    """The kind of one failed download, by librepo's words; nothing for what is not about a download."""
+    """The kind of one failed download, from librepo's text; empty if the text is not about a
+    download."""
     if "No space left on device" in text:
         return "cache-full"
     if "checksum doesn't match" in text:
@@ -46,23 +48,23 @@ def kind_of_download(text):
     return "no-repository" if kind == "gone" and re.search(r"repomd\.xml\b", text) else kind
 
 
-def fail_download(error, heard, otherwise="network"):
-    """Gives up over files that did not come, with what became of each address."""
-    said = "\n  - ".join([str(error)] + [text for text in heard.texts() if text not in str(error)])
-    found = {kind_of_download(text) for text in heard.texts() or [str(error)]}
+def fail_download(error, errors, otherwise="network"):
+    """Fails for files that were not downloaded, with the error of each address."""
+    output = "\n  - ".join([str(error)] + [text for text in errors.texts() if text not in str(error)])
+    found = {kind_of_download(text) for text in errors.texts() or [str(error)]}
     kind = next((kind for kind in KINDS if kind in found), otherwise)
-    fail(kind, said, retry_after=retry_after(said) if kind == "network" else None)
+    fail(kind, output, retry_after=retry_after(output) if kind == "network" else None)
 
 
-def fail_metadata(error, heard):
-    """Gives up over metadata: they did not come, or they came and cannot be read."""
+def fail_metadata(error, errors):
+    """Fails for metadata that were not downloaded or cannot be read."""
     if "GPG signature verification" in str(error):
         fail("unsigned-metadata", error)
-    fail_download(error, heard, otherwise="metadata")
+    fail_download(error, errors, otherwise="metadata")
 
 
 def retry_after(message):
-    """Seconds that a busy server asks to be left alone for; dnf's libraries keep its answer to themselves."""
+    """The seconds that a busy server asks to wait; dnf's libraries do not pass on its answer."""
     found = re.search(r"Status code: (?:429|503) for (https?://[^ ]+)", message)
     if not found:
         return None
@@ -83,33 +85,33 @@ def retry_after(message):
     return None
 
 
-# rpm's words, for libdnf5, which passes on only those.
+# Phrases of rpm, for libdnf5, which passes on only text.
 RPM = (("no-space", ("disk is full", "No space left", "more space needed", "needs more inodes", "more space", "more inodes")),
        ("damaged-package", ("digest: BAD", "Problem occurred when opening the package")),
        ("unsigned-package", ("does not verify", "NOKEY", "signature", "OpenPGP check")))
 
 
-def fail_rpm(said, kinds=()):
-    """Gives up over rpm. `kinds` are those of its problems' own types; its words decide where there are none."""
-    found = list(kinds) or [kind for kind, words in RPM if any(word in str(said) for word in words)]
-    fail(found[0] if found else "transaction", said)
+def fail_rpm(output, kinds=()):
+    """Fails for rpm. `kinds` are the types of its problems; without any, its text decides."""
+    found = list(kinds) or [kind for kind, words in RPM if any(word in str(output) for word in words)]
+    fail(found[0] if found else "transaction", output)
 
 
-def listen_to_rpm(rpm, transaction_set):
-    """Keeps the kinds of the problems that rpm finds, of which dnf 4 passes on only the words."""
+def record_rpm_problems(rpm, transaction_set):
+    """Records the types of rpm's problems; dnf 4 passes on only their text."""
     kinds, run = [], transaction_set.run
 
-    def heard(*words):
+    def recorded(*words):
         problems = run(*words)
         for text, (number, _, _) in problems or []:
             if number in (rpm.RPMPROB_DISKSPACE, rpm.RPMPROB_DISKNODES):
                 kinds.append("no-space")
-            # Of a signature and of a digest rpm says only by words which of them does not hold.
+            # For signatures and digests, only rpm's text shows which of them is wrong.
             elif number == rpm.RPMPROB_VERIFY:
                 kinds.append("damaged-package" if "digest: BAD" in text else "unsigned-package")
             else:
                 kinds.append("transaction")
         return problems
 
-    transaction_set.run = heard
+    transaction_set.run = recorded
     return kinds

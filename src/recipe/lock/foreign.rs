@@ -2,7 +2,7 @@
 //! which hermeto and Konflux read, and `rpm-package-manifest` of libpkgmanifest, which `dnf
 //! manifest` reads.
 //!
-//! Their forms: <https://github.com/konflux-ci/rpm-lockfile-prototype>,
+//! The formats: <https://github.com/konflux-ci/rpm-lockfile-prototype>,
 //! <https://github.com/rpm-software-management/libpkgmanifest> `schemas/manifest.json`.
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::nevra::Nevra;
 use crate::recipe::{PackageSettings, RepositorySource};
 
-/// The forms that are read and written.
+/// The formats that can be read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// `rpms.lock.yaml`.
@@ -23,9 +23,9 @@ pub enum Form {
 }
 
 impl Form {
-    /// The form that a file of this name has by custom.
+    /// The format that is customary for this file name.
     #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         match name {
             _ if name.ends_with("rpms.lock.yaml") || name.ends_with("rpms.lock.yml") => Some(Self::RpmsLock),
             _ if name.ends_with("manifest.yaml") || name.ends_with("manifest.yml") => Some(Self::Manifest),
@@ -41,21 +41,21 @@ impl std::str::FromStr for Form {
         match text {
             "rpms-lock" => Ok(Self::RpmsLock),
             "manifest" => Ok(Self::Manifest),
-            other => Err(format!("{other:?} is none of rpms-lock, manifest")),
+            other => Err(format!("{other:?} is not rpms-lock or manifest")),
         }
     }
 }
 
-/// A package of such a list.
+/// A package of a foreign list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// `name-version-release.arch`, without the epoch, which not all lists say.
+pub struct ListedPackage {
+    /// `name-version-release.arch`, without the epoch, which some lists omit.
     pub nvra: String,
-    /// The repository's id, when it is said.
+    /// The repository's id, if listed.
     pub repository: Option<String>,
-    /// `algorithm:hex`, when it is said.
+    /// `algorithm:hex`, if listed.
     pub checksum: Option<String>,
-    /// Bytes, when they are said.
+    /// Size in bytes, if listed.
     pub size: Option<u64>,
 }
 
@@ -120,25 +120,25 @@ struct ManifestPackage {
     parent_archs: Vec<String>,
 }
 
-/// Reads a list in either form; only what is for `arch` counts.
+/// Reads a list in either format; only entries for `arch` count.
 ///
 /// # Errors
-/// [`ExitCode::Recipe`] when it is neither, of another version, or has nothing for the
+/// [`ExitCode::Recipe`] if it has neither format, an unsupported version, or no entries for the
 /// architecture.
-pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<Listed>> {
+pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<ListedPackage>> {
     let wrong = |why: String| Failure::new(ExitCode::Recipe, format!("reading {file}: {why}"));
     let value: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(|error| wrong(error.to_string()))?;
     let listed = if value.get("lockfileVersion").is_some() {
         let lock: RpmsLock = serde_yaml_ng::from_value(value).map_err(|error| wrong(error.to_string()))?;
         if lock.lockfile_version != 1 {
-            return Err(wrong(format!("it has lockfileVersion {}, and 1 is what is understood", lock.lockfile_version)).into());
+            return Err(wrong(format!("lockfileVersion {} is not supported; 1 is", lock.lockfile_version)).into());
         }
         let found = lock.arches.into_iter().find(|entry| entry.arch == arch || entry.arch == base_arch(arch));
         found.map(|entry| entry.packages).unwrap_or_default().iter().map(rpms_package).collect::<Result<Vec<_>, _>>()
     } else if value.get("document").and_then(|document| document.as_str()) == Some("rpm-package-manifest") {
         let manifest: Manifest = serde_yaml_ng::from_value(value).map_err(|error| wrong(error.to_string()))?;
         if !manifest.version.starts_with("0.") {
-            return Err(wrong(format!("it is a manifest of version {}, and 0.x is what is understood", manifest.version)).into());
+            return Err(wrong(format!("manifest version {} is not supported; 0.x is", manifest.version)).into());
         }
         let for_us = |package: &&ManifestPackage| {
             package.parent_archs.is_empty() || package.parent_archs.iter().any(|parent| parent == arch || parent == base_arch(arch))
@@ -147,35 +147,36 @@ pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<Listed>> {
         let ours = of(arch).into_iter().map(|package| manifest_package(package, arch));
         ours.chain(of("noarch").into_iter().map(|package| manifest_package(package, "noarch"))).collect()
     } else {
-        let why = "it is neither an rpms.lock.yaml (lockfileVersion) nor a package manifest (document: rpm-package-manifest)";
+        let why = "it is neither an rpms.lock.yaml (lockfileVersion) nor a package manifest \
+                   (document: rpm-package-manifest)";
         return Err(wrong(why.into()).into());
     };
     let listed = listed.map_err(wrong)?;
     if listed.is_empty() {
-        return Err(wrong(format!("it has no packages for {arch}")).hint("name another architecture: --arch").into());
+        return Err(wrong(format!("it has no packages for {arch}")).hint("choose another architecture: --arch").into());
     }
     Ok(listed)
 }
 
-fn rpms_package(package: &RpmsPackage) -> Result<Listed, String> {
+fn rpms_package(package: &RpmsPackage) -> Result<ListedPackage, String> {
     let file = package.url.rsplit('/').next().and_then(|name| name.strip_suffix(".rpm"));
     let stem = file.filter(|stem| Nevra::parse(stem).is_some());
-    let stem = stem.ok_or_else(|| format!("the address {:?} names no package's file", package.url))?;
-    // A file may be named as its repository likes; what the list itself says goes first.
+    let stem = stem.ok_or_else(|| format!("the address {:?} is not that of a package file", package.url))?;
+    // A repository may name its files freely; the list's own fields take precedence.
     let nvra = match (&package.name, &package.evr, stem.rsplit_once('.')) {
         (Some(name), Some(evr), Some((_, arch))) => format!("{name}-{}.{arch}", without_epoch(evr)),
         _ => stem.to_owned(),
     };
-    checked(Listed { nvra, repository: package.repoid.clone(), checksum: package.checksum.clone(), size: package.size })
+    checked(ListedPackage { nvra, repository: package.repoid.clone(), checksum: package.checksum.clone(), size: package.size })
 }
 
-fn manifest_package(package: &ManifestPackage, arch: &str) -> Result<Listed, String> {
+fn manifest_package(package: &ManifestPackage, arch: &str) -> Result<ListedPackage, String> {
     let nvra = format!("{}-{}.{arch}", package.name, without_epoch(&package.evr));
     let (repository, checksum) = (Some(package.repo_id.clone()), Some(package.checksum.clone()));
-    checked(Listed { nvra, repository, checksum, size: Some(package.size) })
+    checked(ListedPackage { nvra, repository, checksum, size: Some(package.size) })
 }
 
-fn checked(listed: Listed) -> Result<Listed, String> {
+fn checked(listed: ListedPackage) -> Result<ListedPackage, String> {
     if let Some(checksum) = &listed.checksum {
         check::checksum(checksum).map_err(|why| format!("{}: {why}", listed.nvra))?;
     }
@@ -186,17 +187,17 @@ fn without_epoch(evr: &str) -> &str {
     evr.split_once(':').map_or(evr, |(_, vr)| vr)
 }
 
-/// Writes the packages that the image ends up with in another tool's form.
+/// Writes the packages of the final image in another tool's format.
 ///
 /// # Errors
-/// [`ExitCode::Recipe`] when the form needs an address that the settings do not give.
+/// [`ExitCode::Recipe`] if the format needs an address that is not in the settings.
 pub fn print(lock: &Lock, form: Form, settings: &PackageSettings) -> Result<String> {
     let gone: Vec<&str> = lock.transactions.iter().flat_map(|t| &t.remove).map(String::as_str).collect();
     let mut packages: Vec<&LockedPackage> = lock.packages().filter(|p| !gone.contains(&p.nevra.as_str())).collect();
     packages.sort_by(|a, b| a.nevra.cmp(&b.nevra));
     if let Some(given) = packages.iter().find(|package| package.repository == GIVEN) {
-        let message = format!("{} is in no repository: the recipe names its file, and the form has no place for that", given.nevra);
-        return Err(Failure::new(ExitCode::Recipe, message).hint("put it into a repository: createrepo_c FOLDER").into());
+        let message = format!("{} is a package file of the recipe, in no repository; the format does not support that", given.nevra);
+        return Err(Failure::new(ExitCode::Recipe, message).hint("put it into a repository: createrepo_c DIRECTORY").into());
     }
     let text = match form {
         Form::RpmsLock => rpms_lock(lock, &packages, settings)?,
@@ -207,7 +208,7 @@ pub fn print(lock: &Lock, form: Form, settings: &PackageSettings) -> Result<Stri
 
 fn parts(package: &LockedPackage) -> Result<(&str, String, &str)> {
     let nevra = Nevra::parse(&package.nevra)
-        .ok_or_else(|| Failure::new(ExitCode::Recipe, format!("{:?} is no name-epoch:version-release.arch", package.nevra)))?;
+        .ok_or_else(|| Failure::new(ExitCode::Recipe, format!("{:?} is not a name-epoch:version-release.arch", package.nevra)))?;
     let epoch = if nevra.epoch == "0" { String::new() } else { format!("{}:", nevra.epoch) };
     Ok((nevra.name, format!("{epoch}{}-{}", nevra.version, nevra.release), nevra.arch))
 }
@@ -260,7 +261,7 @@ fn manifest(lock: &Lock, packages: &[&LockedPackage], settings: &PackageSettings
         repositories.push(BTreeMap::from([("id".to_owned(), id.to_owned()), (key.to_owned(), value)]));
     }
     let data = ManifestData { repositories, packages: by_arch };
-    // The version of the schema in which `location` and `parent_archs` are.
+    // The schema version that has `location` and `parent_archs`.
     let whole = Manifest { document: "rpm-package-manifest".into(), version: "0.2.2".into(), data };
     serde_yaml_ng::to_string(&whole).or_fail(ExitCode::Unexpected, "writing the package manifest")
 }
@@ -268,8 +269,8 @@ fn manifest(lock: &Lock, packages: &[&LockedPackage], settings: &PackageSettings
 fn repository<'a>(settings: &'a PackageSettings, id: &str) -> Result<&'a crate::recipe::Repository> {
     let found = settings.repositories.iter().find(|repository| repository.id == id);
     found.ok_or_else(|| {
-        Failure::new(ExitCode::Recipe, format!("the settings do not say where the repository '{id}' is"))
-            .hint("name it under [[packages.repository]]: other tools need its address")
+        Failure::new(ExitCode::Recipe, format!("the settings do not contain the repository '{id}'"))
+            .hint("add it under [[packages.repository]]: other tools need its address")
             .into()
     })
 }
@@ -285,21 +286,21 @@ fn address(lock: &Lock, package: &LockedPackage, settings: &PackageSettings) -> 
         }
         _ => Err(Failure::new(
             ExitCode::Recipe,
-            format!("rpms.lock.yaml needs whole addresses, and the repository '{}' is only a list of mirrors", package.repository),
+            format!("rpms.lock.yaml needs full addresses, but the repository '{}' has only a list of mirrors", package.repository),
         )
-        .hint("name one mirror as its baseurl, or export a package manifest: --as manifest")
+        .hint("set its baseurl to one mirror, or export a package manifest: --as manifest")
         .into()),
     }
 }
 
-/// `$releasever`, `$basearch`, `$arch` and the settings' own variables, as dnf puts them into
-/// addresses.
+/// Replaces `$releasever`, `$basearch`, `$arch` and the settings' own variables in an address, like
+/// dnf.
 fn substituted(text: &str, lock: &Lock, settings: &PackageSettings) -> String {
     let mut known: BTreeMap<&str, &str> = settings.vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     known.extend([("arch", lock.arch.as_str()), ("basearch", base_arch(&lock.arch))]);
     known.insert("releasever", lock.releasever.as_deref().unwrap_or_default());
     let mut names: Vec<&str> = known.keys().copied().collect();
-    // The longest first: $arch begins no other name's end, but a person's own variable may.
+    // The longest first: a user's variable may end with the name of another one.
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
     let mut out = text.to_owned();
     for name in names {
@@ -309,7 +310,7 @@ fn substituted(text: &str, lock: &Lock, settings: &PackageSettings) -> String {
     out
 }
 
-/// The family of an architecture, by which repositories are laid out.
+/// The base architecture, which repositories use in their paths.
 #[must_use]
 pub fn base_arch(arch: &str) -> &str {
     match arch {

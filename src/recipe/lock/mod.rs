@@ -1,8 +1,7 @@
-//! The lock of a recipe: exactly which packages it means, as TOML in which a changed package is a
-//! changed block.
+//! The lock of a recipe: the exact packages, as TOML. Each changed package is one changed block.
 //!
-//! A location is relative to its repository, because a mirror's name would change with every lock;
-//! a package of an imported list whose repository is not known by an address keeps its whole one.
+//! A location is relative to its repository; otherwise every lock would contain a different mirror.
+//! Packages of an imported list keep their full address if their repository's address is unknown.
 
 mod check;
 pub mod foreign;
@@ -14,55 +13,54 @@ use std::path::{Path, PathBuf};
 use super::{PackageSettings, Script};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 
-/// The form of lock files that is read and written.
+/// The version of the lock format that is read and written.
 pub const LOCK_VERSION: u32 = 1;
 
-/// What stands for a repository where the recipe names the package's file itself, by a path or an
-/// address.
+/// The repository of a package file that the recipe names by a path or an address.
 pub const GIVEN: &str = "@commandline";
 
 /// The first lines of a lock.
-const HEAD: &str = "# Written by `osimg lock`. `osimg build --locked` installs these packages and no others.\n";
+const HEAD: &str = "# Written by `osimg lock`. `osimg build --locked` installs these packages and \
+                    no others.\n";
 
-/// What a recipe means, package by package.
+/// The exact packages of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
     /// [`LOCK_VERSION`].
     pub version: u32,
-    /// `sha256:` and the digest of the recipe's statements, comments left out.
+    /// `sha256:` and the digest of the recipe's statements, without comments.
     pub recipe: String,
-    /// The image's architecture, as rpm names it.
+    /// The image's architecture, by rpm's name.
     pub arch: String,
-    /// What `$releasever` stood for.
+    /// The value of `$releasever`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub releasever: Option<String>,
-    /// Whether what packages recommend was taken too; the package manager's default when it is not
-    /// set.
+    /// Whether weak dependencies were included; `None` is the package manager's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub install_weak_deps: Option<bool>,
-    /// What the settings kept out.
+    /// The packages that the settings excluded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// Fingerprints of the keys that the settings pinned.
+    /// Fingerprints of the pinned keys.
     #[serde(default)]
     pub keys: Vec<String>,
-    /// The repositories as they were.
+    /// The state of the repositories.
     #[serde(default, rename = "repository")]
     pub repositories: Vec<LockedRepository>,
-    /// What every transaction of the recipe does, in order.
+    /// The transactions of the recipe, in order.
     #[serde(default, rename = "transaction")]
     pub transactions: Vec<LockedTransaction>,
 }
 
-/// A repository as it was when the lock was made. It is told, and never compared: the packages are
-/// what counts.
+/// The state of a repository when the lock was created. It is informational and never compared:
+/// only the packages count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedRepository {
     /// Its id.
     pub id: String,
-    /// The revision that its metadata said.
+    /// The revision in its metadata.
     pub revision: String,
     /// `sha256:` and the digest of its repomd.xml.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,16 +71,16 @@ pub struct LockedRepository {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedTransaction {
-    /// NEVRAs that go out.
+    /// The NEVRAs of packages to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove: Vec<String>,
-    /// The groups that were asked for.
+    /// The requested groups.
     #[serde(default, rename = "group", skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<LockedGroup>,
-    /// What the statements asked for by name.
+    /// The specs of the install statements.
     #[serde(default, rename = "spec", skip_serializing_if = "Vec::is_empty")]
     pub specs: Vec<LockedSpec>,
-    /// The packages that come in, by NEVRA.
+    /// The packages to install, by NEVRA.
     #[serde(default, rename = "package", skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<LockedPackage>,
 }
@@ -91,23 +89,23 @@ pub struct LockedTransaction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedGroup {
-    /// As the recipe says it.
+    /// Its name in the recipe.
     pub name: String,
     /// Its id in the repositories' comps.
     pub id: String,
     /// `group` or `environment`.
     pub kind: String,
-    /// Names of the packages it cannot be without.
+    /// The names of its mandatory packages.
     pub mandatory: Vec<String>,
 }
 
-/// A name, glob or file that an install statement gives.
+/// A name, glob or file in an install statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedSpec {
-    /// As the recipe says it.
+    /// Its text in the recipe.
     pub text: String,
-    /// NEVRAs, any one of which satisfies it.
+    /// The NEVRAs, any of which satisfies it.
     pub packages: Vec<String>,
 }
 
@@ -119,18 +117,18 @@ pub struct LockedPackage {
     pub nevra: String,
     /// Id of its repository.
     pub repository: String,
-    /// Its place below the repository's base, or its whole address; of a file on the build host,
-    /// which the recipe names, the name.
+    /// Its path below the repository's base, or its full address; for a local file of the recipe,
+    /// only the name.
     pub location: String,
     /// `algorithm:hex` of its file.
     pub checksum: String,
-    /// Bytes of its file.
+    /// Size of its file in bytes.
     pub size: u64,
-    /// The full fingerprint of the pinned key that signed it, or the key id where no key is pinned;
-    /// `None` when nobody did or nobody looked.
+    /// The full fingerprint of the pinned key that signed it, or the key id if no key is pinned;
+    /// `None` if it is not signed, or signatures were not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
-    /// Why it comes in.
+    /// The reason for its installation.
     pub reason: String,
 }
 
@@ -143,7 +141,7 @@ impl LockedPackage {
 }
 
 impl Lock {
-    /// Where the lock of a recipe lies: beside it.
+    /// The path of a recipe's lock, next to the recipe.
     #[must_use]
     pub fn path_for(recipe: &Path) -> PathBuf {
         recipe.with_extension("lock")
@@ -152,38 +150,38 @@ impl Lock {
     /// Parses the text of a lock file; `file` is its name in messages.
     ///
     /// # Errors
-    /// [`ExitCode::Recipe`] with line and column for what is no lock, and by the package's name for
-    /// what no lock may say.
+    /// [`ExitCode::Recipe`], with line and column if it is not a lock, and with the package if its
+    /// contents are not allowed.
     pub fn parse(text: &str, file: &str) -> Result<Self> {
         let lock: Self = toml::from_str(text).map_err(|error| {
             let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let message = error.message().lines().next().unwrap_or_default().to_owned();
-            Failure::new(ExitCode::Recipe, format!("{file}:{line}:{column}: {message}")).hint("make the lock again: osimg lock RECIPE")
+            Failure::new(ExitCode::Recipe, format!("{file}:{line}:{column}: {message}")).hint("create the lock again: osimg lock RECIPE")
         })?;
         check::lock(&lock)
-            .map_err(|why| Failure::new(ExitCode::Recipe, format!("{file}: {why}")).hint("make the lock again: osimg lock RECIPE"))?;
+            .map_err(|why| Failure::new(ExitCode::Recipe, format!("{file}: {why}")).hint("create the lock again: osimg lock RECIPE"))?;
         Ok(lock)
     }
 
-    /// Reads and parses a lock file; the digest of its bytes, in hex, comes second.
+    /// Reads and parses a lock file; also returns the digest of its bytes, in hex.
     ///
     /// # Errors
-    /// As [`Lock::parse`], and when the file cannot be read.
+    /// As [`Lock::parse`], and if the file cannot be read.
     pub fn load(path: &Path) -> Result<(Self, String)> {
         let text = crate::files::read_text(path, crate::files::TEXT).or_fail_hint(
             ExitCode::Recipe,
             format!("reading lock {}", path.display()),
-            "make it first: osimg lock RECIPE",
+            "create it first: osimg lock RECIPE",
         )?;
         Ok((Self::parse(&text, &path.display().to_string())?, hex::encode(Sha256::digest(text.as_bytes()))))
     }
 
-    /// The text of the lock file: sorted, and the same for the same packages.
+    /// The text of the lock file: sorted, and identical for identical packages.
     ///
     /// # Errors
-    /// None that a lock of ours can cause.
+    /// Never for a lock that osimg created.
     pub fn print(&self) -> Result<String> {
         let mut sorted = self.clone();
         sorted.exclude.sort();
@@ -199,15 +197,15 @@ impl Lock {
         Ok(format!("{HEAD}{body}"))
     }
 
-    /// All packages that some transaction brings in.
+    /// All packages that the transactions install.
     pub fn packages(&self) -> impl Iterator<Item = &LockedPackage> {
         self.transactions.iter().flat_map(|transaction| &transaction.packages)
     }
 
-    /// Compares the lock with the recipe and the settings that it is to be used with.
+    /// Compares the lock with a recipe and its settings.
     ///
     /// # Errors
-    /// [`ExitCode::Recipe`] with everything that was changed since.
+    /// [`ExitCode::Recipe`] with all changes since the lock was created.
     pub fn belongs_to(&self, script: &Script, settings: &PackageSettings, file: &Path) -> Result<()> {
         let mut changed = Vec::new();
         if self.recipe != digest(script) {
@@ -234,26 +232,26 @@ impl Lock {
         let mut unknown: Vec<&str> = ids.filter(|id| !known(id)).collect();
         unknown.sort_unstable();
         unknown.dedup();
-        changed.extend(unknown.iter().map(|id| format!("the repositories: '{id}' is no longer there")));
+        changed.extend(unknown.iter().map(|id| format!("the repositories: '{id}' was removed")));
         if changed.is_empty() {
             return Ok(());
         }
         Err(Failure::new(
             ExitCode::Recipe,
-            format!("{} is out of date; since it was made these changed: {}", file.display(), changed.join("; ")),
+            format!("{} is out of date; the following changed since it was created: {}", file.display(), changed.join("; ")),
         )
-        .hint("make it again: osimg lock RECIPE, and look at the difference")
+        .hint("create it again and check the difference: osimg lock RECIPE")
         .into())
     }
 }
 
-/// The digest of what a recipe says, comments and blanks left out.
+/// The digest of a recipe's statements, without comments and blanks.
 #[must_use]
 pub fn digest(script: &Script) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(script.to_string().as_bytes())))
 }
 
-/// The architecture that the settings ask for, or the host's, as rpm names it.
+/// The architecture of the settings, or else the host's, by rpm's name.
 #[must_use]
 pub fn arch(settings: &PackageSettings) -> String {
     settings.arch.clone().unwrap_or_else(|| std::env::consts::ARCH.to_owned())

@@ -1,4 +1,4 @@
-//! The lock's own rules.
+//! Tests of the lock's own rules.
 
 use super::foreign::{self, Form};
 use super::*;
@@ -42,7 +42,7 @@ fn settings() -> PackageSettings {
 }
 
 #[test]
-fn a_lock_is_read_as_it_was_written_and_sorted_by_name() {
+fn a_lock_is_parsed_as_it_was_written_and_sorted_by_name() {
     let text = lock().print().unwrap();
     assert!(text.find("a-1:2.0").unwrap() < text.rfind("b-1:2.0-3.noarch\"\nrepository").unwrap(), "{text}");
     let read = Lock::parse(&text, "r.lock").unwrap();
@@ -51,7 +51,7 @@ fn a_lock_is_read_as_it_was_written_and_sorted_by_name() {
 }
 
 #[test]
-fn a_package_that_changes_is_a_block_that_changes() {
+fn a_changed_package_is_a_changed_block() {
     let before = lock().print().unwrap();
     let mut newer = lock();
     newer.transactions[0].packages[0].size = 5000;
@@ -61,31 +61,31 @@ fn a_package_that_changes_is_a_block_that_changes() {
 }
 
 #[test]
-fn what_no_lock_may_say_is_refused_with_its_place() {
+fn invalid_contents_are_refused_with_their_position() {
     let good = lock().print().unwrap();
     let cases = [
-        ("version = 1", "version = 2", "of version 2"),
+        ("version = 1", "version = 2", "its version is 2"),
         ("Packages/a-2.0-3.x86_64.rpm", "../../etc/passwd", "leaves the repository"),
         ("Packages/a-2.0-3.x86_64.rpm", "/etc/passwd", "not relative"),
         ("Packages/a-2.0-3.x86_64.rpm", "gopher://x/a.rpm", "unknown scheme"),
-        ("sha256:a1", "md5:a1", "by \"md5\""),
+        ("sha256:a1", "md5:a1", "algorithm is \"md5\""),
         ("sha256:a1", "sha256:A1", "hexadecimal"),
         ("size = 4096", "size = 0", "size is 0"),
-        ("nevra = \"a-1:2.0-3.x86_64\"", "nevra = \"a\"", "no name-epoch"),
+        ("nevra = \"a-1:2.0-3.x86_64\"", "nevra = \"a\"", "not a name-epoch"),
         ("nevra = \"a-1:2.0-3.x86_64\"", "nevra = \"b-1:2.0-3.noarch\"", "twice"),
         ("reason = \"user\"", "raison = \"user\"", "r.lock:"),
         ("arch = \"x86_64\"", "arch = 64", "r.lock:4:8"),
     ];
-    for (from, to, said) in cases {
+    for (from, to, expected) in cases {
         assert!(good.contains(from), "{from}\n{good}");
         let error = Lock::parse(&good.replace(from, to), "r.lock").unwrap_err();
         assert_eq!(crate::error::exit_code(&error), ExitCode::Recipe);
-        assert!(format!("{error:#}").contains(said), "{said}: {error:#}");
+        assert!(format!("{error:#}").contains(expected), "{expected}: {error:#}");
     }
 }
 
 #[test]
-fn comments_do_not_make_a_lock_old_and_everything_else_that_counts_does() {
+fn a_lock_is_out_of_date_after_changes_other_than_comments() {
     let script = |text: &str| Script::parse(text, "r.yum").unwrap();
     let (lock, file) = (lock(), Path::new("r.lock"));
     lock.belongs_to(&script("install   b  \n# another\n\ngroup install \"The Core\"\n"), &settings(), file).unwrap();
@@ -96,18 +96,18 @@ fn comments_do_not_make_a_lock_old_and_everything_else_that_counts_does() {
     other.arch = Some("aarch64".into());
     other.repositories[0].id = "other".into();
     let error = lock.belongs_to(&script("install c\n"), &other, file).unwrap_err();
-    let said = format!("{error:#}");
-    for part in ["statements", "x86_64 then, aarch64 now", "9 then, 10 now", "false then, not set now", "exclude", "'tiny' is no longer"] {
-        assert!(said.contains(part), "{part}: {said}");
+    let message = format!("{error:#}");
+    for part in ["statements", "x86_64 then, aarch64 now", "9 then, 10 now", "false then, not set now", "exclude", "'tiny' was removed"] {
+        assert!(message.contains(part), "{part}: {message}");
     }
 }
 
 #[test]
-fn both_foreign_forms_say_what_the_image_ends_up_with_and_are_read_back() {
+fn both_foreign_formats_list_the_final_image_and_can_be_read() {
     for form in [Form::RpmsLock, Form::Manifest] {
         let text = foreign::print(&lock(), form, &settings()).unwrap();
         let listed = foreign::parse(&text, "x", "x86_64").unwrap();
-        assert_eq!(listed.len(), 1, "b goes out again: {text}");
+        assert_eq!(listed.len(), 1, "b is removed again: {text}");
         assert_eq!(listed[0].nvra, "a-2.0-3.x86_64");
         assert_eq!((listed[0].size, listed[0].repository.as_deref()), (Some(4096), Some("tiny")));
         assert!(text.contains("https://mirror.invalid/9/x86_64"), "{text}");
@@ -117,23 +117,26 @@ fn both_foreign_forms_say_what_the_image_ends_up_with_and_are_read_back() {
 }
 
 #[test]
-fn lists_of_other_tools_are_understood_where_they_leave_things_out() {
+fn lists_of_other_tools_may_omit_fields() {
     let text = "lockfileVersion: 1\nlockfileVendor: redhat\narches:\n- arch: x86_64\n  packages:\n  - url: https://x/a-1-2.noarch.rpm\n";
     assert_eq!(foreign::parse(text, "x", "x86_64").unwrap()[0].nvra, "a-1-2.noarch");
-    for (wrong, said) in [
+    for (wrong, expected) in [
         ("lockfileVersion: 2\nlockfileVendor: redhat\narches: []\n", "lockfileVersion 2"),
         ("document: rpm-package-manifest\nversion: 1.0.0\ndata: {packages: {}}\n", "version 1.0.0"),
         ("something: else\n", "neither"),
         ("a: [", "reading x"),
-        ("lockfileVersion: 1\nlockfileVendor: redhat\narches:\n- arch: x86_64\n  packages:\n  - url: https://x/\n", "names no package"),
+        (
+            "lockfileVersion: 1\nlockfileVendor: redhat\narches:\n- arch: x86_64\n  packages:\n  - url: https://x/\n",
+            "not that of a package",
+        ),
     ] {
         let error = foreign::parse(wrong, "x", "x86_64").unwrap_err();
-        assert!(format!("{error:#}").contains(said), "{said}: {error:#}");
+        assert!(format!("{error:#}").contains(expected), "{expected}: {error:#}");
     }
 }
 
 #[test]
-fn a_list_of_mirrors_is_no_address_for_rpms_lock() {
+fn rpms_lock_needs_an_address_and_not_a_list_of_mirrors() {
     let mut settings = settings();
     settings.repositories[0].source = crate::recipe::RepositorySource::Metalink("https://mirrors.invalid/metalink".into());
     let error = foreign::print(&lock(), Form::RpmsLock, &settings).unwrap_err();
@@ -142,11 +145,11 @@ fn a_list_of_mirrors_is_no_address_for_rpms_lock() {
 }
 
 #[test]
-fn lists_that_the_tools_themselves_wrote_are_read() {
+fn lists_written_by_the_tools_themselves_are_read() {
     let rpms = foreign::parse(include_str!("../../../fixtures/locks/rpms.lock.yaml"), "rpms.lock.yaml", "x86_64").unwrap();
     let manifest =
         foreign::parse(include_str!("../../../fixtures/locks/packages.manifest.yaml"), "packages.manifest.yaml", "x86_64").unwrap();
-    let sorted = |mut listed: Vec<foreign::Listed>| {
+    let sorted = |mut listed: Vec<foreign::ListedPackage>| {
         listed.sort_by(|a, b| a.nvra.cmp(&b.nvra));
         listed
     };

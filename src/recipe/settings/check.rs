@@ -1,5 +1,5 @@
-//! From the settings file as written to the settings as meant: values checked, paths absolute, all
-//! errors with their places.
+//! Converts the raw settings file to checked settings: values are validated, paths made absolute,
+//! and all errors reported with their positions.
 
 mod repository;
 
@@ -25,8 +25,8 @@ pub(super) fn settings(text: &str, file: &str, directory: &Path) -> Result<Setti
         return check.errors.finish(Settings::default());
     }
     check.unknown_keys(table.get_ref(), "");
-    // A type error beside an unknown key is told next time; the type's own message would only
-    // repeat the key.
+    // Unknown keys are reported first. A type error next to one often only repeats it, so it is
+    // reported in the next run.
     if check.errors.is_empty() {
         match toml::from_str::<Raw>(text) {
             Ok(raw) => {
@@ -40,9 +40,13 @@ pub(super) fn settings(text: &str, file: &str, directory: &Path) -> Result<Setti
 }
 
 impl Check<'_> {
-    /// An error of the TOML reader, with a hint where its message allows one.
+    /// Reports an error of the TOML parser, with a hint if its message allows one.
     fn toml(&mut self, error: &toml::de::Error) {
         let message = error.message().lines().next().unwrap_or_default();
+        if let Some((_, name)) = message.split_once(", expected struct ") {
+            let (message, hint) = expected_table(name);
+            return self.fail(error.span().unwrap_or(0..0), message, hint);
+        }
         let hint = if message.contains("expected a string") && (message.contains("integer") || message.contains("float")) {
             "put the value in quotes".to_owned()
         } else if message.contains("expected a sequence") {
@@ -58,7 +62,7 @@ impl Check<'_> {
     }
 
     fn unknown_keys(&mut self, table: &DeTable<'_>, path: &str) {
-        // Tables of a person's own words, such as `[image.properties]`, are not listed.
+        // Tables with keys that the user chooses, such as `[image.properties]`, are not listed.
         let Some((_, keys)) = raw::KEYS.iter().find(|(known, _)| *known == path) else { return };
         for (key, value) in table {
             let name: &str = key.get_ref();
@@ -72,7 +76,7 @@ impl Check<'_> {
                     (_, Some(other)) if !other.is_empty() => format!("it belongs to [{other}]"),
                     (Some(near), _) => format!("did you mean `{near}`?"),
                     _ if matches!(name, "password" | "gpgkey" | "gpgcheck") => own_hint(name).to_owned(),
-                    _ => format!("known are {}", keys.join(", ")),
+                    _ => format!("the keys are {}", keys.join(", ")),
                 };
                 self.fail(key.span(), format!("unknown key {} {place}", quoted(name)), &hint);
                 continue;
@@ -110,7 +114,7 @@ impl Check<'_> {
             match format.get_ref().parse() {
                 Ok(format) => formats.push(format),
                 Err(_) => {
-                    let hint = format!("known are {}", osimg_tar::SUFFIXES.map(|suffix| suffix.trim_start_matches('.')).join(", "));
+                    let hint = format!("the formats are {}", osimg_tar::SUFFIXES.map(|suffix| suffix.trim_start_matches('.')).join(", "));
                     self.fail(format.span(), format!("unknown format {}", quoted(format.get_ref())), &hint);
                 }
             }
@@ -125,10 +129,10 @@ impl Check<'_> {
         ImageSettings { name, version, formats, level, properties, source_date_epoch, sbom, sign, strict }
     }
 
-    /// `SCHEME:FILE`, the file made absolute.
+    /// Checks `SCHEME:FILE` and makes the file absolute.
     fn sign(&mut self, key: Spanned<String>) -> Option<String> {
         let Some((scheme, file)) = key.get_ref().split_once(':').filter(|(scheme, _)| matches!(*scheme, "minisign" | "openpgp")) else {
-            self.fail(key.span(), format!("{} is no signing key", quoted(key.get_ref())), "write minisign:FILE or openpgp:FILE");
+            self.fail(key.span(), format!("{} is not a signing key", quoted(key.get_ref())), "write minisign:FILE or openpgp:FILE");
             return None;
         };
         let (scheme, file) = (scheme.to_owned(), Spanned::new(key.span(), file.to_owned()));
@@ -143,7 +147,7 @@ impl Check<'_> {
             toml::Value::String(word) if word == "best" => Level::Best,
             toml::Value::Integer(number @ 0..=12) => u32::try_from(*number).map_or(Level::Default, Level::Exact),
             _ => {
-                self.fail(value.span(), "`level` is `\"fast\"`, `\"default\"`, `\"best\"` or a number from 0 to 12", "");
+                self.fail(value.span(), "`level` must be `\"fast\"`, `\"default\"`, `\"best\"` or a number from 0 to 12", "");
                 Level::Default
             }
         }
@@ -157,7 +161,7 @@ impl Check<'_> {
                 self.path(Some(Spanned::new(value.span(), directory.clone()))).map_or(Bootstrap::Host, Bootstrap::Root)
             }
             _ => {
-                self.fail(value.span(), "`bootstrap` is true, false or a directory", "");
+                self.fail(value.span(), "`bootstrap` must be true, false or a directory", "");
                 Bootstrap::Host
             }
         }
@@ -166,7 +170,7 @@ impl Check<'_> {
     fn manager(&mut self, name: raw::Text) -> ManagerChoice {
         let Some(name) = name else { return ManagerChoice::Auto };
         name.get_ref().parse().unwrap_or_else(|hint| {
-            self.fail(name.span(), format!("{} cannot fill an image", quoted(name.get_ref())), hint);
+            self.fail(name.span(), format!("{} is not a package manager for images", quoted(name.get_ref())), hint);
             ManagerChoice::Auto
         })
     }
@@ -184,14 +188,14 @@ impl Check<'_> {
         let dbpath = self.dbpath(raw.dbpath);
         for name in raw.vars.keys() {
             if name.get_ref().is_empty() || !name.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                self.fail(name.span(), format!("{} is no variable's name", quoted(name.get_ref())), "use letters, digits and `_`");
+                self.fail(name.span(), format!("{} is not a variable name", quoted(name.get_ref())), "use letters, digits and `_`");
             }
         }
         let vars = raw.vars.into_iter().map(|(name, value)| (name.into_inner(), value)).collect();
         let timeout = raw.timeout.and_then(|text| match parse_duration(text.get_ref()) {
             Ok(duration) => Some(duration),
             Err(error) => {
-                self.fail(text.span(), format!("{} is no duration", quoted(text.get_ref())), &error.to_string());
+                self.fail(text.span(), format!("{} is not a duration", quoted(text.get_ref())), &error.to_string());
                 None
             }
         });
@@ -201,7 +205,7 @@ impl Check<'_> {
             let span = entry.span();
             if let Some(repository) = self.repository(entry.into_inner(), span.clone()) {
                 if !ids.insert(repository.id.clone()) {
-                    self.fail(span, format!("two repositories have the id {}", quoted(&repository.id)), "give every one its own");
+                    self.fail(span, format!("two repositories have the id {}", quoted(&repository.id)), "use a different id for each");
                 }
                 repositories.push(repository);
             }
@@ -238,7 +242,7 @@ impl Check<'_> {
             if text.len() <= 64 && labels(text) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.') {
                 return Some(text.clone());
             }
-            self.fail(name.span(), format!("{} is no host name", quoted(text)), "use up to 64 letters, digits, `-` and `.`");
+            self.fail(name.span(), format!("{} is not a host name", quoted(text)), "use up to 64 letters, digits, `-` and `.`");
             None
         });
         let selinux = raw.selinux.map_or(SelinuxChoice::Auto, |choice| self.selinux(&choice));
@@ -251,7 +255,7 @@ impl Check<'_> {
             Ok(SelinuxChoice::Policy(path)) => SelinuxChoice::Policy(absolute(&path.to_string_lossy(), self.directory)),
             Ok(choice) => choice,
             Err(_) => {
-                self.fail(choice.span(), "`selinux` is `\"auto\"`, `\"from-tree\"`, `\"none\"` or `\"policy=FILE_CONTEXTS\"`", "");
+                self.fail(choice.span(), "`selinux` must be `\"auto\"`, `\"from-tree\"`, `\"none\"` or `\"policy=FILE_CONTEXTS\"`", "");
                 SelinuxChoice::Auto
             }
         }
@@ -265,7 +269,7 @@ impl Check<'_> {
             _ => {
                 self.fail(
                     mode.span(),
-                    format!("{} is no mode", quoted(mode.get_ref())),
+                    format!("{} is not a mode", quoted(mode.get_ref())),
                     "write it in octal and in quotes, such as \"0644\"",
                 );
                 None
@@ -302,11 +306,24 @@ impl Check<'_> {
     }
 }
 
-/// Hints for keys that people know from elsewhere.
+/// Explains that a table is expected; `name` is the Rust type that the TOML parser reports.
+fn expected_table(name: &str) -> (&'static str, &'static str) {
+    match name {
+        "File" => ("each entry of `files` must be a table", "for example { source = \"motd\", path = \"/etc/motd\" }"),
+        "Repository" => ("each repository must be a table", "write [[packages.repository]], and its keys on the lines below"),
+        "Key" => ("each key must be a table", "write [[packages.key]], and `file` and `fingerprint` on the lines below"),
+        _ => ("this must be a table", "write [NAME], and the keys on the lines below"),
+    }
+}
+
+/// Hints for keys of other tools.
 fn own_hint(key: &str) -> &'static str {
     match key {
-        "password" => "put the password into a file and name it as `password_file`",
+        "password" => "put the password into a file and set `password_file` to its path",
         "gpgkey" => "declare the key under [[packages.key]], with its fingerprint",
-        _ => "packages are always checked; `verify = \"digest-only\"` under [packages] gives signatures up",
+        _ => {
+            "packages are always checked; `verify = \"digest-only\"` under [packages] turns \
+             signature checks off"
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Single fields of the settings file: what a text, list, number, path or URL must look like, with
-//! its place when it does not.
+//! Checks single fields of the settings file (texts, lists, numbers, paths and URLs) and reports
+//! the position of errors.
 
 use super::raw::{Text, Texts};
 use super::values::{absolute, checked_dbpath, checked_url};
@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
-/// What the values of one settings file are checked with.
+/// The context for checking the values of one settings file.
 pub(super) struct Check<'a> {
     pub errors: Collector<'a>,
     pub source: &'a str,
@@ -24,7 +24,7 @@ impl Check<'_> {
         self.errors.push(if hint.is_empty() { error } else { error.hint(hint) });
     }
 
-    /// A text that must not be empty, nor hold control characters.
+    /// A text that must not be empty or contain control characters.
     pub fn plain(&mut self, text: Text, key: &str) -> Option<String> {
         self.matching(text, key, "text of one line", |c| !c.is_control())
     }
@@ -34,11 +34,11 @@ impl Check<'_> {
         let span = text.as_ref().map(Spanned::span);
         let text = self.matching(text, key, "text without blanks and slashes", |c| !c.is_control() && !c.is_whitespace() && c != '/')?;
         if text.starts_with(['.', '-']) {
-            self.fail(span.unwrap_or_default(), format!("`{key}` becomes part of a file name and cannot begin with a dot or dash"), "");
+            self.fail(span.unwrap_or_default(), format!("`{key}` is part of a file name and cannot begin with a dot or dash"), "");
             return None;
         }
         if text.contains('$') {
-            let message = format!("{} has a variable, and none is expanded in the `{key}`", quoted(&text));
+            let message = format!("{} contains a variable, but variables are not expanded in `{key}`", quoted(&text));
             self.fail(span.unwrap_or_default(), message, "write the value itself");
             return None;
         }
@@ -48,19 +48,19 @@ impl Check<'_> {
     pub fn matching(&mut self, text: Text, key: &str, made_of: &str, good: impl Fn(char) -> bool) -> Option<String> {
         let text = text?;
         if text.get_ref().is_empty() || !text.get_ref().chars().all(good) {
-            self.fail(text.span(), format!("{} cannot be the `{key}`", quoted(text.get_ref())), &format!("`{key}` is made of {made_of}"));
+            self.fail(text.span(), format!("{} cannot be the `{key}`", quoted(text.get_ref())), &format!("`{key}` can contain {made_of}"));
             return None;
         }
         Some(text.into_inner())
     }
 
-    /// A list of names or globs; each ends up as one word of a command line.
+    /// A list of names or globs; each becomes one word of a command line.
     pub fn names(&mut self, texts: Texts) -> Vec<String> {
         let mut names = Vec::new();
         for text in texts.into_iter().flatten() {
             let name = text.get_ref();
             if name.is_empty() || name.starts_with('-') || name.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',') {
-                self.fail(text.span(), format!("{} is no name", quoted(name)), "write every name as a string of its own");
+                self.fail(text.span(), format!("{} is not a name", quoted(name)), "write every name as a separate string");
             } else {
                 names.push(text.into_inner());
             }
@@ -73,7 +73,7 @@ impl Check<'_> {
         match u32::try_from(*number.get_ref()) {
             Ok(value) if (least..=most).contains(&value) => Some(value),
             _ => {
-                self.fail(number.span(), format!("`{key}` is a number from {least} to {most}"), "");
+                self.fail(number.span(), format!("`{key}` must be a number from {least} to {most}"), "");
                 None
             }
         }
@@ -83,8 +83,8 @@ impl Check<'_> {
     pub fn path(&mut self, text: Text) -> Option<PathBuf> {
         let text = text?;
         if text.get_ref().is_empty() || text.get_ref().contains('\0') || text.get_ref().contains("://") {
-            let hint = if text.get_ref().contains("://") { "a path is wanted here, not a URL" } else { "" };
-            self.fail(text.span(), format!("{} is no path", quoted(text.get_ref())), hint);
+            let hint = if text.get_ref().contains("://") { "this must be a path, not a URL" } else { "" };
+            self.fail(text.span(), format!("{} is not a path", quoted(text.get_ref())), hint);
             return None;
         }
         let path = absolute(text.get_ref(), self.directory);
@@ -102,7 +102,10 @@ impl Check<'_> {
         if !path.starts_with('/') || path.ends_with('/') || path.contains(char::is_control) || path.split('/').any(|part| part == "..") {
             self.fail(
                 text.span(),
-                format!("`{key}` is an absolute path inside the image, without `..` and without a slash at its end"),
+                format!(
+                    "`{key}` must be an absolute path inside the image, without `..` and without a \
+                     slash at the end"
+                ),
                 "",
             );
             return None;
@@ -120,7 +123,7 @@ impl Check<'_> {
         Some(text.into_inner())
     }
 
-    /// A list of locales; it becomes a line of rpm's macros.
+    /// A list of locales; it becomes a line in rpm's macros.
     pub fn languages(&mut self, texts: Vec<Spanned<String>>) -> Vec<String> {
         let good = |c: char| c.is_ascii_alphanumeric() || "_.@-*".contains(c);
         let locale = |text| self.matching(Some(text), "languages", "locales, such as \"de_DE\"", good);
@@ -138,7 +141,7 @@ impl Check<'_> {
         }
     }
 
-    /// A URL, an image reference, or a path when it begins with `./` or `../`.
+    /// A URL, an image reference, or a path if it begins with `./` or `../`.
     pub fn reference(&mut self, text: Text, key: &str) -> Option<String> {
         let text = text?;
         if text.get_ref().starts_with("./") || text.get_ref().starts_with("../") {

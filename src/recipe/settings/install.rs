@@ -7,35 +7,35 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use toml::Spanned;
 
-/// `[deploy.install]`. The default erases every disk of the node, as Ironic's own template does.
+/// `[deploy.install]`. By default all disks of the node are erased, as by Ironic's own template.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct InstallSettings {
     /// Which disks are erased and used.
     pub disks: Disks,
-    /// How they are divided.
+    /// How the disks are partitioned.
     pub layout: Layout,
-    /// Kickstart's own lines for disks instead of `layout`: `part`, `volgroup`, `logvol`, `raid`,
+    /// Kickstart lines for storage instead of `layout`: `part`, `volgroup`, `logvol`, `raid`,
     /// `clearpart`.
     pub storage: Option<String>,
-    /// Further arguments of the installed kernel.
+    /// Additional arguments of the installed kernel.
     pub kernel_arguments: Option<String>,
-    /// Arguments of kickstart's `network` command, one command each; none leaves the installer's
+    /// Arguments of kickstart's `network` command, one command each; empty keeps the installer's
     /// own connection.
     pub network: Vec<String>,
-    /// The system's language; `en_US.UTF-8` when it is not set.
+    /// The system's language; `None` means `en_US.UTF-8`.
     pub language: Option<String>,
-    /// The console's keyboard; `us` when it is not set.
+    /// The console's keyboard; `None` means `us`.
     pub keyboard: Option<String>,
-    /// The system's time zone; `UTC` when it is not set.
+    /// The system's time zone; `None` means `UTC`.
     pub timezone: Option<String>,
     /// SELinux in the installed system.
     pub selinux: SelinuxMode,
-    /// Public keys that may log in as root, beside whom cloud-init makes. The password stays
-    /// locked.
+    /// Public keys that may log in as root, besides users that cloud-init creates. The password
+    /// stays locked.
     pub root_keys: Vec<String>,
-    /// Who signed the certificate of Ironic's API, where it is no public authority: a PEM file.
+    /// The authority that signed the certificate of Ironic's API, if it is not public: a PEM file.
     pub authority: Option<PathBuf>,
-    /// What is installed when the image source is an install tree.
+    /// The packages to install if the image source is an install tree.
     pub packages: Vec<String>,
 }
 
@@ -46,17 +46,17 @@ pub enum Disks {
     /// All of them.
     #[default]
     All,
-    /// The smallest one of at least 8 GiB; the others keep what is on them.
+    /// The smallest one of at least 8 GiB; other disks keep their data.
     Smallest,
-    /// These: kernel names or paths below `/dev`.
+    /// The listed disks: kernel names or paths below `/dev`.
     Named(Vec<String>),
 }
 
-/// How the disks are divided.
+/// How the disks are partitioned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
-    /// As the distribution likes it.
+    /// The distribution's default.
     #[default]
     Automatic,
     /// Partitions.
@@ -71,12 +71,12 @@ pub enum Layout {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SelinuxMode {
-    /// It is enforced.
+    /// Enforcing.
     #[default]
     Enforcing,
-    /// It only complains.
+    /// Permissive.
     Permissive,
-    /// It is off.
+    /// Disabled.
     Disabled,
 }
 
@@ -121,11 +121,15 @@ impl Check<'_> {
             Some(names) if !names.is_empty() && names.iter().all(good) => Disks::Named(names),
             Some(names) => {
                 let wrong = names.iter().find(|name| !good(name)).map_or_else(|| "an empty list".to_owned(), |name| quoted(name));
-                self.fail(value.span(), format!("{wrong} names no disk"), "such as \"sda\" or \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\"");
+                self.fail(
+                    value.span(),
+                    format!("{wrong} is not a disk"),
+                    "for example  \"sda\" or \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\"",
+                );
                 Disks::All
             }
             None => {
-                self.fail(value.span(), "`disks` is `\"all\"`, `\"smallest\"` or a list of disks", "");
+                self.fail(value.span(), "`disks` must be `\"all\"`, `\"smallest\"` or a list of disks", "");
                 Disks::All
             }
         }

@@ -1,5 +1,5 @@
-//! The settings of a recipe: what stands in the `.toml` beside it, checked and with its paths made
-//! absolute.
+//! The settings of a recipe: the contents of the `.toml` next to it, checked and with absolute
+//! paths.
 
 mod check;
 mod fields;
@@ -24,27 +24,27 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// All the settings; the default is what holds without a settings file.
+/// All settings; the default applies without a settings file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Settings {
     /// The artifact.
     pub image: ImageSettings,
     /// Where packages come from and how they are installed.
     pub packages: PackageSettings,
-    /// What is done to the tree after the packages.
+    /// Changes to the tree after the packages are installed.
     pub finish: FinishSettings,
-    /// What a deployment needs beside the tarball.
+    /// Data for a deployment besides the tarball.
     pub deploy: DeploySettings,
     /// Where the image is published.
     pub registry: RegistrySettings,
 }
 
 impl Settings {
-    /// Parses the text of a settings file; `file` is its name in messages, and relative paths begin
+    /// Parses the text of a settings file; `file` is its name in messages, and relative paths start
     /// at `directory`.
     ///
     /// # Errors
-    /// Returns what is wrong with the text, each with its line and column.
+    /// Returns all errors in the text, each with its line and column.
     pub fn parse(text: &str, file: &str, directory: &Path) -> Result<Self, SyntaxErrors> {
         check::settings(text, file, directory)
     }
@@ -53,27 +53,27 @@ impl Settings {
 /// `[image]`
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ImageSettings {
-    /// The image's name; the recipe's stem when it is not set.
+    /// The image's name; `None` means the recipe's stem.
     pub name: Option<String>,
     /// The image's version.
     pub version: Option<String>,
-    /// The formats of the tarballs to write; `tgz` when none is named.
+    /// The formats of the tarballs to write; `tgz` by default.
     pub formats: Vec<Format>,
-    /// How hard to compress.
+    /// The compression level.
     pub level: Level,
     /// Properties of the published image.
     pub properties: BTreeMap<String, String>,
-    /// The latest time that a file in the tarball may carry, in seconds since 1970.
+    /// The latest file time in the tarball, in seconds since 1970.
     pub source_date_epoch: Option<u64>,
-    /// The documents that are written beside the tarballs.
+    /// The documents to write next to the tarballs.
     pub sbom: Vec<SbomKind>,
     /// Keys that sign the artifact: `minisign:FILE` and `openpgp:FILE`.
     pub sign: Vec<String>,
-    /// Whether an image that is not fit for a node fails the build.
+    /// Whether the build fails if the image is not fit for a node.
     pub strict: bool,
 }
 
-/// A document beside the tarballs that says what is in them.
+/// A document next to the tarballs that describes their contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SbomKind {
@@ -81,7 +81,7 @@ pub enum SbomKind {
     Spdx,
     /// A bill of materials in CycloneDX 1.6.
     Cyclonedx,
-    /// An in-toto statement with SLSA's provenance.
+    /// An in-toto statement with SLSA provenance.
     Provenance,
 }
 
@@ -101,16 +101,16 @@ impl Default for ImageSettings {
     }
 }
 
-/// Whose package manager fills the image: `bootstrap` under `[packages]`.
+/// Which package manager installation fills the image: `bootstrap` under `[packages]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bootstrap {
     /// The host's.
     #[default]
     Host,
-    /// The image's own, in a root that the host's package manager makes first.
+    /// The image's own, in a root that the host's package manager creates first.
     Made,
-    /// That of this directory, which holds a whole system: an unpacked container image, say.
+    /// That of this directory with a complete system, for example an unpacked container image.
     Root(PathBuf),
 }
 
@@ -119,35 +119,34 @@ pub enum Bootstrap {
 pub struct PackageSettings {
     /// Which package manager to use.
     pub manager: ManagerChoice,
-    /// What `$releasever` stands for.
+    /// The value of `$releasever`.
     pub releasever: Option<String>,
-    /// The architecture, when it is not the host's.
+    /// The architecture; `None` means the host's.
     pub arch: Option<String>,
-    /// Whether to install what packages recommend; the package manager's own default when it is not
-    /// set.
+    /// Whether to install weak dependencies; `None` means the package manager's default.
     pub install_weak_deps: Option<bool>,
     /// Whether to install documentation.
     pub docs: Option<bool>,
-    /// The languages to install; all of them when it is not set.
+    /// The languages to install; `None` means all.
     pub languages: Option<Vec<String>>,
-    /// Packages that must not come in; names and globs.
+    /// Packages that must not be installed; names and globs.
     pub exclude: Vec<String>,
-    /// Whose package manager fills the image.
+    /// Which package manager installation fills the image.
     pub bootstrap: Bootstrap,
-    /// What the bootstrap root is made of; empty for what the release needs.
+    /// The packages of the bootstrap root; by default those that the release needs.
     pub bootstrap_packages: Vec<String>,
-    /// What every package is checked for.
+    /// The checks of every package.
     pub verify: Verify,
-    /// Packages whose scriptlets may fail.
+    /// Packages with scriptlets that may fail.
     pub allow_failed_scriptlets: Vec<String>,
-    /// Where the image keeps its package database.
+    /// The directory of the image's package database.
     pub dbpath: Option<String>,
     /// Variables of the repositories' URLs.
     pub vars: BTreeMap<String, String>,
-    /// How long the packages may take, in seconds.
+    /// The time limit for the packages, in seconds.
     #[serde(serialize_with = "seconds")]
     pub timeout: Option<Duration>,
-    /// The repositories; the host's own when there is none.
+    /// The repositories; empty means the host's own.
     pub repositories: Vec<Repository>,
     /// The keys that packages may be signed with.
     pub keys: Vec<Key>,
@@ -161,7 +160,7 @@ fn seconds<S: Serializer>(timeout: &Option<Duration>, serializer: S) -> Result<S
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ManagerChoice {
-    /// The first that can do the work.
+    /// The first one that is installed and works.
     #[default]
     Auto,
     /// dnf 4.
@@ -173,36 +172,37 @@ pub enum ManagerChoice {
 impl FromStr for ManagerChoice {
     type Err = &'static str;
 
-    /// The error is a hint.
+    /// The error is a hint for the user.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         match name {
             "auto" => Ok(Self::Auto),
             // Since EL 8 and Fedora 22 the command `yum` is dnf.
             "dnf4" | "yum" => Ok(Self::Dnf4),
             "dnf5" => Ok(Self::Dnf5),
-            "microdnf" => Err("microdnf knows no groups, locks or package files; install dnf 4: microdnf install python3-dnf"),
+            "microdnf" => Err("microdnf does not support groups, locks or package files; install \
+                               dnf 4: microdnf install python3-dnf"),
             _ => Err("use auto, dnf4 (or its other name, yum) or dnf5"),
         }
     }
 }
 
-/// What every package is checked for before it is installed.
+/// The checks of every package before it is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verify {
     /// A signature by a declared key, and digests.
     #[default]
     Strict,
-    /// Digests alone.
+    /// Only digests.
     DigestOnly,
 }
 
 /// `[finish]`
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct FinishSettings {
-    /// What becomes of `/etc/machine-id`.
+    /// The handling of `/etc/machine-id`.
     pub machine_id: MachineId,
-    /// Authorities that the image trusts: PEM files.
+    /// Certificate authorities that the image trusts: PEM files.
     pub certificates: Vec<PathBuf>,
     /// The image's host name.
     pub hostname: Option<String>,
@@ -210,31 +210,31 @@ pub struct FinishSettings {
     pub files: Vec<FinishFile>,
     /// Where SELinux labels come from.
     pub selinux: SelinuxChoice,
-    /// How an initramfs that is made during the build is compressed.
+    /// The compression of an initramfs that is created during the build.
     pub initramfs: Initramfs,
 }
 
-/// What becomes of `/etc/machine-id`.
+/// The handling of `/etc/machine-id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MachineId {
-    /// It is emptied: every machine makes its own at its first boot.
+    /// Empty: every machine generates an id at its first boot.
     #[default]
     Empty,
-    /// It says `uninitialized`: so too, and systemd treats that boot as the first.
+    /// `uninitialized`: in addition, systemd treats that boot as the first one.
     Uninitialized,
-    /// It stays.
+    /// Unchanged.
     Preserve,
 }
 
-/// How an initramfs that is made during the build is compressed.
+/// The compression of an initramfs that is created during the build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Initramfs {
-    /// Quickly.
+    /// Fast.
     #[default]
     Fast,
-    /// As the packages say.
+    /// The default of the packages.
     AsPackaged,
 }
 
@@ -245,9 +245,9 @@ pub struct FinishFile {
     pub source: PathBuf,
     /// The absolute path in the image.
     pub path: String,
-    /// The permission bits; the source's when it is not set.
+    /// The permission bits; `None` means those of the source.
     pub mode: Option<u32>,
-    /// `USER` or `USER:GROUP` of the image; root when it is not set.
+    /// `USER` or `USER:GROUP` of the image; `None` means root.
     pub owner: Option<String>,
 }
 
@@ -269,21 +269,21 @@ pub struct DeploySettings {
     /// The kickstart template; osimg's own when it is not set.
     #[serde(serialize_with = "crate::secrets::serialize_optional_url")]
     pub kickstart: Option<String>,
-    /// How osimg's own kickstart template installs.
+    /// The options of osimg's own kickstart template.
     pub install: InstallSettings,
 }
 
 /// `[registry]`
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct RegistrySettings {
-    /// Such as `dir:PATH`, `glance:CLOUD` or `oci:REFERENCE`.
+    /// For example `dir:PATH`, `glance:CLOUD` or `oci:REFERENCE`.
     #[serde(serialize_with = "crate::secrets::serialize_optional_url")]
     pub url: Option<String>,
     /// Who may see the image.
     pub visibility: Option<Visibility>,
 }
 
-/// Who may see a published image, in Glance's words.
+/// Who may see a published image, in Glance's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
@@ -292,7 +292,7 @@ pub enum Visibility {
     Auto,
     /// Everyone.
     Public,
-    /// Everyone, although it is in no list but the owner's.
+    /// Everyone, but only its owner sees it in lists.
     Community,
     /// Its project, and the projects that it is shared with.
     Shared,

@@ -1,12 +1,12 @@
-//! The settings file as it is written: which keys there are, and of what type.
+//! The raw settings file: its keys and their types.
 
 use super::{Initramfs, Layout, MachineId, SbomKind, SelinuxMode, Verify, Visibility};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
 
-/// The keys of every table, for finding unknown ones and suggesting what was meant. The types below
-/// refuse them too.
+/// The keys of every table, for reporting unknown keys with suggestions. The types below also
+/// refuse unknown keys.
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("", &["image", "packages", "finish", "deploy", "registry"]),
     ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch", "sbom", "sign", "strict"]),
@@ -115,7 +115,7 @@ pub(super) struct Packages {
     pub docs: Option<bool>,
     pub languages: Texts,
     pub exclude: Texts,
-    /// Whether, or where.
+    /// A truth value, or a directory.
     pub bootstrap: Option<Spanned<toml::Value>>,
     pub bootstrap_packages: Texts,
     pub verify: Verify,
@@ -132,7 +132,7 @@ pub(super) struct Packages {
 pub(super) struct Repository {
     pub id: Text,
     pub name: Text,
-    /// A text or a list of texts.
+    /// A text, or a list of texts.
     pub baseurl: Option<Spanned<toml::Value>>,
     pub metalink: Text,
     pub mirrorlist: Text,

@@ -1,4 +1,4 @@
-//! Where packages come from, and the keys that sign them: `[[packages.repository]]` and
+//! The sources of packages and the keys that sign them: `[[packages.repository]]` and
 //! `[[packages.key]]`.
 
 use serde::Serialize;
@@ -11,42 +11,41 @@ use crate::secrets;
 pub struct Repository {
     /// Its id.
     pub id: String,
-    /// Its name for people.
+    /// Its descriptive name.
     pub name: Option<String>,
-    /// Where it is.
+    /// Its address.
     pub source: RepositorySource,
-    /// Whether it is used; a recipe's `repo` lines can say otherwise.
+    /// Whether it is enabled; a recipe's `repo` lines can change this.
     pub enabled: bool,
-    /// Lower is taken first.
+    /// The repository with the lowest number is preferred.
     pub priority: Option<u32>,
-    /// Lower is taken first among equals.
+    /// Among equal priorities, the lowest cost is preferred.
     pub cost: Option<u32>,
-    /// Whether the metadata must be signed too.
+    /// Whether the metadata must be signed.
     pub signed_metadata: bool,
     /// Whether its packages override modules.
     pub module_hotfixes: bool,
-    /// Packages it must not bring in.
+    /// Packages that must not be installed from it.
     pub exclude: Vec<String>,
-    /// The only packages it may bring in, when there are any.
+    /// If not empty, the only packages that may be installed from it.
     pub include: Vec<String>,
-    /// Certificates that its server's is checked against.
+    /// The authorities that its server's certificate is checked against.
     pub ca: Option<PathBuf>,
-    /// The certificate shown to the server.
+    /// The client certificate.
     pub client_cert: Option<PathBuf>,
     /// The key of that certificate.
     pub client_key: Option<PathBuf>,
     /// The URL of a proxy.
     #[serde(serialize_with = "secrets::serialize_optional_url")]
     pub proxy: Option<String>,
-    /// Who to log in as.
+    /// The user name for logging in.
     pub username: Option<String>,
     /// The file that holds the password.
     pub password_file: Option<PathBuf>,
 }
 
 impl Repository {
-    /// A repository with the defaults of the settings file; the id and source are taken as they
-    /// are.
+    /// A repository with the defaults of the settings file; the id and source are not checked.
     #[must_use]
     pub fn new(id: impl Into<String>, source: RepositorySource) -> Self {
         Self {
@@ -70,33 +69,33 @@ impl Repository {
     }
 }
 
-/// Where a repository is. dnf's variables such as `$releasever` may stand in the URLs.
+/// The address of a repository. The URLs may contain dnf variables such as `$releasever`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RepositorySource {
-    /// At one of these URLs.
+    /// One or more base URLs.
     Baseurl(#[serde(serialize_with = "secrets::serialize_urls")] Vec<String>),
-    /// Where the metalink behind this URL says.
+    /// The URL of a metalink.
     Metalink(#[serde(serialize_with = "secrets::serialize_url")] String),
-    /// Where the list behind this URL says.
+    /// The URL of a mirror list.
     Mirrorlist(#[serde(serialize_with = "secrets::serialize_url")] String),
 }
 
 /// `[[packages.key]]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Key {
-    /// Where it is.
+    /// Its file or URL.
     pub source: KeySource,
     /// Its full fingerprint: 40 or 64 upper-case hexadecimal digits.
     pub fingerprint: String,
 }
 
-/// Where a key is.
+/// The origin of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeySource {
-    /// In a file of the build host.
+    /// A file on the build host.
     File(PathBuf),
-    /// Behind a URL.
+    /// A URL.
     Url(#[serde(serialize_with = "secrets::serialize_url")] String),
 }

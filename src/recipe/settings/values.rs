@@ -1,5 +1,4 @@
-//! Single values of the settings: ids, fingerprints, URLs, durations. The command line takes the
-//! same ones.
+//! Checks single values: ids, fingerprints, URLs, durations. The command line uses the same checks.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,89 +8,89 @@ use crate::percent;
 /// Checks the id of a repository.
 ///
 /// # Errors
-/// Says what is wrong with it.
+/// Describes the problem.
 pub fn checked_repository_id(id: &str) -> Result<&str, String> {
     if id == "main" {
-        // dnf reads a section of that name as its own settings, and the repository vanishes.
-        return Err("`main` cannot be a repository's id; dnf takes it for its own settings".to_owned());
+        // dnf reads a section with that name as its own settings, and ignores the repository.
+        return Err("`main` cannot be a repository's id; dnf uses this name for its own settings".to_owned());
     }
-    // It becomes part of a directory's name, so it cannot be `.`, `..` or hidden.
+    // It becomes part of a directory name, so it cannot be `.`, `..` or hidden.
     if id.is_empty() || id.starts_with('.') || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)) {
         let quoted = super::super::diagnostic::quoted(id);
-        return Err(format!("{quoted} is not a repository id; use letters, digits and `-_.:`, and no dot at the beginning"));
+        return Err(format!("{quoted} is not a repository id; use letters, digits and `-_.:`, without a leading dot"));
     }
     Ok(id)
 }
 
-/// Checks the directory of the rpmdb in the image. It becomes a line of rpm's macros, where a line
-/// end or a percent sign would set or expand others.
+/// Checks the directory of the rpmdb in the image. It becomes a line in rpm's macros, where a line
+/// end or a percent sign could set or expand other macros.
 ///
 /// # Errors
-/// The reason why it cannot be one.
+/// Describes the problem.
 pub fn checked_dbpath(path: &str) -> Result<&str, String> {
     let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+~@".contains(c));
     let parts = || path.split('/').skip(1);
     if !plain || !path.starts_with('/') || parts().any(|part| part.is_empty() || part == "." || part == "..") {
-        return Err(
-            "`dbpath` is an absolute path inside the image, made of letters, digits and `/._-+~@`, without `..` and without a slash \
-                    at its end"
-                .to_owned(),
-        );
+        return Err("`dbpath` must be an absolute path inside the image, with letters, digits and \
+                    `/._-+~@`, without `..` and without a slash at the end"
+            .to_owned());
     }
     Ok(path)
 }
 
-/// The longest name or version of an image: a file name has 255 bytes, and both with suffixes are in
-/// one.
+/// The maximum length of an image's name or version. A file name has at most 255 bytes, and
+/// contains both, with suffixes.
 const LONGEST_WORD: usize = 100;
 
-/// Checks an image's name or version, which becomes part of file names; by the rules of `name` and
+/// Checks an image's name or version, which becomes part of file names, by the rules for `name` and
 /// `version` under `[image]`.
 ///
 /// # Errors
-/// Says what is wrong with it.
+/// Describes the problem.
 pub fn checked_image_word(text: &str) -> Result<String, String> {
     if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
         return Err("use text without blanks and slashes".to_owned());
     }
     if text.starts_with(['.', '-']) {
-        return Err("it becomes part of a file name and cannot begin with a dot or dash".to_owned());
+        return Err("it is part of a file name and cannot begin with a dot or dash".to_owned());
     }
     if text.len() > LONGEST_WORD {
-        return Err(format!("it becomes part of a file name and may have {LONGEST_WORD} characters"));
+        return Err(format!("it is part of a file name and can have at most {LONGEST_WORD} characters"));
     }
     if text == "latest" || text.ends_with(".unfit") {
-        return Err("'latest' and '.unfit' at the end are reserved: the newest version and rejected images have such names".to_owned());
+        return Err("'latest', and '.unfit' at the end, are reserved for the newest version and for \
+                    rejected images"
+            .to_owned());
     }
     if text.contains('$') {
-        return Err("it has a variable that was not expanded; write the value itself".to_owned());
+        return Err("it contains a variable that was not expanded; write the value itself".to_owned());
     }
     Ok(text.to_owned())
 }
 
-/// Checks a key's fingerprint and returns it as 40 or 64 upper-case digits; blanks and colons in it
-/// do not matter.
+/// Checks a key's fingerprint and returns it as 40 or 64 upper-case digits. Blanks and colons are
+/// ignored.
 ///
 /// # Errors
-/// Says what is wrong with it.
+/// Describes the problem.
 pub fn checked_fingerprint(text: &str) -> Result<String, String> {
     let text = text.trim().trim_start_matches("0x");
     let digits: String = text.chars().filter(|c| !matches!(c, ' ' | '\t' | ':')).collect();
     if !digits.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Err("a fingerprint is made of hexadecimal digits".to_owned());
+        return Err("a fingerprint consists of hexadecimal digits".to_owned());
     }
     match digits.len() {
         40 | 64 => Ok(digits.to_ascii_uppercase()),
-        8 | 16 => Err("this is a key id, which anybody can forge; a full fingerprint has 40 or 64 digits".to_owned()),
-        len => Err(format!("a full fingerprint has 40 or 64 digits, and this has {len}")),
+        8 | 16 => Err("this is a key id, which can be forged; a full fingerprint has 40 or 64 digits".to_owned()),
+        len => Err(format!("a full fingerprint has 40 or 64 digits, but this has {len}")),
     }
 }
 
-/// Checks the URL of a repository, key or proxy. What has no scheme is a path, which begins at
-/// `directory` and becomes a `file://` URL.
+/// Checks the URL of a repository, key or proxy. A text without scheme is a path relative to
+/// `directory`, and is converted to a `file://` URL.
 ///
 /// # Errors
-/// Says what is wrong with it.
+/// Describes the problem.
 pub fn checked_url(text: &str, directory: &Path) -> Result<String, String> {
     if text.is_empty() {
         return Err("an empty URL".to_owned());
@@ -102,7 +101,7 @@ pub fn checked_url(text: &str, directory: &Path) -> Result<String, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         let first = text.split('/').next().unwrap_or_default();
         if text.contains('/') && first.contains('.') && !first.starts_with('.') {
-            return Err(format!("it is not clear whether this is a host or a directory; write https://{text} or ./{text}"));
+            return Err(format!("this may be a host or a directory; write https://{text} or ./{text}"));
         }
         let path = absolute(text, directory);
         return path.to_str().map(file_url).ok_or_else(|| "the directory's name is not UTF-8".to_owned());
@@ -112,34 +111,36 @@ pub fn checked_url(text: &str, directory: &Path) -> Result<String, String> {
     }
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if host.contains('@') {
-        return Err("a password or user name in a URL ends up in logs; use `username` and `password_file`".to_owned());
+        return Err("a password or user name in a URL would appear in logs; use `username` and \
+                    `password_file`"
+            .to_owned());
     }
     match scheme {
-        "file" if !rest.starts_with('/') => Err("a file URL has three slashes and an absolute path: file:///srv/repository".to_owned()),
+        "file" if !rest.starts_with('/') => Err("a file URL needs three slashes and an absolute path: file:///srv/repository".to_owned()),
         "http" | "https" | "ftp" if host.is_empty() => Err("a URL without a host".to_owned()),
         _ => Ok(text.to_owned()),
     }
 }
 
-/// The absolute path of a setting, without `.` components. Links and `..` are left as they are.
+/// The absolute path of a setting, without `.` components. Links and `..` are kept.
 pub(super) fn absolute(text: &str, directory: &Path) -> PathBuf {
     directory.join(text).components().collect()
 }
 
-/// A path as a URL. A dollar stays: dnf's variables may stand in a path too.
+/// A path as a URL. Dollar signs are kept: a path may contain dnf variables.
 fn file_url(path: &str) -> String {
     format!("file://{}", percent::encoded(path, b"/-_.~$+:,=@!()*&;"))
 }
 
-/// Why a text is no duration.
+/// The error for a text that is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a duration is a number with s, m or h, such as 90s, 30m or 1h30m")]
 pub struct DurationError;
 
-/// Parses a duration such as `90s`, `30m` or `1h30m`; zero is none.
+/// Parses a duration such as `90s`, `30m` or `1h30m`; zero is not allowed.
 ///
 /// # Errors
-/// Fails when the text is anything else, or too long a time.
+/// Fails for any other text, or if the time is too long.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let mut seconds: u64 = 0;
     let mut number = String::new();
@@ -158,7 +159,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
         seconds = count.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or(DurationError)?;
         number.clear();
     }
-    // A bare number could be anything.
+    // A number without a unit is ambiguous.
     if !number.is_empty() || seconds == 0 { Err(DurationError) } else { Ok(Duration::from_secs(seconds)) }
 }
 
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_are_full_and_of_one_spelling() {
+    fn fingerprints_are_complete_and_normalized() {
         let spaced = "  99DB 70FA E1D7 CE22 7FB6  4882 05B5 55B3 8483 c65d";
         assert_eq!(checked_fingerprint(spaced).unwrap(), "99DB70FAE1D7CE227FB6488205B555B38483C65D");
         assert_eq!(checked_fingerprint(&"ab".repeat(32)).unwrap(), "AB".repeat(32));
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_become_file_urls_and_bad_urls_are_told() {
+    fn paths_become_file_urls_and_bad_urls_are_refused() {
         let directory = Path::new("/srv/my recipes");
         let good = [
             ("https://a.example/$releasever/", "https://a.example/$releasever/"),
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dbpath_holds_nothing_that_rpm_expands() {
+    fn a_dbpath_contains_nothing_that_rpm_expands() {
         for good in ["/var/lib/rpm", "/usr/lib/sysimage/rpm", "/x/rpm-4.18_a"] {
             assert_eq!(checked_dbpath(good), Ok(good));
         }

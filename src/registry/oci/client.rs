@@ -169,7 +169,7 @@ impl Client {
                     failure
                 }
                 Err(error) => {
-                    let passing = error.is_passing();
+                    let passing = error.is_temporary();
                     let failure = failed(error, &whole);
                     if !passing {
                         self.abandon(&session);
@@ -236,7 +236,7 @@ fn scheme(http: &http::Client, host: &str) -> Result<String> {
     match http.open(&Call::get(""), &format!("{secure}/v2/"), &[]) {
         Ok(_) => Ok(secure),
         // It does speak TLS, and is not trusted; or a signal came.
-        Err(error) if error.is_about_trust() || process::stop_requested().is_some() => Err(failed(error, &format!("asking {host}"))),
+        Err(error) if error.is_trust_error() || process::stop_requested().is_some() => Err(failed(error, &format!("asking {host}"))),
         Err(_) => Ok(format!("http://{host}")),
     }
 }

@@ -94,7 +94,7 @@ fn rows<'r>(text: &str, image: &Image<'_>, contents: &Contents, rows: impl IntoI
         let below = directory.len() + 1;
         let named = |member: &&Member| {
             let first = member.path.get(below..).and_then(|rest| rest.split(|byte| *byte == b'/').next()).unwrap_or_default();
-            std::str::from_utf8(first).is_ok_and(|name| row.is_named(name))
+            std::str::from_utf8(first).is_ok_and(|name| row.has_name(name))
         };
         let shipped = |member: &&Member| {
             let files = image.owned().get(&member.path).into_iter().flatten();

@@ -193,7 +193,7 @@ fn an_unsuitable_web_server_is_reported() {
         ),
         (with(&url("os.tgz"), &["--kernel", &url("none"), "--ramdisk", &ramdisk, "--stage2", &stage2]), 9, vec!["cannot be read", "404"]),
         (with("http://me:wrong-password@127.0.0.1/os.tgz", &pieces), 2, vec!["user name"]),
-        (with("http://127.0.0.1:9/os.tgz", &pieces), 9, vec!["nothing listens there"]),
+        (with("http://127.0.0.1:9/os.tgz", &pieces), 9, vec!["the connection was refused"]),
     ];
     for (arguments, code, parts) in cases {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

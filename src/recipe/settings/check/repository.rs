@@ -1,4 +1,4 @@
-//! Repositories and keys as written, checked.
+//! Checks the raw repositories and keys.
 
 use std::ops::Range;
 use toml::Spanned;
@@ -19,7 +19,7 @@ impl Check<'_> {
                 }
             },
             None => {
-                self.fail(span.clone(), "a repository without an `id`", "write `id = \"baseos\"`, say");
+                self.fail(span.clone(), "a repository without an `id`", "for example, write `id = \"baseos\"`");
                 None
             }
         };
@@ -35,13 +35,13 @@ impl Check<'_> {
         repository.include = self.names(raw.include);
         repository.ca = self.path(raw.ca);
         if let (Some(key), None) = (&raw.client_key, &raw.client_cert) {
-            self.fail(key.span(), "`client_key` without `client_cert`", "name the certificate too");
+            self.fail(key.span(), "`client_key` without `client_cert`", "set the certificate too");
         }
         repository.client_cert = self.path(raw.client_cert);
         repository.client_key = self.path(raw.client_key);
         repository.proxy = self.url(raw.proxy);
         if let (Some(file), None) = (&raw.password_file, &raw.username) {
-            self.fail(file.span(), "`password_file` without `username`", "name the user too");
+            self.fail(file.span(), "`password_file` without `username`", "set the user too");
         }
         repository.username = self.plain(raw.username, "username");
         repository.password_file = self.path(raw.password_file);
@@ -64,7 +64,7 @@ impl Check<'_> {
                     _ => None,
                 };
                 let Some(texts) = texts.filter(|texts| !texts.is_empty()) else {
-                    self.fail(span, "`baseurl` is a URL or a list of URLs", "");
+                    self.fail(span, "`baseurl` must be a URL or a list of URLs", "");
                     return None;
                 };
                 let urls = texts.into_iter().filter_map(|text| self.url(Some(Spanned::new(span.clone(), text)))).collect();
@@ -73,7 +73,7 @@ impl Check<'_> {
             (None, Some(metalink), None) => self.url(Some(metalink)).map(RepositorySource::Metalink),
             (None, None, Some(mirrorlist)) => self.url(Some(mirrorlist)).map(RepositorySource::Mirrorlist),
             (None, None, None) => {
-                self.fail(span, "a repository without a place", "give it one of `baseurl`, `metalink` and `mirrorlist`");
+                self.fail(span, "a repository without an address", "set one of `baseurl`, `metalink` and `mirrorlist`");
                 None
             }
             _ => {
@@ -94,7 +94,7 @@ impl Check<'_> {
                 None
             }
             (None, None) => {
-                self.fail(span.clone(), "a key without a place", "give it `file` or `url`");
+                self.fail(span.clone(), "a key without an address", "set `file` or `url`");
                 None
             }
         };

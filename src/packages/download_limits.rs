@@ -1,9 +1,9 @@
-//! Limits on what a repository may write into the package cache: no server, hostile or broken, can
-//! fill its file system.
+//! Limits on the data that a repository can write into the package cache. A hostile or broken
+//! server cannot fill its file system.
 //!
-//! Two guards hold at the same time. The driver gives itself a limit on the size of each file,
-//! which the kernel enforces. While the driver runs, [`Watch`] compares what is in the cache with
-//! what was announced, and ends the phase.
+//! There are two limits. The driver sets a limit on the size of each file, which the kernel
+//! enforces. While the driver runs, [`Watch`] compares the cache with the announced sizes, and
+//! stops the phase.
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -20,45 +20,44 @@ use super::events::PlannedPackage;
 use crate::error::{ExitCode, Failure, Result};
 use crate::report::bytes;
 
-/// An index names some dozen files and takes a few KiB; lists of mirrors take some hundred KiB.
+/// An index lists a dozen files in a few KiB; lists of mirrors have a few hundred KiB.
 const INDEX: u64 = 16 << 20;
-/// The largest metadata known, lists of the files of a whole distribution's packages, take some
-/// hundred MiB.
+/// The largest known metadata are file lists of whole distributions, with a few hundred MiB.
 const METADATA: u64 = 2 << 30;
-/// Lists of groups unpacked, which dnf 4 writes into a directory of that name; those known take
-/// less than 20 MiB.
+/// Unpacked group lists, which dnf 4 writes into a directory of that name; known ones have less
+/// than 20 MiB.
 const GROUPS: u64 = 256 << 20;
 const GROUPS_DIRECTORY: &str = "gen";
-/// rpm 4 cannot make a larger package without large-file tags, and none is known that is half as
-/// large.
+/// rpm 4 cannot build a larger package without large-file tags, and no known package has half this
+/// size.
 const PACKAGE: u64 = 16 << 30;
-/// What metadata may come to when they are unpacked; those known take less than 2 GiB.
+/// The limit on unpacked metadata; known ones have less than 2 GiB.
 const UNPACKED: u64 = 4 << 30;
-/// Memory for the driver: with all lists of files of a large distribution dnf takes less than 2
+/// The driver's memory limit; with all file lists of a large distribution dnf needs less than 2
 /// GiB.
 const MEMORY: u64 = 8 << 30;
-/// What stays free on the cache's file system, where that is large enough.
+/// The space that must stay free on the cache's file system, if it is large enough.
 const FREE: u64 = 256 << 20;
-/// A fast disk takes some hundred MiB between two looks.
+/// A fast disk writes a few hundred MiB between two checks.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Up to this size a metadata file is not compared with its announcement.
+/// Metadata files up to this size are not compared with their announced size.
 const SMALL: u64 = 1 << 20;
 
-/// That a limit of this module was passed: trying again would pass it again.
+/// The cause of a failure by one of these limits. Another attempt would fail too.
 #[derive(Debug)]
-pub(super) struct Passed;
+pub(super) struct LimitExceeded;
 
-impl fmt::Display for Passed {
+impl fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the download was stopped")
     }
 }
 
-impl std::error::Error for Passed {}
+impl std::error::Error for LimitExceeded {}
 
-/// The limits that the driver sets on itself, for its request.
+/// The limits that the driver sets for itself, for its request.
 pub(super) fn request(job: &Job<'_>) -> Value {
-    let space = Space::of(job.cache.directory()).map_or(PACKAGE, |space| space.free.saturating_sub(space.reserve));
+    let space = Space::read(job.cache.directory()).map_or(PACKAGE, |space| space.free.saturating_sub(space.reserve));
     json!({ "file": PACKAGE.min(space), "memory": MEMORY })
 }
 
@@ -66,14 +65,14 @@ pub(super) fn request(job: &Job<'_>) -> Value {
 #[derive(Debug, Clone, Copy)]
 struct Space {
     free: u64,
-    /// What of it stays free: less on a small or nearly full file system, on which a build may
-    /// still fit.
+    /// The part of it that must stay free. It is smaller on a small or nearly full file system,
+    /// where a build may still fit.
     reserve: u64,
 }
 
 impl Space {
-    fn of(path: &Path) -> Result<Self> {
-        let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("asking for the free space of {}", path.display()))?;
+    fn read(path: &Path) -> Result<Self> {
+        let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("reading the free space of {}", path.display()))?;
         let unit = stat.fragment_size() as u64;
         let (free, all) = (stat.blocks_available() as u64 * unit, stat.blocks() as u64 * unit);
         Ok(Self { free, reserve: FREE.min(all / 20).min(free / 2) })
@@ -82,35 +81,35 @@ impl Space {
 
 /// A file in the cache that a phase writes.
 #[derive(Debug, Clone)]
-struct Seen {
+struct WatchedFile {
     path: PathBuf,
     repository: String,
     size: u64,
     limit: u64,
 }
 
-/// Looks after the cache while something is downloaded into it.
+/// Watches the cache during a download.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
     job: &'a Job<'a>,
     began: SystemTime,
     space: Space,
     next: Instant,
-    /// Packages that are to come, with their repositories and sizes.
+    /// Packages to be downloaded, with their repositories and sizes.
     expected: BTreeMap<PathBuf, (String, u64)>,
-    /// How many of the announced packages are among them.
-    noted: usize,
-    /// A file that was too large at the last look: it may have been replaced while we looked.
+    /// How many of the announced packages are in `expected`.
+    announced: usize,
+    /// A file that was too large at the last check. It may have been replaced during that check.
     suspect: Option<PathBuf>,
 }
 
 impl<'a> Watch<'a> {
-    /// Begins to watch, before the driver starts; `detail` is its request's, with the files that a
-    /// lock names.
+    /// Starts to watch, before the driver starts. `detail` belongs to its request and has the files
+    /// that a lock lists.
     pub fn new(job: &'a Job<'a>, detail: &Value) -> Result<Self> {
-        let space = Space::of(job.cache.directory())?;
+        let space = Space::read(job.cache.directory())?;
         let (began, next) = (SystemTime::now(), Instant::now());
-        let mut watch = Self { job, began, space, next, expected: BTreeMap::new(), noted: 0, suspect: None };
+        let mut watch = Self { job, began, space, next, expected: BTreeMap::new(), announced: 0, suspect: None };
         for file in detail["files"].as_array().into_iter().flatten() {
             if let (Some(path), Some(repository), Some(size)) = (file["path"].as_str(), file["repository"].as_str(), file["size"].as_u64())
             {
@@ -126,67 +125,67 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Compares sizes and free space with the limits; `planned` is what the driver has announced so
-    /// far. Does nothing when the last look was just before.
+    /// Compares sizes and free space with the limits; `planned` are the packages that the driver
+    /// has announced so far. Does nothing if the last check was very recent.
     ///
     /// # Errors
-    /// [`ExitCode::Repository`] for a file that is too large, [`ExitCode::Space`] when too little
-    /// is free; both name the repository, and the file is removed.
-    pub fn look(&mut self, planned: &[PlannedPackage]) -> Result<()> {
+    /// [`ExitCode::Repository`] if a file is too large, [`ExitCode::Space`] if there is not enough
+    /// free space. Both name the repository, and the file is removed.
+    pub fn check(&mut self, planned: &[PlannedPackage]) -> Result<()> {
         if Instant::now() < self.next {
             return Ok(());
         }
         self.next = Instant::now() + INTERVAL;
-        for package in planned.get(self.noted..).unwrap_or_default() {
+        for package in planned.get(self.announced..).unwrap_or_default() {
             if let Some(path) = &package.path {
                 self.expect(path, &package.repo, package.size);
             }
         }
-        self.noted = planned.len();
-        let seen = self.seen();
-        let over = seen.iter().find(|file| file.size > file.limit);
+        self.announced = planned.len();
+        let files = self.files();
+        let over = files.iter().find(|file| file.size > file.limit);
         if let Some(file) = over.filter(|file| self.suspect.as_ref() == Some(&file.path)) {
             return Err(self.too_large(file));
         }
         self.suspect = over.map(|file| file.path.clone());
-        let free = Space::of(self.job.cache.directory())?.free;
+        let free = Space::read(self.job.cache.directory())?.free;
         if free >= self.space.reserve {
             return Ok(());
         }
-        let recent = seen.iter().filter(|file| modified(&file.path).is_some_and(|time| time >= self.began));
+        let recent = files.iter().filter(|file| modified(&file.path).is_some_and(|time| time >= self.began));
         Err(self.too_full(free, recent.max_by_key(|file| file.size)))
     }
 
-    /// Everything in the cache that can have grown: metadata of all repositories, and the packages
-    /// that are to come.
-    fn seen(&self) -> Vec<Seen> {
-        let mut seen = Vec::new();
+    /// All files in the cache that may have grown: metadata of all repositories, and the packages
+    /// to be downloaded.
+    fn files(&self) -> Vec<WatchedFile> {
+        let mut files = Vec::new();
         for (path, (repository, limit)) in &self.expected {
             if let Ok(meta) = path.symlink_metadata() {
-                seen.push(Seen { path: path.clone(), repository: repository.clone(), size: meta.len(), limit: *limit });
+                files.push(WatchedFile { path: path.clone(), repository: repository.clone(), size: meta.len(), limit: *limit });
             }
         }
         for Metadata { path, repository, size } in metadata(self.job.cache.downloads()) {
             let limit = limit(&path, size, |index| self.job.cache.open_download(index));
-            seen.push(Seen { path, repository, size, limit });
+            files.push(WatchedFile { path, repository, size, limit });
         }
-        seen
+        files
     }
 
-    fn too_large(&self, file: &Seen) -> anyhow::Error {
+    fn too_large(&self, file: &WatchedFile) -> anyhow::Error {
         self.job.cache.discard_download(&file.path);
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         let message = match self.expected.contains_key(&file.path) {
-            true => format!("{name} is larger than the {} that its metadata announce", bytes(file.limit)),
+            true => format!("{name} is larger than the {} announced in the metadata", bytes(file.limit)),
             false => format!("{name} is larger than the limit of {}", bytes(file.limit)),
         };
         Failure::new(ExitCode::Repository, format!("downloading from the repository '{}': {message}", file.repository))
-            .because(Passed)
+            .because(LimitExceeded)
             .hint("the server is broken or hostile: use another mirror")
             .into()
     }
 
-    fn too_full(&self, free: u64, largest: Option<&Seen>) -> anyhow::Error {
+    fn too_full(&self, free: u64, largest: Option<&WatchedFile>) -> anyhow::Error {
         let from = largest.map_or_else(String::new, |file| format!(" from the repository '{}'", file.repository));
         let name = largest.and_then(|file| file.path.file_name()).unwrap_or_default().to_string_lossy().into_owned();
         let last = largest.map_or_else(String::new, |file| format!("; the largest new file is {name}, {}", bytes(file.size)));
@@ -195,21 +194,20 @@ impl<'a> Watch<'a> {
         }
         let directory = self.job.cache.path().display();
         Failure::new(ExitCode::Space, format!("downloading{from}: the package cache {directory} has only {} free{last}", bytes(free)))
-            .because(Passed)
-            .hint("name a larger place: --cache DIR")
+            .because(LimitExceeded)
+            .hint("use a directory with more space: --cache DIR")
             .into()
     }
 }
 
-/// Explains a driver that broke down, when a repository's metadata unpack to more than any
-/// repository needs.
+/// Explains a crash of the driver, if a repository's metadata unpack to an excessive size.
 pub(super) fn explain(job: &Job<'_>, error: anyhow::Error) -> anyhow::Error {
     let bomb = metadata(job.cache.downloads()).into_iter().find(|file| unpacks_to_more(&file.path, UNPACKED));
     let Some(Metadata { path, repository, .. }) = bomb else { return error };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let message = format!("reading the metadata of the repository '{repository}': {name} unpacks to more than {}", bytes(UNPACKED));
     job.cache.discard_download(&path);
-    Failure::new(ExitCode::Repository, message).because(Passed).hint("the server is broken or hostile: use another mirror").into()
+    Failure::new(ExitCode::Repository, message).because(LimitExceeded).hint("the server is broken or hostile: use another mirror").into()
 }
 
 /// A metadata file of the cache.
@@ -220,7 +218,7 @@ struct Metadata {
     size: u64,
 }
 
-/// Every file of a repository that is not a package. What vanishes while we look does not count.
+/// All files of a repository except packages. Files that disappear in the meantime are skipped.
 fn metadata(directory: &Path) -> Vec<Metadata> {
     let mut found = Vec::new();
     for entry in entries(directory).unwrap_or_default() {
@@ -235,7 +233,7 @@ fn metadata(directory: &Path) -> Vec<Metadata> {
     found
 }
 
-/// How large a metadata file may be.
+/// The limit on the size of a metadata file.
 fn limit(path: &Path, size: u64, open: impl FnOnce(&Path) -> Option<fs::File>) -> u64 {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if ["repomd.xml", "metalink", "mirrorlist"].iter().any(|start| name.starts_with(start)) {
@@ -263,7 +261,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
     path.symlink_metadata().ok()?.modified().ok()
 }
 
-/// Whether a compressed file holds more bytes than that.
+/// Whether a compressed file has more than `limit` bytes when unpacked.
 fn unpacks_to_more(path: &Path, limit: u64) -> bool {
     let Ok(file) = crate::files::open(path) else { return false };
     let file = std::io::BufReader::new(file);
@@ -277,7 +275,7 @@ fn unpacks_to_more(path: &Path, limit: u64) -> bool {
         },
         _ => return false,
     };
-    // What is damaged after that much is a bomb all the same.
+    // A file that is damaged after so many bytes also counts.
     let mut unpacked = unpacked.by_ref().take(limit + 1);
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -294,21 +292,21 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn metadata_may_be_as_large_as_announced_and_an_index_as_large_as_an_index() {
+    fn metadata_may_have_the_announced_size_and_an_index_its_own_limit() {
         let directory = tempfile::tempdir().unwrap();
         let index = "<data type=\"primary\">\n<location href=\"repodata/1-primary.xml.gz\"/>\n<size>3000000</size></data>\n\
                      <data type=\"other\"><location href=\"repodata/2-other.xml.gz\"/><size>9999999999999</size></data>";
         fs::write(directory.path().join("repomd.xml"), index).unwrap();
         let at = |name: &str| limit(&directory.path().join(name), SMALL + 1, |index| fs::File::open(index).ok());
         assert_eq!(at("1-primary.xml.gz"), 3_000_000);
-        assert_eq!(at("2-other.xml.gz"), METADATA, "an announcement is bounded too");
+        assert_eq!(at("2-other.xml.gz"), METADATA, "the announced size is limited too");
         assert_eq!(at("3-unknown.xml.gz"), METADATA);
         assert_eq!(at("repomd.xml"), INDEX);
         assert_eq!(at("repomd.xml.asc"), INDEX);
     }
 
     #[test]
-    fn what_unpacks_to_more_than_the_limit_is_found_in_every_format() {
+    fn an_excessive_unpacked_size_is_found_in_every_format() {
         let directory = tempfile::tempdir().unwrap();
         let zeros = vec![0u8; 1 << 20];
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
