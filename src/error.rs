@@ -1,6 +1,7 @@
 //! Failures as the user sees them: the operation that failed, a hint how to fix it, and the exit
 //! code from the documented table.
 
+mod sandbox;
 mod tar;
 
 use std::fmt;
@@ -164,6 +165,9 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         if let Some(code) = cause.downcast_ref().and_then(tar::exit_code) {
             return code;
         }
+        if let Some(code) = cause.downcast_ref().and_then(sandbox::exit_code) {
+            return code;
+        }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             system = Some(from_io(io));
         }
@@ -211,6 +215,11 @@ pub fn explain(error: &anyhow::Error) -> Explained {
             hints.extend(failure.hints.iter().cloned());
         }
         hints.extend(cause.downcast_ref().and_then(tar::hint));
+        if let Some(hint) = cause.downcast_ref().and_then(sandbox::hint)
+            && !hints.contains(&hint)
+        {
+            hints.push(hint);
+        }
         let full = cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
             || matches!(cause.downcast_ref::<nix::errno::Errno>(), Some(nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT));
         if full {

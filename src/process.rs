@@ -1,15 +1,12 @@
-//! Running programs: a command line that can be shown ready to paste, the last lines of output,
-//! and the signals that stop osimg.
+//! Programs of the host, the last lines of their output, and the signals that stop osimg.
 
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{Read, Seek};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,53 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{ExitCode, Failure, Result};
 
-/// A program, its arguments and its whole environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandLine {
-    /// The program and its arguments. The first is a path, or a name that is searched in the PATH
-    /// of `env`.
-    pub argv: Vec<String>,
-    /// The complete environment: nothing is inherited.
-    pub env: Vec<(String, String)>,
-}
-
-impl CommandLine {
-    /// A command with an empty environment.
-    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
-        Self { argv: argv.into_iter().map(Into::into).collect(), env: Vec::new() }
-    }
-
-    /// Adds one environment variable.
-    #[must_use]
-    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.env.push((name.to_owned(), value.into()));
-        self
-    }
-
-    /// The command as a user would type it into a shell.
-    #[must_use]
-    pub fn quoted(&self) -> String {
-        self.argv.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// One word, quoted for a POSIX shell if necessary.
-#[must_use]
-pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,^".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
-/// The path of a program on this host. Searches the usual directories and ignores the caller's
-/// PATH.
-#[must_use]
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    ["/usr/bin", "/usr/sbin", "/usr/libexec", "/usr/local/bin", "/usr/local/sbin"]
-        .iter()
-        .map(|directory| Path::new(directory).join(name))
-        .find(|path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
-}
+pub use osimg_sandbox::{CommandLine, find_program, quote};
 
 /// Runs a program of the host to its end. Its output is shown only if it fails.
 ///
@@ -140,44 +91,33 @@ fn smallest_limit(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Optio
     limits.into_iter().min().filter(|limit| *limit < 1 << 60)
 }
 
-/// The last lines that a program printed, within a fixed memory budget.
+/// The last lines that a program printed, within a fixed memory budget and without the secrets that
+/// osimg knows.
 #[derive(Debug, Clone)]
-pub struct Tail {
-    lines: VecDeque<String>,
-    bytes: usize,
-    limit: usize,
-}
+pub struct Tail(osimg_sandbox::Tail);
 
 impl Tail {
     /// Keeps the last `limit` bytes, in whole lines.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { lines: VecDeque::new(), bytes: 0, limit }
+        Self(osimg_sandbox::Tail::new(limit))
     }
 
     /// Adds a line, with known secrets masked, and drops the oldest lines above the budget.
     pub fn push(&mut self, line: &str) {
-        let line = crate::secrets::concealed(line);
-        self.bytes += line.len() + 1;
-        self.lines.push_back(line.into_owned());
-        while self.bytes > self.limit && self.lines.len() > 1 {
-            if let Some(old) = self.lines.pop_front() {
-                self.bytes -= old.len() + 1;
-            }
-        }
+        self.0.push(&crate::secrets::concealed(line));
     }
 
     /// The last `count` lines as one text.
     #[must_use]
     pub fn last(&self, count: usize) -> String {
-        let skip = self.lines.len().saturating_sub(count);
-        self.lines.iter().skip(skip).map(String::as_str).collect::<Vec<_>>().join("\n")
+        self.0.last(count)
     }
 
     /// Whether nothing was printed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lines.iter().all(|l| l.trim().is_empty())
+        self.0.is_empty()
     }
 }
 
@@ -317,12 +257,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_only_if_a_shell_needs_it() {
-        let line = CommandLine::new(["dnf", "--setopt=best=1", "group", "install", "Minimal Install", "it's", ""]);
-        assert_eq!(line.quoted(), r"dnf --setopt=best=1 group install 'Minimal Install' 'it'\''s' ''");
-    }
-
-    #[test]
     fn the_smallest_limit_of_a_group_and_its_parents_applies() {
         let files = |path: &Path| match path.to_str()? {
             "/sys/fs/cgroup/a/b/memory.max" => Some("max\n".to_owned()),
@@ -342,15 +276,5 @@ mod tests {
         let status = "Name:\tosimg\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000440\n";
         assert_eq!(ignored_signals(status), 1 << 12 | 1);
         assert_eq!(ignored_signals(""), 0);
-    }
-
-    #[test]
-    fn the_tail_drops_the_oldest_lines_first() {
-        let mut tail = Tail::new(10);
-        for line in ["one", "two", "three", "four"] {
-            tail.push(line);
-        }
-        assert_eq!(tail.last(9), "four");
-        assert_eq!(Tail::new(10).last(3), "");
     }
 }

@@ -153,9 +153,9 @@ fn pack_writes_a_tarball_that_gnu_tar_reads_and_prints_only_its_path() {
 }
 
 #[test]
-fn the_sandbox_verbs_are_internal_to_osimg() {
-    for arguments in [vec!["sandbox-init"], vec!["sandbox-namespaces", "none", "none", "1"]] {
-        let output = osimg(&arguments);
+fn the_stages_of_a_sandbox_refuse_to_run_outside_of_one() {
+    for arguments in [vec!["pid1"], vec!["namespaces", "none", "none", "1"], vec!["unknown"]] {
+        let output = osimg(&[&["osimg-sandbox-stage"], arguments.as_slice()].concat());
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
     }
 }

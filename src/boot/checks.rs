@@ -41,7 +41,7 @@ pub fn install(root: &InstallRoot, policy: Option<&FileContexts>, units: &[Strin
     disk::place(root, policy, Path::new("etc/machine-id"), id.as_bytes(), 0o444)?;
     disk::place(root, policy, Path::new(SCRIPT), script(units, depth).as_bytes(), 0o644)?;
     disk::place(root, policy, Path::new(UNIT), unit().as_bytes(), 0o644)?;
-    root.link(&Path::new(WANTED_BY).join("osimg-check.service"), &Path::new("/").join(UNIT))
+    Ok(root.link(&Path::new(WANTED_BY).join("osimg-check.service"), &Path::new("/").join(UNIT))?)
 }
 
 fn unit() -> String {

@@ -9,7 +9,7 @@ use super::console::{Landmark, Results, landmark, plain};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::{self, CommandLine, Tail, find_program};
 use crate::report::{Report, Step};
-use crate::sandbox::{Access, Limits, Mount, Network, Plan, Sandbox, Stream, ToolRoot};
+use crate::sandbox::{self, Access, Limits, Mount, Network, Plan, Stream, ToolRoot};
 
 /// How the guest's processor is provided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -89,7 +89,7 @@ impl Machine {
         let plan = self.plan(Accelerator::Kvm, Disk::None, PROBE_LIMIT);
         report.command(&plan.command.quoted());
         let mut works = false;
-        let ended = Sandbox::run(&plan, Limits { total: Some(PROBE_LIMIT), idle: None }, &mut |_, line| {
+        let ended = sandbox::run(&plan, Limits { total: Some(PROBE_LIMIT), idle: None }, &mut |_, line| {
             match landmark(&plain(line)) {
                 Some(Landmark::Init | Landmark::Panic) => works = true,
                 Some(Landmark::BrokenKvm) => {}
@@ -121,7 +121,7 @@ impl Machine {
         let began = Instant::now();
         let mut boot = Boot { login: None, stuck: None, results: Results::default(), tail: String::new(), timed_out: false };
         let (mut console, mut words) = (Tail::new(16 << 10), Tail::new(4096));
-        let ended = Sandbox::run(&plan, Limits { total: Some(limit + GRACE), idle: None }, &mut |stream, line| {
+        let ended = sandbox::run(&plan, Limits { total: Some(limit + GRACE), idle: None }, &mut |stream, line| {
             let line = plain(line);
             match stream {
                 Stream::Err if boot.results.take(&line) => {}
@@ -163,7 +163,7 @@ impl Machine {
     /// The sandbox for QEMU: the host's programs and this machine's files.
     fn plan(&self, accelerator: Accelerator, disk: Disk, limit: Duration) -> Plan {
         let command = self.command(accelerator, disk, limit);
-        let mut plan = Plan::of_tools(&ToolRoot::host(), &self.root, &self.scratch, Network::None, command);
+        let mut plan = Plan::with_tools(&ToolRoot::host(), &self.root, &self.scratch, Network::None, command);
         let mut bind = |source: &Path, target: &str, access| {
             plan.mounts.push(Mount::Bind { source: source.to_owned(), target: target.into(), access });
         };

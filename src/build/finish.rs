@@ -8,7 +8,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::finish::{certificates, files, initramfs, leftovers, machine_id};
 use crate::packages::FilledRoot;
 use crate::process::{self, CommandLine};
-use crate::sandbox::{Devices, InstallRoot, Limits, Network, Owners, Plan, Sandbox, Stream, Terminal, View};
+use crate::sandbox::{self, Devices, InstallRoot, Limits, Network, Owners, Plan, Stream, Terminal, View};
 use crate::workdir::Workdir;
 
 /// The limit on one program of the image that finishing runs.
@@ -43,7 +43,7 @@ impl Build<'_> {
         self.report.command(&command.quoted());
         let plan = image_plan(&workdir.root(), &workdir.scratch(), self.options.devices, command);
         let mut output = process::Tail::new(4096);
-        let outcome = Sandbox::run(&plan, Limits { total: Some(IN_IMAGE_TIMEOUT), idle: None }, &mut |_: Stream, line| {
+        let outcome = sandbox::run(&plan, Limits { total: Some(IN_IMAGE_TIMEOUT), idle: None }, &mut |_: Stream, line| {
             output.push(line);
             self.report.output(line);
             Ok(())

@@ -101,6 +101,7 @@ impl Build<'_> {
                 started: self.started.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
                 steps: self.report.timings(),
                 workdir,
+                isolation: crate::sandbox::isolation(),
             },
         })
     }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::packages::{KnownOwners, PackagedFile};
 use crate::recipe::FinishFile;
 use crate::report::Report;
-use crate::sandbox::{Given, InstallRoot};
+use crate::sandbox::{InstallRoot, OwnedFile};
 
 /// Accounts by name, from a passwd-like file of the image: the id is its third field.
 fn accounts(root: &InstallRoot, file: &str) -> Result<HashMap<String, u32>> {
@@ -48,7 +48,7 @@ pub(super) fn owners(root: &InstallRoot, known: &KnownOwners, placed: &[FinishFi
 }
 
 /// As the runs gave them away.
-fn from_given(root: &InstallRoot, given: &[Given]) -> Result<Owners> {
+fn from_given(root: &InstallRoot, given: &[OwnedFile]) -> Result<Owners> {
     let mut owners = Owners::new();
     for file in given {
         if let Some(inode) = root.inode(Path::new(&file.path))? {

@@ -17,7 +17,7 @@ use crate::process;
 use crate::recipe::{Recipe, Transaction};
 use crate::registry::{Address, Staged};
 use crate::report::Report;
-use crate::sandbox::{Clock, under_host_name};
+use crate::sandbox::{Clock, with_hostname};
 use crate::workdir::{Keep, Place, Workdir};
 
 /// The tarball that another build must come out as.
@@ -77,7 +77,7 @@ fn compared(
 ///
 /// The host's name, the umask, the number of threads, the kind of workdir, the output and, with
 /// libfaketime, the time of day that packages see are others here; the process is to be another
-/// user's, see [`crate::sandbox::leave_privileges`]. The environment reaches no sandbox.
+/// user's, see [`crate::sandbox::drop_host_privileges`]. The environment reaches no sandbox.
 ///
 /// # Errors
 /// As [`build`].
@@ -106,7 +106,7 @@ pub(crate) fn build_counterpart(
         ..options.clone()
     };
     umask(Mode::from_bits_truncate(0o077));
-    under_host_name(ANOTHER_HOST, || build(recipe, transactions, &options, report)).map(|_| ())
+    with_hostname(ANOTHER_HOST, || build(recipe, transactions, &options, report)).map(|_| ())
 }
 
 fn format(options: &Options) -> archive::Format {

@@ -14,7 +14,7 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::recipe::{self, Lock, Recipe, SbomKind, Settings, checked_image_word, parse_duration};
 use crate::registry::{Address, Existing, PublishOptions};
 use crate::report::{Report, bytes};
-use crate::sandbox::Devices;
+use crate::sandbox::{Devices, Isolation};
 use crate::sbom::{Documents, Passphrase, SignKey};
 use crate::workdir::{Keep, Place};
 
@@ -78,8 +78,11 @@ pub(super) struct Build {
     /// Make the build for the comparison, into this directory
     #[arg(long, value_name = "DIR", hide = true, conflicts_with = "verify_reproducible")]
     counterpart: Option<PathBuf>,
+    /// Demand this isolation of packages [default: the best that works here; osimg doctor names it]
+    #[arg(long, value_parser = super::shared::isolation(), value_name = "KIND")]
+    isolation: Option<Isolation>,
     /// The /dev that scriptlets see
-    #[arg(long = "dev", value_enum, default_value = "private", value_name = "KIND")]
+    #[arg(long = "dev", value_parser = super::shared::devices(), default_value = "private", value_name = "KIND")]
     devices: Devices,
     /// Documents to write next to the tarball: spdx, cyclonedx, provenance, or none [default: all
     /// three]
@@ -99,7 +102,7 @@ impl Build {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         // Before the first step: its progress bar is a thread, and only a single-threaded process
         // can enter a user namespace.
-        super::act_as_root(report)?;
+        super::act_as_root(report, self.isolation)?;
         if self.counterpart.is_some() {
             counterpart::become_another(report)?;
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
 use crate::report::Report;
-use crate::sandbox::leave_privileges;
+use crate::sandbox::drop_host_privileges;
 
 /// The pause between two checks of the child and of signals.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -69,7 +69,7 @@ fn wait(child: &mut Child) -> Result<Option<i32>> {
 /// # Errors
 /// When the kernel fails in the middle.
 pub(super) fn become_another(report: &Report) -> Result<()> {
-    if !leave_privileges()? {
+    if !drop_host_privileges()? {
         report.note("the build for comparison runs as the same user: user namespaces are not available here");
     }
     // After entering the namespace, because a change of ids resets it.

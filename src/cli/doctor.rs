@@ -12,7 +12,9 @@ use crate::packages;
 use crate::process::{CommandLine, find_program};
 use crate::recipe::ManagerChoice;
 use crate::report::Report;
-use crate::sandbox::{Devices, Ids, Lent, Limits, Network, Outcome, Owners, Sandbox, ToolRoot, USUAL_IDS, View, become_root};
+use crate::sandbox::{
+    self, Devices, Ids, Isolation, Limits, Network, Outcome, Owners, Probe, SubordinateIds, ToolRoot, USUAL_IDS, View, become_root,
+};
 use crate::workdir::{self, LeftoverState};
 
 /// The usual place of workdirs.
@@ -59,31 +61,23 @@ impl Doctor {
             return self.clean_up(report, json);
         }
         let workdirs = self.workdir.as_deref().unwrap_or(Path::new(WORKDIRS));
-        let mut findings = privilege();
+        let probe = sandbox::probe()?;
+        let mut findings = vec![isolation(&probe)];
+        if probe.killed {
+            // What is tried next would be killed too.
+            findings.extend([rpm(), space(workdirs, 3 << 30), memory(), leftovers(workdirs)]);
+            return conclude(&findings, report, json);
+        }
+        findings.extend(privilege());
+        if probe.isolation.is_some() {
+            sandbox::choose_isolation(None)?;
+        }
         let trial = trial();
         findings.extend([owners(workdirs, trial.as_ref().ok()), capabilities(workdirs)]);
         findings.extend([package_manager(), rpm(), sandbox(&trial), space(workdirs, 3 << 30), memory(), leftovers(workdirs)]);
-        let healthy = findings.iter().all(|f| f.works);
-        if json {
-            super::print_json(report, &serde_json::json!({ "healthy": healthy, "findings": findings }))?;
-        } else {
-            for finding in &findings {
-                let mark = if finding.works { "ok     " } else { "MISSING" };
-                super::print(report, &format!("{mark} {}: {}", finding.check, finding.found))?;
-                if let Some(fix) = &finding.fix {
-                    super::print(report, &format!("        fix: {fix}"))?;
-                }
-            }
-        }
-        if !healthy {
-            report.note("this host cannot build yet");
-            report.verdict("this host cannot build yet");
-        }
-        Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
+        conclude(&findings, report, json)
     }
-}
 
-impl Doctor {
     fn examine(&self, cloud: &str, report: &Report, json: bool) -> Result<ExitCode> {
         let findings = examine(Some(cloud), &self.conductor_project, report);
         let healthy = findings.iter().all(|f| f.works != Some(false));
@@ -148,6 +142,39 @@ impl Doctor {
     }
 }
 
+/// Prints the findings; whether the host can build.
+fn conclude(findings: &[Finding], report: &Report, json: bool) -> Result<ExitCode> {
+    let healthy = findings.iter().all(|f| f.works);
+    if json {
+        super::print_json(report, &serde_json::json!({ "healthy": healthy, "findings": findings }))?;
+    } else {
+        for finding in findings {
+            let mark = if finding.works { "ok     " } else { "MISSING" };
+            super::print(report, &format!("{mark} {}: {}", finding.check, finding.found))?;
+            if let Some(fix) = &finding.fix {
+                super::print(report, &format!("        fix: {fix}"))?;
+            }
+        }
+    }
+    if !healthy {
+        report.note("this host cannot build yet");
+        report.verdict("this host cannot build yet");
+    }
+    Ok(if healthy { ExitCode::Done } else { ExitCode::Findings })
+}
+
+/// How packages are contained here, and why not better.
+fn isolation(probe: &Probe) -> Finding {
+    let reasons = probe.reasons.join("; ");
+    match probe.isolation {
+        Some(Isolation::Full) if reasons.is_empty() => finding("isolation", true, Isolation::Full.name(), ""),
+        Some(isolation) => {
+            Finding { fix: probe.hint.clone(), ..finding("isolation", true, format!("{}: {reasons}", isolation.name()), "") }
+        }
+        None => Finding { fix: probe.hint.clone(), ..finding("isolation", false, format!("none: {reasons}"), "") },
+    }
+}
+
 fn finding(check: &str, works: bool, found: impl Into<String>, fix: &str) -> Finding {
     Finding { check: check.into(), works, found: found.into(), fix: (!works).then(|| fix.to_owned()) }
 }
@@ -166,6 +193,7 @@ fn privilege() -> Vec<Finding> {
         },
         Ok(Ids::Single) => finding("privilege", true, "not root: builds run in a user namespace with a single id", ""),
         Err(error) => {
+            let error = error.into();
             let text = crate::error::render(&error);
             let (_, fix) = text.split_once("\nhint: ").unwrap_or(("", "run osimg with sudo"));
             finding("privilege", false, explain(&error).message, fix)
@@ -190,13 +218,13 @@ fn subordinate_ids(name: &str, was_root: bool) -> Option<Finding> {
         let found = "newuidmap is not installed: file ownership is recorded by tracing, and scriptlets cannot switch users";
         return Some(Finding { fix: Some(fix), ..finding(check, true, found, "") });
     }
-    Some(match Lent::of(nix::unistd::geteuid(), nix::unistd::getegid()) {
+    Some(match SubordinateIds::find(nix::unistd::geteuid(), nix::unistd::getegid()) {
         Ok(Some(ids)) => finding(check, true, format!("{} ids by /etc/subuid and /etc/subgid", ids.count()), ""),
         Ok(None) => {
             let found = "no subordinate ids: file ownership is recorded by tracing, and scriptlets cannot switch users";
             Finding { fix: Some(command_for_ids(name)), ..finding(check, true, found, "") }
         }
-        Err(error) => finding(check, false, explain(&error).message, "make /etc/subuid and /etc/subgid readable"),
+        Err(error) => finding(check, false, explain(&error.into()).message, "make /etc/subuid and /etc/subgid readable"),
     })
 }
 
@@ -209,9 +237,9 @@ fn owners(base: &Path, trial: Option<&Outcome>) -> Finding {
         std::os::unix::fs::chown(file.path(), Some(NOBODY), Some(NOBODY))?;
         Ok(())
     };
-    match (attempt(), Ids::of_this_process()) {
+    match (attempt(), Ids::current()) {
         (Ok(()), _) => finding(check, true, format!("the owner of a file can be changed to {NOBODY}"), ""),
-        (Err(_), Ok(Ids::Single)) if trial.is_some_and(|outcome| outcome.given.is_some()) => {
+        (Err(_), Ok(Ids::Single)) if trial.is_some_and(|outcome| outcome.owners.is_some()) => {
             finding(check, true, "a sandbox's processes can be traced, and file ownership recorded", "")
         }
         (Err(_), Ok(Ids::Single)) => Finding {
@@ -298,7 +326,7 @@ fn trial() -> Result<Outcome> {
     plan.view = View::Tools;
     plan.owners = Owners::Recorded(Vec::new());
     plan.mounts = ToolRoot::host().mounts(Network::None);
-    Sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))
+    sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))
 }
 
 fn sandbox(trial: &Result<Outcome>) -> Finding {
@@ -313,7 +341,7 @@ fn sandbox(trial: &Result<Outcome>) -> Finding {
             "sandbox",
             false,
             explain(error).message,
-            "run as root on a host, or in a container that may mount: docker run --privileged, podman run --privileged",
+            "allow what `isolation` and `privilege` above miss, or run it as root on a host",
         ),
     }
 }

@@ -15,6 +15,7 @@ use crate::packages::Signers;
 use crate::recipe::lock::foreign::{self, Form};
 use crate::recipe::{self, Lock};
 use crate::report::Report;
+use crate::sandbox::Isolation;
 use crate::workdir::Place;
 
 #[derive(Debug, Args)]
@@ -44,6 +45,9 @@ pub(super) struct LockArgs {
     /// Working directory: auto (memory if it fits, otherwise /var/tmp) or a directory
     #[arg(long, value_name = "DIR", default_value = "auto")]
     workdir: PathBuf,
+    /// Demand this isolation of packages [default: the best that works here; osimg doctor names it]
+    #[arg(long, value_parser = super::shared::isolation(), value_name = "KIND")]
+    isolation: Option<Isolation>,
 }
 
 impl LockArgs {
@@ -51,7 +55,7 @@ impl LockArgs {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         if self.export.is_none() {
             // Before any thread starts: only a single-threaded process can enter a user namespace.
-            super::act_as_root(report)?;
+            super::act_as_root(report, self.isolation)?;
         }
         let decided = self.overrides.decide()?;
         if self.output.is_none() && recipe::is_input(&decided.recipe.path) {

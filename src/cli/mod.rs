@@ -30,9 +30,7 @@ use crate::error::{self, Failure, Result};
 use crate::installer::pieces::unrecognised_names;
 use crate::process::{self, Interrupt};
 use crate::report::{Color, Failed, Report, Verbosity};
-use crate::sandbox::{
-    IDMAP_VERB, INIT_VERB, Ids, NAMESPACES_VERB, Network, Terminal, USUAL_IDS, become_root, idmap_main, init_main, namespaces_main,
-};
+use crate::sandbox::{Ids, Isolation, USUAL_IDS, become_root};
 
 /// The table of `src/error.rs`, for the user.
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 unexpected; 2 usage; 3 recipe or settings; 4 host; 5 repository or network; 6 trust; \
@@ -101,7 +99,7 @@ enum Verb {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Some(code) = sandbox_stage() {
+    if let Some(code) = osimg_sandbox::enter_if_asked() {
         return code;
     }
     let cli = match Cli::try_parse() {
@@ -199,32 +197,15 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The verbs that osimg uses to start itself for the sandbox; they are not for users and have no
-/// options.
-fn sandbox_stage() -> Option<ExitCode> {
-    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let result = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [_, NAMESPACES_VERB, network, terminal, parent] => {
-            let network = if *network == "host" { Network::Host } else { Network::None };
-            let terminal = if *terminal == "shared" { Terminal::Shared } else { Terminal::None };
-            parent.parse().map_err(anyhow::Error::from).and_then(|parent| namespaces_main(network, terminal, parent))
-        }
-        [_, INIT_VERB] => init_main(),
-        [_, IDMAP_VERB, pid, uids, gids] => idmap_main(pid, uids, gids),
-        _ => return None,
-    };
-    Some(match result {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(failure) => {
-            eprintln!("{}", crate::text::lines(&format!("osimg: {failure:#}")));
-            ExitCode::FAILURE
-        }
-    })
-}
-
-/// Becomes root, in a user namespace if necessary, and reports it; see
-/// [`crate::sandbox::become_root`].
-fn act_as_root(report: &Report) -> Result<Ids> {
+/// Chooses how packages are contained, becomes root, in a user namespace if necessary, and
+/// reports both; see [`crate::sandbox::become_root`]. Must be called before any thread is started.
+///
+/// # Errors
+/// When nothing contains them here, or not as well as demanded.
+fn act_as_root(report: &Report, demanded: Option<Isolation>) -> Result<Ids> {
+    for line in crate::sandbox::choose_isolation(demanded)? {
+        report.note(&line);
+    }
     let was_root = nix::unistd::geteuid().is_root();
     let ids = become_root()?;
     match ids {

@@ -19,7 +19,7 @@ pub(super) struct PlanArgs {
     #[command(flatten)]
     overrides: Overrides,
     /// The /dev that scriptlets would see
-    #[arg(long = "dev", value_enum, default_value = "private", value_name = "KIND")]
+    #[arg(long = "dev", value_parser = super::shared::devices(), default_value = "private", value_name = "KIND")]
     devices: Devices,
 }
 

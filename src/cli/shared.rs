@@ -1,10 +1,12 @@
 //! Functions that several verbs share.
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{Diagnostic, Severity};
 use crate::report::Report;
+use crate::sandbox::{Devices, Isolation};
 
 /// The default package cache: the host's for root, the user's own for other users.
 pub(super) fn default_cache() -> Result<PathBuf> {
@@ -15,6 +17,24 @@ pub(super) fn default_cache() -> Result<PathBuf> {
     directory("XDG_CACHE_HOME").or_else(|| directory("HOME").map(|home| home.join(".cache"))).map(|base| base.join("osimg")).ok_or_else(
         || Failure::new(ExitCode::Usage, "choosing the package cache: HOME is not set").hint("use a directory: --cache DIR").into(),
     )
+}
+
+/// The values of `--dev`.
+pub(super) fn devices() -> impl TypedValueParser<Value = Devices> {
+    let private = PossibleValue::new("private").help("A private tmpfs with the few harmless nodes and its own devpts");
+    let host = PossibleValue::new("host").help("The host's /dev, bound as the shell pipelines do it; still inside the private namespaces");
+    PossibleValuesParser::new([private, host]).map(|name| if name == "host" { Devices::Host } else { Devices::Private })
+}
+
+/// The values of `--isolation`.
+pub(super) fn isolation() -> impl TypedValueParser<Value = Isolation> {
+    let values = Isolation::ALL.map(|isolation| {
+        PossibleValue::new(isolation.name()).help(match isolation {
+            Isolation::Full => "All namespaces, with their own proc and sysfs",
+            Isolation::UserNamespace => "All namespaces; proc and sysfs may be those of the container around osimg",
+        })
+    });
+    PossibleValuesParser::new(values).map(|name| Isolation::from_name(&name).unwrap_or(Isolation::Full))
 }
 
 /// Passes on a remark on the recipe.

@@ -7,13 +7,16 @@ use crate::build::image_plan;
 use crate::error::{ExitCode, Failure, Result, render};
 use crate::process::CommandLine;
 use crate::report::Report;
-use crate::sandbox::{Devices, Limits, NotStarted, Sandbox, Terminal};
+use crate::sandbox::{self, Devices, Isolation, Limits, NotStarted, Terminal};
 
 #[derive(Debug, Args)]
 pub(super) struct Shell {
     /// A kept workdir, as printed by the failed build
     #[arg(value_name = "WORKDIR")]
     workdir: PathBuf,
+    /// Demand this isolation of packages [default: the best that works here; osimg doctor names it]
+    #[arg(long, value_parser = super::shared::isolation(), value_name = "KIND")]
+    isolation: Option<Isolation>,
     /// The command to run in it
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, default_value = "/bin/sh")]
     command: Vec<String>,
@@ -22,7 +25,7 @@ pub(super) struct Shell {
 impl Shell {
     /// Returns the command's own exit status, as a shell would give it.
     pub(crate) fn run(&self, report: &Report) -> Result<u8> {
-        super::act_as_root(report)?;
+        super::act_as_root(report, self.isolation)?;
         let (root, scratch) = (self.workdir.join("root"), self.workdir.join("scratch"));
         if !root.is_dir() || !scratch.is_dir() {
             return Err(Failure::new(ExitCode::Usage, format!("{} is not a workdir of osimg", self.workdir.display()))
@@ -37,7 +40,7 @@ impl Shell {
             .env("PS1", "osimg# ");
         let mut plan = image_plan(&root, &scratch, Devices::Private, command);
         plan.terminal = Terminal::Shared;
-        let outcome = match Sandbox::run(&plan, Limits::default(), &mut |_, _| Ok(())) {
+        let outcome = match sandbox::run(&plan, Limits::default(), &mut |_, _| Ok(())) {
             Ok(outcome) => outcome,
             Err(error) => {
                 let not_started = error.chain().find_map(|cause| cause.downcast_ref::<NotStarted>());

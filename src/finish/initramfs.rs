@@ -38,7 +38,7 @@ pub fn prepare(root: &InstallRoot, initramfs: Initramfs, contents: Contents<'_>)
         "# only during the build\ncompress=\"{}\"\nhostonly=\"no\"\nhostonly_cmdline=\"no\"\nreproducible=\"yes\"\n",
         compressor(contents)
     );
-    root.write(Path::new(FILE), text.as_bytes(), 0o644)
+    Ok(root.write(Path::new(FILE), text.as_bytes(), 0o644)?)
 }
 
 /// Removes the drop-in, and its directory if dracut is not installed.

@@ -21,7 +21,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::process::CommandLine;
 use crate::recipe::{SpecKind, Transaction};
 use crate::report::Step;
-use crate::sandbox::{Mount, Network, OWN, Plan, Sandbox, Stream, ToolRoot};
+use crate::sandbox::{self, Mount, Network, OWN, Plan, Stream, ToolRoot};
 
 /// The common part of the drivers.
 const COMMON: &[(&str, &str)] = &[
@@ -246,10 +246,10 @@ impl Driver {
             Ok(())
         };
         let outcome = if phase.installs() {
-            Sandbox::run(&plan, job.limits(), &mut on_line)
+            sandbox::run(&plan, job.limits(), &mut on_line)
         } else {
             let mut watch = Watch::new(job, detail)?;
-            Sandbox::run_watched(&plan, job.limits(), &mut || watch.check(answers.borrow().planned()), &mut on_line)
+            sandbox::run_watched(&plan, job.limits(), &mut || watch.check(answers.borrow().planned()), &mut on_line)
         };
         let answers = answers.into_inner();
         let outcome = match (outcome, &answers.scriptlet) {

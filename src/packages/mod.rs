@@ -156,7 +156,7 @@ pub fn fill(
         backend: backend.as_deref(),
     };
     verdict::judge(&evidence, &root)?;
-    let owners = if Ids::of_this_process()? == Ids::Single { Some(owners::known(job)?) } else { None };
+    let owners = if Ids::current()? == Ids::Single { Some(owners::known(job)?) } else { None };
     step.finish(&format!("{} packages in the rpmdb", installed.len()));
     let rpm = plans.last().map_or("", |plan| plan.rpm.as_str());
     Ok(FilledRoot {

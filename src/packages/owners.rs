@@ -6,13 +6,13 @@ use std::cell::RefCell;
 use super::{Job, rpm_sandbox};
 use crate::error::Result;
 use crate::process::CommandLine;
-use crate::sandbox::{BUILD_ROOT, Given, Network, Outcome};
+use crate::sandbox::{BUILD_ROOT, Network, Outcome, OwnedFile};
 
 /// The known owners in a tree in which all files belong to one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KnownOwners {
     /// All owners are known; every other file belongs to root.
-    Given(Vec<Given>),
+    Given(Vec<OwnedFile>),
     /// Only rpm's changes of owners; those of scriptlets were not recorded.
     Packaged(Vec<PackagedFile>),
 }
@@ -20,7 +20,7 @@ pub enum KnownOwners {
 /// The changes of owners that the installing runs recorded; `None` after a run that could not
 /// record.
 #[derive(Debug)]
-pub struct RecordedOwners(RefCell<Option<Vec<Given>>>);
+pub struct RecordedOwners(RefCell<Option<Vec<OwnedFile>>>);
 
 impl Default for RecordedOwners {
     fn default() -> Self {
@@ -30,14 +30,14 @@ impl Default for RecordedOwners {
 
 impl RecordedOwners {
     /// The state that the next run needs.
-    pub(super) fn current(&self) -> Vec<Given> {
+    pub(super) fn current(&self) -> Vec<OwnedFile> {
         self.0.borrow().clone().unwrap_or_default()
     }
 
     /// Stores the state after a run.
     pub(super) fn update(&self, outcome: &Outcome) {
         let mut known = self.0.borrow_mut();
-        *known = known.as_ref().and(outcome.given.clone());
+        *known = known.as_ref().and(outcome.owners.clone());
     }
 }
 

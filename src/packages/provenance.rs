@@ -36,7 +36,7 @@ pub fn provenance(root: &Path, scratch: &Path, dbpath: &str, file: &str) -> Resu
             .env("HOME", "/root")
             .env("LC_ALL", "C.UTF-8")
             .env("RPM_FORCE_DEBIAN", "1");
-        let mut plan = Plan::of_tools(&host, root, scratch, Network::None, command);
+        let mut plan = Plan::with_tools(&host, root, scratch, Network::None, command);
         plan.mounts.push(Mount::Directory { target: "/etc/rpm".into() });
         rpm_sandbox::query(&plan, "asking the rpmdb about a file")
     };

@@ -11,7 +11,7 @@ use super::rpmdb::{self, InstalledPackage};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::{CommandLine, Tail};
 use crate::recipe::Verify;
-use crate::sandbox::{BUILD_ROOT, InstallRoot, Kind, Limits, Mount, Network, OWN, Outcome, Owners, Plan, Sandbox, Stream, ToolRoot, View};
+use crate::sandbox::{self, BUILD_ROOT, InstallRoot, Kind, Limits, Mount, Network, OWN, Outcome, Owners, Plan, Stream, ToolRoot, View};
 
 /// Creates the required directories, with their modes in the image, before rpm unpacks anything.
 pub(super) fn prepare_root(root: &InstallRoot, dbpath: &str) -> Result<()> {
@@ -25,7 +25,7 @@ pub(super) fn prepare_root(root: &InstallRoot, dbpath: &str) -> Result<()> {
 
 /// The sandbox of one phase for `command`.
 pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: CommandLine) -> Plan {
-    let mut plan = Plan::of_tools(job.tools, job.root, job.scratch, network, environment(command, job.source_date_epoch, network));
+    let mut plan = Plan::with_tools(job.tools, job.root, job.scratch, network, environment(command, job.source_date_epoch, network));
     plan.devices = job.devices;
     plan.mounts.push(Mount::File { target: "/etc/rpm/macros".into(), content: macros(job) });
     plan.mounts.extend(extra);
@@ -112,7 +112,7 @@ const SHORT: Duration = Duration::from_secs(300);
 /// error.
 pub(super) fn run_captured(plan: &Plan, total: Duration) -> Result<(Outcome, Vec<String>, String)> {
     let (mut lines, mut output) = (Vec::new(), Tail::new(4096));
-    let outcome = Sandbox::run(plan, Limits { total: Some(total), idle: None }, &mut |stream, line| {
+    let outcome = sandbox::run(plan, Limits { total: Some(total), idle: None }, &mut |stream, line| {
         match stream {
             Stream::Out => lines.push(line.to_owned()),
             Stream::Err => output.push(line),
@@ -179,7 +179,7 @@ pub(super) fn target_database(job: &Job<'_>, root: &InstallRoot) -> Result<Optio
 
 /// The default database of the tools' rpm, without osimg's macros.
 pub(super) fn tools_database(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<Database>> {
-    let plan = Plan::of_tools(tools, root, scratch, Network::None, environment(database_query(), None, Network::None));
+    let plan = Plan::with_tools(tools, root, scratch, Network::None, environment(database_query(), None, Network::None));
     Ok(database(&query(&plan, "asking the tools' rpm for its database")?))
 }
 
@@ -194,7 +194,7 @@ pub(super) fn run_python(
 ) -> Result<Vec<String>> {
     let python = python.to_string_lossy();
     let command = CommandLine::new([&*python, ISOLATED, "-c"].into_iter().chain(program.iter().copied()));
-    let plan = Plan::of_tools(&ToolRoot::host(), root, scratch, network, environment(command, None, network));
+    let plan = Plan::with_tools(&ToolRoot::host(), root, scratch, network, environment(command, None, network));
     query(&plan, doing)
 }
 

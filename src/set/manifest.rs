@@ -173,4 +173,6 @@ pub(crate) struct Build {
     pub steps: Vec<crate::report::Timing>,
     /// Where the install root was.
     pub workdir: crate::sandbox::Backing,
+    /// How the packages were contained.
+    pub isolation: crate::sandbox::Isolation,
 }

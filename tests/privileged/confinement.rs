@@ -29,7 +29,7 @@ fn pid_1_is_osimg_and_processes_of_the_host_are_invisible() {
     let lines = workdir.probe(
         "print(' '.join(sorted(p for p in os.listdir('/proc') if p.isdigit())))\nprint(open('/proc/1/cmdline').read().replace('\\0', ' '))\nprint(os.getpid())",
     );
-    assert_eq!(lines, ["1 2", "/proc/self/exe sandbox-init ", "2"]);
+    assert_eq!(lines, ["1 2", "/proc/self/exe osimg-sandbox-stage pid1 full ", "2"]);
 }
 
 /// Python's names of system calls and their numbers on x86_64 and aarch64, with arguments that
@@ -190,7 +190,7 @@ os._exit(0)
 "#,
     );
     let mut out = Vec::new();
-    let outcome = osimg::sandbox::Sandbox::staged_by(OSIMG).carry_out(&plan, seconds(60), &mut |_, line| {
+    let outcome = osimg::sandbox::Sandbox::with_program(OSIMG).run::<anyhow::Error>(&plan, seconds(60), &mut |_, line| {
         *during.borrow_mut() = host();
         out.push(line.to_owned());
         Ok(())

@@ -61,11 +61,12 @@ fn a_flood_of_output_does_not_fill_the_supervisor_s_memory() {
     ] {
         let before = peak();
         let (mut bytes, mut longest) = (0usize, 0usize);
-        let outcome = osimg::sandbox::Sandbox::staged_by(OSIMG).carry_out(&workdir.python(script), seconds(60), &mut |_, line| {
-            bytes += line.len();
-            longest = longest.max(line.len());
-            Ok(())
-        });
+        let outcome =
+            osimg::sandbox::Sandbox::with_program(OSIMG).run::<anyhow::Error>(&workdir.python(script), seconds(60), &mut |_, line| {
+                bytes += line.len();
+                longest = longest.max(line.len());
+                Ok(())
+            });
         assert!(outcome.expect("it ends").success(), "{what}");
         assert!(longest <= 1 << 20, "{what}: a line of {longest} bytes");
         assert!(bytes >= 1 << 20, "{what}: only {bytes} bytes came");
@@ -161,7 +162,7 @@ fn kill_9_of_osimg_or_a_stage_at_any_moment_leaves_no_process_and_no_mount() {
         let marker = format!("osimg-kill-{run}");
         let script = format!("trap '' TERM INT HUP; sleep 1000 & sleep 1000 # {marker}");
         let mut child = copy.shell(&workdir, &["/bin/sh", "-c", &script]).spawn().expect("osimg");
-        let victim = ["osimg shell", "sandbox-namespaces", "sandbox-init"][run % 3];
+        let victim = ["osimg shell", "stage namespaces", "stage pid1"][run % 3];
         let pause = Duration::from_micros(moments.next(60_000));
         let began = Instant::now();
         // Kill a stage as soon as it exists and the moment has come.

@@ -67,7 +67,7 @@ fn a_host_with_propagating_mounts_keeps_its_mount_table() {
             let mut plan = workdir.plan(&["/bin/sh", "-c", "echo running; sleep 0.1; echo ending"]);
             plan.view = view;
             let mut during = Vec::new();
-            let outcome = osimg::sandbox::Sandbox::staged_by(OSIMG).carry_out(&plan, seconds(30), &mut |_, _| {
+            let outcome = osimg::sandbox::Sandbox::with_program(OSIMG).run::<anyhow::Error>(&plan, seconds(30), &mut |_, _| {
                 during.push(mount_table());
                 Ok(())
             });

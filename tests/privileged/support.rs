@@ -122,7 +122,7 @@ pub struct Ended {
 /// Runs the plan with the stages of the real program.
 pub fn run(plan: &Plan, limits: Limits) -> Ended {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let outcome = Sandbox::staged_by(OSIMG).carry_out(plan, limits, &mut |stream, line| {
+    let outcome = Sandbox::with_program(OSIMG).run(plan, limits, &mut |stream, line| {
         match stream {
             Stream::Out => out.push(line.to_owned()),
             Stream::Err => err.push(line.to_owned()),

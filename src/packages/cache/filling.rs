@@ -99,7 +99,7 @@ impl FillLock<'_> {
 
 /// Empties a directory.
 fn clear(directory: &Path) -> Result<()> {
-    entries(directory)?.iter().try_for_each(|entry| remove_tree(&entry.path()))
+    entries(directory)?.iter().try_for_each(|entry| Ok(remove_tree(&entry.path())?))
 }
 
 /// Copies a file, unless it is a solver cache.

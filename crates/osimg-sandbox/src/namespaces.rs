@@ -1,0 +1,90 @@
+//! First stage of a run: leave the host's namespaces, then start pid 1 in the new ones.
+
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use super::isolation::Isolation;
+use super::plan::{Network, Terminal};
+use super::status::Status;
+use super::tracing;
+use crate::error::{Context, Result, invalid};
+
+/// Runs the first stage; returns the exit code of pid 1.
+///
+/// # Errors
+/// When the process is not what the supervisor started, or a namespace cannot be made.
+pub fn main(network: Network, terminal: Terminal, isolation: Isolation, parent: i32) -> Result<i32> {
+    // From now on the kernel ends us with the supervisor; before now only its pid can tell.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("ending the sandbox with its supervisor")?;
+    if nix::unistd::getppid().as_raw() != parent {
+        return Err(invalid("starting the sandbox: the supervisor has ended"));
+    }
+    close_inherited()?;
+    match terminal {
+        // A new session: the terminal's signals and TIOCSTI cannot reach across.
+        Terminal::None => {
+            nix::unistd::setsid().context("starting a session")?;
+        }
+        // An interrupt is the command's. A handler, unlike SIG_IGN, is not inherited by it.
+        Terminal::Shared => {
+            signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default()).context("leaving interrupts to the command")?;
+        }
+    }
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let mut flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    if network == Network::None {
+        flags |= CloneFlags::CLONE_NEWNET;
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
+    {
+        nix::sched::unshare(flags).context("leaving the host's namespaces")?;
+        // Without this, mounts made here would appear on hosts whose / is shared, as systemd makes
+        // it.
+        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+            .context("making mounts private")?;
+    }
+    let tracees = tracing::Tracees::open()?;
+    #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
+    let pid1 = std::process::Command::new("/proc/self/exe")
+        .arg(super::status::STAGE)
+        .arg(super::status::PID1)
+        .arg(isolation.name())
+        .env_clear()
+        .stdin(Stdio::inherit())
+        .spawn()
+        .context("starting pid 1 of the sandbox")?;
+    let traced = match tracing::trace(Pid::from_raw(i32::try_from(pid1.id()).context("reading a process id")?), tracees) {
+        Ok(traced) => traced,
+        Err(error) => {
+            Status::Lost(error.describe()).report()?;
+            return Ok(1);
+        }
+    };
+    if let Some(owners) = traced.owners {
+        Status::Owners(owners).report()?;
+    }
+    Ok(traced.code)
+}
+
+/// Closes what the caller left open: a descriptor of a host directory would be a way
+/// out of the sandbox.
+fn close_inherited() -> Result<()> {
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
+        .context("reading /proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|fd| *fd > 2)
+        .collect();
+    for fd in open {
+        // The directory's own descriptor is in the list and closed already.
+        let _ = nix::unistd::close(fd);
+    }
+    Ok(())
+}

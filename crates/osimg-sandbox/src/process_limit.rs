@@ -1,0 +1,98 @@
+//! A limit on how many processes and threads a build has at a time, so that a fork bomb does not
+//! harm the host.
+//!
+//! RLIMIT_NPROC does not count for uid 0, and a cgroup would have to be cleaned up. Since
+//! Linux 6.14 the kernel keeps a limit for each pid namespace; elsewhere, and where a container
+//! does not let us set it, pid 1 counts.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use super::descendants::descendants;
+use crate::error::{Context, Result};
+
+/// The most processes and threads that a build has at a time; a whole system's scriptlets have some
+/// twenty.
+pub(super) const MAX_PROCESSES: u32 = 8192;
+
+/// How often pid 1 counts: two processors make some hundred processes in this time.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How it is ensured that there are not more than [`MAX_PROCESSES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProcessLimit {
+    /// The kernel: to start one more is an error there.
+    Kernel,
+    /// Pid 1 counts, last at this time, and ends the build.
+    Counted(Instant),
+}
+
+impl ProcessLimit {
+    /// Has the kernel keep the bound where it can. The host's /proc must still be there.
+    pub(super) fn set() -> Result<Self> {
+        let release = nix::sys::utsname::uname().context("asking for the kernel's release")?;
+        // Before, the number is the host's.
+        if !per_namespace(&release.release().to_string_lossy()) {
+            return Ok(Self::Counted(Instant::now()));
+        }
+        // This file speaks of the writer's pid namespace.
+        match std::fs::write("/proc/sys/kernel/pid_max", MAX_PROCESSES.to_string()) {
+            Ok(()) => Ok(Self::Kernel),
+            Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
+                Ok(Self::Counted(Instant::now()))
+            }
+            Err(error) => Err(error).context("bounding the number of processes"),
+        }
+    }
+
+    /// How long pid 1 may sleep before it has to count; `None` when it need not.
+    pub(super) fn rest(self) -> Option<Duration> {
+        match self {
+            Self::Kernel => None,
+            Self::Counted(last) => Some(INTERVAL.saturating_sub(last.elapsed())),
+        }
+    }
+
+    /// Counts when it is time to; whether there are too many.
+    pub(super) fn is_passed(&mut self) -> bool {
+        match self {
+            Self::Counted(last) if last.elapsed() >= INTERVAL => {
+                let passed = threads() > MAX_PROCESSES;
+                *last = Instant::now();
+                passed
+            }
+            Self::Counted(_) | Self::Kernel => false,
+        }
+    }
+}
+
+/// Whether kernel.pid_max belongs to the pid namespace, as it does since Linux 6.14.
+fn per_namespace(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 14))
+}
+
+/// The threads of this process and of all that come from it.
+fn threads() -> u32 {
+    descendants().iter().fold(1, |count, process| count.saturating_add(process.threads))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::per_namespace;
+
+    #[test]
+    fn the_host_s_number_of_processes_is_never_touched() {
+        for (release, ours) in [
+            ("6.14.0", true),
+            ("6.18.44-fc-v657", true),
+            ("7.0-rc1", true),
+            ("6.13.9", false),
+            ("6.1.0-25-amd64", false),
+            ("5.14.0-503.el9", false),
+            ("odd", false),
+        ] {
+            assert_eq!(per_namespace(release), ours, "{release}");
+        }
+    }
+}
