@@ -2,6 +2,7 @@
 //! replaces.
 
 mod artifact;
+mod customise;
 mod fill;
 mod finish;
 mod fitness;
@@ -25,7 +26,6 @@ use std::time::SystemTime;
 
 use crate::archive::Overrides;
 use crate::error::{ExitCode, Failure, Result};
-use crate::finish::files;
 use crate::packages;
 use crate::recipe::{Bootstrap, Recipe, Transaction};
 use crate::registry::{Registry, Staged, Standing};
@@ -54,7 +54,7 @@ pub(crate) fn build(recipe: &Recipe, transactions: &[Transaction], options: &Opt
     if let Some(arch) = &recipe.settings.packages.arch {
         crate::sandbox::check_runnable(arch)?;
     }
-    files::check(&recipe.settings.finish)?;
+    crate::customise::check(&recipe.settings)?;
     let tools = tools(&recipe.settings.packages)?;
     // A wrong password is reported now, not after the build.
     let remote = Remote::open(recipe, options, report)?;
@@ -114,13 +114,14 @@ impl Build<'_> {
 
         self.check_clock(filled.source_date_epoch);
         let root = InstallRoot::open(&workdir.root())?;
-        let removed = self.finish(&root, workdir, &filled)?;
+        let customised = self.customise(&root, workdir, &filled)?;
+        let mut removed = self.finish(&root, &filled)?;
+        removed.extend(customised.results.removed.iter().cloned());
 
         let labels = labels(&self.options.selinux, &workdir.root(), report)?;
-        let owners =
-            filled.owners.as_ref().map(|known| owners::owners(&root, known, &self.recipe.settings.finish.files, report)).transpose()?;
+        let owners = filled.owners.as_ref().map(|known| owners::owners(&root, known, customised.owners.as_deref(), report)).transpose()?;
         let overrides = Overrides { labels: labels.as_labels(), owners: owners.as_ref() };
-        let findings = fitness::verify(&workdir.root(), overrides, &self.options.allow, report)?;
+        let findings = fitness::verify(&workdir.root(), overrides, &self.options.allow, &customised.results.removed, report)?;
 
         let packing = Packing { source_date_epoch: Some(filled.source_date_epoch), ..self.options.packing.clone() };
         let mut packed = pack::pack(&workdir.root(), &staged, &packing, overrides, expected_size(workdir, &filled), report)?;
@@ -161,6 +162,9 @@ impl Build<'_> {
         }
         for document in self.options.documents.create(&manifest, staged.stem(), staged.written()?)? {
             staged.attach(&document.name(staged.stem()), &document.content)?;
+        }
+        for (suffix, content) in &customised.results.reports {
+            staged.attach(&format!("{}.{suffix}", staged.stem()), content)?;
         }
         let published = staged.commit(&packed.tarballs, text.as_bytes())?;
         step.finish(&published.tarballs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));

@@ -7,7 +7,8 @@
 //! | 1 | [`recipe`] | reads `baremetal.yum` and the settings next to it |
 //! | 2 | [`sandbox`] | isolates the install root and everything that runs in it |
 //! | 3 | [`packages`] | a package manager fills the install root; the result is then checked |
-//! | 4 | [`finish`] | makes the tree ready for cloning: machine-id, leftovers, certificates |
+//! | 4 | [`customise`] | adds users, services, files and the like, and runs scripts |
+//! | 4 | [`finish`] | makes the tree ready for cloning: machine-id, leftovers |
 //! | 5 | [`archive`] | labels the tree and packs it; the bytes are reproducible |
 //! | 6 | [`registry`] | publishes the artifact |
 //! | 7 | [`deploy`] | passes Ironic what it needs for the installation |
@@ -25,6 +26,7 @@ pub mod sandbox;
 
 pub mod packages;
 
+mod customise;
 mod finish;
 
 pub mod selinux;
@@ -59,6 +61,7 @@ mod http;
 mod nevra;
 mod openat;
 mod openpgp;
+mod pem;
 mod percent;
 mod private;
 pub mod process;

@@ -12,7 +12,7 @@ use crate::process;
 
 pub use osimg_sandbox::{
     API_FILE_SYSTEMS, Access, BUILD_ROOT, Backing, Clock, Devices, Ids, InstallRoot, Isolation, Kind, Limits, Mount, Network, NotStarted,
-    Outcome, OwnedFile, Owners, Plan, Probe, Sandbox, Stream, SubordinateIds, Terminal, ToolRoot, USUAL_IDS, View, become_root,
+    Outcome, OwnedFile, Owners, Plan, Probe, Sandbox, Status, Stream, SubordinateIds, Terminal, ToolRoot, USUAL_IDS, View, become_root,
     check_runnable, drop_host_privileges, enter_private_mounts, mount_below, mount_memory, pin, probe, remove_content, remove_tree,
     unmount_memory, unpin, with_hostname,
 };

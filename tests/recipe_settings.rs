@@ -1,6 +1,7 @@
 //! The settings file: the meaning of every key, and the messages about wrong ones.
 
 use osimg::error::{ExitCode, exit_code, render};
+use osimg::recipe::customizations::{Data, OwnerName};
 use osimg::recipe::{
     Bootstrap, Format, Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, SelinuxChoice, Settings, Verify,
     Visibility,
@@ -74,15 +75,39 @@ fingerprint = "99db 70fa e1d7 ce22 7fb6 4882 05b5 55b3 8483 c65d"
 
 [finish]
 machine_id = "uninitialized"
-certificates = ["ca.pem"]
-hostname = "node.example"
 selinux = "policy=fc"
 initramfs = "as-packaged"
-[[finish.files]]
+
+[customizations]
+hostname = "node.example"
+fips = true
+remove = ["/usr/share/doc/*"]
+[customizations.timezone]
+timezone = "Europe/Berlin"
+ntpservers = ["a.example"]
+[customizations.locale]
+languages = ["de_DE.UTF-8"]
+keyboard = "de"
+[customizations.kernel]
+append = "quiet  nosmt"
+[customizations.services]
+enabled = ["sshd"]
+default_target = "multi-user.target"
+[[customizations.user]]
+name = "jane"
+password = "!"
+expiredate = 20000
+[[customizations.files]]
 source = "motd"
 path = "/etc/motd"
 mode = "0640"
-owner = "root:adm"
+group = "adm"
+[customizations.cacerts]
+files = ["ca.pem"]
+
+[[script]]
+run = "true"
+timeout = "5m"
 
 [deploy]
 kernel = "./vmlinuz"
@@ -119,9 +144,22 @@ fn every_key_is_read_and_paths_are_relative_to_the_settings_file() {
     assert_eq!(p.keys[0].source, KeySource::File("/srv/recipes/keys/centos.asc".into()));
     assert_eq!(p.keys[0].fingerprint, "99DB70FAE1D7CE227FB6488205B555B38483C65D");
     let f = &s.finish;
-    assert_eq!((f.machine_id, f.initramfs, f.hostname.as_deref()), (MachineId::Uninitialized, Initramfs::AsPackaged, Some("node.example")));
+    assert_eq!((f.machine_id, f.initramfs), (MachineId::Uninitialized, Initramfs::AsPackaged));
     assert_eq!(f.selinux, SelinuxChoice::Policy("/srv/recipes/fc".into()));
-    assert_eq!((f.files[0].mode, f.files[0].owner.as_deref(), f.files[0].path.as_str()), (Some(0o640), Some("root:adm"), "/etc/motd"));
+    let c = &s.customizations;
+    assert_eq!((c.hostname.as_deref(), c.fips, c.remove.as_slice()), (Some("node.example"), true, &["/usr/share/doc/*".to_owned()][..]));
+    assert_eq!((c.timezone.timezone.as_deref(), c.timezone.ntpservers.as_slice()), (Some("Europe/Berlin"), &["a.example".to_owned()][..]));
+    assert_eq!(c.services.enabled, ["sshd.service"]);
+    assert_eq!((c.users[0].name.as_str(), c.users[0].password.as_deref(), c.users[0].expires), ("jane", Some("!"), Some(20_000)));
+    let file = &c.files[0];
+    assert_eq!((file.mode, file.user.clone(), file.group.clone()), (Some(0o640), OwnerName::Id(0), OwnerName::Name("adm".into())));
+    assert_eq!((file.data.clone(), file.place.as_str()), (Data::Source("/srv/recipes/motd".into()), "s.toml:79"));
+    assert_eq!(c.cacerts.files, [PathBuf::from("/srv/recipes/ca.pem")]);
+    assert_eq!((s.scripts[0].name.as_str(), s.scripts[0].timeout), ("script-1", Some(Duration::from_secs(300))));
+    // The installer would write its own over the image's.
+    let install = &s.deploy.install;
+    assert_eq!((install.language.as_deref(), install.timezone.as_deref()), (Some("de_DE.UTF-8"), Some("Europe/Berlin")));
+    assert_eq!((install.keyboard.as_deref(), install.kernel_arguments.as_deref()), (Some("de"), Some("quiet nosmt fips=1")));
     assert_eq!((s.deploy.kernel.as_deref(), s.deploy.ramdisk.as_deref()), (Some("/srv/recipes/vmlinuz"), Some("3f2a")));
     assert_eq!((s.registry.url.as_deref(), s.registry.visibility), (Some("glance:lab"), Some(Visibility::Shared)));
 }
@@ -145,6 +183,8 @@ fn settings_are_written_as_json_for_the_manifest() {
 #[test]
 fn wrong_settings_are_reported_with_position_and_fix() {
     let repo = |rest: &str| format!("[[packages.repository]]\nid = \"a\"\n{rest}\n");
+    let customization = |rest: &str, message, hint| (format!("[customizations]\n{rest}\n"), message, hint);
+    let user = |rest: &str, message, hint| (format!("[[customizations.user]]\nname = \"jane\"\n{rest}\n"), message, hint);
     let fingerprint = "0123456789012345678901234567890123456789";
     let table: Vec<(String, &str, &str)> = vec![
         ("[image]\nnam = \"x\"".into(), "2:1: unknown key `nam` in [image]", "did you mean `name`?"),
@@ -173,7 +213,7 @@ fn wrong_settings_are_reported_with_position_and_fix() {
         ("[image]\nformats = [\"zip\"]".into(), "2:12: unknown format `zip`", "tar.xz"),
         ("[image]\nsbom = [\"swid\"]".into(), "2:9: unknown variant `swid`", ""),
         ("[image]\nsign = [\"gpg:k\"]".into(), "2:9: `gpg:k` is not a signing key", "openpgp:FILE"),
-        ("[finish]\nfiles = [\"motd\"]".into(), "2:10: each entry of `files` must be a table", "source ="),
+        ("[customizations]\nfiles = [\"motd\"]".into(), "2:10: each entry of `files` must be a table", "source ="),
         ("[image]\nformats = \"tgz\"".into(), "2:11: invalid type: string", "write a list"),
         ("[image]\nlevel = 13".into(), "2:9: `level` must be", ""),
         ("[image]\nname = \"a/b\"".into(), "2:8: `a/b` cannot be the `name`", "slashes"),
@@ -192,10 +232,49 @@ fn wrong_settings_are_reported_with_position_and_fix() {
         ("[[packages.key]]\nfile = \"a\"".into(), "1:1: a key without a `fingerprint`", "gpg --show-keys"),
         ("[[packages.key]]\nfile = \"a\"\nfingerprint = \"8483C65D\"".into(), "3:15: this is a key id", "full one"),
         (format!("[[packages.key]]\nfingerprint = \"{fingerprint}\""), "1:1: a key without an address", "`file` or `url`"),
-        ("[finish]\nhostname = \"a_b\"".into(), "2:12: `a_b` is not a host name", "64"),
+        ("[finish]\nhostname = \"a_b\"".into(), "2:1: unknown key `hostname` in [finish]", "under [customizations]"),
         ("[finish]\nselinux = \"on\"".into(), "2:11: `selinux` must be", ""),
-        ("[[finish.files]]\nsource = \"a\"\npath = \"/../x\"".into(), "1:1: a file needs", ""),
-        ("[[finish.files]]\nsource = \"a\"\npath = \"/x\"\nmode = \"0999\"".into(), "4:8: `0999` is not a mode", "octal"),
+        customization("hostname = \"a_b\"", "2:12: `a_b` is not a host name", "64"),
+        customization("filesystem = []", "2:1: unknown key `filesystem` in [customizations]", "[deploy.install]"),
+        customization("remove = [\"/*\"]", "2:11: `/*` cannot be removed", "absolute"),
+        customization("timezone.timezone = \"Mars base\"", "2:21: `Mars base` is not a time zone", "Europe/Berlin"),
+        customization("kernel.append = \"a='b'\"", "2:17: `append` cannot have", "separated by blanks"),
+        customization("kernel.name = \"kernel-rt\"", "2:8: unknown key `name` in [customizations.kernel]", "install kernel-rt"),
+        customization("services.enabled = [\"a\"]\nservices.masked = [\"a.service\"]", "3:20: `a.service` is both on and off", "one of"),
+        customization("services.default_target = \"rescue\"", "2:27: `rescue.service` is not a target", "multi-user.target"),
+        customization("firewall.ports = [\"80/tcp\"]", "2:19: `80/tcp` is not a port", "80:tcp"),
+        customization("firewall.ports = [\"90-80:tcp\"]", "2:19: `90-80:tcp` is not a port", ""),
+        user("password = \"secret\"", "3:12: `password` is not a hash", "openssl passwd -6"),
+        user("password = \"$6$salt$abc\"", "3:12: `password` is a damaged hash", "openssl passwd -6"),
+        user("key = \"ssh-rsa AAAA\"", "3:7: `ssh-rsa AAAA` is a damaged public key", ".pub"),
+        user("uid = -1", "3:7: `uid` is a number", ""),
+        user("expiredate = \"soon\"", "3:14: `expiredate` is a date", "2030-12-31"),
+        user("keys = []", "3:1: unknown key `keys`", "it is `key`"),
+        user("home = \"jane\"", "3:8: `home` must be an absolute path", ""),
+        ("[[customizations.user]]\nname = \"123\"".into(), "2:8: `123` cannot be the `name` of an account", "digits"),
+        (
+            "[[customizations.user]]\nname = \"a\"\nuid = 5\n[[customizations.user]]\nname = \"b\"\nuid = 5".into(),
+            "6:7: the id 5 is already that of `a`",
+            "",
+        ),
+        ("[[customizations.group]]\nname = \"a\"\n[[customizations.group]]\nname = \"a\"".into(), "3:1: two groups are called `a`", ""),
+        ("[[customizations.files]]\npath = \"/../x\"".into(), "2:8: `path` must be an absolute path", ""),
+        ("[[customizations.files]]\npath = \"/etc/shadow\"".into(), "2:8: `/etc/shadow` is not replaced", "customizations.user"),
+        ("[[customizations.files]]\npath = \"/x\"\nmode = \"0999\"".into(), "3:8: `0999` is not a mode", "octal"),
+        ("[[customizations.files]]\npath = \"/x\"\ndata = \"\"\nsource = \"y\"".into(), "4:10: a file with both", ""),
+        ("[[customizations.directories]]\nmode = \"0755\"".into(), "1:1: a directory needs `path`", ""),
+        ("[[customizations.tree]]\npath = \"/\"".into(), "1:1: a tree needs `source`", ""),
+        ("[customizations.cacerts]\npem_certs = [\"x\"]".into(), "2:14: this is not a certificate in PEM", "BEGIN CERTIFICATE"),
+        ("[[customizations.repositories]]\nid = \"a\"".into(), "1:1: repository `a` needs one address", "metalink"),
+        (
+            "[[customizations.repositories]]\nid = \"a\"\nbaseurls = [\"https://a.example/\"]\ngpgcheck = true".into(),
+            "4:12: `gpgcheck` without",
+            "",
+        ),
+        ("[customizations.openscap]\ndatastream = \"/x\"".into(), "1:1: [customizations.openscap] needs `profile_id`", ""),
+        ("[[script]]\nname = \"a\"".into(), "1:1: a script needs `file` or `run`", ""),
+        ("[[script]]\nrun = \"x\"\ntimeout = \"5\"".into(), "3:11: `5` is not a duration", "30m"),
+        ("[[script]]\nrun = \"x\"\nfiles = [\"a/x\", \"b/x\"]".into(), "3:17: two `files` would be /run/osimg/x", ""),
     ];
     for (text, message, hint) in table {
         let shown = errors(&text);
@@ -226,9 +305,9 @@ fn a_recipe_is_loaded_with_the_settings_next_to_it_or_with_the_given_ones() {
     std::fs::write(&recipe, "install a\n").unwrap();
     let without_settings = Recipe::load(&recipe, None).unwrap();
     assert_eq!((without_settings.settings.clone(), without_settings.name().as_str()), (Settings::default(), "base"));
-    std::fs::write(directory.path().join("base.toml"), "[finish]\ncertificates = [\"ca.pem\"]\n").unwrap();
+    std::fs::write(directory.path().join("base.toml"), "[customizations.cacerts]\nfiles = [\"ca.pem\"]\n").unwrap();
     let loaded = Recipe::load(&recipe, None).unwrap();
-    assert_eq!(loaded.settings.finish.certificates, [directory.path().join("ca.pem")]);
+    assert_eq!(loaded.settings.customizations.cacerts.files, [directory.path().join("ca.pem")]);
     let other = directory.path().join("other.toml");
     std::fs::write(&other, "[image]\nname = \"x\"\n").unwrap();
     assert_eq!(Recipe::load(&recipe, Some(&other)).unwrap().name(), "x");

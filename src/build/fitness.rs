@@ -37,11 +37,23 @@ pub(crate) fn unfit(doing: &str, findings: &[Finding]) -> Failure {
 }
 
 /// The problems that a node would have with the tree. They are reported and do not stop the build.
-/// Contents are as rpm just wrote them and are not digested again.
-pub(super) fn verify(root: &Path, overrides: Overrides<'_>, allow: &BTreeSet<String>, report: &Report) -> Result<Vec<Finding>> {
+/// Contents are as rpm just wrote them and are not digested again. Files below `removed` are not
+/// missing.
+pub(super) fn verify(
+    root: &Path,
+    overrides: Overrides<'_>,
+    allow: &BTreeSet<String>,
+    removed: &[String],
+    report: &Report,
+) -> Result<Vec<Finding>> {
     let step = report.step("verifying the tree");
-    let options =
-        verify::Options { allow: allow.clone(), digests: Digests::None, check: &process::check_stop, ..verify::Options::default() };
+    let options = verify::Options {
+        allow: allow.clone(),
+        removed: removed.to_vec(),
+        digests: Digests::None,
+        check: &process::check_stop,
+        ..verify::Options::default()
+    };
     let findings = match verify::tree(root, overrides, &options) {
         Ok(findings) => findings,
         Err(error) => {

@@ -94,6 +94,7 @@ impl Build<'_> {
             repositories: filled.plans.last().map(|plan| plan.repositories.clone()).unwrap_or_default(),
             keys: keys.to_vec(),
             packages,
+            scripts: crate::customise::scripts::records(&recipe.settings.scripts)?,
             removed,
             findings,
             warnings: self.report.warnings(),

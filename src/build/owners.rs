@@ -7,7 +7,6 @@ use std::path::Path;
 use crate::archive::Owners;
 use crate::error::Result;
 use crate::packages::{KnownOwners, PackagedFile};
-use crate::recipe::FinishFile;
 use crate::report::Report;
 use crate::sandbox::{InstallRoot, OwnedFile};
 
@@ -27,22 +26,17 @@ fn accounts(root: &InstallRoot, file: &str) -> Result<HashMap<String, u32>> {
 /// The owners of every file that is not root's own.
 ///
 /// # Errors
-/// When the tree cannot be read, or has no such account for a file of the settings.
-pub(super) fn owners(root: &InstallRoot, known: &KnownOwners, placed: &[FinishFile], report: &Report) -> Result<Owners> {
+/// When the tree cannot be read.
+pub(super) fn owners(root: &InstallRoot, known: &KnownOwners, customised: Option<&[OwnedFile]>, report: &Report) -> Result<Owners> {
     let mut owners = match known {
-        KnownOwners::Given(given) => from_given(root, given)?,
-        KnownOwners::Packaged(files) => from_packages(root, files, report)?,
-    };
-    for file in placed {
-        let path = Path::new(&file.path);
-        let ids = match &file.owner {
-            Some(owner) => root.owner_ids(owner)?,
-            None => (0, 0),
-        };
-        if let Some(inode) = root.inode(path)? {
-            owners.insert(inode, ids);
+        // Customising began with what was given, and knows what became of it.
+        KnownOwners::Given(given) => from_given(root, customised.unwrap_or(given))?,
+        KnownOwners::Packaged(files) => {
+            let mut owners = from_packages(root, files, report)?;
+            owners.extend(from_given(root, customised.unwrap_or_default())?);
+            owners
         }
-    }
+    };
     owners.retain(|_, ids| *ids != (0, 0));
     Ok(owners)
 }

@@ -166,6 +166,6 @@ pub(super) fn judge(reference: &Reference, sha256: &str, staged: &Staged, workdi
         of(&known.owners, "none, so a scriptlet made it"),
         of(&known.scriptlets, "none")
     ))
-    .hint("nothing was published; let the scriptlet use SOURCE_DATE_EPOCH, or write the file by [[finish.files]]")
+    .hint("nothing was published; let the scriptlet use SOURCE_DATE_EPOCH, or write the file by [[customizations.files]]")
     .into())
 }

@@ -7,9 +7,10 @@ use serde_json::json;
 use super::overrides::{Decided, Overrides};
 use super::shared::{default_cache, report_diagnostic};
 use crate::build::outline::{Outline, keys, outline, package_manager};
+use crate::customise::{self, scripts, scripts::ScriptRecord};
 use crate::error::{ExitCode, Result, explain};
 use crate::packages::known_dbpath;
-use crate::recipe::{RepositorySource, Transaction};
+use crate::recipe::{RepositorySource, Transaction, When};
 use crate::report::Report;
 use crate::sandbox::{Devices, Network, Plan};
 use crate::secrets;
@@ -27,6 +28,8 @@ impl PlanArgs {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let decided = self.overrides.decide()?;
         let lowered = decided.recipe.script.lower()?;
+        customise::check(&decided.recipe.settings)?;
+        let scripts = scripts::records(&decided.recipe.settings.scripts)?;
         // A build that cannot run here can still be shown.
         let cache = default_cache().unwrap_or_else(|_| "CACHE".into());
         let outlines = outline(&decided.recipe, &lowered.transactions, self.devices, &cache, report);
@@ -38,6 +41,7 @@ impl PlanArgs {
                 "transactions": lowered.transactions,
                 "diagnostics": lowered.diagnostics,
                 "formats": decided.formats,
+                "scripts": scripts,
                 "keys": keys(&decided.recipe.settings.packages, &lowered.transactions).unwrap_or_default(),
                 "package_manager": package_manager(&decided.recipe.settings.packages),
                 "sandbox": outlines.as_ref().map_or_else(|_| Vec::new(), |outlines| sandbox(outlines)),
@@ -50,12 +54,12 @@ impl PlanArgs {
         for diagnostic in &lowered.diagnostics {
             report_diagnostic(report, &decided.recipe.path, diagnostic);
         }
-        super::print(report, &text(&decided, &lowered.transactions, outlines.as_deref()))?;
+        super::print(report, &text(&decided, &lowered.transactions, &scripts, outlines.as_deref()))?;
         Ok(ExitCode::Done)
     }
 }
 
-fn text(decided: &Decided, transactions: &[Transaction], outlines: Result<&[Outline], &anyhow::Error>) -> String {
+fn text(decided: &Decided, transactions: &[Transaction], scripts: &[ScriptRecord], outlines: Result<&[Outline], &anyhow::Error>) -> String {
     let settings = &decided.recipe.settings;
     let mut text = format!("recipe {} as image '{}'\n", decided.recipe.path.display(), decided.recipe.name());
     for (index, transaction) in transactions.iter().enumerate() {
@@ -82,6 +86,18 @@ fn text(decided: &Decided, transactions: &[Transaction], outlines: Result<&[Outl
         Ok(keys) if keys.is_empty() => text.push_str("  none pinned\n"),
         Ok(keys) => keys.iter().for_each(|key| text.push_str(&format!("  {} from {}\n", key.fingerprint, key.origin))),
         Err(error) => text.push_str(&format!("  none: {}\n", explain(&error).message)),
+    }
+    if !scripts.is_empty() {
+        text.push_str("\nscripts\n");
+    }
+    for script in scripts {
+        let when = match script.when {
+            When::AfterPackages => "after the packages",
+            When::Last => "last",
+        };
+        let network = if script.network { ", with the host's network: the image is not reproducible" } else { "" };
+        text.push_str(&format!("  {}, {when}{network}: {} (sha256 {})\n", script.name, script.command, script.sha256));
+        script.files.iter().for_each(|file| text.push_str(&format!("    /run/osimg/{} (sha256 {})\n", file.name, file.sha256)));
     }
     text.push_str(&format!("\npackage manager\n  {}\n", package_manager(&settings.packages)));
     text.push_str(&format!("  rpmdb in {} of the image\n", known_dbpath(&settings.packages)));

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::archive;
 use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
+use crate::files;
 use crate::http::Trust;
 use crate::process;
 use crate::report::{Report, Unit};
 use crate::secrets;
+use crate::set::extension_of;
 use crate::verify::{self, Finding, Findings, Options, Profile, Severity};
 
 use super::shared::count;
@@ -44,6 +46,7 @@ impl Verify {
         let options = Options {
             profile: self.profile,
             allow: self.allow.iter().cloned().collect::<BTreeSet<_>>(),
+            removed: removed_by_settings(&self.tarball),
             smallest_disk: self.disk,
             digests: if self.no_digests { Digests::None } else { Digests::Sha256 },
             trust: Trust::named(self.ca_file.as_deref()),
@@ -70,6 +73,19 @@ impl Verify {
         report.verdict(summary);
         Ok(if findings.fit() { ExitCode::Done } else { ExitCode::Findings })
     }
+}
+
+/// The paths that the settings of an image removed, by the manifest next to its tarball; none
+/// without such a manifest.
+fn removed_by_settings(tarball: &Path) -> Vec<String> {
+    let name = tarball.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.strip_suffix(extension_of(&name)).unwrap_or(&name);
+    let text = files::read_text(&tarball.with_file_name(format!("{stem}.json")), files::TEXT).unwrap_or_default();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let texts = |value: &serde_json::Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    if texts(&manifest["settings"]["customizations"]["remove"]).is_empty() { Vec::new() } else { texts(&manifest["removed"]) }
 }
 
 fn be_file(path: &Path) -> Result<()> {

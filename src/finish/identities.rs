@@ -7,7 +7,6 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::recipe::FinishFile;
 use crate::sandbox::{InstallRoot, Kind};
 
 /// Whether a node recreates the file if it is missing.
@@ -137,7 +136,7 @@ impl Identity {
 ///
 /// # Errors
 /// If something cannot be read or removed.
-pub(super) fn remove(root: &InstallRoot, given: &[FinishFile]) -> Result<Vec<PathBuf>> {
+pub(super) fn remove(root: &InstallRoot, placed: &[String]) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     for row in SEEDS.iter().chain(&IDENTITIES).chain([&SSH_HOST_KEYS]) {
         let recreated = match row.recreated {
@@ -151,7 +150,7 @@ pub(super) fn remove(root: &InstallRoot, given: &[FinishFile]) -> Result<Vec<Pat
         let directory = Path::new(row.place().0);
         for name in root.names(directory)? {
             let path = directory.join(&name);
-            if given.iter().any(|file| Path::new(file.path.trim_start_matches('/')).starts_with(&path)) {
+            if placed.iter().any(|file| Path::new(file.trim_start_matches('/')).starts_with(&path)) {
                 continue;
             }
             if name.to_str().is_some_and(|name| row.has_name(name)) && root.remove(&path)? {

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::identities;
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::FinishFile;
 use crate::sandbox::{InstallRoot, Kind};
 
 /// Files and directories to remove, with the reason.
@@ -52,7 +51,7 @@ const RPMDB_SIDE_FILES: [&str; 6] = ["rpmdb.sqlite-shm", "rpmdb.sqlite-wal", ".r
 ///
 /// # Errors
 /// If something cannot be removed, or the rpmdb was not closed properly.
-pub fn remove(root: &InstallRoot, dbpath: &str, given: &[FinishFile]) -> Result<Vec<String>> {
+pub fn remove(root: &InstallRoot, dbpath: &str, placed: &[String]) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for (path, _reason) in REMOVED {
         if root.remove(Path::new(path))? {
@@ -71,7 +70,7 @@ pub fn remove(root: &InstallRoot, dbpath: &str, given: &[FinishFile]) -> Result<
     if !has_dnf5(root)? && root.remove(Path::new(DNF5_STATE))? {
         removed.push(format!("/{DNF5_STATE}"));
     }
-    let identities = identities::remove(root, given)?;
+    let identities = identities::remove(root, placed)?;
     removed.extend(identities.iter().map(|path| format!("/{}", path.display())));
     rpmdb(root, Path::new(dbpath), &mut removed)?;
     Ok(removed)

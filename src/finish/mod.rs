@@ -1,8 +1,6 @@
 //! Step 4: prepares the filled install root for cloning to any node. Each change is one small
 //! file or directory.
 
-pub mod certificates;
-pub mod files;
 pub(crate) mod identities;
 pub mod initramfs;
 pub mod leftovers;

@@ -116,6 +116,11 @@ impl<'a> Collector<'a> {
         Self { file, source, errors: Vec::new(), more: false }
     }
 
+    /// The file's name in messages.
+    pub(in crate::recipe) fn file(&self) -> &str {
+        self.file
+    }
+
     pub(in crate::recipe) fn push(&mut self, mut error: SyntaxError) {
         if self.errors.len() < SHOWN_ERRORS {
             if let Some(replacement) = error.replacement.take() {

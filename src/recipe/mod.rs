@@ -24,11 +24,12 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use lock::{Lock, LockedPackage, LockedTransaction};
 pub use lower::Lowered;
 pub use script::Script;
+pub use settings::customizations;
 pub use settings::{
-    Bootstrap, DeploySettings, Disks, DurationError, FinishFile, FinishSettings, Format, ImageSettings, Initramfs, InstallSettings, Key,
-    KeySource, Layout, Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository, RepositorySource, SbomKind,
-    SelinuxChoice, SelinuxMode, Settings, Verify, Visibility, checked_dbpath, checked_fingerprint, checked_image_word,
-    checked_repository_id, checked_url, parse_duration,
+    Bootstrap, Customizations, DeploySettings, Disks, DurationError, FinishSettings, Format, ImageSettings, Initramfs, InstallSettings,
+    Key, KeySource, Layout, Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository, RepositorySource, SbomKind,
+    ScriptSettings, ScriptSource, SelinuxChoice, SelinuxMode, Settings, Verify, Visibility, When, checked_dbpath, checked_fingerprint,
+    checked_image_word, checked_repository_id, checked_url, parse_duration,
 };
 pub use statement::{GroupAction, ModuleAction, RepoAction, Spec, SpecKind, StatementKind};
 pub use transaction::{GroupScope, RepoChange, Transaction};

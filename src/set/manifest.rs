@@ -44,6 +44,9 @@ pub(crate) struct Manifest {
     pub keys: Vec<crate::packages::PinnedKey>,
     /// The packages.
     pub packages: Vec<Package>,
+    /// The scripts that changed the image.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<crate::customise::scripts::ScriptRecord>,
     /// The paths that finishing removed.
     pub removed: Vec<String>,
     /// Problems that a node would have.

@@ -32,6 +32,8 @@ pub(super) struct Image<'a> {
     pub(super) place: Place,
     pub(super) profile: Profile,
     pub(super) smallest_disk: u64,
+    /// Paths that the settings removed.
+    removed: Vec<String>,
     pub(super) os_release: BTreeMap<String, String>,
     pub(super) users: BTreeMap<u64, String>,
     pub(super) groups: BTreeMap<u64, String>,
@@ -65,6 +67,7 @@ impl<'a> Image<'a> {
             place,
             profile: options.profile.unwrap_or(Profile::AnacondaEl9),
             smallest_disk: options.smallest_disk,
+            removed: options.removed.clone(),
             os_release: BTreeMap::new(),
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -73,6 +76,14 @@ impl<'a> Image<'a> {
             mislabelled: OnceCell::new(),
             owned: OnceCell::new(),
         }
+    }
+
+    /// Whether the settings removed a path of the image, or a directory above it.
+    pub(super) fn was_removed(&self, path: &[u8]) -> bool {
+        self.removed.iter().any(|removed| {
+            let removed = removed.trim_matches('/').as_bytes();
+            path.strip_prefix(removed).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        })
     }
 
     /// The tarball's name, as the node would see it.

@@ -134,6 +134,8 @@ pub struct Options<'a> {
     pub profile: Option<Profile>,
     /// Names of checks whose findings do not count.
     pub allow: BTreeSet<String>,
+    /// Paths that the image's settings removed: packaged files below them are not missing.
+    pub removed: Vec<String>,
     /// Bytes of the smallest disk that it is to be installed to.
     pub smallest_disk: u64,
     /// Whether contents are compared with the digests that the packages tell.
@@ -154,6 +156,7 @@ impl Default for Options<'_> {
         Self {
             profile: None,
             allow: BTreeSet::new(),
+            removed: Vec::new(),
             smallest_disk: SMALLEST_DISK,
             digests: Digests::Sha256,
             trust: Trust::default(),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The settings of the demo distribution. `make test` builds it first.
-fn distribution() -> Option<PathBuf> {
+pub fn distribution() -> Option<PathBuf> {
     if !require_root() {
         return None;
     }
@@ -58,7 +58,7 @@ fn the_documented_recipe_builds_an_image_that_is_reported_to_have_no_kernel() {
 const CHANGED: [&str; 4] = ["/etc/group", "/etc/gshadow", "/etc/passwd", "/etc/shadow"];
 
 /// Runs a command of the unpacked image in a chroot with its own /proc.
-fn inside(tree: &Path, words: &[&str]) -> (Option<i32>, String) {
+pub fn inside(tree: &Path, words: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--net", "--fork"]).arg(format!("--mount-proc={}", tree.join("proc").display()));
     let output = command.arg("chroot").arg(tree).args(words).env("LC_ALL", "C.UTF-8").output().unwrap();

@@ -116,7 +116,7 @@ fn files_of_the_settings_do_not_follow_links_out_of_the_image() {
         return;
     }
     let (stage, canary) = with_link("/etc/hostname", |canary| canary.path("hostname"));
-    stage.settings(|settings| settings.finish = "hostname = \"node\"".into());
+    stage.settings(|settings| settings.rest = "[customizations]\nhostname = \"node\"".into());
     stage.build("install odd\nts run\n").succeeds();
     canary.is_intact();
     assert_eq!(stage.content("./etc/hostname"), "node\n");

@@ -123,9 +123,9 @@ fn an_endless_source_and_a_fifo_without_a_writer_are_refused_before_the_build() 
             assert!(done.stderr.contains(word), "{what} {text}: {}", done.stderr);
             assert!(!done.stderr.contains("downloading packages"), "{what} {text}: {}", done.stderr);
         };
-        stage.settings(|s| s.finish = format!("[[finish.files]]\nsource = \"{text}\"\npath = \"/etc/x\"\n"));
+        stage.settings(|s| s.rest = format!("[[customizations.files]]\nsource = \"{text}\"\npath = \"/etc/x\"\n"));
         refused("files", stage.build(RECIPE));
-        stage.settings(|s| s.finish = format!("certificates = [\"{text}\"]\n"));
+        stage.settings(|s| s.rest = format!("[customizations.cacerts]\nfiles = [\"{text}\"]\n"));
         refused("certificates", stage.build(RECIPE));
         stage.settings(|_| {});
         refused("--lock", stage.build(RECIPE).args(&["--lock", text]));
@@ -143,8 +143,8 @@ fn the_umask_of_a_checkout_does_not_change_the_bytes_of_an_image() {
     }
     let stage = stage();
     stage.settings(|s| {
-        s.finish = "[[finish.files]]\nsource = \"../motd\"\npath = \"/etc/motd\"\n\
-                   [[finish.files]]\nsource = \"../tool\"\npath = \"/usr/bin/tool\"\n"
+        s.rest = "[[customizations.files]]\nsource = \"../motd\"\npath = \"/etc/motd\"\n\
+                   [[customizations.files]]\nsource = \"../tool\"\npath = \"/usr/bin/tool\"\n"
             .into();
     });
     let mut digests = Vec::new();

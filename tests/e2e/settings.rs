@@ -166,41 +166,6 @@ fn the_rpmdb_is_in_the_directory_that_the_settings_name() {
     assert!(!members.iter().any(|member| member.starts_with("./var/lib/rpm/")));
 }
 
-#[test]
-fn finishing_sets_the_host_name_and_adds_files_with_modes_and_owners() {
-    if !require_root() {
-        return;
-    }
-    let stage = stage();
-    std::fs::write(stage.repo().join("motd"), "welcome\n").unwrap();
-    stage.settings(|settings| {
-        settings.finish = "hostname = \"node.example\"\nmachine_id = \"uninitialized\"\n\
-            [[finish.files]]\nsource = \"motd\"\npath = \"/etc/motd\"\nmode = \"0640\"\nowner = \"app:app\"\n\
-            [[finish.files]]\nsource = \"motd\"\npath = \"/opt/deep/directory/motd\"\n"
-            .into();
-    });
-    stage.build("install e\nts run\n").succeeds();
-    assert_eq!(stage.content("./etc/hostname"), "node.example\n");
-    assert_eq!(stage.content("./etc/machine-id"), "uninitialized\n");
-    assert_eq!(stage.content("./opt/deep/directory/motd"), "welcome\n");
-    let listing =
-        String::from_utf8(run(Command::new("tar").args(["--numeric-owner", "-tvf"]).arg(stage.image()).arg("./etc/motd"))).unwrap();
-    assert!(listing.starts_with("-rw-r----- 998/997"), "{listing}");
-}
-
-#[test]
-fn a_missing_file_of_the_settings_is_reported() {
-    if !require_root() {
-        return;
-    }
-    let stage = stage();
-    stage.settings(|settings| settings.finish = "[[finish.files]]\nsource = \"nosuch\"\npath = \"/etc/motd\"\n".into());
-    let done = stage.build("install e\nts run\n").run();
-    assert!(matches!(done.code, Some(3 | 8)), "{done:?}");
-    done.reports(&["nosuch"]);
-    stage.nothing_is_left();
-}
-
 /// A self-signed authority in PEM format.
 pub fn authority(stage: &Stage) {
     let mut openssl = Command::new("openssl");
@@ -221,7 +186,7 @@ fn certificates_in_the_settings_are_trusted_by_the_image() {
         repo.package(trust).package(lazy)
     });
     authority(&stage);
-    stage.settings(|settings| settings.finish = "certificates = [\"authority.pem\"]".into());
+    stage.settings(|settings| settings.rest = "[customizations.cacerts]\nfiles = [\"authority.pem\"]".into());
     stage.build("install ca-certificates\nts run\n").succeeds();
     let pem = std::fs::read_to_string(stage.repo().join("authority.pem")).unwrap();
     assert_eq!(stage.content("./etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"), pem);

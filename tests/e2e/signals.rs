@@ -95,7 +95,7 @@ fn an_interrupt_while_a_program_of_the_image_runs_ends_the_build_at_once() {
         repo.package(Package::named("ca-certificates").requires("shell").file("/usr/bin/update-ca-trust", program, 0o755, "root:root"))
     });
     authority(&stage);
-    stage.settings(|settings| settings.finish = "certificates = [\"authority.pem\"]".into());
+    stage.settings(|settings| settings.rest = "[customizations.cacerts]\nfiles = [\"authority.pem\"]".into());
     let started = stage.build("install ca-certificates\nts run\n").start();
     stage.wait_for_process("sleep 7654323");
     started.interrupt(Signal::SIGINT, 130, soon()).reports(&["stopped by"]);

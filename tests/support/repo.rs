@@ -518,6 +518,8 @@ pub struct Settings {
     pub image: String,
     pub packages: String,
     pub finish: String,
+    /// Tables at the end, with their headers.
+    pub rest: String,
 }
 
 impl Default for Settings {
@@ -529,6 +531,7 @@ impl Default for Settings {
             image: String::new(),
             packages: String::new(),
             finish: String::new(),
+            rest: String::new(),
         }
     }
 }
@@ -536,12 +539,12 @@ impl Default for Settings {
 impl Settings {
     /// Writes them as `settings.toml` into the directory of the repository.
     pub fn write(&self, directory: &Path) -> PathBuf {
-        let Self { baseurl, key, fingerprint, image, packages, finish } = self;
+        let Self { baseurl, key, fingerprint, image, packages, finish, rest } = self;
         let path = directory.join("settings.toml");
         let text = format!(
             "[image]\n{image}\n[packages]\ndbpath = \"/var/lib/rpm\"\n{packages}\n\
              [[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{baseurl}\"\n\
-             [[packages.key]]\nfile = \"{key}\"\nfingerprint = \"{fingerprint}\"\n[finish]\n{finish}\n"
+             [[packages.key]]\nfile = \"{key}\"\nfingerprint = \"{fingerprint}\"\n[finish]\n{finish}\n{rest}"
         );
         fs::write(&path, text).unwrap();
         path

@@ -66,6 +66,13 @@ pub(super) fn apply(plan: &Plan, isolation: Isolation) -> Result<()> {
         View::Image => {
             bind_root(&plan.root, new)?;
             api_file_systems(new, plan, isolation)?;
+            for mount in &plan.mounts {
+                // On our own tmpfs no package can have put a link in the way.
+                if !mount.target().starts_with("/run") {
+                    return Err(invalid(format!("preparing the sandbox: only /run of an image is the sandbox's own: {mount:?}")));
+                }
+                place(new, mount).with_context(|| format!("preparing the sandbox: {mount:?}"))?;
+            }
         }
     }
     pivot(new)

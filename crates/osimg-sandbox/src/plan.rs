@@ -126,6 +126,21 @@ pub enum Mount {
     },
 }
 
+impl Mount {
+    /// Its path in the sandbox.
+    #[must_use]
+    pub fn target(&self) -> &std::path::Path {
+        match self {
+            Self::Bind { target, .. }
+            | Self::Opened { target, .. }
+            | Self::Tmpfs { target, .. }
+            | Self::Link { target, .. }
+            | Self::File { target, .. }
+            | Self::Directory { target } => target,
+        }
+    }
+}
+
 /// A complete description of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

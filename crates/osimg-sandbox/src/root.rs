@@ -37,6 +37,19 @@ pub enum Kind {
     Other,
 }
 
+/// What is at a path, with its mode and owners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// What it is.
+    pub kind: Kind,
+    /// The permission bits.
+    pub mode: u32,
+    /// The owner's id.
+    pub uid: u32,
+    /// The owning group's id.
+    pub gid: u32,
+}
+
 impl InstallRoot {
     /// Opens the directory `path` as an install root.
     ///
@@ -187,6 +200,76 @@ impl InstallRoot {
         let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
         nix::unistd::fchownat(&directory, name.as_os_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
             .with_context(|| format!("chown {} in the image to {owner}", path.display()))
+    }
+
+    /// Gives `path` to these ids; the name itself, if it is a link.
+    ///
+    /// # Errors
+    /// When there is no such path.
+    pub fn give_ids(&self, path: &Path, uid: u32, gid: u32) -> Result<()> {
+        if Ids::current()? == Ids::Single {
+            // Every file is ours; the archiver is told whose it will be.
+            return Ok(());
+        }
+        let shown = || format!("giving {} in the image to {uid}:{gid}", path.display());
+        let (directory, name) = self.parent(path)?.ok_or(Errno::ENOENT).with_context(shown)?;
+        let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
+        nix::unistd::fchownat(&directory, name.as_os_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW).with_context(shown)
+    }
+
+    /// Sets the permission bits of a file or directory; a link is refused.
+    ///
+    /// # Errors
+    /// When there is neither a file nor a directory.
+    pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
+        let shown = || format!("setting the mode of {} in the image", path.display());
+        let (directory, name) = self.parent(path)?.ok_or(Errno::ENOENT).with_context(shown)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let fd = openat2(directory.as_fd(), name.as_path(), how).with_context(shown)?;
+        fchmod(&fd, Mode::from_bits_truncate(mode)).with_context(shown)
+    }
+
+    /// Makes one new directory.
+    ///
+    /// # Errors
+    /// When something is there already, or there is no directory above it.
+    pub fn make_directory(&self, path: &Path, mode: u32) -> Result<()> {
+        let shown = || format!("creating {} in the image", path.display());
+        let (directory, name) = self.parent(path)?.ok_or(Errno::ENOENT).with_context(shown)?;
+        mkdirat(&directory, name.as_os_str(), Mode::S_IRWXU).with_context(shown)?;
+        let fd = open_directory(&directory, &name).with_context(shown)?;
+        // mkdir is subject to the umask.
+        fchmod(&fd, Mode::from_bits_truncate(mode)).with_context(shown)
+    }
+
+    /// Whether `path` leads to a directory, links followed inside the root.
+    ///
+    /// # Errors
+    /// When the path cannot be looked up.
+    pub fn is_directory(&self, path: &Path) -> Result<bool> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        match openat2(self.fd.as_fd(), relative(path), how) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("opening directory {} in the image", path.display())),
+        }
+    }
+
+    /// What is at `path`, its mode and its owners, the last component not followed; `None` when
+    /// nothing is there.
+    ///
+    /// # Errors
+    /// As [`InstallRoot::kind`].
+    pub fn status(&self, path: &Path) -> Result<Option<Status>> {
+        let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
+        match fstatat(&directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Status { kind: kind_of(stat.st_mode), mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid })),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("looking at {} in the image", path.display())),
+        }
     }
 
     /// The ids of `USER` or `USER:GROUP`, by the image's own passwd and group.

@@ -33,8 +33,11 @@ impl Clock {
     /// install root.
     #[must_use]
     pub fn set(&self, mut plan: Plan) -> Plan {
-        debug_assert_eq!(plan.view, View::Tools, "the mounts of a plan are for the tools");
-        for root in ["", BUILD_ROOT] {
+        let roots: &[&str] = match plan.view {
+            View::Tools => &["", BUILD_ROOT],
+            View::Image => &[""],
+        };
+        for root in roots {
             let target = format!("{root}{IN_SANDBOX}").into();
             plan.mounts.push(Mount::Bind { source: self.library.clone(), target, access: Access::ReadOnly });
         }

@@ -3,12 +3,13 @@
 
 mod repository;
 
+use super::customizations::moved_key;
 use super::fields::Check;
 use super::raw::{self, Raw};
 use super::values::{absolute, parse_duration};
 use super::{
-    Bootstrap, DeploySettings, FinishFile, FinishSettings, ImageSettings, Level, ManagerChoice, PackageSettings, RegistrySettings,
-    SelinuxChoice, Settings,
+    Bootstrap, DeploySettings, FinishSettings, ImageSettings, Level, ManagerChoice, PackageSettings, RegistrySettings, SelinuxChoice,
+    Settings,
 };
 use crate::recipe::diagnostic::{Collector, SyntaxErrors, quoted};
 use crate::recipe::suggest;
@@ -63,7 +64,7 @@ impl Check<'_> {
 
     fn unknown_keys(&mut self, table: &DeTable<'_>, path: &str) {
         // Tables with keys that the user chooses, such as `[image.properties]`, are not listed.
-        let Some((_, keys)) = raw::KEYS.iter().find(|(known, _)| *known == path) else { return };
+        let Some(keys) = raw::keys(path) else { return };
         for (key, value) in table {
             let name: &str = key.get_ref();
             if !keys.contains(&name) && self.errors.is_full() {
@@ -71,11 +72,12 @@ impl Check<'_> {
             }
             if !keys.contains(&name) {
                 let place = if path.is_empty() { "in the settings".to_owned() } else { format!("in [{path}]") };
-                let elsewhere = raw::KEYS.iter().find(|(other, keys)| *other != path && keys.contains(&name)).map(|(other, _)| *other);
+                let elsewhere = raw::tables().find(|(other, keys)| *other != path && keys.contains(&name)).map(|(other, _)| other);
                 let hint = match (suggest::nearest(name, keys.iter().copied()), elsewhere) {
+                    _ if path == "packages.repository" && matches!(name, "password" | "gpgkey" | "gpgcheck") => own_hint(name).to_owned(),
+                    _ if moved_key(path, name).is_some() => moved_key(path, name).unwrap_or_default().to_owned(),
                     (_, Some(other)) if !other.is_empty() => format!("it belongs to [{other}]"),
                     (Some(near), _) => format!("did you mean `{near}`?"),
-                    _ if matches!(name, "password" | "gpgkey" | "gpgcheck") => own_hint(name).to_owned(),
                     _ => format!("the keys are {}", keys.join(", ")),
                 };
                 self.fail(key.span(), format!("unknown key {} {place}", quoted(name)), &hint);
@@ -97,11 +99,16 @@ impl Check<'_> {
     }
 
     fn all(&mut self, raw: Raw) -> Settings {
+        let customizations = self.customizations(raw.customizations);
+        let mut deploy = self.deploy(raw.deploy);
+        deploy.install.follow(&customizations);
         Settings {
             image: self.image(raw.image),
             packages: self.packages(raw.packages),
+            customizations,
+            scripts: self.scripts(raw.script),
             finish: self.finish(raw.finish),
-            deploy: self.deploy(raw.deploy),
+            deploy,
             registry: RegistrySettings { url: self.plain(raw.registry.url, "url"), visibility: raw.registry.visibility },
         }
     }
@@ -167,7 +174,7 @@ impl Check<'_> {
         }
     }
 
-    fn manager(&mut self, name: raw::Text) -> ManagerChoice {
+    fn manager(&mut self, name: super::texts::Text) -> ManagerChoice {
         let Some(name) = name else { return ManagerChoice::Auto };
         name.get_ref().parse().unwrap_or_else(|hint| {
             self.fail(name.span(), format!("{} is not a package manager for images", quoted(name.get_ref())), hint);
@@ -232,22 +239,8 @@ impl Check<'_> {
     }
 
     fn finish(&mut self, raw: raw::Finish) -> FinishSettings {
-        let certificates = raw.certificates.into_iter().flatten().filter_map(|path| self.path(Some(path))).collect();
-        let hostname = raw.hostname.and_then(|name| {
-            let labels = |text: &str| {
-                text.split('.').all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-'))
-            };
-            let text = name.get_ref();
-            // The kernel's limit is 64 bytes.
-            if text.len() <= 64 && labels(text) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.') {
-                return Some(text.clone());
-            }
-            self.fail(name.span(), format!("{} is not a host name", quoted(text)), "use up to 64 letters, digits, `-` and `.`");
-            None
-        });
         let selinux = raw.selinux.map_or(SelinuxChoice::Auto, |choice| self.selinux(&choice));
-        let files = raw.files.into_iter().filter_map(|file| self.file(file)).collect();
-        FinishSettings { machine_id: raw.machine_id, certificates, hostname, files, selinux, initramfs: raw.initramfs }
+        FinishSettings { machine_id: raw.machine_id, selinux, initramfs: raw.initramfs }
     }
 
     fn selinux(&mut self, choice: &Spanned<String>) -> SelinuxChoice {
@@ -259,30 +252,6 @@ impl Check<'_> {
                 SelinuxChoice::Auto
             }
         }
-    }
-
-    fn file(&mut self, entry: Spanned<raw::File>) -> Option<FinishFile> {
-        let span = entry.span();
-        let raw = entry.into_inner();
-        let mode = raw.mode.and_then(|mode| match u32::from_str_radix(mode.get_ref(), 8) {
-            Ok(bits) if bits <= 0o7777 && !mode.get_ref().starts_with('+') => Some(bits),
-            _ => {
-                self.fail(
-                    mode.span(),
-                    format!("{} is not a mode", quoted(mode.get_ref())),
-                    "write it in octal and in quotes, such as \"0644\"",
-                );
-                None
-            }
-        });
-        let owner = self.matching(raw.owner, "owner", "`USER` or `USER:GROUP`", |c| c.is_ascii_alphanumeric() || "_.-:$".contains(c));
-        let source = self.path(raw.source);
-        let path = self.image_path(raw.path, "path");
-        let (Some(source), Some(path)) = (source, path) else {
-            self.fail(span, "a file needs a `source` on the build host and an absolute `path` in the image", "");
-            return None;
-        };
-        Some(FinishFile { source, path, mode, owner })
     }
 
     fn deploy(&mut self, raw: raw::Deploy) -> DeploySettings {

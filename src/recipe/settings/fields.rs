@@ -1,7 +1,7 @@
 //! Checks single fields of the settings file (texts, lists, numbers, paths and URLs) and reports
 //! the position of errors.
 
-use super::raw::{Text, Texts};
+use super::texts::{Text, Texts};
 use super::values::{absolute, checked_dbpath, checked_url};
 use crate::recipe::diagnostic::{Collector, SyntaxError, quoted, span_of};
 use std::ops::Range;
@@ -22,6 +22,11 @@ impl Check<'_> {
         }
         let error = SyntaxError::new(span_of(self.source, range), message);
         self.errors.push(if hint.is_empty() { error } else { error.hint(hint) });
+    }
+
+    /// The file and line of a range, for messages about what is known only later.
+    pub fn place(&self, range: Range<usize>) -> String {
+        format!("{}:{}", self.errors.file(), span_of(self.source, range).line)
     }
 
     /// A text that must not be empty or contain control characters.

@@ -1,7 +1,7 @@
 //! `[deploy.install]`: how osimg's own kickstart template installs a node.
 
 use super::fields::Check;
-use super::raw;
+use super::{Customizations, raw};
 use crate::recipe::diagnostic::quoted;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -80,6 +80,19 @@ pub enum SelinuxMode {
     Disabled,
 }
 
+impl InstallSettings {
+    /// The installer writes the language, keyboard, time zone and kernel arguments of its kickstart
+    /// over those of the image, so its kickstart has the image's, unless the settings name others.
+    pub(super) fn follow(&mut self, image: &Customizations) {
+        let first = image.locale.languages.first().cloned();
+        self.language = self.language.take().or(first);
+        self.keyboard = self.keyboard.take().or_else(|| image.locale.keyboard.clone());
+        self.timezone = self.timezone.take().or_else(|| image.timezone.timezone.clone());
+        let arguments: Vec<String> = image.kernel_arguments().into_iter().chain(self.kernel_arguments.take()).collect();
+        self.kernel_arguments = (!arguments.is_empty()).then(|| arguments.join(" "));
+    }
+}
+
 impl Check<'_> {
     pub(super) fn install(&mut self, raw: raw::Install) -> InstallSettings {
         let disks = raw.disks.map_or(Disks::All, |disks| self.disks(&disks));
@@ -88,7 +101,7 @@ impl Check<'_> {
             self.fail(layout.span(), "both `layout` and `storage`", "keep one of them");
         }
         let storage = raw.storage.map(Spanned::into_inner);
-        let lines = |check: &mut Self, texts: raw::Texts, key: &str| -> Vec<String> {
+        let lines = |check: &mut Self, texts: super::texts::Texts, key: &str| -> Vec<String> {
             texts.into_iter().flatten().filter_map(|text| check.plain(Some(text), key)).collect()
         };
         InstallSettings {

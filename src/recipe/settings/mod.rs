@@ -2,16 +2,21 @@
 //! paths.
 
 mod check;
+pub mod customizations;
 mod fields;
 mod install;
 mod raw;
 mod repository;
+mod script;
 mod selinux;
+mod texts;
 mod values;
 
+pub use customizations::Customizations;
 pub use install::{Disks, InstallSettings, Layout, SelinuxMode};
 pub use osimg_tar::{Format, Level};
 pub use repository::{Key, KeySource, Repository, RepositorySource};
+pub use script::{ScriptSettings, ScriptSource, When};
 pub use selinux::SelinuxChoice;
 pub use values::{
     DurationError, checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url, parse_duration,
@@ -31,6 +36,11 @@ pub struct Settings {
     pub image: ImageSettings,
     /// Where packages come from and how they are installed.
     pub packages: PackageSettings,
+    /// What the image has besides packages.
+    pub customizations: Customizations,
+    /// Programs that change the image.
+    #[serde(rename = "script")]
+    pub scripts: Vec<ScriptSettings>,
     /// Changes to the tree after the packages are installed.
     pub finish: FinishSettings,
     /// Data for a deployment besides the tarball.
@@ -202,12 +212,6 @@ pub enum Verify {
 pub struct FinishSettings {
     /// The handling of `/etc/machine-id`.
     pub machine_id: MachineId,
-    /// Certificate authorities that the image trusts: PEM files.
-    pub certificates: Vec<PathBuf>,
-    /// The image's host name.
-    pub hostname: Option<String>,
-    /// Files to put into the image.
-    pub files: Vec<FinishFile>,
     /// Where SELinux labels come from.
     pub selinux: SelinuxChoice,
     /// The compression of an initramfs that is created during the build.
@@ -236,19 +240,6 @@ pub enum Initramfs {
     Fast,
     /// The default of the packages.
     AsPackaged,
-}
-
-/// A file to put into the image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FinishFile {
-    /// The file on the build host.
-    pub source: PathBuf,
-    /// The absolute path in the image.
-    pub path: String,
-    /// The permission bits; `None` means those of the source.
-    pub mode: Option<u32>,
-    /// `USER` or `USER:GROUP` of the image; `None` means root.
-    pub owner: Option<String>,
 }
 
 /// `[deploy]`: paths, URLs or image references.

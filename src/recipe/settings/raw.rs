@@ -1,5 +1,8 @@
 //! The raw settings file: its keys and their types.
 
+use super::customizations::{self, raw::Customizations};
+use super::script::{self, Raw as Script};
+use super::texts::{Text, Texts};
 use super::{Initramfs, Layout, MachineId, SbomKind, SelinuxMode, Verify, Visibility};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -7,8 +10,8 @@ use toml::Spanned;
 
 /// The keys of every table, for reporting unknown keys with suggestions. The types below also
 /// refuse unknown keys.
-pub(super) const KEYS: &[(&str, &[&str])] = &[
-    ("", &["image", "packages", "finish", "deploy", "registry"]),
+const KEYS: &[(&str, &[&str])] = &[
+    ("", &["image", "packages", "customizations", "script", "finish", "deploy", "registry"]),
     ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch", "sbom", "sign", "strict"]),
     (
         "packages",
@@ -55,8 +58,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("packages.key", &["file", "url", "fingerprint"]),
-    ("finish", &["machine_id", "certificates", "hostname", "files", "selinux", "initramfs"]),
-    ("finish.files", &["source", "path", "mode", "owner"]),
+    ("finish", &["machine_id", "selinux", "initramfs"]),
     ("deploy", &["kernel", "ramdisk", "stage2", "tree", "kickstart", "install"]),
     (
         "deploy.install",
@@ -78,14 +80,23 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("registry", &["url", "visibility"]),
 ];
 
-pub(super) type Text = Option<Spanned<String>>;
-pub(super) type Texts = Option<Vec<Spanned<String>>>;
+/// The keys of a table; `None` for tables of the user's own words.
+pub(super) fn keys(table: &str) -> Option<&'static [&'static str]> {
+    tables().find(|(known, _)| *known == table).map(|(_, keys)| keys)
+}
+
+/// Every table with its keys.
+pub(super) fn tables() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    KEYS.iter().chain(customizations::raw::KEYS).chain(script::KEYS).map(|(table, keys)| (*table, *keys))
+}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Raw {
     pub image: Image,
     pub packages: Packages,
+    pub customizations: Customizations,
+    pub script: Vec<Spanned<Script>>,
     pub finish: Finish,
     pub deploy: Deploy,
     pub registry: Registry,
@@ -163,20 +174,8 @@ pub(super) struct Key {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Finish {
     pub machine_id: MachineId,
-    pub certificates: Texts,
-    pub hostname: Text,
-    pub files: Vec<Spanned<File>>,
     pub selinux: Text,
     pub initramfs: Initramfs,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct File {
-    pub source: Text,
-    pub path: Text,
-    pub mode: Text,
-    pub owner: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

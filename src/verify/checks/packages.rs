@@ -180,6 +180,7 @@ fn missing(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
         .filter(|(path, files)| {
             is_compared(path)
                 && contents.find(path).is_none()
+                && !image.was_removed(path)
                 && files.iter().any(|file| file.flags & MAY_BE_MISSING == 0 && !file.is_ghost())
         })
         .map(|(path, _)| path)

@@ -4,7 +4,8 @@ use std::ops::Range;
 use toml::Spanned;
 
 use crate::recipe::settings::fields::Check;
-use crate::recipe::settings::raw::{self, Text};
+use crate::recipe::settings::raw;
+use crate::recipe::settings::texts::Text;
 use crate::recipe::settings::values::{checked_fingerprint, checked_repository_id};
 use crate::recipe::settings::{Key, KeySource, Repository, RepositorySource};
 

@@ -1,0 +1,45 @@
+//! `services`: units are switched by the image's own systemctl, which knows their `[Install]`
+//! sections, presets and aliases.
+
+use super::image::Image;
+use crate::error::{ExitCode, Failure, Result};
+use crate::recipe::customizations::Services;
+
+const KEY: &str = "customizations.services";
+
+pub(super) fn apply(image: &Image<'_>, settings: &Services) -> Result<()> {
+    if *settings == Services::default() {
+        return Ok(());
+    }
+    let systemctl = image.need("systemctl", KEY, "systemd")?;
+    for (verb, key, units) in
+        [("enable", "enabled", &settings.enabled), ("disable", "disabled", &settings.disabled), ("mask", "masked", &settings.masked)]
+    {
+        for unit in units {
+            known(image, &systemctl, key, unit)?;
+            image.run(KEY, &[&systemctl, verb, unit])?;
+        }
+    }
+    if let Some(target) = &settings.default_target {
+        known(image, &systemctl, "default_target", target)?;
+        image.run(KEY, &[&systemctl, "set-default", target])?;
+    }
+    Ok(())
+}
+
+/// Fails if the image has no such unit: systemctl would mask and disable it all the same.
+fn known(image: &Image<'_>, systemctl: &str, key: &str, unit: &str) -> Result<()> {
+    // A unit of a template is known by the template.
+    let template = match (unit.split_once('@'), unit.rsplit_once('.')) {
+        (Some((stem, _)), Some((_, suffix))) => format!("{stem}@.{suffix}"),
+        _ => unit.to_owned(),
+    };
+    let ended = image.attempt(&[systemctl, "cat", "--no-pager", &template])?;
+    if ended.success {
+        return Ok(());
+    }
+    let why = ended.lines.lines().last().unwrap_or_default();
+    Err(Failure::new(ExitCode::Recipe, format!("applying {KEY}: `{key}` names `{unit}`, which the image does not have: {why}"))
+        .hint("add its package to the recipe, or its file by [[customizations.files]]")
+        .into())
+}
