@@ -36,7 +36,7 @@ use crate::workdir::Workdir;
 pub(crate) use artifact::Artifact;
 pub(crate) use finish::image_plan;
 pub(crate) use fitness::{Fitness, unfit};
-pub(crate) use labels::labels;
+pub(crate) use labels::{ChosenLabels, labels};
 pub(crate) use options::Options;
 pub(crate) use pack::Packing;
 use remote::Remote;

@@ -33,7 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("customise", &["error", "report", "process", "recipe", "sandbox", "pem", "calendar"]),
     ("finish", &["error", "recipe", "sandbox", "openat"]),
     ("selinux", &["error", "openat"]),
-    ("archive", &["error"]),
+    ("archive", &["error", "process", "calendar"]),
     ("contents", &["error", "archive", "openpgp", "rpmheader"]),
     ("verify", &["error", "report", "finish", "selinux", "archive", "contents", "http"]),
     ("set", &["error", "process", "archive", "customise", "packages", "report", "sandbox", "verify"]),

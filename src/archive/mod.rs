@@ -1,6 +1,9 @@
-//! Step 5: a tree becomes tarballs, by `osimg-tar`; and the sizes that the command line takes.
+//! Step 5: a tree becomes tarballs, by `osimg-tar`, a squashfs image or an OCI layout; and
+//! the sizes that the command line takes.
 
+pub mod oci;
 mod size;
+pub mod squashfs;
 
 pub use osimg_tar::*;
 pub use size::parse_size;

@@ -4,7 +4,7 @@ use anyhow::Context;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use crate::archive::{self, Level, Memory, Overrides, Summary};
+use crate::archive::{self, Capabilities, Level, Memory, Overrides, Summary};
 use crate::error::Result;
 use crate::process;
 use crate::registry::Staged;
@@ -23,6 +23,8 @@ pub(crate) struct Packing {
     /// Seconds since 1970 that files are dated by at most; in a build else the newest package's
     /// build time.
     pub source_date_epoch: Option<i64>,
+    /// The file capabilities that are accepted.
+    pub capabilities: Capabilities,
 }
 
 /// The result of packing a tree.
@@ -58,6 +60,7 @@ pub(crate) fn pack(
             memory: Memory { limit: packing.memory, group: process::memory_limit() },
             source_date_epoch: packing.source_date_epoch,
             overrides,
+            capabilities: packing.capabilities,
             progress: &|progress| step.progress(Unit::Bytes, progress.bytes, if expected == 0 { 0 } else { expected.max(progress.bytes) }),
             cancelled: &|| process::stop_requested().is_some(),
         },

@@ -140,6 +140,7 @@ impl Build {
                 jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
                 memory: self.memory,
                 source_date_epoch: decided.source_date_epoch,
+                capabilities: crate::archive::Capabilities::OfHost,
             },
             cache,
             lock: self.lock_file(&decided.recipe)?,

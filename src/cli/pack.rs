@@ -1,24 +1,30 @@
 //! `osimg pack`: an existing tree becomes a tarball.
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::json;
+use std::fs::File;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
-use crate::archive::{self, Level, Overrides};
-use crate::build::labels;
+use crate::archive::{self, Capabilities, Format, Level, Memory, Overrides};
+use crate::archive::{oci, squashfs};
 use crate::build::pack::{Packing, pack};
-use crate::error::{ExitCode, Failure, Result};
+use crate::build::{ChosenLabels, labels};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::process;
 use crate::recipe::SelinuxChoice;
 use crate::registry::{Directory, Names};
-use crate::report::Report;
+use crate::report::{Report, Step, Unit, bytes};
 
 #[derive(Debug, Args)]
 pub(super) struct Pack {
     /// The tree's root directory
     #[arg(value_name = "TREE")]
     tree: PathBuf,
-    /// Write this file; its suffix chooses the format
+    /// Write this file; its suffix chooses the format: a tarball, a squashfs (.img) or
+    /// an OCI layout (.oci)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Compression level: fast, default, best, or the format's own number
@@ -50,6 +56,12 @@ impl Pack {
             let what = format!("packing {}: the output {} is inside it", self.tree.display(), self.output.display());
             return Err(Failure::new(ExitCode::Usage, what).hint("write it elsewhere").into());
         }
+        if squashfs::is_image_name(&self.output) {
+            return self.image(report, json);
+        }
+        if oci::is_layout_name(&self.output) {
+            return self.layout(report, json);
+        }
         let staged = directory.stage(Names::from_output(&self.output)?)?;
         let labels = labels(&self.selinux, &self.tree, report)?;
         let packing = Packing {
@@ -57,6 +69,7 @@ impl Pack {
             jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
             memory: self.memory,
             source_date_epoch: self.source_date_epoch,
+            capabilities: Capabilities::All,
         };
         let overrides = Overrides { labels: labels.as_labels(), owners: None };
         let packed = pack(&self.tree, &staged, &packing, overrides, 0, report)?;
@@ -75,6 +88,76 @@ impl Pack {
             super::print_json(report, &value)?;
         } else {
             super::print(report, &path.display().to_string())?;
+        }
+        Ok(ExitCode::Done)
+    }
+
+    /// Writes a squashfs.
+    fn image(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let labels = labels(&self.selinux, &self.tree, report)?;
+        let step = report.step("packing");
+        let written = self.with_options(&labels, &step, |options| squashfs::write_image(&self.tree, &self.output, options));
+        let (summary, written) = written?;
+        summary.warnings.iter().for_each(|warning| report.warn(warning));
+        report.note("a squashfs has no ACLs and whole seconds only; the tarball keeps both");
+        step.finish(&format!("{} members, {} as {}", summary.entries, bytes(summary.bytes), bytes(written.bytes)));
+        self.print(report, json, &json!({ "path": self.output, "image": written, "summary": summary, "labels": labels.description }))
+    }
+
+    /// Writes an OCI layout, whose layer is a tgz.
+    fn layout(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        oci::check_new(&self.output)?;
+        let doing = || format!("writing the OCI layout {}", self.output.display());
+        let parent = self.output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let temporary = tempfile::Builder::new().prefix(".osimg-").tempdir_in(parent).or_fail(ExitCode::Space, doing())?;
+        let labels = labels(&self.selinux, &self.tree, report)?;
+        let step = report.step("packing");
+        let file = File::create_new(temporary.path().join(oci::LAYER)).with_context(doing)?;
+        let summary = self.with_options(&labels, &step, |options| {
+            let sink = file.try_clone().with_context(doing)?;
+            let outputs = vec![archive::Output { format: Format::Tgz, sink: Box::new(sink) }];
+            archive::write_tree(&self.tree, outputs, options).with_context(doing)
+        })?;
+        file.sync_all().with_context(doing)?;
+        let packed = summary.outputs.first().with_context(doing)?;
+        let layer = oci::Layer {
+            sha256: &packed.sha256,
+            bytes: packed.bytes,
+            tar_sha256: &summary.sha256,
+            created: self.source_date_epoch.unwrap_or(0),
+        };
+        oci::complete(temporary.path(), &layer, oci::architecture())?;
+        std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o755)).with_context(doing)?;
+        std::fs::rename(temporary.path(), &self.output).or_fail(ExitCode::Space, doing())?;
+        // It has its name now.
+        let _ = temporary.keep();
+        summary.warnings.iter().for_each(|warning| report.warn(warning));
+        step.finish(&format!("{} members, {} as {}", summary.entries, bytes(summary.bytes), bytes(packed.bytes)));
+        self.print(report, json, &json!({ "path": self.output, "layer": packed, "summary": summary, "labels": labels.description }))
+    }
+
+    /// Packs as the options of the command line say.
+    fn with_options<T>(&self, labels: &ChosenLabels, step: &Step<'_>, write: impl FnOnce(&archive::Options<'_>) -> Result<T>) -> Result<T> {
+        let options = archive::Options {
+            level: self.level,
+            jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            memory: Memory { limit: self.memory, group: process::memory_limit() },
+            source_date_epoch: self.source_date_epoch,
+            overrides: Overrides { labels: labels.as_labels(), owners: None },
+            capabilities: Capabilities::All,
+            progress: &|progress| step.progress(Unit::Bytes, progress.bytes, 0),
+            cancelled: &|| process::stop_requested().is_some(),
+        };
+        let written = write(&options);
+        process::check_stop()?;
+        written
+    }
+
+    fn print(&self, report: &Report, json: bool, value: &serde_json::Value) -> Result<ExitCode> {
+        if json {
+            super::print_json(report, value)?;
+        } else {
+            super::print(report, &self.output.display().to_string())?;
         }
         Ok(ExitCode::Done)
     }

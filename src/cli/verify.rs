@@ -4,6 +4,7 @@ use clap::Args;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::shared::count;
 use crate::archive;
 use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
@@ -13,18 +14,16 @@ use crate::process;
 use crate::report::{Report, Unit};
 use crate::secrets;
 use crate::set::extension_of;
-use crate::verify::{self, Finding, Findings, Options, Profile, Severity};
-
-use super::shared::count;
+use crate::verify::{self, Consumer, Finding, Findings, Options, Severity};
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
     /// The tarball: a file, an http or https address, or `-` for standard input
     #[arg(value_name = "TARBALL")]
     tarball: PathBuf,
-    /// The installer that will unpack it [default: from the image's os-release]
-    #[arg(long, value_enum, value_name = "PROFILE")]
-    profile: Option<Profile>,
+    /// The program that unpacks it; can be repeated [default: Anaconda of the release in os-release]
+    #[arg(long = "for", visible_alias = "profile", value_enum, value_name = "CONSUMER")]
+    consumers: Vec<Consumer>,
     /// Ignore the findings of this check (can be repeated)
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
@@ -44,7 +43,7 @@ impl Verify {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let step = report.step("verifying");
         let options = Options {
-            profile: self.profile,
+            consumers: self.consumers.clone(),
             allow: self.allow.iter().cloned().collect::<BTreeSet<_>>(),
             removed: removed_by_settings(&self.tarball),
             smallest_disk: self.disk,
@@ -60,7 +59,7 @@ impl Verify {
         } else if crate::recipe::is_input(&self.tarball) {
             verify::stream(process::Input, &options)?
         } else {
-            be_file(&self.tarball)?;
+            check_file(&self.tarball)?;
             verify::tarball(&self.tarball, &options)?
         };
         step.finish(&format!("{} checks of {} members, {} packages", findings.checks.len(), findings.members, findings.packages));
@@ -88,11 +87,15 @@ fn removed_by_settings(tarball: &Path) -> Vec<String> {
     if texts(&manifest["settings"]["customizations"]["remove"]).is_empty() { Vec::new() } else { texts(&manifest["removed"]) }
 }
 
-fn be_file(path: &Path) -> Result<()> {
+fn check_file(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Err(Failure::new(ExitCode::Usage, format!("verifying {}: it is a directory", path.display()))
             .hint("pack it first: osimg pack TREE -o os.tgz")
             .into());
+    }
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let what = format!("verifying {}: it is not a regular file", path.display());
+        return Err(Failure::new(ExitCode::Usage, what).hint("a pipe is read as `-`: osimg verify - < PIPE").into());
     }
     if !path.exists() {
         return Err(Failure::new(ExitCode::Usage, format!("verifying {}: the file does not exist", path.display())).into());
@@ -104,9 +107,15 @@ fn be_file(path: &Path) -> Result<()> {
 fn lines(findings: &Findings, summary: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in &findings.findings {
-        let Finding { name, severity, text, why, mend, allowed, .. } = finding;
+        let Finding { name, severity, text, why, mend, allowed, consumers, .. } = finding;
         let allowed = if *allowed { ", allowed" } else { "" };
-        lines.push(format!("{severity}: {text} [{name}{allowed}]"));
+        let concerned = if findings.consumers.len() > consumers.len() {
+            let names: Vec<String> = consumers.iter().map(ToString::to_string).collect();
+            format!(" ({})", names.join(", "))
+        } else {
+            String::new()
+        };
+        lines.push(format!("{severity}: {text}{concerned} [{name}{allowed}]"));
         // Warnings are short.
         if *severity == Severity::Error {
             lines.push(format!("    node: {why}"));
@@ -119,7 +128,7 @@ fn lines(findings: &Findings, summary: &str) -> Vec<String> {
 
 fn summary(findings: &Findings) -> String {
     let name = findings.tarball.as_deref().unwrap_or("the image");
-    let profile = findings.profile;
+    let profile = findings.consumers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match (findings.errors(), findings.warnings()) {
         (0, 0) => format!("{name}: fit for {profile}"),
         (0, warnings) => format!("{name}: fit for {profile}, {}", count(warnings, "warning")),

@@ -1,21 +1,23 @@
 //! Takes members as they come: lists them, keeps the small files, puts the rpmdb aside and has
 //! contents digested.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use tempfile::TempDir;
 
 use super::hashing::Hasher;
 use super::kept::{self, RPMDB};
+use super::member::{Known, Member, stored};
 use super::paths::normal;
-use super::{Contents, Kind, Member, Options, rpmdb};
-use crate::archive::read::{Damaged, Entry, Part};
-use crate::error::Result;
+use super::{Contents, Kind, Options, rpmdb};
+use crate::archive::read::{Entry, Part};
+use crate::error::{ExitCode, Failure, Result};
 use anyhow::Context;
 
-/// What a listing may take; that of a real system takes a hundredth.
-const MOST_METADATA: u64 = 512 << 20;
+/// The most memory for the list of members: enough for four million; a usual system needs a
+/// hundredth.
+const MOST_MEMORY: u64 = 1 << 30;
 /// The longest holes of a file that are digested as zeros: a claim of exabytes costs an archive
 /// nothing.
 const LONGEST_HOLES: u64 = 1 << 30;
@@ -27,10 +29,10 @@ type Content<'c> = &'c mut dyn FnMut(&mut dyn FnMut(Part<'_>) -> Result<()>) -> 
 
 pub(super) struct Gather {
     members: Vec<Member>,
-    index: HashMap<Vec<u8>, usize>,
+    known: Known,
     files: BTreeMap<Vec<u8>, Vec<u8>>,
     kept: u64,
-    metadata: u64,
+    memory: u64,
     hasher: Hasher,
     databases: [Option<TempDir>; RPMDB.len()],
     sizes: u64,
@@ -40,10 +42,10 @@ impl Gather {
     pub(super) fn new(options: &Options<'_>) -> Result<Self> {
         Ok(Self {
             members: Vec::new(),
-            index: HashMap::new(),
+            known: Known::default(),
             files: BTreeMap::new(),
             kept: 0,
-            metadata: 0,
+            memory: 0,
             hasher: Hasher::new(options.digests)?,
             databases: Default::default(),
             sizes: 0,
@@ -53,7 +55,6 @@ impl Gather {
     pub(super) fn member(&mut self, entry: Entry, content: Content<'_>) -> Result<()> {
         let path = normal(&entry.path);
         let number = self.members.len();
-        self.weigh(&entry, &path)?;
         if entry.kind == Kind::File {
             let holes = entry.size - stored(&entry);
             let hashed = self.hasher.is_on() && holes <= LONGEST_HOLES;
@@ -85,21 +86,15 @@ impl Gather {
         } else {
             self.files.remove(&path);
         }
-        self.index.insert(path.clone(), number);
-        self.members.push(told(entry, path));
-        Ok(())
-    }
-
-    /// Counts what the listing takes.
-    fn weigh(&mut self, entry: &Entry, path: &[u8]) -> Result<()> {
-        let xattrs: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
-        let texts = [&entry.acl, &entry.default_acl, &entry.label].into_iter().flatten().map(Vec::len).sum::<usize>();
-        let names = entry.path.len() + 2 * path.len() + entry.link.len() + entry.uname.len() + entry.gname.len();
-        self.metadata += (size_of::<Member>() + 64 + xattrs + texts + names) as u64;
-        if self.metadata > MOST_METADATA {
-            let why = format!("what it says of its members takes more than {} MiB", MOST_METADATA >> 20);
-            return Err(crate::archive::Error::from(Damaged { offset: entry.offset, why }).into());
+        let (member, memory) = self.known.member(entry);
+        self.memory += memory;
+        if self.memory > MOST_MEMORY {
+            let what = format!("listing the archive: its members need more than {} MiB of memory", MOST_MEMORY >> 20);
+            return Err(Failure::new(ExitCode::Unexpected, what)
+                .hint("it is no image of an operating system, or has too many files")
+                .into());
         }
+        self.members.push(member);
         Ok(())
     }
 
@@ -129,13 +124,16 @@ impl Gather {
                 member.sha256 = Some(digest);
             }
         }
+        let mut index: Vec<u32> = (0..u32::try_from(self.members.len())?).collect();
+        let path = |number: &u32| self.members.get(*number as usize).map(|member| &member.path);
+        index.sort_unstable_by(|a, b| path(a).cmp(&path(b)).then(a.cmp(b)));
         let mut contents = Contents {
             stored: None,
             members: self.members,
             irregular: Vec::new(),
             irregularities: 0,
             packages: rpmdb::Packages::Absent,
-            index: self.index,
+            index,
             files: self.files,
         };
         contents.packages = rpmdb::read(&contents, &self.databases)?;
@@ -148,39 +146,6 @@ fn put_aside(file: &mut File, part: Part<'_>) -> std::io::Result<()> {
         Part::Data(bytes) => file.write_all(bytes),
         // The size of an rpmdb's files is bounded, holes included.
         Part::Hole(count) => std::io::copy(&mut std::io::repeat(0).take(count), file).map(|_| ()),
-    }
-}
-
-/// Bytes of content that the archive holds.
-fn stored(entry: &Entry) -> u64 {
-    match &entry.sparse {
-        Some(extents) => extents.iter().map(|extent| extent.length).sum::<u64>().min(entry.size),
-        None => entry.size,
-    }
-}
-
-fn told(entry: Entry, path: Vec<u8>) -> Member {
-    let stored = stored(&entry);
-    let Entry { path: name, kind, mode, uid, gid, uname, gname, size, mtime, link, device, xattrs, acl, default_acl, label, .. } = entry;
-    Member {
-        path,
-        name,
-        kind,
-        mode,
-        uid,
-        gid,
-        uname,
-        gname,
-        size,
-        stored,
-        mtime,
-        link,
-        device,
-        label,
-        acl,
-        default_acl,
-        xattrs,
-        sha256: None,
     }
 }
 

@@ -1,27 +1,31 @@
 //! What is in a tarball or a tree, read in one pass: every member, the small files that tell what
 //! the system is, and the packages.
 //!
-//! [`gather`] takes the members as they come, [`kept`] says which files are kept whole, [`hashing`]
+//! [`gather`] takes the members as they come, [`mod@member`] keeps them compactly, [`kept`] says which files are kept whole, [`hashing`]
 //! digests contents on a thread of its own, [`rpmdb`] reads the packages. Memory is bounded
 //! whatever the archive claims.
 
 mod gather;
 mod hashing;
 mod kept;
+mod member;
 mod paths;
 pub mod rpmdb;
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use crate::archive::read::{Irregularity, Reader};
+use crate::archive::squashfs::Image;
 use crate::archive::{Format, Overrides};
-use crate::error::{ExitCode, Result, ResultExt};
+use crate::error::{ExitCode, Failure, Result};
 use gather::Gather;
 use hashing::Tee;
 
 pub use crate::archive::read::{Kind, Time};
+pub use member::{Member, Traits};
 pub use paths::normal;
 pub use rpmdb::{FileState, Package, PackagedFile, Packages};
 
@@ -56,88 +60,35 @@ impl Default for Options<'_> {
     }
 }
 
-/// One file of the image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Its path inside the image, without a slash or `./` at the beginning and a slash at the end;
-    /// empty for the root itself.
-    pub path: Vec<u8>,
-    /// Its name as the archive writes it.
-    pub name: Vec<u8>,
-    /// What it is.
-    pub kind: Kind,
-    /// The permissions, without the type.
-    pub mode: u32,
-    /// The owner's number.
-    pub uid: u64,
-    /// The group's number.
-    pub gid: u64,
-    /// The owner's name that the archive carries; usually empty.
-    pub uname: Vec<u8>,
-    /// The group's name that the archive carries; usually empty.
-    pub gname: Vec<u8>,
-    /// Bytes of its content, holes included; 0 of a hard link.
-    pub size: u64,
-    /// Bytes of its content without the holes that the archive knows of.
-    pub stored: u64,
-    /// When its content was last changed.
-    pub mtime: Time,
-    /// Where a symbolic link points; of a hard link the name of the member that has the content.
-    pub link: Vec<u8>,
-    /// Major and minor number of a device.
-    pub device: Option<(u64, u64)>,
-    /// The SELinux label, without a final NUL.
-    pub label: Option<Vec<u8>>,
-    /// The access ACL as text.
-    pub acl: Option<Vec<u8>>,
-    /// The default ACL as text.
-    pub default_acl: Option<Vec<u8>>,
-    /// Extended attributes by name, but label and ACLs; `security.capability` is one of them.
-    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// SHA-256 of its content, of a regular file when it was asked for and can be had.
-    pub sha256: Option<[u8; 32]>,
-}
-
-impl Member {
-    /// The file capability, as the kernel stores it.
-    #[must_use]
-    pub fn capability(&self) -> Option<&[u8]> {
-        self.xattrs.get(b"security.capability".as_slice()).map(Vec::as_slice)
-    }
-
-    /// The path as a person is told it: absolute, without control characters.
-    #[must_use]
-    pub fn shown(&self) -> String {
-        paths::shown(&self.path)
-    }
-
-    /// `st_mode` with the bits of the type; a hard link is taken for the regular file that it
-    /// mostly is.
-    #[must_use]
-    pub fn st_mode(&self) -> u32 {
-        let kind = match self.kind {
-            Kind::File | Kind::HardLink => 0o100_000,
-            Kind::Directory => 0o040_000,
-            Kind::Symlink => 0o120_000,
-            Kind::Character => 0o020_000,
-            Kind::Block => 0o060_000,
-            Kind::Fifo => 0o010_000,
-        };
-        kind | self.mode
-    }
-}
-
 /// The tarball as a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// How it is compressed, whatever its name says.
-    pub format: Format,
+    /// Its form, whatever its name says.
+    pub form: Form,
     /// Its size.
     pub bytes: u64,
     /// The archive's size before compression.
     pub tar_bytes: u64,
     /// Its SHA-256, when digests were asked for.
     pub sha256: Option<[u8; 32]>,
+}
+
+/// The form of an image's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A tarball.
+    Tarball(Format),
+    /// A squashfs.
+    Squashfs,
+}
+
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tarball(format) => format.fmt(f),
+            Self::Squashfs => f.pad("squashfs"),
+        }
+    }
 }
 
 /// Everything that was read.
@@ -154,8 +105,8 @@ pub struct Contents {
     pub irregularities: u64,
     /// The packages.
     pub packages: Packages,
-    /// By path the last member of it, which is what unpacking leaves.
-    index: HashMap<Vec<u8>, usize>,
+    /// The numbers of the members, sorted by path; those of one path in the archive's order.
+    index: Vec<u32>,
     files: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -167,8 +118,35 @@ impl Contents {
     /// altered or not understood, else when it cannot be read.
     pub fn of_tarball(path: &Path, options: &Options<'_>) -> Result<Self> {
         let reading = || format!("reading the tarball {}", path.display());
-        let file = crate::files::open(path).or_fail(ExitCode::Space, reading())?;
-        Self::of_stream(file, options).map_err(|error| error.context(reading()))
+        // A FIFO or a device is a wrong argument, not a failure of the disk.
+        let code =
+            |error: &std::io::Error| if error.kind() == std::io::ErrorKind::InvalidInput { ExitCode::Usage } else { ExitCode::Space };
+        let mut file = crate::files::open(path).map_err(|error| Failure::new(code(&error), reading()).because(error))?;
+        match Image::open(path, &mut file)? {
+            Some(image) => Self::from_image(image, &file, options),
+            None => Self::of_stream(file, options),
+        }
+        .map_err(|error| error.context(reading()))
+    }
+
+    /// Reads a squashfs.
+    fn from_image(mut image: Image, file: &File, options: &Options<'_>) -> Result<Self> {
+        let read = Self::of_stream(image.stream()?, &Options { digests: options.digests, ..*options });
+        // A failure of the other program is the cause of a stream that ends early.
+        image.finish()?;
+        let mut contents = read?;
+        if let Some(stored) = &mut contents.stored {
+            stored.form = Form::Squashfs;
+            stored.bytes = file.metadata()?.len();
+            stored.sha256 = None;
+            if options.digests == Digests::Sha256 {
+                let mut start = file.try_clone()?;
+                start.rewind()?;
+                let digest = crate::archive::squashfs::measured(start)?.sha256;
+                stored.sha256 = hex::decode(digest)?.try_into().ok();
+            }
+        }
+        Ok(contents)
     }
 
     /// Reads a tarball from its beginning to its end.
@@ -197,7 +175,7 @@ impl Contents {
         drop(reader);
         let (bytes, sha256) = told.finish()?;
         let mut contents = gather.finish()?;
-        contents.stored = Some(Stored { format, bytes, tar_bytes, sha256 });
+        contents.stored = Some(Stored { form: Form::Tarball(format), bytes, tar_bytes, sha256 });
         (contents.irregular, contents.irregularities) = (irregular, irregularities);
         Ok(contents)
     }
@@ -228,7 +206,15 @@ impl Contents {
     /// followed.
     #[must_use]
     pub fn find(&self, path: impl AsRef<[u8]>) -> Option<&Member> {
-        self.index.get(path.as_ref()).and_then(|at| self.members.get(*at))
+        // Of several members of a path, unpacking leaves the last.
+        let path = path.as_ref();
+        let end = self.index.partition_point(|number| self.path(*number) <= path);
+        let last = self.members.get(*self.index.get(end.checked_sub(1)?)? as usize)?;
+        (*last.path == *path).then_some(last)
+    }
+
+    fn path(&self, number: u32) -> &[u8] {
+        self.members.get(number as usize).map_or(&[], |member| &member.path)
     }
 
     /// The member that a program of the image would find under this path: symbolic links are
@@ -271,7 +257,7 @@ impl Contents {
     #[must_use]
     pub fn file(&self, path: &str) -> Option<&[u8]> {
         let member = self.carrier(self.resolve(path)?);
-        self.files.get(&member.path).map(Vec::as_slice)
+        self.files.get(&*member.path).map(Vec::as_slice)
     }
 
     /// All of the small files that are kept, by path.
@@ -318,7 +304,9 @@ impl Contents {
             .map(|version| String::from_utf8_lossy(version).into_owned())
             .filter(|version| !version.contains("-rescue-") && !version.starts_with("0-rescue") && !version.contains('/'))
             .collect();
-        versions.sort();
+        // As Anaconda sorts them: by `packaging.version` in EL 9, by rpm's comparison in EL 10 and
+        // Fedora.
+        versions.sort_by(|a, b| rpm_version::rpm_evr_compare(a, b));
         versions.dedup();
         versions
     }

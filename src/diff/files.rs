@@ -252,7 +252,7 @@ fn device(file: &File) -> String {
 }
 
 fn capability(file: &File) -> String {
-    file.capability.as_deref().map_or_else(|| "none".to_owned(), capability_text)
+    file.capability().map_or_else(|| "none".to_owned(), capability_text)
 }
 
 fn optional(text: Option<&[u8]>) -> String {
@@ -272,12 +272,12 @@ fn acl(file: &File) -> String {
         entries.sort();
         entries
     };
-    let entries = [list(&file.acl.0, ""), list(&file.acl.1, "default:")].concat();
+    let entries = [list(&file.acl, ""), list(&file.default_acl, "default:")].concat();
     if entries.is_empty() { "none".to_owned() } else { entries.join(",") }
 }
 
 fn attributes(file: &File) -> String {
-    let list: Vec<String> =
-        file.xattrs.iter().map(|(name, value)| format!("{}=0x{}", crate::text::bytes(name), hex::encode(value))).collect();
+    let others = file.xattrs.iter().filter(|(name, _)| name.as_slice() != b"security.capability");
+    let list: Vec<String> = others.map(|(name, value)| format!("{}=0x{}", crate::text::bytes(name), hex::encode(value))).collect();
     if list.is_empty() { "none".to_owned() } else { list.join(" ") }
 }

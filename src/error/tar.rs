@@ -9,9 +9,13 @@ pub(super) fn exit_code(error: &Error) -> Option<ExitCode> {
     Some(match error.reason() {
         Reason::Io(_) => return None,
         Reason::Stopped => ExitCode::Interrupted,
-        Reason::Zstd | Reason::NoOutput | Reason::Name { .. } | Reason::LevelText(_) | Reason::Level { .. } | Reason::Memory { .. } => {
-            ExitCode::Usage
-        }
+        Reason::Zstd
+        | Reason::NotTar(_)
+        | Reason::NoOutput
+        | Reason::Name { .. }
+        | Reason::LevelText(_)
+        | Reason::Level { .. }
+        | Reason::Memory { .. } => ExitCode::Usage,
         Reason::MountPoint | Reason::NoOpenat2 | Reason::Denied | Reason::GroupMemory { .. } => ExitCode::Host,
         _ => ExitCode::Unexpected,
     })

@@ -28,7 +28,7 @@ pub(super) fn image(path: &Path, kind: OriginKind, contents: &Contents) -> Image
         origin: Origin {
             path: path.display().to_string(),
             kind,
-            format: stored.map(|stored| stored.format.to_string()),
+            format: stored.map(|stored| stored.form.to_string()),
             bytes: stored.map(|stored| stored.bytes),
             tar_bytes: stored.map(|stored| stored.tar_bytes),
             sha256: stored.and_then(|stored| stored.sha256).map(hex::encode),
@@ -103,7 +103,7 @@ fn owners(contents: &Contents) -> HashMap<&[u8], usize> {
     for (index, package) in contents.packages.list().iter().enumerate() {
         for file in &package.files {
             if let Some(member) = contents.resolve_parents(&file.path) {
-                owners.entry(member.path.as_slice()).or_insert(index);
+                owners.entry(&*member.path).or_insert(index);
             }
         }
     }
@@ -119,24 +119,16 @@ fn files(contents: &Contents, owners: &HashMap<&[u8], usize>) -> Vec<File> {
         .map(|member| {
             let carrier = contents.carrier(member);
             let is_hard_link = member.kind == Kind::HardLink;
-            let mut xattrs = carrier.xattrs.clone();
-            let capability = xattrs.remove(b"security.capability".as_slice());
             File {
                 path: member.path.clone(),
                 kind: if is_hard_link && !std::ptr::eq(carrier, member) { carrier.kind } else { member.kind },
-                mode: carrier.mode,
-                uid: carrier.uid,
-                gid: carrier.gid,
                 size: carrier.size,
                 is_hard_link,
-                link: if is_hard_link { Vec::new() } else { member.link.clone() },
-                device: carrier.device,
-                label: carrier.label.clone(),
-                acl: (carrier.acl.clone(), carrier.default_acl.clone()),
-                capability,
-                xattrs,
+                link: if is_hard_link { Box::default() } else { member.link.clone() },
+                device: carrier.device(),
+                traits: carrier.traits().clone(),
                 sha256: carrier.sha256,
-                package: owners.get(member.path.as_slice()).copied(),
+                package: owners.get(&*member.path).copied(),
                 content: ContentKind::from_path(&member.path),
             }
         })
@@ -210,7 +202,7 @@ fn privileged(names: &Names, files: &[File], packages: &[Package]) -> Vec<Privil
             if is_program && file.mode & SETGID != 0 {
                 powers.push("setgid".to_owned());
             }
-            powers.extend(file.capability.as_deref().map(capability_text));
+            powers.extend(file.capability().map(capability_text));
             (!powers.is_empty()).then(|| Privileged {
                 path: file.shown(),
                 mode: format!("{:04o}", file.mode),

@@ -16,10 +16,12 @@ mod text;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::archive::FromTree;
-use crate::contents::{Contents, Digests, Kind, Options};
+use crate::contents::{Contents, Digests, Kind, Options, Traits};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 
 pub use accounts::User;
@@ -113,38 +115,34 @@ pub struct Change {
 /// A file of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Its path in the image, without a leading slash; empty for the root.
-    pub path: Vec<u8>,
-    /// Its type. A hard link counts as a separate file, as after unpacking.
+    /// Its path inside the image, without a slash at the beginning; empty for the root.
+    pub path: Box<[u8]>,
+    /// Its type. A hard link is a separate file here, as it is after unpacking.
     pub kind: Kind,
-    /// The permissions, without the type.
-    pub mode: u32,
-    /// The owner's number.
-    pub uid: u64,
-    /// The group's number.
-    pub gid: u64,
-    /// Size of its content.
+    /// Bytes of its content.
     pub size: u64,
     /// Whether it is a hard link to a file that is counted already.
     pub is_hard_link: bool,
-    /// The target of a symbolic link.
-    pub link: Vec<u8>,
-    /// The major and minor number of a device.
+    /// Where a symbolic link points.
+    pub link: Box<[u8]>,
+    /// Major and minor number of a device.
     pub device: Option<(u64, u64)>,
-    /// The SELinux label.
-    pub label: Option<Vec<u8>>,
-    /// Access and default ACL as text.
-    pub acl: (Option<Vec<u8>>, Option<Vec<u8>>),
-    /// Its capabilities, as the kernel stores them.
-    pub capability: Option<Vec<u8>>,
-    /// Its other extended attributes.
-    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// SHA-256 of the content of a regular file.
+    /// Mode, owner, label and attributes, shared with other files.
+    pub traits: Arc<Traits>,
+    /// SHA-256 of its content, of a regular file.
     pub sha256: Option<[u8; 32]>,
     /// The package that owns it, as an index into [`Image::packages`].
     pub package: Option<usize>,
     /// Its purpose.
     pub content: ContentKind,
+}
+
+impl Deref for File {
+    type Target = Traits;
+
+    fn deref(&self) -> &Traits {
+        &self.traits
+    }
 }
 
 impl File {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::address::Answer;
-use super::{Options, Profile};
+use super::{Consumer, Options};
 use crate::contents::{Contents, FileState, Kind, Member, PackagedFile};
 use crate::error::Result;
 use crate::http::shown;
@@ -30,7 +30,8 @@ pub(super) struct Image<'a> {
     pub(super) contents: Option<&'a Contents>,
     pub(super) damage: Option<String>,
     pub(super) place: Place,
-    pub(super) profile: Profile,
+    /// At least one.
+    pub(super) consumers: Vec<Consumer>,
     pub(super) smallest_disk: u64,
     /// Paths that the settings removed.
     removed: Vec<String>,
@@ -48,7 +49,9 @@ impl<'a> Image<'a> {
     pub(super) fn new(contents: &'a Contents, place: Place, options: &Options<'_>) -> Self {
         let os_release = contents.os_release();
         let mut image = Self::unread(place, options);
-        image.profile = options.profile.unwrap_or_else(|| Profile::of(&os_release));
+        if options.consumers.is_empty() {
+            image.consumers = vec![Consumer::from_os_release(&os_release)];
+        }
         image.contents = Some(contents);
         image.os_release = os_release;
         image.users = contents.accounts("etc/passwd");
@@ -65,7 +68,7 @@ impl<'a> Image<'a> {
             contents: None,
             damage: None,
             place,
-            profile: options.profile.unwrap_or(Profile::AnacondaEl9),
+            consumers: if options.consumers.is_empty() { vec![Consumer::AnacondaEl9] } else { options.consumers.clone() },
             smallest_disk: options.smallest_disk,
             removed: options.removed.clone(),
             os_release: BTreeMap::new(),
@@ -112,7 +115,7 @@ impl<'a> Image<'a> {
 
     /// The label that the image's policy gives a member.
     pub(super) fn wanted(&self, member: &Member) -> Option<&[u8]> {
-        match self.policy().ok().flatten()?.lookup(&[b"/", member.path.as_slice()].concat(), member.st_mode()) {
+        match self.policy().ok().flatten()?.lookup(&[b"/", &*member.path].concat(), member.st_mode()) {
             Lookup::Context(label) => Some(label),
             Lookup::Excluded | Lookup::NoMatch => None,
         }
@@ -147,7 +150,7 @@ impl<'a> Image<'a> {
             let Some(contents) = self.contents else { return owned };
             for file in contents.packages.list().iter().flat_map(|package| &package.files) {
                 if file.state == FileState::Installed {
-                    let place = contents.resolve_parents(&file.path).map_or_else(|| file.path.clone(), |member| member.path.clone());
+                    let place = contents.resolve_parents(&file.path).map_or_else(|| file.path.clone(), |member| member.path.to_vec());
                     owned.entry(place).or_default().push(file);
                 }
             }

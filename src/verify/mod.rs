@@ -2,14 +2,14 @@
 //! anyone's.
 //!
 //! [`checks`] has one file for each group; every check has a name that stays, says what a node
-//! would do, and the line that mends it. [`profile`] says which installer is to take the image,
+//! would do, and the line that mends it. [`mod@consumer`] knows who unpacks the image and what is serious for it,
 //! [`image`] what the checks look at, [`mod@address`] reads tarballs from servers.
 
 mod address;
 mod capability;
 mod checks;
+mod consumer;
 mod image;
-mod profile;
 
 use serde::Serialize;
 use std::cell::Cell;
@@ -24,7 +24,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::http::{Trust, shown};
 
 pub use address::is_address;
-pub use profile::Profile;
+pub use consumer::Consumer;
 
 use image::{Image, Place};
 
@@ -64,6 +64,8 @@ pub struct Finding {
     pub paths: Vec<String>,
     /// How many files it is about.
     pub count: usize,
+    /// The consumers that it concerns.
+    pub consumers: Vec<Consumer>,
     /// Whether it was allowed by name.
     pub allowed: bool,
 }
@@ -73,8 +75,10 @@ pub struct Finding {
 pub struct Findings {
     /// The tarball, as it was named; nothing of a tree.
     pub tarball: Option<String>,
-    /// The installer that was thought of.
-    pub profile: Profile,
+    /// The first of the consumers.
+    pub profile: Consumer,
+    /// The consumers that it was verified for.
+    pub consumers: Vec<Consumer>,
     /// Its SHA-256 in hex, where the whole tarball was read.
     pub sha256: Option<String>,
     /// Members of the archive.
@@ -130,8 +134,9 @@ impl Findings {
 
 /// How an image is verified.
 pub struct Options<'a> {
-    /// The installer; else the one that the image's os-release asks for.
-    pub profile: Option<Profile>,
+    /// The consumers of the image; when there are none, the installer that the image's os-release
+    /// asks for.
+    pub consumers: Vec<Consumer>,
     /// Names of checks whose findings do not count.
     pub allow: BTreeSet<String>,
     /// Paths that the image's settings removed: packaged files below them are not missing.
@@ -154,7 +159,7 @@ pub const SMALLEST_DISK: u64 = 10 << 30;
 impl Default for Options<'_> {
     fn default() -> Self {
         Self {
-            profile: None,
+            consumers: Vec::new(),
             allow: BTreeSet::new(),
             removed: Vec::new(),
             smallest_disk: SMALLEST_DISK,
@@ -168,7 +173,7 @@ impl Default for Options<'_> {
 
 impl fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("profile", &self.profile).field("allow", &self.allow).finish_non_exhaustive()
+        f.debug_struct("Options").field("consumers", &self.consumers).field("allow", &self.allow).finish_non_exhaustive()
     }
 }
 
@@ -255,7 +260,7 @@ fn judged(read: Result<Contents>, place: Place, options: &Options<'_>) -> Result
 fn damage(error: &anyhow::Error) -> Option<String> {
     match error.chain().find_map(|cause| cause.downcast_ref::<archive::Error>())?.reason() {
         Reason::Damaged(damaged) => Some(damaged.to_string()),
-        reason @ Reason::Zstd => Some(reason.to_string()),
+        reason @ (Reason::Zstd | Reason::NotTar(_)) => Some(reason.to_string()),
         _ => None,
     }
 }

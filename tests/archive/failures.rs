@@ -1,7 +1,7 @@
 //! Every failure is reported with its path or format, and nothing hangs.
 
 use crate::support::{Packing, can_run, directory, inside, noise, shell};
-use osimg::archive::{Format, Output, write_tree};
+use osimg::archive::{Capabilities, Format, Options, Output, write_tree};
 use osimg::error::{ExitCode, exit_code, render};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -122,16 +122,28 @@ fn a_mount_inside_the_tree_is_named() {
 }
 
 #[test]
-fn a_capability_of_a_container_is_refused_by_name() {
-    if !can_run(&["setfattr"]) {
+fn a_capability_of_a_container_is_packed_as_it_is_unless_an_image_is_built() {
+    if !can_run(&["setfattr", "tar"]) {
         return;
     }
     let directory = directory();
     let tree = inside(directory.path(), "tree");
     // Version 3, effective, CAP_NET_BIND_SERVICE; the namespace's root is uid 1000.
     shell(&tree, "touch ping; setfattr -n security.capability -v 0x0100000300040000000000000000000000000000e8030000 ping");
-    let error = pack_into(&tree, Format::Tar, io::sink());
+    let packing = Packing::default();
+    let options = Options { capabilities: Capabilities::OfHost, ..packing.options(&|_| (), &|| false) };
+    let outputs = vec![Output { format: Format::Tar, sink: Box::new(io::sink()) }];
+    let error: anyhow::Error = write_tree(&tree, outputs, &options).unwrap_err().into();
     assert!(render(&error).contains("packing /ping") && render(&error).contains("uid 1000"), "{}", render(&error));
+    // Packed as it is, where no image is built.
+    let summary = packing.pack(&tree, directory.path(), "x", &[Format::Tar]);
+    assert!(summary.warnings[0].contains("valid only in the user namespace of a container: /ping"), "{:?}", summary.warnings);
+    let target = inside(directory.path(), "target");
+    shell(&target, "tar --xattrs --xattrs-include='*' -xf ../x.tar");
+    assert_eq!(
+        xattr::get(target.join("ping"), "security.capability").unwrap(),
+        xattr::get(tree.join("ping"), "security.capability").unwrap()
+    );
 }
 
 #[test]

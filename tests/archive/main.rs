@@ -2,10 +2,13 @@
 //! tarfile, gzip, bzip2, xz and file.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod blocks;
 mod bzip2;
+mod consumers;
 mod failures;
 mod fidelity;
 mod form;
+mod images;
 mod many;
 mod pack;
 mod read_foreign;

@@ -3,8 +3,8 @@
 
 use crate::read_foreign::{digest_of, facts_of_archive};
 use crate::support::{Packing, can_run, directory, noise, shell};
-use osimg::archive::Format;
 use osimg::archive::read::{Entry, Irregularity, Kind, Reader};
+use osimg::archive::{Format, Reason};
 use proptest::prelude::*;
 use std::fs;
 use std::io::Write;
@@ -52,7 +52,8 @@ fn record(key: &str, value: &str) -> Vec<u8> {
 /// Reads the whole archive; returns the error as text.
 fn read(bytes: &[u8]) -> Result<(Vec<Entry>, Vec<Irregularity>), String> {
     let output = |error: osimg::archive::Error| {
-        assert!(error.damage().is_some(), "{error}");
+        // The first bytes of a header may be plain text.
+        assert!(error.damage().is_some() || matches!(error.reason(), Reason::NotTar(_)), "{error}");
         error.to_string()
     };
     let mut reader = Reader::new(bytes).map_err(output)?;
@@ -104,8 +105,9 @@ fn an_archive_that_two_readers_could_read_differently_is_refused() {
     refused(b"", "empty");
     refused(&file, "two empty blocks");
     refused(&[file.clone(), vec![0; 512]].concat(), "second empty block");
-    refused(&[file.clone(), vec![0; 512], file.clone(), vec![0; 1024]].concat(), "stands alone");
-    refused(&[ended(std::slice::from_ref(&file)), vec![0; 100]].concat(), "cut off");
+    refused(&[file.clone(), vec![0; 512], file.clone(), vec![0; 1024]].concat(), "a single empty block");
+    // How many zeros follow the end does not matter to any reader.
+    assert!(read(&[ended(std::slice::from_ref(&file)), vec![0; 100]].concat()).is_ok());
     refused(&ended(&[header(b"./d/", b'5', &octal(512)), vec![b'x'; 512]]), "no file has a size");
     refused(&ended(&[member(b"./d/", b'0', b"x")]), "name of a directory");
     refused(&ended(&[member(b"./d", b'Z', b"")]), "unknown type");

@@ -2,7 +2,7 @@
 //! test if either is missing.
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
-use osimg::archive::{Format, Labels, Level, Memory, NoLabels, Options, Output, Overrides, Summary, write_tree};
+use osimg::archive::{Capabilities, Format, Labels, Level, Memory, NoLabels, Options, Output, Overrides, Summary, write_tree};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
@@ -104,6 +104,7 @@ impl Packing<'_> {
             jobs: NonZeroUsize::new(self.jobs).unwrap(),
             memory: Memory::default(),
             source_date_epoch: self.epoch,
+            capabilities: Capabilities::All,
             overrides: Overrides { labels: self.labels, owners: None },
             progress,
             cancelled,

@@ -5,7 +5,7 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use osimg::archive::{Format, Labels, Level, Memory, Options, Output, write_tree};
+use osimg::archive::{Capabilities, Format, Labels, Level, Memory, Options, Output, write_tree};
 use std::fs::{self, File};
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -108,6 +108,7 @@ pub fn with_more(image: &Path, directory: &Path) -> PathBuf {
         memory: Memory::default(),
         jobs: NonZeroUsize::MIN,
         source_date_epoch: None,
+        capabilities: Capabilities::All,
         overrides: (&Added).into(),
         progress: &|_| {},
         cancelled: &|| false,

@@ -3,14 +3,14 @@
 
 use crate::fixture::{SOUND, TGZ, Tarball, names};
 use osimg::archive::NoLabels;
-use osimg::verify::{Options, Profile};
+use osimg::verify::{Consumer, Options};
 use std::collections::BTreeSet;
 
 /// A change to the tree, and the checks that must find it.
 const CHANGES: &[(&[&str], &str)] = &[
     (&["root-member"], "chmod 700 ."),
     (&["root-member", "unknown-owners"], "chown 4242 ."),
-    (&["large-files"], "truncate -s 2G opt/lastlog; l opt/lastlog"),
+    (&["large-files", "sparse-members"], "truncate -s 2G opt/lastlog; l opt/lastlog"),
     (&["future-times"], "touch -d '+10 days' etc/hosts"),
     (&["kernel"], "rm boot/vmlinuz-6.1"),
     (&["kernel"], ": > boot/vmlinuz-6.1"),
@@ -66,6 +66,17 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["acl-ids"], "setfacl -d -m g:4242:r etc/ssh"),
     (&["unknown-owners"], "chown 4242 etc/hosts"),
     (&["setuid"], "chmod 4755 usr/bin/curl"),
+    (&["setuid", "setuid-writable"], "chmod 4757 usr/bin/curl"),
+    (&["world-writable"], "chmod 666 etc/hosts"),
+    (&["world-writable"], "mkdir opt/open; chmod 777 opt/open; l opt/open"),
+    (
+        &["cloud-init-source"],
+        "mkdir -p etc/cloud; : > etc/cloud/cloud-init.disabled; l etc/cloud etc_t; l etc/cloud/cloud-init.disabled etc_t",
+    ),
+    (
+        &["cloud-init-source"],
+        "mkdir -p etc/cloud; echo 'datasource_list: [ Ec2, None ]' > etc/cloud/cloud.cfg; l etc/cloud etc_t; l etc/cloud/cloud.cfg etc_t",
+    ),
     (&["setuid"], "setcap cap_net_raw=ep usr/bin/curl"),
     (&["resolv-conf"], "echo nameserver 192.0.2.1 > etc/resolv.conf"),
     (&["ssh-host-keys"], "echo key > etc/ssh/ssh_host_ed25519_key; l etc/ssh/ssh_host_ed25519_key etc_t"),
@@ -83,11 +94,15 @@ const CHANGES: &[(&[&str], &str)] = &[
 
 /// Unusual archives: the same tree packed in another way.
 const PACKINGS: &[(&[&str], &str)] = &[
-    (&["suffix"], "$TAR -czf os.tar.xz .; echo os.tar.xz"),
+    (&["suffix-format"], "$TAR -czf os.tar.xz .; echo os.tar.xz"),
     (&["suffix"], "$TAR -czf os.img .; echo os.img"),
     (&["suffix", "damaged"], "$TAR -cf - . | zstd -q > os.tar.zst; echo os.tar.zst"),
     (&["checksum"], "$TAR -czf $O .; echo 0000 > $O.sha256"),
     (&["member-names", "root-member"], "cd $T; $TAR -czf $O *"),
+    (
+        &["member-names", "member-names-unpacked", "machine-id"],
+        "echo 0123456789abcdef0123456789abcdef > $T/etc/machine-id; $TAR --transform='s,^\\./etc/machine-id$,etc/machine-id,' -czf $O .",
+    ),
     (&["upward-names"], "$TAR -P --transform='s,^\\./etc/hosts$,./etc/../etc/hosts2,' -czf $O ."),
     (&["absolute-names", "member-names"], "$TAR -P --transform='s,^\\./etc/hosts$,/etc/hosts,' -czf $O ."),
     (&["duplicate-names"], "$TAR -cf a.tar .; $TAR -rf a.tar ./etc/hosts; gzip -c a.tar > $O"),
@@ -138,7 +153,8 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// Checks that other tests cover: they need a server, a damaged file, or an option.
-const ELSEWHERE: [&str; 8] = ["url-status", "url-query", "url-length", "url-encoding", "damaged", "checksum-file", "size", "initramfs"];
+const ELSEWHERE: [&str; 10] =
+    ["image-file", "disk-space", "url-status", "url-query", "url-length", "url-encoding", "damaged", "checksum-file", "size", "initramfs"];
 
 fn expected(names: &[&'static str]) -> BTreeSet<&'static str> {
     names.iter().copied().collect()
@@ -149,7 +165,7 @@ fn a_valid_tree_has_no_finding() {
     let Some(tarball) = Tarball::from_change("", TGZ) else { return };
     let findings = tarball.verify(&Options::default());
     assert_eq!(findings.findings, []);
-    assert_eq!((findings.packages, findings.profile), (1, Profile::AnacondaEl9));
+    assert_eq!((findings.packages, findings.profile), (1, Consumer::AnacondaEl9));
     for (format, flag) in [("tbz", "j"), ("txz", "J"), ("tar", "")] {
         let tarball = Tarball::from_change("", &format!("$TAR -c{flag}f os.{format} .; echo os.{format}")).unwrap();
         assert_eq!(tarball.verify(&Options::default()).findings, [], "{format}");
@@ -210,15 +226,16 @@ fn every_missing_program_is_found_by_its_name() {
 #[test]
 fn options_decide_which_checks_run_and_which_findings_count() {
     let Some(tarball) = Tarball::from_change("rm usr/sbin/gen_grub_cfgstub usr/bin/kernel-install usr/bin/locale", TGZ) else { return };
-    let with = |profile| names(&tarball.verify(&Options { profile: Some(profile), ..Options::default() }));
+    let with = |profile| names(&tarball.verify(&Options { consumers: vec![profile], ..Options::default() }));
     let newer = expected(&["program-gen_grub_cfgstub", "program-kernel-install", "program-locale"]);
-    assert_eq!(with(Profile::AnacondaEl8), expected(&["program-kernel-install"]));
-    for profile in [Profile::AnacondaEl9, Profile::AnacondaEl10, Profile::Fedora] {
+    assert_eq!(with(Consumer::AnacondaEl8), expected(&["program-kernel-install"]));
+    for profile in [Consumer::AnacondaEl9, Consumer::AnacondaEl10, Consumer::Fedora] {
         assert_eq!(with(profile), newer);
     }
-    assert_eq!(with(Profile::Disk), expected(&["initramfs"]));
+    assert_eq!(with(Consumer::Disk), expected(&["initramfs"]));
     let small = Options { smallest_disk: 1000, ..Options::default() };
-    assert!(names(&tarball.verify(&small)).contains("size"));
+    let small = names(&tarball.verify(&small));
+    assert!(small.contains("size") && small.contains("disk-space"), "{small:?}");
     let allow = newer.iter().map(|name| (*name).to_owned()).collect();
     let findings = tarball.verify(&Options { allow, ..Options::default() });
     assert!(findings.fit() && findings.findings.len() == 3 && findings.findings.iter().all(|f| f.allowed), "{findings:?}");

@@ -54,6 +54,8 @@ pub(super) struct Attributes {
     pub(super) label: Option<Vec<u8>>,
     /// Every other attribute that is kept, by name.
     pub(super) others: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The root's uid of the user namespace that the file capability is limited to.
+    pub(super) foreign_capability: Option<u32>,
     /// Those left out.
     pub(super) dropped: Vec<&'static Dropped>,
 }
@@ -107,8 +109,15 @@ pub(super) fn read(handle: &Handle) -> Result<Attributes> {
 impl Attributes {
     fn add(&mut self, name: OsString, mut value: Vec<u8>) -> Result<()> {
         match name.as_bytes() {
-            b"system.posix_acl_access" => self.acl = Some(acl_text(&value).context("reading the access ACL")?),
-            b"system.posix_acl_default" => self.default_acl = Some(acl_text(&value).context("reading the default ACL")?),
+            // In both forms: some readers know only one of them.
+            b"system.posix_acl_access" => {
+                self.acl = Some(acl_text(&value).context("reading the access ACL")?);
+                self.others.insert(name.into_vec(), value);
+            }
+            b"system.posix_acl_default" => {
+                self.default_acl = Some(acl_text(&value).context("reading the default ACL")?);
+                self.others.insert(name.into_vec(), value);
+            }
             b"security.selinux" => {
                 if value.last() == Some(&0) {
                     value.pop();
@@ -116,7 +125,9 @@ impl Attributes {
                 self.label = Some(value);
             }
             b"security.capability" => {
-                self.others.insert(name.into_vec(), capability(value).context("reading a file capability")?);
+                let (value, root) = capability(value);
+                self.foreign_capability = root;
+                self.others.insert(name.into_vec(), value);
             }
             bytes => match DROPPED.iter().find(|dropped| dropped.applies(bytes, &value)) {
                 Some(dropped) => self.dropped.push(dropped),
@@ -166,24 +177,25 @@ fn acl_text(value: &[u8]) -> Result<String> {
     Ok(text)
 }
 
-/// Brings a capability to version 2, which every kernel takes (linux/capability.h,
-/// `vfs_ns_cap_data`).
-fn capability(mut value: Vec<u8>) -> Result<Vec<u8>> {
+/// Changes a capability to version 2, which every kernel knows (linux/capability.h,
+/// `vfs_ns_cap_data`). One that is valid only in the user namespace of another root stays as it is,
+/// and that root's uid is returned.
+fn capability(mut value: Vec<u8>) -> (Vec<u8>, Option<u32>) {
     const VERSION_2: u8 = 2;
     const VERSION_3: u8 = 3;
-    let (Some(version), Some(root)) = (value.get(3).copied(), value.get(20..24)) else { return Ok(value) };
+    let (Some(version), Some(root)) = (value.get(3).copied(), value.get(20..24)) else { return (value, None) };
     if version != VERSION_3 {
-        return Ok(value);
+        return (value, None);
     }
     let root = root.iter().rev().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
     if root != 0 {
-        return Err(Reason::Capability(root).into());
+        return (value, Some(root));
     }
     value.truncate(20);
     if let Some(byte) = value.get_mut(3) {
         *byte = VERSION_2;
     }
-    Ok(value)
+    (value, None)
 }
 
 #[cfg(test)]
@@ -214,10 +226,9 @@ mod tests {
             value.extend(root.to_le_bytes());
             value
         };
-        assert_eq!(capability(version_3(0)).unwrap(), [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        let refused = capability(version_3(1000)).unwrap_err().to_string();
-        assert!(refused.contains("uid 1000"), "{refused}");
-        assert_eq!(capability(vec![1, 0, 0, 2]).unwrap(), [1, 0, 0, 2]);
+        assert_eq!(capability(version_3(0)), (vec![1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None));
+        assert_eq!(capability(version_3(1000)), (version_3(1000), Some(1000)));
+        assert_eq!(capability(vec![1, 0, 0, 2]), (vec![1, 0, 0, 2], None));
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Buffer {
         self.used = self.bytes.len().min(self.used + count);
     }
 
+    /// Forgets the bytes after the first `count`.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.used = self.used.min(count);
+    }
+
     pub(super) fn clear(&mut self) {
         self.used = 0;
     }

@@ -3,7 +3,7 @@
 use crate::attributes::{self, Dropped, Handle};
 use crate::entry::{Entry, Kind, Time};
 use crate::error::{Context, Error, Reason, Result};
-use crate::labels::{LabelSource, Overrides};
+use crate::labels::{Capabilities, LabelSource, Overrides};
 use crate::links::{First, Link, Links};
 use crate::walk::Found;
 use nix::fcntl::readlinkat;
@@ -17,6 +17,7 @@ pub(super) struct Describer<'o> {
     /// No member is newer, and all times are whole seconds.
     latest: Option<i64>,
     links: Links,
+    capabilities: Capabilities,
 }
 
 /// A member, and what is worth a warning.
@@ -27,19 +28,32 @@ pub(super) struct Described {
     pub(super) repeated: bool,
     /// Whether the hard link has another label under its first name.
     pub(super) relabelled: bool,
+    /// Whether it has a file capability of a container's user namespace.
+    pub(super) foreign_capability: bool,
     /// The attributes left out.
     pub(super) dropped: Vec<&'static Dropped>,
 }
 
 impl<'o> Describer<'o> {
     pub(super) fn new(overrides: Overrides<'o>, latest: Option<i64>) -> Self {
-        Self { overrides, latest, links: Links::default() }
+        Self { overrides, latest, links: Links::default(), capabilities: Capabilities::All }
+    }
+
+    /// Sets which file capabilities are accepted.
+    pub(super) fn capabilities(&mut self, capabilities: Capabilities) {
+        self.capabilities = capabilities;
     }
 
     /// The member of a file; `None` for a socket, which an archive cannot hold.
     pub(super) fn describe(&mut self, found: &Found) -> Result<Option<Described>> {
         let Some(kind) = kind_of(found)? else { return Ok(None) };
-        let mut described = Described { entry: self.entry(found, kind)?, repeated: false, relabelled: false, dropped: Vec::new() };
+        let mut described = Described {
+            entry: self.entry(found, kind)?,
+            repeated: false,
+            relabelled: false,
+            foreign_capability: false,
+            dropped: Vec::new(),
+        };
         let stat = &found.stat;
         let several = kind != Kind::Directory && stat.st_nlink > 1;
         if several {
@@ -56,6 +70,10 @@ impl<'o> Describer<'o> {
             }
         }
         let mut attributes = attributes::read(&found.handle)?;
+        described.foreign_capability = attributes.foreign_capability.is_some();
+        if let (Some(root), Capabilities::OfHost) = (attributes.foreign_capability, self.capabilities) {
+            return Err(Error::new(Reason::Capability(root)).context("reading a file capability"));
+        }
         let entry = &mut described.entry;
         entry.label = match self.overrides.labels.source() {
             LabelSource::Nowhere => None,

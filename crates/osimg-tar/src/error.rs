@@ -33,6 +33,9 @@ pub enum Reason {
     /// The file is compressed with zstd, which Anaconda does not unpack.
     #[error("it is compressed with zstd")]
     Zstd,
+    /// It is another kind of file.
+    #[error("it is not a tar archive (it looks like {0})")]
+    NotTar(&'static str),
     /// There is no output to write to.
     #[error("no output is given")]
     NoOutput,

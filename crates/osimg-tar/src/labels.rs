@@ -58,6 +58,17 @@ impl Labels for FromTree {
     }
 }
 
+/// The file capabilities that are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Capabilities {
+    /// All, as they are.
+    #[default]
+    All,
+    /// Only those without the root id of a user namespace: the others have no effect outside of the
+    /// container that set them.
+    OfHost,
+}
+
 /// User and group ids by a file's device and inode.
 pub type Owners = HashMap<(u64, u64), (u32, u32)>;
 

@@ -3,7 +3,7 @@
 //!
 //! The path of a byte: [`walk`] finds the file, [`describe`] collects what is known of it from
 //! [`attributes`] and [`labels`], [`pax`] writes its header, [`sparse`] finds its holes, [`pack`]
-//! puts all that on the [`tape`], which cuts it into blocks for each output. The [`pool`]'s threads
+//! puts all that on the [`tape`], which cuts it into blocks for each output ([`cutter`]). The [`pool`]'s threads
 //! pack the blocks ([`compress`]: [`gzip`], [`bzip2`], [`xz`]; [`probe`]), and each [`sink`] joins,
 //! hashes and writes them.
 #![doc = include_str!("../README.md")]
@@ -14,6 +14,7 @@ mod buffer;
 mod bzip2;
 mod compare;
 mod compress;
+mod cutter;
 mod describe;
 mod digest;
 mod entry;
@@ -43,7 +44,7 @@ mod xz;
 pub use compare::{Difference, first_difference};
 pub use error::{Damaged, Error, NameProblem, Reason, Result};
 pub use format::{Format, Level, SUFFIXES, stem, suffix};
-pub use labels::{FromTree, LabelSource, Labels, NoLabels, Overrides, Owners};
+pub use labels::{Capabilities, FromTree, LabelSource, Labels, NoLabels, Overrides, Owners};
 pub use memory::Memory;
 pub use scan::scan_tree;
 
@@ -59,7 +60,7 @@ use stopped::Stopped;
 /// Versions of this library with the same number make the same bytes of the same tree, labels,
 /// epoch and level. It is raised whenever the bytes of any tree change: the order or form of
 /// members, the blocks, or the result of a compressor.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// One tarball to be written.
 pub struct Output<'a> {
@@ -88,6 +89,8 @@ pub struct Options<'a> {
     pub source_date_epoch: Option<i64>,
     /// The labels of its files, and their owners.
     pub overrides: Overrides<'a>,
+    /// The file capabilities that are accepted.
+    pub capabilities: Capabilities,
     /// Called often with the progress, from the calling thread.
     pub progress: &'a (dyn Fn(Progress) + Sync),
     /// Called often, from every thread: whether to stop.
@@ -122,7 +125,7 @@ pub struct Packed {
     pub format: Format,
     /// The compressor's own level.
     pub level: u32,
-    /// Bytes of the archive that were compressed at a time, independently of the others.
+    /// The most bytes of the archive that are compressed at once, independently of the others.
     pub block: u64,
     /// Its size in bytes.
     pub bytes: u64,

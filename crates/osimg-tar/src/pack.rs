@@ -16,14 +16,13 @@ use nix::sys::stat::fstat;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Files up to this size are read once and searched for holes in memory; larger ones are read a
-/// second time when their holes are known.
-const IN_MEMORY: u64 = 1 << 20;
+/// The progress of larger files is reported while they are read.
+const LARGE: u64 = 1 << 20;
 /// The longest list of paths in a summary.
 const SHOWN: usize = 100;
 /// The longest beginning of a path in a warning, in bytes.
@@ -35,6 +34,7 @@ const LONGEST_PATH: usize = 4095;
 pub(super) fn pack(tree: &Path, pool: &Pool<'_>, options: &Options<'_>) -> Result<Summary> {
     let mut walk = Walk::new(tree)?;
     let mut describer = Describer::new(options.overrides, options.source_date_epoch);
+    describer.capabilities(options.capabilities);
     let mut packing = Packing {
         tape: Tape::new(pool),
         options,
@@ -70,12 +70,13 @@ enum Note {
     Repeated,
     Relabelled,
     Deep,
+    Capability,
     Socket,
 }
 
 impl Packing<'_, '_, '_> {
     fn add(&mut self, found: &Found, described: Described) -> Result<()> {
-        let Described { mut entry, repeated, relabelled, dropped } = described;
+        let Described { mut entry, repeated, relabelled, foreign_capability, dropped } = described;
         if entry.path.len() > LONGEST_PATH {
             self.note(Note::Deep, &found.path);
         }
@@ -89,6 +90,9 @@ impl Packing<'_, '_, '_> {
             if !reason.is_empty() {
                 self.note(Note::Attribute(prefix, reason), &found.path);
             }
+        }
+        if foreign_capability {
+            self.note(Note::Capability, &found.path);
         }
         if entry.kind != Kind::HardLink {
             self.count_label(&entry, &found.path);
@@ -123,44 +127,23 @@ impl Packing<'_, '_, '_> {
         self.header.clear();
         pax::write(entry, &mut self.header)?;
         self.summary.entries += 1;
+        self.tape.begin(&entry.path);
         self.tape.put(&self.header)
     }
 
     fn put_file(&mut self, entry: &mut Entry, found: &Found, file: &File) -> Result<()> {
         let size = entry.size;
-        if size < sparse::SHORTEST_HOLE {
-            self.put(entry)?;
-            self.copy(file, Extent { offset: 0, length: size })?;
-        } else if size <= IN_MEMORY {
-            let mut content = std::mem::take(&mut self.scratch);
-            content.clear();
-            let read = { file }.take(size).read_to_end(&mut content)?;
-            if read as u64 != size {
-                return Err(Reason::Changed.into());
-            }
-            entry.sparse = sparse::map_of_bytes(&content).map(Into::into);
-            self.put(entry)?;
-            match &entry.sparse {
-                None => self.tape.put(&content)?,
-                Some(extents) => {
-                    for Extent { offset, length } in extents.iter() {
-                        let range = usize::try_from(*offset)?..usize::try_from(offset + length)?;
-                        self.tape.put(content.get(range).unwrap_or_default())?;
-                    }
-                }
-            }
-            self.scratch = content;
-        } else {
+        if sparse::may_have_holes(&found.stat) {
             let map = sparse::map_of_file(file, size, &mut self.scratch, &|| stop(self.options));
             let map = map.map_err(|error| if ended_early(&error) { Reason::Changed.into() } else { error.context("looking for holes") });
             entry.sparse = map?.map(Into::into);
-            self.put(entry)?;
-            match &entry.sparse {
-                None => self.copy(file, Extent { offset: 0, length: size })?,
-                Some(extents) => {
-                    for extent in extents.iter() {
-                        self.copy(file, *extent)?;
-                    }
+        }
+        self.put(entry)?;
+        match &entry.sparse {
+            None => self.copy(file, Extent { offset: 0, length: size })?,
+            Some(extents) => {
+                for extent in extents.iter() {
+                    self.copy(file, *extent)?;
                 }
             }
         }
@@ -184,7 +167,7 @@ impl Packing<'_, '_, '_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("reading it"),
             }
-            if length > IN_MEMORY {
+            if length > LARGE {
                 self.report()?;
             }
         }
@@ -220,6 +203,7 @@ impl Note {
             Self::Attribute(prefix, reason) => format!("leaving out extended attributes {prefix}*, because {reason}: {place}"),
             Self::Repeated => format!("repeating the content of hard links that would cross into another partition: {place}"),
             Self::Relabelled => format!("giving hard links one label although their names have different ones: {place}"),
+            Self::Capability => format!("packing file capabilities that are valid only in the user namespace of a container: {place}"),
             Self::Socket => format!("leaving out sockets, which an archive cannot hold: {place}"),
             Self::Deep => format!("packing paths over {LONGEST_PATH} bytes, which GNU tar cannot unpack: {place}"),
         }

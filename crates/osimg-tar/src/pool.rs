@@ -83,6 +83,20 @@ impl<'a> Pool<'a> {
         spare.unwrap_or_else(|| Buffer::with_capacity(self.lanes.get(lane).map_or(1 << 20, |l| block_size(l.format, l.level))))
     }
 
+    /// Waits while too many blocks of the lane are under way. Only then the next block is taken, so
+    /// that no more of them exist than the estimate of the memory counts.
+    pub(super) fn wait_for_room(&self, lane: usize) -> Result<(), Stopped> {
+        let mut state = self.lock();
+        loop {
+            match state.lanes.get(lane) {
+                _ if state.stopped => return Err(Stopped),
+                Some(traffic) if traffic.under_way < traffic.limit => return Ok(()),
+                Some(_) => state = self.wait(state),
+                None => return Err(Stopped),
+            }
+        }
+    }
+
     /// Hands a full block over to be packed and written; waits while too many of the lane are under
     /// way.
     pub(super) fn submit(&self, lane: usize, block: Buffer) -> Result<(), Stopped> {

@@ -1,52 +1,76 @@
-//! Where a file's holes are: by its content, since what a file system stores as holes differs
-//! between two equal files.
+//! The holes of a file: long runs of zeros that the file system does not store either.
+//!
+//! Not all readers know sparse members, and compression makes zeros small, so only holes that matter
+//! to the disk of a node become holes of the archive. Their ends are decided by the content: the
+//! extents of two equal files differ from one file system to another.
 
 use crate::entry::Extent;
 use crate::error::Result;
 use nix::errno::Errno;
+use nix::sys::stat::FileStat;
 use nix::unistd::{Whence, lseek64};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// The shortest run of zeros that counts as a hole; a shorter one costs less to compress than a map
-/// costs to read.
-pub(super) const SHORTEST_HOLE: u64 = 64 << 10;
-/// Where holes may begin and end: the block size of the file systems that an image is unpacked to.
+/// The shortest run of zeros that becomes a hole.
+pub(super) const SHORTEST_HOLE: u64 = 16 << 20;
+/// The unit of the ends of holes: the block size of the file systems that an image is unpacked to.
 const GRAIN: u64 = 4096;
 const WINDOW: usize = 1 << 20;
+/// The unit of `st_blocks`.
+const STAT_BLOCK: u64 = 512;
 
 const ZEROS: [u8; GRAIN as usize] = [0; GRAIN as usize];
 
-/// Collects the stretches of data of a file that is looked through from its beginning.
+/// Whether the file may have a hole: it is long enough, and the disk stores less than its size. A
+/// swap file, which is complete on disk, is not searched.
+pub(super) fn may_have_holes(stat: &FileStat) -> bool {
+    let (size, blocks) = (u64::try_from(stat.st_size).unwrap_or(0), u64::try_from(stat.st_blocks).unwrap_or(0));
+    size >= SHORTEST_HOLE && blocks.saturating_mul(STAT_BLOCK) < size
+}
+
+/// Collects the stretches of data of a file that is searched from its beginning.
 struct Map {
     extents: Vec<Extent>,
-    /// Everything before is known.
+    /// The end of the part that was searched.
     position: u64,
-    /// Where the zeros began that end at `position`.
+    /// The begin of the zeros that end at `position`.
     zeros_from: u64,
-    /// Where the data began that those zeros follow.
+    /// How many of them the file system does not store.
+    not_stored: u64,
+    /// The begin of the data before those zeros.
     data_from: u64,
 }
 
 impl Map {
     fn new() -> Self {
-        Self { extents: Vec::new(), position: 0, zeros_from: 0, data_from: 0 }
+        Self { extents: Vec::new(), position: 0, zeros_from: 0, not_stored: 0, data_from: 0 }
     }
 
-    fn zeros(&mut self, until: u64) {
+    /// Zeros that the file system does not store.
+    fn hole(&mut self, until: u64) {
+        self.not_stored += until - self.position;
         self.position = until;
     }
 
     fn data(&mut self, until: u64) {
-        if self.position - self.zeros_from >= SHORTEST_HOLE {
+        if self.is_hole() {
             self.cut();
         }
         self.position = until;
         self.zeros_from = until;
+        self.not_stored = 0;
     }
 
-    /// Ends the data where the present zeros began.
+    /// Whether the present zeros are a hole. File systems store some of a hole's zeros, up to their
+    /// own unit, but never half of a long one.
+    fn is_hole(&self) -> bool {
+        let zeros = self.position - self.zeros_from;
+        zeros >= SHORTEST_HOLE && self.not_stored >= zeros / 2
+    }
+
+    /// Ends the data at the begin of the present zeros.
     fn cut(&mut self) {
         if self.zeros_from > self.data_from {
             self.extents.push(Extent { offset: self.data_from, length: self.zeros_from - self.data_from });
@@ -54,9 +78,9 @@ impl Map {
         self.data_from = self.position;
     }
 
-    /// The extents of a file of `size` bytes; none when it has no hole.
+    /// The extents of a file of `size` bytes; `None` if it has no hole.
     fn finish(mut self, size: u64) -> Option<Vec<Extent>> {
-        if self.position - self.zeros_from < SHORTEST_HOLE {
+        if !self.is_hole() {
             self.zeros_from = self.position;
         }
         self.cut();
@@ -64,25 +88,17 @@ impl Map {
         if size == 0 || self.extents == [whole] { None } else { Some(self.extents) }
     }
 
-    /// Looks at `bytes`, which follow what is known.
-    fn look(&mut self, bytes: &[u8]) {
+    /// Searches `bytes`, which the file system stores.
+    fn search(&mut self, bytes: &[u8]) {
         for grain in bytes.chunks(GRAIN as usize) {
             let until = self.position + grain.len() as u64;
-            // Nearly all data shows itself in its first byte or the next few.
-            if Some(grain) == ZEROS.get(..grain.len()) { self.zeros(until) } else { self.data(until) }
+            // In nearly all data one of the first bytes is not zero.
+            if Some(grain) == ZEROS.get(..grain.len()) { self.position = until } else { self.data(until) }
         }
     }
 }
 
-/// The data of a file whose content is all of `bytes`; none when it has no hole.
-pub(super) fn map_of_bytes(bytes: &[u8]) -> Option<Vec<Extent>> {
-    let mut map = Map::new();
-    map.look(bytes);
-    map.finish(bytes.len() as u64)
-}
-
-/// The data of a file of `size` bytes; none when it has no hole. Stretches that the file system
-/// knows as holes are not read.
+/// The data of a file of `size` bytes; `None` if it has no hole.
 ///
 /// # Errors
 /// Fails when the file cannot be read, and with `UnexpectedEof` when it is shorter than `size`.
@@ -97,10 +113,10 @@ pub(super) fn map_of_file(
     while map.position < size {
         cancelled()?;
         let data = seek_data(file, map.position, size)?;
-        // A hole's last, unaligned part is looked at like data.
+        // The last, unaligned part of a hole is searched like data.
         let hole_end = if data >= size { size } else { data - data % GRAIN };
         if hole_end > map.position {
-            map.zeros(hole_end);
+            map.hole(hole_end);
             continue;
         }
         let data_end = seek_hole(file, data, size)?;
@@ -110,7 +126,7 @@ pub(super) fn map_of_file(
             let want = usize::try_from(end - map.position).unwrap_or(WINDOW).min(WINDOW);
             let window = scratch.get_mut(..want).unwrap_or_default();
             file.read_exact_at(window, map.position)?;
-            map.look(window);
+            map.search(window);
         }
     }
     Ok(map.finish(size))
@@ -156,48 +172,51 @@ pub(super) fn written(extents: &[Extent], size: u64) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const M: u64 = 1 << 20;
+
     fn extent(offset: u64, length: u64) -> Extent {
         Extent { offset, length }
     }
 
-    fn bytes(size: usize, data: &[(usize, usize)]) -> Vec<u8> {
-        let mut bytes = vec![0; size];
+    /// A file of `size` bytes with data at these places, and nothing stored between them.
+    fn holed(size: u64, data: &[(u64, u64)]) -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(size).unwrap();
         for (offset, length) in data {
-            bytes[*offset..offset + length].fill(b'd');
+            file.write_all_at(&vec![b'd'; usize::try_from(*length).unwrap()], *offset).unwrap();
         }
-        bytes
+        file
+    }
+
+    fn map(file: &File) -> Option<Vec<Extent>> {
+        let stat = nix::sys::stat::fstat(file).unwrap();
+        if !may_have_holes(&stat) {
+            return None;
+        }
+        map_of_file(file, u64::try_from(stat.st_size).unwrap(), &mut Vec::new(), &|| Ok(())).unwrap()
     }
 
     #[test]
-    fn a_hole_is_a_run_of_zeros_of_64_kib_and_more() {
-        const K: usize = 1024;
-        assert_eq!(map_of_bytes(&bytes(128 * K, &[(0, 4 * K), (64 * K, 64 * K)])), None);
-        assert_eq!(
-            map_of_bytes(&bytes(128 * K, &[(0, 4 * K), (68 * K, 60 * K)])),
-            Some(vec![extent(0, 4096), extent(68 * 1024, 60 * 1024)])
-        );
-        assert_eq!(map_of_bytes(&bytes(64 * K, &[])), Some(vec![]));
-        assert_eq!(map_of_bytes(&bytes(64 * K - 1, &[])), None);
-        assert_eq!(map_of_bytes(&bytes(100 * K + 7, &[(0, 1)])), Some(vec![extent(0, 4096)]));
-        assert_eq!(map_of_bytes(&bytes(100 * K + 7, &[(100 * K + 6, 1)])), Some(vec![extent(100 * 1024, 7)]));
-        assert_eq!(map_of_bytes(&[]), None);
+    fn a_hole_is_a_run_of_16_mib_that_the_disk_does_not_store() {
+        assert_eq!(map(&holed(16 * M, &[])), Some(vec![]));
+        assert_eq!(map(&holed(16 * M - 1, &[])), None);
+        assert_eq!(map(&holed(17 * M, &[(0, 4096)])), Some(vec![extent(0, 4096)]));
+        assert_eq!(map(&holed(32 * M, &[(15 * M, 1), (31 * M - 1, 1)])), None);
+        assert_eq!(map(&holed(40 * M, &[(5000, 100), (20 * M, 70_000)])), Some(vec![extent(0, 8192), extent(20 * M, 18 * 4096)]));
+        assert_eq!(map(&holed(20 * M + 7, &[(20 * M + 6, 1)])), Some(vec![extent(20 * M, 7)]));
+        assert_eq!(map(&holed(0, &[])), None);
     }
 
     #[test]
-    fn the_same_content_has_the_same_map_with_and_without_holes_on_disk() {
-        let content = bytes(3 << 20, &[(5000, 100), (1 << 20, 70_000), ((2 << 20) + 1, 1)]);
-        let dense = tempfile::tempfile().unwrap();
-        dense.write_all_at(&content, 0).unwrap();
-        let holes = tempfile::tempfile().unwrap();
-        holes.set_len(content.len() as u64).unwrap();
-        for at in [5000..5100, 1 << 20..(1 << 20) + 70_000, (2 << 20) + 1..(2 << 20) + 2] {
-            holes.write_all_at(&content[at.clone()], at.start as u64).unwrap();
-        }
-        let expected = map_of_bytes(&content);
-        assert_eq!(expected.as_ref().map(Vec::len), Some(3));
-        for file in [dense, holes] {
-            assert_eq!(map_of_file(&file, content.len() as u64, &mut Vec::new(), &|| Ok(())).unwrap(), expected);
-        }
+    fn stored_zeros_are_not_a_hole() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![0; 20 << 20], 0).unwrap();
+        file.sync_all().unwrap();
+        assert_eq!(map(&file), None);
+        // Not even next to a real hole.
+        file.set_len(60 * M).unwrap();
+        file.write_all_at(b"d", 20 * M).unwrap();
+        assert_eq!(map(&file), Some(vec![extent(0, 20 * M + 4096)]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Check, Hit, Look, about, members, said};
 use crate::archive::Format;
 use crate::archive::read::Irregularity;
-use crate::contents::{Contents, Kind};
+use crate::contents::{Contents, Form, Kind};
 use crate::report::bytes;
 use crate::verify::Severity::{Error, Warning};
 use crate::verify::image::{Image, Place};
@@ -22,9 +22,32 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "suffix",
         severity: Error,
-        why: "Anaconda tells a tarball from a disk image by the end of its address alone, and would try to mount it",
-        mend: "name it .tgz, .tar.gz, .tbz, .tar.bz2, .txz, .tar.xz or .tar, as it is compressed",
-        look: Look::Place(suffix),
+        why: "Anaconda recognizes a tarball only by the end of its address, and mounts everything else as a disk image",
+        mend: "name it .tgz, .tar.gz, .tbz, .tar.bz2, .txz, .tar.xz or .tar",
+        look: Look::Place(|image| match source_name(image) {
+            // A squashfs is mounted, as it should be.
+            Some(_) if form(image) == Some(Form::Squashfs) => Vec::new(),
+            Some(name) if Format::from_name(Path::new(&name)).is_err() => said(format!("{name} does not end in the suffix of a tarball")),
+            _ => Vec::new(),
+        }),
+    },
+    Check {
+        name: "suffix-format",
+        severity: Warning,
+        why: "tar detects the compression and unpacks it; programs that go by the name do not",
+        mend: "name it as it is compressed",
+        look: Look::Place(suffix_format),
+    },
+    Check {
+        name: "image-file",
+        severity: Warning,
+        why: "Anaconda 44.25 and later copy /boot/grub2, /etc/sysconfig and /usr/lib/grub of a mounted image with `rsync -rx`: \
+              symbolic links, groups, times and labels there are lost; a squashfs has no ACLs either",
+        mend: "publish a tarball for Anaconda",
+        look: Look::Place(|image| match form(image) {
+            Some(Form::Squashfs) => said("it is a squashfs image, not a tarball"),
+            _ => Vec::new(),
+        }),
     },
     Check {
         name: "checksum",
@@ -42,11 +65,24 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         name: "member-names",
-        severity: Error,
-        why: "Anaconda's --exclude ./dev/* ./etc/machine-id and so on match only names that begin with ./: all of that is unpacked",
+        severity: Warning,
+        why: "installers exclude ./dev/* and the like: names without ./ are not excluded",
         mend: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
-            members("names that do not begin with ./", contents.members.iter().filter(|m| !m.name.starts_with(b"./")))
+            members("names that do not begin with ./", contents.members.iter().filter(|m| !m.name().starts_with(b"./")))
+        }),
+    },
+    Check {
+        name: "member-names-unpacked",
+        severity: Error,
+        why: "Anaconda leaves these files out only if their names begin with ./: here it unpacks them, and they break the installation or belong to the build host",
+        mend: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
+        look: Look::Contents(|_, contents| {
+            let unpacked = |m: &&crate::contents::Member| {
+                let empty = m.kind == Kind::File && m.size == 0;
+                !m.name().starts_with(b"./") && !empty && is_excluded(&m.path)
+            };
+            members("files that Anaconda would exclude under another name", contents.members.iter().filter(unpacked))
         }),
     },
     Check {
@@ -72,8 +108,8 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         name: "duplicate-names",
-        severity: Error,
-        why: "of two members of a name the last one wins: what the first one's owner shipped is gone",
+        severity: Warning,
+        why: "of two members with one name, unpacking leaves the last",
         mend: "pack the tree once, without appending to an archive",
         look: Look::Contents(|_, contents| irregular(contents, Irregularity::Duplicate)),
     },
@@ -122,6 +158,13 @@ pub(super) const CHECKS: &[Check] = &[
         }),
     },
     Check {
+        name: "sparse-members",
+        severity: Warning,
+        why: "BusyBox and Rust's tar unpack a sparse member under a wrong name, and podman save and push fail; GNU tar, bsdtar, Python and Go read it",
+        mend: "truncate the file or leave it out; `osimg pack` writes a sparse member only for holes of 16 MiB and more",
+        look: Look::Contents(|_, contents| members("sparse members", contents.members.iter().filter(|m| m.is_sparse()))),
+    },
+    Check {
         name: "long-paths",
         severity: Warning,
         why: "GNU tar unpacks no path of more than 4095 bytes, and its exit status is ignored",
@@ -150,6 +193,26 @@ pub(super) const CHECKS: &[Check] = &[
         }),
     },
     Check {
+        name: "disk-space",
+        severity: Error,
+        why: "the disk is full before everything is unpacked, and tar's exit status is ignored: files are missing",
+        mend: "leave packages out, or specify how large the smallest disk is: --disk SIZE",
+        look: Look::Contents(|image, contents| {
+            let stored = contents.stored.as_ref().map_or(0, |stored| stored.bytes);
+            let unpacked: u64 = contents.members.iter().map(|m| m.stored().next_multiple_of(DISK_BLOCK)).fold(0, u64::saturating_add);
+            let needed = unpacked.saturating_add(stored);
+            if needed <= image.smallest_disk {
+                return Vec::new();
+            }
+            said(format!(
+                "unpacked files of {} and the tarball of {} do not fit on a disk of {}",
+                bytes(unpacked),
+                bytes(stored),
+                bytes(image.smallest_disk)
+            ))
+        }),
+    },
+    Check {
         name: "size",
         severity: Warning,
         why: "Anaconda asks for four times the tarball's size on the node's disk, and keeps it there while it unpacks",
@@ -158,7 +221,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// No file of a fresh system has as much.
+/// What a file system allocates at once.
+const DISK_BLOCK: u64 = 4096;
+/// No file of a fresh system is as large.
 const LARGE: u64 = 1 << 30;
 /// Clocks may differ by a time zone.
 const DAY: i64 = 86_400;
@@ -184,18 +249,36 @@ fn root_member(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     }
 }
 
-fn suffix(image: &Image<'_>) -> Vec<Hit> {
-    let name = match &image.place {
-        Place::File(path) => path.display().to_string(),
-        Place::Address(answer) => answer.url.clone(),
-        Place::Nowhere => return Vec::new(),
-    };
-    let stored = image.contents.and_then(|contents| contents.stored.as_ref()).map(|stored| stored.format);
-    match (Format::from_name(Path::new(&name)), stored) {
-        (Err(_), _) => said(format!("{name} ends in nothing that Anaconda takes for a tarball")),
-        (Ok(promised), Some(format)) if promised != format => said(format!("{name} is named as {promised} and is {format}")),
-        (Ok(_), _) => Vec::new(),
+/// The name of the tarball, as a consumer sees it.
+fn source_name(image: &Image<'_>) -> Option<String> {
+    match &image.place {
+        Place::File(path) => Some(path.display().to_string()),
+        Place::Address(answer) => Some(answer.url.clone()),
+        Place::Nowhere => None,
     }
+}
+
+fn form(image: &Image<'_>) -> Option<Form> {
+    image.contents.and_then(|contents| contents.stored.as_ref()).map(|stored| stored.form)
+}
+
+fn suffix_format(image: &Image<'_>) -> Vec<Hit> {
+    match (source_name(image), form(image)) {
+        (Some(name), Some(Form::Tarball(format))) => match Format::from_name(Path::new(&name)) {
+            Ok(named) if named != format => said(format!("{name} is named as {named} and compressed as {format}")),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+/// Whether Anaconda leaves the path out: its `--exclude` options.
+fn is_excluded(path: &[u8]) -> bool {
+    const BELOW: [&[u8]; 5] = [b"dev/", b"proc/", b"tmp/", b"sys/", b"run/"];
+    const WITH_ALL_BELOW: [&[u8]; 4] = [b"boot/loader", b"boot/efi/loader", b"etc/machine-id", b"etc/machine-info"];
+    let rescue = path.strip_prefix(b"boot/").is_some_and(|name| name.windows(6).any(|part| part == b"rescue"));
+    let whole = |excluded: &[u8]| path.strip_prefix(excluded).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')));
+    rescue || BELOW.iter().any(|directory| path.starts_with(directory)) || WITH_ALL_BELOW.iter().any(|excluded| whole(excluded))
 }
 
 /// The digest in the file beside the tarball, `HASH  NAME` or the hash alone; none when there is no

@@ -16,7 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "one-kernel",
         severity: Warning,
-        why: "Anaconda sorts the kernels as text and makes the first the default: with two, mostly the oldest boots",
+        why: "Anaconda sorts the kernels by version and makes the first the default: with two, the oldest boots",
         mend: "keep one: `remove kernel-core-OLD`, or installonly_limit=1",
         look: Look::Contents(|_, contents| {
             let kernels = contents.kernels();
@@ -61,7 +61,7 @@ pub(super) const CHECKS: &[Check] = &[
         why: "nothing makes an initramfs when a tarball is unpacked by itself: the kernel finds no root file system",
         mend: "install dracut before the kernel, or run dracut --kver VERSION in the image",
         look: Look::Contents(|image, contents| {
-            if image.profile.is_anaconda() {
+            if image.consumers.iter().all(|consumer| consumer.is_anaconda()) {
                 return Vec::new();
             }
             let missing = contents.kernels().into_iter().filter(|version| {
@@ -80,7 +80,14 @@ fn kernel(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
         return said("there is no kernel: no member ./boot/vmlinuz-VERSION");
     }
     let broken = kernels.iter().map(|version| format!("boot/vmlinuz-{version}")).filter(|path| !is_file(contents, path));
-    about("kernels that are no files", broken.map(|path| format!("/{path}")))
+    let described = broken.map(|path| match contents.find(&path) {
+        Some(link) if link.kind == Kind::Symlink => {
+            format!("/{path} is a symbolic link to {}, which is not in the image", crate::text::bytes(&link.link))
+        }
+        Some(file) if file.kind == Kind::File => format!("/{path} is empty"),
+        _ => format!("/{path} is not a file"),
+    });
+    about("kernels that cannot boot", described)
 }
 
 fn is_file(contents: &Contents, path: &str) -> bool {

@@ -97,7 +97,7 @@ fn rows<'r>(text: &str, image: &Image<'_>, contents: &Contents, rows: impl IntoI
             std::str::from_utf8(first).is_ok_and(|name| row.has_name(name))
         };
         let shipped = |member: &&Member| {
-            let files = image.owned().get(&member.path).into_iter().flatten();
+            let files = image.owned().get(&*member.path).into_iter().flatten();
             files.into_iter().any(|file| !file.is_ghost() && !file.is_config())
         };
         found.extend(contents.all_below(directory).filter(named).filter(|member| !shipped(member)));

@@ -5,6 +5,7 @@
 
 mod archive;
 mod boot;
+mod cloud;
 mod kernel;
 mod leftovers;
 mod owners;
@@ -15,7 +16,7 @@ mod server;
 mod tree;
 
 use super::image::Image;
-use super::{Finding, Findings, Options, Severity};
+use super::{Consumer, Finding, Findings, Options, Severity};
 use crate::contents::Member;
 
 /// What the names of checks for a program begin with.
@@ -95,34 +96,42 @@ pub(super) fn all() -> impl Iterator<Item = &'static Check> {
         packages::CHECKS,
         owners::CHECKS,
         leftovers::CHECKS,
+        cloud::CHECKS,
     ]
     .into_iter()
     .flatten()
 }
 
-/// Makes every check that the profile asks for and that can be made.
+/// Makes every check that concerns one of the consumers and that can be made.
 pub(super) fn run(image: &Image<'_>, options: &Options<'_>) -> Findings {
     let (mut checks, mut findings) = (Vec::new(), Vec::new());
     for check in all() {
+        let concerned = |consumer: &Consumer| match &check.look {
+            Look::Program(program) if !program.applies(*consumer) => None,
+            _ => Some((consumer.severity(check.name, check.severity)?, *consumer)),
+        };
+        let concerned: Vec<(Severity, Consumer)> = image.consumers.iter().filter_map(concerned).collect();
+        let Some(severity) = concerned.iter().map(|(severity, _)| *severity).min() else { continue };
         let hits = match (&check.look, image.contents) {
             (Look::Place(look), _) => look(image),
             (Look::Contents(look), Some(contents)) => look(image, contents),
-            (Look::Program(program), Some(_)) if !program.applies(image.profile) => continue,
             (Look::Program(program), Some(_)) => program.look(image),
             (Look::Contents(_) | Look::Program(_), None) => continue,
         };
         checks.push(check.name);
         let allowed = options.allow.contains(check.name);
         findings.extend(hits.into_iter().map(|Hit { text, paths, count }| {
-            let Check { name, severity, why, mend, .. } = *check;
-            Finding { name, severity, text, why, mend, paths, count, allowed }
+            let Check { name, why, mend, .. } = *check;
+            let consumers = concerned.iter().map(|(_, consumer)| *consumer).collect();
+            Finding { name, severity, text, why, mend, paths, count, consumers, allowed }
         }));
     }
     findings.sort_by_key(|finding| finding.severity);
     let stored = image.contents.and_then(|contents| contents.stored.as_ref());
     Findings {
         tarball: image.name(),
-        profile: image.profile,
+        profile: image.consumers.first().copied().unwrap_or(Consumer::AnacondaEl9),
+        consumers: image.consumers.clone(),
         sha256: stored.and_then(|stored| stored.sha256.as_ref()).map(hex::encode),
         members: image.members().len(),
         packages: image.contents.map_or(0, |contents| contents.packages.list().len()),

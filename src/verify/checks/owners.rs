@@ -2,7 +2,7 @@
 
 use super::{Check, Hit, Look, about, members};
 use crate::contents::{Contents, Kind, Member};
-use crate::verify::Severity::Warning;
+use crate::verify::Severity::{Error, Warning};
 use crate::verify::image::Image;
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "owner-names",
         severity: Warning,
-        why: "names of the build host's users mean other numbers in the image: a tar without --numeric-owner gives the files away",
+        why: "Anaconda unpacks by number; a tar without --numeric-owner uses the names, which have other numbers in the image",
         mend: "pack with --numeric-owner or `osimg pack ROOT`",
         look: Look::Contents(|image, contents| {
             let other = |names: &BTreeMap<u64, String>, name: &[u8], id: u64| {
@@ -49,6 +49,24 @@ pub(super) const CHECKS: &[Check] = &[
         look: Look::Contents(unknown_owners),
     },
     Check {
+        name: "setuid-writable",
+        severity: Error,
+        why: "whoever may write to a setuid or setgid program runs code with its owner's rights",
+        mend: "chmod go-w on these files, or remove them",
+        look: Look::Contents(|_, contents| {
+            let writable =
+                |m: &&Member| m.kind == Kind::File && m.mode & 0o6000 != 0 && (m.mode & 0o002 != 0 || m.mode & 0o020 != 0 && m.gid != 0);
+            members("setuid or setgid, and writable by others", contents.members.iter().filter(writable))
+        }),
+    },
+    Check {
+        name: "world-writable",
+        severity: Error,
+        why: "every user and every service of the node may replace these files",
+        mend: "chmod o-w on these files; a directory for everyone also needs the sticky bit (chmod 1777)",
+        look: Look::Contents(world_writable),
+    },
+    Check {
         name: "setuid",
         severity: Warning,
         why: "programs that give their caller another user's rights and that no package answers for are a way in",
@@ -60,11 +78,27 @@ pub(super) const CHECKS: &[Check] = &[
             let strong = |m: &&Member| m.kind == Kind::File && (m.mode & 0o6000 != 0 && m.mode & 0o111 != 0 || m.capability().is_some());
             members(
                 "setuid, setgid or with capabilities, and of no package",
-                contents.members.iter().filter(strong).filter(|m| !image.owned().contains_key(&m.path)),
+                contents.members.iter().filter(strong).filter(|m| !image.owned().contains_key(&*m.path)),
             )
         }),
     },
 ];
+
+/// Files and directories without the sticky bit that everyone may write to, unless a package ships
+/// them so.
+fn world_writable(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
+    let open = |m: &&Member| match m.kind {
+        Kind::File => m.mode & 0o6002 == 0o002,
+        Kind::Directory => m.mode & 0o1002 == 0o002 && !["tmp", "var/tmp"].iter().any(|path| path.as_bytes() == &*m.path),
+        _ => false,
+    };
+    let in_sticky = |m: &&Member| {
+        let parent = m.path.iter().rposition(|byte| *byte == b'/').and_then(|end| m.path.get(..end)).unwrap_or_default();
+        contents.find(parent).is_some_and(|directory| directory.mode & 0o1000 != 0)
+    };
+    let shipped = |m: &&Member| image.owned().get(&*m.path).is_some_and(|files| files.iter().any(|file| file.mode & 0o002 != 0));
+    members("writable by everyone", contents.members.iter().filter(open).filter(|m| !in_sticky(m) && !shipped(m)))
+}
 
 fn unknown_owners(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     // Without these files nobody is known, which other checks say.

@@ -123,7 +123,7 @@ pub(super) const CHECKS: &[Check] = &[
                 let wrong = file.verify & LINK != 0
                     && member.kind == Kind::Symlink
                     && kind_bits(file.mode) == LINKS
-                    && member.link != file.link
+                    && *member.link != *file.link
                     && !file.is_config();
                 wrong.then(|| String::from_utf8_lossy(&member.link).escape_debug().to_string())
             })
@@ -197,7 +197,7 @@ fn missing(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
 fn told(image: &Image<'_>, contents: &Contents, text: &str, differs: impl Fn(&PackagedFile, &Member) -> Option<String>) -> Vec<Hit> {
     let owned = image.owned();
     let wrong = contents.members.iter().filter_map(|member| {
-        let files = owned.get(&member.path).filter(|_| is_compared(&member.path))?;
+        let files = owned.get(&*member.path).filter(|_| is_compared(&member.path))?;
         let mut why = None;
         for file in files.iter().filter(|file| !file.is_ghost()) {
             // As rpm does: a link to a directory does for the directory.

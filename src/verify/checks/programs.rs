@@ -3,7 +3,7 @@
 
 use super::{Check, Hit, Look, said};
 use crate::verify::image::Image;
-use crate::verify::{Profile, Severity};
+use crate::verify::{Consumer, Severity};
 
 /// A program and where it matters.
 #[derive(Debug)]
@@ -23,11 +23,11 @@ enum When {
 }
 
 impl Program {
-    pub(super) fn applies(&self, profile: Profile) -> bool {
+    pub(super) fn applies(&self, consumer: Consumer) -> bool {
         match self.when {
-            When::Always => true,
-            When::Anaconda => profile.is_anaconda(),
-            When::NewerAnaconda => profile.is_newer_anaconda(),
+            When::Always => !consumer.is_container() || self.name == "sh",
+            When::Anaconda => consumer.is_anaconda(),
+            When::NewerAnaconda => consumer.is_newer_anaconda(),
         }
     }
 

@@ -43,7 +43,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "api-directories",
         severity: Error,
-        why: "what is in /dev, /proc, /sys, /run and /tmp of the image is the build host's: Anaconda leaves it out, everyone else unpacks it",
+        why: "the contents of /dev, /proc, /sys, /run and /tmp belong to the build host; Anaconda leaves them out, most others unpack them",
         mend: "empty these directories before packing",
         look: Look::Contents(|_, contents| {
             let inside = API.iter().flat_map(|directory| contents.below(directory));
@@ -53,7 +53,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "machine-id",
         severity: Error,
-        why: "Anaconda leaves it out, but every other clone of the image would have the same id: one DHCP lease and one journal for all",
+        why: "Anaconda leaves it out; with other installers all nodes get one id, one DHCP lease and one journal",
         mend: "truncate -s 0 etc/machine-id",
         look: Look::Contents(|_, contents| {
             let text = contents.file("etc/machine-id").unwrap_or_default();

@@ -7,6 +7,8 @@
 //! what is known of a member.
 
 mod header;
+mod joined;
+mod looks;
 mod map;
 mod member;
 mod records;
@@ -17,7 +19,7 @@ pub use crate::error::Damaged;
 
 use crate::error::{Context, Error, Reason, Result};
 use crate::format::Format;
-use header::{BLOCK, Block};
+use header::Block;
 use member::{Extensions, Extra};
 use records::Records;
 use sha2::{Digest, Sha256};
@@ -320,10 +322,10 @@ impl<'a> Reader<'a> {
     fn end(&mut self) -> Result<()> {
         match self.source.block()? {
             Some(block) if block.iter().all(|byte| *byte == 0) => {}
-            Some(_) => return Err(self.source.damaged("an empty block stands alone in it")),
+            Some(_) => return Err(self.source.damaged("a single empty block is in it")),
             None => return Err(self.source.damaged("it is cut off: the second empty block at its end is missing")),
         }
-        if self.source.rest_is_other_than_zeros(BLOCK)? {
+        if self.source.rest_is_other_than_zeros()? {
             self.note(Irregularity::Trailing, b"");
         }
         self.ended = true;

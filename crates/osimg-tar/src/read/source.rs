@@ -1,10 +1,12 @@
 //! The bytes of an archive without its compression, counted; errors name their place.
 
 use super::header::BLOCK;
+use super::joined::Joined;
+use super::looks::looks_like;
 use crate::error::{Context, Damaged, Error, Reason, Result};
 use crate::format::Format;
-use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
+use bzip2::bufread::BzDecoder;
+use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 use std::io::{self, BufReader, Cursor, Read};
@@ -27,22 +29,25 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     pub(super) fn new(mut file: impl Read + 'a) -> Result<Self> {
         let mut magic = Vec::new();
-        file.by_ref().take(XZ_MAGIC.len() as u64).read_to_end(&mut magic).context("reading the tarball's first bytes")?;
+        file.by_ref().take(BLOCK as u64).read_to_end(&mut magic).context("reading the tarball's first bytes")?;
         let format = match magic.as_slice() {
             [] => return Err(Damaged { offset: 0, why: "it is empty".into() }.into()),
             [0x1F, 0x8B, ..] => Format::Tgz,
             [b'B', b'Z', b'h', ..] => Format::Tbz,
-            XZ_MAGIC => Format::Txz,
+            other if other.starts_with(XZ_MAGIC) => Format::Txz,
             other if other.starts_with(ZSTD_MAGIC) => {
                 return Err(Error::new(Reason::Zstd).context("reading the tarball"));
             }
-            _ => Format::Tar,
+            other => match looks_like(other) {
+                Some(kind) => return Err(Error::new(Reason::NotTar(kind)).context("reading the tarball")),
+                None => Format::Tar,
+            },
         };
         let file = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(file));
         let bytes: Box<dyn Read + 'a> = match format {
             Format::Tar => Box::new(file),
-            Format::Tgz => Box::new(MultiGzDecoder::new(file)),
-            Format::Tbz => Box::new(MultiBzDecoder::new(file)),
+            Format::Tgz => Box::new(Joined::<_, GzDecoder<_>>::new(file)),
+            Format::Tbz => Box::new(Joined::<_, BzDecoder<_>>::new(file)),
             Format::Txz => {
                 let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
                     .map_err(|error| Reason::Compressor(format!("starting an xz decoder: {error}")))?;
@@ -117,25 +122,18 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// Reads to the end, by which the compression's last checksums are checked; the bytes have to
-    /// be whole blocks.
-    pub(super) fn rest_is_other_than_zeros(&mut self, unit: usize) -> Result<bool> {
+    /// Reads to the end, which checks the compression's last checksums. Returns whether there were
+    /// other bytes than zeros; how many zeros there are does not matter to any reader.
+    pub(super) fn rest_is_other_than_zeros(&mut self) -> Result<bool> {
         let mut window = std::mem::take(&mut self.window);
         let mut other = false;
-        let mut count = 0;
         loop {
             let filled = self.fill(&mut window)?;
             other |= window.get(..filled).unwrap_or_default().iter().any(|byte| *byte != 0);
-            count += filled;
             if filled < window.len() {
-                break;
+                return Ok(other);
             }
-            count %= unit;
         }
-        if count % unit != 0 && !other {
-            return Err(self.damaged("it is cut off in the zeros behind its end"));
-        }
-        Ok(other)
     }
 
     /// Reads until `bytes` are full or there are no more.
