@@ -272,13 +272,13 @@ fn suffix_format(image: &Image<'_>) -> Vec<Hit> {
     }
 }
 
-/// Whether Anaconda leaves the path out: its `--exclude` options.
+/// Whether Anaconda leaves the path out by an `--exclude` option that matters. It removes the boot
+/// loader's old entries anyway.
 fn is_excluded(path: &[u8]) -> bool {
     const BELOW: [&[u8]; 5] = [b"dev/", b"proc/", b"tmp/", b"sys/", b"run/"];
-    const WITH_ALL_BELOW: [&[u8]; 4] = [b"boot/loader", b"boot/efi/loader", b"etc/machine-id", b"etc/machine-info"];
+    const FILES: [&[u8]; 2] = [b"etc/machine-id", b"etc/machine-info"];
     let rescue = path.strip_prefix(b"boot/").is_some_and(|name| name.windows(6).any(|part| part == b"rescue"));
-    let whole = |excluded: &[u8]| path.strip_prefix(excluded).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')));
-    rescue || BELOW.iter().any(|directory| path.starts_with(directory)) || WITH_ALL_BELOW.iter().any(|excluded| whole(excluded))
+    rescue || BELOW.iter().any(|directory| path.starts_with(directory)) || FILES.contains(&path)
 }
 
 /// The digest in the file beside the tarball, `HASH  NAME` or the hash alone; none when there is no
