@@ -3,8 +3,8 @@
 use osimg::error::{ExitCode, exit_code, render};
 use osimg::recipe::customizations::{Data, OwnerName};
 use osimg::recipe::{
-    Bootstrap, Format, Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, SelinuxChoice, Settings, Verify,
-    Visibility,
+    Bootstrap, Choices, Format, Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, ScriptSource,
+    SelinuxChoice, Settings, Verify, Visibility,
 };
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -355,5 +355,166 @@ proptest! {
         if let Err(errors) = Settings::parse(&text, "s.toml", Path::new("/")) {
             prop_assert!(errors.to_string().starts_with("s.toml:"));
         }
+    }
+}
+
+/// A directory with files, and a recipe loaded from it.
+fn load(files: &[(&str, &str)], blueprint: bool, choices: &Choices) -> (tempfile::TempDir, Result<Recipe, String>) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, text).expect("a file");
+    }
+    let blueprint = blueprint.then(|| directory.path().join("blueprint.toml"));
+    let loaded = Recipe::load_with(&directory.path().join("image.yum"), None, blueprint.as_deref(), choices);
+    let shown = loaded.map_err(|error| render(&error).replace(&format!("{}/", directory.path().display()), ""));
+    (directory, shown)
+}
+
+fn set(pairs: &[(&str, &str)]) -> Choices {
+    Choices { set: pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), ..Choices::default() }
+}
+
+#[test]
+fn included_settings_lie_below_and_lists_are_appended() {
+    let files = [
+        ("image.yum", "install a\nts run\n"),
+        ("image.toml", "include = [\"bases/el.toml\"]\n[image]\nname = \"own\"\n[customizations.services]\nenabled = [\"own\"]\n"),
+        (
+            "bases/el.toml",
+            "include = [\"common.toml\"]\n[image]\nname = \"el\"\nversion = \"9\"\n[customizations.cacerts]\nfiles = [\"ca.pem\"]\n",
+        ),
+        ("bases/common.toml", "include = [\"el.toml\"]\n[customizations]\nhostname = \"common\"\nservices.enabled = [\"common\"]\n"),
+    ];
+    let (directory, recipe) = load(&files, false, &Choices::default());
+    let recipe = recipe.unwrap();
+    let settings = &recipe.settings;
+    assert_eq!((settings.image.name.as_deref(), settings.image.version.as_deref()), (Some("own"), Some("9")));
+    assert_eq!(settings.customizations.services.enabled, ["common.service", "own.service"]);
+    assert_eq!(settings.customizations.cacerts.files, [directory.path().join("bases/ca.pem")]);
+    let origin = |key: &str| {
+        let entry = recipe.entries.iter().find(|entry| entry.key == key).unwrap();
+        entry.origin.rsplit('/').next().unwrap().to_owned()
+    };
+    assert_eq!(
+        [origin("image.name"), origin("image.version"), origin("customizations.services.enabled[0]")],
+        ["image.toml:3", "el.toml:4", "common.toml:4"]
+    );
+}
+
+#[test]
+fn an_error_of_an_included_file_names_that_file() {
+    let main = ("image.toml", "include = [\"base.toml\"]\n");
+    let recipe = ("image.yum", "install a\n");
+    let shown = |base: &str| load(&[recipe, main, ("base.toml", base)], false, &Choices::default()).1.unwrap_err();
+    assert!(shown("\n[image]\nnam = \"x\"\n").contains("base.toml:3:1: unknown key `nam` in [image]"));
+    assert!(shown("[customizations]\nhostname = \"a_b\"").contains("base.toml:2:12: `a_b` is not a host name"));
+    assert!(shown("[image").contains("base.toml:1:"), "{}", shown("[image"));
+    assert!(shown("[packages]\nreleasever = 9\n").contains("base.toml:2:14: invalid type"));
+    let missing = load(&[recipe, ("image.toml", "\ninclude = [\"none.toml\"]\n")], false, &Choices::default()).1.unwrap_err();
+    assert!(missing.contains("image.toml:2: including") && missing.contains("none.toml"), "{missing}");
+}
+
+#[test]
+fn variables_come_from_the_settings_the_listed_environment_and_the_command_line() {
+    let files = [
+        ("image.yum", "# ${NOTHING}\ninstall app-${RELEASE}\nts run\n"),
+        (
+            "image.toml",
+            "[vars]\nRELEASE = \"1\"\nSITE = \"lab\"\nfrom_environment = [\"PATH\"]\n\
+             [customizations]\nhostname = \"node.${SITE}\"\n[[customizations.files]]\npath = \"/etc/x\"\ndata = \"$${SITE} ${PATH}\"\n\
+             [[script]]\nrun = \"echo ${HOME}\"\n",
+        ),
+    ];
+    let recipe = load(&files, false, &set(&[("SITE", "prod")])).1.unwrap();
+    assert_eq!(recipe.script.transactions().unwrap()[0].install[0].text, "app-1");
+    let c = &recipe.settings.customizations;
+    assert_eq!(c.hostname.as_deref(), Some("node.prod"));
+    assert_eq!(c.files[0].data, Data::Text(format!("${{SITE}} {}", std::env::var("PATH").unwrap())));
+    assert_eq!(recipe.settings.scripts[0].source, ScriptSource::Run("echo ${HOME}".into()));
+    // Nothing is read from the environment that is not listed.
+    let shown = |settings: &str, choices: &Choices| {
+        load(&[("image.yum", "install ${HOME}\n"), ("image.toml", settings)], false, choices).1.unwrap_err()
+    };
+    assert!(shown("", &Choices::default()).contains("image.yum:1:9: the variable `HOME` is not set"), "{}", shown("", &Choices::default()));
+    let unset = shown("[image]\nname = \"${X}\"\n", &Choices::default());
+    assert!(unset.contains("image.toml:2:8: the variable `X` is not set") && unset.contains("--set X=VALUE"), "{unset}");
+    let unused = load(&[("image.yum", "install a\n")], false, &set(&[("TYPO", "x")])).1.unwrap_err();
+    assert!(unused.contains("--set TYPO"), "{unused}");
+}
+
+#[test]
+fn a_profile_lies_over_the_rest_when_it_is_chosen() {
+    let files = [
+        ("image.yum", "install a\n"),
+        (
+            "image.toml",
+            "[image]\nname = \"plain\"\n[customizations.kernel]\nappend = \"quiet\"\n[profile.debug.image]\nname = \"debug\"\n\
+             [profile.debug.customizations.services]\nenabled = [\"debug-shell\"]\n",
+        ),
+    ];
+    let plain = load(&files, false, &Choices::default()).1.unwrap().settings;
+    assert_eq!((plain.image.name.as_deref(), plain.customizations.services.enabled.len()), (Some("plain"), 0));
+    let choose = |name: &str| Choices { profiles: vec![name.to_owned()], ..Choices::default() };
+    let debug = load(&files, false, &choose("debug")).1.unwrap().settings;
+    assert_eq!((debug.image.name.as_deref(), debug.customizations.services.enabled.len()), (Some("debug"), 1));
+    assert_eq!(debug.customizations.kernel.append.as_deref(), Some("quiet"));
+    let unknown = load(&files, false, &choose("debgu")).1.unwrap_err();
+    assert!(unknown.contains("there is no profile `debgu`") && unknown.contains("did you mean `debug`?"), "{unknown}");
+    let wrong = load(&[("image.yum", "install a\n"), ("image.toml", "[profile.x.image]\nnam = \"y\"\n")], false, &Choices::default());
+    assert!(wrong.1.unwrap_err().contains("image.toml:2:1: unknown key `nam`"), "profiles that are not chosen are checked too");
+}
+
+#[test]
+fn an_included_recipe_stands_for_its_lines_and_errors_name_it() {
+    let recipe = load(
+        &[("image.yum", "include parts/base.yum\ninstall b\nts run\n"), ("parts/base.yum", "# base\ninstall a\n")],
+        false,
+        &Choices::default(),
+    );
+    let recipe = recipe.1.unwrap();
+    assert_eq!(recipe.script.to_string(), "install a\ninstall b\nts run\n");
+    let wrong =
+        load(&[("image.yum", "install x\ninclude base.yum\n"), ("base.yum", "\ninstal a\n")], false, &Choices::default()).1.unwrap_err();
+    assert!(wrong.contains("base.yum:2:1: "), "{wrong}");
+    let wrong =
+        load(&[("image.yum", "include base.yum\n\ninstal a\n"), ("base.yum", "install b\ninstall c\n")], false, &Choices::default());
+    let wrong = wrong.1.unwrap_err();
+    assert!(wrong.contains("image.yum:3:1: "), "{wrong}");
+}
+
+#[test]
+fn a_blueprint_brings_packages_for_the_recipe_and_customizations_for_the_settings() {
+    let blueprint = "name = \"web server\"\ndescription = \"x\"\nversion = \"0.0.1\"\ndistro = \"rhel-9.4\"\n\
+        [[packages]]\nname = \"nginx\"\nversion = \"1.*\"\n[[modules]]\nname = \"tmux\"\nversion = \"*\"\n[[groups]]\nname = \"anaconda-tools\"\n\
+        [[enabled_modules]]\nname = \"nodejs\"\nstream = \"20\"\n\
+        [customizations]\nhostname = \"web\"\n[customizations.kernel]\nname = \"kernel-rt\"\nappend = \"nosmt=force\"\n\
+        [[customizations.user]]\nname = \"admin\"\ngroups = [\"wheel\"]\n[customizations.firewall]\nports = [\"80:tcp\"]\n";
+    let files = [
+        ("image.yum", "group install core\nts run\n"),
+        ("image.toml", "[customizations]\nhostname = \"own\"\n"),
+        ("blueprint.toml", blueprint),
+    ];
+    let recipe = load(&files, true, &Choices::default()).1.unwrap();
+    assert_eq!(
+        recipe.script.to_string(),
+        "module enable nodejs:20\ngroup install core\ninstall nginx-1.*\ninstall tmux\ninstall @anaconda-tools\ninstall kernel-rt\nts run\n"
+    );
+    let settings = &recipe.settings;
+    assert_eq!((settings.image.name.as_deref(), settings.packages.releasever.as_deref()), (Some("web-server"), Some("9")));
+    assert_eq!((settings.customizations.hostname.as_deref(), settings.customizations.users[0].name.as_str()), (Some("own"), "admin"));
+    assert_eq!(settings.customizations.kernel.append.as_deref(), Some("nosmt=force"));
+    let refused = |text: &str| load(&[("image.yum", "install a\n"), ("blueprint.toml", text)], true, &Choices::default()).1.unwrap_err();
+    for (text, message) in [
+        ("name = \"x\"\n[[containers]]\nsource = \"quay.io/x\"\n", "blueprint.toml:2:3: `containers` of a blueprint"),
+        ("[[customizations.filesystem]]\nmountpoint = \"/\"\n", "unknown key `filesystem`"),
+        ("[customizations]\nfdo = {}\n", "blueprint.toml:2:1: unknown key `fdo`"),
+        ("[[customizations.user]]\nname = \"a\"\npassword = \"plain\"\n", "blueprint.toml:3:12: `password` is not a hash"),
+        ("[[packages]]\nversion = \"1\"\n", "an entry of `packages` without its `name`"),
+        ("distro = \"rhel\"\n", "`rhel` does not end with a release"),
+    ] {
+        let shown = refused(text);
+        assert!(shown.contains(message), "{text}\n{shown}");
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn job<'a>(
     let settings = &recipe.settings.packages;
     Job {
         recipe: &recipe.path,
+        places: recipe.script.origins(),
         tools,
         purpose: Purpose::Image,
         root: &directories.root,

@@ -9,7 +9,7 @@ use super::job::{DEFAULT_TIMEOUT, Directories, job};
 use super::space::room;
 use crate::error::Result;
 use crate::packages::{self, Cache, Job, PinnedKey, Programs, Purpose};
-use crate::recipe::{Bootstrap, ManagerChoice, PackageSettings, Spec, Transaction};
+use crate::recipe::{Bootstrap, ManagerChoice, Origins, PackageSettings, Spec, Transaction};
 use crate::sandbox::ToolRoot;
 use crate::workdir::Workdir;
 
@@ -44,8 +44,10 @@ impl Build<'_> {
         let settings =
             PackageSettings { docs: Some(false), install_weak_deps: Some(false), languages: None, exclude: Vec::new(), ..settings.clone() };
         let dbpath = packages::default_dbpath(settings.releasever.as_deref());
+        let origins = Origins::from_file("bootstrap_packages");
         let mut job = Job {
             recipe: Path::new("bootstrap_packages"),
+            places: &origins,
             purpose: Purpose::Tools,
             settings: &settings,
             timeout: Some(settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),

@@ -119,7 +119,7 @@ impl Build {
         image.version = self.image_version.clone().or(image.version.take());
         let lowered = decided.recipe.script.lower()?;
         for diagnostic in &lowered.diagnostics {
-            report_diagnostic(report, &decided.recipe.path, diagnostic);
+            report_diagnostic(report, decided.recipe.script.origins(), diagnostic);
         }
         step.finish(&format!("{} in {}", count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
         let options = Options {

@@ -69,7 +69,7 @@ impl LockArgs {
         }
         let lowered = decided.recipe.script.lower()?;
         for diagnostic in &lowered.diagnostics {
-            super::shared::report_diagnostic(report, &decided.recipe.path, diagnostic);
+            super::shared::report_diagnostic(report, decided.recipe.script.origins(), diagnostic);
         }
         let listed = match &self.import {
             Some(file) => {

@@ -5,6 +5,7 @@
 mod boot;
 mod build;
 mod cache;
+mod config;
 mod counterpart;
 mod deploy;
 mod diff;
@@ -16,6 +17,7 @@ mod overrides;
 mod pack;
 mod plan;
 mod publish;
+mod resolve;
 mod shared;
 mod shell;
 mod verify;
@@ -70,6 +72,10 @@ enum Verb {
     Build(build::Build),
     /// Show what a build would do; needs no root
     Plan(plan::PlanArgs),
+    /// Print the settings of a recipe as they are merged, each with its origin
+    Config(config::ConfigArgs),
+    /// Print the JSON schema of settings files, for editors
+    Schema(config::SchemaArgs),
     /// Record the packages that a recipe resolves to, for `build --locked`
     Lock(lock::LockArgs),
     /// Show the package cache, and prune it
@@ -125,6 +131,8 @@ pub fn main() -> ExitCode {
             Verb::Shell(args) => return args.run(&report),
             Verb::Build(args) => args.run(&report, json).map_err(unpublished),
             Verb::Plan(args) => args.run(&report, json),
+            Verb::Config(args) => args.run(&report, json),
+            Verb::Schema(args) => args.run(&report),
             Verb::Lock(args) => args.run(&report, json),
             Verb::Cache(args) => args.run(&report, json),
             Verb::Pack(args) => args.run(&report, json),

@@ -1,12 +1,13 @@
 //! The options that build and plan share; they override the settings.
 
 use clap::Args;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::archive::{Format, Level};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::recipe::{
-    Key, KeySource, ManagerChoice, Recipe, Repository, RepositorySource, SelinuxChoice, Settings, checked_fingerprint,
+    Choices, Key, KeySource, ManagerChoice, Recipe, Repository, RepositorySource, SelinuxChoice, Settings, checked_fingerprint,
     checked_repository_id, checked_url, parse_duration,
 };
 
@@ -19,6 +20,15 @@ pub(super) struct Overrides {
     /// Settings file, instead of the .toml next to the recipe
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
+    /// A blueprint of image-builder: its packages are installed too, its customizations are settings
+    #[arg(long, value_name = "FILE")]
+    pub blueprint: Option<PathBuf>,
+    /// Lay the table [profile.NAME] of the settings over the rest (can be repeated)
+    #[arg(long = "profile", value_name = "NAME")]
+    pub profiles: Vec<String>,
+    /// Set a variable of the settings and the recipe (can be repeated)
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub variables: Vec<String>,
     /// Add a repository (can be repeated)
     #[arg(long = "repo", value_name = "ID=URL")]
     pub repositories: Vec<String>,
@@ -64,7 +74,7 @@ pub(super) struct Decided {
 impl Overrides {
     /// Reads the recipe and its settings, and applies the options.
     pub(crate) fn decide(&self) -> Result<Decided> {
-        let mut recipe = Recipe::load(&self.recipe, self.settings.as_deref())?;
+        let mut recipe = Recipe::load_with(&self.recipe, self.settings.as_deref(), self.blueprint.as_deref(), &self.choices()?)?;
         self.repositories(&mut recipe.settings)?;
         self.keys(&mut recipe.settings)?;
         for file in recipe.settings.packages.repositories.iter().filter_map(|r| r.password_file.as_deref()) {
@@ -88,6 +98,17 @@ impl Overrides {
         let selinux = self.selinux.clone().unwrap_or_else(|| recipe.settings.finish.selinux.clone());
         let source_date_epoch = self.source_date_epoch.or(image.source_date_epoch.and_then(|seconds| i64::try_from(seconds).ok()));
         Ok(Decided { recipe, formats, level, selinux, source_date_epoch })
+    }
+
+    fn choices(&self) -> Result<Choices> {
+        let mut set = BTreeMap::new();
+        for text in &self.variables {
+            let (name, value) = text.split_once('=').ok_or_else(|| {
+                Failure::new(ExitCode::Usage, format!("reading --set {text}: there is no '='")).hint("write it as --set NAME=VALUE")
+            })?;
+            set.insert(name.to_owned(), value.to_owned());
+        }
+        Ok(Choices { profiles: self.profiles.clone(), set })
     }
 
     fn repositories(&self, settings: &mut Settings) -> Result<()> {

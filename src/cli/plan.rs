@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::overrides::{Decided, Overrides};
+use super::resolve;
 use super::shared::{default_cache, report_diagnostic};
 use crate::build::outline::{Outline, keys, outline, package_manager};
 use crate::customise::{self, scripts, scripts::ScriptRecord};
@@ -19,6 +20,13 @@ use crate::secrets;
 pub(super) struct PlanArgs {
     #[command(flatten)]
     overrides: Overrides,
+    /// Print only the recipe, as a plain script for dnf's shell: without `include` and variables
+    #[arg(long)]
+    expand: bool,
+    /// Resolve with the package manager: show packages, versions, sizes and groups, or what is
+    /// missing. Reads the repositories' metadata and no package
+    #[arg(long, conflicts_with = "expand")]
+    resolve: bool,
     /// The /dev that scriptlets would see
     #[arg(long = "dev", value_parser = super::shared::devices(), default_value = "private", value_name = "KIND")]
     devices: Devices,
@@ -26,10 +34,19 @@ pub(super) struct PlanArgs {
 
 impl PlanArgs {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        if self.resolve {
+            // Before any thread: a user namespace is entered by a process of one.
+            super::act_as_root(report, None)?;
+        }
         let decided = self.overrides.decide()?;
+        if self.expand {
+            super::print(report, decided.recipe.script.to_string().trim_end())?;
+            return Ok(ExitCode::Done);
+        }
         let lowered = decided.recipe.script.lower()?;
         customise::check(&decided.recipe.settings)?;
         let scripts = scripts::records(&decided.recipe.settings.scripts)?;
+        let resolved = if self.resolve { Some(resolve::resolve(&decided, &lowered.transactions, report)?) } else { None };
         // A build that cannot run here can still be shown.
         let cache = default_cache().unwrap_or_else(|_| "CACHE".into());
         let outlines = outline(&decided.recipe, &lowered.transactions, self.devices, &cache, report);
@@ -42,6 +59,7 @@ impl PlanArgs {
                 "diagnostics": lowered.diagnostics,
                 "formats": decided.formats,
                 "scripts": scripts,
+                "resolved": resolved.as_ref().map(resolve::json),
                 "keys": keys(&decided.recipe.settings.packages, &lowered.transactions).unwrap_or_default(),
                 "package_manager": package_manager(&decided.recipe.settings.packages),
                 "sandbox": outlines.as_ref().map_or_else(|_| Vec::new(), |outlines| sandbox(outlines)),
@@ -52,9 +70,10 @@ impl PlanArgs {
             return Ok(ExitCode::Done);
         }
         for diagnostic in &lowered.diagnostics {
-            report_diagnostic(report, &decided.recipe.path, diagnostic);
+            report_diagnostic(report, decided.recipe.script.origins(), diagnostic);
         }
-        super::print(report, &text(&decided, &lowered.transactions, &scripts, outlines.as_deref()))?;
+        let resolved = resolved.as_ref().map_or_else(String::new, |lock| resolve::text(lock).trim_end().to_owned());
+        super::print(report, (text(&decided, &lowered.transactions, &scripts, outlines.as_deref()) + "\n" + &resolved).trim_end())?;
         Ok(ExitCode::Done)
     }
 }

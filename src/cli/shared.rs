@@ -1,10 +1,10 @@
 //! Functions that several verbs share.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{Diagnostic, Severity};
+use crate::recipe::{Diagnostic, Origins, Severity};
 use crate::report::Report;
 use crate::sandbox::{Devices, Isolation};
 
@@ -38,8 +38,8 @@ pub(super) fn isolation() -> impl TypedValueParser<Value = Isolation> {
 }
 
 /// Passes on a remark on the recipe.
-pub(super) fn report_diagnostic(report: &Report, recipe: &Path, diagnostic: &Diagnostic) {
-    let text = format!("{}:{}: {}", recipe.display(), diagnostic.line, diagnostic.text);
+pub(super) fn report_diagnostic(report: &Report, origins: &Origins, diagnostic: &Diagnostic) {
+    let text = format!("{}: {}", origins.shown(diagnostic.line), diagnostic.text);
     match diagnostic.severity {
         Severity::Note => report.note(&text),
         Severity::Warning => report.warn(&text),

@@ -111,7 +111,7 @@ pub(super) fn failure(
     phase: Phase,
 ) -> Failure {
     let place = |line: Option<usize>| match line {
-        Some(line) => format!("{}:{line}: ", job.recipe.display()),
+        Some(line) => format!("{}: ", job.places.shown(line)),
         None => String::new(),
     };
     let message = error.message.trim();

@@ -281,7 +281,7 @@ impl Driver {
 
 /// A failure for an unsupported statement, with the recipe's line.
 pub(super) fn refuse(job: &Job<'_>, line: usize, what: &str, hint: &str) -> Failure {
-    Failure::new(ExitCode::Recipe, format!("{}:{line}: {what}", job.recipe.display())).hint(hint)
+    Failure::new(ExitCode::Recipe, format!("{}: {what}", job.places.shown(line))).hint(hint)
 }
 
 /// The directories in which the tools' Python looks for modules. They are only read: nothing in

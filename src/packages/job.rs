@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::scriptlet::FailedScriptlet;
 use super::{Cache, PinnedKey, RecordedOwners};
-use crate::recipe::{Lock, PackageSettings};
+use crate::recipe::{Lock, Origins, PackageSettings};
 use crate::report::Report;
 use crate::sandbox::{Clock, Devices, Limits, ToolRoot};
 
@@ -15,6 +15,8 @@ use crate::sandbox::{Clock, Devices, Limits, ToolRoot};
 pub struct Job<'a> {
     /// The recipe's file, for messages.
     pub recipe: &'a Path,
+    /// The files of the recipe's lines, for messages.
+    pub places: &'a Origins,
     /// The tree with the package manager.
     pub tools: &'a ToolRoot,
     /// The purpose of the root.

@@ -43,7 +43,7 @@ pub(super) fn name(spec: &Spec) -> &str {
 /// [`ExitCode::Recipe`] with line and column if it is not the name of a package file, or does not
 /// exist.
 pub(super) fn find<'a>(job: &Job<'_>, spec: &'a Spec) -> Result<FileSource<'a>> {
-    let wrong = |what: String| Failure::new(ExitCode::Recipe, format!("{}:{}:{}: {what}", job.recipe.display(), spec.line, spec.column));
+    let wrong = |what: String| Failure::new(ExitCode::Recipe, format!("{}:{}: {what}", job.places.shown(spec.line), spec.column));
     if !name(spec).ends_with(".rpm") || name(spec).contains(['?', '#']) {
         return Err(wrong(format!("'{}' does not end in the name of a package file", spec.text))
             .hint("use the full address of the file: https://HOST/DIRECTORY/NAME-VERSION-RELEASE.ARCH.rpm")
@@ -56,7 +56,7 @@ pub(super) fn find<'a>(job: &Job<'_>, spec: &'a Spec) -> Result<FileSource<'a>> 
         },
         _ => spec.text.as_str(),
     };
-    let source = job.recipe.parent().unwrap_or(Path::new("")).join(path);
+    let source = Path::new(job.places.place(spec.line).0).parent().unwrap_or(Path::new("")).join(path);
     let source = source
         .canonicalize()
         .map_err(|error| wrong(format!("opening {}: {error}", source.display())).hint("relative paths start at the recipe's directory"))?;

@@ -1,6 +1,7 @@
 //! Errors in a recipe or its settings, displayed like compiler errors: position, line, underline,
 //! hints.
 
+use super::origins::Origins;
 use crate::error::{ExitCode, Failure};
 use crate::text;
 use serde::Serialize;
@@ -63,7 +64,7 @@ impl SyntaxError {
 /// All errors of one file; `Display` writes the complete text for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxErrors {
-    file: String,
+    origins: Origins,
     errors: Vec<(SyntaxError, Excerpt)>,
     more: bool,
 }
@@ -81,14 +82,15 @@ impl fmt::Display for SyntaxErrors {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}:{}:{}: {}", self.file, error.span.line, error.span.column, error.message)?;
+            write!(f, "{}:{}: {}", self.origins.shown(error.span.line), error.span.column, error.message)?;
             write!(f, "\n  {}\n  {}", excerpt.line, excerpt.underline)?;
             for hint in &error.hints {
                 write!(f, "\nhint: {hint}")?;
             }
         }
         if self.more {
-            write!(f, "\n{}: stopped after {} errors", self.file, self.errors.len())?;
+            let last = self.errors.last().map_or(1, |(error, _)| error.span.line);
+            write!(f, "\n{}: stopped after {} errors", text::line(self.origins.place(last).0), self.errors.len())?;
         }
         Ok(())
     }
@@ -105,20 +107,26 @@ impl From<SyntaxErrors> for Failure {
 /// Collects the errors of one file, so that the user sees all of them at once.
 #[derive(Debug)]
 pub(in crate::recipe) struct Collector<'a> {
-    file: &'a str,
+    origins: Origins,
     source: &'a str,
     errors: Vec<SyntaxError>,
     more: bool,
 }
 
 impl<'a> Collector<'a> {
-    pub(in crate::recipe) fn new(file: &'a str, source: &'a str) -> Self {
-        Self { file, source, errors: Vec::new(), more: false }
+    #[cfg(test)]
+    pub(in crate::recipe) fn new(file: &str, source: &'a str) -> Self {
+        Self::with_origins(Origins::from_file(file), source)
     }
 
-    /// The file's name in messages.
-    pub(in crate::recipe) fn file(&self) -> &str {
-        self.file
+    /// Of a text that is made of several files.
+    pub(in crate::recipe) fn with_origins(origins: Origins, source: &'a str) -> Self {
+        Self { origins, source, errors: Vec::new(), more: false }
+    }
+
+    /// The file and line of a line of the text.
+    pub(in crate::recipe) fn place(&self, line: usize) -> String {
+        self.origins.shown(line)
     }
 
     pub(in crate::recipe) fn push(&mut self, mut error: SyntaxError) {
@@ -185,7 +193,7 @@ impl<'a> Collector<'a> {
             })
             .collect();
         errors.sort_by_key(|(error, _)| (error.span.line, error.span.column));
-        Err(SyntaxErrors { file: text::line(self.file).into_owned(), errors, more: self.more })
+        Err(SyntaxErrors { origins: self.origins, errors, more: self.more })
     }
 }
 

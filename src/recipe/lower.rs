@@ -31,7 +31,7 @@ impl Script {
     /// all such lines at once, and if the recipe installs nothing.
     pub fn lower(&self) -> Result<Lowered> {
         let mut lowering = Lowering {
-            errors: Collector::new(&self.file, &self.source),
+            errors: Collector::with_origins(self.origins.clone(), &self.source),
             diagnostics: self.diagnostics.clone(),
             context: Transaction::default(),
             pending: None,
@@ -51,7 +51,8 @@ impl Script {
         let Lowering { errors, mut diagnostics, done, filled, .. } = lowering;
         errors.finish(()).map_err(Failure::from)?;
         if !filled {
-            let failure = Failure::new(ExitCode::Recipe, format!("{}: the recipe installs nothing", crate::text::line(&self.file)));
+            let failure =
+                Failure::new(ExitCode::Recipe, format!("{}: the recipe installs nothing", crate::text::line(self.origins.place(1).0)));
             return Err(failure.hint("an image starts empty; write `group install 'Minimal Install'` or `install NAME`").into());
         }
         diagnostics.sort_by_key(|diagnostic| diagnostic.line);

@@ -10,29 +10,35 @@ mod arguments;
 mod commands;
 mod config_keys;
 mod diagnostic;
+mod expand;
 mod lexer;
 pub mod lock;
 mod lower;
+mod origins;
 mod parser;
 mod script;
 mod settings;
 mod statement;
 mod suggest;
 mod transaction;
+mod variables;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use lock::{Lock, LockedPackage, LockedTransaction};
 pub use lower::Lowered;
+pub use origins::Origins;
 pub use script::Script;
 pub use settings::customizations;
 pub use settings::{
-    Bootstrap, Customizations, DeploySettings, Disks, DurationError, FinishSettings, Format, ImageSettings, Initramfs, InstallSettings,
-    Key, KeySource, Layout, Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository, RepositorySource, SbomKind,
-    ScriptSettings, ScriptSource, SelinuxChoice, SelinuxMode, Settings, Verify, Visibility, When, checked_dbpath, checked_fingerprint,
-    checked_image_word, checked_repository_id, checked_url, parse_duration,
+    Bootstrap, Choices, Customizations, DeploySettings, Disks, DurationError, Entry, FinishSettings, Format, ImageSettings, Initramfs,
+    InstallSettings, Key, KeySource, Layout, Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository,
+    RepositorySource, SbomKind, ScriptSettings, ScriptSource, SelinuxChoice, SelinuxMode, Settings, Verify, Visibility, When,
+    checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url, parse_duration, schema,
 };
 pub use statement::{GroupAction, ModuleAction, RepoAction, Spec, SpecKind, StatementKind};
 pub use transaction::{GroupScope, RepoChange, Transaction};
+
+use settings::{Checked, Source, Sources, checked};
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
@@ -49,6 +55,8 @@ pub struct Recipe {
     pub script: Script,
     /// The settings next to it, or the defaults.
     pub settings: Settings,
+    /// Every value of the settings files, with its origin.
+    pub entries: Vec<Entry>,
 }
 
 impl Recipe {
@@ -58,17 +66,40 @@ impl Recipe {
     /// # Errors
     /// Fails with [`ExitCode::Recipe`] if a file cannot be read, is not text, or has errors.
     pub fn load(path: &Path, settings_path: Option<&Path>) -> Result<Self> {
+        Self::load_with(path, settings_path, None, &Choices::default())
+    }
+
+    /// As [`Recipe::load`], with a blueprint below the settings, and with profiles and variables.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`], and with [`ExitCode::Usage`] for a variable that nothing uses.
+    pub fn load_with(path: &Path, settings_path: Option<&Path>, blueprint: Option<&Path>, choices: &Choices) -> Result<Self> {
         let text = read_text(path, "recipe")?;
-        let script = Script::parse(&text, &path.display().to_string()).map_err(Failure::from)?;
-        let sibling = path.with_extension("toml");
-        let settings = match settings_path {
-            Some(given) => Settings::load(given)?,
-            // `symlink_metadata`, so that a dangling link is an error, not a build with the wrong
-            // settings.
-            None if !is_input(path) && sibling != path && std::fs::symlink_metadata(&sibling).is_ok() => Settings::load(&sibling)?,
-            None => Settings::default(),
-        };
-        Ok(Self { path: path.to_owned(), script, settings })
+        let mut expanded = expand::included(&text, path, &mut |included| read_text(included, "recipe"))?;
+        let next = path.with_extension("toml");
+        // `symlink_metadata`, so that a dangling link is an error, not a build with the wrong
+        // settings.
+        let found = !is_input(path) && next != path && std::fs::symlink_metadata(&next).is_ok();
+        let settings_path = settings_path.or(found.then_some(next.as_path()));
+        let mut sources = Vec::new();
+        for (path, what, is_blueprint) in [(blueprint, "blueprint", true), (settings_path, "settings", false)] {
+            if let Some(path) = path {
+                sources.push(source(path, what, is_blueprint)?);
+            }
+        }
+        let sources = Sources::load(sources, &mut |included| read_text(included, "settings"))?;
+        let Checked { settings, entries, variables, mut used, statements } = checked(&sources, choices).map_err(Failure::from)?;
+        expand::with_variables(&mut expanded, &variables, &mut used).map_err(Failure::from)?;
+        if let Some(unused) = choices.set.keys().find(|name| !used.contains(*name)) {
+            return Err(
+                Failure::new(ExitCode::Usage, format!("--set {unused}: neither the recipe nor the settings use ${{{unused}}}")).into()
+            );
+        }
+        if let Some(blueprint) = blueprint {
+            expanded = expand::with_statements(expanded, &blueprint.display().to_string(), &statements);
+        }
+        let script = Script::parse_with_origins(&expanded.text, expanded.origins).map_err(Failure::from)?;
+        Ok(Self { path: path.to_owned(), script, settings, entries })
     }
 
     /// The image's name from the settings, or else the recipe's stem.
@@ -86,13 +117,17 @@ impl Settings {
     /// # Errors
     /// Fails with [`ExitCode::Recipe`] if it cannot be read, is not text, or has errors.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = read_text(path, "settings")?;
-        let shown = path.display().to_string();
-        let absolute = std::path::absolute(path)
-            .map_err(|error| Failure::new(ExitCode::Recipe, format!("finding the directory of {shown}")).because(error))?;
-        let directory = absolute.parent().unwrap_or(Path::new("/"));
-        Ok(Self::parse(&text, &shown, directory).map_err(Failure::from)?)
+        let sources = Sources::load(vec![source(path, "settings", false)?], &mut |included| read_text(included, "settings"))?;
+        Ok(checked(&sources, &Choices::default()).map_err(Failure::from)?.settings)
     }
+}
+
+fn source(path: &Path, what: &str, blueprint: bool) -> Result<Source> {
+    let text = read_text(path, what)?;
+    let name = path.display().to_string();
+    let absolute = std::path::absolute(path)
+        .map_err(|error| Failure::new(ExitCode::Recipe, format!("finding the directory of {name}")).because(error))?;
+    Ok(Source { name, text, directory: absolute.parent().unwrap_or(Path::new("/")).to_owned(), blueprint })
 }
 
 /// The name for standard input.

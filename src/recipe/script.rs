@@ -2,6 +2,7 @@
 
 use super::diagnostic::{Collector, Diagnostic, SyntaxErrors};
 use super::lexer::{self, ByteOrderMark};
+use super::origins::Origins;
 use super::parser::Parser;
 use super::statement::Statement;
 use std::fmt;
@@ -14,7 +15,7 @@ use std::fmt;
 pub struct Script {
     /// The statements, in order.
     pub statements: Vec<Statement>,
-    pub(super) file: String,
+    pub(super) origins: Origins,
     pub(super) source: String,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
@@ -26,12 +27,23 @@ impl Script {
         &self.source
     }
 
+    /// The files of its lines.
+    #[must_use]
+    pub fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
     /// Parses a recipe's text; `file` is its name in messages.
     ///
     /// # Errors
     /// Returns all errors in the text, each with its line and column.
     pub fn parse(text: &str, file: &str) -> Result<Self, SyntaxErrors> {
-        let mut errors = Collector::new(file, text);
+        Self::parse_with_origins(text, Origins::from_file(file))
+    }
+
+    /// Parses a text that is made of several files.
+    pub(super) fn parse_with_origins(text: &str, origins: Origins) -> Result<Self, SyntaxErrors> {
+        let mut errors = Collector::with_origins(origins.clone(), text);
         let (lines, mark) = lexer::split(text, &mut errors);
         let mut parser = Parser { errors, diagnostics: Vec::new() };
         if mark == ByteOrderMark::Stripped {
@@ -45,7 +57,7 @@ impl Script {
             .collect();
         let diagnostics = parser.diagnostics;
         parser.errors.finish(())?;
-        Ok(Self { statements, file: file.to_owned(), source: text.to_owned(), diagnostics })
+        Ok(Self { statements, origins, source: text.to_owned(), diagnostics })
     }
 
     /// Notes and warnings on the text.

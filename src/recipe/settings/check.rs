@@ -5,7 +5,9 @@ mod repository;
 
 use super::customizations::moved_key;
 use super::fields::Check;
+use super::merge;
 use super::raw::{self, Raw};
+use super::sources::{Choices, Entry, Sources};
 use super::values::{absolute, parse_duration};
 use super::{
     Bootstrap, DeploySettings, FinishSettings, ImageSettings, Level, ManagerChoice, PackageSettings, RegistrySettings, SelinuxChoice,
@@ -13,40 +15,59 @@ use super::{
 };
 use crate::recipe::diagnostic::{Collector, SyntaxErrors, quoted};
 use crate::recipe::suggest;
-use std::collections::BTreeSet;
-use std::path::Path;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub(super) fn settings(text: &str, file: &str, directory: &Path) -> Result<Settings, SyntaxErrors> {
-    let mut check = Check { errors: Collector::new(file, text), source: text, directory };
-    let (table, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        errors.iter().for_each(|error| check.toml(error));
-        return check.errors.finish(Settings::default());
+/// Settings, and what else their files say.
+#[derive(Debug, Default)]
+pub(in crate::recipe) struct Checked {
+    pub(in crate::recipe) settings: Settings,
+    /// Every value with its origin.
+    pub(in crate::recipe) entries: Vec<Entry>,
+    pub(in crate::recipe) variables: BTreeMap<String, String>,
+    pub(in crate::recipe) used: BTreeSet<String>,
+    /// Statements of a blueprint, each with its line there.
+    pub(in crate::recipe) statements: Vec<(String, usize)>,
+}
+
+pub(in crate::recipe) fn settings(sources: &Sources, choices: &Choices) -> Result<Checked, SyntaxErrors> {
+    let errors = Collector::with_origins(sources.origins.clone(), &sources.text);
+    let mut check =
+        Check { errors, source: &sources.text, sources, variables: BTreeMap::new(), used: BTreeSet::new(), statements: Vec::new() };
+    let table = check.merged(sources, choices);
+    if !check.errors.is_empty() {
+        return check.errors.finish(Checked::default());
     }
-    check.unknown_keys(table.get_ref(), "");
+    check.unknown_keys(&table, "");
+    let entries = merge::entries(&table, &sources.text, &sources.origins);
     // Unknown keys are reported first. A type error next to one often only repeats it, so it is
     // reported in the next run.
     if check.errors.is_empty() {
-        match toml::from_str::<Raw>(text) {
+        match Raw::deserialize(toml::de::Deserializer::from(Spanned::new(0..sources.text.len(), table))) {
             Ok(raw) => {
                 let settings = check.all(raw);
-                return check.errors.finish(settings);
+                let place = |(statement, line): (String, usize)| (statement, sources.origins.place(line).1);
+                let mut statements: Vec<(String, usize)> = std::mem::take(&mut check.statements).into_iter().map(place).collect();
+                statements.sort_by_key(|(_, line)| *line);
+                let (variables, used) = (std::mem::take(&mut check.variables), std::mem::take(&mut check.used));
+                return check.errors.finish(Checked { settings, entries, variables, used, statements });
             }
-            Err(error) => check.toml(&error),
+            Err(error) => check.toml(&error, 0),
         }
     }
-    check.errors.finish(Settings::default())
+    check.errors.finish(Checked::default())
 }
 
 impl Check<'_> {
     /// Reports an error of the TOML parser, with a hint if its message allows one.
-    fn toml(&mut self, error: &toml::de::Error) {
+    pub(super) fn toml(&mut self, error: &toml::de::Error, shift: usize) {
         let message = error.message().lines().next().unwrap_or_default();
         if let Some((_, name)) = message.split_once(", expected struct ") {
             let (message, hint) = expected_table(name);
-            return self.fail(error.span().unwrap_or(0..0), message, hint);
+            let span = error.span().unwrap_or(0..0);
+            return self.fail(span.start + shift..span.end + shift, message, hint);
         }
         let hint = if message.contains("expected a string") && (message.contains("integer") || message.contains("float")) {
             "put the value in quotes".to_owned()
@@ -59,10 +80,11 @@ impl Check<'_> {
         } else {
             String::new()
         };
-        self.fail(error.span().unwrap_or(0..0), message.to_owned(), &hint);
+        let span = error.span().unwrap_or(0..0);
+        self.fail(span.start + shift..span.end + shift, message.to_owned(), &hint);
     }
 
-    fn unknown_keys(&mut self, table: &DeTable<'_>, path: &str) {
+    pub(super) fn unknown_keys(&mut self, table: &DeTable<'_>, path: &str) {
         // Tables with keys that the user chooses, such as `[image.properties]`, are not listed.
         let Some(keys) = raw::keys(path) else { return };
         for (key, value) in table {
@@ -245,7 +267,7 @@ impl Check<'_> {
 
     fn selinux(&mut self, choice: &Spanned<String>) -> SelinuxChoice {
         match choice.get_ref().parse() {
-            Ok(SelinuxChoice::Policy(path)) => SelinuxChoice::Policy(absolute(&path.to_string_lossy(), self.directory)),
+            Ok(SelinuxChoice::Policy(path)) => SelinuxChoice::Policy(absolute(&path.to_string_lossy(), self.base(&choice.span()))),
             Ok(choice) => choice,
             Err(_) => {
                 self.fail(choice.span(), "`selinux` must be `\"auto\"`, `\"from-tree\"`, `\"none\"` or `\"policy=FILE_CONTEXTS\"`", "");

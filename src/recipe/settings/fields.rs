@@ -1,9 +1,11 @@
 //! Checks single fields of the settings file (texts, lists, numbers, paths and URLs) and reports
 //! the position of errors.
 
+use super::sources::Sources;
 use super::texts::{Text, Texts};
 use super::values::{absolute, checked_dbpath, checked_url};
 use crate::recipe::diagnostic::{Collector, SyntaxError, quoted, span_of};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -12,7 +14,12 @@ use toml::Spanned;
 pub(super) struct Check<'a> {
     pub errors: Collector<'a>,
     pub source: &'a str,
-    pub directory: &'a Path,
+    pub sources: &'a Sources,
+    /// The variables, and the names of those that the settings use.
+    pub variables: BTreeMap<String, String>,
+    pub used: BTreeSet<String>,
+    /// Statements of a blueprint, each with its line of the joined text.
+    pub statements: Vec<(String, usize)>,
 }
 
 impl Check<'_> {
@@ -24,9 +31,14 @@ impl Check<'_> {
         self.errors.push(if hint.is_empty() { error } else { error.hint(hint) });
     }
 
+    /// The directory where relative paths at a place begin.
+    pub fn base(&self, range: &Range<usize>) -> &Path {
+        self.sources.directory(range.start)
+    }
+
     /// The file and line of a range, for messages about what is known only later.
     pub fn place(&self, range: Range<usize>) -> String {
-        format!("{}:{}", self.errors.file(), span_of(self.source, range).line)
+        self.errors.place(span_of(self.source, range).line)
     }
 
     /// A text that must not be empty or contain control characters.
@@ -92,7 +104,7 @@ impl Check<'_> {
             self.fail(text.span(), format!("{} is not a path", quoted(text.get_ref())), hint);
             return None;
         }
-        let path = absolute(text.get_ref(), self.directory);
+        let path = absolute(text.get_ref(), self.base(&text.span()));
         if path.to_str().is_none() {
             self.fail(text.span(), "the directory of the settings file has a name that is not UTF-8", "write an absolute path");
             return None;
@@ -137,7 +149,7 @@ impl Check<'_> {
 
     pub fn url(&mut self, text: Text) -> Option<String> {
         let text = text?;
-        match checked_url(text.get_ref(), self.directory) {
+        match checked_url(text.get_ref(), self.base(&text.span())) {
             Ok(url) => Some(url),
             Err(message) => {
                 self.fail(text.span(), message, "");
@@ -153,7 +165,7 @@ impl Check<'_> {
             return self.path(Some(text)).and_then(|path| path.to_str().map(str::to_owned));
         }
         if text.get_ref().contains("://")
-            && let Err(message) = checked_url(text.get_ref(), self.directory)
+            && let Err(message) = checked_url(text.get_ref(), self.base(&text.span()))
         {
             self.fail(text.span(), message, "");
             return None;

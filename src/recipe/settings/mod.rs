@@ -1,23 +1,31 @@
 //! The settings of a recipe: the contents of the `.toml` next to it, checked and with absolute
 //! paths.
 
+mod blueprint;
 mod check;
 pub mod customizations;
 mod fields;
 mod install;
+mod merge;
 mod raw;
 mod repository;
+mod schema;
 mod script;
 mod selinux;
+mod sources;
 mod texts;
 mod values;
 
+pub(in crate::recipe) use check::{Checked, settings as checked};
 pub use customizations::Customizations;
 pub use install::{Disks, InstallSettings, Layout, SelinuxMode};
 pub use osimg_tar::{Format, Level};
 pub use repository::{Key, KeySource, Repository, RepositorySource};
+pub use schema::schema;
 pub use script::{ScriptSettings, ScriptSource, When};
 pub use selinux::SelinuxChoice;
+pub use sources::{Choices, Entry};
+pub(in crate::recipe) use sources::{Source, Sources};
 pub use values::{
     DurationError, checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url, parse_duration,
 };
@@ -56,7 +64,8 @@ impl Settings {
     /// # Errors
     /// Returns all errors in the text, each with its line and column.
     pub fn parse(text: &str, file: &str, directory: &Path) -> Result<Self, SyntaxErrors> {
-        check::settings(text, file, directory)
+        let sources = Sources::from_text(text, file, directory);
+        Ok(check::settings(&sources, &Choices::default())?.settings)
     }
 }
 

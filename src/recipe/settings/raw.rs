@@ -11,7 +11,7 @@ use toml::Spanned;
 /// The keys of every table, for reporting unknown keys with suggestions. The types below also
 /// refuse unknown keys.
 const KEYS: &[(&str, &[&str])] = &[
-    ("", &["image", "packages", "customizations", "script", "finish", "deploy", "registry"]),
+    ("", &["include", "vars", "profile", "image", "packages", "customizations", "script", "finish", "deploy", "registry"]),
     ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch", "sbom", "sign", "strict"]),
     (
         "packages",

@@ -241,7 +241,7 @@ impl Check<'_> {
         for text in texts.into_iter().flatten() {
             let key = text.get_ref().trim();
             let armored = !pem::blocks(key, "PGP PUBLIC KEY BLOCK").is_empty();
-            if armored || (key.contains("://") && checked_url(key, self.directory).is_ok()) {
+            if armored || (key.contains("://") && checked_url(key, self.base(&text.span())).is_ok()) {
                 keys.push(key.to_owned());
             } else {
                 let hint = "write a URL, such as file:///etc/pki/rpm-gpg/RPM-GPG-KEY-x, or the armored key itself";
