@@ -98,6 +98,60 @@ fn with_all_giveaways(repo: Repo) -> Repo {
     with_giver(repo).package(Package::named("generous").requires("giver").scriptlet(When::Post, GIVEAWAYS))
 }
 
+/// Accounts, files of several owners, and a script that gives a file away and takes one back.
+const CUSTOMISED: &str = r#"
+[[customizations.group]]
+name = "operators"
+[[customizations.user]]
+name = "jane"
+key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK3A/4lLrCf3XK+T6o1hgWKYrafEvHol2VPeQUMMUAHy jane@example.org"
+groups = ["operators", "app"]
+[[customizations.files]]
+path = "/etc/owned"
+data = "x"
+mode = "4750"
+user = "app"
+group = "operators"
+[[customizations.directories]]
+path = "/etc/shared"
+mode = "2770"
+user = "jane"
+[[script]]
+when = "last"
+run = """
+busybox chown 998:997 /etc/shared
+busybox chown 0:0 /usr/share/owned
+echo x > /etc/shared/new
+busybox chown 1000:0 /etc/shared/new
+"""
+"#;
+
+#[test]
+fn customizations_have_the_same_bytes_for_root_and_for_users_with_many_ids_and_with_one() {
+    if !require_root() {
+        return;
+    }
+    for subordinate in [Subordinate::Range, Subordinate::Nothing] {
+        let user = User::new(subordinate, odd);
+        let settings = user.path().join("repo/settings.toml");
+        fs::write(&settings, fs::read_to_string(&settings).unwrap() + CUSTOMISED).unwrap();
+        let roots = user.build_as_root("root", RECIPE);
+        let listed = members(&roots);
+        for (mode, owners, name) in [
+            ("-rwsr-x---", "998/1000", "./etc/owned"),
+            ("drwxrws---", "998/997", "./etc/shared/"),
+            ("-rw-r-----", "0/0", "./usr/share/owned"),
+            ("-rw-------", "1000/1001", "./home/jane/.ssh/authorized_keys"),
+        ] {
+            let found = listed.iter().any(|line| line.starts_with(mode) && line.contains(owners) && line.ends_with(name));
+            assert!(found, "{mode} {owners} {name}: {listed:#?}");
+        }
+        let (own, _) = user.build("own", RECIPE, &[]);
+        assert_eq!(members(&own), listed, "{subordinate:?}");
+        assert_eq!(digest(&own), digest(&roots), "{subordinate:?}");
+    }
+}
+
 #[test]
 fn a_user_with_a_single_id_builds_the_same_tarball_as_root() {
     if !require_root() {
