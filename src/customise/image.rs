@@ -3,6 +3,7 @@
 
 use anyhow::Context;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Workplace<'a> {
 /// A command to run in the image.
 pub(super) struct Job {
     pub(super) command: CommandLine,
+    /// Variables besides the usual ones, which they may replace.
+    pub(super) environment: BTreeMap<String, String>,
     /// Below `/run`.
     pub(super) mounts: Vec<Mount>,
     pub(super) network: Network,
@@ -200,7 +203,8 @@ impl<'a> Image<'a> {
     /// As [`Image::run`], and says how it ended.
     pub(super) fn attempt(&self, argv: &[&str]) -> Result<Ended> {
         let command = CommandLine::new(argv.iter().copied());
-        let job = Job { command, mounts: Vec::new(), network: Network::None, timeout: PROGRAM_TIMEOUT, lines: 20 };
+        let job =
+            Job { command, environment: BTreeMap::new(), mounts: Vec::new(), network: Network::None, timeout: PROGRAM_TIMEOUT, lines: 20 };
         self.perform(job).with_context(|| format!("running {} in the image", argv.first().copied().unwrap_or_default()))
     }
 
@@ -214,6 +218,7 @@ impl<'a> Image<'a> {
             // systemctl of an image has no manager to talk to.
             .env("SYSTEMD_OFFLINE", "1")
             .env("SOURCE_DATE_EPOCH", self.place.source_date_epoch.to_string());
+        let command = job.environment.iter().fold(command, |command, (name, value)| command.env(name, value));
         self.place.report.command(&command.quoted());
         let plan = Plan { network: job.network, mounts: job.mounts, ..self.plan(command) };
         let plan = match self.place.clock {
@@ -252,7 +257,7 @@ impl<'a> Image<'a> {
 
 /// The last owners of each path, without those that root owns.
 fn latest(owners: &[OwnedFile]) -> Vec<OwnedFile> {
-    let mut by_path = std::collections::BTreeMap::new();
+    let mut by_path = BTreeMap::new();
     for owner in owners {
         by_path.insert(&owner.path, owner);
     }

@@ -10,7 +10,7 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::process::CommandLine;
 use crate::recipe::{ScriptSettings, ScriptSource, When};
-use crate::sandbox::{Access, Mount, Network};
+use crate::sandbox::{Access, Kind, Mount, Network};
 
 /// Where a script finds itself and its files.
 pub const DIRECTORY: &str = "/run/osimg";
@@ -150,10 +150,7 @@ pub fn run(image: &Image<'_>, scripts: &[ScriptSettings], when: When) -> Result<
 fn run_one(image: &Image<'_>, script: &ScriptSettings) -> Result<()> {
     let step = image.report().step(&format!("running script {}", script.name));
     let text = text(script)?;
-    let mut command = command(script, &text)?;
-    for (name, value) in &script.environment {
-        command = command.env(name, value);
-    }
+    let command = command(script, &text)?;
     let mut mounts = vec![Mount::File { target: format!("{DIRECTORY}/{}", script.name).into(), content: text }];
     for source in &script.files {
         let name = source.file_name().unwrap_or_default();
@@ -161,10 +158,20 @@ fn run_one(image: &Image<'_>, script: &ScriptSettings) -> Result<()> {
         mounts.push(Mount::Bind { source: source.clone(), target, access: Access::ReadOnly });
     }
     let network = if script.network { Network::Host } else { Network::None };
-    let job = Job { command, mounts, network, timeout: script.timeout.unwrap_or(TIMEOUT), lines: LAST_LINES };
+    let resolver = if script.network { Resolver::open(image, &mut mounts)? } else { Resolver::Own };
+    let job = Job {
+        command,
+        environment: script.environment.clone(),
+        mounts,
+        network,
+        timeout: script.timeout.unwrap_or(TIMEOUT),
+        lines: LAST_LINES,
+    };
     let ended = image.perform(job).map_err(|error| {
         Failure::new(crate::error::exit_code(&error), format!("{}: running script {}", script.place, script.name)).because(error)
-    })?;
+    });
+    resolver.close(image)?;
+    let ended = ended?;
     if !ended.success {
         let message = format!("{}: script {} ended with {}:\n{}", script.place, script.name, ended.how, ended.lines);
         return Err(Failure::new(ExitCode::Transaction, message)
@@ -173,6 +180,46 @@ fn run_one(image: &Image<'_>, script: &ScriptSettings) -> Result<()> {
     }
     step.finish("done");
     Ok(())
+}
+
+/// The file with the addresses of name servers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Name servers for a script with a network: those of the build host, unless the image has its own.
+enum Resolver {
+    /// The image's own.
+    Own,
+    /// A file that the image did not have, and does not keep.
+    Lent,
+}
+
+impl Resolver {
+    fn open(image: &Image<'_>, mounts: &mut Vec<Mount>) -> Result<Self> {
+        let path = Path::new(RESOLV_CONF);
+        let kind = image.root().kind(path)?;
+        if !matches!(kind, None | Some(Kind::Link)) {
+            return Ok(Self::Own);
+        }
+        let content = files::read_text(path, files::TEXT).or_fail(ExitCode::Host, format!("reading {RESOLV_CONF} of the build host"))?;
+        if kind.is_none() {
+            image.write(RESOLV_CONF, content.as_bytes(), 0o644)?;
+            return Ok(Self::Lent);
+        }
+        // systemd-resolved and NetworkManager link it to a file in /run, which is not the image's.
+        let target = image.root().read_link(path)?.unwrap_or_default();
+        let target = target.to_string_lossy().trim_start_matches("../").trim_start_matches('/').to_owned();
+        if target.starts_with("run/") && !target.contains("..") {
+            mounts.push(Mount::File { target: format!("/{target}").into(), content });
+        }
+        Ok(Self::Own)
+    }
+
+    fn close(self, image: &Image<'_>) -> Result<()> {
+        if matches!(self, Self::Lent) {
+            image.root().remove(Path::new(RESOLV_CONF))?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

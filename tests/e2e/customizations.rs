@@ -252,14 +252,14 @@ fn scripts_run_in_their_order_with_files_and_variables_and_without_a_network() {
         &stage,
         "[[customizations.files]]\npath = \"/etc/motd\"\ndata = \"motd\\n\"\n\
          [[script]]\nfile = \"last.sh\"\nwhen = \"last\"\nfiles = [\"data\"]\n\
-         [[script]]\nname = \"first\"\nenvironment = { SITE = \"lab\" }\nrun = '''\n\
+         [[script]]\nname = \"first\"\nenvironment = { SITE = \"lab\", HOME = \"/opt\" }\nrun = '''\n\
          test ! -e /etc/motd\necho \"$SITE $SOURCE_DATE_EPOCH $HOME\" > /etc/first\n\
          ls /sys/class/net > /etc/interfaces\nbusybox chown 998:997 /etc/first\n'''\n",
     );
     let before = stage.files(&stage.repo());
     stage.build(RECIPE).args(&["--source-date-epoch", "1700000000"]).succeeds();
     assert_eq!(stage.files(&stage.repo()), before, "nothing of the host was written");
-    assert_eq!(stage.content("./etc/first"), "lab 1700000000 /root\n");
+    assert_eq!(stage.content("./etc/first"), "lab 1700000000 /opt\n");
     assert_eq!(stage.content("./etc/last"), "motd\npayload\n");
     assert_eq!(stage.content("./etc/interfaces"), "lo\n");
     assert_eq!(listed(&stage, "./etc/first"), "-rw-r--r-- 998/997");
@@ -292,4 +292,22 @@ fn a_script_that_fails_or_hangs_fails_the_build_with_its_last_lines() {
     rest(&stage, "[[script]]\nname = \"writer\"\nfiles = [\"data\"]\nrun = \"echo x > /run/osimg/data\"\n");
     stage.build(RECIPE).fails(7).reports(&["script writer", "Read-only file system"]);
     assert_eq!(fs::read_to_string(stage.repo().join("data")).unwrap(), "payload\n");
+}
+
+#[test]
+fn a_script_with_a_network_sees_the_hosts_and_leaves_no_name_servers() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    let run =
+        "ls /sys/class/net > /etc/interfaces 2>/dev/null || true\ncat /proc/net/dev > /etc/devices\ncat /etc/resolv.conf > /etc/servers\n";
+    rest(&stage, &format!("[[script]]\nname = \"online\"\nnetwork = true\nrun = \"\"\"\n{run}\"\"\"\n"));
+    stage.build(RECIPE).succeeds();
+    let devices =
+        |text: &str| text.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned()).collect::<Vec<_>>();
+    assert_eq!(devices(&stage.content("./etc/devices")), devices(&fs::read_to_string("/proc/net/dev").unwrap()));
+    assert_eq!(stage.content("./etc/servers"), fs::read_to_string("/etc/resolv.conf").unwrap());
+    assert!(!stage.members().contains(&"./etc/resolv.conf".to_owned()));
+    assert_eq!(stage.manifest()["scripts"][0]["network"], true);
 }
