@@ -13,8 +13,8 @@ use crate::process;
 pub use osimg_sandbox::{
     API_FILE_SYSTEMS, Access, BUILD_ROOT, Backing, Clock, Devices, Ids, InstallRoot, Isolation, Kind, Limits, Mount, Network, NotStarted,
     Outcome, OwnedFile, Owners, Plan, Probe, Sandbox, Status, Stream, SubordinateIds, Terminal, ToolRoot, USUAL_IDS, View, become_root,
-    check_runnable, drop_host_privileges, enter_private_mounts, mount_below, mount_memory, pin, probe, remove_content, remove_tree,
-    unmount_memory, unpin, with_hostname,
+    check_runnable, drop_host_privileges, end_processes_in, mount_below, mount_memory, pin, probe, remove_content, remove_tree,
+    unmount_memory, unpin,
 };
 
 /// osimg's own directory inside the sandbox: configuration, HOME, cache.
@@ -50,8 +50,35 @@ pub fn choose_isolation(demanded: Option<Isolation>) -> Result<Vec<String>> {
     let chosen = *CHOSEN.get_or_init(|| demanded.unwrap_or(best));
     Ok(match chosen {
         Isolation::Full => Vec::new(),
+        Isolation::Container => {
+            vec!["this container forbids namespaces: packages are contained by it, not inside it (isolation container)".to_owned()]
+        }
         Isolation::UserNamespace => vec![format!("{reasons}: packages see this container's own /proc and /sys (isolation user-namespace)")],
     })
+}
+
+/// Whether osimg may mount anything.
+#[must_use]
+pub fn may_mount() -> bool {
+    isolation() != Isolation::Container
+}
+
+/// Gives this process its own mount namespace, if it may have one; see
+/// [`osimg_sandbox::enter_private_mounts`].
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn enter_private_mounts() -> Result<()> {
+    if may_mount() { Ok(osimg_sandbox::enter_private_mounts()?) } else { Ok(()) }
+}
+
+/// Runs `work` on a host of another name, where this process may have one; see
+/// [`osimg_sandbox::with_hostname`].
+///
+/// # Errors
+/// When the kernel refuses, and those of `work`.
+pub fn with_hostname<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if may_mount() { osimg_sandbox::with_hostname(name, work) } else { work() }
 }
 
 /// How often a signal is looked for while a command is silent, and how often a watcher is called.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{ExitCode, Failure, Result};
 use crate::openat::OpenDirectory;
 use crate::process;
-use crate::sandbox::{Backing, mount_memory, pin, unmount_memory, unpin};
+use crate::sandbox::{Backing, may_mount, mount_memory, pin, unmount_memory, unpin};
 use leftovers::KEPT;
 pub use leftovers::{Leftover, LeftoverState, leftovers};
 use own::OwnDirectory;
@@ -86,7 +86,7 @@ impl Workdir {
             make_directory(&workdir.used.join(name))?;
         }
         let memory = available_memory().saturating_sub(SPARE_MEMORY) / 2;
-        if *place == Place::Auto && keep == Keep::Never && memory >= LEAST_MEMORY {
+        if *place == Place::Auto && keep == Keep::Never && memory >= LEAST_MEMORY && may_mount() {
             mount_memory(&workdir.root(), memory)?;
             workdir.backing = Backing::Memory;
         }

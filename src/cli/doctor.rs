@@ -68,10 +68,10 @@ impl Doctor {
             findings.extend([rpm(), space(workdirs, 3 << 30), memory(), leftovers(workdirs)]);
             return conclude(&findings, report, json);
         }
-        findings.extend(privilege());
         if probe.isolation.is_some() {
             sandbox::choose_isolation(None)?;
         }
+        findings.extend(privilege());
         let trial = trial();
         findings.extend([owners(workdirs, trial.as_ref().ok()), capabilities(workdirs)]);
         findings.extend([package_manager(), rpm(), sandbox(&trial), space(workdirs, 3 << 30), memory(), leftovers(workdirs)]);
@@ -107,7 +107,9 @@ impl Doctor {
     /// the same.
     fn clean_up(&self, report: &Report, json: bool) -> Result<ExitCode> {
         // Files of subordinate ids belong to the user only inside the map.
-        become_root()?;
+        if !nix::unistd::geteuid().is_root() {
+            become_root()?;
+        }
         let bases = [Path::new(WORKDIRS)].into_iter().chain(self.workdir.as_deref());
         let (mut removed, mut first_error) = (Vec::new(), None);
         for leftover in bases.flat_map(workdir::leftovers) {
@@ -185,6 +187,9 @@ fn privilege() -> Vec<Finding> {
     let was_root = uid.is_root();
     let name = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
     let ids = subordinate_ids(&name, was_root);
+    if !sandbox::may_mount() {
+        return vec![finding("privilege", true, "root of a container", "")];
+    }
     let privilege = match become_root() {
         Ok(Ids::Host) => finding("privilege", true, "running as root", ""),
         Ok(Ids::Mapped(count)) => Finding {

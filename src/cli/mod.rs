@@ -215,7 +215,7 @@ fn act_as_root(report: &Report, demanded: Option<Isolation>) -> Result<Ids> {
         report.note(&line);
     }
     let was_root = nix::unistd::geteuid().is_root();
-    let ids = become_root()?;
+    let ids = if crate::sandbox::may_mount() { become_root()? } else { Ids::current()? };
     match ids {
         Ids::Mapped(count) if count < USUAL_IDS => report.warn(&format!(
             "building without root, with only the first {count} ids: a package with a file of another owner cannot be installed"

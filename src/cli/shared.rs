@@ -31,6 +31,7 @@ pub(super) fn isolation() -> impl TypedValueParser<Value = Isolation> {
     let values = Isolation::ALL.map(|isolation| {
         PossibleValue::new(isolation.name()).help(match isolation {
             Isolation::Full => "All namespaces, with their own proc and sysfs",
+            Isolation::Container => "No namespaces: the container contains packages, and osimg answers for /proc, /sys and /dev",
             Isolation::UserNamespace => "All namespaces; proc and sysfs may be those of the container around osimg",
         })
     });

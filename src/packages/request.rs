@@ -15,6 +15,8 @@ use crate::sandbox::{Access, BUILD_ROOT, Mount, OWN};
 /// The directory in which the package manager records, for its next transaction, why packages are
 /// installed.
 const STATE: &str = "/osimg/state";
+/// Where it keeps its logs, and what it unpacks.
+const SCRATCH: &str = "/osimg/scratch";
 
 /// The request file of one phase, and the files of the host that it refers to.
 ///
@@ -22,6 +24,7 @@ const STATE: &str = "/osimg/state";
 pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Vec<Mount>> {
     let (mut mounts, key_paths) = rpm_sandbox::key_files(job);
     mounts.extend(cache(job, phase)?);
+    mounts.push(Mount::Tmpfs { target: SCRATCH.into(), mode: 0o755 });
     mounts.push(Mount::Bind { source: job.state.to_owned(), target: STATE.into(), access: Access::ReadWrite });
     let (repositories, tls) = repositories(job, phase, transaction)?;
     mounts.extend(tls);
@@ -39,7 +42,7 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
             "installroot": BUILD_ROOT,
             "cachedir": CACHE,
             "state": STATE,
-            "scratch": "/var/tmp/dnf",
+            "scratch": SCRATCH,
             "signatures": rpm_sandbox::requires_signatures(job),
             "releasever": job.settings.releasever,
             "arch": job.settings.arch,

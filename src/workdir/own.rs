@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::openat::OpenDirectory;
-use crate::sandbox::remove_content;
+use crate::sandbox::{end_processes_in, remove_content};
 
 /// How the names of workdirs begin.
 pub(super) const PREFIX: &str = "osimg-";
@@ -94,6 +94,8 @@ impl OwnDirectory {
     /// Removes it. Its mark goes last, so that a removal that fails or is cut off can be taken up
     /// again. If its name is another directory by now, that one stays.
     pub(super) fn remove(&self) -> Result<()> {
+        // A build without namespaces that was killed may have left some.
+        end_processes_in(&self.path.join("root"));
         remove_content(&*self.lock, MARK, &self.path)?;
         let own = fstat(&*self.lock).with_context(|| format!("removing {}", self.path.display()))?;
         let named = self.base.stat(&self.name).with_context(|| format!("removing {}", self.path.display()))?;

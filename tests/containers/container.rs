@@ -85,6 +85,10 @@ impl<'a> Container<'a> {
         self.directory.join("work")
     }
 
+    pub fn cache(&self) -> PathBuf {
+        self.directory.join("cache")
+    }
+
     pub fn image(&self) -> PathBuf {
         self.directory.join("out/image.tgz")
     }

@@ -31,7 +31,7 @@ fn the_whole_recipe_has_the_bytes_of_the_host_in_every_kind_of_container() {
     stage.build_file(&recipe).arg("--settings").arg(&settings).args(&["--level", "fast"]).succeeds();
     let reference = stage.digest();
     println!("host: full, {:.1} s, {reference}", began.elapsed().as_secs_f64());
-    for (kind, isolation) in [(Kind::Podman, "user-namespace"), (Kind::Bubblewrap, "user-namespace")] {
+    for (kind, isolation) in [(Kind::Docker, "container"), (Kind::Podman, "user-namespace"), (Kind::Bubblewrap, "user-namespace")] {
         let container = Container::new(&stage, kind).seeing(&repo);
         let done = container.build(&recipe, &settings, &["--level", "fast"]).run();
         assert_eq!(done.code, Some(0), "{kind:?}: {}", done.stderr);

@@ -11,6 +11,7 @@ mod support;
 mod container;
 mod demo;
 mod escapes;
+mod kills;
 
 use container::{Container, Kind};
 use stage::Stage;
@@ -76,6 +77,28 @@ fn podman_and_bubblewrap_give_the_bytes_of_the_host() {
     }
     let stage = Stage::new(odd);
     the_same_bytes(&stage, RECIPE, &[(Kind::Podman, "user-namespace"), (Kind::Bubblewrap, "user-namespace")]);
+}
+
+#[test]
+fn docker_s_defaults_give_the_bytes_of_the_host() {
+    if !Container::require(&["crun"]) {
+        return;
+    }
+    let stage = Stage::new(odd);
+    the_same_bytes(&stage, RECIPE, &[(Kind::Docker, "container")]);
+}
+
+#[test]
+fn where_packages_cannot_be_contained_the_smallest_change_is_named() {
+    if !Container::require(&["crun"]) {
+        return;
+    }
+    let stage = Stage::new(odd);
+    let container = Container::new(&stage, Kind::DockerUser);
+    let done = container.build(&stage.recipe(RECIPE), &stage.repo().join("settings.toml"), &[]).run();
+    assert_eq!(done.code, Some(4), "{}", done.stderr);
+    done.reports(&["packages can only be installed by root", "hostUsers: false"]).does_not_report(&["--privileged"]);
+    container.nothing_is_left();
 }
 
 #[test]

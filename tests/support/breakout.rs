@@ -37,7 +37,7 @@ fn is_private(point: &str, root: &str, kind: &str) -> bool {
     }
     let name = point.strip_prefix("/buildroot").unwrap_or(point);
     let ours = match kind {
-        "tmpfs" => ["/tmp", "/var", "/osimg/cache", "/run", "/dev", "/dev/shm"].contains(&name),
+        "tmpfs" => ["/tmp", "/var", "/osimg/cache", "/osimg/scratch", "/run", "/dev", "/dev/shm"].contains(&name),
         "devpts" => name == "/dev/pts",
         _ => false,
     };

@@ -6,6 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
 use std::collections::BTreeMap;
 
+use super::plan::Network;
 use super::tracing::{self, ChownCalls};
 use crate::error::{Context, Result};
 
@@ -155,6 +156,36 @@ fn filters(chown: ChownCalls) -> Result<Vec<BpfProgram>> {
         ChownCalls::Recorded => parts.push((every(tracing::calls()), SeccompAction::Trace(0))),
     }
     parts.into_iter().map(|(rules, answer)| program(rules, answer, arch)).collect()
+}
+
+/// What a run without namespaces may not do besides: its processes share the container's network
+/// and process numbers.
+pub(super) fn apply_in_container(network: Network) -> Result<()> {
+    use nix::libc as c;
+    let arch = std::env::consts::ARCH.try_into().context("choosing the system call filter")?;
+    // Limits of other processes.
+    let others = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, 0).context("writing a rule on an argument")?;
+    let mut parts = vec![(BTreeMap::from([(c::SYS_prlimit64, vec![rule(others)?])]), refuse(c::EPERM)?)];
+    if network == Network::None {
+        let family = u64::from(c::AF_UNIX.cast_unsigned());
+        let remote =
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family).context("writing a rule on an argument")?;
+        parts.push((BTreeMap::from([(c::SYS_socket, vec![rule(remote)?])]), refuse(c::EAFNOSUPPORT)?));
+    }
+    for (rules, answer) in parts {
+        seccompiler::apply_filter(&program(rules, answer, arch)?).context("filtering system calls")?;
+    }
+    Ok(())
+}
+
+/// A filter whose calls by these rules are asked about; `placeholder` stands for that answer.
+pub(super) fn asking(rules: BTreeMap<i64, Vec<SeccompRule>>, placeholder: u32) -> Result<BpfProgram> {
+    let arch = std::env::consts::ARCH.try_into().context("choosing the system call filter")?;
+    program(rules, SeccompAction::Trace(placeholder), arch)
+}
+
+fn rule(condition: SeccompCondition) -> Result<SeccompRule> {
+    SeccompRule::new(vec![condition]).context("writing a rule on an argument")
 }
 
 /// The answer `errno` instead of the call.

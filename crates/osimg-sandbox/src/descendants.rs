@@ -1,6 +1,7 @@
 //! The processes that come from one, by the /proc that is there: it may be that of a container, and
 //! show processes that have nothing to do with the run.
 
+use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -10,12 +11,27 @@ pub(crate) struct Process {
     /// Its number there.
     pub(crate) pid: i32,
     parent: i32,
+    /// Its process group.
+    pub(crate) group: i32,
     /// The name of its program.
     pub(crate) name: String,
     /// Whether it has ended, and only waits for its parent to notice.
     pub(crate) ended: bool,
     /// Its threads.
     pub(crate) threads: u32,
+}
+
+impl Process {
+    /// Whether a process or thread of this number is part of it.
+    pub(crate) fn has_thread(&self, number: i32) -> bool {
+        self.pid == number || (self.threads > 1 && Path::new(&format!("/proc/{}/task/{number}", self.pid)).exists())
+    }
+}
+
+/// The process of a thread.
+pub(crate) fn thread_group(thread: Pid) -> Option<Pid> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Tgid:")).and_then(|number| number.trim().parse().ok()).map(Pid::from_raw)
 }
 
 /// All processes that come from this one, itself left out.
@@ -63,6 +79,7 @@ fn parse(stat: &str) -> Option<Process> {
     Some(Process {
         pid: pid.trim().parse().ok()?,
         parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
         name: name.to_owned(),
         ended: matches!(fields.first(), Some(&("Z" | "X"))),
         threads: fields.get(17)?.parse().ok()?,

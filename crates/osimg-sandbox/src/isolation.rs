@@ -13,7 +13,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use super::status::{PROBE, PROBE_MOUNTS, STAGE};
+use super::release::is_at_least;
+use super::status::{PROBE, PROBE_CONTAINER, PROBE_MOUNTS, STAGE};
 use super::user_namespace::become_root;
 use crate::error::{Context, Error, ErrorKind, Result, invalid};
 
@@ -26,11 +27,14 @@ pub enum Isolation {
     /// All namespaces, in which proc and sysfs are those of the container around them: it masks
     /// parts of its /proc, so the kernel allows no new one.
     UserNamespace,
+    /// No namespaces and no mounts: the container around the run contains it, and a supervisor
+    /// answers its calls for /proc, /sys and /dev.
+    Container,
 }
 
 impl Isolation {
     /// All, the best first.
-    pub const ALL: [Self; 2] = [Self::Full, Self::UserNamespace];
+    pub const ALL: [Self; 3] = [Self::Full, Self::UserNamespace, Self::Container];
 
     /// Its name in options and manifests.
     #[must_use]
@@ -38,6 +42,7 @@ impl Isolation {
         match self {
             Self::Full => "full",
             Self::UserNamespace => "user-namespace",
+            Self::Container => "container",
         }
     }
 
@@ -77,6 +82,8 @@ enum Step {
     Sysfs(Attempt),
     /// Another host name.
     HostName(Attempt),
+    /// All that a run without namespaces takes.
+    Container(Attempt),
 }
 
 /// The result of a step.
@@ -100,9 +107,25 @@ impl Attempt {
 /// # Errors
 /// When the children cannot be started.
 pub fn probe() -> Result<Probe> {
+    let (steps, signal) = steps_of(PROBE)?;
+    let found = judge(&steps, signal);
+    if found.isolation.is_some() || signal.is_some() {
+        return Ok(found);
+    }
+    // Another child: the first one has left namespaces.
+    let attempt = steps_of(PROBE_CONTAINER)?.0.into_iter().find_map(|step| match step {
+        Step::Container(attempt) => Some(attempt),
+        _ => None,
+    });
+    Ok(without_namespaces(found, attempt))
+}
+
+/// The reports of a child of the probe, and the signal that ended it.
+fn steps_of(stage: &str) -> Result<(Vec<Step>, Option<i32>)> {
+    const READING: &str = "reading a report of the sandbox's probe";
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's probe")]
     let mut child = std::process::Command::new("/proc/self/exe")
-        .args([STAGE, PROBE])
+        .args([STAGE, stage])
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -110,19 +133,28 @@ pub fn probe() -> Result<Probe> {
         .spawn()
         .context("trying what the sandbox may do here")?;
     let mut reports = Vec::new();
-    child
-        .stdout
-        .take()
-        .context("reading a report of the sandbox's probe")?
-        .read_to_end(&mut reports)
-        .context("reading a report of the sandbox's probe")?;
-    let mut steps = Vec::new();
-    for line in reports.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        steps.push(serde_json::from_slice(line).context("reading a report of the sandbox's probe")?);
-    }
-    // Whose parent ignores SIGCHLD does not learn how its children end.
-    Ok(judge(&steps, child.wait().ok().and_then(|status| status.signal())))
+    child.stdout.take().context(READING)?.read_to_end(&mut reports).context(READING)?;
+    let lines = reports.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let steps = lines.map(|line| serde_json::from_slice(line).context(READING)).collect::<Result<_>>()?;
+    // If SIGCHLD is ignored, the kernel does not tell how a child ended.
+    Ok((steps, child.wait().ok().and_then(|status| status.signal())))
 }
+
+/// The result where namespaces are forbidden.
+fn without_namespaces(found: Probe, attempt: Option<Attempt>) -> Probe {
+    match attempt {
+        Some(Attempt { error: None, .. }) => Probe { isolation: Some(Isolation::Container), hint: Some(UNCONFINE.to_owned()), ..found },
+        Some(Attempt { error: Some(error), hint }) => {
+            let reasons = found.reasons.into_iter().chain([error]).collect();
+            Probe { reasons, hint: hint.or(found.hint), ..found }
+        }
+        None => found,
+    }
+}
+
+/// The smallest change that allows namespaces in a container.
+const UNCONFINE: &str = "for the full sandbox: docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined, \
+Kubernetes hostUsers: false with procMount: Unmasked";
 
 /// The steps that a probe takes, for the message about one that killed it.
 const STEPS: [&str; 6] = [
@@ -170,6 +202,7 @@ fn judge(steps: &[Step], signal: Option<i32>) -> Probe {
             Step::Proc(attempt) => fail(STEPS[3], attempt, NeededBy::Full),
             Step::Sysfs(attempt) => fail(STEPS[4], attempt, NeededBy::Full),
             Step::HostName(attempt) => fail(STEPS[5], attempt, NeededBy::None),
+            Step::Container(_) => {}
         }
     }
     let done = steps.len();
@@ -262,6 +295,62 @@ pub(crate) fn probe_mounts_main() -> Result<i32> {
 fn mount(kind: &str, target: &Path, flags: MsFlags) -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's probe")]
     nix::mount::mount(Some(kind), target, Some(kind), flags, None::<&str>).with_context(|| format!("mounting {kind}"))
+}
+
+/// The probe's child that tries what a run without namespaces takes.
+pub(crate) fn probe_container_main() -> Result<i32> {
+    report(&Step::Container(Attempt::new(&try_container())))?;
+    Ok(0)
+}
+
+/// The oldest kernel that adds a descriptor and answers in one step.
+const ADDS_DESCRIPTORS: (u32, u32) = (5, 14);
+
+fn try_container() -> Result<()> {
+    let lacking = |what: String, hint: &str| Err(Error::new(ErrorKind::Host, what).with_hint(hint));
+    if !nix::unistd::geteuid().is_root() {
+        return lacking(
+            "doing without namespaces: packages can only be installed by root".to_owned(),
+            "run the container as root, or allow user namespaces: docker run --security-opt seccomp=unconfined, Kubernetes hostUsers: false",
+        );
+    }
+    let held = caps::read(None, caps::CapSet::Effective).context("reading capabilities")?;
+    let needed = [
+        caps::Capability::CAP_CHOWN,
+        caps::Capability::CAP_DAC_OVERRIDE,
+        caps::Capability::CAP_FOWNER,
+        caps::Capability::CAP_FSETID,
+        caps::Capability::CAP_SETFCAP,
+        caps::Capability::CAP_SETGID,
+        caps::Capability::CAP_SETUID,
+        caps::Capability::CAP_SYS_CHROOT,
+    ];
+    let missing: Vec<String> = needed.iter().filter(|capability| !held.contains(capability)).map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        let flags: Vec<String> = missing.iter().map(|name| format!("--cap-add {}", name.trim_start_matches("CAP_"))).collect();
+        return lacking(format!("doing without namespaces: the container has no {}", missing.join(", ")), &flags.join(" "));
+    }
+    let release = nix::sys::utsname::uname().context("asking for the kernel's release")?;
+    let release = release.release().to_string_lossy().into_owned();
+    let (major, minor) = ADDS_DESCRIPTORS;
+    if !is_at_least(&release, ADDS_DESCRIPTORS) {
+        return lacking(
+            format!("doing without namespaces: the kernel is {release}, and {major}.{minor} or later is needed"),
+            "use a later kernel, or allow namespaces: docker run --security-opt seccomp=unconfined",
+        );
+    }
+    nix::sys::prctl::set_no_new_privs().context("doing without namespaces: forbidding new privileges")?;
+    let filter = super::confine::asking([(nix::libc::SYS_chroot, Vec::new())].into(), super::notify::PLACEHOLDER)?;
+    super::notify::install(&filter).context("doing without namespaces: having system calls answered")?;
+    let mine = 7u8;
+    let found = super::process_memory::read(nix::unistd::Pid::this(), std::ptr::from_ref(&mine) as u64, 1);
+    if found.as_deref() != Some(&[7]) {
+        return lacking(
+            "doing without namespaces: reading the memory of another process is forbidden".to_owned(),
+            "allow process_vm_readv and process_vm_writev in the container's seccomp profile",
+        );
+    }
+    Ok(())
 }
 
 /// Whether the kernel, or a filter, forbids something to this process: then something else may be

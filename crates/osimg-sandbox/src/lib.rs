@@ -14,25 +14,36 @@
 //! In a build with a single id the first stage also traces the run, and records the owner that each
 //! file is given ([`tracing`]).
 //!
-//! All mounts are in the namespace of these two. Both end with the supervisor, however it ends, and
+//! In a container that forbids namespaces ([`Isolation::Container`]) there is neither a mount nor a
+//! namespace: the first stage answers the calls that ask for /proc, /sys and /dev, and ends what the
+//! run leaves behind ([`container`]).
+//!
+//! Else all mounts are in the namespace of these two. Both end with the supervisor, however it ends, and
 //! with pid 1 the kernel ends every process of the run. So there is nothing to clean up.
 
 mod command;
 mod confine;
+mod container;
 mod descendants;
 mod directories;
 mod emulation;
 mod error;
 mod isolation;
+mod kernel_files;
+mod leftover_processes;
 mod lines;
 mod mounts;
 mod namespaces;
+#[expect(unsafe_code, reason = "no maintained crate has seccomp's user notification")]
+mod notify;
 pub mod openat;
 mod outcome;
 mod owned_file;
 mod pid1;
 mod plan;
 mod process_limit;
+mod process_memory;
+mod release;
 mod remove;
 mod root;
 mod run;
@@ -50,6 +61,7 @@ pub use command::{CommandLine, Tail, find_program, quote};
 pub use emulation::check_runnable;
 pub use error::{Error, ErrorKind, Result};
 pub use isolation::{Isolation, Probe, probe};
+pub use leftover_processes::end_processes_in;
 pub use lines::{OnLine, Stream};
 pub use outcome::{NotStarted, Outcome};
 pub use owned_file::OwnedFile;

@@ -8,31 +8,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::isolation::{Isolation, is_forbidden};
+use super::kernel_files::{NODES, PROC_HIDDEN};
 use super::plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, Plan, View};
 use super::remove::mounts_below;
 use super::root::InstallRoot;
 use super::user_namespace::Ids;
 use crate::error::{Context, Result, invalid};
 
-/// The device nodes of a private /dev with their numbers; see the kernel's devices.txt.
-const NODES: [(&str, u64, u64); 6] = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
-
-/// Files of /proc through which uid 0 could act on the host, or look into its memory, without any
-/// capability; hidden.
-const PROC_HIDDEN: [&str; 12] = [
-    "kcore",
-    "keys",
-    "key-users",
-    "timer_list",
-    "timer_stats",
-    "sched_debug",
-    "sysrq-trigger",
-    "latency_stats",
-    "kmsg",
-    "kpagecgroup",
-    "kpagecount",
-    "kpageflags",
-];
 /// Modes and bounds of the tmpfs mounts: together they stay below the machine's memory.
 const RUN_OPTIONS: &str = "mode=0755,size=10%";
 const SHM_OPTIONS: &str = "mode=1777,size=10%";

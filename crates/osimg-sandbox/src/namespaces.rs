@@ -76,7 +76,7 @@ pub fn main(network: Network, terminal: Terminal, isolation: Isolation, parent: 
 
 /// Closes what the caller left open: a descriptor of a host directory would be a way
 /// out of the sandbox.
-fn close_inherited() -> Result<()> {
+pub(crate) fn close_inherited() -> Result<()> {
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
         .context("reading /proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())

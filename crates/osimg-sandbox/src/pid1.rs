@@ -16,7 +16,7 @@ use super::descendants::descendants;
 use super::isolation::{Isolation, is_forbidden};
 use super::plan::{Owners, Plan, Terminal};
 use super::process_limit::ProcessLimit;
-use super::status::{PLAN_LIMIT, Status};
+use super::status::{Status, receive_plan};
 use super::tracing::{self, ChownCalls};
 use super::user_namespace::Ids;
 use crate::error::{Context, Result, invalid};
@@ -62,7 +62,7 @@ struct Started {
 /// Makes the sandbox and starts the command in it; [`Status::NotStarted`] when only that fails.
 fn start(isolation: Isolation) -> Result<Result<Started, Status>> {
     let input = super::stdin::receive(stdin())?;
-    let plan = receive()?;
+    let plan = receive_plan(stdin())?;
     let limit = limit()?;
     super::mounts::apply(&plan, isolation)?;
     match nix::unistd::sethostname(&plan.hostname) {
@@ -112,18 +112,6 @@ fn limit() -> Result<ProcessLimit> {
     ProcessLimit::set()
 }
 
-fn receive() -> Result<Plan> {
-    let mut size = [0u8; 4];
-    stdin().read_exact(&mut size).context("receiving the sandbox's plan")?;
-    let size = u32::from_be_bytes(size) as usize;
-    if size > PLAN_LIMIT {
-        return Err(invalid(format!("receiving the sandbox's plan: {size} bytes are too many")));
-    }
-    let mut bytes = vec![0; size];
-    stdin().read_exact(&mut bytes).context("receiving the sandbox's plan")?;
-    serde_json::from_slice(&bytes).context("reading the sandbox's plan")
-}
-
 /// Waits for the command, reaping whatever else ends; `None` at once when the supervisor is gone,
 /// or wants no more.
 fn reap(child: Pid, children: &UnixStream, mut limit: ProcessLimit) -> Result<Option<Status>> {
@@ -154,14 +142,14 @@ fn reap(child: Pid, children: &UnixStream, mut limit: ProcessLimit) -> Result<Op
 }
 
 /// A child that ended.
-struct Ended {
-    pid: Pid,
-    code: Option<i32>,
-    signal: Option<i32>,
+pub(crate) struct Ended {
+    pub(crate) pid: Pid,
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
 }
 
 /// One ended child with its exit status or signal; `None` when none waits.
-fn ended() -> Result<Option<Ended>> {
+pub(crate) fn ended() -> Result<Option<Ended>> {
     loop {
         match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) => return Ok(Some(Ended { pid, code: Some(code), signal: None })),
@@ -174,7 +162,7 @@ fn ended() -> Result<Option<Ended>> {
 }
 
 /// The names of the processes that the command left behind.
-fn strays() -> Vec<String> {
+pub(crate) fn strays() -> Vec<String> {
     let left = descendants().into_iter().filter(|process| !process.ended);
     left.map(|process| process.name).collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -9,11 +9,15 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use super::descendants::descendants;
+use super::release::is_at_least;
 use crate::error::{Context, Result};
 
 /// The most processes and threads that a build has at a time; a whole system's scriptlets have some
 /// twenty.
 pub(super) const MAX_PROCESSES: u32 = 8192;
+
+/// Since this kernel kernel.pid_max belongs to the pid namespace; before, the number is the host's.
+const PER_NAMESPACE: (u32, u32) = (6, 14);
 
 /// How often pid 1 counts: two processors make some hundred processes in this time.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -28,11 +32,15 @@ pub(super) enum ProcessLimit {
 }
 
 impl ProcessLimit {
+    /// Pid 1, or who stands in for it, counts.
+    pub(super) fn counted() -> Self {
+        Self::Counted(Instant::now())
+    }
+
     /// Has the kernel keep the bound where it can. The host's /proc must still be there.
     pub(super) fn set() -> Result<Self> {
         let release = nix::sys::utsname::uname().context("asking for the kernel's release")?;
-        // Before, the number is the host's.
-        if !per_namespace(&release.release().to_string_lossy()) {
+        if !is_at_least(&release.release().to_string_lossy(), PER_NAMESPACE) {
             return Ok(Self::Counted(Instant::now()));
         }
         // This file speaks of the writer's pid namespace.
@@ -66,33 +74,7 @@ impl ProcessLimit {
     }
 }
 
-/// Whether kernel.pid_max belongs to the pid namespace, as it does since Linux 6.14.
-fn per_namespace(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 14))
-}
-
 /// The threads of this process and of all that come from it.
 fn threads() -> u32 {
     descendants().iter().fold(1, |count, process| count.saturating_add(process.threads))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::per_namespace;
-
-    #[test]
-    fn the_host_s_number_of_processes_is_never_touched() {
-        for (release, ours) in [
-            ("6.14.0", true),
-            ("6.18.44-fc-v657", true),
-            ("7.0-rc1", true),
-            ("6.13.9", false),
-            ("6.1.0-25-amd64", false),
-            ("5.14.0-503.el9", false),
-            ("odd", false),
-        ] {
-            assert_eq!(per_namespace(release), ours, "{release}");
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,13 +11,14 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use super::command::Tail;
+use super::container::Layout;
 use super::isolation::Isolation;
 use super::lines::{Lines, OnLine, Stream};
 use super::outcome::Outcome;
 use super::plan::{Network, Plan, Terminal};
-use super::status::PLAN_LIMIT;
+use super::status::send_plan;
 use super::time_limits::{Elapsed, Limits};
-use crate::error::{Context, Error, Result, invalid};
+use crate::error::{Context, Error, Result};
 
 /// Runs commands by plan, one at a time.
 #[derive(Debug)]
@@ -85,7 +86,12 @@ impl Sandbox {
         on_line: &mut OnLine<'_, E>,
     ) -> Result<Outcome, E> {
         let mut stages = self.start(plan)?;
-        let outcome = watch(&mut stages, limits, turns, on_line);
+        let layout = (self.isolation == Isolation::Container).then(|| Layout::new(plan));
+        let mut on_line = |stream: Stream, line: &str| match &layout {
+            Some(layout) => on_line(stream, &layout.inward(line)),
+            None => on_line(stream, line),
+        };
+        let outcome = watch(&mut stages, limits, turns, &mut on_line);
         stages.end();
         outcome
     }
@@ -116,7 +122,7 @@ impl Sandbox {
         let stages = Stages { child, socket, ended: false };
         let input = std::io::stdin();
         super::stdin::send(&stages.socket, (plan.terminal == Terminal::Shared).then(|| input.as_fd()))?;
-        send(&stages.socket, plan)?;
+        send_plan(&stages.socket, plan)?;
         Ok(stages)
     }
 }
@@ -179,17 +185,6 @@ impl Drop for Stages {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-fn send(mut socket: &UnixStream, plan: &Plan) -> Result<()> {
-    let bytes = serde_json::to_vec(plan).context("writing the sandbox's plan")?;
-    if bytes.len() > PLAN_LIMIT {
-        return Err(invalid(format!("writing the sandbox's plan: {} bytes are too many", bytes.len())));
-    }
-    let size = u32::try_from(bytes.len()).context("writing the sandbox's plan")?;
-    // If a stage has ended already, the socket ends too, and its message is on stderr.
-    let _ = socket.write_all(&size.to_be_bytes()).and_then(|()| socket.write_all(&bytes));
-    Ok(())
 }
 
 fn watch<E: From<Error>>(stages: &mut Stages, limits: Limits, turns: Turns<'_, E>, on_line: &mut OnLine<'_, E>) -> Result<Outcome, E> {

@@ -3,8 +3,9 @@
 
 use std::process::ExitCode;
 
+use super::isolation::Isolation;
 use super::plan::{Network, Terminal};
-use super::status::{MAP_IDS, NAMESPACES, PID1, PROBE, PROBE_MOUNTS, STAGE};
+use super::status::{CONTAINED, MAP_IDS, NAMESPACES, PID1, PROBE, PROBE_CONTAINER, PROBE_MOUNTS, STAGE};
 use crate::error::{Context, Result, invalid};
 
 /// Runs a stage of a sandbox if this process was started for that, and returns its exit status;
@@ -36,9 +37,15 @@ fn run(words: &[String]) -> Result<i32> {
             let network = if *network == "host" { Network::Host } else { Network::None };
             let terminal = if *terminal == "shared" { Terminal::Shared } else { Terminal::None };
             let isolation = super::isolation::parse(isolation)?;
-            super::namespaces::main(network, terminal, isolation, parent.parse().context("reading the parent's process id")?)
+            let parent = parent.parse().context("reading the parent's process id")?;
+            match isolation {
+                Isolation::Container => super::container::main(terminal, parent),
+                Isolation::Full | Isolation::UserNamespace => super::namespaces::main(network, terminal, isolation, parent),
+            }
         }
         [PID1, isolation] => super::pid1::main(super::isolation::parse(isolation)?),
+        [CONTAINED] => super::container::contained_main(),
+        [PROBE_CONTAINER] => super::isolation::probe_container_main(),
         [PROBE] => super::isolation::probe_main(),
         [PROBE_MOUNTS] => super::isolation::probe_mounts_main(),
         [MAP_IDS, pid, uids, gids] => super::user_namespace::map_ids_main(pid, uids, gids),

@@ -26,10 +26,10 @@ use std::path::Path;
 
 use super::owned_file::OwnedFile;
 use super::plan::BUILD_ROOT;
+use super::process_memory::{read, write};
 use crate::error::{Context, Result, invalid};
 use call::Call;
 pub(super) use tracees::Tracees;
-use tracees::{read, write};
 
 /// What becomes of chown calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

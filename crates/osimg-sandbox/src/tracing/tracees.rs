@@ -6,11 +6,11 @@ use nix::libc;
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
-use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::super::process_memory::text;
 use super::call::Call;
 use crate::error::{Context, Result};
 use crate::openat::openat2;
@@ -96,42 +96,4 @@ fn link(pid: Pid, descriptor: i32) -> String {
         libc::AT_FDCWD => format!("{pid}/cwd"),
         number => format!("{pid}/fd/{number}"),
     }
-}
-
-/// A process's bytes, as many as are there of so many.
-pub(super) fn read(pid: Pid, address: u64, count: usize) -> Option<Vec<u8>> {
-    use nix::sys::uio::{RemoteIoVec, process_vm_readv};
-    let mut bytes = vec![0; count];
-    let base = usize::try_from(address).ok()?;
-    let read = process_vm_readv(pid, &mut [IoSliceMut::new(&mut bytes)], &[RemoteIoVec { base, len: count }]).ok()?;
-    bytes.truncate(read);
-    Some(bytes)
-}
-
-pub(super) fn write(pid: Pid, address: u64, bytes: &[u8]) {
-    use nix::sys::uio::{RemoteIoVec, process_vm_writev};
-    // One that cannot be written to is one that the kernel has not written to either.
-    if let Ok(base) = usize::try_from(address) {
-        let _ = process_vm_writev(pid, &[IoSlice::new(bytes)], &[RemoteIoVec { base, len: bytes.len() }]);
-    }
-}
-
-/// A process's path, up to its NUL.
-fn text(pid: Pid, address: u64) -> Option<OsString> {
-    const PAGE: u64 = 4096;
-    let mut text = Vec::new();
-    while text.len() < libc::PATH_MAX as usize {
-        // Not across the end of a page: there may be nothing.
-        let at = address.checked_add(text.len() as u64)?;
-        let part = read(pid, at, (PAGE - at % PAGE) as usize)?;
-        match part.iter().position(|byte| *byte == 0) {
-            Some(end) => {
-                text.extend_from_slice(part.get(..end)?);
-                return Some(OsStr::from_bytes(&text).to_owned());
-            }
-            None if part.is_empty() => return None,
-            None => text.extend_from_slice(&part),
-        }
-    }
-    None
 }
