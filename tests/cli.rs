@@ -129,12 +129,12 @@ fn plan_as_json_is_json() {
 }
 
 #[test]
-fn a_tarball_name_that_anaconda_takes_for_a_disk_image_is_refused_with_the_reason() {
+fn a_tarball_name_that_anaconda_cannot_unpack_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let tree = dir.path().to_string_lossy().into_owned();
     let output = osimg(&["pack", &tree, "-o", "/tmp/x.tar.zst"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("disk"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("Anaconda does not unpack zstd"), "{}", text(&output.stderr));
 }
 
 #[test]

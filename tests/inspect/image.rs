@@ -186,7 +186,7 @@ fn a_file_that_is_not_an_image_is_refused_with_a_hint() {
     };
     refused(None, &["opening", "manifest"]);
     refused(Some(b"{}"), &["manifest"]);
-    refused(Some(b"{\"manifest_version\": 7, \"name\": \"x\"}"), &["version 7"]);
+    refused(Some(b"{\"manifest_version\": 7, \"name\": \"x\"}"), &["version is 7"]);
     refused(Some(b"nonsense"), &["reading the tarball"]);
     refused(Some(b""), &["reading the tarball"]);
 }

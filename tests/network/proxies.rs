@@ -108,6 +108,6 @@ fn a_proxy_that_refuses_is_named_with_its_response() {
     let (code, text) = run(&format!("http://ann:secret-word@127.0.0.1:{port}"));
     assert!(code == Some(5) && text.contains(&format!("the proxy 127.0.0.1:{port} answers 407")) && !text.contains("secret"), "{text}");
     let (code, text) = run("socks5://ann:secret-word@127.0.0.1:9");
-    assert!(code == Some(5) && text.contains("the proxy in https_proxy must be one that speaks plain HTTP"), "{text}");
+    assert!(code == Some(5) && text.contains("the proxy in https_proxy must use plain HTTP"), "{text}");
     assert!(!text.contains("secret"), "{text}");
 }
