@@ -54,7 +54,7 @@ impl Layout {
             return Err(invalid(format!("the scratch directory {} is not empty", self.scratch.display())));
         }
         for mount in &plan.mounts {
-            let target = target(mount);
+            let target = mount.target();
             if own_directory(mount).is_some() || target.starts_with(RPM) {
                 let place = self.scratch.join(target.strip_prefix("/").unwrap_or(target));
                 self.place(&place, mount).with_context(|| format!("preparing {}", target.display()))?;
@@ -101,17 +101,6 @@ impl Layout {
     }
 }
 
-fn target(mount: &Mount) -> &Path {
-    match mount {
-        Mount::Bind { target, .. }
-        | Mount::Opened { target, .. }
-        | Mount::Tmpfs { target, .. }
-        | Mount::Link { target, .. }
-        | Mount::File { target, .. }
-        | Mount::Directory { target } => target,
-    }
-}
-
 /// The directory at the top of the sandbox that a mount is in, if only the sandbox has it.
 fn own_directory(mount: &Mount) -> Option<&str> {
     if let Mount::Bind { source, target, .. } = mount
@@ -119,7 +108,7 @@ fn own_directory(mount: &Mount) -> Option<&str> {
     {
         return None;
     }
-    let top = target(mount).components().find_map(|part| match part {
+    let top = mount.target().components().find_map(|part| match part {
         Component::Normal(name) => name.to_str(),
         _ => None,
     })?;

@@ -87,6 +87,9 @@ fn run() -> Result<Option<Status>> {
     let api = ApiDirectories::prepare(&root)?;
     let layout = Layout::new(&plan);
     layout.create(&plan)?;
+    if plan.view == View::Image {
+        api.place(&root, &plan.mounts)?;
+    }
     let status = serve(&plan, &layout, input);
     end_all();
     let cleared = api.clear(&root).and_then(|()| clear(&plan));
