@@ -245,7 +245,7 @@ fn all_errors_of_a_recipe_are_reported_at_once_in_the_order_of_their_lines() {
 fn errors_are_shown_with_their_line_an_underline_and_a_fix() {
     let shown = errors("# base\ninstall cloud-init, kernel\n");
     let expected = [
-        "r.yum:2:9: `cloud-init,` begins or ends in a comma",
+        "r.yum:2:9: `cloud-init,` begins or ends with a comma",
         "  install cloud-init, kernel",
         "          ^^^^^^^^^^^",
         "hint: names are separated by blanks",

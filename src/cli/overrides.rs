@@ -20,7 +20,7 @@ pub(super) struct Overrides {
     /// Settings file, instead of the .toml next to the recipe
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
-    /// A blueprint of image-builder: its packages are installed too, its customizations are settings
+    /// An image-builder blueprint: adds its packages, and uses its customizations as settings
     #[arg(long, value_name = "FILE")]
     pub blueprint: Option<PathBuf>,
     /// Lay the table [profile.NAME] of the settings over the rest (can be repeated)

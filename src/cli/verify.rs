@@ -21,7 +21,7 @@ pub(super) struct Verify {
     /// The tarball: a file, an http or https address, or `-` for standard input
     #[arg(value_name = "TARBALL")]
     tarball: PathBuf,
-    /// The program that unpacks it; can be repeated [default: Anaconda of the release in os-release]
+    /// The program that unpacks it (can be repeated) [default: Anaconda of the image's release]
     #[arg(long = "for", visible_alias = "profile", value_enum, value_name = "CONSUMER")]
     consumers: Vec<Consumer>,
     /// Ignore the findings of this check (can be repeated)

@@ -52,7 +52,7 @@ impl Check<'_> {
     pub(super) fn kernel(&mut self, raw: raw::Kernel) -> Kernel {
         let append = raw.append.and_then(|arguments| {
             let span = arguments.span();
-            // They go into shell text and into boot entries, where quotes and dollars have meanings.
+            // They are written to shell text and boot entries: quotes and dollars have a meaning there.
             if let Some(wrong) = arguments.get_ref().chars().find(|c| c.is_control() || "\"'`$\\".contains(*c)) {
                 let message = format!("`append` cannot have {}", quoted(&wrong.escape_default().to_string()));
                 self.fail(span, message, "arguments are separated by blanks, such as \"nosmt=force console=ttyS0\"");
