@@ -33,9 +33,12 @@ impl Build<'_> {
             report: self.report,
         };
         let given = match &filled.owners {
-            Some(KnownOwners::Given(given)) => Some(given.clone()),
-            Some(KnownOwners::Packaged(_)) | None => None,
+            Some(KnownOwners::Given(given)) => given.clone(),
+            Some(KnownOwners::Packaged(_)) | None => Vec::new(),
         };
+        if filled.owners.is_some() && !scripts.is_empty() {
+            self.report.warn("a build with a single id does not record the owners that scripts give to files: root owns them");
+        }
         let image = Image::new(root, place, given);
         scripts::run(&image, scripts, When::AfterPackages)?;
         let step = self.report.step("customising the tree");

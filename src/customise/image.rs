@@ -64,17 +64,14 @@ pub struct Image<'a> {
     place: Workplace<'a>,
     /// Who owns what, as far as it is known: later entries count.
     owners: RefCell<Vec<OwnedFile>>,
-    /// Whether runs are followed for it.
-    followed: bool,
 }
 
 impl<'a> Image<'a> {
     /// The image in an open root. `given` are the owners so far of a build that can give nothing
-    /// away; `None` if nobody follows its runs.
+    /// away.
     #[must_use]
-    pub fn new(root: &'a InstallRoot, place: Workplace<'a>, given: Option<Vec<OwnedFile>>) -> Self {
-        let followed = given.is_some();
-        Self { root, place, owners: RefCell::new(given.unwrap_or_default()), followed }
+    pub fn new(root: &'a InstallRoot, place: Workplace<'a>, given: Vec<OwnedFile>) -> Self {
+        Self { root, place, owners: RefCell::new(given) }
     }
 
     /// Who owns what after all this; later entries count.
@@ -233,9 +230,6 @@ impl<'a> Image<'a> {
             self.place.report.output(line);
             Ok(())
         })?;
-        if let (true, Some(given)) = (self.followed, outcome.owners.clone()) {
-            *self.owners.borrow_mut() = given;
-        }
         Ok(Ended { success: outcome.success(), code: outcome.code, how: outcome.describe(), lines: last.last(job.lines) })
     }
 
@@ -247,19 +241,11 @@ impl<'a> Image<'a> {
             network: Network::None,
             devices: self.place.devices,
             terminal: Terminal::None,
-            owners: if self.followed { Owners::Recorded(latest(&self.owners.borrow())) } else { Owners::Ignored },
+            // The sandbox records owners only for the programs of the tools.
+            owners: Owners::Ignored,
             hostname: "localhost".into(),
             mounts: Vec::new(),
             command,
         }
     }
-}
-
-/// The last owners of each path, without those that root owns.
-fn latest(owners: &[OwnedFile]) -> Vec<OwnedFile> {
-    let mut by_path = BTreeMap::new();
-    for owner in owners {
-        by_path.insert(&owner.path, owner);
-    }
-    by_path.into_values().filter(|owner| (owner.uid, owner.gid) != (0, 0)).cloned().collect()
 }
